@@ -1,0 +1,54 @@
+import { readFileSync } from 'node:fs'
+import { findPackageJSON } from 'node:module'
+import type { FastifyInstance } from 'fastify'
+import catalog from './backends/catalog.ts'
+import gitea from './backends/gitea/plugin.ts'
+import health, { type HealthOptions } from './backends/health.ts'
+import oci from './backends/oci/plugin.ts'
+import answers from './plugins/answer.ts'
+import cache, { type CacheOptions } from './plugins/cache.ts'
+import { parseConfig } from './plugins/config.ts'
+import errors from './plugins/errors.ts'
+import openapi from './plugins/openapi.ts'
+import requestId from './plugins/request-id.ts'
+import telemetry from './plugins/telemetry.ts'
+import upstream from './plugins/upstream.ts'
+import download from './routes/download.ts'
+import extensions from './routes/extensions.ts'
+import { apiSystem, rootSystem } from './routes/system.ts'
+
+export { serverOptions } from './plugins/server-options.ts'
+
+export interface RegistryOptions extends HealthOptions, Pick<CacheOptions, 'clock' | 'budget'> {
+  /** The configuration, as in the TOML file; what is left out has its default. Throws at registration when it is not valid. */
+  config: unknown
+}
+
+const { version } = JSON.parse(readFileSync(findPackageJSON(import.meta.url) ?? '', 'utf8')) as { version: string }
+
+/**
+ * The extension registry as a plugin: `await host.register(registry, { prefix: '/registry', config: { … } })`. It is
+ * encapsulated and shares nothing with its host or with another one in the same process; its routes are `{prefix}/api/v1/…`
+ * and, beside them, `{prefix}/health`, `/livez`, `/readyz`, `/metrics`, `/openapi.yaml`, `/openapi.json` and `/docs`.
+ */
+export default async function registry (fastify: FastifyInstance, { config: given, clock, budget, ...probes }: RegistryOptions): Promise<void> {
+  const config = parseConfig(given)
+
+  await fastify.register(errors)
+  await fastify.register(requestId)
+  await fastify.register(cache, { ...config.cache, ...(clock && { clock }), ...(budget !== undefined && { budget }) })
+  await fastify.register(telemetry)
+  await fastify.register(upstream, { userAgent: `extension-registry/${version}` })
+  await fastify.register(openapi)
+  await fastify.register(answers, config.cache)
+
+  await fastify.register(gitea, { config })
+  await fastify.register(oci, { config })
+  await fastify.register(catalog)
+  await fastify.register(health, probes)
+
+  await fastify.register(extensions, { prefix: '/api/v1' })
+  await fastify.register(download, { prefix: '/api/v1' })
+  await fastify.register(apiSystem, { prefix: '/api/v1', version })
+  await fastify.register(rootSystem, { version })
+}

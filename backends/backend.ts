@@ -1,0 +1,131 @@
+import type { Readable } from 'node:stream'
+import type { RegistryError } from '../plugins/errors.ts'
+import type { Extension, ExtensionSource, ExtensionType, ExtensionVersion } from '../schemas/extension.ts'
+
+/** The file of one version, as its driver can open it. */
+export interface FileReference {
+  /** Real name of the file: a base name without separators or control characters. */
+  name: string
+  /** Bytes, when the upstream says. */
+  size?: number
+  /** The publisher's digest, `algorithm:hex`. Never one that was computed here. */
+  checksum?: string
+  /** Where a person outside can fetch it from the upstream, when the upstream has such an address. */
+  url?: string
+  /** A validator that changes when the content does: a digest, or an asset's uuid. Without quotes. */
+  validator: string
+  /** What the driver needs to open it; means nothing to anybody else. */
+  locator: string
+}
+
+/** One version with what the upstream says of it. */
+export interface Release {
+  /** A semantic version in its canonical spelling, without a leading `v`. */
+  version: string
+  /** UTC with `Z`, whole seconds. */
+  published_at: string
+  /** Absent when the version has no file. */
+  file?: FileReference
+}
+
+/** What an upstream says of an extension, apart from its versions. */
+export interface Metadata extends Pick<Extension, 'name' | 'type' | 'description' | 'author' | 'repository' | 'tags'> {}
+
+/** An extension with all its versions. */
+export interface Loaded {
+  metadata: Metadata
+  /** At least one; highest first, in the order of `orderReleases`. */
+  releases: Release[]
+}
+
+/** What one walk over an upstream found. */
+export interface Crawl {
+  /** Each extension once, with its current release. */
+  found: Array<{ metadata: Metadata, release: Release }>
+  /** Extensions whose repository could not be read, while others could. With any of them the walk proves no absence. */
+  failed: Array<{ type: ExtensionType, name: string, error: RegistryError }>
+  /** Whether something that could hold more extensions was not walked at all. */
+  truncated?: boolean
+}
+
+/** What an opened file is. */
+export interface Artifact {
+  file: FileReference
+  /** Content of the file; errors when the upstream breaks. Whoever has it must consume or destroy it. */
+  stream: Readable
+  /** Bytes that the stream will give, when known. */
+  length?: number
+}
+
+export interface OpenOptions {
+  /** Aborted when nobody wants the file any more. */
+  signal: AbortSignal
+}
+
+/** Called by a driver for whatever it leaves out; `item` says which, `reason` is a metric label. */
+export type Skip = (reason: SkipReason, item: string) => void
+export type SkipReason = 'not_semver' | 'not_an_artifact' | 'malformed' | 'mirror' | 'private' | 'releases_off' | 'invalid_name' | 'duplicate' | 'bad_checksum_file' | 'missing_content'
+
+/**
+ * One upstream without cache: what it says right now. Absent is a value (`undefined`); failing throws an error of the table
+ * (`auth_error`, `rate_limit`, `config_error` or `service_unavailable`) with `instance` and a `cause`.
+ */
+export interface Driver {
+  readonly name: string
+  readonly source: ExtensionSource
+  /** Walks the whole upstream, in as few requests as it takes. Throws when nothing could be read. */
+  list (): Promise<Crawl>
+  /** Everything of one extension; undefined when the upstream answered and has no version of it. */
+  load (type: ExtensionType, name: string): Promise<Loaded | undefined>
+  /** Opens a file from its first byte; undefined when it is gone. */
+  open (file: FileReference, options: OpenOptions): Promise<Artifact | undefined>
+  /** Resolves when the upstream answers as it must for `list` to work. */
+  ping (signal: AbortSignal): Promise<void>
+}
+
+/** A cached answer of one instance. */
+export interface Answered<T> {
+  value: T
+  /** Seconds since the upstream said so. */
+  age: number
+  /** Seconds that it stays fresh; 0 when stale. */
+  ttl: number
+  /** Whether no upstream was waited for. */
+  hit: boolean
+  /** Why older entries than allowed stand in; absent when fresh. */
+  error?: RegistryError
+}
+
+/** What one instance has of some types. */
+export interface Listing {
+  /** Of each type asked for, ordered by name. The same object as long as nothing changed. */
+  types: ReadonlyMap<ExtensionType, readonly Extension[]>
+  /** Whether entries may be missing because part of the upstream could not be read, and no earlier answer stands in. */
+  incomplete: boolean
+}
+
+/**
+ * An instance as the catalog sees it: a driver behind the cache. Absent is a value; failing throws what the driver threw.
+ * `maxAge` bounds, in seconds, the age of what an absence may rest on; anything older is asked for again, once.
+ * An absence with `error` rests on the last complete listing only, for the upstream cannot be asked.
+ */
+export interface Backend {
+  readonly name: string
+  readonly source: ExtensionSource
+  /** Smaller first, see {@link byOwnership}. */
+  readonly priority: number
+  list (types: readonly ExtensionType[]): Promise<Answered<Listing>>
+  find (type: ExtensionType, name: string, maxAge?: number): Promise<Answered<Extension | undefined>>
+  /** Highest first. */
+  versions (type: ExtensionType, name: string, maxAge?: number): Promise<Answered<ExtensionVersion[] | undefined>>
+  /** The file of a version, unopened; undefined when there is no such version, `file` absent when it has no file. */
+  stat (type: ExtensionType, name: string, version: string): Promise<Answered<{ file?: FileReference } | undefined>>
+  /** Opens the file of a version; undefined when there is none. */
+  open (type: ExtensionType, name: string, version: string, options: OpenOptions): Promise<Artifact | undefined>
+  /** Asks the upstream now, past the cache. */
+  ping (signal: AbortSignal): Promise<void>
+  /** Why the last walk over the upstream failed; undefined when it did not. */
+  readonly failure: RegistryError | undefined
+  /** What is in the cache now, without asking or counting; undefined when there is none. */
+  peek (type: ExtensionType): readonly Extension[] | undefined
+}

@@ -1,0 +1,194 @@
+import type { FastifyBaseLogger, FastifyInstance } from 'fastify'
+import fp from 'fastify-plugin'
+import type { Answer, Download, Mark, Page } from '../plugins/answer.ts'
+import { isRegistryError, registryError, type RegistryError } from '../plugins/errors.ts'
+import { extensionSources, extensionTypes, type Extension, type ExtensionSource, type ExtensionType, type ExtensionVersion } from '../schemas/extension.ts'
+import type { Answered, Backend } from './backend.ts'
+import { createGenerations } from './generation.ts'
+
+export interface CatalogDependencies {
+  /** In order of appearance in the configuration, Gitea's before OCI's. */
+  backends: readonly Backend[]
+  log: FastifyBaseLogger
+  /** Seconds: the oldest cached entry that a 404 may rest on. */
+  negativeTtl: number
+}
+
+export interface Scope { source?: ExtensionSource }
+export interface Name extends Scope { type: ExtensionType, name: string }
+
+/** The order of ownership: smaller priority first, then Gitea before OCI, then order of appearance. */
+export function byOwnership (backends: readonly Backend[]): Backend[] {
+  return [...backends].sort((a, b) => a.priority - b.priority || extensionSources.indexOf(a.source) - extensionSources.indexOf(b.source))
+}
+
+/** Of several causes the one to answer with: unavailable, else the rate limit, else the credentials. */
+function worst (errors: readonly RegistryError[]): RegistryError {
+  const order = ['internal_error', 'config_error', 'service_unavailable', 'rate_limit', 'auth_error']
+  const [first] = [...errors].sort((a, b) => order.indexOf(a.code) - order.indexOf(b.code))
+  return first ?? registryError('service_unavailable', 'No instance can be asked')
+}
+
+function rethrowUnknown (error: unknown): RegistryError {
+  if (!isRegistryError(error)) throw error
+  return error
+}
+
+/**
+ * One catalog over all instances. An extension belongs to the first instance, in order of ownership, that has it; `source`
+ * narrows to instances of that kind first. An instance that cannot be asked never hands ownership over: unless its last
+ * complete listing lacks the name, the answer is its failure.
+ */
+export function createCatalog ({ backends, log, negativeTtl }: CatalogDependencies) {
+  const instances = byOwnership(backends)
+  const generations = createGenerations(log)
+  const of = ({ source }: Scope) => source === undefined ? instances : instances.filter(backend => backend.source === source)
+  const types = (type: ExtensionType | undefined) => type === undefined ? extensionTypes : [type]
+
+  function wrap<T> (value: T, answers: ReadonlyArray<Answered<unknown>>, stale: Mark[], missing: Mark[]): Answer<T> {
+    const whole = stale.length === 0 && missing.length === 0
+    return {
+      value,
+      age: Math.max(0, ...answers.map(({ age }) => age)),
+      ttl: whole && answers.length > 0 ? Math.min(...answers.map(({ ttl }) => ttl)) : 0,
+      hit: answers.every(({ hit }) => hit),
+      stale,
+      missing
+    }
+  }
+
+  /** All extensions of a scope, merged by ownership, of whatever instances and cached entries can answer. */
+  async function everything ({ type, source }: { type?: ExtensionType } & Scope) {
+    const asked = await Promise.all(of({ ...(source && { source }) }).map(async backend => {
+      try {
+        return { backend, answer: await backend.list(types(type)) }
+      } catch (error) {
+        return { backend, error: rethrowUnknown(error) }
+      }
+    }))
+    const stale: Mark[] = []
+    const missing: Mark[] = []
+    for (const { backend: { name: instance }, answer, error } of asked) {
+      if (answer === undefined) missing.push({ instance, error })
+      else if (answer.value.incomplete) missing.push({ instance, error: answer.error })
+      else if (answer.error !== undefined) stale.push({ instance, error: answer.error })
+    }
+    const answered = asked.flatMap(({ backend, answer }) => answer === undefined ? [] : [{ backend, answer }])
+    if (answered.length === 0 && asked.length > 0) throw worst(asked.flatMap(({ error }) => error ?? []))
+    const generation = generations.merge(answered.map(({ backend, answer }) => ({ instance: backend.name, types: answer.value.types })), `${source ?? ''}:${type ?? ''}`)
+    return wrap(generation, answered.map(({ answer }) => answer), stale, missing)
+  }
+
+  /** The first instance's answer that is not "not there"; undefined when all of them could be asked and none has it. */
+  async function first<T> (scope: Scope, question: (backend: Backend) => Promise<Answered<T | undefined>>) {
+    const doubts: Mark[] = []
+    const absences: Array<Answered<unknown>> = []
+    for (const backend of of(scope)) {
+      const answer = await question(backend).catch((error: unknown) => {
+        throw worst([...doubts.flatMap(doubt => doubt.error ?? []), rethrowUnknown(error)])
+      })
+      const { value, error } = answer
+      if (value !== undefined) {
+        const stale = error === undefined ? doubts : [...doubts, { instance: backend.name, error }]
+        return { backend, answer: wrap(value, [...absences, answer], stale, []) }
+      }
+      if (error !== undefined) doubts.push({ instance: backend.name, error })
+      absences.push(answer)
+    }
+    if (doubts.length > 0) throw worst(doubts.flatMap(doubt => doubt.error ?? []))
+    return { oldest: Math.max(0, ...absences.map(({ age }) => age)) }
+  }
+
+  /** The same, with what is cached made as young as a 404 must be before nothing is found. */
+  async function owner<T> (scope: Scope, question: (backend: Backend, maxAge?: number) => Promise<Answered<T | undefined>>) {
+    const found = await first(scope, question)
+    if (found.answer !== undefined || found.oldest <= negativeTtl) return found
+    return await first(scope, async backend => await question(backend, negativeTtl))
+  }
+
+  const notFound = ({ type, name }: Name) => registryError('not_found', `Extension ${type}/${name} not found`)
+
+  return {
+    /** Every instance, in order of ownership. */
+    instances,
+
+    /** A page of all extensions, by type and then by name. */
+    async list ({ limit, offset, ...scope }: { type?: ExtensionType, limit: number, offset: number } & Scope): Promise<Answer<Page<Extension>>> {
+      const { value: { extensions }, ...rest } = await everything(scope)
+      return { ...rest, value: { items: extensions.slice(offset, offset + limit), total: extensions.length } }
+    },
+
+    /** The best matches for `q`, in the order of {@link search}. */
+    async search ({ q, limit, ...scope }: { q: string, type?: ExtensionType, limit: number } & Scope): Promise<Answer<Page<Extension>>> {
+      const { value: generation, ...rest } = await everything(scope)
+      const found = generation.search(q)
+      return { ...rest, value: { items: found.slice(0, limit), total: found.length } }
+    },
+
+    /** An extension at its current version. Throws `not_found`. */
+    async find (name: Name): Promise<Answer<Extension>> {
+      const { answer } = await owner(name, async (backend, maxAge) => await backend.find(name.type, name.name, maxAge))
+      if (answer === undefined) throw notFound(name)
+      return answer
+    },
+
+    /** All versions of an extension, highest first. Throws `not_found`. */
+    async versions (name: Name): Promise<Answer<ExtensionVersion[]>> {
+      const { answer } = await owner(name, async (backend, maxAge) => await backend.versions(name.type, name.name, maxAge))
+      if (answer === undefined) throw notFound(name)
+      return answer
+    },
+
+    /** The file of a version of the extension's owner, not opened yet. Throws `not_found` when there is no such version, or it has no file. */
+    async file ({ version, ...name }: Name & { version: string }): Promise<Answer<Download>> {
+      const { type, name: extension } = name
+      const missing = registryError('not_found', `Extension ${type}/${extension} version ${version} not found`)
+      const { backend, answer } = await owner(name, async (candidate, maxAge) => await candidate.find(type, extension, maxAge))
+      if (backend === undefined) throw missing
+      const stat = await backend.stat(type, extension, version)
+      if (stat.value === undefined) throw stat.error ?? missing
+      const { file } = stat.value
+      if (file === undefined) throw registryError('not_found', `Extension ${type}/${extension} version ${version} has no file`)
+      const download: Download = {
+        name: file.name,
+        size: file.size,
+        checksum: file.checksum,
+        validator: file.validator,
+        open: async signal => {
+          const artifact = await backend.open(type, extension, version, { signal })
+          if (artifact === undefined) throw missing
+          return artifact
+        }
+      }
+      return wrap(download, [answer, stat], stat.error === undefined ? answer.stale : [{ instance: backend.name, error: stat.error }], [])
+    },
+
+    /** What the cached listings hold now, without asking anybody: extensions by type and source, and shadowed twins by instance. */
+    census () {
+      const known = instances.map(backend => ({
+        instance: backend.name,
+        types: new Map(extensionTypes.map(type => [type, backend.peek(type) ?? []]))
+      }))
+      const { extensions, shadowed } = generations.merge(known, 'census')
+      return { extensions, shadowed }
+    }
+  }
+}
+export type Catalog = ReturnType<typeof createCatalog>
+
+declare module 'fastify' {
+  interface FastifyInstance { catalog: Catalog }
+}
+
+function catalog (fastify: FastifyInstance, _options: object, done: () => void): void {
+  const backends = [...fastify.gitea.instances, ...fastify.oci.instances]
+  fastify.decorate('catalog', createCatalog({ backends, log: fastify.log, negativeTtl: fastify.cache.times.negativeTtl }))
+  done()
+}
+
+export default fp(catalog, {
+  name: 'registry-catalog',
+  fastify: '5.x',
+  dependencies: ['registry-cache', 'registry-gitea', 'registry-oci'],
+  decorators: { fastify: ['cache', 'gitea', 'oci'] }
+})

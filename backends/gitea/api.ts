@@ -1,0 +1,109 @@
+import type { Static, TSchema } from '@sinclair/typebox'
+import { TypeCompiler } from '@sinclair/typebox/compiler'
+import { registryError } from '../../plugins/errors.ts'
+import type { JsonAnswer, Upstream } from '../../plugins/upstream.ts'
+import { GiteaRelease, GiteaRepository } from '../../schemas/gitea.ts'
+import type { Skip } from '../backend.ts'
+
+/** Elements asked for at once: the most that an unchanged Gitea or Forgejo gives (`[api] MAX_RESPONSE_ITEMS`). */
+export const pageSize = 50
+/** Pages read of one list; a server that numbers more is not believed. */
+const mostPages = 400
+
+const repositories = TypeCompiler.Compile(GiteaRepository)
+const releases = TypeCompiler.Compile(GiteaRelease)
+
+/** The last page's number as `Link` has it; its address is not used, for servers build it on a name of their own. */
+function lastPage (link: string | string[] | undefined): number | undefined {
+  const last = String(link ?? '').split(/,\s*(?=<)/).find(part => /;\s*rel="?last"?/.test(part))
+  const page = /[?&]page=(\d{1,9})/.exec(last ?? '')?.[1]
+  return page === undefined ? undefined : Number(page)
+}
+
+/** Gitea's HTTP API, as far as the registry asks it. `owner` is the organisation or user. */
+export function createGiteaApi (upstream: Upstream, { instance, owner, skip }: { instance: string, owner: string, skip: Skip }) {
+  const api = ['api', 'v1'] as const
+  /** Whether the owner is a user; found out by the first listing. */
+  let kind: 'orgs' | 'users' | undefined
+
+  const failed = (details: string) => registryError('service_unavailable', `Instance ${instance} cannot be asked`, { instance, details, proxyError: 'http_protocol_error' })
+
+  /** The elements that are as they should be; the others cost only themselves. */
+  function elements<T extends TSchema> (check: { Check: (value: unknown) => value is Static<T> }, body: unknown, what: string): Array<Static<T>> {
+    if (!Array.isArray(body)) throw failed('Answer has an unexpected form')
+    return body.filter((element: unknown, at): element is Static<T> => {
+      const good = check.Check(element)
+      if (!good) skip('malformed', `${what}[${at}]`)
+      return good
+    })
+  }
+
+  const page = async (parts: readonly string[], number: number, query: Record<string, string | number> = {}): Promise<JsonAnswer> =>
+    await upstream.json(upstream.address(parts, { ...query, limit: pageSize, page: number }))
+
+  /** Every page of a list: the first one tells how many there are. A short page is no last page, for what a caller may not see is left out of it. */
+  async function pages (parts: readonly string[], query: Record<string, string | number> = {}): Promise<unknown[] | Exclude<JsonAnswer['kind'], 'found'>> {
+    const first = await page(parts, 1, query)
+    if (first.kind !== 'found') return first.kind
+    const total = Number(first.headers['x-total-count'] ?? 0)
+    const count = lastPage(first.headers.link) ?? Math.ceil(total / pageSize)
+    if (count > mostPages) throw failed('Answer has too many pages')
+    const rest = await Promise.all(Array.from({ length: Math.max(0, count - 1) }, async (_, at) => await page(parts, at + 2, query)))
+    return [first, ...rest].map(answer => {
+      if (answer.kind !== 'found') throw failed('Answer lost a page')
+      return answer.body
+    })
+  }
+
+  const listPath = (of: 'orgs' | 'users') => [...api, of, owner, 'repos']
+
+  /** Runs a question for an organisation, and where there is no such organisation for a user. */
+  async function ofOwner<T> (question: (of: 'orgs' | 'users') => Promise<T | 'absent' | 'moved'>): Promise<T> {
+    for (const of of kind === undefined ? ['orgs', 'users'] as const : [kind]) {
+      const answer = await question(of)
+      if (answer === 'moved') throw failed('Organization has been renamed')
+      if (answer !== 'absent') {
+        kind = of
+        return answer
+      }
+    }
+    kind = undefined
+    throw failed('Organization not found')
+  }
+
+  return {
+    /** Every repository of the owner that the credentials can see, each once: what is deleted meanwhile moves others between the pages. */
+    async repositories (): Promise<GiteaRepository[]> {
+      const bodies = await ofOwner(async of => await pages(listPath(of)))
+      const found = bodies.flatMap((body, at) => elements<typeof GiteaRepository>(repositories, body, `${owner}, page ${at + 1}`))
+      return [...new Map(found.map(repository => [repository.name, repository])).values()]
+    },
+
+    /** One repository by its exact name: what Gitea finds under another spelling or a former name is not it. */
+    async repository (name: string): Promise<GiteaRepository | undefined> {
+      const answer = await upstream.json(upstream.address([...api, 'repos', owner, name]))
+      if (answer.kind !== 'found') return undefined
+      if (!repositories.Check(answer.body)) throw failed('Answer has an unexpected form')
+      return answer.body.name === name ? answer.body : undefined
+    },
+
+    /** Every published release of a repository, newest first; undefined when the repository is gone. */
+    async releases (repository: string): Promise<GiteaRelease[] | undefined> {
+      const bodies = await pages([...api, 'repos', owner, repository, 'releases'], { draft: 'false' })
+      if (!Array.isArray(bodies)) return undefined
+      return bodies.flatMap((body, at) => elements<typeof GiteaRelease>(releases, body, `${repository} releases, page ${at + 1}`)).filter(({ draft }) => !draft)
+    },
+
+    /** A small file's content by its uuid. */
+    attachment: async (uuid: string, most: number): Promise<Buffer | undefined> => await upstream.file(upstream.address(['attachments', uuid]), most),
+
+    /** Opens a file by its uuid, which names this very content for ever. */
+    open: async (uuid: string, signal: AbortSignal) => await upstream.open(upstream.address(['attachments', uuid]), signal),
+
+    /** Asks for one element of the listing: what it needs is what the listing needs. */
+    async ping (signal: AbortSignal): Promise<void> {
+      await ofOwner(async of => (await upstream.json(upstream.address(listPath(of), { limit: 1, page: 1 }), signal)).kind)
+    }
+  }
+}
+export type GiteaApi = ReturnType<typeof createGiteaApi>

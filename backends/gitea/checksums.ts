@@ -1,0 +1,63 @@
+import { TypeCompiler } from '@sinclair/typebox/compiler'
+import { GiteaAsset } from '../../schemas/gitea.ts'
+import type { Skip } from '../backend.ts'
+import type { GiteaApi } from './api.ts'
+
+/** Bytes of a checksum file; a larger one is none. */
+const largest = 1024 * 1024
+/** Names of files that list the checksums of others, beside `{asset}.sha256`. */
+const lists = ['SHA256SUMS', 'checksums.txt']
+
+const asset = TypeCompiler.Compile(GiteaAsset)
+const sha256 = /^[0-9a-f]{64}$/i
+
+/** The assets of a release that are as they should be and whose content the server itself has. */
+export function usableAssets (assets: readonly unknown[], where: string, skip: Skip): GiteaAsset[] {
+  return assets.filter((element, at): element is GiteaAsset => {
+    if (!asset.Check(element)) {
+      skip('malformed', `${where} asset ${at}`)
+      return false
+    }
+    return element.type !== 'external'
+  })
+}
+
+/** What `sha256sum` writes: a digest, then a name; a file of one digest alone speaks of its one sibling. */
+function digestOf (name: string, text: string, alone: boolean): string | undefined {
+  for (const line of text.split(/\r?\n/)) {
+    const [, digest = '', file] = /^\\?([0-9a-fA-F]{64})(?:\s+\*?(.+?))?\s*$/.exec(line) ?? []
+    if (digest !== '' && (file === undefined ? alone : file.replace(/^\.\//, '') === name)) return digest.toLowerCase()
+  }
+  return undefined
+}
+
+/** Finds the checksums that a release's publisher or its server tells. Checksum files are fetched once: a uuid's content never changes. */
+export function createChecksums (api: GiteaApi, { immutable, skip }: { immutable: { get: (key: string) => Buffer | undefined, set: (key: string, bytes: Buffer) => void }, skip: Skip }) {
+  async function content ({ uuid, size }: GiteaAsset): Promise<string | undefined> {
+    if (size > largest) return undefined
+    const known = immutable.get(uuid)
+    if (known !== undefined) return known.toString('utf8')
+    const bytes = await api.attachment(uuid, largest)
+    if (bytes === undefined) return undefined
+    immutable.set(uuid, bytes)
+    return bytes.toString('utf8')
+  }
+
+  return {
+    /** `sha256:…` of a file, by the server's own field or a sibling file; undefined when nobody says. Throws when the sibling cannot be read. */
+    async of (file: GiteaAsset, siblings: readonly GiteaAsset[], where: string): Promise<string | undefined> {
+      const told = [file.digest?.replace(/^sha256:/, ''), file.sha256?.replace(/^sha256:/, '')].find(digest => digest !== undefined && sha256.test(digest))
+      if (told !== undefined) return `sha256:${told.toLowerCase()}`
+      for (const name of [`${file.name}.sha256`, ...lists]) {
+        const sibling = siblings.find(candidate => candidate.name === name)
+        if (sibling === undefined) continue
+        const text = await content(sibling)
+        const digest = text === undefined ? undefined : digestOf(file.name, text, name === `${file.name}.sha256`)
+        if (digest !== undefined) return `sha256:${digest}`
+        skip('bad_checksum_file', `${where} ${name}`)
+      }
+      return undefined
+    }
+  }
+}
+export type Checksums = ReturnType<typeof createChecksums>

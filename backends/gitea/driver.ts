@@ -1,0 +1,173 @@
+import { registryError, isRegistryError, type RegistryError } from '../../plugins/errors.ts'
+import { statusError } from '../../plugins/upstream-errors.ts'
+import type { GiteaAsset, GiteaRelease, GiteaRepository } from '../../schemas/gitea.ts'
+import { archiveNames, isArchive, safeFileName } from '../archive.ts'
+import type { Driver, FileReference, Loaded, Metadata, Release, Skip } from '../backend.ts'
+import type { Identity, RepositoryMapping } from '../mapping.ts'
+import { currentRelease, orderReleases, tagsByVersion, utcSeconds } from '../version.ts'
+import type { GiteaApi } from './api.ts'
+import { usableAssets, type Checksums } from './checksums.ts'
+
+export interface GiteaDriverOptions {
+  name: string
+  /** Base of the addresses that people open, without a trailing slash. */
+  publicUrl: string
+  includePrivate: boolean
+  mapping: RepositoryMapping
+  skip: Skip
+  /** Told of each walk: how many private repositories it shows. */
+  onPrivate?: (count: number) => void
+}
+
+/** A repository that means an extension. */
+interface Candidate { repository: GiteaRepository, identity: Identity }
+
+/** A release before its checksum is looked up, which may cost a request. */
+interface Draft extends Release { asset?: GiteaAsset, siblings: readonly GiteaAsset[] }
+
+/** The release's file: the repository's archive, else one of the version's, else one of the extension's name, else the only archive. Of one name the newest. */
+function chooseFile (assets: readonly GiteaAsset[], repository: string, name: string, versions: readonly string[]): GiteaAsset | undefined {
+  const names = [`${repository}.tar.gz`, ...versions.flatMap(version => archiveNames(`${repository}-${version}`)), ...archiveNames(name)]
+  const newest = (candidates: GiteaAsset[]) => candidates.sort((a, b) => b.id - a.id)[0]
+  for (const wanted of names) {
+    const found = newest(assets.filter(asset => asset.name === wanted))
+    if (found !== undefined) return found
+  }
+  const archives = assets.filter(asset => isArchive(asset.name))
+  return archives.length === 1 ? archives[0] : undefined
+}
+
+/** Extensions as releases of the repositories of one Gitea or Forgejo organisation or user. */
+export function createGiteaDriver (api: GiteaApi, checksums: Checksums, options: GiteaDriverOptions): Driver {
+  const { name: instance, publicUrl, mapping, skip } = options
+
+  /** The extension that a repository is, if it is one that may be shown. */
+  function candidate (repository: GiteaRepository): Candidate | undefined {
+    const identity = mapping.identify(repository.name)
+    if (identity === undefined) return undefined
+    if (repository.mirror === true) skip('mirror', repository.name)
+    else if (!options.includePrivate && (repository.private || repository.internal === true)) skip('private', repository.name)
+    else if (repository.has_releases === false) skip('releases_off', repository.name)
+    else return { repository, identity }
+    return undefined
+  }
+
+  const page = ({ owner, name }: GiteaRepository) => `${publicUrl}/${encodeURIComponent(owner.login)}/${encodeURIComponent(name)}`
+
+  function metadata ({ repository, identity: { type, name } }: Candidate): Metadata {
+    const { owner, description = '', topics } = repository
+    return {
+      name,
+      type,
+      description,
+      author: owner.full_name === undefined || owner.full_name === '' ? owner.login : owner.full_name,
+      repository: page(repository),
+      ...(topics !== undefined && topics !== null && topics.length > 0 && { tags: topics })
+    }
+  }
+
+  function fileOf (repository: GiteaRepository, tag: string, asset: GiteaAsset, assets: readonly GiteaAsset[]): FileReference {
+    const { name, uuid, size } = asset
+    // The address by name leads to either of two files of one name, the one by uuid to this one.
+    const twice = assets.filter(other => other.name === name).length > 1
+    return {
+      name: safeFileName(name) ?? `${repository.name}.tar.gz`,
+      size,
+      url: twice ? `${publicUrl}/attachments/${uuid}` : `${page(repository)}/releases/download/${encodeURIComponent(tag)}/${encodeURIComponent(name)}`,
+      validator: uuid,
+      locator: uuid
+    }
+  }
+
+  /** The versions of a repository, highest first. */
+  function drafts ({ repository, identity }: Candidate, releases: readonly GiteaRelease[]): Draft[] {
+    const byTag = new Map(releases.map(release => [release.tag_name, release]))
+    const tags = tagsByVersion(byTag.keys(), tag => { skip('not_semver', `${repository.name} ${tag}`) })
+    return orderReleases([...tags].flatMap(([version, tag]): Draft[] => {
+      const release = byTag.get(tag)
+      const published = utcSeconds(release?.published_at ?? undefined) ?? utcSeconds(release?.created_at ?? undefined)
+      if (release === undefined || published === undefined) {
+        skip('malformed', `${repository.name} ${tag}`)
+        return []
+      }
+      const siblings = usableAssets(release.assets, `${repository.name} ${tag}`, skip)
+      const asset = chooseFile(siblings, repository.name, identity.name, [version, tag])
+      return [{ version, published_at: published, siblings, ...(asset !== undefined && { asset, file: fileOf(repository, tag, asset, siblings) }) }]
+    }))
+  }
+
+  async function finish ({ repository }: Candidate, { asset, siblings, file, ...release }: Draft): Promise<Release> {
+    if (asset === undefined || file === undefined) return release
+    const checksum = await checksums.of(asset, siblings, `${repository.name} ${release.version}`)
+    return { ...release, file: { ...file, ...(checksum !== undefined && { checksum }) } }
+  }
+
+  async function draftsOf (of: Candidate): Promise<Draft[]> {
+    return of.repository.release_counter === 0 ? [] : drafts(of, await api.releases(of.repository.name) ?? [])
+  }
+
+  /** The current release of a repository, or why it could not be read. */
+  async function current (of: Candidate): Promise<Candidate & { release?: Release, error?: RegistryError }> {
+    try {
+      const draft = currentRelease(await draftsOf(of))
+      return draft === undefined ? of : { ...of, release: await finish(of, draft) }
+    } catch (error) {
+      if (!isRegistryError(error)) throw error
+      return { ...of, error }
+    }
+  }
+
+  return {
+    name: instance,
+    source: 'gitea',
+
+    async list () {
+      const candidates = (await api.repositories()).flatMap(repository => candidate(repository) ?? [])
+      options.onPrivate?.(candidates.filter(({ repository }) => repository.private || repository.internal === true).length)
+      const read = await Promise.all(candidates.map(current))
+      const errors = read.flatMap(({ error }) => error ?? [])
+      const [worst] = errors
+      if (worst !== undefined && errors.length === read.filter(({ repository }) => repository.release_counter !== 0).length) throw worst
+
+      // Of two repositories that mean one extension the first that has a version counts; one that cannot be read might have.
+      const chosen = new Map<string, typeof read[number]>()
+      for (const found of read.sort((a, b) => a.identity.rank - b.identity.rank)) {
+        if (found.release === undefined && found.error === undefined) continue
+        const key = `${found.identity.type}/${found.identity.name}`
+        if (chosen.has(key)) skip('duplicate', found.repository.name)
+        else chosen.set(key, found)
+      }
+      const all = [...chosen.values()]
+      return {
+        found: all.flatMap(({ release, ...of }) => release === undefined ? [] : [{ metadata: metadata(of), release }]),
+        failed: all.flatMap(({ identity: { type, name }, error }) => error === undefined ? [] : [{ type, name, error }])
+      }
+    },
+
+    async load (type, name): Promise<Loaded | undefined> {
+      for (const repositoryName of mapping.repositories(type, name)) {
+        const repository = await api.repository(repositoryName)
+        const of = repository === undefined ? undefined : candidate(repository)
+        if (of === undefined) continue
+        const releases = await Promise.all((await draftsOf(of)).map(async draft => await finish(of, draft)))
+        if (releases.length > 0) return { metadata: metadata(of), releases }
+      }
+      return undefined
+    },
+
+    async open (file, { signal }) {
+      const opened = await api.open(file.locator, signal)
+      if (opened === undefined) return undefined
+      const length = Number(opened.headers['content-length'] ?? file.size)
+      if (file.size !== undefined && length !== file.size) {
+        opened.stream.destroy()
+        // A page instead of the file is what a server shows to those who may not have it.
+        if (/^text\/html\b/i.test(opened.headers['content-type'] ?? '')) throw statusError(instance, 401)
+        throw registryError('service_unavailable', `Instance ${instance} cannot be asked`, { instance, details: 'File has another size than was published', proxyError: 'http_response_incomplete' })
+      }
+      return { file, stream: opened.stream, length }
+    },
+
+    ping: async signal => { await api.ping(signal) }
+  }
+}

@@ -1,0 +1,63 @@
+import type { FastifyInstance } from 'fastify'
+import fp from 'fastify-plugin'
+import { createSecret } from '../../plugins/secret.ts'
+import type { Config, GiteaConfig } from '../../schemas/config.ts'
+import type { Backend } from '../backend.ts'
+import { createInstance, type Instances } from '../instances.ts'
+import { createMapping } from '../mapping.ts'
+import { createSkip } from '../skips.ts'
+import { createGiteaApi } from './api.ts'
+import { createChecksums } from './checksums.ts'
+import { createGiteaDriver } from './driver.ts'
+
+export interface GiteaOptions { config: Config }
+
+declare module 'fastify' {
+  interface FastifyInstance { gitea: Instances }
+}
+
+function createGitea (fastify: FastifyInstance, gitea: GiteaConfig, publicUrl: string | undefined): Backend {
+  const { name, organization, token, token_file: file, ca_file: caFile } = gitea
+  const secret = createSecret({ instance: name, ...(token !== undefined && { value: token }), ...(file !== undefined && { file }) })
+  const upstream = fastify.upstream({
+    instance: name,
+    url: gitea.url,
+    authorization: async () => {
+      const value = await secret()
+      return value === undefined ? undefined : `token ${value}`
+    },
+    timeout: gitea.timeout_seconds,
+    verifySsl: gitea.verify_ssl,
+    redirectHosts: gitea.redirect_hosts,
+    concurrency: gitea.concurrency,
+    ...(caFile !== undefined && { caFile })
+  })
+  const skip = createSkip(name, fastify.log, reason => { fastify.telemetry.observeSkip(name, reason) })
+  const api = createGiteaApi(upstream, { instance: name, owner: organization, skip })
+  let shown = 0
+  const driver = createGiteaDriver(api, createChecksums(api, { immutable: fastify.cache.immutable, skip }), {
+    name,
+    publicUrl: (gitea.public_url ?? gitea.url).replace(/\/+$/, ''),
+    includePrivate: gitea.include_private,
+    mapping: createMapping(gitea.mapping),
+    skip,
+    onPrivate: count => {
+      if (count !== shown) fastify.log.warn({ backend: name, private: count }, 'private repositories are shown to everybody who can reach this registry; include_private = false leaves them out')
+      shown = count
+    }
+  })
+  return createInstance(fastify, driver, gitea, publicUrl)
+}
+
+/** `fastify.gitea`: the configured Gitea and Forgejo instances, behind the cache. */
+function gitea (fastify: FastifyInstance, { config }: GiteaOptions, done: () => void): void {
+  fastify.decorate('gitea', { instances: config.gitea.map(instance => createGitea(fastify, instance, config.server.public_url)) })
+  done()
+}
+
+export default fp(gitea, {
+  name: 'registry-gitea',
+  fastify: '5.x',
+  dependencies: ['registry-cache', 'registry-telemetry', 'registry-upstream'],
+  decorators: { fastify: ['cache', 'telemetry', 'upstream'] }
+})

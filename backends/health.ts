@@ -1,0 +1,136 @@
+import type { FastifyBaseLogger, FastifyInstance } from 'fastify'
+import fp from 'fastify-plugin'
+import { isRegistryError } from '../plugins/errors.ts'
+import { extensionTypes, type ExtensionSource } from '../schemas/extension.ts'
+import type { BackendHealth, BackendStatus, InstanceStatus } from '../schemas/health.ts'
+import type { Backend } from './backend.ts'
+
+export interface HealthOptions {
+  /** Milliseconds between two rounds of probes. */
+  probeInterval?: number
+  /** Milliseconds that a probe may take. */
+  probeTimeout?: number
+}
+
+/** A person's words for a failure, without addresses. */
+function words (error: unknown): string {
+  if (!isRegistryError(error)) return 'Probe failed'
+  return error.details ?? error.message
+}
+
+/**
+ * Knows how every instance does, by asking each in the background: whoever wants to know never waits. An instance is
+ * healthy when it answered the last probe and its last walk succeeded.
+ */
+export function createHealth (instances: readonly Backend[], log: FastifyBaseLogger, { probeInterval = 15_000, probeTimeout = 5_000 }: HealthOptions = {}) {
+  const probed = new Map<Backend, string | undefined>(instances.map(instance => [instance, 'Not checked yet']))
+  const closed = new AbortController()
+  let timer: NodeJS.Timeout | undefined
+  let draining = false
+
+  function statusOf (instance: Backend): InstanceStatus {
+    const error = probed.get(instance) ?? (instance.failure === undefined ? undefined : words(instance.failure))
+    return { enabled: true, healthy: error === undefined, ...(error !== undefined && { error }) }
+  }
+
+  async function probe (instance: Backend): Promise<void> {
+    const before = probed.get(instance)
+    const late = AbortSignal.timeout(probeTimeout)
+    const signal = AbortSignal.any([late, closed.signal])
+    const gaveUp = new Promise<never>((_resolve, reject) => { signal.addEventListener('abort', () => { reject(signal.reason) }, { once: true }) })
+    try {
+      await Promise.race([instance.ping(signal), gaveUp])
+      probed.set(instance, undefined)
+      if (before !== undefined) log.info({ backend: instance.name }, 'backend is healthy')
+      // The walk that failed is what clients wait for: it is tried again at once.
+      if (instance.failure !== undefined) instance.list(extensionTypes).catch(() => {})
+    } catch (error) {
+      if (closed.signal.aborted) return
+      const why = late.aborted ? 'Connection timeout' : words(error)
+      probed.set(instance, why)
+      if (before !== why) log.warn({ backend: instance.name, err: error }, `backend is not healthy: ${why}`)
+    }
+  }
+
+  async function round (): Promise<void> {
+    await Promise.all(instances.map(probe))
+    if (closed.signal.aborted) return
+    timer = setTimeout(() => { void round() }, probeInterval)
+    timer.unref()
+  }
+
+  function statusOfKind (source: ExtensionSource): BackendStatus {
+    const those = instances.filter(instance => instance.source === source).map(instance => ({ name: instance.name, status: statusOf(instance) }))
+    const failing = those.filter(({ status }) => !status.healthy)
+    const error = those.length === 1 ? failing[0]?.status.error : failing.map(({ name, status }) => `${name}: ${status.error ?? ''}`).join('; ')
+    return {
+      enabled: those.length > 0,
+      healthy: those.length > 0 && failing.length === 0,
+      ...(failing.length > 0 && error !== undefined && { error }),
+      ...(those.length > 1 && { instances: Object.fromEntries(those.map(({ name, status }) => [name, status])) })
+    }
+  }
+
+  return {
+    /** Starts probing; resolves after the first round. */
+    start: round,
+    stop (): void {
+      closed.abort()
+      clearTimeout(timer)
+    },
+    /** From now on the service is not ready: it is about to end. */
+    drain (): void { draining = true },
+    backends: (): BackendHealth => ({ gitea: statusOfKind('gitea'), oci: statusOfKind('oci') }),
+    /** Whether every enabled kind is healthy. */
+    healthy: (): boolean => instances.every(instance => statusOf(instance).healthy),
+    /** Whether anything can be served: an instance that answers, or a listing of one that did. */
+    ready: (): boolean => !draining && instances.some(instance => statusOf(instance).healthy || extensionTypes.some(type => instance.peek(type) !== undefined)),
+    instances: (): Array<{ name: string, healthy: boolean }> => instances.map(instance => ({ name: instance.name, healthy: statusOf(instance).healthy }))
+  }
+}
+export type Health = ReturnType<typeof createHealth> & {
+  /** Resolves after the first round of probes. */
+  firstRound: Promise<void>
+}
+
+declare module 'fastify' {
+  interface FastifyInstance { health: Health }
+}
+
+function health (fastify: FastifyInstance, options: HealthOptions, done: () => void): void {
+  const { instances, census } = fastify.catalog
+  const probes = createHealth(instances, fastify.log, options)
+  let began = (): void => {}
+  const firstRound = new Promise<void>(resolve => { began = resolve })
+  fastify.decorate('health', Object.assign(probes, { firstRound }))
+
+  fastify.addHook('onReady', async () => {
+    void probes.start().then(began)
+    // What the first client would wait for is loaded while nobody waits; a failure is seen by the probes.
+    for (const instance of instances) instance.list(extensionTypes).catch(() => {})
+  })
+  fastify.addHook('preClose', async () => { probes.drain() })
+  fastify.addHook('onClose', async () => { probes.stop() })
+
+  fastify.telemetry.gauge('backend_healthy', 'Whether the backend is healthy (1) or not (0)', ['backend'], () =>
+    probes.instances().map(({ name, healthy }) => ({ labels: { backend: name }, value: healthy ? 1 : 0 })))
+  fastify.telemetry.gauge('extensions_total', 'Total extensions', ['type', 'source'], () => {
+    const { extensions } = census()
+    return extensionTypes.flatMap(type => (['gitea', 'oci'] as const).map(source => ({
+      labels: { type, source },
+      value: extensions.filter(extension => extension.type === type && extension.source === source).length
+    })))
+  })
+  fastify.telemetry.gauge('extensions_shadowed_total', "Extensions that an earlier instance owns, by the instance whose twin isn't shown", ['backend'], () => {
+    const { shadowed } = census()
+    return instances.map(({ name }) => ({ labels: { backend: name }, value: shadowed.get(name) ?? 0 }))
+  })
+  done()
+}
+
+export default fp(health, {
+  name: 'registry-health',
+  fastify: '5.x',
+  dependencies: ['registry-catalog', 'registry-telemetry'],
+  decorators: { fastify: ['catalog', 'telemetry'] }
+})

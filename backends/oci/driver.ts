@@ -1,0 +1,175 @@
+import pLimit from 'p-limit'
+import { compare, rcompare } from 'semver'
+import { isRegistryError, registryError } from '../../plugins/errors.ts'
+import type { ExtensionType } from '../../schemas/extension.ts'
+import type { Crawl, Driver, Loaded, Metadata, Release, Skip } from '../backend.ts'
+import type { RepositoryMapping } from '../mapping.ts'
+import { currentRelease, isPrerelease, orderReleases, tagsByVersion } from '../version.ts'
+import { verified } from './content.ts'
+import { metadataOf } from './metadata.ts'
+import { createReader, type ByteCache, type Reader } from './reader.ts'
+import { ContentError, type Tag, type Transport } from './transport.ts'
+
+export interface OciDriverOptions {
+  /** Name of the instance. */
+  name: string
+  /** Path below which the extensions are, without a slash at either end; empty for the root. */
+  namespace: string
+  mapping: RepositoryMapping
+  transport: Transport
+  /** Told of whatever is left out. */
+  skip: Skip
+  /** Keeps verified manifests and configs by digest. */
+  immutable?: ByteCache
+  /** Most questions that one walk or load has under way at once; 8 if unset. */
+  concurrency?: number
+}
+
+interface Subject { type: ExtensionType, name: string }
+/** A release, and the annotations that tell the rest of its extension. */
+interface Version extends Release { annotations: unknown[] }
+interface Current { metadata: Metadata, release: Release }
+
+/** The tag of each version. In tags `_` stands for `+`, which they cannot hold; in a layout's names it may stand itself. */
+function versionTags (tags: readonly Tag[], skip: (tag: string) => void): Map<string, Tag> {
+  const bySpelling = new Map<string, Tag>()
+  for (const tag of [...tags].sort((a, b) => a.name < b.name ? -1 : 1)) {
+    const spelling = tag.name.replaceAll('_', '+')
+    if (spelling === tag.name || !bySpelling.has(spelling)) bySpelling.set(spelling, tag)
+  }
+  const chosen = tagsByVersion(bySpelling.keys(), spelling => skip(bySpelling.get(spelling)?.name ?? spelling))
+  return new Map([...chosen].flatMap(([version, spelling]) => {
+    const tag = bySpelling.get(spelling)
+    return tag === undefined ? [] : [[version, tag] as const]
+  }))
+}
+
+/** Versions of equal precedence together, in the order in which one of them may be the current one: releases first, highest first. */
+function byPrecedence (versions: Iterable<string>): string[][] {
+  const groups: string[][] = []
+  for (const version of [...versions].sort((a, b) => Number(isPrerelease(a)) - Number(isPrerelease(b)) || rcompare(a, b))) {
+    const group = groups.at(-1)
+    if (group?.[0] !== undefined && compare(group[0], version) === 0) group.push(version)
+    else groups.push([version])
+  }
+  return groups
+}
+
+const toRelease = ({ annotations, ...release }: Version): Release => release
+
+const toCurrent = ({ annotations, ...release }: Version, subject: Subject): Current => ({ metadata: metadataOf(annotations, subject), release })
+
+/**
+ * The driver of one OCI registry or directory of image layouts, reached over `transport`. A version is a tag that is a
+ * semantic version of an artifact; what is none is told to `skip`. Throws what the transport throws; see `Driver`.
+ */
+export function createOciDriver (options: OciDriverOptions): Driver {
+  const { name: instance, namespace, mapping, transport, skip, immutable, concurrency = 8 } = options
+  const below = namespace === '' ? '' : `${namespace}/`
+  // Limits of its own for each call: a download's look-up does not queue behind a walk.
+  const reader = () => createReader({ transport, limit: pLimit(concurrency), skip, ...(immutable !== undefined && { immutable }) })
+
+  async function tagsOf (repository: string, { limit }: Reader): Promise<Map<string, Tag>> {
+    const tags = await limit(() => transport.tags(repository))
+    return versionTags(tags ?? [], tag => skip('not_semver', `${repository}:${tag}`))
+  }
+
+  async function readVersions (repository: string, tags: Map<string, Tag>, versions: Iterable<string>, subject: Subject, { read }: Reader): Promise<Version[]> {
+    const found = await Promise.all([...versions].map(async version => {
+      const tag = tags.get(version)
+      return tag === undefined ? undefined : await read(repository, tag, { ...subject, version })
+    }))
+    return orderReleases(found.filter(version => version !== undefined))
+  }
+
+  /** The current version of a repository, found with as few manifests as it takes. */
+  async function currentOf (repository: string, subject: Subject, reader: Reader): Promise<Current | undefined> {
+    const tags = await tagsOf(repository, reader)
+    for (const group of byPrecedence(tags.keys())) {
+      const [first] = await readVersions(repository, tags, group, subject, reader)
+      if (first !== undefined) return toCurrent(first, subject)
+    }
+    return undefined
+  }
+
+  /** The first of the repositories that mean one extension that has a version. */
+  async function firstOf (repositories: string[], subject: Subject, reader: Reader): Promise<Current | undefined> {
+    for (const [index, repository] of repositories.entries()) {
+      const found = await currentOf(repository, subject, reader)
+      if (found === undefined) continue
+      for (const shadowed of repositories.slice(index + 1)) skip('duplicate', shadowed)
+      return found
+    }
+    return undefined
+  }
+
+  /** Repositories that mean extensions, those of one extension together, in the order in which they count. */
+  function group (names: readonly string[]): Array<{ subject: Subject, repositories: string[] }> {
+    const groups = new Map<string, { subject: Subject, ranked: Array<{ rank: number, repository: string }> }>()
+    for (const repository of new Set(names)) {
+      if (!repository.startsWith(below)) continue
+      const identity = mapping.identify(repository.slice(below.length))
+      if (identity === undefined) continue
+      const { type, name, rank } = identity
+      const key = `${type}/${name}`
+      const { subject, ranked } = groups.get(key) ?? { subject: { type, name }, ranked: [] }
+      ranked.push({ rank, repository })
+      groups.set(key, { subject, ranked })
+    }
+    return [...groups.values()].map(({ subject, ranked }) => ({ subject, repositories: ranked.sort((a, b) => a.rank - b.rank).map(({ repository }) => repository) }))
+  }
+
+  return {
+    name: instance,
+    source: 'oci',
+
+    async list () {
+      const shared = reader()
+      const { names, truncated } = await transport.repositories(namespace)
+      const crawl: Crawl = { found: [], failed: [], ...(truncated === true && { truncated }) }
+      let read = 0
+      await Promise.all(group(names).map(async ({ subject, repositories }) => {
+        try {
+          const current = await firstOf(repositories, subject, shared)
+          read++
+          if (current !== undefined) crawl.found.push(current)
+        } catch (error) {
+          if (!isRegistryError(error)) throw error
+          crawl.failed.push({ ...subject, error })
+        }
+      }))
+      const [failure] = crawl.failed
+      if (failure !== undefined && read === 0) throw failure.error
+      return crawl
+    },
+
+    async load (type, name): Promise<Loaded | undefined> {
+      const shared = reader()
+      const subject = { type, name }
+      for (const path of mapping.repositories(type, name)) {
+        const repository = below + path
+        const tags = await tagsOf(repository, shared)
+        const versions = await readVersions(repository, tags, tags.keys(), subject, shared)
+        const current = currentRelease(versions)
+        if (current !== undefined) return { metadata: metadataOf(current.annotations, subject), releases: versions.map(toRelease) }
+      }
+      return undefined
+    },
+
+    async open (file, { signal }) {
+      const at = file.locator.lastIndexOf('@')
+      const content = { digest: file.locator.slice(at + 1), size: file.size ?? 0 }
+      try {
+        const source = await transport.blob(file.locator.slice(0, at), content, { signal })
+        return source === undefined ? undefined : { file, stream: verified(source, content), length: content.size }
+      } catch (error) {
+        if (!(error instanceof ContentError)) throw error
+        throw registryError('service_unavailable', `Instance ${instance} cannot be asked`, { instance, cause: error, details: 'File is damaged', proxyError: 'http_response_incomplete' })
+      }
+    },
+
+    async ping (signal) {
+      await transport.ping(signal)
+    }
+  }
+}

@@ -1,0 +1,102 @@
+import { Value } from '@sinclair/typebox/value'
+import { ImageConfig, type Descriptor } from '../../schemas/oci.ts'
+import type { ExtensionType } from '../../schemas/extension.ts'
+import type { Metadata } from '../backend.ts'
+import { utcSeconds } from '../version.ts'
+import { maxManifestBytes } from './transport.ts'
+
+const prefix = 'org.opencontainers.image.'
+const keywords = 'io.artifacthub.keywords'
+const configTypes = new Set(['application/vnd.oci.image.config.v1+json', 'application/vnd.docker.container.image.v1+json'])
+
+const maxDescription = 4096
+const maxText = 256
+const maxUrl = 2048
+const maxTags = 64
+
+/** What stands for a time that the publisher did not tell. */
+const unknownTime = '1970-01-01T00:00:00Z'
+
+/** Control characters, and the marks that make a text read otherwise than it is written. */
+const unsafeCharacters = /[\p{Cc}\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u2069\ufeff]/gu
+
+/** One line of an upstream's text, bounded in length; undefined when there is none. */
+function plainText (value: unknown, maxLength = maxText): string | undefined {
+  if (typeof value !== 'string') return undefined
+  // Cut before as well as after: the pattern need not walk through megabytes.
+  const line = value.slice(0, 4 * maxLength).replace(/\s+/g, ' ').replace(unsafeCharacters, '').trim()
+  // A pair that the cut divides goes whole.
+  const text = line.slice(0, maxLength).replace(/[\ud800-\udbff]$/, '').toWellFormed().trim()
+  return text === '' ? undefined : text
+}
+
+/** The first usable value of one annotation; nearer sources count first. */
+function annotation<T> (sources: readonly unknown[], key: string, read: (value: unknown) => T | undefined): T | undefined {
+  for (const source of sources) {
+    if (typeof source !== 'object' || source === null || !Object.hasOwn(source, key)) continue
+    const value = read((source as Record<string, unknown>)[key])
+    if (value !== undefined) return value
+  }
+  return undefined
+}
+
+/** An address that a person may follow: http or https, its user information taken out. */
+function webAddress (value: unknown): string | undefined {
+  if (typeof value !== 'string' || value.length > maxUrl) return undefined
+  const url = URL.parse(value.trim())
+  if (url === null || (url.protocol !== 'http:' && url.protocol !== 'https:')) return undefined
+  url.username = ''
+  url.password = ''
+  return url.href
+}
+
+/** RFC 3339 only: `Date` would take a lone number for a year. A time up to 1970 is what builds say that have none. */
+function publicationTime (value: unknown): string | undefined {
+  if (typeof value !== 'string' || !/^\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(?:\.\d{1,12})?(?:[Zz]|[+-]\d\d:\d\d)$/.test(value)) return undefined
+  const time = utcSeconds(value.toUpperCase().replace(' ', 'T'))
+  return time === undefined || time <= unknownTime ? undefined : time
+}
+
+function tagsOf (value: unknown): string[] | undefined {
+  if (typeof value !== 'string') return undefined
+  const tags = value.slice(0, maxTags * maxText).split(',').flatMap(tag => plainText(tag) ?? [])
+  return tags.length === 0 ? undefined : [...new Set(tags)].slice(0, maxTags)
+}
+
+/** What annotations say of an extension; nearer sources count first. What they do not say is absent. */
+export function metadataOf (annotations: readonly unknown[], { type, name }: { type: ExtensionType, name: string }): Metadata {
+  const text = (key: string, maxLength?: number) => annotation(annotations, `${prefix}${key}`, value => plainText(value, maxLength))
+  const author = text('vendor') ?? text('authors')
+  const repository = annotation(annotations, `${prefix}source`, webAddress) ?? annotation(annotations, `${prefix}url`, webAddress)
+  const tags = annotation(annotations, keywords, tagsOf)
+  return {
+    name,
+    type,
+    description: text('description', maxDescription) ?? text('title') ?? '',
+    ...(author !== undefined && { author }),
+    ...(repository !== undefined && { repository }),
+    ...(tags !== undefined && { tags })
+  }
+}
+
+/** Whether a config may tell when its image was made, and is small enough to be asked. */
+export function tellsTime (config: Descriptor | undefined): config is Descriptor {
+  return config !== undefined && configTypes.has(config.mediaType) && config.size <= maxManifestBytes
+}
+
+/**
+ * When an artifact was published: as the nearest annotation says, else as its config says, else {@link unknownTime}.
+ * `readConfig` gives the bytes of the config, and is called only when no annotation says it.
+ */
+export async function publishedAt (annotations: readonly unknown[], readConfig: () => Promise<Buffer | undefined>): Promise<string> {
+  const said = annotation(annotations, `${prefix}created`, publicationTime)
+  if (said !== undefined) return said
+  const bytes = await readConfig()
+  try {
+    const config: unknown = bytes === undefined ? undefined : JSON.parse(bytes.toString('utf8'))
+    return (Value.Check(ImageConfig, config) ? publicationTime(config.created) : undefined) ?? unknownTime
+  } catch (error) {
+    if (error instanceof SyntaxError) return unknownTime
+    throw error
+  }
+}

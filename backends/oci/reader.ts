@@ -1,0 +1,99 @@
+import type { LimitFunction } from 'p-limit'
+import type { Descriptor } from '../../schemas/oci.ts'
+import type { ExtensionType } from '../../schemas/extension.ts'
+import type { FileReference, Release, Skip } from '../backend.ts'
+import { readVerified } from './content.ts'
+import { chooseArtifact, fileName } from './manifest.ts'
+import { publishedAt, tellsTime } from './metadata.ts'
+import { ContentError, type Manifest, type Tag, type Target, type Transport } from './transport.ts'
+
+/** Keeps content by its digest, as long as it likes. Only verified content is given to it. */
+export interface ByteCache {
+  get (digest: string): Buffer | undefined | Promise<Buffer | undefined>
+  set (digest: string, bytes: Buffer): void | Promise<void>
+}
+
+export interface ReaderOptions {
+  transport: Transport
+  /** Through which every question to the transport goes. */
+  limit: LimitFunction
+  skip: Skip
+  immutable?: ByteCache
+}
+
+/** Reads what is behind tags. */
+export function createReader ({ transport, limit, skip, immutable }: ReaderOptions) {
+  async function manifestOf (repository: string, { digest, mediaType }: Pick<Descriptor, 'digest'> & { mediaType?: string }): Promise<Manifest | undefined> {
+    const known = await immutable?.get(digest)
+    const manifest = known === undefined ? await limit(() => transport.manifest(repository, digest)) : { digest, bytes: known }
+    if (manifest === undefined) return undefined
+    if (known === undefined) await immutable?.set(digest, manifest.bytes)
+    return { ...(mediaType !== undefined && { mediaType }), ...manifest }
+  }
+
+  /** A config that is missing or wrong costs only the time that it would tell. */
+  async function configOf (repository: string, config: Descriptor | undefined): Promise<Buffer | undefined> {
+    if (!tellsTime(config)) return undefined
+    const known = await immutable?.get(config.digest)
+    if (known !== undefined) return known
+    const bytes = await limit(async () => {
+      try {
+        const stream = await transport.blob(repository, config, { signal: new AbortController().signal })
+        return stream === undefined ? undefined : await readVerified(stream, config)
+      } catch (error) {
+        if (error instanceof ContentError) return undefined
+        throw error
+      }
+    })
+    if (bytes !== undefined) await immutable?.set(config.digest, bytes)
+    return bytes
+  }
+
+  async function rootOf (repository: string, { name, target: listed }: Tag): Promise<{ target: Target, manifest: Manifest } | undefined> {
+    const target = listed ?? await limit(() => transport.resolve(repository, name))
+    const manifest = target === undefined ? undefined : target.manifest ?? await manifestOf(repository, target)
+    return target === undefined || manifest === undefined ? undefined : { target, manifest }
+  }
+
+  function toFile (repository: string, layer: Descriptor, subject: { name: string, version: string }): FileReference {
+    const { digest, size } = layer
+    const url = transport.url?.(repository, { digest, size })
+    return {
+      name: fileName(layer, subject),
+      size,
+      checksum: digest,
+      ...(url !== undefined && { url }),
+      validator: digest,
+      locator: `${repository}@${digest}`
+    }
+  }
+
+  return {
+    limit,
+
+    /** The version that a tag is, with the annotations that tell about it; undefined, and told to `skip`, when it is none. */
+    async read (repository: string, tag: Tag, { version, ...subject }: { type: ExtensionType, name: string, version: string }): Promise<Release & { annotations: unknown[] } | undefined> {
+      const item = `${repository}:${tag.name}`
+      try {
+        const root = await rootOf(repository, tag)
+        const chosen = root === undefined ? 'missing_content' : await chooseArtifact(root.manifest, async child => await manifestOf(repository, child))
+        if (root === undefined || typeof chosen === 'string') {
+          skip(typeof chosen === 'string' ? chosen : 'missing_content', item)
+          return undefined
+        }
+        const annotations = [...chosen.annotations, root.target.annotations]
+        return {
+          version,
+          published_at: await publishedAt(annotations, async () => await configOf(repository, chosen.config)),
+          ...(chosen.file !== undefined && { file: toFile(repository, chosen.file, { ...subject, version }) }),
+          annotations
+        }
+      } catch (error) {
+        if (!(error instanceof ContentError)) throw error
+        skip('malformed', item)
+        return undefined
+      }
+    }
+  }
+}
+export type Reader = ReturnType<typeof createReader>

@@ -1,0 +1,69 @@
+import type { Readable } from 'node:stream'
+import type { Descriptor } from '../../schemas/oci.ts'
+
+/** Most bytes of a manifest, an index or a config that are read; what the specification asks registries to take. */
+export const maxManifestBytes = 4 * 1024 * 1024
+
+/** What it takes to fetch content and to verify it. */
+export type Content = Pick<Descriptor, 'digest' | 'size'>
+
+/** The body of a manifest or index; `bytes` are what `digest` says. */
+export interface Manifest {
+  digest: string
+  /** From the transport (`Content-Type`, a descriptor), not from the body. */
+  mediaType?: string
+  bytes: Buffer
+}
+
+/** What a tag points at. */
+export interface Target {
+  digest: string
+  mediaType?: string
+  /** Annotations of the descriptor that names the tag, as they were read: any of them may be of a wrong type. */
+  annotations?: unknown
+  /** The body, when it had to be read to learn the digest. */
+  manifest?: Manifest
+}
+
+/** A tag; `target` is there when listing the tags tells it, else `resolve` does. */
+export interface Tag {
+  name: string
+  target?: Target
+}
+
+export interface Repositories {
+  /** Full names, each once; may hold others than those below the namespace asked for. */
+  names: readonly string[]
+  /** Whether something that could hold more was not looked at. */
+  truncated?: boolean
+}
+
+/**
+ * How the content of an OCI registry is reached: over HTTP, or in a directory. It knows nothing of extensions.
+ * Absent is a value (`undefined`). Failing throws an error of the table with `instance` and a `cause`; content that is not
+ * what its digest or size says throws a {@link ContentError}, and costs only itself.
+ */
+export interface Transport {
+  /** Repositories below `namespace` (no slash at either end; empty for all), as far as they can be discovered. */
+  repositories (namespace: string): Promise<Repositories>
+  /** All tags of a repository in any order; undefined when there is no such repository. */
+  tags (repository: string): Promise<Tag[] | undefined>
+  /** What a tag points at now; undefined when it is gone. Over HTTP the cheapest question that tells the digest. */
+  resolve (repository: string, tag: string): Promise<Target | undefined>
+  /** The manifest or index of a digest, verified, at most {@link maxManifestBytes}; undefined when it is not there. */
+  manifest (repository: string, digest: string): Promise<Manifest | undefined>
+  /**
+   * Opens content from its first byte; undefined when it is not there. The size is checked as early as it is known, the digest
+   * is not: whoever reads verifies it. Ends with an error when `signal` is aborted.
+   */
+  blob (repository: string, content: Content, options: { signal: AbortSignal }): Promise<Readable | undefined>
+  /** Where a person outside can fetch content, when there is such an address. */
+  url? (repository: string, content: Content): string | undefined
+  /** Resolves when `repositories` and `tags` can work. */
+  ping (signal: AbortSignal): Promise<void>
+}
+
+/** A piece of content that is not what its descriptor says, or not what its kind must be. Costs only itself. */
+export class ContentError extends Error {
+  override readonly name = 'ContentError'
+}

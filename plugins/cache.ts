@@ -1,0 +1,216 @@
+import type { FastifyInstance } from 'fastify'
+import fp from 'fastify-plugin'
+import { LRUCache } from 'lru-cache'
+import { LRUMap, LRUMapWithDelete } from 'mnemonist'
+import type { CacheConfig } from '../schemas/config.ts'
+import { isRegistryError, registryError, type RegistryError } from './errors.ts'
+
+export const cacheSections = ['list', 'metadata', 'versions'] as const
+export type CacheSection = typeof cacheSections[number]
+
+export interface CacheOptions extends CacheConfig {
+  /** Milliseconds of a clock that only goes forward. */
+  clock?: () => number
+  /** Milliseconds that a caller waits for a load; the load itself goes on. */
+  budget?: number
+}
+
+/** A typed place in the cache; made by `slot`. */
+export interface Slot<T> { section: CacheSection, key: string, type?: T }
+
+/** What a load found for one slot: a value, or `undefined` for "proven not there". */
+export interface Finding { section: CacheSection, key: string, value: unknown, ttl?: number }
+
+/** What is known of a slot. */
+export interface Cached<T> {
+  value: T
+  /** Seconds since it was loaded. */
+  age: number
+  /** Seconds that it stays fresh; 0 when it no longer is. */
+  ttl: number
+  /** Whether the answer waited for no load. */
+  hit: boolean
+  /** Why something no longer fresh is answered. */
+  error?: RegistryError
+}
+
+export interface Loader {
+  /** Loads of one name run one at a time, and whoever wants one meanwhile shares it. */
+  flight: string
+  /** Gives everything that the load found. What it throws is never cached. */
+  load: () => Promise<Finding[]>
+  /** Why no load is started now, when the upstream is being left alone; asked before each. */
+  rest?: () => RegistryError | undefined
+  /** Seconds: an entry older than this is loaded again, though fresh; negative for any entry at all. */
+  maxAge?: number
+}
+
+interface Entry { section: CacheSection, value: unknown, at: number, ttl: number }
+interface Counts { hits: number, misses: number, coalesced: number, evictions: number, entries: number }
+
+/** Absences remembered at once; probing names can push out other absences, never an entry. */
+const negativeCapacity = 1000
+/** Bytes of immutable content that are kept. */
+const immutableBytes = 64 * 1024 * 1024
+/** Part of its life after which an entry in use is loaded again, behind the caller. */
+const refreshAhead = 0.8
+const defaultBudget = 10_000
+
+/** Makes the typed name of a place in the cache. */
+export const slot = <T>(section: CacheSection, key: string): Slot<T> => ({ section, key })
+
+/** Makes what a loader returns for a slot. */
+export const finding = <T>({ section, key }: Slot<T>, value: T | undefined, ttl?: number): Finding =>
+  ttl === undefined ? { section, key, value } : { section, key, value, ttl }
+
+/**
+ * An LRU with TTL over three sections of one capacity. The loader is given with the question: one load per flight at a
+ * time, detached from whoever started it. An entry in use is refreshed ahead of expiry; an expired one stands in for a
+ * failing load for `stale_if_error_seconds`; absences are remembered apart, for `negative_ttl_seconds`.
+ */
+export function createCache (options: CacheOptions) {
+  const { clock = () => performance.now(), budget = defaultBudget } = options
+  const staleIfError = options.stale_if_error_seconds * 1000
+  const negativeTtl = options.negative_ttl_seconds * 1000
+  const entries = new LRUMapWithDelete<string, Entry>(options.capacity)
+  const absences = new LRUMap<string, number>(negativeCapacity)
+  const immutable = new LRUCache<string, Buffer>({ maxSize: immutableBytes, sizeCalculation: bytes => bytes.length + 1 })
+  const flights = new Map<string, Promise<Finding[]>>()
+  const counts: Record<CacheSection, Counts> = {
+    list: { hits: 0, misses: 0, coalesced: 0, evictions: 0, entries: 0 },
+    metadata: { hits: 0, misses: 0, coalesced: 0, evictions: 0, entries: 0 },
+    versions: { hits: 0, misses: 0, coalesced: 0, evictions: 0, entries: 0 }
+  }
+
+  function remove (key: string): void {
+    const removed = entries.peek(key)
+    if (removed === undefined) return
+    entries.delete(key)
+    counts[removed.section].entries--
+  }
+
+  function keep ({ section, key, value, ttl: own = options.ttl_seconds }: Finding): void {
+    if (value === undefined) {
+      remove(key)
+      absences.set(key, clock())
+      return
+    }
+    const replaced = entries.setpop(key, { section, value, at: clock(), ttl: own * 1000 })
+    if (replaced === null || replaced === undefined) counts[section].entries++
+    else if (replaced.evicted) {
+      counts[section].entries++
+      counts[replaced.value.section].entries--
+      counts[replaced.value.section].evictions++
+    }
+  }
+
+  function fly ({ flight, load }: Loader): { findings: Promise<Finding[]>, joined: boolean } {
+    const underWay = flights.get(flight)
+    if (underWay !== undefined) return { findings: underWay, joined: true }
+    const findings = Promise.resolve().then(load).then(found => {
+      found.forEach(keep)
+      return found
+    }).finally(() => flights.delete(flight))
+    flights.set(flight, findings)
+    // Whoever waits sees the failure; when nobody does, it is nobody's.
+    findings.catch(() => {})
+    return { findings, joined: false }
+  }
+
+  async function withinBudget<T> (work: Promise<T>): Promise<T> {
+    let timer: NodeJS.Timeout | undefined
+    const late = new Promise<never>((_resolve, reject) => {
+      timer = setTimeout(() => reject(registryError('service_unavailable', 'The upstream did not answer in time', { proxyError: 'http_response_timeout' })), budget)
+    })
+    return await Promise.race([work, late]).finally(() => clearTimeout(timer))
+  }
+
+  const seconds = (milliseconds: number) => Math.max(0, milliseconds / 1000)
+  const describe = (entry: Entry, age: number) => ({ age: seconds(age), ttl: seconds(entry.ttl - age) })
+
+  return {
+    /** The configured times, in seconds. */
+    times: { ttl: options.ttl_seconds, staleIfError: options.stale_if_error_seconds, negativeTtl: options.negative_ttl_seconds },
+
+    /** Now, in milliseconds of the cache's own clock. */
+    now: clock,
+
+    /**
+     * What is kept in a slot, however old as long as it may stand in; counts nothing and loads nothing, but is a use:
+     * what is looked at is not the first to go.
+     */
+    peek<T> ({ key }: Slot<T>): { value: T, age: number, ttl: number, fresh: boolean } | undefined {
+      const entry = entries.get(key)
+      if (entry === undefined) return undefined
+      const age = clock() - entry.at
+      if (age > entry.ttl + staleIfError) return undefined
+      return { value: entry.value as T, ...describe(entry, age), fresh: age <= entry.ttl }
+    },
+
+    /** Counts an answer that was taken from a slot with `peek`, and refreshes the slot ahead of expiry as `get` does. */
+    use<T> ({ section, key }: Slot<T>, loader: Loader): void {
+      counts[section].hits++
+      const entry = entries.peek(key)
+      if (entry !== undefined && clock() - entry.at > entry.ttl * refreshAhead && loader.rest?.() === undefined) fly(loader)
+    },
+
+    /**
+     * What is in a slot; loads it when it is not there, no longer fresh or older than `maxAge`. When the load fails,
+     * the entry stands in with `error` set, if it is not too old; else what the load threw is thrown.
+     */
+    async get<T> (slot: Slot<T>, loader: Loader): Promise<Cached<T | undefined>> {
+      const { section, key } = slot
+      const maxAge = loader.maxAge === undefined ? Infinity : loader.maxAge * 1000
+      const entry = entries.get(key)
+      const age = entry === undefined ? Infinity : clock() - entry.at
+      if (entry !== undefined && age <= entry.ttl && age <= maxAge) {
+        this.use(slot, loader)
+        return { value: entry.value as T, ...describe(entry, age), hit: true }
+      }
+      const absentSince = entry === undefined ? absences.get(key) : undefined
+      const absence = absentSince === undefined ? Infinity : clock() - absentSince
+      if (absence <= negativeTtl && absence <= maxAge) {
+        counts[section].hits++
+        return { value: undefined, age: seconds(absence), ttl: seconds(negativeTtl - absence), hit: true }
+      }
+      counts[section].misses++
+      const usable = entry !== undefined && age <= entry.ttl + staleIfError
+      const rest = loader.rest?.()
+      if (rest !== undefined) {
+        if (!usable) throw rest
+        return { value: entry.value as T, age: seconds(age), ttl: 0, hit: true, error: rest }
+      }
+      const { findings, joined } = fly(loader)
+      if (joined) counts[section].coalesced++
+      try {
+        const found = (await withinBudget(findings)).find(finding => finding.key === key)
+        const fresh = found?.value === undefined ? negativeTtl : (found.ttl ?? options.ttl_seconds) * 1000
+        return { value: found?.value as T | undefined, age: 0, ttl: seconds(fresh), hit: false }
+      } catch (error) {
+        if (!usable || !isRegistryError(error)) throw error
+        return { value: entry.value as T, age: seconds(clock() - entry.at), ttl: 0, hit: false, error }
+      }
+    },
+
+    /** Content that never changes under its key, bounded in bytes; outside the sections and their statistics. */
+    immutable: {
+      get: (key: string): Buffer | undefined => immutable.get(key),
+      set: (key: string, bytes: Buffer): void => { immutable.set(key, bytes) }
+    },
+
+    /** Counters since the start, and entries now, of each section. */
+    statistics: (): Readonly<Record<CacheSection, Readonly<Counts>>> => counts
+  }
+}
+export type Cache = ReturnType<typeof createCache>
+
+declare module 'fastify' {
+  interface FastifyInstance { cache: Cache }
+}
+
+function cache (fastify: FastifyInstance, options: CacheOptions, done: () => void): void {
+  fastify.decorate('cache', createCache(options))
+  done()
+}
+
+export default fp(cache, { name: 'registry-cache', fastify: '5.x' })

@@ -1,0 +1,131 @@
+import { KindGuard, type TSchema } from '@sinclair/typebox'
+import { Value, ValueErrorType, ValuePointer, type ValueError } from '@sinclair/typebox/value'
+import { Config } from '../schemas/config.ts'
+import { expectation, tableOf } from './config/keys.ts'
+
+/** Where a key is: `['gitea', 0, 'url']`. */
+export type KeyPath = ReadonlyArray<string | number>
+
+/** Says where the value of a key came from: a file, an environment variable. */
+export type Origin = (path: KeyPath) => string
+
+/** A key as a person would write it: `gitea[0].url`. */
+export function formatKey (path: KeyPath): string {
+  return path.map((part, index) => typeof part === 'number' ? `[${part}]` : index === 0 ? part : `.${part}`).join('')
+}
+
+/**
+ * A configuration that cannot be used. The message is one line: the key, what was expected, and where the value came from.
+ * It never holds a value: whatever stands in the wrong place may be a secret.
+ */
+export class ConfigError extends Error {
+  override readonly name = 'ConfigError'
+  /** For the process that stops because of it: EX_CONFIG of sysexits. */
+  readonly exitCode = 78
+  readonly key: string
+
+  constructor (key: string, problem: string, origin: string, options?: ErrorOptions) {
+    // A quoted key and a file name may hold line breaks.
+    super(`${key}: ${problem} (in ${origin})`.replace(/[\p{Cc}\u2028\u2029]+/gu, ' '), options)
+    this.key = key
+  }
+}
+
+/** Whether a value is a table in the sense of TOML, which a date is not. */
+export function isTable (value: unknown): value is Record<string, unknown> {
+  return Object.prototype.toString.call(value) === '[object Object]'
+}
+
+/** A copy without keys that are set to `undefined`, with the one table of a kind of instances as a list of one. */
+export function normalize (input: unknown): unknown {
+  const copy = (value: unknown): unknown => {
+    if (Array.isArray(value)) return value.map(copy)
+    if (!isTable(value)) return value
+    return Object.fromEntries(Object.entries(value).filter(([, child]) => child !== undefined).map(([key, child]) => [key, copy(child)]))
+  }
+  const config = copy(input)
+  if (!isTable(config)) return config
+  return Object.fromEntries(Object.entries(config).map(([key, value]) => {
+    const listed = Object.hasOwn(Config.properties, key) && Config.properties[key as keyof Config].type === 'array'
+    return [key, listed && isTable(value) ? [value] : value]
+  }))
+}
+
+function kindOf (value: unknown): string {
+  if (Array.isArray(value)) return 'a list'
+  if (isTable(value)) return 'a table'
+  if (value instanceof Date) return 'a date'
+  return value === null ? 'null' : `a ${typeof value}`
+}
+
+function problemOf ({ type, schema, value }: ValueError): string {
+  switch (type) {
+    case ValueErrorType.ObjectAdditionalProperties: return `unknown key, expected one of ${Object.keys(tableOf(schema)?.properties ?? {}).join(', ')}`
+    case ValueErrorType.ObjectRequiredProperty: return `missing, expected ${expectation(schema)}`
+    case ValueErrorType.String:
+    case ValueErrorType.Integer:
+    case ValueErrorType.Boolean:
+    case ValueErrorType.Array: return `expected ${expectation(schema)}, got ${kindOf(value)}`
+    default: return `expected ${expectation(schema)}`
+  }
+}
+
+function firstError (schema: TSchema, value: unknown, origin: Origin): ConfigError {
+  const errors = [...Value.Errors(schema, value)]
+  // A misspelt key is often the reason that another one is missing.
+  const error = errors.find(({ type }) => type === ValueErrorType.ObjectAdditionalProperties) ?? errors[0]
+  if (error === undefined) throw new TypeError('The value has no error')
+  const path = [...ValuePointer.Format(error.path)].map(part => /^\d+$/.test(part) ? Number(part) : part)
+  return new ConfigError(formatKey(path), problemOf(error), origin(path))
+}
+
+/** Refuses what is no table where one must be. Filling in defaults would make a table of it: an empty list and a date have no keys either. */
+function checkTables (schema: TSchema, value: unknown, origin: Origin, path: KeyPath = []): void {
+  if (value === undefined) return
+  if (KindGuard.IsObject(schema)) {
+    if (!isTable(value)) throw new ConfigError(formatKey(path) || 'configuration', `expected ${expectation(schema)}, got ${kindOf(value)}`, origin(path))
+    for (const [name, child] of Object.entries(schema.properties)) checkTables(child, value[name], origin, [...path, name])
+  } else if (KindGuard.IsArray(schema) && Array.isArray(value)) {
+    for (const [index, item] of value.entries()) checkTables(schema.items, item, origin, [...path, index])
+  }
+}
+
+/** What no schema of a single key can say. */
+function checkRules (config: Config, origin: Origin): void {
+  const refuse = (path: KeyPath, problem: string): never => { throw new ConfigError(formatKey(path), problem, origin(path)) }
+  const checkAddress = (path: KeyPath, address: string | undefined): void => {
+    if (address !== undefined && !URL.canParse(address)) refuse(path, 'expected a valid address')
+  }
+  checkAddress(['server', 'public_url'], config.server.public_url)
+  for (const [index, gitea] of config.gitea.entries()) {
+    checkAddress(['gitea', index, 'url'], gitea.url)
+    checkAddress(['gitea', index, 'public_url'], gitea.public_url)
+    if (gitea.token !== undefined && gitea.token_file !== undefined) {
+      refuse(['gitea', index, 'token_file'], `expected only one of token and token_file, and token is set in ${origin(['gitea', index, 'token'])}`)
+    }
+  }
+  for (const [index, { registry }] of config.oci.entries()) {
+    const scheme = /^([a-z][a-z0-9+.-]*):\/\//i.exec(registry)?.[1]?.toLowerCase()
+    if (scheme !== undefined && scheme !== 'file') refuse(['oci', index, 'registry'], `expected a directory that holds OCI image layouts; registries over ${scheme}:// are not supported`)
+  }
+  const names = new Set<string>()
+  for (const kind of ['gitea', 'oci'] as const) {
+    for (const [index, { name }] of config[kind].entries()) {
+      if (names.has(name)) refuse([kind, index, 'name'], 'expected a name that no other instance has')
+      names.add(name)
+    }
+  }
+}
+
+/**
+ * A configuration with its defaults filled in, from an object of which every key may be left out unless it has no default.
+ * `gitea` and `oci` may be one table instead of a list. Throws a {@link ConfigError}. The input is left as it is.
+ */
+export function parseConfig (input: unknown, origin: Origin = () => 'the option config'): Config {
+  const given = normalize(input)
+  checkTables(Config, given, origin)
+  const value: unknown = Value.Default(Config, given)
+  if (!Value.Check(Config, value)) throw firstError(Config, value, origin)
+  checkRules(value, origin)
+  return value
+}

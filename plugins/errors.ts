@@ -1,0 +1,120 @@
+import type { FastifyError, FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
+import fp from 'fastify-plugin'
+import type { ErrorResponse } from '../schemas/error.ts'
+
+/** Every kind of error that leaves the registry: its status, and when it is answered. The documentation's table is made of this. */
+export const errorTable = {
+  not_found: { status: 404, when: 'Every instance that could own it answered and none has it; an unknown route' },
+  invalid_type: { status: 400, when: '`type` (path or query) is not provider, taskserv or cluster' },
+  invalid_version: { status: 400, when: 'The version is no semantic version, nor `latest`' },
+  invalid_request: { status: 400, when: 'Any other bad parameter, or a request that cannot be understood' },
+  auth_error: { status: 401, when: "The upstreams that could answer refuse the registry's own credentials, and nothing cached stands in" },
+  rate_limit: { status: 429, when: "The upstream's limit is exceeded and nothing cached stands in; `Retry-After` is passed on" },
+  config_error: { status: 500, when: 'The registry is misconfigured for this request' },
+  internal_error: { status: 500, when: 'A bug in the registry' },
+  service_unavailable: { status: 503, when: 'An instance that could own the answer cannot be asked, and nothing cached may stand in; with `Retry-After`' }
+} as const
+
+export type ErrorType = keyof typeof errorTable
+
+export interface ErrorOptions {
+  /** What happened underneath; logged, never answered. */
+  cause?: unknown
+  /** Answered as `details`. */
+  details?: string
+  /** Seconds after which asking again makes sense; answered as `Retry-After`. */
+  retryAfter?: number
+  /** The instance that failed. */
+  instance?: string
+  /** What went wrong upstream, in the words of RFC 9209 section 2.3: `connection_refused`, `http_response_timeout`, … */
+  proxyError?: string
+}
+
+/** An error of {@link errorTable}. Its message is for the client, so it names no address and no secret; what happened underneath is its `cause`. */
+export class RegistryError extends Error {
+  override readonly name = 'RegistryError'
+  /** The `error` of the envelope. */
+  readonly code: ErrorType
+  readonly statusCode: number
+  readonly details?: string
+  readonly retryAfter?: number
+  readonly instance?: string
+  readonly proxyError?: string
+
+  constructor (code: ErrorType, message: string, { cause, ...rest }: ErrorOptions = {}) {
+    super(message, cause === undefined ? {} : { cause })
+    this.code = code
+    this.statusCode = errorTable[code].status
+    Object.assign(this, rest)
+  }
+}
+
+/** Makes an error of the table, to be thrown anywhere; it is answered in one place. */
+export const registryError = (type: ErrorType, message: string, options?: ErrorOptions): RegistryError => new RegistryError(type, message, options)
+
+export const isRegistryError = (error: unknown): error is RegistryError => error instanceof RegistryError
+
+/** Seconds that a client is asked to wait when nothing better is known. */
+const defaultRetryAfter = 5
+
+function fromValidation (error: FastifyError): RegistryError {
+  const [first] = error.validation ?? []
+  const where = first?.instancePath.split('/')[1] ?? String(first?.params?.missingProperty ?? '')
+  const context = error.validationContext === 'params' ? 'path' : error.validationContext === 'querystring' ? 'query' : error.validationContext ?? 'request'
+  if (where === 'type') return registryError('invalid_type', 'Invalid extension type: expected provider, taskserv or cluster')
+  if (where === 'version' && context === 'path') return registryError('invalid_version', 'Invalid version: expected a semantic version such as 1.2.0, or latest')
+  if (where === 'q' && first?.keyword === 'pattern') return registryError('invalid_request', 'Invalid query parameter q: expected 1 to 256 characters')
+  const allowed = first?.params?.allowedValues
+  const expected = Array.isArray(allowed) ? `must be one of ${allowed.join(', ')}` : first?.keyword === 'pattern' ? 'has characters or a form that are not allowed' : first?.message ?? 'is not valid'
+  return registryError('invalid_request', first?.keyword === 'required' ? `Missing ${context} parameter ${where}` : `Invalid ${context} parameter ${where}: ${expected}`)
+}
+
+/** What is answered for any error: one of the table's, whatever was thrown. */
+export function toRegistryError (error: unknown): RegistryError {
+  if (isRegistryError(error)) return error
+  const thrown = error as Partial<FastifyError>
+  if (Array.isArray(thrown.validation)) return fromValidation(thrown as FastifyError)
+  const status = thrown.statusCode ?? 500
+  if (status === 404) return registryError('not_found', 'Not found', { cause: error })
+  if (status >= 400 && status < 500) return registryError('invalid_request', thrown.message ?? 'Bad request', { cause: error })
+  return registryError('internal_error', 'Internal server error', { cause: error })
+}
+
+/** The envelope of an error, and the headers that go with it. */
+export function envelope (error: RegistryError): { status: number, headers: Record<string, string>, body: ErrorResponse } {
+  const headers: Record<string, string> = { 'cache-control': 'no-store', 'x-content-type-options': 'nosniff' }
+  if (error.statusCode === 503 || error.retryAfter !== undefined) headers['retry-after'] = String(Math.max(1, Math.ceil(error.retryAfter ?? defaultRetryAfter)))
+  if (error.instance !== undefined) headers['proxy-status'] = `${error.instance}; error=${error.proxyError ?? 'proxy_internal_response'}`
+  return {
+    status: error.statusCode,
+    headers,
+    body: { error: error.code, message: error.message, ...(error.details === undefined ? {} : { details: error.details }) }
+  }
+}
+
+/** Answers any error in the one envelope, and logs what the client is not told. */
+export function errorHandler (thrown: unknown, request: FastifyRequest, reply: FastifyReply): FastifyReply {
+  const error = toRegistryError(thrown)
+  if (error.code === 'internal_error' || error.code === 'config_error') request.log.error({ err: thrown }, error.message)
+  else if (error.statusCode >= 500) request.log.warn({ err: error }, error.message)
+  const { status, headers, body } = envelope(error)
+  return reply.code(status).headers(headers).send(body)
+}
+
+/** Answers an unknown route. */
+export function notFoundHandler (request: FastifyRequest, reply: FastifyReply): FastifyReply {
+  const path = request.url.split('?', 1)[0] ?? ''
+  return errorHandler(registryError('not_found', `Route ${request.method} ${path.length > 200 ? `${path.slice(0, 200)}…` : path} not found`), request, reply)
+}
+
+/**
+ * The error envelope for every route of the scope it is registered in, and for unknown routes below the scope's prefix.
+ * Without a prefix the not-found handler is the server's own and is left alone: `server.ts` sets it.
+ */
+function errors (fastify: FastifyInstance, _options: object, done: () => void): void {
+  fastify.setErrorHandler(errorHandler)
+  if (fastify.prefix !== '') fastify.setNotFoundHandler(notFoundHandler)
+  done()
+}
+
+export default fp(errors, { name: 'registry-errors', fastify: '5.x' })

@@ -1,0 +1,108 @@
+import client, { type Histogram, type LabelValues } from '@prometheus-io/client'
+import type { FastifyInstance, FastifyRequest } from 'fastify'
+import fastifyMetrics from 'fastify-metrics'
+import fp from 'fastify-plugin'
+import { cacheSections } from './cache.ts'
+
+/** Bounds of the duration histograms, in seconds. */
+const buckets = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10]
+
+/** Metrics of one registry: an own register, so that several live in one process. */
+export function createTelemetry () {
+  const register = new client.Registry()
+  const registers = [register]
+  const requests = new client.Counter({ name: 'http_requests_total', help: 'Total HTTP requests', labelNames: ['method', 'route', 'status'] as const, registers })
+  const bytes = new client.Counter({ name: 'download_bytes_total', help: 'Bytes of files served', labelNames: ['source'] as const, registers })
+  const upstreamRequests = new client.Counter({ name: 'upstream_requests_total', help: 'Requests to upstreams, retries included in one', labelNames: ['backend', 'status'] as const, registers })
+  const upstreamSeconds = new client.Histogram({ name: 'upstream_request_duration_seconds', help: 'Duration of requests to upstreams until their headers or, for JSON, their end', labelNames: ['backend'] as const, buckets, registers })
+  const skipped = new client.Counter({ name: 'extensions_skipped_total', help: 'Repositories, tags and files that are left out, each counted once', labelNames: ['backend', 'reason'] as const, registers })
+
+  return {
+    register,
+    /** Counts answered requests. */
+    observeRequest: (method: string, route: string, status: number, count = 1): void => { requests.inc({ method, route, status: String(status) }, count) },
+    observeUpstream: (backend: string, status: string, seconds: number): void => {
+      upstreamRequests.inc({ backend, status })
+      upstreamSeconds.observe({ backend }, seconds)
+    },
+    observeSkip: (backend: string, reason: string): void => { skipped.inc({ backend, reason }) },
+    observeBytes: (source: string, count: number): void => { bytes.inc({ source }, count) },
+
+    /** A gauge that is read when the metrics are: `collect` gives its samples. */
+    gauge<L extends string> (name: string, help: string, labelNames: readonly L[], collect: () => Array<{ labels: LabelValues<L>, value: number }>): void {
+      register.registerMetric(new client.Gauge({
+        name,
+        help,
+        labelNames: [...labelNames],
+        registers: [],
+        collect () {
+          this.reset()
+          for (const { labels, value } of collect()) this.set(labels, value)
+        }
+      }))
+    },
+
+    /** A counter that is kept elsewhere and read when the metrics are. */
+    counter<L extends string> (name: string, help: string, labelNames: readonly L[], collect: () => Array<{ labels: LabelValues<L>, value: number }>): void {
+      register.registerMetric(new client.Counter({
+        name,
+        help,
+        labelNames: [...labelNames],
+        registers: [],
+        collect () {
+          this.reset()
+          for (const { labels, value } of collect()) this.inc(labels, value)
+        }
+      }))
+    }
+  }
+}
+export type Telemetry = ReturnType<typeof createTelemetry>
+
+declare module 'fastify' {
+  interface FastifyInstance { telemetry: Telemetry }
+}
+
+/** The route's pattern, which is bounded in number, never the path that was asked for. */
+const routeOf = (request: FastifyRequest) => request.routeOptions.url ?? 'unknown'
+
+async function telemetry (fastify: FastifyInstance): Promise<void> {
+  const telemetry = createTelemetry()
+  fastify.decorate('telemetry', telemetry)
+
+  const { register } = telemetry
+  await fastify.register(fastifyMetrics.default, {
+    name: 'httpMetrics',
+    promClient: client,
+    endpoint: null,
+    defaultMetrics: { enabled: true, register },
+    routeMetrics: {
+      enabled: { histogram: true, summary: false },
+      registeredRoutesOnly: false,
+      overrides: {
+        labels: { status: 'status' },
+        histogram: { name: 'http_request_duration_seconds', help: 'HTTP request duration', buckets, registers: [register] },
+        summary: { registers: [] }
+      }
+    }
+  })
+  // Every series of the routes is there from the start, so that rates are right from the first request on.
+  const duration = register.getSingleMetric('http_request_duration_seconds') as Histogram<'method' | 'route' | 'status'>
+  fastify.addHook('onRoute', ({ method, url, config }) => {
+    for (const one of [method].flat()) {
+      telemetry.observeRequest(one, url, 200, 0)
+      if (one !== 'HEAD' && config?.disableMetrics !== true) duration.zero({ method: one, route: url, status: '200' })
+    }
+  })
+  fastify.addHook('onResponse', async (request, reply) => { telemetry.observeRequest(request.method, routeOf(request), reply.statusCode) })
+
+  const perSection = (count: (section: typeof cacheSections[number]) => number) => () => cacheSections.map(section => ({ labels: { section }, value: count(section) }))
+  const statistics = () => fastify.cache.statistics()
+  telemetry.counter('cache_hits_total', 'Total cache hits', ['section'], perSection(section => statistics()[section].hits))
+  telemetry.counter('cache_misses_total', 'Total cache misses', ['section'], perSection(section => statistics()[section].misses))
+  telemetry.counter('cache_coalesced_total', 'Misses that shared a load under way', ['section'], perSection(section => statistics()[section].coalesced))
+  telemetry.counter('cache_evictions_total', 'Entries pushed out by others', ['section'], perSection(section => statistics()[section].evictions))
+  telemetry.gauge('cache_entries', 'Entries in the cache', ['section'], perSection(section => statistics()[section].entries))
+}
+
+export default fp(telemetry, { name: 'registry-telemetry', fastify: '5.x', dependencies: ['registry-cache'], decorators: { fastify: ['cache'] } })

@@ -1,0 +1,57 @@
+import type { FastifyPluginCallbackTypebox } from '@fastify/type-provider-typebox'
+import { Type } from '@sinclair/typebox'
+import { SourceQuery, VersionPath } from '../schemas/parameters.ts'
+import { catalogErrors, downloadHeaders, noBody, provenanceHeaders } from '../schemas/responses.ts'
+
+const schema = {
+  tags: ['extensions'],
+  params: VersionPath,
+  querystring: SourceQuery
+}
+const notModified = noBody('The client has this file already', provenanceHeaders)
+const found = noBody('`latest` was asked for: the exact version is at `Location`', {
+  ...provenanceHeaders,
+  Location: { type: 'string', description: 'Relative reference to the exact version, with the query of the request', example: '1.28.0' }
+})
+
+/** Files: a version's, or by `latest` the current one's. */
+const download: FastifyPluginCallbackTypebox = (fastify, _options, done) => {
+  const { catalog } = fastify
+  const canonical = (version: string) => version.startsWith('v') ? version.slice(1) : version
+
+  fastify.get('/extensions/:type/:name/:version', {
+    exposeHeadRoute: false,
+    schema: {
+      ...schema,
+      operationId: 'downloadExtension',
+      summary: 'Download extension',
+      description: 'The file of a version, streamed from where it was published. `latest` redirects to the current version.',
+      response: {
+        200: {
+          description: 'The file',
+          headers: downloadHeaders,
+          content: { 'application/octet-stream': { schema: Type.Unsafe<Uint8Array>({ type: 'string', format: 'binary' }) } }
+        },
+        302: found,
+        304: notModified,
+        ...catalogErrors
+      }
+    }
+  }, async ({ params: { version, ...name }, query }, reply) => version === 'latest'
+    ? reply.answerVersion(await catalog.find({ ...name, ...query }))
+    : await reply.answerFile(await catalog.file({ ...name, ...query, version: canonical(version) })))
+
+  fastify.head('/extensions/:type/:name/:version', {
+    schema: {
+      ...schema,
+      operationId: 'headExtension',
+      summary: 'Headers of a download',
+      description: 'What a download would say of the file, without fetching it.',
+      response: { 200: noBody('Headers of the file', downloadHeaders), 302: found, 304: notModified, ...catalogErrors }
+    }
+  }, async ({ params: { version, ...name }, query }, reply) => version === 'latest'
+    ? reply.answerVersion(await catalog.find({ ...name, ...query }))
+    : await reply.answerFile(await catalog.file({ ...name, ...query, version: canonical(version) })))
+  done()
+}
+export default download

@@ -1,0 +1,63 @@
+import type { FastifyPluginCallbackTypebox } from '@fastify/type-provider-typebox'
+import { Type } from '@sinclair/typebox'
+import { Extension, ExtensionVersion } from '../schemas/extension.ts'
+import { ExtensionPath, ListQuery, SearchQuery, SourceQuery } from '../schemas/parameters.ts'
+import { Ref } from '../schemas/ref.ts'
+import { answer, catalogErrors, errors, listHeaders, noBody, pageHeaders, provenanceHeaders } from '../schemas/responses.ts'
+
+const tags = ['extensions']
+const notModified = noBody('The client has this answer already', provenanceHeaders)
+
+/** The catalog itself: list, search, metadata and versions. */
+const extensions: FastifyPluginCallbackTypebox = (fastify, _options, done) => {
+  const { catalog } = fastify
+
+  fastify.get('/extensions', {
+    schema: {
+      operationId: 'listExtensions',
+      summary: 'List extensions',
+      description: 'All extensions at their current versions, by type (provider, taskserv, cluster) and then by name.',
+      tags,
+      querystring: ListQuery,
+      response: { 200: answer('A page of the list', Type.Array(Ref(Extension)), listHeaders), 304: notModified, ...errors(400, 401, 429, 500, 503) }
+    }
+  }, async ({ query }, reply) => reply.answerPage(await catalog.list(query), { query: { type: query.type, source: query.source }, ...query }))
+
+  fastify.get('/extensions/search', {
+    schema: {
+      operationId: 'searchExtensions',
+      summary: 'Search extensions',
+      description: 'Extensions that have `q` in their name, a tag or their description, whatever the case; the best matches first: exact name, ' +
+        'name prefix, start of a word in the name, elsewhere in the name, tag, start of a word in the description, elsewhere in the description.',
+      tags,
+      querystring: SearchQuery,
+      response: { 200: answer('The best matches', Type.Array(Ref(Extension)), pageHeaders), 304: notModified, ...errors(400, 401, 429, 500, 503) }
+    }
+  }, async ({ query }, reply) => reply.answerPage(await catalog.search(query)))
+
+  fastify.get('/extensions/:type/:name', {
+    schema: {
+      operationId: 'getExtension',
+      summary: 'Get extension metadata',
+      description: 'An extension at its current version, from the instance that owns it.',
+      tags,
+      params: ExtensionPath,
+      querystring: SourceQuery,
+      response: { 200: answer('The extension', Ref(Extension), provenanceHeaders), 304: notModified, ...catalogErrors }
+    }
+  }, async ({ params, query }, reply) => reply.answer(await catalog.find({ ...params, ...query })))
+
+  fastify.get('/extensions/:type/:name/versions', {
+    schema: {
+      operationId: 'listExtensionVersions',
+      summary: 'List extension versions',
+      description: 'All versions of an extension, highest first by semver precedence.',
+      tags,
+      params: ExtensionPath,
+      querystring: SourceQuery,
+      response: { 200: answer('The versions', Type.Array(Ref(ExtensionVersion)), provenanceHeaders), 304: notModified, ...catalogErrors }
+    }
+  }, async ({ params, query }, reply) => reply.answer(await catalog.versions({ ...params, ...query })))
+  done()
+}
+export default extensions

@@ -1,0 +1,114 @@
+import type { FastifyPluginCallbackTypebox } from '@fastify/type-provider-typebox'
+import { Type } from '@sinclair/typebox'
+import { registryError } from '../plugins/errors.ts'
+import { CacheStats } from '../schemas/cache-stats.ts'
+import { HealthResponse, ProbeResponse } from '../schemas/health.ts'
+import { Ref } from '../schemas/ref.ts'
+import { answer, errors, systemHeaders } from '../schemas/responses.ts'
+
+const tags = ['system']
+const config = { probe: true }
+
+export interface SystemOptions {
+  /** Version of the service, as health tells it. */
+  version: string
+}
+
+/** Health and metrics, at the root and below `/api/v1`; the two have operation ids of their own. */
+const healthAndMetrics = (suffix: string): FastifyPluginCallbackTypebox<SystemOptions> => (fastify, { version }, done) => {
+  const { health, telemetry } = fastify
+  const started = performance.now()
+
+  fastify.get('/health', {
+    config,
+    schema: {
+      operationId: `getHealth${suffix}`,
+      summary: 'Health check',
+      description: 'Service health and backend status, from the last background probe: it answers at once, and with 200 when degraded too.',
+      tags,
+      response: { 200: answer('Healthy or degraded', Ref(HealthResponse)), ...errors(400, 500) }
+    }
+  }, async (_request, reply) => reply.header('cache-control', 'no-store').send({
+    status: health.healthy() ? 'healthy' : 'degraded',
+    version,
+    uptime: Math.floor((performance.now() - started) / 1000),
+    backends: health.backends()
+  }))
+
+  fastify.get('/metrics', {
+    config: { ...config, disableMetrics: true },
+    schema: {
+      operationId: `getMetrics${suffix}`,
+      summary: 'Metrics',
+      description: 'Metrics in the Prometheus text format.',
+      tags,
+      response: {
+        200: { description: 'Metrics', headers: systemHeaders, content: { 'text/plain': { schema: Type.String() } } },
+        ...errors(400, 500)
+      }
+    }
+  }, async (_request, reply) => reply.header('cache-control', 'no-store').type(telemetry.register.contentType).send(await telemetry.register.metrics()))
+  done()
+}
+
+/** System routes below `/api/v1`. */
+export const apiSystem: FastifyPluginCallbackTypebox<SystemOptions> = (fastify, { version }, done) => {
+  const { cache } = fastify
+  void fastify.register(healthAndMetrics(''), { version })
+
+  fastify.get('/cache/stats', {
+    schema: {
+      operationId: 'getCacheStats',
+      summary: 'Cache statistics',
+      description: 'How many entries the cache holds now.',
+      tags,
+      response: { 200: answer('Entries by section', Ref(CacheStats)), ...errors(400, 500) }
+    }
+  }, async (_request, reply) => {
+    const { list, metadata, versions } = cache.statistics()
+    return await reply.header('cache-control', 'no-store').send({
+      list_entries: list.entries,
+      metadata_entries: metadata.entries,
+      version_entries: versions.entries,
+      total_entries: list.entries + metadata.entries + versions.entries
+    })
+  })
+  done()
+}
+
+/** System routes at the root: probes, and the OpenAPI document. */
+export const rootSystem: FastifyPluginCallbackTypebox<SystemOptions> = (fastify, { version }, done) => {
+  const { health, openapiDocument } = fastify
+  void fastify.register(healthAndMetrics('AtRoot'), { version })
+
+  fastify.get('/livez', {
+    config,
+    schema: {
+      operationId: 'getLiveness',
+      summary: 'Liveness probe',
+      description: 'The process runs.',
+      tags,
+      response: { 200: answer('Alive', Ref(ProbeResponse)), ...errors(400, 500) }
+    }
+  }, async (_request, reply) => reply.header('cache-control', 'no-store').send({ status: 'ok' }))
+
+  fastify.get('/readyz', {
+    config,
+    schema: {
+      operationId: 'getReadiness',
+      summary: 'Readiness probe',
+      description: 'The service can answer: it has a cached catalog or a healthy instance, and is not shutting down.',
+      tags,
+      response: { 200: answer('Ready', Ref(ProbeResponse)), ...errors(400, 500, 503) }
+    }
+  }, async (_request, reply) => {
+    if (!health.ready()) throw registryError('service_unavailable', 'Not ready')
+    return await reply.header('cache-control', 'no-store').send({ status: 'ok' })
+  })
+
+  fastify.get('/openapi.json', { schema: { hide: true } }, async (_request, reply) =>
+    reply.header('cache-control', 'no-store').send(openapiDocument.json()))
+  fastify.get('/openapi.yaml', { schema: { hide: true } }, async (_request, reply) =>
+    reply.header('cache-control', 'no-store').type('application/yaml').send(openapiDocument.yaml()))
+  done()
+}

@@ -1,0 +1,133 @@
+import { Type, type Static } from '@sinclair/typebox'
+
+// Beside JSON Schema's own keywords: `expected` says in words what a pattern wants, `secret` that a value is never shown, `path` that a
+// relative one starts at the file that names it, `examples` what stands in config.example.toml for a key without default.
+
+/** One of some words. A union of literals, since TypeBox checks no `enum`. */
+const Choice = <const T extends readonly string[]>(values: T, options: { description: string, default: T[number] }) =>
+  Type.Unsafe<T[number]>(Type.Union(values.map(value => Type.Literal(value)), options))
+
+const Integer = (description: string, value: number, minimum: number, maximum: number) =>
+  Type.Integer({ description, default: value, minimum, maximum })
+
+const Patterns = (source: string, type: string, patterns: string[]) => Type.Array(
+  Type.String({ pattern: '^[^{}]*\\{name\\}[^{}]*$', expected: 'a repository name with {name} in it once' }),
+  { description: `Names of ${source} repositories that are a ${type}, first match first; \`{name}\` stands for the extension's name`, default: patterns }
+)
+
+const InstanceName = (source: string) => Type.String({
+  description: "The instance's name in headers, metrics and logs; unique among all instances",
+  default: source,
+  pattern: '^[a-z0-9-]+$',
+  expected: 'lower-case letters, digits and hyphens'
+})
+const Address = (description: string, example: string) => Type.String({
+  description,
+  pattern: '^https?://[^\\s/\\\\@?#]+(/[^\\s\\\\?#]*)?$',
+  expected: 'an http:// or https:// address without user, query and fragment',
+  examples: [example]
+})
+const File = (description: string, example: string) => Type.String({ description, minLength: 1, path: true, expected: 'a path', examples: [example] })
+
+const priority = Integer('Order of ownership: an extension belongs to the instance with the smallest number that has it', 100, -1_000_000, 1_000_000)
+const publicUrl = Type.Optional(Address(
+  'Base of `repository` and `download_url`, as people outside reach this upstream; the configured address if unset', 'https://git.example.com'
+))
+const DownloadUrls = (value: 'upstream' | 'gateway') => Choice(['upstream', 'gateway'], {
+  description: "What `download_url` points at: the upstream's own address, or this registry's download route on `server.public_url`", default: value
+})
+
+export const ServerConfig = Type.Object({
+  host: Type.String({ description: 'Address to listen on', default: '0.0.0.0', minLength: 1 }),
+  port: Integer('Port to listen on; 0 takes a free one', 8082, 0, 65535),
+  public_url: Type.Optional(Address(
+    'Where people outside reach this registry; needed for `download_urls = "gateway"`', 'https://registry.example.com'
+  )),
+  trust_proxy: Type.Boolean({ description: "Believe a reverse proxy's `X-Forwarded-*` headers", default: false }),
+  shutdown_delay_seconds: Integer('Time between SIGTERM and the end of listening, for load balancers to look away', 5, 0, 300)
+}, { additionalProperties: false, default: {}, description: 'The HTTP server' })
+
+export const LogConfig = Type.Object({
+  level: Choice(['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'], { description: 'Least level that is logged', default: 'info' })
+}, { additionalProperties: false, default: {}, description: 'Logs: JSON lines on standard output' })
+
+export const CacheConfig = Type.Object({
+  capacity: Integer('Most entries kept, least recently used go first', 1000, 16, 10_000_000),
+  ttl_seconds: Integer('How long an entry is fresh', 300, 1, 86_400),
+  stale_if_error_seconds: Integer('How long after that an entry may stand in for a failing upstream', 86_400, 0, 31_536_000),
+  negative_ttl_seconds: Integer('How long a proven absence is remembered, and the oldest entry that a 404 may rest on', 30, 0, 86_400)
+}, { additionalProperties: false, default: {}, description: 'What is remembered of the upstreams, and for how long' })
+
+export const GiteaConfig = Type.Object({
+  name: InstanceName('gitea'),
+  url: Address('Base address of the Gitea or Forgejo server, a sub-path included', 'https://git.example.com'),
+  organization: Type.String({
+    description: 'Organisation or user whose repositories are the extensions',
+    pattern: '^[A-Za-z0-9._-]+$',
+    expected: 'letters, digits, dots, hyphens and underscores',
+    examples: ['extensions']
+  }),
+  token: Type.Optional(Type.String({
+    description: 'Access token (`read:organization` and `read:repository`; for a user `read:user` too); not together with `token_file`',
+    pattern: '^[\\x21-\\x7e]+$',
+    expected: 'printable characters without spaces',
+    secret: true,
+    examples: ['0123456789abcdef']
+  })),
+  token_file: Type.Optional(File('File that holds the token; re-read when it changes', '/run/secrets/gitea-token')),
+  include_private: Type.Boolean({ description: 'Show private repositories that the token can read to everybody who can reach this registry', default: true }),
+  public_url: publicUrl,
+  download_urls: DownloadUrls('upstream'),
+  timeout_seconds: Integer('Longest wait for a connection, for the headers of an answer, and between two chunks of it', 30, 1, 3600),
+  verify_ssl: Type.Boolean({ description: "Check the server's certificate", default: true }),
+  ca_file: Type.Optional(File("PEM file of certificate authorities to trust instead of the system's", '/etc/ssl/private-ca.pem')),
+  redirect_hosts: Type.Array(Type.String({ pattern: '^[A-Za-z0-9.:\\[\\]-]+$', expected: 'host or host:port' }), {
+    description: 'Other hosts (`host` or `host:port`) that a download may be redirected to, without credentials', default: []
+  }),
+  concurrency: Integer('Most requests under way to this instance at once', 8, 1, 256),
+  priority,
+  mapping: Type.Object({
+    provider: Patterns('Gitea', 'provider', ['{name}_prov', '{name}_provider']),
+    taskserv: Patterns('Gitea', 'taskserv', ['{name}_taskserv']),
+    cluster: Patterns('Gitea', 'cluster', ['{name}_cluster'])
+  }, { additionalProperties: false, default: {}, description: 'Which repositories are extensions' })
+}, { additionalProperties: false, description: 'A Gitea or Forgejo organisation; several as `[[gitea]]`' })
+
+export const OciConfig = Type.Object({
+  name: InstanceName('oci'),
+  registry: File('A directory that holds OCI image layouts: a path, or `file://…`', 'examples/registry'),
+  namespace: Type.String({
+    description: 'Path below which the extensions are; empty for the root',
+    default: '',
+    pattern: '^([A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)*)?$',
+    expected: 'a path without a slash at either end'
+  }),
+  download_urls: DownloadUrls('gateway'),
+  priority,
+  mapping: Type.Object({
+    provider: Patterns('OCI', 'provider', ['provider/{name}', 'providers/{name}', '{name}_prov', '{name}_provider', '{name}-prov', '{name}-provider']),
+    taskserv: Patterns('OCI', 'taskserv', ['taskserv/{name}', 'taskservs/{name}', '{name}_taskserv', '{name}-taskserv']),
+    cluster: Patterns('OCI', 'cluster', ['cluster/{name}', 'clusters/{name}', '{name}_cluster', '{name}-cluster'])
+  }, { additionalProperties: false, default: {}, description: 'Which repositories are extensions' })
+}, { additionalProperties: false, description: 'A tree of OCI image layouts; several as `[[oci]]`' })
+
+/**
+ * Everything that can be configured: the one place that gives defaults, validation, the environment variables' names,
+ * the table in the documentation and `config.example.toml`. A string property marked `secret` never appears in a message.
+ */
+export const Config = Type.Object({
+  server: ServerConfig,
+  log: LogConfig,
+  cache: CacheConfig,
+  gitea: Type.Array(GiteaConfig, { default: [] }),
+  oci: Type.Array(OciConfig, { default: [] })
+}, { $id: 'Config', additionalProperties: false, default: {} })
+
+export type Config = Static<typeof Config>
+export type ServerConfig = Static<typeof ServerConfig>
+export type LogConfig = Static<typeof LogConfig>
+export type CacheConfig = Static<typeof CacheConfig>
+export type GiteaConfig = Static<typeof GiteaConfig>
+export type OciConfig = Static<typeof OciConfig>
+/** Which repository names mean an extension of which type; `{name}` in each pattern stands for its name. */
+export type Mapping = Static<typeof GiteaConfig>['mapping']

@@ -1,0 +1,51 @@
+import { Type, type Static, type TSchema } from '@sinclair/typebox'
+import { extensionSources, extensionTypes } from './extension.ts'
+import { StringEnum } from './ref.ts'
+
+/** A parameter that may be left out, and then has its default: optional for clients, always there for handlers. */
+const Defaulted = <T extends TSchema>(schema: T) => Type.Unsafe<Static<T>>(Type.Optional(schema))
+
+const type = StringEnum(extensionTypes, { description: 'Extension type', examples: ['taskserv'] })
+
+// Filters have no examples: Swagger UI would fill them in, and ask for something else than the reader does.
+const typeFilter = StringEnum(extensionTypes, { description: 'Only extensions of this type' })
+const source = StringEnum(extensionSources, { description: 'Only backends of this kind; ownership is decided among them' })
+
+/** What an extension may be called; see `backends/mapping.ts`. */
+const name = Type.String({
+  description: 'Extension name, case-sensitive',
+  pattern: '^[A-Za-z0-9][A-Za-z0-9._-]*$',
+  maxLength: 128,
+  examples: ['kubernetes']
+})
+
+/** semver 2.0.0 with an optional leading `v`, or `latest`. The pattern is the one that semver.org suggests. */
+const version = Type.String({
+  description: 'Extension version (semver 2.0.0; a leading `v` is accepted), or `latest`',
+  pattern: '^(?:latest|v?(?:0|[1-9]\\d*)\\.(?:0|[1-9]\\d*)\\.(?:0|[1-9]\\d*)(?:-(?:0|[1-9]\\d*|\\d*[a-zA-Z-][0-9a-zA-Z-]*)(?:\\.(?:0|[1-9]\\d*|\\d*[a-zA-Z-][0-9a-zA-Z-]*))*)?(?:\\+[0-9a-zA-Z-]+(?:\\.[0-9a-zA-Z-]+)*)?)$',
+  maxLength: 128,
+  examples: ['1.28.0']
+})
+
+export const ExtensionPath = Type.Object({ type, name })
+export const VersionPath = Type.Object({ type, name, version })
+
+export const SourceQuery = Type.Object({ source: Type.Optional(source) })
+
+export const ListQuery = Type.Object({
+  type: Type.Optional(typeFilter),
+  source: Type.Optional(source),
+  limit: Defaulted(Type.Integer({ description: 'Maximum results', minimum: 1, maximum: 1000, default: 100 })),
+  offset: Defaulted(Type.Integer({ description: 'Pagination offset', minimum: 0, maximum: Number.MAX_SAFE_INTEGER, default: 0 }))
+})
+
+export const SearchQuery = Type.Object({
+  q: Type.String({
+    description: 'Search query: what is looked for, in any case, in names, tags and descriptions; 1 to 256 characters without surrounding blanks',
+    pattern: '^\\s*\\S(?:[\\s\\S]{0,254}\\S)?\\s*$',
+    examples: ['kubernetes']
+  }),
+  type: Type.Optional(typeFilter),
+  source: Type.Optional(source),
+  limit: Defaulted(Type.Integer({ description: 'Maximum results', minimum: 1, maximum: 100, default: 50 }))
+})

@@ -1,0 +1,79 @@
+import { Type, type TSchema } from '@sinclair/typebox'
+import { ErrorResponse } from './error.ts'
+import { Ref } from './ref.ts'
+
+/*
+ * Descriptions of answers for the OpenAPI document: which headers come with which status. The headers themselves are
+ * made in `plugins/answer.ts` and `plugins/errors.ts`.
+ */
+
+interface Header { type: 'string' | 'integer', description: string, example?: string | number }
+type Headers = Record<string, Header>
+
+const text = (description: string, example?: string): Header => ({ type: 'string', description, ...(example !== undefined && { example }) })
+const integer = (description: string, example?: number): Header => ({ type: 'integer', description, ...(example !== undefined && { example }) })
+
+const always: Headers = {
+  'X-Request-Id': text("The request's id, taken from the request's own header or made up; it stands in the log"),
+  'X-Content-Type-Options': text('Always `nosniff`', 'nosniff')
+}
+
+/** What every answer of the catalog says about where it comes from. */
+export const provenanceHeaders: Headers = {
+  ...always,
+  ETag: text('Strong validator of this answer; `If-None-Match` with it gets 304'),
+  'Cache-Control': text('How long the answer may be reused; `no-cache` when it is stale or partial', 'public, max-age=300, stale-if-error=86400'),
+  Age: integer('Seconds since the upstreams said so (RFC 9111)', 12),
+  'X-Cache-Hit': text('`true` when this answer waited for no upstream, else `false`', 'true'),
+  'X-Cache-TTL': integer('Seconds that this answer stays fresh; 0 when stale or partial', 288),
+  'Cache-Status': text('How the cache was used (RFC 9211); instances whose older entries stand in are members of their own', 'extension-registry; hit; ttl=288'),
+  'Proxy-Status': text('What went wrong with which instance (RFC 9209); absent when nothing did', 'gitea; error=connection_refused'),
+  'X-Partial': text('Names of the instances whose entries are missing from this answer; absent when none is', 'gitea')
+}
+
+export const pageHeaders: Headers = {
+  ...provenanceHeaders,
+  'X-Total-Count': integer('Results in all, whatever the limit', 45)
+}
+
+export const listHeaders: Headers = {
+  ...pageHeaders,
+  Link: text('First, previous, next and last page (RFC 8288), as relative references', '<?limit=10&offset=10>; rel="next"')
+}
+
+export const downloadHeaders: Headers = {
+  ...provenanceHeaders,
+  'Content-Disposition': text("`attachment` with the file's real name (RFC 6266)", 'attachment; filename="kubernetes_taskserv.tar.gz"'),
+  'Content-Length': integer('Size in bytes; absent when unknown', 2048000),
+  'Repr-Digest': text('Digest of the file (RFC 9530); absent when none is known', 'sha-256=:Zszlqj…:')
+}
+
+export const systemHeaders: Headers = { ...always, 'Cache-Control': text('Always `no-store`', 'no-store') }
+
+/** An answer with a body of a named schema. */
+export const answer = <T extends TSchema>(description: string, schema: T, headers: Headers = systemHeaders) => ({ ...schema, description, headers }) as T
+
+const errorDescriptions = {
+  400: 'Invalid input: `invalid_type`, `invalid_version` or `invalid_request`',
+  401: "`auth_error`: the upstreams that could answer refuse the registry's own credentials",
+  404: '`not_found`: the resource does not exist',
+  429: "`rate_limit`: an upstream's limit is exceeded",
+  500: '`internal_error` or `config_error`',
+  503: '`service_unavailable`: an upstream that could own the answer cannot be asked, and nothing cached may stand in'
+}
+type ErrorStatus = keyof typeof errorDescriptions
+
+const retryAfter: Headers = { 'Retry-After': integer('Seconds after which to ask again', 5) }
+
+/** The error answers of a route, each in the one envelope. */
+export const errors = <S extends ErrorStatus>(...statuses: S[]) => Object.fromEntries(statuses.map(status => [status, answer(errorDescriptions[status], Ref(ErrorResponse), {
+  ...systemHeaders,
+  ...(status === 429 || status === 503 ? retryAfter : {}),
+  ...(status === 401 || status === 429 || status === 503 ? { 'Proxy-Status': provenanceHeaders['Proxy-Status'] ?? text('') } : {})
+})])) as Record<S, ReturnType<typeof Ref<typeof ErrorResponse>>>
+
+/** The errors that any route of the catalog may answer. */
+export const catalogErrors = errors(400, 401, 404, 429, 500, 503)
+
+/** An answer without a body. */
+export const noBody = (description: string, headers: Headers) => ({ ...Type.Null(), description, headers })

@@ -1,0 +1,90 @@
+// Writes what the documentation takes from the code: the parts between `<!-- generated: … -->` and `<!-- /generated -->` in
+// README.md and docs/*.md, and config.example.toml. With --check it writes nothing and fails when something is out of date.
+import { readFile, readdir, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { parseArgs } from 'node:util'
+import { KindGuard } from '@sinclair/typebox'
+import { stringify } from 'smol-toml'
+import { configKeys, type ConfigKey } from '../plugins/config/keys.ts'
+import { errorTable } from '../plugins/errors.ts'
+import { Config } from '../schemas/config.ts'
+
+const toml = (name: string, value: unknown): string => stringify({ [name]: value }).trim()
+const valueOf = (name: string, value: unknown): string => toml(name, value).slice(name.length + ' = '.length)
+
+function table (head: string[], rows: string[][]): string {
+  const line = (cells: string[]) => `| ${cells.map(cell => cell.replaceAll('|', '\\|')).join(' | ')} |`
+  return [line(head), line(head.map(() => '---')), ...rows.map(line)].join('\n')
+}
+
+function configurationRow ({ key, environment, expected, required, default: value, description, secret }: ConfigKey): string[] {
+  const fallback = value === undefined ? (required ? '*required*' : '') : `\`${valueOf('key', value)}\``
+  return [`\`${key}\``, `\`${environment}\``, expected, fallback, secret ? `${description} (secret)` : description]
+}
+
+const parts: Readonly<Record<string, string>> = {
+  configuration: table(['Key', 'Environment', 'Value', 'Default', 'Meaning'], configKeys.map(configurationRow)),
+  errors: table(['`error`', 'Status', 'When'], Object.entries(errorTable).map(([type, { status, when }]) => [`\`${type}\``, String(status), when]))
+}
+
+/** A document with each of its generated parts as the code has it now. */
+function fill (document: string, file: string): string {
+  return document.replace(/(<!-- generated: (\S+) -->\n).*?(<!-- \/generated -->)/gs, (_whole, start: string, name: string, end: string) => {
+    const part = parts[name]
+    if (part === undefined) throw new Error(`${file}: no such generated part: ${name}`)
+    return `${start}\n${part}\n\n${end}`
+  })
+}
+
+function exampleKey ({ parts, default: value, example, description, required }: ConfigKey): string {
+  const name = parts.at(-1) ?? ''
+  return `# ${description}\n${required ? '' : '#'}${toml(name, value ?? example)}`
+}
+
+/** One table of config.example.toml with its keys, and the tables in it. */
+function exampleTable (path: readonly string[], description: string, listed: boolean): string[] {
+  const keys = configKeys.filter(({ parts }) => parts.slice(0, -1).join('.') === path.join('.'))
+  const head = `# ${description}\n${listed ? `[[${path.join('.')}]]` : `[${path.join('.')}]`}`
+  return [head, ...keys.map(exampleKey)]
+}
+
+function example (): string {
+  const blocks = Object.entries(Config.properties).flatMap(([section, schema]) => {
+    const table = KindGuard.IsArray(schema) ? schema.items : schema
+    const nested = Object.entries(table.properties).filter(([, child]) => KindGuard.IsObject(child))
+    return [
+      ...exampleTable([section], table.description ?? '', KindGuard.IsArray(schema)),
+      ...nested.flatMap(([name, child]) => exampleTable([section, name], child.description ?? '', false))
+    ]
+  })
+  return [
+    '# Configuration of the extension registry, generated from schemas/config.ts. A line that starts with # and no space\n' +
+    '# shows a default, or what an optional key could look like. Environment variables win over this file: docs/configuration.md.',
+    ...blocks
+  ].join('\n\n') + '\n'
+}
+
+/** The files of a project that hold something generated, as they are and as they should be. */
+async function outdated (root: string): Promise<Map<string, string>> {
+  const docs = (await readdir(join(root, 'docs'))).filter(name => name.endsWith('.md')).map(name => join('docs', name))
+  const changed = new Map<string, string>()
+  for (const file of ['README.md', ...docs, 'config.example.toml']) {
+    const current = await readFile(join(root, file), 'utf8').catch((error: NodeJS.ErrnoException) => {
+      if (error.code !== 'ENOENT') throw error
+      return ''
+    })
+    const wanted = file === 'config.example.toml' ? example() : fill(current, file)
+    if (wanted !== current) changed.set(file, wanted)
+  }
+  return changed
+}
+
+const { values: { check = false } } = parseArgs({ options: { check: { type: 'boolean' } } })
+// npm runs scripts in the project's directory.
+const root = process.cwd()
+const changed = await outdated(root)
+for (const [file, text] of changed) {
+  console.log(check ? `${file} is out of date: npm run docs` : `${file} written`)
+  if (!check) await writeFile(join(root, file), text)
+}
+if (check && changed.size > 0) process.exitCode = 1

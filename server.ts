@@ -1,0 +1,124 @@
+import { readFileSync } from 'node:fs'
+import { findPackageJSON } from 'node:module'
+import type { Socket } from 'node:net'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { getSystemErrorMessage, parseArgs } from 'node:util'
+import closeWithGrace from 'close-with-grace'
+import Fastify from 'fastify'
+import fp from 'fastify-plugin'
+import registry, { serverOptions } from './app.ts'
+import { ConfigError } from './plugins/config.ts'
+import { loadConfig, type LoadedConfig } from './plugins/config/load.ts'
+import { notFoundHandler } from './plugins/errors.ts'
+
+const help = `Usage: node server.ts [--config FILE] [--check-config]
+
+Serves one catalog over the configured Gitea organisations and OCI registries.
+
+  --config FILE   TOML file; REGISTRY_CONFIG names it as well. REGISTRY_* variables win over it
+  --check-config  only check the configuration: print OK, or one line that says what is wrong
+  --version       print the version
+  --help          print this
+
+Exit codes: 0 stopped or checked, 1 failed, 64 bad option, 78 bad configuration.
+`
+
+/** Milliseconds that the first health round may hold up the start. */
+const firstRoundLimit = 2000
+/** Milliseconds in which a connection that was just made may still bring its first request when nothing listens any more. */
+const unusedGrace = 1000
+/** Milliseconds that requests under way may still take once nothing listens any more. */
+const closeGrace = 25_000
+
+/** Ends the process at once with one line for the person who started it. */
+function fail (exitCode: number, line: string): never {
+  console.error(line)
+  process.exit(exitCode)
+}
+
+function readOptions () {
+  try {
+    return parseArgs({
+      options: { config: { type: 'string' }, 'check-config': { type: 'boolean' }, version: { type: 'boolean' }, help: { type: 'boolean' } }
+    }).values
+  } catch (error) {
+    return fail(64, `${error instanceof Error ? error.message.split('. ', 1)[0] : error}; see --help`)
+  }
+}
+
+function version (): string {
+  const { version } = JSON.parse(readFileSync(findPackageJSON(import.meta.url) ?? '', 'utf8')) as { version: string }
+  return version
+}
+
+function describeListenError (error: unknown): string {
+  if (error instanceof Error && 'errno' in error && typeof error.errno === 'number') return getSystemErrorMessage(error.errno)
+  return error instanceof Error ? error.message : String(error)
+}
+
+async function serve ({ config, embedded }: LoadedConfig): Promise<void> {
+  const app = Fastify(serverOptions(config))
+  if (embedded) app.log.info('serving the embedded examples, since neither a file nor the environment configures a backend')
+
+  const { host, port, shutdown_delay_seconds: shutdownDelay } = config.server
+  let stopping = false
+
+  closeWithGrace({ delay: shutdownDelay * 1000 + closeGrace + 5000, logger: app.log }, async ({ signal, err }) => {
+    if (err !== undefined) {
+      app.log.fatal({ err }, 'unexpected error')
+      return
+    }
+    app.log.info({ signal }, 'shutting down')
+    stopping = true
+    if (app.hasDecorator('health')) app.health.drain()
+    if (app.server.listening) await sleep(shutdownDelay * 1000)
+    setTimeout(() => { app.server.closeAllConnections() }, closeGrace).unref()
+    setTimeout(() => { for (const socket of connections) if (socket.bytesRead === 0) socket.destroy() }, unusedGrace).unref()
+    await app.close()
+  })
+
+  // Browsers connect ahead of requests; to Node a connection is not idle before its first one.
+  const connections = new Set<Socket>()
+  app.server.on('connection', (socket: Socket) => {
+    connections.add(socket)
+    socket.once('close', () => { connections.delete(socket) })
+  })
+
+  app.setNotFoundHandler(notFoundHandler)
+  // A client that keeps its connection would come back on it until the very end, and then hold up the end until the grace is over.
+  app.addHook('onSend', (_request, reply, payload, done) => {
+    if (stopping) reply.header('connection', 'close')
+    done(null, payload)
+  })
+  app.addHook('onResponse', (_request, _reply, done) => {
+    if (stopping && !app.server.listening) setImmediate(() => { app.server.closeIdleConnections() })
+    done()
+  })
+  // Not encapsulated: what the registry does for its routes holds for unknown ones too.
+  await app.register(fp(registry), { config })
+  await app.ready()
+  await Promise.race([app.health.firstRound, sleep(firstRoundLimit)])
+  if (stopping) return
+  try {
+    await app.listen({ host, port })
+  } catch (error) {
+    fail(1, `cannot listen on ${host} port ${port}: ${describeListenError(error)}`)
+  }
+}
+
+const options = readOptions()
+if (options.help) {
+  console.log(help.trimEnd())
+} else if (options.version) {
+  console.log(version())
+} else {
+  try {
+    const loaded = await loadConfig({ file: options.config, env: process.env, cwd: process.cwd() })
+    if (options['check-config']) console.log('OK')
+    else await serve(loaded)
+  } catch (error) {
+    if (error instanceof ConfigError) fail(error.exitCode, error.message)
+    console.error(error)
+    process.exit(1)
+  }
+}
