@@ -1,0 +1,57 @@
+import { join } from 'node:path'
+import Fastify from 'fastify'
+import t from 'tap'
+import registry from '../app.ts'
+import { createGiteaFake, provisioningContent } from './fakes/gitea.ts'
+import { writeLayout } from './fakes/layout.ts'
+
+await t.test('a host registers it twice, each with a prefix of its own, and stays itself', async t => {
+  const root = join(t.testdir({}), 'layouts')
+  await writeLayout(root, [{ repository: 'provider/aws', tag: '1.0.0' }])
+  const gitea = await createGiteaFake(provisioningContent())
+  t.teardown(gitea.close)
+
+  const host = Fastify()
+  t.teardown(async () => { await host.close() })
+  host.setErrorHandler(async (_error, _request, reply) => reply.code(418).send({ host: 'error' }))
+  host.setNotFoundHandler(async (_request, reply) => reply.code(404).send({ host: 'not found' }))
+  host.get('/fails', async () => { throw new Error('of the host') })
+  await host.register(registry, { prefix: '/one', config: { oci: { registry: root } } })
+  await host.register(registry, { prefix: '/two', config: { gitea: { url: gitea.url, organization: 'provisioning' } } })
+  await host.ready()
+  const get = async (url: string) => await host.inject({ url })
+
+  t.match((await get('/one/api/v1/extensions')).json(), [{ name: 'aws', version: '1.0.0', source: 'oci' }])
+  t.equal((await get('/two/api/v1/extensions')).headers['x-total-count'], '10')
+  t.match((await get('/one/api/v1/extensions/plugin/x')).json(), { error: 'invalid_type' })
+  t.match((await get('/one/nowhere')).json(), { error: 'not_found', message: 'Route GET /one/nowhere not found' })
+
+  t.strictSame((await get('/fails')).json(), { host: 'error' }, "the host's errors are its own")
+  t.strictSame((await get('/nowhere')).json(), { host: 'not found' })
+  for (const decorator of ['cache', 'catalog', 'gitea', 'oci', 'upstream', 'telemetry', 'health']) t.notOk(host.hasDecorator(decorator), decorator)
+
+  const [one, two] = [(await get('/one/metrics')).body, (await get('/two/metrics')).body]
+  t.match(one, 'extensions_total{type="provider",source="oci"} 1')
+  t.match(two, 'extensions_total{type="provider",source="oci"} 0')
+  t.match(one, 'http_requests_total{method="GET",route="/one/api/v1/extensions",status="200"} 1')
+  t.notMatch(one, '/two/', 'no shared state')
+  t.match((await get('/one/openapi.json')).json(), { paths: { '/one/api/v1/extensions': {} } })
+  t.notMatch((await get('/one/openapi.json')).body, '/two/')
+  t.equal((await get('/one/docs')).statusCode, 200)
+})
+
+await t.test('a host with a document of its own keeps it', async t => {
+  const host = Fastify()
+  t.teardown(async () => { await host.close() })
+  const { default: swagger } = await import('@fastify/swagger')
+  await host.register(swagger)
+  await host.register(registry, { prefix: '/registry', config: {} })
+  await host.ready()
+  t.match((await host.inject({ url: '/registry/openapi.json' })).json(), { openapi: '3.1.0', info: { title: 'Extension registry' } })
+  t.match(host.swagger(), { info: { title: /fastify/i } })
+})
+
+await t.test('a configuration that is not valid fails the registration, naming the key', async t => {
+  const host = Fastify()
+  await t.rejects(async () => { await host.register(registry, { config: { gitea: { url: 'http://localhost' } } }) }, { message: /gitea\[0\]\.organization/ })
+})

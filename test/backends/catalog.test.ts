@@ -1,0 +1,219 @@
+import { text } from 'node:stream/consumers'
+import t from 'tap'
+import { createCachedBackend } from '../../backends/cached-backend.ts'
+import { createCatalog } from '../../backends/catalog.ts'
+import { createCache } from '../../plugins/cache.ts'
+import { registryError } from '../../plugins/errors.ts'
+import { createClock } from '../fakes/clock.ts'
+import { createFakeDriver } from '../fakes/driver.ts'
+import { createLog } from '../fakes/log.ts'
+
+const down = registryError('service_unavailable', 'Instance gitea cannot be asked', { instance: 'gitea', details: 'Connection refused', proxyError: 'connection_refused' })
+const refused = registryError('auth_error', 'refused', { instance: 'gitea' })
+const limited = registryError('rate_limit', 'limited', { instance: 'gitea', retryAfter: 60 })
+
+function setUp ({ gitea = {}, oci = {}, priority = 100 }: { gitea?: Record<string, string[]>, oci?: Record<string, string[]>, priority?: number } = {}) {
+  const clock = createClock()
+  const cache = createCache({ capacity: 1000, ttl_seconds: 300, stale_if_error_seconds: 3600, negative_ttl_seconds: 30, clock: clock.now })
+  const [first, second] = [createFakeDriver('gitea', 'gitea', gitea), createFakeDriver('oci', 'oci', oci)]
+  const { log, lines: logged } = createLog()
+  const catalog = createCatalog({
+    backends: [
+      createCachedBackend(second.driver, { cache, priority, downloadUrls: 'gateway', publicUrl: 'https://registry.example.com/' }),
+      createCachedBackend(first.driver, { cache, priority: 100, downloadUrls: 'upstream' })
+    ],
+    log,
+    negativeTtl: 30
+  })
+  const list = async (scope: { source?: 'gitea' | 'oci', type?: 'provider' | 'taskserv' | 'cluster' } = {}) => {
+    const { value, ...rest } = await catalog.list({ limit: 100, offset: 0, ...scope })
+    return { names: value.items.map(({ type, name, source }) => `${type}/${name} ${source}`), total: value.total, ...rest }
+  }
+  return { catalog, cache, clock, gitea: first, oci: second, list, logged }
+}
+const aws = { type: 'provider', name: 'aws' } as const
+const k3s = { type: 'taskserv', name: 'k3s' } as const
+
+await t.test('lists each extension once, by type and then by name, from the instance that owns it', async t => {
+  const { list, catalog, logged } = setUp({ gitea: { 'cluster/web': ['1.0.0'], 'provider/aws': ['1.0.0'] }, oci: { 'taskserv/k3s': ['1.0.0'], 'provider/aws': ['9.0.0'], 'provider/Zoo': ['1.0.0'] } })
+  t.match(await list(), { names: ['provider/Zoo oci', 'provider/aws gitea', 'taskserv/k3s oci', 'cluster/web gitea'], total: 4, stale: [], missing: [] })
+  t.equal((await catalog.find(aws)).value.version, '1.0.0', 'a higher version elsewhere shadows nothing')
+  t.strictSame([...catalog.census().shadowed], [['oci', 1]])
+  await list()
+  t.equal(logged.filter(line => line.includes('shadowed')).length, 1, 'logged once')
+})
+
+await t.test('a smaller priority owns before a kind does', async t => {
+  const { catalog } = setUp({ gitea: { 'provider/aws': ['1.0.0'] }, oci: { 'provider/aws': ['9.0.0'] }, priority: 50 })
+  t.match((await catalog.find(aws)).value, { version: '9.0.0', source: 'oci' })
+})
+
+await t.test('source narrows first, then ownership is decided', async t => {
+  const { catalog, list } = setUp({ gitea: { 'provider/aws': ['1.0.0'] }, oci: { 'provider/aws': ['9.0.0'] } })
+  t.match((await catalog.find({ ...aws, source: 'oci' })).value, { version: '9.0.0', source: 'oci', download_url: 'https://registry.example.com/api/v1/extensions/provider/aws/9.0.0' })
+  t.match((await list({ source: 'oci' })).names, ['provider/aws oci'])
+  t.match((await catalog.versions({ ...aws, source: 'oci' })).value, [{ version: '9.0.0' }])
+  const { value } = await catalog.file({ ...aws, source: 'oci', version: '9.0.0' })
+  t.equal(value.validator, 'oci-provider/aws-9.0.0')
+})
+
+await t.test('one unfiltered list is one walk, and two hundred first questions for one name are one load', async t => {
+  const { catalog, list, gitea } = setUp({ gitea: { 'provider/aws': ['1.0.0'] } })
+  await Promise.all([list(), list(), list({ type: 'provider' })])
+  t.equal(gitea.calls.list, 1)
+  await Promise.all(Array.from({ length: 200 }, async () => await catalog.versions(aws)))
+  t.equal(gitea.calls.load, 1)
+})
+
+await t.test('metadata is answered from the listing without asking again', async t => {
+  const { catalog, list, gitea } = setUp({ gitea: { 'provider/aws': ['1.0.0'] } })
+  await list()
+  t.match(await catalog.find(aws), { hit: true, value: { version: '1.0.0' } })
+  t.equal(gitea.calls.load, 0)
+})
+
+await t.test('an outage after a listing: known names are answered stale, unknown ones are 503, others are unaffected', async t => {
+  const { catalog, clock, list, gitea, oci } = setUp({ gitea: { 'provider/aws': ['1.0.0'] }, oci: { 'taskserv/k3s': ['2.0.0'], 'provider/aws': ['9.0.0'] } })
+  await list()
+  await catalog.versions(aws)
+  clock.forward(301)
+  gitea.fault = down
+  t.match(await catalog.find(aws), { value: { version: '1.0.0', source: 'gitea' }, stale: [{ instance: 'gitea' }], ttl: 0 })
+  t.match(await catalog.versions(aws), { value: [{ version: '1.0.0' }], stale: [{ instance: 'gitea' }] })
+  t.match(await catalog.find(k3s), { value: { version: '2.0.0' }, stale: [{ instance: 'gitea' }] })
+  t.match(await catalog.versions(k3s), { value: [{ version: '2.0.0' }] })
+  await t.rejects(catalog.find({ type: 'provider', name: 'nowhere' }), { code: 'service_unavailable' })
+  await t.rejects(catalog.versions({ type: 'provider', name: 'nowhere' }), { code: 'service_unavailable' })
+  await t.rejects(catalog.file({ ...aws, version: '7.7.7' }), { code: 'service_unavailable' }, 'a version may have been published')
+  t.match(await list(), { names: ['provider/aws gitea', 'taskserv/k3s oci'], stale: [{ instance: 'gitea' }], missing: [] })
+  gitea.content.set('provider/new', ['1.0.0'])
+  gitea.fault = undefined
+  clock.forward(60)
+  t.match(await list(), { names: ['provider/aws gitea', 'provider/new gitea', 'taskserv/k3s oci'], stale: [] })
+  t.equal(oci.calls.open, 0)
+})
+
+await t.test('an outage before any listing never hands ownership over', async t => {
+  const { catalog, gitea, list } = setUp({ gitea: { 'provider/aws': ['1.0.0'] }, oci: { 'provider/aws': ['9.0.0'] } })
+  gitea.fault = down
+  await t.rejects(catalog.find(aws), { code: 'service_unavailable' })
+  await t.rejects(catalog.versions(aws), { code: 'service_unavailable' })
+  await t.rejects(catalog.file({ ...aws, version: '9.0.0' }), { code: 'service_unavailable' })
+  t.match(await list(), { names: ['provider/aws oci'], missing: [{ instance: 'gitea' }], ttl: 0 }, 'the list says who is missing')
+  t.match(await catalog.find({ ...aws, source: 'oci' }), { value: { version: '9.0.0' } }, 'who asks for that kind gets it')
+})
+
+await t.test('when nothing can answer, the cause is told: unavailable before the rate limit before the credentials', async t => {
+  const { list, catalog, clock, gitea, oci } = setUp({ gitea: { 'provider/aws': ['1.0.0'] } })
+  gitea.fault = refused
+  oci.fault = refused
+  await t.rejects(list(), { code: 'auth_error' })
+  await t.rejects(catalog.find(aws), { code: 'auth_error' })
+  oci.fault = limited
+  await t.rejects(list(), { code: 'rate_limit', retryAfter: 60 })
+  gitea.fault = down
+  clock.forward(5)
+  await t.rejects(list(), { code: 'service_unavailable' })
+})
+
+await t.test('a stale entry stands in for as long as it may, and no longer', async t => {
+  const { catalog, clock, list, gitea } = setUp({ gitea: { 'provider/aws': ['1.0.0'] } })
+  await list()
+  gitea.fault = down
+  clock.forward(3800)
+  t.match(await catalog.find(aws), { value: { version: '1.0.0' } })
+  clock.forward(200)
+  await t.rejects(catalog.find(aws), { code: 'service_unavailable' })
+  await t.rejects(list({ source: 'gitea' }), { code: 'service_unavailable' })
+})
+
+await t.test('a 404 is fresh: what was published a minute ago is found', async t => {
+  const { catalog, clock, list, gitea } = setUp({ gitea: { 'provider/aws': ['1.0.0'] } })
+  await list()
+  await catalog.versions(aws)
+  clock.forward(60)
+  gitea.content.set('provider/new', ['1.0.0'])
+  gitea.content.set('provider/aws', ['1.0.0', '1.1.0'])
+  t.match(await catalog.find({ type: 'provider', name: 'new' }), { value: { version: '1.0.0' } })
+  t.match((await catalog.file({ ...aws, version: '1.1.0' })).value, { name: 'aws.tar.gz' })
+})
+
+await t.test('a 404 costs one question within the time that an absence is remembered', async t => {
+  const { catalog, clock, list, gitea } = setUp({ gitea: { 'provider/aws': ['1.0.0'] } })
+  await list()
+  const missing = { type: 'provider', name: 'missing' } as const
+  for (let times = 0; times < 3; times++) await t.rejects(catalog.find(missing), { code: 'not_found', message: 'Extension provider/missing not found' })
+  t.equal(gitea.calls.load, 0, 'a young and complete listing says it')
+  clock.forward(31)
+  for (let times = 0; times < 3; times++) await t.rejects(catalog.find(missing), { code: 'not_found' })
+  t.equal(gitea.calls.load, 1)
+  await t.rejects(catalog.file({ ...aws, version: '7.7.7' }), { code: 'not_found', message: 'Extension provider/aws version 7.7.7 not found' })
+})
+
+await t.test('one repository that cannot be read keeps its last known version, and proves nothing absent', async t => {
+  const { catalog, clock, list, gitea } = setUp({ gitea: { 'provider/aws': ['1.0.0'], 'provider/gcp': ['1.0.0'] }, oci: { 'provider/aws': ['9.0.0'], 'provider/new': ['9.0.0'] } })
+  await list()
+  clock.forward(301)
+  gitea.content.set('provider/new', ['1.0.0'])
+  gitea.content.set('provider/gcp', ['2.0.0'])
+  gitea.broken.set('provider/aws', down).set('provider/new', down)
+  const partial = await list()
+  t.match(partial, { missing: [{ instance: 'gitea' }], ttl: 0 })
+  t.ok(partial.names.includes('provider/aws gitea'))
+  t.match((await catalog.find(aws)).value, { version: '1.0.0', source: 'gitea' })
+  t.match((await catalog.find({ type: 'provider', name: 'gcp' })).value, { version: '2.0.0' })
+  gitea.broken.delete('provider/aws')
+  gitea.broken.delete('provider/new')
+  clock.forward(31)
+  t.match(await list(), { missing: [], stale: [] }, 'it is tried again soon')
+})
+
+await t.test('what disappears from a complete listing disappears', async t => {
+  const { catalog, clock, list, gitea } = setUp({ gitea: { 'provider/aws': ['1.0.0'], 'provider/gcp': ['1.0.0'] } })
+  await list()
+  await catalog.versions(aws)
+  gitea.content.delete('provider/aws')
+  clock.forward(301)
+  t.match((await list()).names, ['provider/gcp gitea'])
+  clock.forward(31)
+  await t.rejects(catalog.find(aws), { code: 'not_found' })
+  await t.rejects(catalog.versions(aws), { code: 'not_found' })
+})
+
+await t.test('a file that is gone under its known address is looked for once more', async t => {
+  const { catalog, gitea, clock } = setUp({ gitea: { 'provider/aws': ['1.0.0'] } })
+  const { signal } = new AbortController()
+  const { value } = await catalog.file({ ...aws, version: '1.0.0' })
+  t.equal(await text((await value.open(signal)).stream), 'bytes')
+  gitea.content.set('provider/aws', ['1.1.0'])
+  clock.forward(1)
+  await t.rejects(value.open(signal), { code: 'not_found' })
+  t.equal(gitea.calls.load, 2)
+})
+
+await t.test('an upstream that fails again and again is left alone for a moment', async t => {
+  const { catalog, clock, gitea } = setUp({ gitea: { 'provider/aws': ['1.0.0'] } })
+  gitea.fault = down
+  for (let times = 0; times < 20; times++) await t.rejects(catalog.find(aws), { code: 'service_unavailable' })
+  t.equal(gitea.calls.load, 3)
+  gitea.fault = undefined
+  clock.forward(2)
+  t.match(await catalog.find(aws), { value: { version: '1.0.0' } })
+})
+
+await t.test("an upstream's Retry-After is obeyed and passed on", async t => {
+  const { catalog, clock, gitea } = setUp({ gitea: { 'provider/aws': ['1.0.0'] } })
+  gitea.fault = limited
+  await t.rejects(catalog.find(aws), { code: 'rate_limit', retryAfter: 60 })
+  gitea.fault = undefined
+  clock.forward(20)
+  await t.rejects(catalog.find(aws), { code: 'rate_limit', retryAfter: 40 })
+  clock.forward(41)
+  t.match(await catalog.find(aws), { value: { version: '1.0.0' } })
+})
+
+await t.test('search ranks over all instances and says how many there are', async t => {
+  const { catalog } = setUp({ gitea: { 'provider/aws': ['1.0.0'], 'taskserv/my-aws': ['1.0.0'] }, oci: { 'cluster/aws': ['1.0.0'] } })
+  const { value } = await catalog.search({ q: 'AWS', limit: 2 })
+  t.match(value, { total: 3, items: [{ type: 'provider', name: 'aws' }, { type: 'cluster', name: 'aws' }] })
+})

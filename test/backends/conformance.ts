@@ -1,0 +1,117 @@
+import { createHash } from 'node:crypto'
+import { Readable } from 'node:stream'
+import { buffer } from 'node:stream/consumers'
+import type { Test } from 'tap'
+import type { Driver } from '../../backends/backend.ts'
+import { currentRelease } from '../../backends/version.ts'
+import { isRegistryError } from '../../plugins/errors.ts'
+import type { ExtensionType } from '../../schemas/extension.ts'
+
+export interface Subject {
+  driver: Driver
+  /** Makes the upstream one that cannot be asked; absent where that is not in the test's hands. */
+  stop?: () => Promise<void>
+}
+
+/** What every upstream of the suite holds, written by hand; it may hold more. */
+const content: Array<{ type: ExtensionType, name: string, current: string, versions: string[], file?: string, description: string, tags?: string[] }> = [
+  {
+    type: 'provider',
+    name: 'aws',
+    current: '1.2.0',
+    versions: ['2.0.0-rc.1', '1.2.0', '1.1.0', '1.0.0'],
+    file: 'aws_prov.tar.gz',
+    description: 'AWS provider for provisioning infrastructure',
+    tags: ['aws', 'cloud', 'infrastructure']
+  },
+  { type: 'provider', name: 'onlyrc', current: '0.1.0-alpha.10', versions: ['0.1.0-alpha.10', '0.1.0-alpha.9', '0.1.0-alpha.1'], file: 'onlyrc_prov.tar.gz', description: 'Nothing but pre-releases' },
+  {
+    type: 'taskserv',
+    name: 'kubernetes',
+    current: '1.28.0',
+    versions: ['1.28.0', '1.27.5', '1.27.4'],
+    file: 'kubernetes_taskserv.tar.gz',
+    description: 'Kubernetes container orchestration platform',
+    tags: ['containers']
+  },
+  { type: 'taskserv', name: 'k3s', current: '1.27.5+k3s1', versions: ['1.27.5+k3s1'], file: 'k3s_taskserv.tar.gz', description: 'Lightweight Kubernetes distribution' },
+  { type: 'cluster', name: 'web', current: '0.9.0', versions: ['0.9.0'], description: 'Web tier: load balancer, app servers, database' }
+]
+
+/** What any backend's driver must do; `open` gives one whose upstream holds the suite's content. */
+export async function conformance (t: Test, open: (t: Test) => Promise<Subject>): Promise<void> {
+  const { driver, stop } = await open(t)
+  const signal = () => AbortSignal.timeout(30_000)
+
+  await t.test('answers a ping', async t => { await t.resolves(driver.ping(signal())) })
+
+  await t.test('lists every extension once, at its current version', async t => {
+    const { found, failed } = await driver.list()
+    t.strictSame(failed, [])
+    for (const { type, name, current, file, description, tags } of content) {
+      const those = found.filter(({ metadata }) => metadata.type === type && metadata.name === name)
+      t.equal(those.length, 1, `${type}/${name}`)
+      t.match(those[0]?.metadata, { type, name, description, author: 'Provisioning team' })
+      t.strictSame(those[0]?.metadata.tags, tags)
+      t.match(those[0]?.release, { version: current, published_at: /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$/ })
+      t.equal(those[0]?.release.file?.name, file)
+    }
+  })
+
+  await t.test('loads all versions, highest first, and says the same of the current one as the list', async t => {
+    const { found } = await driver.list()
+    for (const { type, name, versions } of content) {
+      const loaded = await driver.load(type, name)
+      t.strictSame(loaded?.releases.map(({ version }) => version), versions, `${type}/${name}`)
+      const listed = found.find(({ metadata }) => metadata.type === type && metadata.name === name)
+      t.strictSame(loaded?.metadata, listed?.metadata)
+      t.strictSame(currentRelease(loaded?.releases ?? []), listed?.release)
+    }
+  })
+
+  await t.test('what is not there is undefined, under another type or spelling too', async t => {
+    const absent: Array<[ExtensionType, string]> = [['provider', 'nowhere'], ['cluster', 'aws'], ['provider', 'AWS'], ['taskserv', 'kubernetes_taskserv']]
+    for (const [type, name] of absent) t.equal(await driver.load(type, name), undefined, `${type}/${name}`)
+  })
+
+  await t.test('opens the file that was published: its size and its checksum are those told', async t => {
+    for (const { type, name, current, file } of content) {
+      if (file === undefined) continue
+      const release = (await driver.load(type, name))?.releases.find(({ version }) => version === current)
+      if (release?.file === undefined) return t.fail(`${type}/${name} has no file`)
+      const artifact = await driver.open(release.file, { signal: signal() })
+      const bytes = await buffer(artifact?.stream ?? Readable.from([]))
+      t.equal(bytes.length, release.file.size, `${type}/${name}`)
+      t.equal(artifact?.length, release.file.size)
+      if (release.file.checksum !== undefined) t.equal(`sha256:${createHash('sha256').update(bytes).digest('hex')}`, release.file.checksum)
+    }
+  })
+
+  await t.test('a file has one validator, and files that differ have different ones', async t => {
+    const [first, second] = [await driver.load('provider', 'aws'), await driver.load('provider', 'aws')]
+    const validators = first?.releases.map(({ file }) => file?.validator)
+    t.strictSame(validators, second?.releases.map(({ file }) => file?.validator))
+    t.equal(new Set(validators).size, 4)
+  })
+
+  await t.test('a transfer that nobody wants any more ends', async t => {
+    const file = (await driver.load('taskserv', 'kubernetes'))?.releases[0]?.file
+    if (file === undefined) return t.fail('no file')
+    const hangUp = new AbortController()
+    const artifact = await driver.open(file, { signal: hangUp.signal })
+    hangUp.abort()
+    await t.rejects(buffer(artifact?.stream ?? Readable.from([])))
+  })
+
+  if (stop === undefined) return
+  await t.test('when it cannot be asked it fails with an error of the table, its name and the cause', async t => {
+    await stop()
+    const questions = [driver.list(), driver.load('provider', 'aws'), driver.load('provider', 'nowhere'), driver.ping(signal())]
+    for (const outcome of await Promise.allSettled<unknown>(questions)) {
+      const error: unknown = outcome.status === 'rejected' ? outcome.reason : undefined
+      if (!isRegistryError(error)) return t.fail('no error of the table', { outcome })
+      t.match(error, { code: 'service_unavailable', instance: driver.name, cause: Error })
+      t.notMatch(error.message + (error.details ?? ''), /127\.0\.0\.1|\/tmp|token/)
+    }
+  })
+}

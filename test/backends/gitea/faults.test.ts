@@ -1,0 +1,169 @@
+import { setImmediate as turn } from 'node:timers/promises'
+import t, { type Test } from 'tap'
+import type { Extension } from '../../../schemas/extension.ts'
+import type { HealthResponse } from '../../../schemas/health.ts'
+import { startApp } from '../../fakes/app.ts'
+import { createGiteaFake, provisioningContent, type GiteaContent, type GiteaFake, type GiteaOptions } from '../../fakes/gitea.ts'
+import type { LoopbackAnswer } from '../../fakes/loopback.ts'
+
+async function setUp (t: Test, { options = {}, config = {}, content = provisioningContent(), fault, registry = {} }: { options?: GiteaOptions, config?: object, content?: GiteaContent, fault?: GiteaFake['fault'], registry?: object } = {}) {
+  const gitea = await createGiteaFake(content, options)
+  t.teardown(gitea.close)
+  gitea.fault = fault
+  return { gitea, ...await startApp(t, { gitea: { url: gitea.url, organization: 'provisioning', timeout_seconds: 1, ...config } }, registry) }
+}
+const html: LoopbackAnswer = { status: 200, headers: { 'content-type': 'text/html; charset=utf-8' }, body: '<html>Sign in</html>' }
+const json = (status: number, body: unknown, headers: Record<string, string> = {}): LoopbackAnswer => ({ status, headers: { 'content-type': 'application/json', ...headers }, body: typeof body === 'string' ? body : JSON.stringify(body) })
+const unavailable = { error: 'service_unavailable', message: 'Instance gitea cannot be asked' }
+
+await t.test('a server that wants everybody to sign in is an auth_error, never an empty catalog', async t => {
+  const signin = await setUp(t, { options: { requireSignin: true } })
+  const pages = await setUp(t, { fault: () => html })
+  const away = await setUp(t, { fault: () => ({ status: 303, headers: { location: '/user/login?redirect_to=%2F' }, body: '' }) })
+  for (const [name, { get }] of Object.entries({ signin, pages, away })) {
+    for (const path of ['', '/search?q=aws', '/provider/aws', '/provider/aws/versions', '/provider/aws/1.2.0']) {
+      const answer = await get(`/api/v1/extensions${path}`)
+      t.match([answer.statusCode, answer.json()], [401, { error: 'auth_error', message: "Instance gitea refuses the registry's credentials" }], `${name} ${path}`)
+    }
+  }
+})
+
+await t.test('a download that leads to the login page is an auth_error', async t => {
+  const { gitea, get } = await setUp(t)
+  await get('/api/v1/extensions')
+  gitea.options.requireSignin = true
+  const { statusCode, body } = await get('/api/v1/extensions/taskserv/k3s/1.27.5+k3s1')
+  t.match([statusCode, JSON.parse(body)], [401, { error: 'auth_error' }])
+})
+
+await t.test('an invalid token, and one without the scope, are an auth_error, on public data too', async t => {
+  const invalid = await setUp(t, { options: { tokens: {} }, config: { token: 'not-known' } })
+  const scopeless = await setUp(t, { options: { tokens: { weak: { scopes: ['read:organization'] } } }, config: { token: 'weak' } })
+  for (const { get } of [invalid, scopeless]) {
+    const { statusCode, body } = await get('/api/v1/extensions')
+    t.equal(statusCode, 401)
+    t.notMatch(body, /not-known|weak/)
+  }
+})
+
+await t.test('an organisation that does not exist is no empty catalog', async t => {
+  const { get } = await setUp(t, { config: { organization: 'nobody' } })
+  t.match((await get('/api/v1/extensions')).json(), { ...unavailable, details: 'Organization not found' })
+})
+
+await t.test('a repository whose releases are switched off costs only itself', async t => {
+  const { gitea, get } = await setUp(t)
+  const answer = await get('/api/v1/extensions')
+  t.match([answer.statusCode, answer.headers['x-partial'], answer.headers['x-total-count']], [200, undefined, '10'])
+  t.equal((await get('/api/v1/extensions/taskserv/nounit')).statusCode, 404)
+  t.equal(gitea.count(/nounit_taskserv\/releases/), 0)
+})
+
+await t.test('one repository that fails among good ones is marked, keeps what was known of it, and is no 404', async t => {
+  const cold = await setUp(t, { fault: ({ path }) => path.includes('/aws_prov/releases') ? json(500, {}) : undefined })
+  const first = await cold.get('/api/v1/extensions')
+  t.match([first.statusCode, first.headers['x-partial'], first.headers['x-total-count'], first.headers['cache-control']], [200, 'gitea', '9', 'no-cache'])
+  t.match((await cold.get('/api/v1/extensions/provider/aws')).json(), unavailable)
+  t.equal((await cold.get('/api/v1/extensions/provider/upcloud')).statusCode, 200)
+
+  const warm = await setUp(t)
+  await warm.get('/api/v1/extensions')
+  warm.gitea.fault = cold.gitea.fault
+  warm.clock.forward(301)
+  const second = await warm.get('/api/v1/extensions')
+  t.match([second.statusCode, second.headers['x-partial'], second.headers['x-total-count']], [200, undefined, '10'])
+  t.match(second.headers['cache-status'], /^gitea; hit; detail=stale, extension-registry; /)
+  t.match((await warm.get('/api/v1/extensions/provider/aws')).json(), { version: '1.2.0' })
+})
+
+await t.test('every way to fail is 503 with the reason in words, and never 404 or 500', async t => {
+  const faults: Array<[string, NonNullable<GiteaFake['fault']>, string]> = [
+    ['reset', () => 'refuse-reset', 'Connection reset'],
+    ['no answer', () => 'hang', 'Response timeout'],
+    ['server error', () => json(502, {}), 'Upstream answered with status 502'],
+    ['not JSON by its type', () => ({ status: 200, headers: { 'content-type': 'text/plain' }, body: '[]' }), 'Answer is not JSON'],
+    ['not JSON', () => json(200, '[{'), 'Answer is not valid JSON'],
+    ['another form', () => json(200, { ok: true }), 'Answer has an unexpected form'],
+    ['truncated', () => 'truncate', 'Answer is incomplete'],
+    ['endless pages', () => json(200, [], { link: '<https://x/?page=99999>; rel="last"', 'x-total-count': '5000000' }), 'Answer has too many pages'],
+    ['redirect elsewhere', () => ({ status: 302, headers: { location: 'http://169.254.169.254/latest' }, body: '' }), 'Redirect to a host that is not configured']
+  ]
+  for (const [name, fault, details] of faults) {
+    const { get } = await setUp(t, { fault })
+    for (const path of ['', '/search?q=aws']) t.match((await get(`/api/v1/extensions${path}`)).json(), { ...unavailable, details }, `${name} ${path}`)
+    const one = await get('/api/v1/extensions/provider/aws')
+    t.equal(one.statusCode, 503, name)
+    t.ok(Number(one.headers['retry-after']) >= 1, `${name}: says when to ask again`)
+  }
+})
+
+await t.test("the upstream's rate limit is passed on with its Retry-After, and obeyed", async t => {
+  const { gitea, get, clock } = await setUp(t, { fault: () => json(429, {}, { 'retry-after': '120' }) })
+  const answer = await get('/api/v1/extensions')
+  t.match([answer.statusCode, answer.json<{ error: string }>().error, answer.headers['retry-after']], [429, 'rate_limit', '120'])
+  await turn()
+  const asked = gitea.requests.length
+  await get('/api/v1/extensions/provider/aws')
+  t.equal(gitea.requests.length, asked)
+  gitea.fault = undefined
+  clock.forward(121)
+  t.equal((await get('/api/v1/extensions')).statusCode, 200)
+})
+
+await t.test('malformed items cost only themselves', async t => {
+  const { gitea, get } = await setUp(t)
+  gitea.fault = async ({ path, headers }) => {
+    if (!/\/orgs\/provisioning\/repos/.test(path) || headers['x-again'] !== undefined) return undefined
+    const answer = await fetch(gitea.url + path, { headers: { 'x-again': '1' } })
+    return json(200, [{ name: 'broken_prov', owner: null }, 'x', null, ...await answer.json() as unknown[]], { link: answer.headers.get('link') ?? '', 'x-total-count': answer.headers.get('x-total-count') ?? '' })
+  }
+  const answer = await get('/api/v1/extensions')
+  t.match([answer.statusCode, answer.headers['x-partial'], answer.headers['x-total-count']], [200, undefined, '10'])
+  t.match((await get('/metrics')).body, /extensions_skipped_total\{backend="gitea",reason="malformed"\} \d/)
+})
+
+await t.test('credentials go to the configured server only, and a redirect goes to configured hosts only', async t => {
+  const tokens = { 'canary-token': { scopes: ['all'] } }
+  const refused = await setUp(t, { options: { serveDirect: true, tokens }, config: { token: 'canary-token' } })
+  t.match((await refused.get('/api/v1/extensions/taskserv/k3s/1.27.5+k3s1')).json(), { ...unavailable, details: 'Redirect to a host that is not configured' })
+  t.equal(refused.gitea.storage?.requests.length, 0)
+
+  const gitea = await createGiteaFake(provisioningContent(), { serveDirect: true, tokens })
+  t.teardown(gitea.close)
+  const { get } = await startApp(t, { gitea: { url: gitea.url, organization: 'provisioning', token: 'canary-token', redirect_hosts: [`127.0.0.1:${gitea.storage?.port ?? 0}`] } })
+  const answer = await get('/api/v1/extensions/taskserv/k3s/1.27.5+k3s1')
+  t.equal(answer.statusCode, 200)
+  t.ok((gitea.storage?.requests.length ?? 0) >= 2, 'checksum files and the file')
+  t.ok(gitea.storage?.requests.every(({ headers }) => headers.authorization === undefined))
+  t.ok(gitea.requests.every(({ headers }) => headers.authorization === 'token canary-token'))
+  t.notMatch(JSON.stringify(answer.headers), /canary|storage|X-Amz|signature/i)
+})
+
+await t.test('stopped after a listing: known extensions stale, unknown names 503, health degraded; started again: healthy', async t => {
+  const { gitea, get, clock } = await setUp(t, { registry: { probeInterval: 20 } })
+  await get('/api/v1/extensions')
+  await get('/api/v1/extensions/provider/aws/versions')
+  await gitea.stop()
+  clock.forward(301)
+  const list = await get('/api/v1/extensions')
+  t.match([list.statusCode, list.headers['x-total-count'], list.headers['x-cache-ttl'], list.headers['cache-control']], [200, '10', '0', 'no-cache'])
+  t.match(list.headers, { 'cache-status': /^gitea; hit; detail=stale, /, 'proxy-status': 'gitea; error=connection_refused' })
+  t.match((await get('/api/v1/extensions/provider/aws')).json(), { version: '1.2.0' })
+  t.equal((await get('/api/v1/extensions/provider/aws/versions')).json<Extension[]>().length, 4)
+  for (const path of ['provider/unknown', 'provider/unknown/versions', 'provider/aws/9.9.9', 'provider/aws/1.2.0', 'taskserv/k3s/versions']) {
+    t.equal((await get(`/api/v1/extensions/${path}`)).statusCode, 503, path)
+  }
+  const health = async (status: string) => {
+    for (;;) {
+      const { statusCode, body } = await get('/health')
+      const answer = JSON.parse(body) as HealthResponse
+      if (answer.status === status) return { statusCode, ...answer }
+      await turn()
+    }
+  }
+  t.match(await health('degraded'), { statusCode: 200, backends: { gitea: { enabled: true, healthy: false, error: 'Connection refused' } } })
+  t.equal((await get('/readyz')).statusCode, 200, 'what is cached can be served')
+  await gitea.start()
+  t.match(await health('healthy'), { backends: { gitea: { enabled: true, healthy: true } } })
+  t.match((await get('/api/v1/extensions')).headers, { 'x-cache-ttl': '300', 'cache-status': /^extension-registry; / })
+})

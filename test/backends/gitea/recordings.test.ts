@@ -1,0 +1,166 @@
+import { readdirSync, readFileSync } from 'node:fs'
+import t, { type Test } from 'tap'
+import { createGiteaApi } from '../../../backends/gitea/api.ts'
+import { createChecksums } from '../../../backends/gitea/checksums.ts'
+import { createGiteaDriver } from '../../../backends/gitea/driver.ts'
+import { createMapping } from '../../../backends/mapping.ts'
+import { isRegistryError } from '../../../plugins/errors.ts'
+import { createUpstream } from '../../../plugins/upstream.ts'
+import { parseConfig } from '../../../plugins/config.ts'
+import { createLoopback, type LoopbackAnswer, type LoopbackRequest } from '../../fakes/loopback.ts'
+
+interface Recording {
+  note: string
+  request: { method: string, path: string, headers: Record<string, string> }
+  response: { status: number, headers: Record<string, string>, json?: unknown, text?: string, base64?: string }
+}
+
+const folder = new URL('../../recordings/gitea/', import.meta.url)
+const recordings = new Map(readdirSync(folder).filter(name => name.endsWith('.json'))
+  .map(name => [name.replace(/\.json$/, ''), JSON.parse(readFileSync(new URL(name, folder), 'utf8')) as Recording]))
+
+function answerOf (name: string): LoopbackAnswer {
+  const recording = recordings.get(name)
+  if (recording === undefined) throw new Error(`There is no recording ${name}`)
+  const { status, headers, json, text, base64 } = recording.response
+  const { 'content-length': _length, 'transfer-encoding': _coding, ...kept } = headers
+  return { status, headers: kept, body: json !== undefined ? JSON.stringify(json) : text ?? Buffer.from(base64 ?? '', 'base64') }
+}
+
+/** A driver whose upstream answers with one recording, or with what `answers` says of a request. */
+async function replay (t: Test, answers: (request: LoopbackRequest) => string) {
+  const server = await createLoopback(request => answerOf(answers(request)))
+  const { gitea: [config] } = parseConfig({ gitea: { url: server.url, organization: 'provisioning' } })
+  if (config === undefined) throw new Error('No configuration')
+  const skipped: string[] = []
+  const skip = (reason: string, item: string) => { skipped.push(`${reason}: ${item}`) }
+  const upstream = createUpstream({ userAgent: 'test', random: () => 0 }, {
+    instance: 'gitea', url: server.url, authorization: async () => undefined, timeout: 5, verifySsl: true, redirectHosts: [], concurrency: 8
+  })
+  t.teardown(async () => { upstream.close(); await server.close() })
+  const api = createGiteaApi(upstream, { instance: 'gitea', owner: 'provisioning', skip })
+  const checksums = createChecksums(api, { immutable: { get: () => undefined, set: () => {} }, skip })
+  const driver = createGiteaDriver(api, checksums, { name: 'gitea', publicUrl: 'https://gitea.example.com', includePrivate: true, mapping: createMapping(config.mapping), skip })
+  return { api, driver, skipped, server }
+}
+
+const outcome = async (question: Promise<unknown>) => await question.catch((error: unknown) => {
+  if (!isRegistryError(error)) throw error
+  return error.code
+})
+const release = (version: string, more: object = {}) => ({ version, ...more })
+const tags = (names: string[]) => names.map(tag_name => ({ tag_name }))
+
+/** What comes of each recording, written by hand from how its server was filled. */
+const expected: Record<string, { ask: 'repositories' | 'repository' | 'releases' | 'file' | 'ping', as?: string, gives: unknown }> = {
+  'org-repos-page-2': { ask: 'repositories', gives: Array.from({ length: 15 }, (_, at) => ({ name: `filler-${35 + at}`, release_counter: 0 })) },
+  'org-repos-small-page': {
+    ask: 'repositories',
+    gives: [
+      { name: 'aws_prov', topics: ['aws', 'cloud', 'infrastructure'], release_counter: 5 }, { name: 'upcloud_provider' }, { name: 'kubernetes_taskserv' },
+      { name: 'k3s_taskserv' }, { name: 'web_cluster', description: 'Web tier: load balancer, app servers, database' }
+    ]
+  },
+  'user-repos-of-an-org': { ask: 'repositories', gives: [{ name: 'aws_prov', owner: { login: 'provisioning', full_name: 'Provisioning team' } }, { name: 'upcloud_provider' }] },
+  'org-repos-past-the-end': { ask: 'repositories', gives: [] },
+  'org-missing': { ask: 'repositories', gives: 'service_unavailable' },
+  'signin-required-org-repos': { ask: 'repositories', gives: 'auth_error' },
+  'token-invalid': { ask: 'repositories', gives: 'auth_error' },
+  'token-lacks-org-scope': { ask: 'repositories', gives: 'auth_error' },
+  'repos-search': { ask: 'repositories', gives: 'service_unavailable' },
+  org: { ask: 'repositories', gives: 'service_unavailable' },
+  repo: { ask: 'repository', as: 'aws_prov', gives: { name: 'aws_prov', private: false, mirror: false, has_releases: true } },
+  'api-unknown-path': { ask: 'repository', as: 'aws_prov', gives: undefined },
+  'releases-aws': { ask: 'releases', gives: tags(['nightly', '2.0.0-rc.1', '1.2.0', '1.1.0', 'v1.0.0']) },
+  'releases-aws-as-writer': { ask: 'releases', gives: [] },
+  'releases-upcloud': { ask: 'releases', gives: tags(['v2.1.3']) },
+  'releases-kubernetes': { ask: 'releases', gives: tags(['1.27.5', '1.27.4', '1.28.0']) },
+  'releases-k3s': { ask: 'releases', gives: tags(['v1.27.5+k3s1']) },
+  'releases-edge': { ask: 'releases', gives: tags(['1.1.0', '1.0.0']) },
+  'releases-onlyrc': { ask: 'releases', gives: tags(['0.1.0-alpha.9', '0.1.0-alpha.10', '0.1.0-alpha.1']) },
+  'releases-slash': { ask: 'releases', gives: tags(['1.0.1', 'release/1.0.0']) },
+  'releases-without-asset': { ask: 'releases', gives: [{ tag_name: '0.9.0', assets: [] }] },
+  'releases-many-page-2': { ask: 'releases', gives: tags(['0.6.0', '0.5.0', '0.4.0', '0.3.0', '0.2.0', '0.1.0', '0.0.0']) },
+  'releases-empty-repository': { ask: 'releases', gives: [] },
+  'releases-of-a-mirror': { ask: 'releases', gives: [] },
+  'releases-private-with-token': { ask: 'releases', gives: tags(['5.0.0']) },
+  'signin-required-with-token': { ask: 'repositories', gives: [{ name: 'aws_prov' }] },
+  'releases-private-anonymous': { ask: 'releases', gives: undefined },
+  'releases-renamed': { ask: 'releases', gives: undefined },
+  'releases-unit-off': { ask: 'releases', gives: 'auth_error' },
+  'signin-required-releases': { ask: 'releases', gives: 'auth_error' },
+  'token-lacks-scope': { ask: 'releases', gives: 'auth_error' },
+  asset: { ask: 'file', gives: 106 },
+  'asset-by-name': { ask: 'file', gives: 106 },
+  'asset-checksum-file': { ask: 'file', gives: 93 },
+  'signin-required-asset-with-token': { ask: 'file', gives: 106 },
+  'asset-missing': { ask: 'file', gives: undefined },
+  'asset-private-anonymous': { ask: 'file', gives: undefined },
+  'asset-private-bad-token': { ask: 'file', gives: 'auth_error' },
+  'signin-required-asset': { ask: 'file', gives: 'auth_error' },
+  'signin-required-login-page': { ask: 'file', gives: 'auth_error' },
+  healthz: { ask: 'ping', gives: undefined },
+  version: { ask: 'ping', gives: undefined },
+  'settings-api': { ask: 'ping', gives: undefined },
+  'signin-required-healthz': { ask: 'ping', gives: undefined },
+  'signin-required-version': { ask: 'ping', gives: 'auth_error' },
+  'v2-anonymous': { ask: 'ping', gives: 'auth_error' }
+}
+/** Conditional and partial answers to headers that the registry does not send yet, and an answer without a body. */
+const notAsked = ['asset-head', 'asset-not-modified', 'asset-range', 'asset-range-past-the-end', 'asset-range-suffix', 'asset-range-two', 'asset-range-with-other-if-range']
+
+await t.test('every recording is understood', async t => {
+  t.strictSame([...recordings.keys()].sort(), [...Object.keys(expected), ...notAsked].sort(), 'none is left out')
+  for (const [name, { ask, as = 'x', gives }] of Object.entries(expected)) {
+    // A recorded page answers for every page; its Link says which one is the last.
+    const { api, driver } = await replay(t, () => name)
+    const size = recordings.get(name)?.response.headers['content-length']
+    const question = async () => {
+      switch (ask) {
+        case 'repositories': return await api.repositories()
+        case 'repository': return await api.repository(as)
+        case 'releases': return await api.releases(as).then(all => all === undefined ? undefined : [...new Map(all.map(one => [one.tag_name, one])).values()])
+        case 'ping': { await api.ping(AbortSignal.timeout(5000)); return undefined }
+        case 'file': {
+          const file = { name: 'x.tar.gz', validator: 'x', locator: '81b8787c-ba30-4f87-92b9-5fdf20a5ac6e', size: name === 'signin-required-login-page' ? 106 : Number(size ?? 106) }
+          const artifact = await driver.open(file, { signal: AbortSignal.timeout(5000) })
+          if (artifact === undefined) return undefined
+          let bytes = 0
+          for await (const chunk of artifact.stream as AsyncIterable<Buffer>) bytes += chunk.length
+          return bytes
+        }
+      }
+    }
+    const got = await outcome(question())
+    if (typeof gives === 'object') t.match(got, gives as object, `${name}: ${recordings.get(name)?.note ?? ''}`)
+    else t.equal(got, gives, `${name}: ${recordings.get(name)?.note ?? ''}`)
+    if (Array.isArray(gives)) t.equal((got as unknown[]).length, gives.length, `${name}: no more and no less`)
+  }
+})
+
+await t.test('the recorded kubernetes_taskserv becomes an extension', async t => {
+  const { driver, skipped } = await replay(t, ({ path }) => path.includes('/attachments/') ? 'asset-checksum-file' : path.includes('/releases') ? 'releases-kubernetes' : 'org-repos-small-page')
+  const { found } = await driver.list()
+  const kubernetes = found.find(({ metadata }) => metadata.name === 'kubernetes')
+  t.match(kubernetes, {
+    metadata: {
+      name: 'kubernetes',
+      type: 'taskserv',
+      description: 'Kubernetes container orchestration platform',
+      author: 'Provisioning team',
+      repository: 'https://gitea.example.com/provisioning/kubernetes_taskserv',
+      tags: ['containers']
+    },
+    release: release('1.28.0', {
+      published_at: /^2026-11-23T05:24:3\dZ$/,
+      file: {
+        name: 'kubernetes_taskserv.tar.gz',
+        size: 106,
+        url: 'https://gitea.example.com/provisioning/kubernetes_taskserv/releases/download/1.28.0/kubernetes_taskserv.tar.gz',
+        validator: '81b8787c-ba30-4f87-92b9-5fdf20a5ac6e',
+        checksum: 'sha256:66cce5a8a2c4ad459e2e242a0ca2e209791cd4a0ae5e92a0a5f8af182f0b179a'
+      }
+    })
+  })
+  t.strictSame(skipped.filter(item => item.includes('kubernetes')), [])
+})

@@ -1,0 +1,34 @@
+import t from 'tap'
+import { search, searchable } from '../../backends/search.ts'
+import type { Extension } from '../../schemas/extension.ts'
+
+const extension = (name: string, description = '', tags: string[] = []): Extension => ({
+  name, type: 'taskserv', version: '1.0.0', description, source: 'oci', published_at: '2025-01-01T00:00:00Z', ...(tags.length > 0 && { tags })
+})
+const names = (query: string, ...extensions: Extension[]) => search(extensions.map(searchable), query).map(({ name }) => name)
+
+await t.test('the better match comes first: name, prefix, word in the name, name, tag, word in the description, description', async t => {
+  t.strictSame(names('kube',
+    extension('h', 'about minikubes'),
+    extension('g', 'the Kube thing'),
+    extension('f', '', ['kubernetes']),
+    extension('minikube'),
+    extension('my-kube'),
+    extension('kubelet'),
+    extension('kube')
+  ), ['kube', 'kubelet', 'my-kube', 'minikube', 'f', 'g', 'h'])
+})
+
+await t.test('ties keep the order of the list', async t => {
+  t.strictSame(names('x', extension('ax'), extension('bx'), extension('cx')), ['ax', 'bx', 'cx'])
+})
+
+await t.test('case and surrounding blanks do not matter', async t => {
+  t.strictSame(names('  KuBe ', extension('MyKUBE'), extension('other')), ['MyKUBE'])
+})
+
+await t.test('what a plain substring search finds is found', async t => {
+  t.strictSame(names('r, app', extension('web', 'Load balancer, app servers')), ['web'])
+  t.strictSame(names('.*', extension('web', 'anything')), [], 'a query is no expression')
+  t.strictSame(names('ub', extension('h', 'ubub')), ['h'])
+})

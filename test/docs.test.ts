@@ -1,0 +1,91 @@
+import { spawnSync } from 'node:child_process'
+import { readFileSync, writeFileSync } from 'node:fs'
+import { join, resolve } from 'node:path'
+import t from 'tap'
+import { parse } from 'smol-toml'
+import { parseConfig } from '../plugins/config.ts'
+import { configKeys } from '../plugins/config/keys.ts'
+import { loadConfig } from '../plugins/config/load.ts'
+import { errorTable } from '../plugins/errors.ts'
+
+const root = resolve(import.meta.dirname, '..')
+const read = (file: string): string => readFileSync(join(root, file), 'utf8')
+
+function docs (cwd: string, ...options: string[]): { status: number | null, stdout: string, stderr: string } {
+  return spawnSync(process.execPath, [join(root, 'scripts/docs.ts'), ...options], { cwd, encoding: 'utf8' })
+}
+
+/** The first cell of each row of a generated table, without its backticks. */
+function rows (file: string, part: string): string[] {
+  const [, table = ''] = new RegExp(`<!-- generated: ${part} -->(.*?)<!-- /generated -->`, 's').exec(read(file)) ?? []
+  return [...table.matchAll(/^\| `([^`]+)` \| /gm)].map(([, cell = '']) => cell).filter(cell => cell !== 'error')
+}
+
+await t.test('what is generated in README.md, docs and config.example.toml is what the code says now', async t => {
+  t.match(read('README.md'), /<!-- generated: \w+ -->/)
+  t.match(docs(root, '--check'), { status: 0, stdout: '', stderr: '' })
+})
+
+await t.test('the configuration table has every key of the schema, and no other', async t => {
+  t.strictSame(rows('docs/configuration.md', 'configuration'), configKeys.map(({ key }) => key))
+})
+
+await t.test('the error table has every error of the code, and no other', async t => {
+  t.strictSame(rows('docs/errors.md', 'errors'), Object.keys(errorTable))
+})
+
+await t.test('config.example.toml', async t => {
+  await t.test('is a configuration of one Gitea and one OCI instance, and says nothing that is not a default unless it must', async t => {
+    const { config, embedded } = await loadConfig({ file: 'config.example.toml', env: {}, cwd: root })
+    t.equal(embedded, false)
+    t.strictSame(config, parseConfig({
+      gitea: { url: config.gitea[0]?.url, organization: config.gitea[0]?.organization },
+      oci: { registry: join(root, 'examples/registry') }
+    }))
+  })
+
+  await t.test('shows every key, each with its default or with a value that is accepted', async t => {
+    const everything = parse(read('config.example.toml').replaceAll(/^#(?=\w+ = )/gm, '')) as Record<string, unknown>
+    for (const { key, parts, default: fallback } of configKeys) {
+      const value = parts.reduce<unknown>((table, name) => ([table].flat()[0] as Record<string, unknown>)[name], everything)
+      t.not(value, undefined, key)
+      if (fallback !== undefined) t.strictSame(value, fallback, key)
+    }
+    // The one pair of keys that exclude each other.
+    delete ([everything['gitea']].flat()[0] as Record<string, unknown>)['token']
+    t.doesNotThrow(() => parseConfig(everything))
+  })
+})
+
+await t.test('the script', async t => {
+  const dir = t.testdir({
+    docs: {
+      'stale.md': '# Errors\n\n<!-- generated: errors -->\nold | text\n<!-- /generated -->\n\nAfter.\n<!-- generated: configuration -->\n<!-- /generated -->\n',
+      'plain.md': 'Nothing here.\n'
+    }
+  })
+
+  await t.test('names what is out of date and writes nothing when it only checks', async t => {
+    const { status, stdout } = docs(dir, '--check')
+    t.equal(status, 1)
+    t.equal(stdout, 'docs/stale.md is out of date: npm run docs\nconfig.example.toml is out of date: npm run docs\n')
+    t.match(readFileSync(join(dir, 'docs/stale.md'), 'utf8'), 'old | text')
+  })
+
+  await t.test('replaces what is between its markers, and nothing else', async t => {
+    t.match(docs(dir), { status: 0, stdout: 'docs/stale.md written\nconfig.example.toml written\n' })
+    const text = readFileSync(join(dir, 'docs/stale.md'), 'utf8')
+    t.match(text, /^# Errors\n\n<!-- generated: errors -->\n\n\| `error` /)
+    t.notMatch(text, 'old | text')
+    t.match(text, '\n\n<!-- /generated -->\n\nAfter.\n<!-- generated: configuration -->\n\n| Key ')
+    t.equal(readFileSync(join(dir, 'docs/plain.md'), 'utf8'), 'Nothing here.\n')
+    t.match(docs(dir, '--check'), { status: 0, stdout: '' })
+  })
+
+  await t.test('refuses a part that it does not know', async t => {
+    writeFileSync(join(dir, 'README.md'), '<!-- generated: weather -->\n<!-- /generated -->\n')
+    const { status, stderr } = docs(dir, '--check')
+    t.equal(status, 1)
+    t.match(stderr, 'README.md: no such generated part: weather')
+  })
+})

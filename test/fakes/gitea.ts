@@ -1,0 +1,100 @@
+import { accessOf } from './gitea/access.ts'
+import { common, createApi } from './gitea/api.ts'
+import { createLoopback } from './loopback.ts'
+import { createStorage, createWeb } from './gitea/web.ts'
+import { createStore, epoch } from './gitea/store.ts'
+import type { GiteaContent } from './gitea/content.ts'
+import type { Loopback, LoopbackAnswer, LoopbackRequest } from './loopback.ts'
+import type { Store } from './gitea/store.ts'
+import type { TokenContent } from './gitea/access.ts'
+
+export { provisioningContent } from './gitea/provisioning.ts'
+export type { AssetContent, GiteaContent, OwnerContent, ReleaseContent, RepositoryContent } from './gitea/content.ts'
+export type { TokenContent } from './gitea/access.ts'
+
+/** How the server is set up; a running fake's `options` may be changed, all but `serveDirect`. */
+export interface GiteaOptions {
+  /** Tokens that the server knows. Any other one is refused. */
+  tokens?: Record<string, TokenContent>
+  /** `[server] ROOT_URL`, with its slash at the end; `https://gitea.example.com/` unless told. */
+  rootUrl?: string
+  /** `[api] MAX_RESPONSE_ITEMS`; 50 unless told. */
+  maxResponseItems?: number
+  /** `[api] DEFAULT_PAGING_NUM`; 30 unless told. */
+  defaultPagingNum?: number
+  /** `[service] REQUIRE_SIGNIN_VIEW`. */
+  requireSignin?: boolean
+  /** Whether a repository's JSON has its topics; Gitea has them since 1.23. True unless told. */
+  topics?: boolean
+  /** Answer as Forgejo does: topics null when there are none, `parent` always, assets with a `type`. Read in its source, not recorded. */
+  forgejo?: boolean
+  /** Name of a field with the server's own digest in an asset's JSON, as no released Gitea has it yet. */
+  digests?: 'digest' | 'sha256' | 'none'
+  /** Redirect downloads to an object storage, which is `storage`. */
+  serveDirect?: boolean
+  /** What `/api/v1/version` says. */
+  version?: string
+}
+
+export interface GiteaFake extends Loopback, Omit<Store, 'find'> {
+  readonly options: Required<GiteaOptions>
+  /** The server that presigned URLs lead to, with requests and faults of its own. */
+  readonly storage: Loopback | undefined
+}
+
+function health (): LoopbackAnswer {
+  const pass = [{ status: 'pass', time: epoch }]
+  const value = { status: 'pass', description: 'Gitea', checks: { 'cache:ping': pass, 'database:ping': pass } }
+  return { status: 200, headers: { ...common, 'content-type': 'application/json' }, body: JSON.stringify(value, undefined, 2) }
+}
+
+function decode (segment: string): string {
+  try {
+    return decodeURIComponent(segment)
+  } catch {
+    return segment
+  }
+}
+
+/**
+ * Starts a Gitea with this content, which may be changed while it runs. It answers as the recorded one did, see `test/recordings/gitea`, as far as a
+ * reader of releases goes; everything else below `/api/v1` is an unknown path to it.
+ */
+export async function createGiteaFake (content: GiteaContent, options: GiteaOptions = {}): Promise<GiteaFake> {
+  const forgejo = options.forgejo ?? false
+  const settings: Required<GiteaOptions> = {
+    tokens: {},
+    rootUrl: 'https://gitea.example.com/',
+    maxResponseItems: 50,
+    defaultPagingNum: 30,
+    requireSignin: false,
+    topics: true,
+    digests: 'none',
+    serveDirect: false,
+    version: forgejo ? '15.0.3+gitea-1.22.0' : options.topics === false ? '1.22.6' : 'development',
+    ...options,
+    forgejo
+  }
+  const store = createStore(content)
+  const storage = settings.serveDirect ? await createStorage(store) : undefined
+  const api = createApi(store)
+  const web = createWeb(store, storage)
+
+  function handle (request: LoopbackRequest): LoopbackAnswer {
+    const url = new URL(request.path, 'http://fake')
+    const names = url.pathname.split('/').filter((each) => each !== '').map(decode)
+    if (names.join('/') === 'api/healthz') return health()
+    const access = accessOf(settings.tokens, request.headers)
+    const view = access === undefined ? undefined : { options: settings, owner: store.owner, host: request.headers.host ?? '', access }
+    if (names[0] === 'api' && names[1] === 'v1') return api(request, url, names.slice(2), settings, view)
+    return web(request, url, names, view)
+  }
+
+  const loopback = await createLoopback(handle)
+  const { find, ...changes } = store
+  return Object.assign(loopback, changes, {
+    options: settings,
+    storage,
+    close: async () => { await Promise.all([loopback.stop(), storage?.stop()]) }
+  })
+}

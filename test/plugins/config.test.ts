@@ -1,0 +1,164 @@
+import t from 'tap'
+import { parseConfig } from '../../plugins/config.ts'
+import type { Config } from '../../schemas/config.ts'
+import { gitea, giteaVariables, loadRefusal, oci, refusal } from './config/refusal.ts'
+
+const refuse = async (input: unknown): Promise<string> => await refusal(() => parseConfig(input, () => 'test'))
+
+await t.test('an object', async t => {
+  await t.test('gets every default of the design', async t => {
+    const wanted: Config = {
+      server: { host: '0.0.0.0', port: 8082, trust_proxy: false, shutdown_delay_seconds: 5 },
+      log: { level: 'info' },
+      cache: { capacity: 1000, ttl_seconds: 300, stale_if_error_seconds: 86_400, negative_ttl_seconds: 30 },
+      gitea: [{
+        name: 'gitea',
+        ...gitea,
+        include_private: true,
+        download_urls: 'upstream',
+        timeout_seconds: 30,
+        verify_ssl: true,
+        redirect_hosts: [],
+        concurrency: 8,
+        priority: 100,
+        mapping: { provider: ['{name}_prov', '{name}_provider'], taskserv: ['{name}_taskserv'], cluster: ['{name}_cluster'] }
+      }],
+      oci: [{
+        name: 'oci',
+        ...oci,
+        namespace: '',
+        download_urls: 'gateway',
+        priority: 100,
+        mapping: {
+          provider: ['provider/{name}', 'providers/{name}', '{name}_prov', '{name}_provider', '{name}-prov', '{name}-provider'],
+          taskserv: ['taskserv/{name}', 'taskservs/{name}', '{name}_taskserv', '{name}-taskserv'],
+          cluster: ['cluster/{name}', 'clusters/{name}', '{name}_cluster', '{name}-cluster']
+        }
+      }]
+    }
+    t.strictSame(parseConfig({ gitea: [gitea], oci: [oci] }), wanted)
+  })
+
+  await t.test('may be empty, and needs no backend: an embedder may have reasons', async t => {
+    t.strictSame(parseConfig({}).gitea, [])
+    t.strictSame(parseConfig(undefined), parseConfig({}))
+  })
+
+  await t.test('means the same with one table as with a list of one', async t => {
+    t.strictSame(parseConfig({ gitea, oci }), parseConfig({ gitea: [gitea], oci: [oci] }))
+  })
+
+  await t.test('keeps what it sets', async t => {
+    const config = parseConfig({ server: { port: 0 }, gitea: { ...gitea, verify_ssl: false, mapping: { cluster: ['k8s-{name}'] } } })
+    t.equal(config.server.port, 0)
+    t.equal(config.gitea[0]?.verify_ssl, false)
+    t.strictSame(config.gitea[0]?.mapping, { provider: ['{name}_prov', '{name}_provider'], taskserv: ['{name}_taskserv'], cluster: ['k8s-{name}'] })
+  })
+
+  await t.test('may have undefined for what is not set', async t => {
+    const config = parseConfig({ log: undefined, gitea: { ...gitea, token: undefined } })
+    t.equal(config.log.level, 'info')
+    t.notOk(Object.hasOwn(config.gitea[0] ?? {}, 'token'))
+  })
+
+  await t.test('is left as it is, and shares nothing with the result', async t => {
+    const input = { gitea: { ...gitea, redirect_hosts: ['cdn.example.com'] } }
+    const copy = structuredClone(input)
+    const config = parseConfig(input)
+    t.strictSame(input, copy)
+    t.not(config.gitea[0]?.redirect_hosts, input.gitea.redirect_hosts)
+    t.not(parseConfig({}).server, parseConfig({}).server)
+  })
+
+  await t.test('is the same when parsed again', async t => {
+    const config = parseConfig({ gitea, oci })
+    t.strictSame(parseConfig(config), config)
+  })
+
+  await t.test('is refused as an option of the plugin unless somebody says where it came from', async t => {
+    t.throws(() => parseConfig({ log: { level: 'loud' } }), {
+      name: 'ConfigError',
+      message: 'log.level: expected one of fatal, error, warn, info, debug, trace, silent (in the option config)',
+      key: 'log.level',
+      exitCode: 78
+    })
+  })
+})
+
+await t.test('a configuration is refused with one line that names the key, what was expected and where it came from', async t => {
+  const lines: Array<[what: string, input: unknown, line: string]> = [
+    ['no table at all', 'x', 'configuration: expected a table, got a string (in test)'],
+    ['nothing', null, 'configuration: expected a table, got null (in test)'],
+    ['an unknown section', { gitae: gitea }, 'gitae: unknown key, expected one of server, log, cache, gitea, oci (in test)'],
+    ['an unknown key', { server: { prot: 1 } }, 'server.prot: unknown key, expected one of host, port, public_url, trust_proxy, shutdown_delay_seconds (in test)'],
+    ['a misspelt key, rather than the missing one', { gitea: [gitea, { name: 'b', url: gitea.url, organisation: 'infra' }] },
+      'gitea[1].organisation: unknown key, expected one of name, url, organization, token, token_file, include_private, public_url, download_urls, timeout_seconds, verify_ssl, ca_file, redirect_hosts, concurrency, priority, mapping (in test)'],
+    ['a key that tries to break the line', { log: { 'a\nb\u2028c': 1 } }, 'log.a b c: unknown key, expected one of level (in test)'],
+    ['a missing key', { gitea: { url: gitea.url } }, 'gitea[0].organization: missing, expected letters, digits, dots, hyphens and underscores (in test)'],
+    ['an instance that is no table', { gitea: 'x' }, 'gitea: expected a table or a list of tables, got a string (in test)'],
+    ['a section that is no table', { server: [] }, 'server: expected a table, got a list (in test)'],
+    ['several tables where one must be', { server: [{ port: 1 }] }, 'server: expected a table, got a list (in test)'],
+    ['a mapping that is a date', { oci: { ...oci, mapping: new Date() } }, 'oci[0].mapping: expected a table, got a date (in test)'],
+    ['an instance in a list that is no table', { oci: [oci, null] }, 'oci[1]: expected a table, got null (in test)'],
+    ['a string for an integer', { server: { port: '8082' } }, 'server.port: expected an integer from 0 to 65535, got a string (in test)'],
+    ['a fraction for an integer', { server: { port: 80.5 } }, 'server.port: expected an integer from 0 to 65535, got a number (in test)'],
+    ['a number that is too great', { server: { port: 65536 } }, 'server.port: expected an integer from 0 to 65535 (in test)'],
+    ['a number that is too small', { cache: { capacity: 0 } }, 'cache.capacity: expected an integer from 16 to 10000000 (in test)'],
+    ['a string for a boolean', { server: { trust_proxy: 'false' } }, 'server.trust_proxy: expected true or false, got a string (in test)'],
+    ['a number for a string', { gitea: { ...gitea, ca_file: 7 } }, 'gitea[0].ca_file: expected a path, got a number (in test)'],
+    ['a date for a string', { server: { host: new Date() } }, 'server.host: expected a string that is not empty, got a date (in test)'],
+    ['an empty string', { server: { host: '' } }, 'server.host: expected a string that is not empty (in test)'],
+    ['a word that is none of the known ones', { gitea: { ...gitea, download_urls: 'both' } }, 'gitea[0].download_urls: expected one of upstream, gateway (in test)'],
+    ['a string for a list', { gitea: { ...gitea, redirect_hosts: 'a.example' } }, 'gitea[0].redirect_hosts: expected a list of strings, got a string (in test)'],
+    ['a bad item of a list', { gitea: { ...gitea, redirect_hosts: ['a.example', 'https://b.example'] } }, 'gitea[0].redirect_hosts[1]: expected host or host:port (in test)'],
+    ['a mapping without a name', { oci: { ...oci, mapping: { cluster: ['clusters'] } } }, 'oci[0].mapping.cluster[0]: expected a repository name with {name} in it once (in test)'],
+    ['a mapping with two names', { gitea: { ...gitea, mapping: { cluster: ['{name}_{name}'] } } }, 'gitea[0].mapping.cluster[0]: expected a repository name with {name} in it once (in test)'],
+    ['a namespace with a slash at its end', { oci: { ...oci, namespace: 'a/b/' } }, 'oci[0].namespace: expected a path without a slash at either end (in test)'],
+    ['an instance name with capitals', { oci: { ...oci, name: 'Harbor' } }, 'oci[0].name: expected lower-case letters, digits and hyphens (in test)'],
+    ['a name that two instances of a kind have', { gitea: [gitea, gitea] }, 'gitea[1].name: expected a name that no other instance has (in test)'],
+    ['a name that instances of two kinds have', { gitea: { ...gitea, name: 'main' }, oci: { ...oci, name: 'main' } }, 'oci[0].name: expected a name that no other instance has (in test)'],
+    ['a token and a token file', { gitea: { ...gitea, token: 'hush', token_file: '/t' } }, 'gitea[0].token_file: expected only one of token and token_file, and token is set in test (in test)'],
+    ['an OCI registry over https', { oci: { registry: 'https://ghcr.io' } }, 'oci[0].registry: expected a directory that holds OCI image layouts; registries over https:// are not supported (in test)'],
+    ['an OCI registry of another scheme', { oci: { registry: 'OCI://ghcr.io' } }, 'oci[0].registry: expected a directory that holds OCI image layouts; registries over oci:// are not supported (in test)']
+  ]
+  for (const [what, input, line] of lines) t.equal(await refuse(input), line, what)
+
+  const address = 'expected an http:// or https:// address without user, query and fragment (in test)'
+  for (const bad of ['git.example.com', 'ftp://git.example.com', 'https://', 'https://me@git.example.com', 'https://me:hush@git.example.com/x', 'https://git.example.com?a=1', 'https://git.example.com/#top', 'https://git.example.com/a b', 'https://me:hush\\@git.example.com']) {
+    t.equal(await refuse({ gitea: { ...gitea, url: bad } }), `gitea[0].url: ${address}`, bad)
+    t.equal(await refuse({ gitea: { ...gitea, public_url: bad } }), `gitea[0].public_url: ${address}`, bad)
+    t.equal(await refuse({ server: { public_url: bad } }), `server.public_url: ${address}`, bad)
+  }
+  t.equal(await refuse({ gitea: { ...gitea, url: 'https://git.example.com:99999' } }), 'gitea[0].url: expected a valid address (in test)')
+  for (const good of ['http://localhost:3000', 'https://git.example.com/forge/', 'https://[2001:db8::1]:8443', 'https://git.example.com/@team']) {
+    t.equal(await refuse({ gitea: { ...gitea, url: good } }), 'no error', good)
+  }
+  t.equal(await refuse({ oci: { registry: 'file:///srv/layouts' } }), 'no error')
+})
+
+await t.test('a secret is in no message, wherever it stands', async t => {
+  const secret = 'h-u-s-h'
+  const inputs: unknown[] = [
+    { gitea: { ...gitea, token: { value: secret } } },
+    { gitea: { ...gitea, token: { [secret]: 1 } } },
+    { gitea: { ...gitea, token: [secret] } },
+    { gitea: { ...gitea, token: `${secret}\n` } },
+    { gitea: { ...gitea, token: secret, token_file: '/t' } },
+    { gitea: { ...gitea, tokn: secret } },
+    { gitea: { ...gitea, organization: `x ${secret}` } },
+    { gitea: { ...gitea, url: `https://me:${secret}@git.example.com` } },
+    { gitea: { ...gitea, name: `U${secret}` } },
+    { gitea: secret },
+    { server: { port: secret, host: secret } },
+    { log: { level: secret } },
+    secret
+  ]
+  for (const input of inputs) {
+    const line = await refuse(input)
+    t.not(line, 'no error')
+    t.notMatch(line, secret)
+  }
+  const line = await loadRefusal({ env: { ...giteaVariables, REGISTRY_GITEA_TOKEN: secret, REGISTRY_GITEA_TIMEOUT_SECONDS: secret } })
+  t.equal(line, 'gitea[0].timeout_seconds: expected an integer from 1 to 3600 (in REGISTRY_GITEA_TIMEOUT_SECONDS)')
+  t.equal(await loadRefusal({ env: { ...giteaVariables, REGISTRY_GITEA_TOKEN: `${secret} ${secret}` } }), 'gitea[0].token: expected printable characters without spaces (in REGISTRY_GITEA_TOKEN)')
+})

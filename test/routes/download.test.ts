@@ -1,0 +1,90 @@
+import { once } from 'node:events'
+import { connect } from 'node:net'
+import { text } from 'node:stream/consumers'
+import t, { type Test } from 'tap'
+import { startApp } from '../fakes/app.ts'
+import { createGiteaFake, provisioningContent, type GiteaFake } from '../fakes/gitea.ts'
+
+/** The registry on a real port, before a faked Gitea. */
+async function listen (t: Test): Promise<{ gitea: GiteaFake, url: string, port: number }> {
+  const gitea = await createGiteaFake(provisioningContent())
+  const { app } = await startApp(t, { gitea: { url: gitea.url, organization: 'provisioning', timeout_seconds: 1 } })
+  t.teardown(gitea.close)
+  const url = await app.listen({ host: '127.0.0.1', port: 0 })
+  // A client that was cut off connects anew ahead of its next request; such a connection is not idle to the server.
+  t.teardown(() => { app.server.closeAllConnections() })
+  // What is loaded at the start is loaded, so that the only transfers are those of the test.
+  await (await fetch(`${url}/api/v1/extensions`)).arrayBuffer()
+  await (await fetch(`${url}/api/v1/extensions/taskserv/kubernetes/versions`)).arrayBuffer()
+  gitea.requests.length = 0
+  return { gitea, url: `${url}/api/v1/extensions`, port: Number(new URL(url).port) }
+}
+const archive = /^\/attachments\//
+
+await t.test('a client that hangs up stops the transfer from the upstream', async t => {
+  const { gitea, url } = await listen(t)
+  gitea.fault = ({ path }) => archive.test(path) ? 'stall' : undefined
+  const hangUp = new AbortController()
+  const answer = await fetch(`${url}/taskserv/kubernetes/1.28.0`, { signal: hangUp.signal })
+  t.equal(answer.status, 200, 'the headers are there before the whole file is')
+  const reader = answer.body?.getReader()
+  t.ok((await reader?.read())?.value?.length, 'and so is its beginning')
+  const transfer = await gitea.arrived(archive)
+  hangUp.abort()
+  t.equal(await transfer.over, 'aborted')
+})
+
+await t.test('a client that hangs up before the upstream answers stops the request, too', async t => {
+  const { gitea, url } = await listen(t)
+  gitea.fault = ({ path }) => archive.test(path) ? 'hang' : undefined
+  const hangUp = new AbortController()
+  const answer = fetch(`${url}/taskserv/kubernetes/1.28.0`, { signal: hangUp.signal })
+  const transfer = await gitea.arrived(archive)
+  hangUp.abort()
+  await t.rejects(answer, { name: 'AbortError' })
+  t.equal(await transfer.over, 'aborted')
+})
+
+await t.test('a file that breaks off or stops on its way never looks complete', async t => {
+  for (const fault of ['truncate', 'stall'] as const) {
+    const { gitea, url } = await listen(t)
+    gitea.fault = ({ path }) => archive.test(path) ? fault : undefined
+    const answer = await fetch(`${url}/taskserv/kubernetes/1.28.0`)
+    t.equal(answer.status, 200, fault)
+    await t.rejects(answer.arrayBuffer(), fault)
+    gitea.fault = undefined
+    t.equal((await (await fetch(`${url}/taskserv/kubernetes/1.28.0`)).arrayBuffer()).byteLength, Number(answer.headers.get('content-length')), 'and the next one is whole')
+  }
+})
+
+await t.test('a file in many small pieces arrives whole', async t => {
+  const { gitea, url } = await listen(t)
+  gitea.fault = ({ path }) => archive.test(path) ? 'drip' : undefined
+  const answer = await fetch(`${url}/taskserv/kubernetes/1.28.0`)
+  const bytes = await answer.arrayBuffer()
+  t.equal(`sha-256=:${Buffer.from(await crypto.subtle.digest('SHA-256', bytes)).toString('base64')}:`, answer.headers.get('repr-digest'))
+})
+
+await t.test('what was replaced under a known version is found under its new address', async t => {
+  const { gitea, url } = await listen(t)
+  const get = async () => await (await fetch(`${url}/provider/aws/1.2.0`)).text()
+  const before = await get()
+  gitea.detach('aws_prov', '1.2.0', 'aws_prov.tar.gz')
+  gitea.attach('aws_prov', '1.2.0', { name: 'aws_prov.tar.gz', content: 'another content' })
+  t.equal(await get(), 'another content')
+  t.not(before, 'another content')
+  gitea.withdraw('aws_prov', '1.2.0')
+  t.equal((await fetch(`${url}/provider/aws/1.2.0`)).status, 404)
+})
+
+await t.test('what is no HTTP gets the envelope, and the connection is closed', async t => {
+  const { port } = await listen(t)
+  for (const [sent, message] of [['GET / HTTP/1.1\r\nbroken\r\n\r\n', 'Malformed request'], [`GET / HTTP/1.1\r\nHost: x\r\nx: ${'x'.repeat(20_000)}\r\n\r\n`, 'Request headers are too large']] as const) {
+    const socket = connect(port, '127.0.0.1')
+    await once(socket, 'connect')
+    socket.write(sent)
+    const [head = '', body = ''] = (await text(socket)).split('\r\n\r\n')
+    t.match(head, /^HTTP\/1\.1 400 /)
+    t.match(JSON.parse(body), { error: 'invalid_request', message })
+  }
+})

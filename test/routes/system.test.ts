@@ -1,0 +1,90 @@
+import { join } from 'node:path'
+import t, { type Test } from 'tap'
+import type { HealthResponse } from '../../schemas/health.ts'
+import { startApp } from '../fakes/app.ts'
+import { createGiteaFake, provisioningContent } from '../fakes/gitea.ts'
+import { writeLayout } from '../fakes/layout.ts'
+
+async function layouts (t: Test) {
+  const root = join(t.testdir({}), 'layouts')
+  await writeLayout(root, [{ repository: 'provider/aws', tag: '1.0.0' }, { repository: 'taskserv/k3s', tag: '1.0.0' }])
+  return root
+}
+
+await t.test('before the first probe an instance is unhealthy, afterwards health tells the truth at once', async t => {
+  const { app, get } = await startApp(t, { oci: { registry: await layouts(t) } })
+  await app.health.firstRound
+  const answer = await get('/health')
+  t.match([answer.statusCode, answer.headers['cache-control']], [200, 'no-store'])
+  t.match(answer.json(), { status: 'healthy', version: /^\d+\.\d+\.\d+/, backends: { gitea: { enabled: false, healthy: false }, oci: { enabled: true, healthy: true } } })
+  t.ok(Number.isInteger(answer.json<HealthResponse>().uptime))
+  t.strictSame(Object.keys(answer.json<HealthResponse>().backends.oci).sort(), ['enabled', 'healthy'], 'no error when healthy')
+  t.strictSame((await get('/api/v1/health')).json<HealthResponse>().backends, answer.json<HealthResponse>().backends)
+
+  const gitea = await createGiteaFake(provisioningContent())
+  t.teardown(gitea.close)
+  gitea.fault = () => 'hang'
+  const early = await startApp(t, { gitea: { url: gitea.url, organization: 'provisioning' } }, { probeTimeout: 50 })
+  t.match((await early.get('/health')).json(), { status: 'degraded', backends: { gitea: { enabled: true, healthy: false, error: 'Not checked yet' } } })
+  t.equal((await early.get('/readyz')).statusCode, 503, 'nothing can be served yet')
+  await early.app.health.firstRound
+  t.match((await early.get('/health')).json(), { status: 'degraded', backends: { gitea: { healthy: false, error: 'Connection timeout' } } })
+  t.equal((await early.get('/livez')).statusCode, 200)
+})
+
+await t.test('with several instances of a kind each one is told apart', async t => {
+  const root = await layouts(t)
+  const { app, get } = await startApp(t, { oci: [{ name: 'good', registry: root }, { name: 'bad', registry: join(root, 'nowhere') }] })
+  await app.health.firstRound
+  t.strictSame((await get('/health')).json<HealthResponse>().backends.oci, {
+    enabled: true,
+    healthy: false,
+    error: 'bad: Directory does not exist',
+    instances: { good: { enabled: true, healthy: true }, bad: { enabled: true, healthy: false, error: 'Directory does not exist' } }
+  })
+})
+
+await t.test('readiness ends with the service, liveness does not', async t => {
+  const { app, get } = await startApp(t, { oci: { registry: await layouts(t) } })
+  await app.health.firstRound
+  t.match([(await get('/readyz')).statusCode, (await get('/readyz')).json()], [200, { status: 'ok' }])
+  app.health.drain()
+  t.match([(await get('/readyz')).statusCode, (await get('/readyz')).json()], [503, { error: 'service_unavailable' }])
+  t.equal((await get('/livez')).statusCode, 200)
+  t.equal((await get('/api/v1/extensions')).statusCode, 200, 'requests are still taken')
+})
+
+await t.test('the metrics of the contract are there from the start, by their names, at both places', async t => {
+  const { get } = await startApp(t, { oci: { registry: await layouts(t) } })
+  const first = await get('/metrics')
+  t.match(first.headers['content-type'], /^text\/plain; version=0\.0\.4/)
+  for (const name of ['http_requests_total', 'http_request_duration_seconds_bucket', 'http_request_duration_seconds_sum', 'http_request_duration_seconds_count', 'cache_hits_total', 'cache_misses_total', 'extensions_total']) {
+    t.match(first.body, new RegExp(`^${name}(?:\\{[^}]*\\})? \\d`, 'm'), name)
+  }
+  await get('/api/v1/extensions')
+  await get('/api/v1/extensions/provider/secret-name')
+  await get('/secret-path')
+  const { body } = await get('/api/v1/metrics')
+  t.match(body, 'http_requests_total{method="GET",route="/api/v1/extensions",status="200"} 1')
+  t.match(body, 'http_requests_total{method="GET",route="/api/v1/extensions/:type/:name",status="404"} 1')
+  t.match(body, 'http_requests_total{method="GET",route="unknown",status="404"} 1')
+  t.match(body, 'extensions_total{type="provider",source="oci"} 1')
+  t.match(body, 'extensions_total{type="cluster",source="oci"} 0')
+  t.notMatch(body, /secret/, 'never a path')
+})
+
+await t.test('cache statistics count the entries of each section', async t => {
+  const { get } = await startApp(t, { oci: { registry: await layouts(t) } })
+  await get('/api/v1/extensions')
+  await get('/api/v1/extensions/provider/aws/versions')
+  const answer = await get('/api/v1/cache/stats')
+  t.strictSame(answer.json(), { list_entries: 3, metadata_entries: 1, version_entries: 1, total_entries: 5 })
+})
+
+await t.test('the document and its page are served', async t => {
+  const { get } = await startApp(t, { oci: { registry: await layouts(t) } })
+  t.match((await get('/openapi.json')).json(), { openapi: '3.1.0', info: { version: '1.0.0' } })
+  t.match((await get('/openapi.yaml')).body, /^openapi: 3\.1\.0\n/)
+  t.match((await get('/openapi.yaml')).headers['content-type'], /yaml/)
+  t.match((await get('/docs')).body, /Extension registry/)
+})

@@ -1,0 +1,231 @@
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { readFileSync } from 'node:fs'
+import { Agent, createServer, get, type IncomingMessage } from 'node:http'
+import { connect, createServer as createListener, type AddressInfo, type Server } from 'node:net'
+import { join, resolve } from 'node:path'
+import { createInterface } from 'node:readline'
+import t, { type Test } from 'tap'
+import { writeLayout } from './fakes/layout.ts'
+
+const root = resolve(import.meta.dirname, '..')
+
+interface Run {
+  /** The next line of standard output that matches, or an earlier one. Rejects when the process ends without it. */
+  line (pattern: RegExp): Promise<RegExpExecArray>
+  /** Exit code and everything that was printed, once the process has ended. */
+  end: Promise<{ code: number | null, stdout: string[], stderr: string }>
+  kill (signal: NodeJS.Signals): void
+  input (text: string): void
+}
+
+/** Runs `server.ts` with an environment of its own. */
+function run (t: Test, { args = [], env = {}, node = [] }: { args?: string[], env?: Record<string, string>, node?: string[] } = {}): Run {
+  const child = spawn(process.execPath, [...node, join(root, 'server.ts'), ...args], {
+    cwd: root,
+    env: { REGISTRY_SERVER_HOST: '127.0.0.1', REGISTRY_SERVER_PORT: '0', REGISTRY_SERVER_SHUTDOWN_DELAY_SECONDS: '0', ...env }
+  })
+  const stdout: string[] = []
+  let stderr = ''
+  const lines = createInterface(child.stdout).on('line', line => stdout.push(line))
+  child.stderr.setEncoding('utf8').on('data', (text: string) => { stderr += text })
+  const end = once(child, 'close').then(([code]: Array<number | null>) => ({ code: code ?? null, stdout, stderr }))
+  t.teardown(async () => { child.kill('SIGKILL'); await end })
+
+  return {
+    end,
+    kill: signal => { child.kill(signal) },
+    input: text => { child.stdin.write(text) },
+    line: async pattern => await new Promise((resolve, reject) => {
+      const search = (): void => {
+        const found = stdout.map(line => pattern.exec(line)).find(match => match !== null)
+        if (found !== undefined && found !== null) resolve(found)
+      }
+      search()
+      lines.on('line', search)
+      end.then(({ code }) => { reject(new Error(`ended with ${code} before ${pattern}: ${stdout.join('\n')} ${stderr}`)) }, reject)
+    })
+  }
+}
+
+/** Runs `server.ts` until it listens; over an empty directory of layouts unless told otherwise. */
+async function start (t: Test, env: Record<string, string> = {}, node: string[] = []): Promise<Run & { port: number, get: (path: string) => Promise<Response> }> {
+  const server = run(t, { env: { ...env, REGISTRY_OCI_REGISTRY: env['REGISTRY_OCI_REGISTRY'] ?? t.testdir({}) }, node })
+  const port = Number((await server.line(/"msg":"Server listening at http:\/\/127\.0\.0\.1:(\d+)"/))[1])
+  return { ...server, port, get: async path => await fetch(`http://127.0.0.1:${port}${path}`) }
+}
+
+/** Occupies a free port of the loopback for as long as the test runs. */
+async function listen (t: Test, server: Server): Promise<number> {
+  server.listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  t.teardown(() => { server.close() })
+  return (server.address() as AddressInfo).port
+}
+
+async function refused (port: number): Promise<void> {
+  const socket = connect(port, '127.0.0.1')
+  const error = await once(socket, 'connect').then(() => undefined, (error: NodeJS.ErrnoException) => error)
+  socket.destroy()
+  if (error?.code !== 'ECONNREFUSED') await refused(port)
+}
+
+await t.test('prints its options and exit codes', async t => {
+  const { code, stdout, stderr } = await run(t, { args: ['--help'] }).end
+  t.equal(code, 0)
+  for (const word of ['--config', '--check-config', '--version', '--help', '64', '78']) t.match(stdout.join('\n'), word)
+  t.equal(stderr, '')
+})
+
+await t.test('prints the version of the package', async t => {
+  const { version } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as { version: string }
+  t.match(await run(t, { args: ['--version'] }).end, { code: 0, stdout: [version], stderr: '' })
+})
+
+await t.test('refuses an option that it does not know with one line and exit code 64', async t => {
+  t.strictSame(await run(t, { args: ['--nonsense'] }).end, { code: 64, stdout: [], stderr: "Unknown option '--nonsense'; see --help\n" })
+  t.strictSame(await run(t, { args: ['config.toml'] }).end, { code: 64, stdout: [], stderr: "Unexpected argument 'config.toml'; see --help\n" })
+})
+
+await t.test('only checks the configuration when told to: 0 for a good one, 78 and one line for a bad one', async t => {
+  const dir = t.testdir({
+    'good.toml': '[oci]\nregistry = "layouts"\n',
+    'bad.toml': '[oci]\nregistry = "layouts"\nnamespaces = "a"\n'
+  })
+  t.strictSame(await run(t, { args: ['--check-config', '--config', join(dir, 'good.toml')] }).end, { code: 0, stdout: ['OK'], stderr: '' })
+  t.strictSame(await run(t, { args: ['--check-config'], env: { REGISTRY_CONFIG: join(dir, 'bad.toml') } }).end, {
+    code: 78,
+    stdout: [],
+    stderr: `oci[0].namespaces: unknown key, expected one of name, registry, namespace, download_urls, priority, mapping (in ${join(dir, 'bad.toml')})\n`
+  })
+})
+
+await t.test('does not start with a bad configuration', async t => {
+  t.strictSame(await run(t, { env: { REGISTRY_SERVER_PORT: 'http' } }).end, {
+    code: 78,
+    stdout: [],
+    stderr: 'server.port: expected an integer from 0 to 65535 (in REGISTRY_SERVER_PORT)\n'
+  })
+})
+
+await t.test('says first that it serves the examples when nothing else is configured', async t => {
+  const server = run(t)
+  await server.line(/Server listening/)
+  server.kill('SIGTERM')
+  const { code, stdout } = await server.end
+  t.equal(code, 0)
+  t.match(stdout[0], '"msg":"serving the embedded examples')
+})
+
+await t.test('answers once it listens, and unknown routes in the one envelope', async t => {
+  const { get, kill, end } = await start(t)
+  t.equal((await get('/livez')).status, 200)
+  const unknown = await get('/nothing')
+  t.equal(unknown.status, 404)
+  t.strictSame(await unknown.json(), { error: 'not_found', message: 'Route GET /nothing not found' })
+  kill('SIGINT')
+  const { code, stdout } = await end
+  t.equal(code, 0)
+  t.notMatch(stdout.join('\n'), 'embedded examples')
+})
+
+await t.test('says in one line that it cannot listen', async t => {
+  const port = await listen(t, createListener())
+  const { code, stderr } = await run(t, { env: { REGISTRY_OCI_REGISTRY: t.testdir({}), REGISTRY_SERVER_PORT: String(port) } }).end
+  t.equal(code, 1)
+  t.equal(stderr, `cannot listen on 127.0.0.1 port ${port}: address already in use\n`)
+})
+
+await t.test('on SIGTERM is not ready any more but still answers for shutdown_delay_seconds, and ends at once on a second signal', async t => {
+  const { get, kill, line, end } = await start(t, { REGISTRY_SERVER_SHUTDOWN_DELAY_SECONDS: '300' })
+  t.equal((await get('/readyz')).status, 200)
+  kill('SIGTERM')
+  await line(/"msg":"shutting down"/)
+  t.equal((await get('/readyz')).status, 503)
+  const alive = await get('/livez')
+  t.equal(alive.status, 200)
+  t.equal(alive.headers.get('connection'), 'close')
+  kill('SIGTERM')
+  t.match(await end, { code: 1 })
+})
+
+await t.test('lets a request under way end after it has stopped listening, and exits with 0 then', async t => {
+  const { port, kill, end } = await start(t)
+  const socket = connect(port, '127.0.0.1').setEncoding('utf8')
+  let received = ''
+  socket.on('data', (text: string) => { received += text })
+  // The answer to the first request says that the half of the second one was received too.
+  socket.write('GET /livez HTTP/1.1\r\nHost: a\r\n\r\nGET /livez HTTP/1.1\r\nHost: a\r\n')
+  await once(socket, 'data')
+  t.match(received, /^HTTP\/1\.1 200 /)
+  kill('SIGTERM')
+  await refused(port)
+  received = ''
+  socket.write('\r\n')
+  await once(socket, 'close')
+  t.match(received, /^HTTP\/1\.1 200 .*connection: close/s)
+  t.match(await end, { code: 0 })
+})
+
+await t.test('lets a download end, and does not wait for what the client may do with its connection after that', async t => {
+  const size = 32 * 1024 * 1024
+  const layouts = t.testdir({})
+  await writeLayout(layouts, [{ repository: 'provider/big', tag: '1.0.0', layers: [{ content: Buffer.alloc(size), title: 'big.tar.gz' }] }])
+  const { port, kill, end } = await start(t, { REGISTRY_OCI_REGISTRY: layouts })
+  const agent = new Agent({ keepAlive: true })
+  t.teardown(() => { agent.destroy() })
+  // Nobody reads the answer yet, and it does not fit into the buffers on its way.
+  const [response] = await once(get({ port, host: '127.0.0.1', agent, path: '/api/v1/extensions/provider/big/1.0.0' }), 'response') as [IncomingMessage]
+  t.match(response, { statusCode: 200, headers: { connection: 'keep-alive' } })
+  kill('SIGTERM')
+  await refused(port)
+  const stopped = performance.now()
+  let received = 0
+  for await (const chunk of response) received += (chunk as Buffer).length
+  t.equal(received, size)
+  t.match(await end, { code: 0 })
+  t.ok(performance.now() - stopped < 20_000, 'well before the end of the grace')
+})
+
+await t.test('does not wait for a connection that is held open without a request', async t => {
+  const { port, kill, end } = await start(t)
+  const socket = connect(port, '127.0.0.1')
+  await once(socket, 'connect')
+  kill('SIGTERM')
+  const signalled = performance.now()
+  await once(socket.resume(), 'close')
+  t.match(await end, { code: 0 })
+  t.ok(performance.now() - signalled < 20_000, 'well before the end of the grace')
+})
+
+await t.test('with an upstream that does not answer', async t => {
+  const silent = createServer()
+  const env = { REGISTRY_GITEA_URL: `http://127.0.0.1:${await listen(t, silent)}`, REGISTRY_GITEA_ORGANIZATION: 'infra' }
+  t.teardown(() => { silent.closeAllConnections() })
+
+  await t.test('listens before it knows how the upstream does', async t => {
+    const { get, kill, end } = await start(t, env)
+    t.match(await (await get('/health')).json(), { status: 'degraded', backends: { gitea: { healthy: false, error: 'Not checked yet' }, oci: { healthy: true } } })
+    kill('SIGTERM')
+    t.match(await end, { code: 0 })
+  })
+
+  await t.test('ends on SIGTERM before it ever listens', async t => {
+    const asked = once(silent, 'request')
+    const { kill, end } = run(t, { env: { ...env, REGISTRY_SERVER_SHUTDOWN_DELAY_SECONDS: '300' } })
+    await asked
+    kill('SIGTERM')
+    const { code, stdout } = await end
+    t.equal(code, 0)
+    t.notMatch(stdout.join('\n'), 'Server listening')
+  })
+})
+
+await t.test('logs an error that nobody caught, and ends with 1', async t => {
+  const bomb = 'data:text/javascript,process.stdin.once("data", () => { throw new Error("boom") })'
+  const { input, end } = await start(t, {}, ['--import', bomb])
+  input('now\n')
+  const { code, stdout } = await end
+  t.equal(code, 1)
+  t.match(stdout.at(-1), /"level":60,.*"message":"boom".*"msg":"unexpected error"/)
+})
