@@ -126,6 +126,8 @@ export interface Backend {
   ping (signal: AbortSignal): Promise<void>
   /** Why the last walk over the upstream failed; undefined when it did not. */
   readonly failure: RegistryError | undefined
+  /** Whether the upstream is being left alone after failures. */
+  readonly resting: boolean
   /** What is in the cache now, without asking or counting; undefined when there is none. */
   peek (type: ExtensionType): readonly Extension[] | undefined
 }

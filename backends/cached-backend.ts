@@ -198,6 +198,7 @@ export function createCachedBackend (driver: Driver, options: CachedBackendOptio
     source,
     priority,
     get failure () { return failure },
+    get resting () { return cooldown.rest() !== undefined },
 
     async list (types) {
       const answers = await Promise.all(types.map(async type => ({ type, cached: await cache.get(listSlot(type), listLoader) })))

@@ -24,7 +24,7 @@ export function byOwnership (backends: readonly Backend[]): Backend[] {
 
 /** Of several causes the one to answer with: unavailable, else the rate limit, else the credentials. */
 function worst (errors: readonly RegistryError[]): RegistryError {
-  const order = ['internal_error', 'config_error', 'service_unavailable', 'rate_limit', 'auth_error']
+  const order = ['internal_error', 'service_unavailable', 'rate_limit', 'auth_error', 'config_error']
   const [first] = [...errors].sort((a, b) => order.indexOf(a.code) - order.indexOf(b.code))
   return first ?? registryError('service_unavailable', 'No instance can be asked')
 }

@@ -114,6 +114,8 @@ function health (fastify: FastifyInstance, options: HealthOptions, done: () => v
 
   fastify.telemetry.gauge('backend_healthy', 'Whether the backend is healthy (1) or not (0)', ['backend'], () =>
     probes.instances().map(({ name, healthy }) => ({ labels: { backend: name }, value: healthy ? 1 : 0 })))
+  fastify.telemetry.gauge('backend_resting', 'Whether the backend is left alone for a moment after failures (1) or asked (0)', ['backend'], () =>
+    instances.map(({ name, resting }) => ({ labels: { backend: name }, value: resting ? 1 : 0 })))
   fastify.telemetry.gauge('extensions_total', 'Total extensions', ['type', 'source'], () => {
     const { extensions } = census()
     return extensionTypes.flatMap(type => (['gitea', 'oci'] as const).map(source => ({

@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto'
-import type { Readable } from 'node:stream'
+import { pipeline, Transform, type Readable } from 'node:stream'
 import { create as contentDisposition } from 'content-disposition'
 import type { FastifyInstance, FastifyReply } from 'fastify'
 import fp from 'fastify-plugin'
@@ -158,9 +158,17 @@ function answers (fastify: FastifyInstance, { stale_if_error_seconds: staleIfErr
     this.raw.once('close', () => { hangUp.abort() })
     const { stream, length = size } = await open(hangUp.signal)
     if (length !== undefined) this.header('content-length', length)
-    return await this.headers(headers).send(stream)
+    const { telemetry } = this.server
+    const counter = new Transform({
+      transform (chunk: Buffer, _encoding, done) {
+        telemetry.observeBytes(chunk.length)
+        done(null, chunk)
+      }
+    })
+    // What breaks on either side ends the other; the reply sees it on its own stream.
+    return await this.headers(headers).send(pipeline(stream, counter, () => {}))
   })
   done()
 }
 
-export default fp(answers, { name: 'registry-answers', fastify: '5.x' })
+export default fp(answers, { name: 'registry-answers', fastify: '5.x', dependencies: ['registry-telemetry'], decorators: { fastify: ['telemetry'] } })

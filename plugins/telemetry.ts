@@ -12,7 +12,7 @@ export function createTelemetry () {
   const register = new client.Registry()
   const registers = [register]
   const requests = new client.Counter({ name: 'http_requests_total', help: 'Total HTTP requests', labelNames: ['method', 'route', 'status'] as const, registers })
-  const bytes = new client.Counter({ name: 'download_bytes_total', help: 'Bytes of files served', labelNames: ['source'] as const, registers })
+  const bytes = new client.Counter({ name: 'download_bytes_total', help: 'Bytes of files served', registers })
   const upstreamRequests = new client.Counter({ name: 'upstream_requests_total', help: 'Requests to upstreams, retries included in one', labelNames: ['backend', 'status'] as const, registers })
   const upstreamSeconds = new client.Histogram({ name: 'upstream_request_duration_seconds', help: 'Duration of requests to upstreams until their headers or, for JSON, their end', labelNames: ['backend'] as const, buckets, registers })
   const skipped = new client.Counter({ name: 'extensions_skipped_total', help: 'Repositories, tags and files that are left out, each counted once', labelNames: ['backend', 'reason'] as const, registers })
@@ -26,7 +26,7 @@ export function createTelemetry () {
       upstreamSeconds.observe({ backend }, seconds)
     },
     observeSkip: (backend: string, reason: string): void => { skipped.inc({ backend, reason }) },
-    observeBytes: (source: string, count: number): void => { bytes.inc({ source }, count) },
+    observeBytes: (count: number): void => { bytes.inc(count) },
 
     /** A gauge that is read when the metrics are: `collect` gives its samples. */
     gauge<L extends string> (name: string, help: string, labelNames: readonly L[], collect: () => Array<{ labels: LabelValues<L>, value: number }>): void {

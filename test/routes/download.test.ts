@@ -62,6 +62,7 @@ await t.test('a file in many small pieces arrives whole', async t => {
   gitea.fault = ({ path }) => archive.test(path) ? 'drip' : undefined
   const answer = await fetch(`${url}/taskserv/kubernetes/1.28.0`)
   const bytes = await answer.arrayBuffer()
+  t.match(await (await fetch(new URL('/metrics', url))).text(), `download_bytes_total ${bytes.byteLength}`)
   t.equal(`sha-256=:${Buffer.from(await crypto.subtle.digest('SHA-256', bytes)).toString('base64')}:`, answer.headers.get('repr-digest'))
 })
 
