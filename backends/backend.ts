@@ -36,6 +36,8 @@ export interface Loaded {
   metadata: Metadata
   /** At least one; highest first, in the order of `orderReleases`. */
   releases: Release[]
+  /** Whether something that belongs to it, such as a checksum, could not be read now. */
+  partial?: boolean
 }
 
 /** What one walk over an upstream found. */
@@ -102,6 +104,8 @@ export interface Listing {
   types: ReadonlyMap<ExtensionType, readonly Extension[]>
   /** Whether entries may be missing because part of the upstream could not be read, and no earlier answer stands in. */
   incomplete: boolean
+  /** `{type}/{name}` of those that are missing by name. */
+  unread: ReadonlySet<string>
 }
 
 /**

@@ -20,9 +20,14 @@ export interface CachedBackendOptions {
 interface TypeListing {
   extensions: readonly Extension[]
   byName: ReadonlyMap<string, Extension>
-  /** Repositories that could not be read; those without an earlier answer are missing from `extensions`. */
+  /** Why something could not be read; what has an earlier answer is in `extensions` all the same. */
   error: RegistryError | undefined
+  /** Whether anything is missing from `extensions`, by name or altogether. */
   missing: boolean
+  /** Names that could not be read and have no earlier answer. */
+  unread: readonly string[]
+  /** When an earlier answer that stands in was given (milliseconds of the cache's clock), by name. */
+  kept: ReadonlyMap<string, number>
   /** Names of the last listing that was complete, and when that was (milliseconds of the cache's clock). */
   proof: { names: ReadonlySet<string>, at: number } | undefined
 }
@@ -79,33 +84,45 @@ export function createCachedBackend (driver: Driver, options: CachedBackendOptio
     }
   }
 
-  /** Runs a driver's call; its failures decide when the upstream is asked again. */
-  async function ask<T> (call: () => Promise<T>): Promise<T> {
+  /**
+   * Runs a driver's call; its failures decide when the upstream is asked again. What was `answered`, though badly, to a
+   * question for one extension says nothing of the others.
+   */
+  async function ask<T> (call: () => Promise<T>, single = false): Promise<T> {
     try {
       const answer = await call()
       cooldown.succeeded()
       return answer
     } catch (error) {
       const known = isRegistryError(error) ? error : registryError('internal_error', 'Internal server error', { cause: error, instance })
-      cooldown.failed(known)
+      const answered = known.proxyError === 'destination_unavailable' || known.proxyError === 'http_protocol_error' || known.proxyError === 'http_response_incomplete'
+      if (!single || !answered || known.code === 'rate_limit') cooldown.failed(known)
       throw known
     }
   }
 
   function toListing (type: ExtensionType, crawl: Crawl): TypeListing {
     const failed = crawl.failed.filter(repository => repository.type === type)
-    const before = cache.peek(listSlot(type))?.value
+    const earlier = cache.peek(listSlot(type))
+    const before = earlier?.value
+    const oldest = cache.now() - (cache.times.ttl + cache.times.staleIfError) * 1000
+    const kept = new Map<string, number>()
+    const unread: string[] = []
     const byName = new Map(crawl.found.filter(({ metadata }) => metadata.type === type)
       .map(({ metadata, release }) => [metadata.name, toExtension(metadata, release)]))
-    let missing = crawl.truncated === true
     for (const { name } of failed) {
       const known = before?.byName.get(name)
-      if (known !== undefined) byName.set(name, known)
-      else missing = true
+      const at = before?.kept.get(name) ?? cache.now() - (earlier?.age ?? Infinity) * 1000
+      if (known === undefined || at < oldest) unread.push(name)
+      else {
+        byName.set(name, known)
+        kept.set(name, at)
+      }
     }
     const complete = failed.length === 0 && crawl.truncated !== true
     const extensions = [...byName.values()].sort((a, b) => a.name < b.name ? -1 : 1)
-    return { extensions, byName, error: failed[0]?.error, missing, proof: complete ? { names: new Set(byName.keys()), at: cache.now() } : before?.proof }
+    const missing = crawl.truncated === true || unread.length > 0
+    return { extensions, byName, error: failed[0]?.error, missing, unread, kept, proof: complete ? { names: new Set(byName.keys()), at: cache.now() } : before?.proof }
   }
 
   async function crawl (): Promise<Finding[]> {
@@ -127,21 +144,27 @@ export function createCachedBackend (driver: Driver, options: CachedBackendOptio
   const listLoader = { flight: `${instance}:list`, load: crawl, rest: cooldown.rest }
 
   async function load (type: ExtensionType, name: string): Promise<Finding[]> {
-    const loaded: Loaded | undefined = await ask(() => driver.load(type, name))
+    const loaded: Loaded | undefined = await ask(async () => await driver.load(type, name), true)
     const current = loaded === undefined ? undefined : currentRelease(loaded.releases)
     if (loaded === undefined || current === undefined) return [finding(metadataSlot(type, name), undefined), finding(versionsSlot(type, name), undefined)]
-    const { metadata, releases } = loaded
+    const { metadata, releases, partial } = loaded
+    const ttl = partial === true ? Math.min(incompleteTtl, cache.times.ttl) : undefined
     return [
-      finding(metadataSlot(type, name), toExtension(metadata, current)),
-      finding(versionsSlot(type, name), { releases, versions: releases.map(release => toVersion(metadata, release)) })
+      finding(metadataSlot(type, name), toExtension(metadata, current), ttl),
+      finding(versionsSlot(type, name), { releases, versions: releases.map(release => toVersion(metadata, release)) }, ttl)
     ]
   }
-  const extensionLoader = (type: ExtensionType, name: string, maxAge?: number) => ({
-    flight: `${instance}:${type}/${name}`,
-    load: () => load(type, name),
-    rest: cooldown.rest,
-    ...(maxAge !== undefined && { maxAge })
-  })
+  function extensionLoader (type: ExtensionType, name: string, maxAge?: number) {
+    const listed = cache.peek(listSlot(type))
+    return {
+      flight: `${instance}:${type}/${name}`,
+      load: () => load(type, name),
+      rest: cooldown.rest,
+      ...(maxAge !== undefined && { maxAge }),
+      // What a listing has shown since is no longer absent.
+      ...(listed?.value.byName.has(name) === true && { maxAbsence: listed.age })
+    }
+  }
 
   /** An answer of the listing about one name: the extension, or that there is none; undefined when the listing can't tell. */
   function fromListing (type: ExtensionType, name: string, maxAge: number, newerThan: number): Answered<Extension | undefined> | undefined {
@@ -149,6 +172,8 @@ export function createCachedBackend (driver: Driver, options: CachedBackendOptio
     if (listed === undefined || !listed.fresh || listed.age > newerThan) return undefined
     const { byName, error, missing } = listed.value
     const value = byName.get(name)
+    // What was looked for and not found since is no longer there.
+    if (value !== undefined && (cache.absentFor(metadataSlot(type, name)) ?? Infinity) < listed.age) return undefined
     if (value === undefined ? (error !== undefined || missing || listed.age > maxAge) : error !== undefined) return undefined
     cache.use(listSlot(type), listLoader)
     return { value, age: listed.age, ttl: listed.ttl, hit: true }
@@ -167,10 +192,22 @@ export function createCachedBackend (driver: Driver, options: CachedBackendOptio
     return { value: undefined, age, ttl: 0, hit: false, error }
   }
 
+  /** Whether a listing that is newer than `age` seconds tells another thing of a name than an entry that is so old. */
+  function newerListing (type: ExtensionType, name: string, age: number, tells: (known: Extension) => unknown): boolean {
+    const listed = cache.peek(listSlot(type))
+    if (listed === undefined) return false
+    const { byName, kept, proof } = listed.value
+    const known = byName.get(name)
+    if (known !== undefined) return listed.age < age && !kept.has(name) && tells(known) !== undefined
+    return proof !== undefined && !proof.names.has(name) && (cache.now() - proof.at) / 1000 < age
+  }
+
   async function askOrStandIn<T, U> (type: ExtensionType, name: string, question: () => Promise<Cached<T | undefined>>, map: (value: T) => U, stale: (known: Extension) => U | undefined): Promise<Answered<U | undefined>> {
     const resting = cooldown.rest() !== undefined
     try {
       const cached = await question()
+      // Of two old words the newer one counts.
+      if (cached.error !== undefined && newerListing(type, name, cached.age, stale)) return { ...whenFailing(type, name, cached.error, stale), hit: cached.hit }
       return { ...cached, value: cached.value === undefined ? undefined : map(cached.value) }
     } catch (error) {
       if (!isRegistryError(error) || error.code === 'internal_error') throw error
@@ -209,11 +246,12 @@ export function createCachedBackend (driver: Driver, options: CachedBackendOptio
       const error = listings.find(listing => listing.error !== undefined)?.error ?? listings.find(({ value }) => value.error !== undefined)?.value.error
       const value: Listing = {
         types: new Map(listings.map(({ type, value }) => [type, value.extensions])),
-        incomplete: listings.some(({ value }) => value.missing)
+        incomplete: listings.some(({ value }) => value.missing),
+        unread: new Set(listings.flatMap(({ type, value }) => value.unread.map(name => `${type}/${name}`)))
       }
       return {
         value,
-        age: Math.max(...listings.map(({ age }) => age)),
+        age: Math.max(...listings.map(({ value, age }) => Math.max(age, ...[...value.kept.values()].map(at => (cache.now() - at) / 1000)))),
         ttl: error === undefined ? Math.min(...listings.map(({ ttl }) => ttl)) : 0,
         hit: listings.every(({ hit }) => hit),
         ...(error !== undefined && { error })
@@ -252,8 +290,7 @@ export function createCachedBackend (driver: Driver, options: CachedBackendOptio
     },
 
     async ping (signal) {
-      await driver.ping(signal)
-      cooldown.succeeded()
+      await ask(async () => { await driver.ping(signal) })
     },
 
     peek: type => cache.peek(listSlot(type))?.value.extensions

@@ -14,6 +14,9 @@ export interface CatalogDependencies {
   negativeTtl: number
 }
 
+const none: readonly Extension[] = []
+const nothing: ReadonlySet<string> = new Set()
+
 export interface Scope { source?: ExtensionSource }
 export interface Name extends Scope { type: ExtensionType, name: string }
 
@@ -75,7 +78,7 @@ export function createCatalog ({ backends, log, negativeTtl }: CatalogDependenci
     }
     const answered = asked.flatMap(({ backend, answer }) => answer === undefined ? [] : [{ backend, answer }])
     if (answered.length === 0 && asked.length > 0) throw worst(asked.flatMap(({ error }) => error ?? []))
-    const generation = generations.merge(answered.map(({ backend, answer }) => ({ instance: backend.name, types: answer.value.types })), `${source ?? ''}:${type ?? ''}`)
+    const generation = generations.merge(answered.map(({ backend, answer }) => ({ instance: backend.name, ...answer.value })), `${source ?? ''}:${type ?? ''}`)
     return wrap(generation, answered.map(({ answer }) => answer), stale, missing)
   }
 
@@ -150,10 +153,7 @@ export function createCatalog ({ backends, log, negativeTtl }: CatalogDependenci
       const { file } = stat.value
       if (file === undefined) throw registryError('not_found', `Extension ${type}/${extension} version ${version} has no file`)
       const download: Download = {
-        name: file.name,
-        size: file.size,
-        checksum: file.checksum,
-        validator: file.validator,
+        file,
         open: async signal => {
           const artifact = await backend.open(type, extension, version, { signal })
           if (artifact === undefined) throw missing
@@ -167,7 +167,8 @@ export function createCatalog ({ backends, log, negativeTtl }: CatalogDependenci
     census () {
       const known = instances.map(backend => ({
         instance: backend.name,
-        types: new Map(extensionTypes.map(type => [type, backend.peek(type) ?? []]))
+        unread: nothing,
+        types: new Map(extensionTypes.map(type => [type, backend.peek(type) ?? none]))
       }))
       const { extensions, shadowed } = generations.merge(known, 'census')
       return { extensions, shadowed }

@@ -6,6 +6,8 @@ import { search, searchable, type Searchable } from './search.ts'
 export interface Share {
   instance: string
   types: ReadonlyMap<ExtensionType, readonly Extension[]>
+  /** `{type}/{name}` of what it may have but could not be read: nobody behind it is shown as the owner. */
+  unread: ReadonlySet<string>
 }
 
 /** Everything that some instances have together, at one moment. */
@@ -36,15 +38,18 @@ export function createGenerations (log: FastifyBaseLogger) {
     const shadowed = new Map<string, number>()
     const extensions = extensionTypes.flatMap(type => {
       const owners = new Map<string, { extension: Extension, instance: string }>()
-      for (const { instance, types } of shares) {
+      const held = new Set<string>()
+      for (const { instance, types, unread } of shares) {
         for (const extension of types.get(type) ?? []) {
           const owner = owners.get(extension.name)
+          if (held.has(`${type}/${extension.name}`)) continue
           if (owner === undefined) owners.set(extension.name, { extension, instance })
           else {
             shadowed.set(instance, (shadowed.get(instance) ?? 0) + 1)
             shadow(instance, extension, owner.instance)
           }
         }
+        for (const name of unread) if (!owners.has(name.slice(type.length + 1))) held.add(name)
       }
       return [...owners.values()].map(({ extension }) => extension).sort((a, b) => a.name < b.name ? -1 : 1)
     })

@@ -4,7 +4,7 @@ import { create as contentDisposition } from 'content-disposition'
 import type { FastifyInstance, FastifyReply } from 'fastify'
 import fp from 'fastify-plugin'
 import fresh from 'fresh'
-import type { RegistryError } from './errors.ts'
+import { proxyMember, registryError, type RegistryError } from './errors.ts'
 
 /** An instance that an answer does without, or has only older entries of, and why. */
 export interface Mark { instance: string, error: RegistryError | undefined }
@@ -27,30 +27,32 @@ export interface Answer<T> {
 /** Part of a longer list. */
 export interface Page<T> { items: readonly T[], total: number }
 
-/** A file that is only fetched when it is opened. */
-export interface Download {
+/** What is said of a file. */
+export interface FileFacts {
   name: string
-  size: number | undefined
+  size?: number
   /** `sha256:…` and the like, when the publisher or the registry says. */
-  checksum: string | undefined
+  checksum?: string
   /** Changes when the content does. */
   validator: string
-  /** Opens the content; `length` is its number of bytes, when known. The stream ends when `signal` is aborted. */
-  open: (signal: AbortSignal) => Promise<{ stream: Readable, length?: number }>
+}
+
+/** A file that is only fetched when it is opened. */
+export interface Download {
+  file: FileFacts
+  /** Opens the content; `file` is what it then is, which may have been replaced, and `length` its number of bytes, when known. The stream ends when `signal` is aborted. */
+  open: (signal: AbortSignal) => Promise<{ file: FileFacts, stream: Readable, length?: number }>
 }
 
 export interface AnswerOptions { stale_if_error_seconds: number }
 
 const cacheName = 'extension-registry'
 
-/** An instance's name as an RFC 9651 token, or a string where it cannot be one. */
-const member = (name: string) => /^[a-z]/.test(name) ? name : `"${name}"`
-
 /** What every answer of the catalog says about itself (RFC 9111, RFC 9209, RFC 9211). */
 function provenance ({ age, ttl, hit, stale, missing }: Answer<unknown>, staleIfError: number): Record<string, string> {
   const marks = [...stale, ...missing]
   const whole = marks.length === 0
-  const failed = marks.flatMap(({ instance, error }) => error === undefined ? [] : [`${member(instance)}; error=${error.proxyError ?? 'proxy_internal_response'}`])
+  const failed = marks.flatMap(({ instance, error }) => error === undefined ? [] : [`${proxyMember(instance)}; error=${error.proxyError ?? 'proxy_internal_response'}`])
   return {
     // A cache downstream subtracts Age from max-age, so that what is left is ttl.
     'cache-control': whole ? `public, max-age=${Math.round(age + ttl)}, stale-if-error=${staleIfError}` : 'no-cache',
@@ -58,7 +60,7 @@ function provenance ({ age, ttl, hit, stale, missing }: Answer<unknown>, staleIf
     'x-cache-hit': String(hit),
     'x-cache-ttl': String(whole ? Math.floor(ttl) : 0),
     'cache-status': [
-      ...stale.map(({ instance }) => `${member(instance)}; hit; detail=stale`),
+      ...stale.map(({ instance }) => `${proxyMember(instance)}; hit; detail=stale`),
       `${cacheName}; ${hit ? 'hit' : 'fwd=miss'}; ttl=${whole ? Math.floor(ttl) : 0}`
     ].join(', '),
     ...(missing.length > 0 && { 'x-partial': missing.map(({ instance }) => instance).join(', ') }),
@@ -70,7 +72,8 @@ function provenance ({ age, ttl, hit, stale, missing }: Answer<unknown>, staleIf
 /** Whether the client already has what `etag` names (RFC 9110 section 13.1.2). */
 function notModified (reply: FastifyReply, etag: string): boolean {
   const { method, headers } = reply.request
-  return (method === 'GET' || method === 'HEAD') && fresh(headers, { etag })
+  // `no-cache` speaks to caches on the way, and comes with every conditional `fetch`: the condition holds all the same.
+  return (method === 'GET' || method === 'HEAD') && fresh({ 'if-none-match': headers['if-none-match'] }, { etag })
 }
 
 /** An object or array, serialized by the route's response schema, with a strong ETag of its bytes; or 304. */
@@ -107,6 +110,21 @@ function reprDigest (checksum: string | undefined): Record<string, string> {
   return name === undefined ? {} : { 'repr-digest': `${name}=:${Buffer.from(hex, 'hex').toString('base64')}:` }
 }
 
+/** Passes bytes on, tells how many, and fails where they are not as many as was promised: another number would pass for part of the next answer. */
+function measure (length: number | undefined, count: (bytes: number) => void): Transform {
+  let sent = 0
+  const wrong = () => registryError('service_unavailable', 'The file is not as long as it was published', { proxyError: 'http_response_incomplete' })
+  return new Transform({
+    transform (chunk: Buffer, _encoding, done) {
+      sent += chunk.length
+      if (length !== undefined && sent > length) return done(wrong())
+      count(chunk.length)
+      done(null, chunk)
+    },
+    flush (done) { done(length !== undefined && sent !== length ? wrong() : null) }
+  })
+}
+
 declare module 'fastify' {
   interface FastifyReply {
     /** Sends an answer's value with the headers that say where it comes from, an ETag, and 304 when the client has it. */
@@ -140,33 +158,25 @@ function answers (fastify: FastifyInstance, { stale_if_error_seconds: staleIfErr
   })
 
   fastify.decorateReply('answerFile', async function (this: FastifyReply, answer) {
-    const { name, size, checksum, validator, open } = answer.value
-    const etag = `"${validator}"`
-    const headers = {
-      ...provenance(answer, staleIfError),
-      etag,
-      'content-type': 'application/octet-stream',
-      'content-disposition': contentDisposition(name),
-      ...reprDigest(checksum)
+    const { file, open } = answer.value
+    const tell = ({ name, checksum, validator }: FileFacts, length: number | undefined) => {
+      if (length !== undefined) this.header('content-length', length)
+      return this.headers({
+        ...provenance(answer, staleIfError),
+        etag: `"${validator}"`,
+        'content-type': 'application/octet-stream',
+        'content-disposition': contentDisposition(name),
+        ...reprDigest(checksum)
+      })
     }
-    if (notModified(this, etag)) return await this.code(304).headers(provenance(answer, staleIfError)).header('etag', etag).send()
-    if (this.request.method === 'HEAD') {
-      if (size !== undefined) this.header('content-length', size)
-      return await this.headers(headers).send()
-    }
+    if (notModified(this, `"${file.validator}"`)) return await this.code(304).headers({ ...provenance(answer, staleIfError), etag: `"${file.validator}"` }).send()
+    if (this.request.method === 'HEAD') return await tell(file, file.size).send()
     const hangUp = new AbortController()
     this.raw.once('close', () => { hangUp.abort() })
-    const { stream, length = size } = await open(hangUp.signal)
-    if (length !== undefined) this.header('content-length', length)
-    const { telemetry } = this.server
-    const counter = new Transform({
-      transform (chunk: Buffer, _encoding, done) {
-        telemetry.observeBytes(chunk.length)
-        done(null, chunk)
-      }
-    })
+    if (this.raw.destroyed) hangUp.abort()
+    const { file: opened, stream, length } = await open(hangUp.signal)
     // What breaks on either side ends the other; the reply sees it on its own stream.
-    return await this.headers(headers).send(pipeline(stream, counter, () => {}))
+    return await tell(opened, length).send(pipeline(stream, measure(length, count => { this.server.telemetry.observeBytes(count) }), () => {}))
   })
   done()
 }

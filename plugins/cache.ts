@@ -13,6 +13,8 @@ export interface CacheOptions extends CacheConfig {
   clock?: () => number
   /** Milliseconds that a caller waits for a load; the load itself goes on. */
   budget?: number
+  /** The same where an expired entry can stand in. */
+  staleBudget?: number
 }
 
 /** A typed place in the cache; made by `slot`. */
@@ -43,6 +45,8 @@ export interface Loader {
   rest?: () => RegistryError | undefined
   /** Seconds: an entry older than this is loaded again, though fresh; negative for any entry at all. */
   maxAge?: number
+  /** Seconds: the same for a remembered absence, where something newer contradicts it. */
+  maxAbsence?: number
 }
 
 interface Entry { section: CacheSection, value: unknown, at: number, ttl: number }
@@ -55,6 +59,7 @@ const immutableBytes = 64 * 1024 * 1024
 /** Part of its life after which an entry in use is loaded again, behind the caller. */
 const refreshAhead = 0.8
 const defaultBudget = 10_000
+const defaultStaleBudget = 1000
 
 /** Makes the typed name of a place in the cache. */
 export const slot = <T>(section: CacheSection, key: string): Slot<T> => ({ section, key })
@@ -69,7 +74,7 @@ export const finding = <T>({ section, key }: Slot<T>, value: T | undefined, ttl?
  * failing load for `stale_if_error_seconds`; absences are remembered apart, for `negative_ttl_seconds`.
  */
 export function createCache (options: CacheOptions) {
-  const { clock = () => performance.now(), budget = defaultBudget } = options
+  const { clock = () => performance.now(), budget = defaultBudget, staleBudget = defaultStaleBudget } = options
   const staleIfError = options.stale_if_error_seconds * 1000
   const negativeTtl = options.negative_ttl_seconds * 1000
   const entries = new LRUMapWithDelete<string, Entry>(options.capacity)
@@ -117,7 +122,7 @@ export function createCache (options: CacheOptions) {
     return { findings, joined: false }
   }
 
-  async function withinBudget<T> (work: Promise<T>): Promise<T> {
+  async function within<T> (budget: number, work: Promise<T>): Promise<T> {
     let timer: NodeJS.Timeout | undefined
     const late = new Promise<never>((_resolve, reject) => {
       timer = setTimeout(() => reject(registryError('service_unavailable', 'The upstream did not answer in time', { proxyError: 'http_response_timeout' })), budget)
@@ -147,6 +152,13 @@ export function createCache (options: CacheOptions) {
       return { value: entry.value as T, ...describe(entry, age), fresh: age <= entry.ttl }
     },
 
+    /** Seconds since something was proven absent, as long as that is remembered. */
+    absentFor ({ key }: Slot<unknown>): number | undefined {
+      const since = entries.peek(key) === undefined ? absences.peek(key) : undefined
+      const age = since === undefined ? Infinity : clock() - since
+      return age <= negativeTtl ? seconds(age) : undefined
+    },
+
     /** Counts an answer that was taken from a slot with `peek`, and refreshes the slot ahead of expiry as `get` does. */
     use<T> ({ section, key }: Slot<T>, loader: Loader): void {
       counts[section].hits++
@@ -169,7 +181,7 @@ export function createCache (options: CacheOptions) {
       }
       const absentSince = entry === undefined ? absences.get(key) : undefined
       const absence = absentSince === undefined ? Infinity : clock() - absentSince
-      if (absence <= negativeTtl && absence <= maxAge) {
+      if (absence <= negativeTtl && absence <= maxAge && absence <= (loader.maxAbsence ?? Infinity) * 1000) {
         counts[section].hits++
         return { value: undefined, age: seconds(absence), ttl: seconds(negativeTtl - absence), hit: true }
       }
@@ -183,7 +195,7 @@ export function createCache (options: CacheOptions) {
       const { findings, joined } = fly(loader)
       if (joined) counts[section].coalesced++
       try {
-        const found = (await withinBudget(findings)).find(finding => finding.key === key)
+        const found = (await within(usable ? Math.min(budget, staleBudget) : budget, findings)).find(finding => finding.key === key)
         const fresh = found?.value === undefined ? negativeTtl : (found.ttl ?? options.ttl_seconds) * 1000
         return { value: found?.value as T | undefined, age: 0, ttl: seconds(fresh), hit: false }
       } catch (error) {

@@ -80,11 +80,14 @@ export function toRegistryError (error: unknown): RegistryError {
   return registryError('internal_error', 'Internal server error', { cause: error })
 }
 
+/** An instance's name as a member of `Proxy-Status` or `Cache-Status`: an RFC 9651 token, or a string where it cannot be one. */
+export const proxyMember = (instance: string): string => /^[a-z]/.test(instance) ? instance : `"${instance}"`
+
 /** The envelope of an error, and the headers that go with it. */
 export function envelope (error: RegistryError): { status: number, headers: Record<string, string>, body: ErrorResponse } {
   const headers: Record<string, string> = { 'cache-control': 'no-store', 'x-content-type-options': 'nosniff' }
   if (error.statusCode === 503 || error.retryAfter !== undefined) headers['retry-after'] = String(Math.max(1, Math.ceil(error.retryAfter ?? defaultRetryAfter)))
-  if (error.instance !== undefined) headers['proxy-status'] = `${error.instance}; error=${error.proxyError ?? 'proxy_internal_response'}`
+  if (error.instance !== undefined) headers['proxy-status'] = `${proxyMember(error.instance)}; error=${error.proxyError ?? 'proxy_internal_response'}`
   return {
     status: error.statusCode,
     headers,
@@ -98,7 +101,9 @@ export function errorHandler (thrown: unknown, request: FastifyRequest, reply: F
   if (error.code === 'internal_error' || error.code === 'config_error') request.log.error({ err: thrown }, error.message)
   else if (error.statusCode >= 500) request.log.warn({ err: error }, error.message)
   const { status, headers, body } = envelope(error)
-  return reply.code(status).headers(headers).send(body)
+  // What was said of an answer that did not come about is not true of this one.
+  for (const name of Object.keys(reply.getHeaders())) if (name !== 'x-request-id' && name !== 'vary' && !name.startsWith('access-control-')) reply.removeHeader(name)
+  return reply.code(status).type('application/json; charset=utf-8').headers(headers).send(body)
 }
 
 /** Answers an unknown route. */

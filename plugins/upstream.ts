@@ -47,7 +47,7 @@ const retries = 2
 const patience = 2000
 
 /** Passes chunks on, and fails when the source is silent for too long while somebody waits for it; a slow reader is not silence. */
-async function * limitSilence (source: AsyncIterable<Buffer>, seconds: number, late: () => Error): AsyncGenerator<Buffer> {
+async function * limitSilence (source: AsyncIterable<Buffer>, seconds: number, late: () => Error, failure: (error: unknown) => Error): AsyncGenerator<Buffer> {
   const chunks = source[Symbol.asyncIterator]()
   try {
     for (;;) {
@@ -57,6 +57,9 @@ async function * limitSilence (source: AsyncIterable<Buffer>, seconds: number, l
       if (next.done === true) return
       yield next.value
     }
+  } catch (error) {
+    // The client's own errors carry the request with its credentials; none of them leaves this file.
+    throw failure(error)
   } finally {
     // Not awaited: a silent source would never answer.
     chunks.return?.().catch(() => {})
@@ -80,6 +83,8 @@ export function createUpstream ({ userAgent, observe, random = Math.random }: Up
   const { instance, timeout } = options
   const base = new URL(options.url.endsWith('/') ? options.url : `${options.url}/`)
   const limit = pLimit(options.concurrency)
+  // A download does not queue behind a walk over the whole upstream.
+  const opening = pLimit(options.concurrency)
   const agents = { http: new http.Agent({ keepAlive: true }), https: new https.Agent({ keepAlive: true }) }
   const wait = timeout * 1000
   const client: Got = got.extend({
@@ -111,7 +116,7 @@ export function createUpstream ({ userAgent, observe, random = Math.random }: Up
       done(String(response.statusCode))
       return response
     } catch (error) {
-      done('error')
+      if (!(error instanceof Error && error.name === 'AbortError')) done('error')
       throw failureOf(instance, error)
     }
   }
@@ -144,10 +149,13 @@ export function createUpstream ({ userAgent, observe, random = Math.random }: Up
 
   async function bytes (url: URL, accept: string, most: number, signal?: AbortSignal): Promise<Response<Uint8Array>> {
     const headers = { accept, ...await credentials(url) }
-    return await limit(async () => await measured(async () => {
+    // What has a deadline of its own, a probe, does not queue either.
+    const queue = signal === undefined ? limit : opening
+    return await queue(async () => await measured(async () => {
       const tooLarge = new AbortController()
       const signals = signal === undefined ? [tooLarge.signal] : [tooLarge.signal, signal]
-      const request = client(url, { headers, responseType: 'buffer', signal: AbortSignal.any(signals), timeout: { request: 2 * wait } })
+      // Uncompressed, so that the bound on bytes is one on memory.
+      const request = client(url, { headers: { ...headers, 'accept-encoding': 'identity' }, decompress: false, responseType: 'buffer', signal: AbortSignal.any(signals), timeout: { request: 2 * wait } })
       void request.on('downloadProgress', ({ transferred }) => {
         if (transferred > most) tooLarge.abort(unexpected('Answer is too large', 'http_response_body_size'))
       })
@@ -178,16 +186,18 @@ export function createUpstream ({ userAgent, observe, random = Math.random }: Up
     /** JSON at an address. Not JSON, or a login page, throws; so does every status but 200, 404 and a permanent redirect. */
     async json (url: URL, signal?: AbortSignal): Promise<JsonAnswer> {
       const { statusCode, headers, body } = await bytes(url, 'application/json', jsonBytes, signal)
-      if (statusCode === 404) return { kind: 'absent' }
-      if (statusCode === 301 || statusCode === 307 || statusCode === 308) return { kind: 'moved' }
+      const type = headers['content-type'] ?? ''
+      const isJson = /^application\/(?:[\w.+-]+\+)?json\b/i.test(type)
+      // Whatever stands before the upstream may say 404 or redirect, too; only the upstream's own word proves anything.
+      if (statusCode === 404 && isJson) return { kind: 'absent' }
+      if ((statusCode === 301 || statusCode === 307 || statusCode === 308) && redirected(url, headers.location).href.startsWith(`${base.href}api/`)) return { kind: 'moved' }
       if (isRedirect(statusCode)) {
         redirected(url, headers.location)
         throw unexpected('Unexpected redirect', 'http_protocol_error')
       }
       if (statusCode !== 200) throw statusError(instance, statusCode, headers)
-      const type = headers['content-type'] ?? ''
       if (/^text\/html\b/i.test(type)) throw statusError(instance, 401)
-      if (!/^application\/(?:[\w.+-]+\+)?json\b/i.test(type)) throw unexpected('Answer is not JSON', 'http_protocol_error')
+      if (!isJson) throw unexpected('Answer is not JSON', 'http_protocol_error')
       try {
         return { kind: 'found', body: JSON.parse(Buffer.from(body).toString('utf8')), headers }
       } catch {
@@ -200,6 +210,8 @@ export function createUpstream ({ userAgent, observe, random = Math.random }: Up
       const { statusCode, headers, body } = await follow(url, async target => await bytes(target, '*/*', most))
       if (statusCode === 404) return undefined
       if (statusCode !== 200) throw statusError(instance, statusCode, headers)
+      // A page instead of the file is what a server shows to those who may not have it.
+      if (/^text\/html\b/i.test(headers['content-type'] ?? '')) throw statusError(instance, 401)
       return Buffer.from(body)
     },
 
@@ -210,7 +222,7 @@ export function createUpstream ({ userAgent, observe, random = Math.random }: Up
     async open (url: URL, signal: AbortSignal): Promise<{ stream: Readable, headers: Response['headers'] } | undefined> {
       const { request, statusCode, headers } = await follow(url, async target => {
         const given = { accept: '*/*', 'accept-encoding': 'identity', ...await credentials(target) }
-        return await limit(async () => {
+        return await opening(async () => {
           const request = client.stream(target, { headers: given, signal, decompress: false, retry: { limit: 0 } })
           const { statusCode, headers } = await measured(async () => await responseOf(request))
           if (statusCode !== 200) request.destroy()
@@ -220,7 +232,7 @@ export function createUpstream ({ userAgent, observe, random = Math.random }: Up
       if (statusCode === 404) return undefined
       if (statusCode !== 200) throw statusError(instance, statusCode, headers)
       const late = () => unexpected('Answer stopped', 'connection_read_timeout')
-      return { stream: Readable.from(limitSilence(request, timeout, late), { objectMode: false }), headers }
+      return { stream: Readable.from(limitSilence(request, timeout, late, error => failureOf(instance, error)), { objectMode: false }), headers }
     },
 
     /** Ends idle connections. */

@@ -1,5 +1,6 @@
 import type { Static, TSchema } from '@sinclair/typebox'
 import { TypeCompiler } from '@sinclair/typebox/compiler'
+import pLimit from 'p-limit'
 import { registryError } from '../../plugins/errors.ts'
 import type { JsonAnswer, Upstream } from '../../plugins/upstream.ts'
 import { GiteaRelease, GiteaRepository } from '../../schemas/gitea.ts'
@@ -26,6 +27,8 @@ export function createGiteaApi (upstream: Upstream, { instance, owner, skip }: {
   /** Whether the owner is a user; found out by the first listing. */
   let kind: 'orgs' | 'users' | undefined
 
+  // A long list leaves room for what clients wait for.
+  const few = pLimit(4)
   const failed = (details: string) => registryError('service_unavailable', `Instance ${instance} cannot be asked`, { instance, details, proxyError: 'http_protocol_error' })
 
   /** The elements that are as they should be; the others cost only themselves. */
@@ -41,18 +44,31 @@ export function createGiteaApi (upstream: Upstream, { instance, owner, skip }: {
   const page = async (parts: readonly string[], number: number, query: Record<string, string | number> = {}): Promise<JsonAnswer> =>
     await upstream.json(upstream.address(parts, { ...query, limit: pageSize, page: number }))
 
+  /** A page of a list whose first one was there. */
+  async function body (parts: readonly string[], number: number, query: Record<string, string | number>): Promise<unknown> {
+    const answer = await page(parts, number, query)
+    if (answer.kind !== 'found') throw failed('Answer lost a page')
+    return answer.body
+  }
+
   /** Every page of a list: the first one tells how many there are. A short page is no last page, for what a caller may not see is left out of it. */
   async function pages (parts: readonly string[], query: Record<string, string | number> = {}): Promise<unknown[] | Exclude<JsonAnswer['kind'], 'found'>> {
     const first = await page(parts, 1, query)
     if (first.kind !== 'found') return first.kind
+    const rows = (body: unknown) => Array.isArray(body) ? body.length : 0
     const total = Number(first.headers['x-total-count'] ?? 0)
-    const count = lastPage(first.headers.link) ?? Math.ceil(total / pageSize)
+    const count = lastPage(first.headers.link) ?? (total > pageSize && rows(first.body) >= pageSize ? Math.ceil(total / pageSize) : 1)
     if (count > mostPages) throw failed('Answer has too many pages')
-    const rest = await Promise.all(Array.from({ length: Math.max(0, count - 1) }, async (_, at) => await page(parts, at + 2, query)))
-    return [first, ...rest].map(answer => {
-      if (answer.kind !== 'found') throw failed('Answer lost a page')
-      return answer.body
-    })
+    const bodies = [first.body, ...await Promise.all(Array.from({ length: count - 1 }, async (_, at) => await few(async () => await body(parts, at + 2, query))))]
+    // A server of small pages behind a proxy that drops Link says no more than this: there is more.
+    let seen = bodies.reduce<number>((sum, page) => sum + rows(page), 0)
+    while (first.headers.link === undefined && seen < total && bodies.length < mostPages) {
+      const next = await body(parts, bodies.length + 1, query)
+      if (rows(next) === 0) break
+      bodies.push(next)
+      seen += rows(next)
+    }
+    return bodies
   }
 
   const listPath = (of: 'orgs' | 'users') => [...api, of, owner, 'repos']

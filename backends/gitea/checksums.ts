@@ -1,4 +1,5 @@
 import { TypeCompiler } from '@sinclair/typebox/compiler'
+import { registryError } from '../../plugins/errors.ts'
 import { GiteaAsset } from '../../schemas/gitea.ts'
 import type { Skip } from '../backend.ts'
 import type { GiteaApi } from './api.ts'
@@ -14,7 +15,7 @@ const sha256 = /^[0-9a-f]{64}$/i
 /** The assets of a release that are as they should be and whose content the server itself has. */
 export function usableAssets (assets: readonly unknown[], where: string, skip: Skip): GiteaAsset[] {
   return assets.filter((element, at): element is GiteaAsset => {
-    if (!asset.Check(element)) {
+    if (!asset.Check(element) || !element.name.isWellFormed()) {
       skip('malformed', `${where} asset ${at}`)
       return false
     }
@@ -32,14 +33,17 @@ function digestOf (name: string, text: string, alone: boolean): string | undefin
 }
 
 /** Finds the checksums that a release's publisher or its server tells. Checksum files are fetched once: a uuid's content never changes. */
-export function createChecksums (api: GiteaApi, { immutable, skip }: { immutable: { get: (key: string) => Buffer | undefined, set: (key: string, bytes: Buffer) => void }, skip: Skip }) {
+export function createChecksums (api: GiteaApi, { instance, immutable, skip }: { instance: string, immutable: { get: (key: string) => Buffer | undefined, set: (key: string, bytes: Buffer) => void }, skip: Skip }) {
   async function content ({ uuid, size }: GiteaAsset): Promise<string | undefined> {
     if (size > largest) return undefined
-    const known = immutable.get(uuid)
+    // Another instance's uuids are another's word.
+    const key = `${instance}:${uuid}`
+    const known = immutable.get(key)
     if (known !== undefined) return known.toString('utf8')
     const bytes = await api.attachment(uuid, largest)
     if (bytes === undefined) return undefined
-    immutable.set(uuid, bytes)
+    if (bytes.length !== size) throw registryError('service_unavailable', `Instance ${instance} cannot be asked`, { instance, details: 'A checksum file is not as it was published', proxyError: 'http_response_incomplete' })
+    immutable.set(key, bytes)
     return bytes.toString('utf8')
   }
 

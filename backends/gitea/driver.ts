@@ -1,3 +1,4 @@
+import pLimit from 'p-limit'
 import { registryError, isRegistryError, type RegistryError } from '../../plugins/errors.ts'
 import { statusError } from '../../plugins/upstream-errors.ts'
 import type { GiteaAsset, GiteaRelease, GiteaRepository } from '../../schemas/gitea.ts'
@@ -15,6 +16,8 @@ export interface GiteaDriverOptions {
   includePrivate: boolean
   mapping: RepositoryMapping
   skip: Skip
+  /** Most requests under way at once. */
+  concurrency: number
   /** Told of each walk: how many private repositories it shows. */
   onPrivate?: (count: number) => void
 }
@@ -40,6 +43,8 @@ function chooseFile (assets: readonly GiteaAsset[], repository: string, name: st
 /** Extensions as releases of the repositories of one Gitea or Forgejo organisation or user. */
 export function createGiteaDriver (api: GiteaApi, checksums: Checksums, options: GiteaDriverOptions): Driver {
   const { name: instance, publicUrl, mapping, skip } = options
+  // A walk leaves room for what clients wait for.
+  const walk = pLimit(Math.max(1, options.concurrency - 2))
 
   /** The extension that a repository is, if it is one that may be shown. */
   function candidate (repository: GiteaRepository): Candidate | undefined {
@@ -102,8 +107,21 @@ export function createGiteaDriver (api: GiteaApi, checksums: Checksums, options:
     return { ...release, file: { ...file, ...(checksum !== undefined && { checksum }) } }
   }
 
+  /** The same; a checksum file that cannot be read now costs its own release the checksum, and no other release anything. */
+  async function finishOrLeave (of: Candidate, draft: Draft): Promise<{ release: Release, whole: boolean }> {
+    try {
+      return { release: await finish(of, draft), whole: true }
+    } catch (error) {
+      if (!isRegistryError(error)) throw error
+      const { asset, siblings, ...release } = draft
+      return { release, whole: false }
+    }
+  }
+
   async function draftsOf (of: Candidate): Promise<Draft[]> {
-    return of.repository.release_counter === 0 ? [] : drafts(of, await api.releases(of.repository.name) ?? [])
+    const releases = of.repository.release_counter === 0 ? [] : await api.releases(of.repository.name)
+    if (releases === undefined) throw registryError('service_unavailable', `Instance ${instance} cannot be asked`, { instance, details: 'A repository disappeared while it was read', proxyError: 'destination_unavailable' })
+    return drafts(of, releases)
   }
 
   /** The current release of a repository, or why it could not be read. */
@@ -124,7 +142,7 @@ export function createGiteaDriver (api: GiteaApi, checksums: Checksums, options:
     async list () {
       const candidates = (await api.repositories()).flatMap(repository => candidate(repository) ?? [])
       options.onPrivate?.(candidates.filter(({ repository }) => repository.private || repository.internal === true).length)
-      const read = await Promise.all(candidates.map(current))
+      const read = await Promise.all(candidates.map(async of => await walk(async () => await current(of))))
       const errors = read.flatMap(({ error }) => error ?? [])
       const [worst] = errors
       if (worst !== undefined && errors.length === read.filter(({ repository }) => repository.release_counter !== 0).length) throw worst
@@ -149,8 +167,8 @@ export function createGiteaDriver (api: GiteaApi, checksums: Checksums, options:
         const repository = await api.repository(repositoryName)
         const of = repository === undefined ? undefined : candidate(repository)
         if (of === undefined) continue
-        const releases = await Promise.all((await draftsOf(of)).map(async draft => await finish(of, draft)))
-        if (releases.length > 0) return { metadata: metadata(of), releases }
+        const read = await Promise.all((await draftsOf(of)).map(async draft => await finishOrLeave(of, draft)))
+        if (read.length > 0) return { metadata: metadata(of), releases: read.map(({ release }) => release), ...(read.some(({ whole }) => !whole) && { partial: true }) }
       }
       return undefined
     },
@@ -158,12 +176,14 @@ export function createGiteaDriver (api: GiteaApi, checksums: Checksums, options:
     async open (file, { signal }) {
       const opened = await api.open(file.locator, signal)
       if (opened === undefined) return undefined
+      const { 'content-type': type = '', 'content-encoding': encoding = 'identity' } = opened.headers
       const length = Number(opened.headers['content-length'] ?? file.size)
-      if (file.size !== undefined && length !== file.size) {
+      // A page instead of the file is what a server shows to those who may not have it; Gitea gives text files as plain text.
+      const page = /^text\/html\b/i.test(type)
+      if (page || encoding !== 'identity' || (file.size !== undefined && length !== file.size)) {
         opened.stream.destroy()
-        // A page instead of the file is what a server shows to those who may not have it.
-        if (/^text\/html\b/i.test(opened.headers['content-type'] ?? '')) throw statusError(instance, 401)
-        throw registryError('service_unavailable', `Instance ${instance} cannot be asked`, { instance, details: 'File has another size than was published', proxyError: 'http_response_incomplete' })
+        if (page) throw statusError(instance, 401)
+        throw registryError('service_unavailable', `Instance ${instance} cannot be asked`, { instance, details: 'File is not as it was published', proxyError: 'http_response_incomplete' })
       }
       return { file, stream: opened.stream, length }
     },

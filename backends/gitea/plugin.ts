@@ -35,10 +35,11 @@ function createGitea (fastify: FastifyInstance, gitea: GiteaConfig, publicUrl: s
   const skip = createSkip(name, fastify.log, reason => { fastify.telemetry.observeSkip(name, reason) })
   const api = createGiteaApi(upstream, { instance: name, owner: organization, skip })
   let shown = 0
-  const driver = createGiteaDriver(api, createChecksums(api, { immutable: fastify.cache.immutable, skip }), {
+  const driver = createGiteaDriver(api, createChecksums(api, { instance: name, immutable: fastify.cache.immutable, skip }), {
     name,
     publicUrl: (gitea.public_url ?? gitea.url).replace(/\/+$/, ''),
     includePrivate: gitea.include_private,
+    concurrency: gitea.concurrency,
     mapping: createMapping(gitea.mapping),
     skip,
     onPrivate: count => {

@@ -54,7 +54,7 @@ await t.test('source narrows first, then ownership is decided', async t => {
   t.match((await list({ source: 'oci' })).names, ['provider/aws oci'])
   t.match((await catalog.versions({ ...aws, source: 'oci' })).value, [{ version: '9.0.0' }])
   const { value } = await catalog.file({ ...aws, source: 'oci', version: '9.0.0' })
-  t.equal(value.validator, 'oci-provider/aws-9.0.0')
+  t.equal(value.file.validator, 'oci-provider/aws-9.0.0')
 })
 
 await t.test('one unfiltered list is one walk, and two hundred first questions for one name are one load', async t => {
@@ -135,7 +135,7 @@ await t.test('a 404 is fresh: what was published a minute ago is found', async t
   gitea.content.set('provider/new', ['1.0.0'])
   gitea.content.set('provider/aws', ['1.0.0', '1.1.0'])
   t.match(await catalog.find({ type: 'provider', name: 'new' }), { value: { version: '1.0.0' } })
-  t.match((await catalog.file({ ...aws, version: '1.1.0' })).value, { name: 'aws.tar.gz' })
+  t.match((await catalog.file({ ...aws, version: '1.1.0' })).value, { file: { name: 'aws.tar.gz' } })
 })
 
 await t.test('a 404 costs one question within the time that an absence is remembered', async t => {
@@ -199,6 +199,62 @@ await t.test('an upstream that fails again and again is left alone for a moment'
   gitea.fault = undefined
   clock.forward(2)
   t.match(await catalog.find(aws), { value: { version: '1.0.0' } })
+})
+
+await t.test('one repository that fails leaves the others alone', async t => {
+  const { catalog, gitea } = setUp({ gitea: { 'provider/aws': ['1.0.0'], 'provider/bad': ['1.0.0'] } })
+  gitea.broken.set('provider/bad', registryError('service_unavailable', 'bad', { instance: 'gitea', proxyError: 'destination_unavailable' }))
+  for (let times = 0; times < 10; times++) await t.rejects(catalog.versions({ type: 'provider', name: 'bad' }), { code: 'service_unavailable' })
+  t.match(await catalog.versions(aws), { value: [{ version: '1.0.0' }] })
+})
+
+await t.test('during an outage the newer of two old words counts, and what was deleted before it does not come back', async t => {
+  const { catalog, clock, list, gitea } = setUp({ gitea: { 'provider/aws': ['1.0.0'], 'provider/gone': ['1.0.0'] }, oci: { 'provider/gone': ['7.0.0'] } })
+  const gone = { type: 'provider', name: 'gone' } as const
+  await catalog.versions(aws)
+  await catalog.versions(gone)
+  clock.forward(200)
+  gitea.content.set('provider/aws', ['1.0.0', '2.0.0'])
+  gitea.content.delete('provider/gone')
+  await list()
+  clock.forward(301)
+  gitea.fault = down
+  t.equal((await catalog.find(aws)).value.version, '2.0.0')
+  t.match(await catalog.versions(aws), { value: [{ version: '1.0.0' }], stale: [{ instance: 'gitea' }] }, 'older versions are better than none')
+  t.match((await catalog.find(gone)).value, { version: '7.0.0', source: 'oci' })
+  t.match((await catalog.versions(gone)).value, [{ version: '7.0.0' }])
+})
+
+await t.test('what a listing has shown since is no longer absent, and what is absent since is no longer shown', async t => {
+  const { catalog, clock, list, gitea } = setUp({ gitea: { 'provider/old': ['1.0.0'] } })
+  const [old, next] = [{ type: 'provider', name: 'old' }, { type: 'provider', name: 'next' }] as const
+  await t.rejects(catalog.versions(next), { code: 'not_found' })
+  clock.forward(1)
+  gitea.content.set('provider/next', ['1.0.0'])
+  await list()
+  clock.forward(1)
+  t.match((await catalog.versions(next)).value, [{ version: '1.0.0' }])
+  gitea.content.delete('provider/old')
+  await t.rejects(catalog.versions(old), { code: 'not_found' })
+  await t.rejects(catalog.find(old), { code: 'not_found' })
+})
+
+await t.test('a repository that stays unreadable is forgotten in time, and meanwhile nobody else takes its name', async t => {
+  const { catalog, clock, list, gitea } = setUp({ gitea: { 'provider/aws': ['1.0.0'], 'provider/gcp': ['1.0.0'] }, oci: { 'provider/aws': ['9.0.0'] } })
+  gitea.broken.set('provider/aws', down)
+  t.match(await list(), { names: ['provider/gcp gitea'], missing: [{ instance: 'gitea' }] }, 'never read')
+  await t.rejects(catalog.find(aws), { code: 'service_unavailable' })
+  gitea.broken.clear()
+  clock.forward(31)
+  t.match((await list()).names, ['provider/aws gitea', 'provider/gcp gitea'])
+  gitea.broken.set('provider/aws', down)
+  for (let hours = 0; hours < 3; hours++) {
+    clock.forward(1200)
+    await list()
+  }
+  t.match((await list()).names, ['provider/aws gitea', 'provider/gcp gitea'])
+  clock.forward(1000)
+  t.match(await list(), { names: ['provider/gcp gitea'], missing: [{ instance: 'gitea' }] })
 })
 
 await t.test("an upstream's Retry-After is obeyed and passed on", async t => {

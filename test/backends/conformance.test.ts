@@ -23,9 +23,9 @@ function giteaDriver (t: Test, url: string, organization: string, token?: string
   })
   t.teardown(() => { upstream.close() })
   const api = createGiteaApi(upstream, { instance: 'gitea', owner: organization, skip })
-  const checksums = createChecksums(api, { immutable: { get: () => undefined, set: () => {} }, skip })
+  const checksums = createChecksums(api, { instance: 'gitea', immutable: { get: () => undefined, set: () => {} }, skip })
   if (gitea === undefined) throw new Error('no configuration')
-  return createGiteaDriver(api, checksums, { name: 'gitea', publicUrl: url, includePrivate: true, mapping: createMapping(gitea.mapping), skip })
+  return createGiteaDriver(api, checksums, { name: 'gitea', publicUrl: url, includePrivate: true, concurrency: 8, mapping: createMapping(gitea.mapping), skip })
 }
 
 await t.test('Gitea, faked from recordings', async t => {

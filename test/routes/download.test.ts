@@ -72,10 +72,34 @@ await t.test('what was replaced under a known version is found under its new add
   const before = await get()
   gitea.detach('aws_prov', '1.2.0', 'aws_prov.tar.gz')
   gitea.attach('aws_prov', '1.2.0', { name: 'aws_prov.tar.gz', content: 'another content' })
-  t.equal(await get(), 'another content')
+  const answer = await fetch(`${url}/provider/aws/1.2.0`)
+  const stated = answer.headers.get('etag')
+  t.equal(await answer.text(), 'another content')
   t.not(before, 'another content')
+  t.equal((await fetch(`${url}/provider/aws/1.2.0`, { method: 'HEAD' })).headers.get('etag'), stated, 'its validator is its own from the first answer on')
   gitea.withdraw('aws_prov', '1.2.0')
   t.equal((await fetch(`${url}/provider/aws/1.2.0`)).status, 404)
+})
+
+await t.test('an upstream that breaks before the first byte is told in the envelope, without a word of the file', async t => {
+  const { gitea, url } = await listen(t)
+  gitea.fault = ({ path }) => archive.test(path) ? 'refuse-reset' : undefined
+  const answer = await fetch(`${url}/taskserv/kubernetes/1.28.0`)
+  t.match([answer.status, await answer.json()], [503, { error: 'service_unavailable' }])
+  for (const name of ['etag', 'content-disposition', 'x-cache-ttl', 'repr-digest']) t.equal(answer.headers.get(name), null, name)
+  t.match(answer.headers.get('content-type'), /^application\/json/)
+})
+
+await t.test('a file of another length than was published never looks complete, whatever the upstream says of its length', async t => {
+  const bodies: Record<string, { status: number, type?: string }> = { shorter: { status: 200 }, ['much longer than it was '.repeat(20_000)]: { status: 200 }, '<html>': { status: 401, type: 'text/html' } }
+  for (const [body, { status, type = 'application/octet-stream' }] of Object.entries(bodies)) {
+    const { gitea, url } = await listen(t)
+    // Without a length of its own: chunked.
+    gitea.fault = ({ path }) => archive.test(path) ? { status: 200, headers: { 'content-type': type, 'transfer-encoding': 'chunked' }, body } : undefined
+    const answer = await fetch(`${url}/taskserv/kubernetes/1.28.0`)
+    t.equal(answer.status, status, body.slice(0, 10))
+    if (status === 200) await t.rejects(answer.arrayBuffer(), body.slice(0, 10))
+  }
 })
 
 await t.test('what is no HTTP gets the envelope, and the connection is closed', async t => {

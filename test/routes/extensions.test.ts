@@ -57,6 +57,7 @@ await t.test('an ETag belongs to the bytes: the same again is 304, in every form
       const again = await get(path, { 'if-none-match': condition })
       t.match([again.statusCode, again.body, again.headers.etag], [304, '', etag], `${path} ${condition}`)
     }
+    t.equal((await get(path, { 'if-none-match': etag, 'cache-control': 'no-cache' })).statusCode, 304, `${path}, as fetch asks`)
     t.equal((await get(path, { 'if-none-match': '"other"' })).statusCode, 200, path)
   }
   t.not((await get(`${list}?limit=1`)).headers.etag, (await get(`${list}?limit=2`)).headers.etag)

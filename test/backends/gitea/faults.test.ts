@@ -139,6 +139,61 @@ await t.test('credentials go to the configured server only, and a redirect goes 
   t.notMatch(JSON.stringify(answer.headers), /canary|storage|X-Amz|signature/i)
 })
 
+await t.test('what stands before the upstream and says 404, or leads elsewhere, proves nothing absent', async t => {
+  const faults: Array<[string, GiteaFake['fault']]> = [
+    ['404 of a proxy', () => ({ status: 404, headers: { 'content-type': 'text/plain' }, body: '404 page not found' })],
+    ['404 page', () => ({ status: 404, headers: { 'content-type': 'text/html' }, body: '<html></html>' })],
+    ['301 to https', ({ path }) => ({ status: 301, headers: { location: `https://127.0.0.1${path}` }, body: '' })],
+    ['308 to a maintenance page', () => ({ status: 308, headers: { location: '/maintenance' }, body: '' })]
+  ]
+  for (const [name, fault] of faults) {
+    const { gitea, get, clock } = await setUp(t)
+    await get('/api/v1/extensions')
+    clock.forward(301)
+    gitea.fault = fault
+    t.match((await get('/api/v1/extensions/provider/aws')).json(), { version: '1.2.0' }, name)
+    for (const path of ['taskserv/many/versions', 'provider/nowhere', 'provider/aws/1.2.0']) t.equal((await get(`/api/v1/extensions/${path}`)).statusCode, 503, `${name}: ${path}`)
+  }
+})
+
+await t.test('a server of small pages whose Link is lost on the way is read to its end', async t => {
+  const { gitea, get } = await setUp(t, { options: { maxResponseItems: 20 } })
+  gitea.fault = async ({ path, headers }) => {
+    if (!path.startsWith('/api/') || headers['x-again'] !== undefined) return undefined
+    const answer = await fetch(gitea.url + path, { headers: { 'x-again': '1' } })
+    return { status: answer.status, headers: { 'content-type': 'application/json', 'x-total-count': answer.headers.get('x-total-count') ?? '' }, body: await answer.text() }
+  }
+  t.equal((await get('/api/v1/extensions')).headers['x-total-count'], '10')
+  t.equal((await get('/api/v1/extensions/taskserv/many/versions')).json<unknown[]>().length, 57)
+})
+
+await t.test('a page in the place of a checksum file is no checksum file, and is not kept', async t => {
+  const { gitea, get, clock } = await setUp(t, { fault: ({ path }) => path.startsWith('/attachments/') ? html : undefined })
+  const first = await get('/api/v1/extensions')
+  t.equal(first.headers['x-partial'], 'gitea')
+  gitea.fault = undefined
+  clock.forward(60)
+  t.match((await get('/api/v1/extensions/provider/aws')).json<Extension>().checksum, /^sha256:/)
+})
+
+await t.test('an old checksum file that cannot be read costs the other versions nothing', async t => {
+  const { gitea, get } = await setUp(t)
+  const old = gitea.repository('aws_prov').releases.find(({ tag }) => tag === 'v1.0.0')?.assets.find(({ name }) => name.endsWith('.sha256'))?.uuid ?? ''
+  gitea.fault = ({ path }) => path.includes(old) ? json(500, {}) : undefined
+  const versions = (await get('/api/v1/extensions/provider/aws/versions')).json<Extension[]>()
+  t.strictSame(versions.map(({ version, checksum }) => [version, checksum !== undefined]), [['2.0.0-rc.1', true], ['1.2.0', true], ['1.1.0', true], ['1.0.0', false]])
+  t.equal((await get('/api/v1/extensions/provider/aws/1.0.0')).statusCode, 200)
+})
+
+await t.test("one instance's files say nothing of another's, though they have the same uuid", async t => {
+  const content = (digest: string): GiteaContent => ({ owner: { login: 'org' }, repositories: [{ name: 'x_prov', releases: [{ tag: '1.0.0', assets: [{ name: 'x_prov.tar.gz', content: 'x' }, { name: 'x_prov.tar.gz.sha256', content: digest.repeat(64), uuid: '11111111-1111-4111-8111-111111111111' }] }] }] })
+  const [evil, good] = [await createGiteaFake(content('e')), await createGiteaFake(content('a'))]
+  t.teardown(evil.close)
+  t.teardown(good.close)
+  const { get } = await startApp(t, { gitea: [{ name: 'evil', priority: 900, url: evil.url, organization: 'org' }, { name: 'good', priority: 1, url: good.url, organization: 'org' }] })
+  t.equal((await get('/api/v1/extensions/provider/x')).json<Extension>().checksum, `sha256:${'a'.repeat(64)}`)
+})
+
 await t.test('stopped after a listing: known extensions stale, unknown names 503, health degraded; started again: healthy', async t => {
   const { gitea, get, clock } = await setUp(t, { registry: { probeInterval: 20 } })
   await get('/api/v1/extensions')

@@ -39,8 +39,8 @@ async function replay (t: Test, answers: (request: LoopbackRequest) => string) {
   })
   t.teardown(async () => { upstream.close(); await server.close() })
   const api = createGiteaApi(upstream, { instance: 'gitea', owner: 'provisioning', skip })
-  const checksums = createChecksums(api, { immutable: { get: () => undefined, set: () => {} }, skip })
-  const driver = createGiteaDriver(api, checksums, { name: 'gitea', publicUrl: 'https://gitea.example.com', includePrivate: true, mapping: createMapping(config.mapping), skip })
+  const checksums = createChecksums(api, { instance: 'gitea', immutable: { get: () => undefined, set: () => {} }, skip })
+  const driver = createGiteaDriver(api, checksums, { name: 'gitea', publicUrl: 'https://gitea.example.com', includePrivate: true, concurrency: 8, mapping: createMapping(config.mapping), skip })
   return { api, driver, skipped, server }
 }
 
@@ -70,7 +70,7 @@ const expected: Record<string, { ask: 'repositories' | 'repository' | 'releases'
   'repos-search': { ask: 'repositories', gives: 'service_unavailable' },
   org: { ask: 'repositories', gives: 'service_unavailable' },
   repo: { ask: 'repository', as: 'aws_prov', gives: { name: 'aws_prov', private: false, mirror: false, has_releases: true } },
-  'api-unknown-path': { ask: 'repository', as: 'aws_prov', gives: undefined },
+  'api-unknown-path': { ask: 'repository', as: 'aws_prov', gives: 'service_unavailable' },
   'releases-aws': { ask: 'releases', gives: tags(['nightly', '2.0.0-rc.1', '1.2.0', '1.1.0', 'v1.0.0']) },
   'releases-aws-as-writer': { ask: 'releases', gives: [] },
   'releases-upcloud': { ask: 'releases', gives: tags(['v2.1.3']) },
