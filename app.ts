@@ -11,6 +11,7 @@ import { parseConfig } from './plugins/config.ts'
 import errors from './plugins/errors.ts'
 import openapi from './plugins/openapi.ts'
 import requestId from './plugins/request-id.ts'
+import schemas from './plugins/schemas.ts'
 import telemetry from './plugins/telemetry.ts'
 import upstream from './plugins/upstream.ts'
 import download from './routes/download.ts'
@@ -34,6 +35,7 @@ const { version } = JSON.parse(readFileSync(findPackageJSON(import.meta.url) ?? 
 export default async function registry (fastify: FastifyInstance, { config: given, clock, budget, ...probes }: RegistryOptions): Promise<void> {
   const config = parseConfig(given)
 
+  await fastify.register(schemas)
   await fastify.register(errors)
   await fastify.register(requestId)
   await fastify.register(cache, { ...config.cache, ...(clock && { clock }), ...(budget !== undefined && { budget }) })

@@ -181,10 +181,9 @@ declare module 'fastify' {
   interface FastifyInstance { catalog: Catalog }
 }
 
-function catalog (fastify: FastifyInstance, _options: object, done: () => void): void {
+async function catalog (fastify: FastifyInstance): Promise<void> {
   const backends = [...fastify.gitea.instances, ...fastify.oci.instances]
   fastify.decorate('catalog', createCatalog({ backends, log: fastify.log, negativeTtl: fastify.cache.times.negativeTtl }))
-  done()
 }
 
 export default fp(catalog, {

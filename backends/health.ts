@@ -97,7 +97,7 @@ declare module 'fastify' {
   interface FastifyInstance { health: Health }
 }
 
-function health (fastify: FastifyInstance, options: HealthOptions, done: () => void): void {
+async function health (fastify: FastifyInstance, options: HealthOptions): Promise<void> {
   const { instances, census } = fastify.catalog
   const probes = createHealth(instances, fastify.log, options)
   let began = (): void => {}
@@ -127,7 +127,6 @@ function health (fastify: FastifyInstance, options: HealthOptions, done: () => v
     const { shadowed } = census()
     return instances.map(({ name }) => ({ labels: { backend: name }, value: shadowed.get(name) ?? 0 }))
   })
-  done()
 }
 
 export default fp(health, {

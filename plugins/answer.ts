@@ -139,7 +139,7 @@ declare module 'fastify' {
 }
 
 /** Reply decorators: the one place where answers become headers. */
-function answers (fastify: FastifyInstance, { stale_if_error_seconds: staleIfError }: AnswerOptions, done: () => void): void {
+async function answers (fastify: FastifyInstance, { stale_if_error_seconds: staleIfError }: AnswerOptions): Promise<void> {
   fastify.decorateReply('answer', function (this: FastifyReply, answer) {
     return sendBody(this.headers(provenance(answer, staleIfError)), answer.value)
   })
@@ -178,7 +178,6 @@ function answers (fastify: FastifyInstance, { stale_if_error_seconds: staleIfErr
     // What breaks on either side ends the other; the reply sees it on its own stream.
     return await tell(opened, length).send(pipeline(stream, measure(length, count => { this.server.telemetry.observeBytes(count) }), () => {}))
   })
-  done()
 }
 
 export default fp(answers, { name: 'registry-answers', fastify: '5.x', dependencies: ['registry-telemetry'], decorators: { fastify: ['telemetry'] } })

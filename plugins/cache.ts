@@ -220,9 +220,8 @@ declare module 'fastify' {
   interface FastifyInstance { cache: Cache }
 }
 
-function cache (fastify: FastifyInstance, options: CacheOptions, done: () => void): void {
+async function cache (fastify: FastifyInstance, options: CacheOptions): Promise<void> {
   fastify.decorate('cache', createCache(options))
-  done()
 }
 
 export default fp(cache, { name: 'registry-cache', fastify: '5.x' })

@@ -116,10 +116,9 @@ export function notFoundHandler (request: FastifyRequest, reply: FastifyReply): 
  * The error envelope for every route of the scope it is registered in, and for unknown routes below the scope's prefix.
  * Without a prefix the not-found handler is the server's own and is left alone: `server.ts` sets it.
  */
-function errors (fastify: FastifyInstance, _options: object, done: () => void): void {
+async function errors (fastify: FastifyInstance): Promise<void> {
   fastify.setErrorHandler(errorHandler)
   if (fastify.prefix !== '') fastify.setNotFoundHandler(notFoundHandler)
-  done()
 }
 
 export default fp(errors, { name: 'registry-errors', fastify: '5.x' })

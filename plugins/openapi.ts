@@ -1,18 +1,9 @@
 import { isDeepStrictEqual } from 'node:util'
 import swagger from '@fastify/swagger'
 import swaggerUi from '@fastify/swagger-ui'
-import type { TSchema } from '@sinclair/typebox'
 import type { FastifyInstance } from 'fastify'
 import fp from 'fastify-plugin'
-import { CacheStats } from '../schemas/cache-stats.ts'
-import { ErrorResponse } from '../schemas/error.ts'
-import { Extension, ExtensionSource, ExtensionType, ExtensionVersion } from '../schemas/extension.ts'
-import { BackendHealth, BackendStatus, HealthResponse, InstanceStatus, ProbeResponse } from '../schemas/health.ts'
-
-/** The document's named components, each before those that refer to it. */
-const components: TSchema[] = [
-  ExtensionType, ExtensionSource, Extension, ExtensionVersion, InstanceStatus, BackendStatus, BackendHealth, HealthResponse, ProbeResponse, CacheStats, ErrorResponse
-]
+import { componentName } from './schemas.ts'
 
 /** Version of the HTTP API, which its paths carry; the service has one of its own. */
 const apiVersion = '1.0.0'
@@ -69,8 +60,6 @@ const document = (swagger: () => Swagger) => ({
 })
 
 async function openapi (fastify: FastifyInstance): Promise<void> {
-  for (const component of components) fastify.addSchema(component)
-
   // A host may have a document of its own: then ours stands under another name, without a page.
   const hosted = fastify.hasDecorator('swagger')
   const decorator = hosted ? 'registrySwagger' : 'swagger'
@@ -92,7 +81,7 @@ async function openapi (fastify: FastifyInstance): Promise<void> {
       security: []
     },
     transformObject: input => 'openapiObject' in input ? share(input.openapiObject as Document) : input.swaggerObject,
-    refResolver: { buildLocalReference: (json, _baseUri, _fragment, at) => typeof json.$id === 'string' ? json.$id : `def-${at}` }
+    refResolver: { buildLocalReference: (json, _baseUri, _fragment, at) => typeof json.$id === 'string' ? componentName(json.$id) : `def-${at}` }
   } as Parameters<typeof swagger>[1])
 
   fastify.decorate('openapiDocument', document(() => (fastify as unknown as Record<string, Swagger>)[decorator] as Swagger))
@@ -106,4 +95,4 @@ async function openapi (fastify: FastifyInstance): Promise<void> {
   })
 }
 
-export default fp(openapi, { name: 'registry-openapi', fastify: '5.x' })
+export default fp(openapi, { name: 'registry-openapi', fastify: '5.x', dependencies: ['registry-schemas'] })

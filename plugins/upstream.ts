@@ -251,7 +251,7 @@ declare module 'fastify' {
   }
 }
 
-function upstream (fastify: FastifyInstance, dependencies: UpstreamDependencies, done: () => void): void {
+async function upstream (fastify: FastifyInstance, dependencies: UpstreamDependencies): Promise<void> {
   const clients: Upstream[] = []
   fastify.decorate('upstream', (options: UpstreamOptions) => {
     const client = createUpstream({ observe: fastify.telemetry.observeUpstream, ...dependencies }, options)
@@ -259,7 +259,6 @@ function upstream (fastify: FastifyInstance, dependencies: UpstreamDependencies,
     return client
   })
   fastify.addHook('onClose', async () => { clients.forEach(client => { client.close() }) })
-  done()
 }
 
 export default fp(upstream, { name: 'registry-upstream', fastify: '5.x', dependencies: ['registry-telemetry'], decorators: { fastify: ['telemetry'] } })

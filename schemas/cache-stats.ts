@@ -5,5 +5,5 @@ export const CacheStats = Type.Object({
   metadata_entries: Type.Integer({ description: 'Cached extensions', examples: [120] }),
   version_entries: Type.Integer({ description: 'Cached version lists', examples: [80] }),
   total_entries: Type.Integer({ description: 'All cached entries', examples: [206] })
-}, { $id: 'CacheStats', description: 'What the cache holds now' })
+}, { $id: 'registry.CacheStats', description: 'What the cache holds now' })
 export type CacheStats = Static<typeof CacheStats>

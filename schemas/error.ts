@@ -10,7 +10,7 @@ export const ErrorResponse = Type.Object({
   message: Type.String({ description: 'Human-readable error message', examples: ['Extension provider/nonexistent not found'] }),
   details: Type.Optional(Type.String({ description: 'Additional details' }))
 }, {
-  $id: 'ErrorResponse',
+  $id: 'registry.ErrorResponse',
   description: 'What went wrong',
   examples: [{ error: 'not_found', message: 'Extension provider/nonexistent not found' }]
 })

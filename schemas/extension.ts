@@ -8,14 +8,14 @@ export const extensionTypes = ['provider', 'taskserv', 'cluster'] as const
 export const extensionSources = ['gitea', 'oci'] as const
 
 export const ExtensionType = StringEnum(extensionTypes, {
-  $id: 'ExtensionType',
+  $id: 'registry.ExtensionType',
   description: 'Extension type',
   examples: ['taskserv']
 })
 export type ExtensionType = Static<typeof ExtensionType>
 
 export const ExtensionSource = StringEnum(extensionSources, {
-  $id: 'ExtensionSource',
+  $id: 'registry.ExtensionSource',
   description: 'Backend source: a Gitea or Forgejo organisation, or an OCI registry',
   examples: ['gitea']
 })
@@ -47,7 +47,7 @@ export const ExtensionVersion = Type.Object({
   checksum,
   size
 }, {
-  $id: 'ExtensionVersion',
+  $id: 'registry.ExtensionVersion',
   description: 'One version of an extension',
   examples: [{
     version: '1.28.0',
@@ -79,7 +79,7 @@ export const Extension = Type.Object({
   size,
   tags: Type.Optional(Type.Array(Type.String(), { description: 'Tags', examples: [['containers', 'orchestration']] }))
 }, {
-  $id: 'Extension',
+  $id: 'registry.Extension',
   description: 'An extension at its current version',
   examples: [{
     name: 'kubernetes',

@@ -7,19 +7,19 @@ const status = {
   error: Type.Optional(Type.String({ description: 'Error message if unhealthy', examples: ['Connection timeout'] }))
 }
 
-export const InstanceStatus = Type.Object(status, { $id: 'InstanceStatus', description: 'Health of one configured instance' })
+export const InstanceStatus = Type.Object(status, { $id: 'registry.InstanceStatus', description: 'Health of one configured instance' })
 export type InstanceStatus = Static<typeof InstanceStatus>
 
 export const BackendStatus = Type.Object({
   ...status,
   instances: Type.Optional(Type.Record(Type.String(), Ref(InstanceStatus), { description: 'Each instance by its name, when there are several' }))
-}, { $id: 'BackendStatus', description: 'Health of one kind of backend' })
+}, { $id: 'registry.BackendStatus', description: 'Health of one kind of backend' })
 export type BackendStatus = Static<typeof BackendStatus>
 
 export const BackendHealth = Type.Object({
   gitea: Ref(BackendStatus),
   oci: Ref(BackendStatus)
-}, { $id: 'BackendHealth', description: 'Backend health status' })
+}, { $id: 'registry.BackendHealth', description: 'Backend health status' })
 export type BackendHealth = Static<typeof BackendHealth>
 
 export const HealthResponse = Type.Object({
@@ -28,7 +28,7 @@ export const HealthResponse = Type.Object({
   uptime: Type.Integer({ description: 'Uptime in whole seconds', examples: [3600] }),
   backends: Ref(BackendHealth)
 }, {
-  $id: 'HealthResponse',
+  $id: 'registry.HealthResponse',
   description: 'Health of the service and of its backends',
   examples: [{
     status: 'degraded',
@@ -41,5 +41,5 @@ export type HealthResponse = Static<typeof HealthResponse>
 
 export const ProbeResponse = Type.Object({
   status: Type.String({ description: 'Always `ok`', examples: ['ok'] })
-}, { $id: 'ProbeResponse', description: 'A probe succeeded' })
+}, { $id: 'registry.ProbeResponse', description: 'A probe succeeded' })
 export type ProbeResponse = Static<typeof ProbeResponse>

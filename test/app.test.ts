@@ -51,6 +51,30 @@ await t.test('a host with a document of its own keeps it', async t => {
   t.match(host.swagger(), { info: { title: /fastify/i } })
 })
 
+await t.test("a host's schemas, validators and serializers are its own, and ours are ours", async t => {
+  const root = join(t.testdir({}), 'layouts')
+  await writeLayout(root, [{ repository: 'provider/aws', tag: '1.0.0' }])
+  const host = Fastify({ ajv: { customOptions: { coerceTypes: false } } })
+  t.teardown(async () => { await host.close() })
+  host.addSchema({ $id: 'Extension', type: 'string' })
+  host.addSchema({ $id: 'ErrorResponse', type: 'string' })
+  host.setValidatorCompiler(() => () => ({ error: new Error('the host validates otherwise') }))
+  host.setSerializerCompiler(() => () => '"serialized by the host"')
+  await host.register(registry, { prefix: '/registry', config: { oci: { registry: root } } })
+  t.match((await host.inject({ url: '/registry/api/v1/extensions?limit=1' })).json(), [{ name: 'aws' }])
+  t.match((await host.inject({ url: '/registry/api/v1/extensions?limit=0' })).json(), { error: 'invalid_request' })
+})
+
+await t.test("a name that the host has taken is the registry's own below its prefix", async t => {
+  const host = Fastify()
+  t.teardown(async () => { await host.close() })
+  const mine = { of: 'the host' }
+  host.decorate('cache', mine as never)
+  await host.register(registry, { prefix: '/registry', config: {} })
+  t.match((await host.inject({ url: '/registry/api/v1/cache/stats' })).json(), { total_entries: 0 })
+  t.equal(host.cache, mine)
+})
+
 await t.test('a configuration that is not valid fails the registration, naming the key', async t => {
   const host = Fastify()
   await t.rejects(async () => { await host.register(registry, { config: { gitea: { url: 'http://localhost' } } }) }, { message: /gitea\[0\]\.organization/ })

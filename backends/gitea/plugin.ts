@@ -51,9 +51,8 @@ function createGitea (fastify: FastifyInstance, gitea: GiteaConfig, publicUrl: s
 }
 
 /** `fastify.gitea`: the configured Gitea and Forgejo instances, behind the cache. */
-function gitea (fastify: FastifyInstance, { config }: GiteaOptions, done: () => void): void {
+async function gitea (fastify: FastifyInstance, { config }: GiteaOptions): Promise<void> {
   fastify.decorate('gitea', { instances: config.gitea.map(instance => createGitea(fastify, instance, config.server.public_url)) })
-  done()
 }
 
 export default fp(gitea, {

@@ -29,9 +29,8 @@ function createOci (fastify: FastifyInstance, oci: OciConfig, publicUrl: string 
 }
 
 /** `fastify.oci`: the configured trees of OCI image layouts, behind the cache. */
-function oci (fastify: FastifyInstance, { config }: OciOptions, done: () => void): void {
+async function oci (fastify: FastifyInstance, { config }: OciOptions): Promise<void> {
   fastify.decorate('oci', { instances: config.oci.map(instance => createOci(fastify, instance, config.server.public_url)) })
-  done()
 }
 
 export default fp(oci, {

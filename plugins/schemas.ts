@@ -1,0 +1,31 @@
+import { AjvCompiler } from '@fastify/ajv-compiler'
+import { SerializerSelector } from '@fastify/fast-json-stringify-compiler'
+import type { TSchema } from '@sinclair/typebox'
+import type { FastifyInstance } from 'fastify'
+import fp from 'fastify-plugin'
+import { CacheStats } from '../schemas/cache-stats.ts'
+import { ErrorResponse } from '../schemas/error.ts'
+import { Extension, ExtensionSource, ExtensionType, ExtensionVersion } from '../schemas/extension.ts'
+import { BackendHealth, BackendStatus, HealthResponse, InstanceStatus, ProbeResponse } from '../schemas/health.ts'
+
+/** The API's named components. Their ids have a prefix, since a host may have an `Extension` of its own. */
+const components: TSchema[] = [
+  ExtensionType, ExtensionSource, Extension, ExtensionVersion, InstanceStatus, BackendStatus, BackendHealth, HealthResponse, ProbeResponse, CacheStats, ErrorResponse
+]
+
+/** A component's name in the OpenAPI document. */
+export const componentName = (id: string): string => id.replace(/^registry\./, '')
+
+/**
+ * Validation and serialization as Fastify does them by default, whatever the host uses for its own routes: parameters are
+ * coerced, and answers are what their schemas say.
+ */
+async function schemas (fastify: FastifyInstance): Promise<void> {
+  for (const component of components) fastify.addSchema(component)
+  const known = fastify.getSchemas() as Record<string, object>
+  fastify.setValidatorCompiler(AjvCompiler()(known, { customOptions: {} }))
+  const serializer = SerializerSelector()(known)
+  fastify.setSerializerCompiler(({ httpStatus = '', ...route }) => serializer({ httpStatus, ...route }))
+}
+
+export default fp(schemas, { name: 'registry-schemas', fastify: '5.x' })
