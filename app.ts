@@ -18,7 +18,19 @@ import download from './routes/download.ts'
 import extensions from './routes/extensions.ts'
 import { apiSystem, rootSystem } from './routes/system.ts'
 
-export { serverOptions } from './plugins/server-options.ts'
+export { serverOptions, type ServerSettings } from './plugins/server-options.ts'
+export type { Config } from './schemas/config.ts'
+// Each of these modules declares its decorator: a host that takes the registry in without encapsulation finds them typed.
+export type { Catalog } from './backends/catalog.ts'
+export type { Health } from './backends/health.ts'
+export type { Instances } from './backends/instances.ts'
+export type { GiteaOptions } from './backends/gitea/plugin.ts'
+export type { OciOptions } from './backends/oci/plugin.ts'
+export type { Answer, Download, Page } from './plugins/answer.ts'
+export type { Cache } from './plugins/cache.ts'
+export type { OpenapiDocument } from './plugins/openapi.ts'
+export type { Telemetry } from './plugins/telemetry.ts'
+export type { Upstream } from './plugins/upstream.ts'
 
 export interface RegistryOptions extends HealthOptions, Pick<CacheOptions, 'clock' | 'budget'> {
   /** The configuration, as in the TOML file; what is left out has its default. Throws at registration when it is not valid. */

@@ -1,3 +1,4 @@
+#!/usr/bin/env node
 import { readFileSync } from 'node:fs'
 import { findPackageJSON } from 'node:module'
 import type { Socket } from 'node:net'
@@ -11,7 +12,7 @@ import { ConfigError } from './plugins/config.ts'
 import { loadConfig, type LoadedConfig } from './plugins/config/load.ts'
 import { notFoundHandler } from './plugins/errors.ts'
 
-const help = `Usage: node server.ts [--config FILE] [--check-config]
+const help = `Usage: extension-registry [--config FILE] [--check-config]
 
 Serves one catalog over the configured Gitea organisations and OCI registries.
 

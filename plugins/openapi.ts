@@ -46,15 +46,20 @@ function share (document: Document): Document {
   return JSON.parse(JSON.stringify({ ...document, paths, components: { ...document.components, headers, responses } })) as Document
 }
 
+export interface OpenapiDocument {
+  json: () => object
+  yaml: () => string
+}
+
 declare module 'fastify' {
   interface FastifyInstance {
     /** The OpenAPI document of this registry's own routes: an object, or YAML. */
-    openapiDocument: ReturnType<typeof document>
+    openapiDocument: OpenapiDocument
   }
 }
 
 type Swagger = FastifyInstance['swagger']
-const document = (swagger: () => Swagger) => ({
+const document = (swagger: () => Swagger): OpenapiDocument => ({
   json: () => swagger()(),
   yaml: () => swagger()({ yaml: true })
 })

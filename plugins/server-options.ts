@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import type { Socket } from 'node:net'
 import { LogController, type FastifyReply, type FastifyRequest, type FastifyServerOptions } from 'fastify'
-import type { Config } from '../schemas/config.ts'
+import type { LogConfig, ServerConfig } from '../schemas/config.ts'
 import { envelope, errorHandler, registryError } from './errors.ts'
 
 /** Longest part of a path that reaches validation; longer ones are refused as they are. */
@@ -45,17 +45,23 @@ function clientErrorHandler (error: Error & { code?: string }, socket: Socket): 
   socket.end(`HTTP/1.1 400 Bad Request\r\n${lines.map(([name, value]) => `${name}: ${value}\r\n`).join('')}\r\n${payload}`)
 }
 
+/** The part of the configuration that the server itself is made with; what is left out has its default. */
+export interface ServerSettings {
+  server?: Pick<ServerConfig, 'trust_proxy'>
+  log?: LogConfig
+}
+
 /**
- * What the registry needs of the server itself, for `Fastify(serverOptions(config))`. A host that embeds the registry and
+ * What the registry needs of the server itself, for `Fastify(serverOptions())`. A host that embeds the registry and
  * leaves them out loses: names of over 100 characters, the error envelope for malformed URLs and requests, one log line a
  * request, and the request ids of clients.
  */
-export function serverOptions (config: Pick<Config, 'server' | 'log'>): FastifyServerOptions {
+export function serverOptions ({ server = { trust_proxy: false }, log = { level: 'info' } }: ServerSettings = {}): FastifyServerOptions {
   return {
-    logger: { level: config.log.level },
+    logger: { level: log.level },
     logController: new RequestLog(),
     genReqId: ({ headers }) => requestId(headers),
-    trustProxy: config.server.trust_proxy,
+    trustProxy: server.trust_proxy,
     routerOptions: { maxParamLength: longestParameter },
     return503OnClosing: false,
     forceCloseConnections: 'idle',

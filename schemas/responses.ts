@@ -1,4 +1,4 @@
-import { Type, type TSchema } from '@sinclair/typebox'
+import { Type, type TNull, type TSchema } from '@sinclair/typebox'
 import { ErrorResponse } from './error.ts'
 import { Ref } from './ref.ts'
 
@@ -76,4 +76,4 @@ export const errors = <S extends ErrorStatus>(...statuses: S[]) => Object.fromEn
 export const catalogErrors = errors(400, 401, 404, 429, 500, 503)
 
 /** An answer without a body. */
-export const noBody = (description: string, headers: Headers) => ({ ...Type.Null(), description, headers })
+export const noBody = (description: string, headers: Headers): TNull & { description: string, headers: Headers } => ({ ...Type.Null(), description, headers })
