@@ -37,8 +37,10 @@ function share (document: Document): Document {
     return Number(status) >= 400 ? hoist(responses, 'responses', `Error${status}`, shared) : shared
   }
   const paths = Object.fromEntries(Object.entries(document.paths ?? {}).map(([path, operations]) => [path, Object.fromEntries(
-    Object.entries(operations as Record<string, { responses: Record<string, Answer> }>).map(([method, operation]) => [method, {
+    Object.entries(operations as Record<string, { operationId: string, responses: Record<string, Answer> }>).map(([method, operation]) => [method, {
       ...operation,
+      // To ids of HEAD a suffix was added that no client can have as a function's name; each of ours has its own.
+      operationId: operation.operationId.replace(/-head$/, ''),
       responses: Object.fromEntries(Object.entries(operation.responses).map(([status, answer]) => [status, shareAnswer(status, answer)]))
     }])
   )]))

@@ -42,6 +42,7 @@ const download: FastifyPluginCallbackTypebox = (fastify, _options, done) => {
     : await reply.answerFile(await catalog.file({ ...name, ...query, version: canonical(version) })))
 
   fastify.head('/extensions/:type/:name/:version', {
+    config: { swagger: { exposeHeadRoute: true } },
     schema: {
       ...schema,
       operationId: 'headExtension',

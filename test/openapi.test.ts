@@ -23,7 +23,9 @@ await t.test('the document names what the contract names', async t => {
 
   const operations = Object.entries(paths).flatMap(([path, methods]) => Object.entries(methods).map(([method, operation]) => ({ path, method, operation })))
   t.equal(new Set(operations.map(({ operation }) => operation.operationId)).size, operations.length, 'every operation has an id of its own')
+  t.equal(paths['/api/v1/extensions/{type}/{name}/{version}']?.['head']?.operationId, 'headExtension', 'HEAD is documented too')
   for (const { path, method, operation } of operations) {
+    t.match(operation.operationId, /^[A-Za-z]+$/, 'a name that a client can have')
     t.ok(operation.operationId !== undefined && operation.summary !== undefined && operation.tags?.length === 1, `${method} ${path}`)
     for (const [status, { $ref }] of Object.entries(operation.responses)) {
       if (Number(status) >= 400) t.equal($ref, `#/components/responses/Error${status}`, `${path} ${status}`)
