@@ -26,6 +26,10 @@ await t.test('what is generated in README.md, docs and config.example.toml is wh
   t.match(docs(root, '--check'), { status: 0, stdout: '', stderr: '' })
 })
 
+await t.test('the README shows programs that other tests run, as they are', async t => {
+  for (const file of ['examples/host.js', 'test/clients/typescript/example.ts']) t.match(read('README.md'), `\n\`\`\`${file.slice(-2)}\n${read(file)}\`\`\`\n`, file)
+})
+
 await t.test('the configuration table has every key of the schema, and no other', async t => {
   t.strictSame(rows('docs/configuration.md', 'configuration'), configKeys.map(({ key }) => key))
 })

@@ -1,4 +1,5 @@
 import { execFile, execFileSync } from 'node:child_process'
+import { createHash } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import { promisify } from 'node:util'
@@ -32,6 +33,11 @@ await t.test('a client generated from openapi.yaml compiles strictly, asks every
   const args = Object.entries({ registry, unavailable, refused, limited }).flatMap(([name, address]) => [`--${name}`, address])
   const { stdout } = await promisify(execFile)(process.execPath, ['dist/client.js', ...args], { cwd: client })
   const told = (kind: string): string[] => [...stdout.matchAll(new RegExp(`^${kind} (.*)$`, 'gm'))].map(([, name = '']) => name).sort()
+
+  // The program in the README, with the address of this registry.
+  const folder = t.testdir({})
+  await promisify(execFile)(process.execPath, [join(client, 'dist/example.js')], { cwd: folder, env: { REGISTRY: registry } })
+  t.equal(createHash('sha256').update(readFileSync(join(folder, 'kubernetes.tar.gz'))).digest('hex'), 'b69ff7314a1da5e9bb96b0cd1b25633c02ecf1e68ccd6411985c6d28759b4015')
 
   const { paths } = parse(readFileSync(join(root, 'openapi.yaml'), 'utf8')) as { paths: Record<string, Record<string, { operationId: string }>> }
   t.strictSame(told('operation'), Object.values(paths).flatMap(methods => Object.values(methods).map(({ operationId }) => operationId)).sort())
