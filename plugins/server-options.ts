@@ -45,9 +45,9 @@ function clientErrorHandler (error: Error & { code?: string }, socket: Socket): 
   socket.end(`HTTP/1.1 400 Bad Request\r\n${lines.map(([name, value]) => `${name}: ${value}\r\n`).join('')}\r\n${payload}`)
 }
 
-/** The part of the configuration that the server itself is made with; what is left out has its default. */
+/** The part of the configuration that the server itself is made with; what is left out has its default. The rest may stand beside it. */
 export interface ServerSettings {
-  server?: Pick<ServerConfig, 'trust_proxy'>
+  server?: Partial<ServerConfig>
   log?: LogConfig
 }
 
@@ -56,12 +56,12 @@ export interface ServerSettings {
  * leaves them out loses: names of over 100 characters, the error envelope for malformed URLs and requests, one log line a
  * request, and the request ids of clients.
  */
-export function serverOptions ({ server = { trust_proxy: false }, log = { level: 'info' } }: ServerSettings = {}): FastifyServerOptions {
+export function serverOptions ({ server: { trust_proxy: trustProxy = false } = {}, log = { level: 'info' } }: ServerSettings = {}): FastifyServerOptions {
   return {
     logger: { level: log.level },
     logController: new RequestLog(),
     genReqId: ({ headers }) => requestId(headers),
-    trustProxy: server.trust_proxy,
+    trustProxy,
     routerOptions: { maxParamLength: longestParameter },
     return503OnClosing: false,
     forceCloseConnections: 'idle',
