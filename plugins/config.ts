@@ -1,6 +1,7 @@
+import { isDeepStrictEqual } from 'node:util'
 import { KindGuard, type TSchema } from '@sinclair/typebox'
 import { Value, ValueErrorType, ValuePointer, type ValueError } from '@sinclair/typebox/value'
-import { Config } from '../schemas/config.ts'
+import { Config, isRegistryAddress, OciConfig } from '../schemas/config.ts'
 import { expectation, tableOf } from './config/keys.ts'
 
 /** Where a key is: `['gitea', 0, 'url']`. */
@@ -90,6 +91,35 @@ function checkTables (schema: TSchema, value: unknown, origin: Origin, path: Key
   }
 }
 
+/** Keys of an OCI instance that say something about a server only. */
+const serverKeys = [
+  'discovery', 'repositories', 'token', 'token_file', 'username', 'password_file', 'docker_config', 'public_url', 'timeout_seconds', 'verify_ssl', 'ca_file', 'redirect_hosts', 'auth_hosts'
+] as const satisfies ReadonlyArray<keyof OciConfig>
+
+function checkOci (oci: OciConfig, at: KeyPath, refuse: (path: KeyPath, problem: string) => never, origin: Origin): void {
+  const { registry } = oci
+  const scheme = /^([a-z][a-z0-9+.-]*):\/\//i.exec(registry)?.[1]?.toLowerCase()
+  if (!isRegistryAddress(registry)) {
+    if (scheme !== undefined && scheme !== 'file') refuse([...at, 'registry'], `expected an http:// or https:// address or a directory; ${scheme}:// is not supported`)
+    for (const key of serverKeys) {
+      // A default may have been filled in; it is no different from one that was written.
+      if (oci[key] !== undefined && !isDeepStrictEqual(oci[key], OciConfig.properties[key].default)) refuse([...at, key], 'expected no such key for a directory')
+    }
+    return
+  }
+  if (!/^https?:\/\/[^\s/\\@?#]+\/?$/i.test(registry) || !URL.canParse(registry)) {
+    refuse([...at, 'registry'], 'expected an address without user, path and query; what stands before the names of repositories is the namespace')
+  }
+  if (oci.public_url !== undefined && !URL.canParse(oci.public_url)) refuse([...at, 'public_url'], 'expected a valid address')
+  if ((oci.username === undefined) !== (oci.password_file === undefined)) {
+    refuse([...at, oci.username === undefined ? 'username' : 'password_file'], 'missing, expected username and password_file together')
+  }
+  const [first, second] = (['token', 'token_file', 'username', 'docker_config'] as const).filter(key => oci[key] !== undefined)
+  if (second !== undefined) refuse([...at, second], `expected only one of token, token_file, username and docker_config, and ${first} is set in ${origin([...at, String(first)])}`)
+  if (oci.discovery === 'list' && oci.repositories.length === 0) refuse([...at, 'repositories'], 'expected at least one, for discovery is list')
+  if (oci.discovery === 'harbor' && oci.namespace === '') refuse([...at, 'namespace'], 'expected a project of Harbor, for discovery is harbor')
+}
+
 /** What no schema of a single key can say. */
 function checkRules (config: Config, origin: Origin): void {
   const refuse = (path: KeyPath, problem: string): never => { throw new ConfigError(formatKey(path), problem, origin(path)) }
@@ -104,10 +134,7 @@ function checkRules (config: Config, origin: Origin): void {
       refuse(['gitea', index, 'token_file'], `expected only one of token and token_file, and token is set in ${origin(['gitea', index, 'token'])}`)
     }
   }
-  for (const [index, { registry }] of config.oci.entries()) {
-    const scheme = /^([a-z][a-z0-9+.-]*):\/\//i.exec(registry)?.[1]?.toLowerCase()
-    if (scheme !== undefined && scheme !== 'file') refuse(['oci', index, 'registry'], `expected a directory that holds OCI image layouts; registries over ${scheme}:// are not supported`)
-  }
+  for (const [index, oci] of config.oci.entries()) checkOci(oci, ['oci', index], refuse, origin)
   const names = new Set<string>()
   for (const kind of ['gitea', 'oci'] as const) {
     for (const [index, { name }] of config[kind].entries()) {

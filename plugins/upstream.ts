@@ -1,14 +1,13 @@
-import { readFileSync } from 'node:fs'
-import http from 'node:http'
-import https from 'node:https'
 import { Readable } from 'node:stream'
 import type { FastifyInstance } from 'fastify'
 import fp from 'fastify-plugin'
-import got, { TimeoutError, type Got, type Request, type Response } from 'got'
+import got, { TimeoutError, type Got, type Response } from 'got'
 import pLimit from 'p-limit'
 import { registryError, type RegistryError } from './errors.ts'
 import type { Secret } from './secret.ts'
+import { createAgents, type ProxyEnvironment } from './upstream-agents.ts'
 import { failureOf, statusError } from './upstream-errors.ts'
+import { limitSilence, responseOf } from './upstream-stream.ts'
 
 /** What is measured of each request to an upstream: `status` is an HTTP status, or `error` when there was none. */
 export type UpstreamObserver = (instance: string, status: string, seconds: number) => void
@@ -18,14 +17,16 @@ export interface UpstreamDependencies {
   observe?: UpstreamObserver
   /** Numbers in [0, 1), for the jitter of retries. */
   random?: () => number
+  /** Whose proxy variables count; the process's own if unset. */
+  environment?: ProxyEnvironment
 }
 
 export interface UpstreamOptions {
   instance: string
   /** Base address; paths are appended to it. */
   url: string
-  /** Value of `Authorization`, sent to `url`'s own origin only. */
-  authorization: Secret
+  /** Value of `Authorization`, sent to `url`'s own origin only; absent where each question has its own. */
+  authorization?: Secret
   /** Seconds to wait for a connection, for the headers, and between two chunks. */
   timeout: number
   verifySsl: boolean
@@ -39,6 +40,26 @@ export interface UpstreamOptions {
 /** A JSON answer, or why there is none: nothing is there, or it is elsewhere now. */
 export type JsonAnswer = { kind: 'found', body: unknown, headers: Response['headers'] } | { kind: 'absent' } | { kind: 'moved' }
 
+/** How an address is asked. */
+export interface Question {
+  /** GET if unset. */
+  method?: 'GET' | 'HEAD'
+  accept?: string
+  /** Sent instead of the instance's own, to the origin that is asked and to no other that it redirects to. */
+  authorization?: string
+  signal?: AbortSignal
+}
+
+/** An answer of any status but a redirect, from where it came. */
+export interface UpstreamAnswer {
+  url: URL
+  status: number
+  headers: Response['headers']
+}
+
+/** Whether an answer says that it is JSON. */
+export const isJson = (headers: Response['headers']): boolean => /^application\/(?:[\w.+-]+\+)?json\b/i.test(headers['content-type'] ?? '')
+
 /** Bytes of JSON that are read of one answer. */
 const jsonBytes = 32 * 1024 * 1024
 const mostRedirects = 5
@@ -46,46 +67,17 @@ const retries = 2
 /** Longest `Retry-After` (milliseconds) that is waited for here rather than passed on. */
 const patience = 2000
 
-/** Passes chunks on, and fails when the source is silent for too long while somebody waits for it; a slow reader is not silence. */
-async function * limitSilence (source: AsyncIterable<Buffer>, seconds: number, late: () => Error, failure: (error: unknown) => Error): AsyncGenerator<Buffer> {
-  const chunks = source[Symbol.asyncIterator]()
-  try {
-    for (;;) {
-      let timer: NodeJS.Timeout | undefined
-      const silence = new Promise<never>((_resolve, reject) => { timer = setTimeout(() => reject(late()), seconds * 1000) })
-      const next = await Promise.race([chunks.next(), silence]).finally(() => clearTimeout(timer))
-      if (next.done === true) return
-      yield next.value
-    }
-  } catch (error) {
-    // The client's own errors carry the request with its credentials; none of them leaves this file.
-    throw failure(error)
-  } finally {
-    // Not awaited: a silent source would never answer.
-    chunks.return?.().catch(() => {})
-  }
-}
-
-/** The first of what a request stream tells: its response, or its failure. */
-async function responseOf (request: Request): Promise<Response> {
-  return await new Promise((resolve, reject) => {
-    request.once('response', resolve)
-    // Stays attached: a request may fail again after it was given up, and nobody else would listen.
-    request.on('error', reject)
-  })
-}
-
 /**
  * The HTTP client of one instance: nothing else configures HTTP. Every failure it throws is an error of the table, with
  * the instance's name and the cause, and without addresses or secrets in its message.
  */
-export function createUpstream ({ userAgent, observe, random = Math.random }: UpstreamDependencies, options: UpstreamOptions) {
+export function createUpstream ({ userAgent, observe, random = Math.random, environment = process.env }: UpstreamDependencies, options: UpstreamOptions) {
   const { instance, timeout } = options
   const base = new URL(options.url.endsWith('/') ? options.url : `${options.url}/`)
   const limit = pLimit(options.concurrency)
   // A download does not queue behind a walk over the whole upstream.
   const opening = pLimit(options.concurrency)
-  const agents = { http: new http.Agent({ keepAlive: true }), https: new https.Agent({ keepAlive: true }) }
+  const { agents, https, close } = createAgents(environment, options)
   const wait = timeout * 1000
   const client: Got = got.extend({
     agent: agents,
@@ -93,13 +85,10 @@ export function createUpstream ({ userAgent, observe, random = Math.random }: Up
     followRedirect: false,
     throwHttpErrors: false,
     timeout: { lookup: wait, connect: wait, secureConnect: wait, response: wait },
-    https: {
-      rejectUnauthorized: options.verifySsl,
-      ...(options.caFile !== undefined && { certificateAuthority: readFileSync(options.caFile) })
-    },
+    https,
     retry: {
       limit: retries,
-      methods: ['GET'],
+      methods: ['GET', 'HEAD'],
       calculateDelay: ({ computedValue, retryAfter, attemptCount, error }) => {
         // Who was waited for long enough once is not waited for again.
         if (computedValue === 0 || (retryAfter ?? 0) > patience || error instanceof TimeoutError) return 0
@@ -121,8 +110,10 @@ export function createUpstream ({ userAgent, observe, random = Math.random }: Up
     }
   }
 
-  async function credentials (target: URL): Promise<Record<string, string>> {
-    const authorization = target.origin === base.origin ? await options.authorization() : undefined
+  /** The credentials for one address: those of the question where it began, else the instance's own. */
+  async function credentials (target: URL, start: URL, given: string | undefined): Promise<Record<string, string>> {
+    const own = given === undefined ? base : start
+    const authorization = target.origin === own.origin ? given ?? await options.authorization?.() : undefined
     return authorization === undefined ? {} : { authorization }
   }
 
@@ -130,9 +121,9 @@ export function createUpstream ({ userAgent, observe, random = Math.random }: Up
     return registryError('service_unavailable', `Instance ${instance} cannot be asked`, { instance, details, proxyError })
   }
 
-  /** An address below the base; every part is encoded, so that nothing in a name can leave its place. */
+  /** An address below the base; every part is encoded, so that nothing in a name can leave its place. A colon may stand in a path, and registries look for it in digests. */
   function address (parts: readonly string[], query: Record<string, string | number> = {}): URL {
-    const url = new URL(parts.map(encodeURIComponent).join('/'), base)
+    const url = new URL(parts.map(part => encodeURIComponent(part).replaceAll('%3A', ':')).join('/'), base)
     for (const [key, value] of Object.entries(query)) url.searchParams.set(key, String(value))
     return url
   }
@@ -147,15 +138,15 @@ export function createUpstream ({ userAgent, observe, random = Math.random }: Up
     return to
   }
 
-  async function bytes (url: URL, accept: string, most: number, signal?: AbortSignal): Promise<Response<Uint8Array>> {
-    const headers = { accept, ...await credentials(url) }
-    // What has a deadline of its own, a probe, does not queue either.
+  async function bytes (url: URL, most: number, { method = 'GET', accept = '*/*', authorization, signal }: Question, start = url): Promise<Response<Uint8Array>> {
+    const headers = { accept, ...await credentials(url, start, authorization) }
+    // What has a deadline of its own, a probe, does not queue behind a walk either.
     const queue = signal === undefined ? limit : opening
     return await queue(async () => await measured(async () => {
       const tooLarge = new AbortController()
       const signals = signal === undefined ? [tooLarge.signal] : [tooLarge.signal, signal]
       // Uncompressed, so that the bound on bytes is one on memory.
-      const request = client(url, { headers: { ...headers, 'accept-encoding': 'identity' }, decompress: false, responseType: 'buffer', signal: AbortSignal.any(signals), timeout: { request: 2 * wait } })
+      const request = client(url, { method, headers: { ...headers, 'accept-encoding': 'identity' }, decompress: false, responseType: 'buffer', signal: AbortSignal.any(signals), timeout: { request: 2 * wait } })
       void request.on('downloadProgress', ({ transferred }) => {
         if (transferred > most) tooLarge.abort(unexpected('Answer is too large', 'http_response_body_size'))
       })
@@ -170,76 +161,96 @@ export function createUpstream ({ userAgent, observe, random = Math.random }: Up
   const isRedirect = (status: number) => status >= 300 && status < 400 && status !== 304
 
   /** Asks an address and those that it redirects to, until one does not; what `ask` gives is discarded when it redirects. */
-  async function follow<T extends { statusCode: number, headers: Response['headers'] }> (url: URL, ask: (target: URL) => Promise<T>): Promise<T> {
-    let target = url
+  async function follow<T extends { statusCode: number, headers: Response['headers'] }> (start: URL, ask: (target: URL) => Promise<T>): Promise<T & { url: URL }> {
+    let url = start
     for (let hop = 0; hop <= mostRedirects; hop++) {
-      const answer = await ask(target)
-      if (!isRedirect(answer.statusCode)) return answer
-      target = redirected(target, answer.headers.location)
+      const answer = await ask(url)
+      if (!isRedirect(answer.statusCode)) return { ...answer, url }
+      url = redirected(url, answer.headers.location)
     }
     throw unexpected('Too many redirects', 'http_protocol_error')
   }
 
+  /** The body of an answer that must be JSON by its type and its form. */
+  function parse (headers: Response['headers'], body: Uint8Array): unknown {
+    if (!isJson(headers)) throw unexpected('Answer is not JSON', 'http_protocol_error')
+    try {
+      return JSON.parse(Buffer.from(body).toString('utf8'))
+    } catch {
+      throw unexpected('Answer is not valid JSON', 'http_protocol_error')
+    }
+  }
+
   return {
+    /** Origin that the instance's credentials are bound to. */
+    origin: base.origin,
     address,
+    unexpected,
+    parse,
+
+    /** The whole answer of an address, of any status, at most `most` bytes; redirects are followed as `stream` does. */
+    async ask (start: URL, most: number, question: Question = {}): Promise<UpstreamAnswer & { body: Buffer }> {
+      const { url, statusCode, headers, body } = await follow(start, async target => {
+        const { statusCode, headers, body } = await bytes(target, most, question, start)
+        return { statusCode, headers, body }
+      })
+      return { url, status: statusCode, headers, body: Buffer.from(body) }
+    },
+
+    /**
+     * Opens a file of any size; redirects are followed where they may lead, without credentials on other origins. The
+     * stream errors when the upstream breaks or falls silent; it is absent unless the status is 200.
+     */
+    async stream (start: URL, question: Question & { signal: AbortSignal }): Promise<UpstreamAnswer & { stream?: Readable }> {
+      const { url, request, statusCode, headers } = await follow(start, async target => {
+        const given = { accept: '*/*', 'accept-encoding': 'identity', ...await credentials(target, start, question.authorization) }
+        return await opening(async () => {
+          const request = client.stream(target, { headers: given, signal: question.signal, decompress: false, retry: { limit: 0 } })
+          const { statusCode, headers } = await measured(async () => await responseOf(request))
+          if (statusCode !== 200) request.destroy()
+          return { request, statusCode, headers }
+        })
+      })
+      const answer = { url, status: statusCode, headers }
+      if (statusCode !== 200) return answer
+      const late = () => unexpected('Answer stopped', 'connection_read_timeout')
+      return { ...answer, stream: Readable.from(limitSilence(request, timeout, late, error => failureOf(instance, error)), { objectMode: false }) }
+    },
 
     /** JSON at an address. Not JSON, or a login page, throws; so does every status but 200, 404 and a permanent redirect. */
     async json (url: URL, signal?: AbortSignal): Promise<JsonAnswer> {
-      const { statusCode, headers, body } = await bytes(url, 'application/json', jsonBytes, signal)
-      const type = headers['content-type'] ?? ''
-      const isJson = /^application\/(?:[\w.+-]+\+)?json\b/i.test(type)
+      const { statusCode, headers, body } = await bytes(url, jsonBytes, { accept: 'application/json', ...(signal !== undefined && { signal }) })
       // Whatever stands before the upstream may say 404 or redirect, too; only the upstream's own word proves anything.
-      if (statusCode === 404 && isJson) return { kind: 'absent' }
+      if (statusCode === 404 && isJson(headers)) return { kind: 'absent' }
       if ((statusCode === 301 || statusCode === 307 || statusCode === 308) && redirected(url, headers.location).href.startsWith(`${base.href}api/`)) return { kind: 'moved' }
       if (isRedirect(statusCode)) {
         redirected(url, headers.location)
         throw unexpected('Unexpected redirect', 'http_protocol_error')
       }
       if (statusCode !== 200) throw statusError(instance, statusCode, headers)
-      if (/^text\/html\b/i.test(type)) throw statusError(instance, 401)
-      if (!isJson) throw unexpected('Answer is not JSON', 'http_protocol_error')
-      try {
-        return { kind: 'found', body: JSON.parse(Buffer.from(body).toString('utf8')), headers }
-      } catch {
-        throw unexpected('Answer is not valid JSON', 'http_protocol_error')
-      }
+      if (/^text\/html\b/i.test(headers['content-type'] ?? '')) throw statusError(instance, 401)
+      return { kind: 'found', body: parse(headers, body), headers }
     },
 
-    /** A small file, whole; redirects are followed as `open` does. Undefined when it is not there. */
+    /** A small file, whole; undefined when it is not there. Every status but 200 and 404 throws. */
     async file (url: URL, most: number): Promise<Buffer | undefined> {
-      const { statusCode, headers, body } = await follow(url, async target => await bytes(target, '*/*', most))
-      if (statusCode === 404) return undefined
-      if (statusCode !== 200) throw statusError(instance, statusCode, headers)
+      const { status, headers, body } = await this.ask(url, most)
+      if (status === 404) return undefined
+      if (status !== 200) throw statusError(instance, status, headers)
       // A page instead of the file is what a server shows to those who may not have it.
       if (/^text\/html\b/i.test(headers['content-type'] ?? '')) throw statusError(instance, 401)
-      return Buffer.from(body)
+      return body
     },
 
-    /**
-     * Opens a file of any size; redirects are followed where they may lead, without credentials on other origins. The
-     * stream errors when the upstream breaks or falls silent. Undefined when it is not there.
-     */
+    /** Opens a file as `stream` does; undefined when it is not there. Every status but 200 and 404 throws. */
     async open (url: URL, signal: AbortSignal): Promise<{ stream: Readable, headers: Response['headers'] } | undefined> {
-      const { request, statusCode, headers } = await follow(url, async target => {
-        const given = { accept: '*/*', 'accept-encoding': 'identity', ...await credentials(target) }
-        return await opening(async () => {
-          const request = client.stream(target, { headers: given, signal, decompress: false, retry: { limit: 0 } })
-          const { statusCode, headers } = await measured(async () => await responseOf(request))
-          if (statusCode !== 200) request.destroy()
-          return { request, statusCode, headers }
-        })
-      })
-      if (statusCode === 404) return undefined
-      if (statusCode !== 200) throw statusError(instance, statusCode, headers)
-      const late = () => unexpected('Answer stopped', 'connection_read_timeout')
-      return { stream: Readable.from(limitSilence(request, timeout, late, error => failureOf(instance, error)), { objectMode: false }), headers }
+      const { status, headers, stream } = await this.stream(url, { signal })
+      if (status === 404) return undefined
+      if (stream === undefined) throw statusError(instance, status, headers)
+      return { stream, headers }
     },
 
-    /** Ends idle connections. */
-    close (): void {
-      agents.http.destroy()
-      agents.https.destroy()
-    }
+    close
   }
 }
 export type Upstream = ReturnType<typeof createUpstream>

@@ -29,6 +29,20 @@ const Address = (description: string, example: string) => Type.String({
 })
 const File = (description: string, example: string) => Type.String({ description, minLength: 1, path: true, expected: 'a path', examples: [example] })
 
+const Token = (description: string, example: string) => Type.Optional(Type.String({
+  description,
+  pattern: '^[\\x21-\\x7e]+$',
+  expected: 'printable characters without spaces',
+  secret: true,
+  examples: [example]
+}))
+const Hosts = (description: string) => Type.Array(Type.String({ pattern: '^[A-Za-z0-9.:\\[\\]-]+$', expected: 'host or host:port' }), { description, default: [] })
+
+const timeout = Integer('Longest wait for a connection, for the headers of an answer, and between two chunks of it', 30, 1, 3600)
+const verifySsl = Type.Boolean({ description: "Check the server's certificate", default: true })
+const caFile = Type.Optional(File("PEM file of certificate authorities to trust instead of the system's", '/etc/ssl/private-ca.pem'))
+const redirectHosts = Hosts('Other hosts (`host` or `host:port`) that a download may be redirected to, without credentials')
+const concurrency = Integer('Most requests under way to this instance at once', 8, 1, 256)
 const priority = Integer('Order of ownership: an extension belongs to the instance with the smallest number that has it', 100, -1_000_000, 1_000_000)
 const publicUrl = Type.Optional(Address(
   'Base of `repository` and `download_url`, as people outside reach this upstream; the configured address if unset', 'https://git.example.com'
@@ -67,24 +81,16 @@ export const GiteaConfig = Type.Object({
     expected: 'letters, digits, dots, hyphens and underscores',
     examples: ['extensions']
   }),
-  token: Type.Optional(Type.String({
-    description: 'Access token (`read:organization` and `read:repository`; for a user `read:user` too); not together with `token_file`',
-    pattern: '^[\\x21-\\x7e]+$',
-    expected: 'printable characters without spaces',
-    secret: true,
-    examples: ['0123456789abcdef']
-  })),
+  token: Token('Access token (`read:organization` and `read:repository`; for a user `read:user` too); not together with `token_file`', '0123456789abcdef'),
   token_file: Type.Optional(File('File that holds the token; re-read when it changes', '/run/secrets/gitea-token')),
   include_private: Type.Boolean({ description: 'Show private repositories that the token can read to everybody who can reach this registry', default: true }),
   public_url: publicUrl,
   download_urls: DownloadUrls('upstream'),
-  timeout_seconds: Integer('Longest wait for a connection, for the headers of an answer, and between two chunks of it', 30, 1, 3600),
-  verify_ssl: Type.Boolean({ description: "Check the server's certificate", default: true }),
-  ca_file: Type.Optional(File("PEM file of certificate authorities to trust instead of the system's", '/etc/ssl/private-ca.pem')),
-  redirect_hosts: Type.Array(Type.String({ pattern: '^[A-Za-z0-9.:\\[\\]-]+$', expected: 'host or host:port' }), {
-    description: 'Other hosts (`host` or `host:port`) that a download may be redirected to, without credentials', default: []
-  }),
-  concurrency: Integer('Most requests under way to this instance at once', 8, 1, 256),
+  timeout_seconds: timeout,
+  verify_ssl: verifySsl,
+  ca_file: caFile,
+  redirect_hosts: redirectHosts,
+  concurrency,
   priority,
   mapping: Type.Object({
     provider: Patterns('Gitea', 'provider', ['{name}_prov', '{name}_provider']),
@@ -95,21 +101,56 @@ export const GiteaConfig = Type.Object({
 
 export const OciConfig = Type.Object({
   name: InstanceName('oci'),
-  registry: File('A directory that holds OCI image layouts: a path, or `file://…`', 'examples/registry'),
+  registry: Type.String({
+    description: 'Address of a registry, or a directory that holds OCI image layouts: a path, or `file://…`',
+    minLength: 1,
+    path: true,
+    expected: 'an http:// or https:// address or a path',
+    examples: ['examples/registry']
+  }),
   namespace: Type.String({
     description: 'Path below which the extensions are; empty for the root',
     default: '',
     pattern: '^([A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)*)?$',
     expected: 'a path without a slash at either end'
   }),
+  discovery: Choice(['catalog', 'harbor', 'list'], {
+    description: "How repositories are found: by the registry's `_catalog`, by Harbor's API for the project that the namespace begins with, or by `repositories` alone",
+    default: 'catalog'
+  }),
+  repositories: Type.Array(Type.String({ pattern: '^[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)*$', expected: 'a path without a slash at either end' }), {
+    description: 'Repositories below the namespace that are looked at, whatever else is found', default: []
+  }),
+  token: Token('Bearer token for every request; not together with other credentials', '0123456789abcdef'),
+  token_file: Type.Optional(File('File that holds the token; re-read when it changes', '/run/secrets/oci-token')),
+  username: Type.Optional(Type.String({
+    description: 'User, or robot, to log in as, with `password_file`; not together with other credentials',
+    pattern: '^[\\x21-\\x39\\x3b-\\x7e]+$',
+    expected: 'printable characters without spaces and colons',
+    examples: ['robot$extensions']
+  })),
+  password_file: Type.Optional(File('File that holds the password of `username`; re-read when it changes', '/run/secrets/oci-password')),
+  docker_config: Type.Optional(File(
+    "Docker's `config.json`, whose `auths` have the credentials (no credential helpers); re-read when it changes; not together with other credentials", '/run/secrets/config.json'
+  )),
+  public_url: publicUrl,
   download_urls: DownloadUrls('gateway'),
+  timeout_seconds: timeout,
+  verify_ssl: verifySsl,
+  ca_file: caFile,
+  redirect_hosts: redirectHosts,
+  auth_hosts: Hosts("Hosts (`host` or `host:port`), besides the registry's own, whose token server may see the credentials"),
+  concurrency,
   priority,
   mapping: Type.Object({
     provider: Patterns('OCI', 'provider', ['provider/{name}', 'providers/{name}', '{name}_prov', '{name}_provider', '{name}-prov', '{name}-provider']),
     taskserv: Patterns('OCI', 'taskserv', ['taskserv/{name}', 'taskservs/{name}', '{name}_taskserv', '{name}-taskserv']),
     cluster: Patterns('OCI', 'cluster', ['cluster/{name}', 'clusters/{name}', '{name}_cluster', '{name}-cluster'])
   }, { additionalProperties: false, default: {}, description: 'Which repositories are extensions' })
-}, { additionalProperties: false, description: 'A tree of OCI image layouts; several as `[[oci]]`' })
+}, { additionalProperties: false, description: 'An OCI registry, or a tree of OCI image layouts; several as `[[oci]]`' })
+
+/** Whether `registry` is an address rather than a directory. */
+export const isRegistryAddress = (registry: string): boolean => /^https?:\/\//i.test(registry)
 
 /**
  * Everything that can be configured: the one place that gives defaults, validation, the environment variables' names,

@@ -52,3 +52,45 @@ export const LayoutMarker = Type.Object({
   imageLayoutVersion: Type.String({ pattern: '^1\\.', description: 'Version of the layout' })
 }, { description: 'The marker of an OCI image layout' })
 export type LayoutMarker = Static<typeof LayoutMarker>
+
+/** A page of a repository's tags (distribution-spec, "Listing Tags"). Some servers say null for none. */
+export const TagList = Type.Object({
+  tags: Type.Optional(Type.Union([Type.Array(Type.Unknown()), Type.Null()], { description: 'Names of tags; one of a wrong form costs only itself' }))
+}, { description: 'Tags of a repository' })
+export type TagList = Static<typeof TagList>
+
+/** A page of `_catalog`, of Docker's own API. */
+export const RepositoryList = Type.Object({
+  repositories: Type.Union([Type.Array(Type.Unknown()), Type.Null()], { description: 'Full names; one of a wrong form costs only itself' })
+}, { description: 'Repositories of a registry' })
+export type RepositoryList = Static<typeof RepositoryList>
+
+/** A page of Harbor's own listing of a project. */
+export const HarborRepositories = Type.Array(Type.Unknown(), { description: 'Objects with a `name`, which begins with the project' })
+export type HarborRepositories = Static<typeof HarborRepositories>
+
+/** What a token server says (distribution, token.md); either field has the token. */
+export const TokenAnswer = Type.Object({
+  token: Type.Optional(Type.String()),
+  access_token: Type.Optional(Type.String()),
+  expires_in: Type.Optional(Type.Unknown({ description: 'Seconds; a wrong one is none' }))
+}, { description: 'A token' })
+export type TokenAnswer = Static<typeof TokenAnswer>
+
+/** One entry of `auths` in Docker's `config.json`. */
+export const DockerAuth = Type.Object({
+  auth: Type.Optional(Type.String({ description: 'Base64 of `user:password`; wins over the two fields' })),
+  username: Type.Optional(Type.String()),
+  password: Type.Optional(Type.String()),
+  registrytoken: Type.Optional(Type.String({ description: 'A ready bearer token' })),
+  identitytoken: Type.Optional(Type.String({ description: 'Of a kind of login that is not supported' }))
+}, { description: 'Credentials for one registry' })
+export type DockerAuth = Static<typeof DockerAuth>
+
+/** Docker's `config.json`, as far as it holds credentials. */
+export const DockerConfig = Type.Object({
+  auths: Type.Optional(Type.Record(Type.String(), DockerAuth)),
+  credsStore: Type.Optional(Type.Unknown()),
+  credHelpers: Type.Optional(Type.Unknown())
+}, { description: "Docker's configuration file" })
+export type DockerConfig = Static<typeof DockerConfig>

@@ -55,8 +55,11 @@ await t.test('config.example.toml', async t => {
       t.not(value, undefined, key)
       if (fallback !== undefined) t.strictSame(value, fallback, key)
     }
-    // The one pair of keys that exclude each other.
-    delete ([everything['gitea']].flat()[0] as Record<string, unknown>)['token']
+    const instance = (kind: string) => [everything[kind]].flat()[0] as Record<string, unknown>
+    // What exclude each other, and what only a server can have.
+    delete instance('gitea')['token']
+    for (const credentials of ['token', 'token_file', 'docker_config']) delete instance('oci')[credentials]
+    instance('oci')['registry'] = 'https://registry.example.com'
     t.doesNotThrow(() => parseConfig(everything))
   })
 })

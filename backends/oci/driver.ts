@@ -1,6 +1,6 @@
 import pLimit from 'p-limit'
 import { compare, rcompare } from 'semver'
-import { isRegistryError, registryError } from '../../plugins/errors.ts'
+import { isRegistryError, registryError, type RegistryError } from '../../plugins/errors.ts'
 import type { ExtensionType } from '../../schemas/extension.ts'
 import type { Crawl, Driver, Loaded, Metadata, Release, Skip } from '../backend.ts'
 import type { RepositoryMapping } from '../mapping.ts'
@@ -146,13 +146,21 @@ export function createOciDriver (options: OciDriverOptions): Driver {
     async load (type, name): Promise<Loaded | undefined> {
       const shared = reader()
       const subject = { type, name }
+      let denied: RegistryError | undefined
       for (const path of mapping.repositories(type, name)) {
         const repository = below + path
-        const tags = await tagsOf(repository, shared)
-        const versions = await readVersions(repository, tags, tags.keys(), subject, shared)
-        const current = currentRelease(versions)
-        if (current !== undefined) return { metadata: metadataOf(current.annotations, subject), releases: versions.map(toRelease) }
+        try {
+          const tags = await tagsOf(repository, shared)
+          const versions = await readVersions(repository, tags, tags.keys(), subject, shared)
+          const current = currentRelease(versions)
+          if (current !== undefined) return { metadata: metadataOf(current.annotations, subject), releases: versions.map(toRelease) }
+        } catch (error) {
+          // Many registries deny what they do not have; the extension may be under the next name.
+          if (!isRegistryError(error) || error.code !== 'auth_error') throw error
+          denied ??= error
+        }
       }
+      if (denied !== undefined) throw denied
       return undefined
     },
 

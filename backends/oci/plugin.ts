@@ -1,12 +1,15 @@
 import type { FastifyInstance } from 'fastify'
 import fp from 'fastify-plugin'
-import type { Config, OciConfig } from '../../schemas/config.ts'
+import { isRegistryAddress, type Config, type OciConfig } from '../../schemas/config.ts'
 import type { Backend } from '../backend.ts'
 import { createInstance, type Instances } from '../instances.ts'
 import { createMapping } from '../mapping.ts'
 import { createSkip } from '../skips.ts'
+import { createCredentials, knownAuthHosts } from './credentials.ts'
 import { createOciDriver } from './driver.ts'
 import { createLayout } from './layout.ts'
+import { createRegistry } from './registry.ts'
+import type { Transport } from './transport.ts'
 
 export interface OciOptions { config: Config }
 
@@ -14,21 +17,50 @@ declare module 'fastify' {
   interface FastifyInstance { oci: Instances }
 }
 
+function createTransport (fastify: FastifyInstance, oci: OciConfig): Transport {
+  const { name, namespace, ca_file: caFile } = oci
+  if (!isRegistryAddress(oci.registry)) return createLayout({ instance: name, registry: oci.registry })
+  const registry = new URL(oci.registry)
+  const publicUrl = (oci.public_url ?? oci.registry).replace(/\/+$/, '')
+  const credentials = createCredentials(oci, registry)
+  const upstream = fastify.upstream({
+    instance: name,
+    url: registry.href,
+    timeout: oci.timeout_seconds,
+    verifySsl: oci.verify_ssl,
+    redirectHosts: oci.redirect_hosts,
+    concurrency: oci.concurrency,
+    ...(caFile !== undefined && { caFile })
+  })
+  return createRegistry(upstream, {
+    instance: name,
+    credentials,
+    authHosts: [...oci.auth_hosts, new URL(publicUrl).host, ...knownAuthHosts(registry)],
+    discovery: oci.discovery,
+    repositories: oci.repositories.map(repository => namespace === '' ? repository : `${namespace}/${repository}`),
+    publicUrl,
+    onRefused: () => {
+      fastify.log.warn({ backend: name }, 'the registry does not tell its repositories, so that lists are partial: name them in repositories, and say discovery = "list" where these are all')
+    }
+  })
+}
+
 function createOci (fastify: FastifyInstance, oci: OciConfig, publicUrl: string | undefined): Backend {
-  const { name, namespace, registry } = oci
+  const { name, namespace } = oci
   const { immutable } = fastify.cache
   const driver = createOciDriver({
     name,
     namespace,
     mapping: createMapping(oci.mapping),
-    transport: createLayout({ instance: name, registry }),
+    transport: createTransport(fastify, oci),
+    concurrency: oci.concurrency,
     skip: createSkip(name, fastify.log, reason => { fastify.telemetry.observeSkip(name, reason) }),
     immutable
   })
   return createInstance(fastify, driver, oci, publicUrl)
 }
 
-/** `fastify.oci`: the configured trees of OCI image layouts, behind the cache. */
+/** `fastify.oci`: the configured OCI registries and trees of image layouts, behind the cache. */
 async function oci (fastify: FastifyInstance, { config }: OciOptions): Promise<void> {
   fastify.decorate('oci', { instances: config.oci.map(instance => createOci(fastify, instance, config.server.public_url)) })
 }
@@ -36,6 +68,6 @@ async function oci (fastify: FastifyInstance, { config }: OciOptions): Promise<v
 export default fp(oci, {
   name: 'registry-oci',
   fastify: '5.x',
-  dependencies: ['registry-cache', 'registry-telemetry'],
-  decorators: { fastify: ['cache', 'telemetry'] }
+  dependencies: ['registry-cache', 'registry-telemetry', 'registry-upstream'],
+  decorators: { fastify: ['cache', 'telemetry', 'upstream'] }
 })

@@ -1,7 +1,7 @@
 import t from 'tap'
 import { parseConfig } from '../../plugins/config.ts'
 import type { Config } from '../../schemas/config.ts'
-import { gitea, giteaVariables, loadRefusal, oci, refusal } from './config/refusal.ts'
+import { gitea, giteaVariables, loadRefusal, oci, refusal, registry } from './config/refusal.ts'
 
 const refuse = async (input: unknown): Promise<string> => await refusal(() => parseConfig(input, () => 'test'))
 
@@ -27,7 +27,14 @@ await t.test('an object', async t => {
         name: 'oci',
         ...oci,
         namespace: '',
+        discovery: 'catalog',
+        repositories: [],
         download_urls: 'gateway',
+        timeout_seconds: 30,
+        verify_ssl: true,
+        redirect_hosts: [],
+        auth_hosts: [],
+        concurrency: 8,
         priority: 100,
         mapping: {
           provider: ['provider/{name}', 'providers/{name}', '{name}_prov', '{name}_provider', '{name}-prov', '{name}-provider'],
@@ -71,7 +78,7 @@ await t.test('an object', async t => {
   })
 
   await t.test('is the same when parsed again', async t => {
-    const config = parseConfig({ gitea, oci })
+    const config = parseConfig({ gitea, oci: [oci, { ...registry, name: 'registry' }] })
     t.strictSame(parseConfig(config), config)
   })
 
@@ -86,6 +93,7 @@ await t.test('an object', async t => {
 })
 
 await t.test('a configuration is refused with one line that names the key, what was expected and where it came from', async t => {
+  const registryAddress = 'expected an address without user, path and query; what stands before the names of repositories is the namespace (in test)'
   const lines: Array<[what: string, input: unknown, line: string]> = [
     ['no table at all', 'x', 'configuration: expected a table, got a string (in test)'],
     ['nothing', null, 'configuration: expected a table, got null (in test)'],
@@ -118,8 +126,23 @@ await t.test('a configuration is refused with one line that names the key, what 
     ['a name that two instances of a kind have', { gitea: [gitea, gitea] }, 'gitea[1].name: expected a name that no other instance has (in test)'],
     ['a name that instances of two kinds have', { gitea: { ...gitea, name: 'main' }, oci: { ...oci, name: 'main' } }, 'oci[0].name: expected a name that no other instance has (in test)'],
     ['a token and a token file', { gitea: { ...gitea, token: 'hush', token_file: '/t' } }, 'gitea[0].token_file: expected only one of token and token_file, and token is set in test (in test)'],
-    ['an OCI registry over https', { oci: { registry: 'https://ghcr.io' } }, 'oci[0].registry: expected a directory that holds OCI image layouts; registries over https:// are not supported (in test)'],
-    ['an OCI registry of another scheme', { oci: { registry: 'OCI://ghcr.io' } }, 'oci[0].registry: expected a directory that holds OCI image layouts; registries over oci:// are not supported (in test)']
+    ['an OCI registry of another scheme', { oci: { registry: 'OCI://ghcr.io' } }, 'oci[0].registry: expected an http:// or https:// address or a directory; oci:// is not supported (in test)'],
+    ['a registry with a path', { oci: { registry: 'https://ghcr.io/org' } }, `oci[0].registry: ${registryAddress}`],
+    ['a registry with a user', { oci: { registry: 'https://me:hush@ghcr.io' } }, `oci[0].registry: ${registryAddress}`],
+    ['a registry with a query', { oci: { registry: 'https://ghcr.io?x=1' } }, `oci[0].registry: ${registryAddress}`],
+    ['a registry on a port that is none', { oci: { registry: 'https://ghcr.io:99999' } }, `oci[0].registry: ${registryAddress}`],
+    ['two kinds of credentials', { oci: { ...registry, token: 'hush', docker_config: '/c' } }, 'oci[0].docker_config: expected only one of token, token_file, username and docker_config, and token is set in test (in test)'],
+    ['a token and a token file for a registry', { oci: { ...registry, token: 'hush', token_file: '/t' } }, 'oci[0].token_file: expected only one of token, token_file, username and docker_config, and token is set in test (in test)'],
+    ['a user without a password', { oci: { ...registry, username: 'me' } }, 'oci[0].password_file: missing, expected username and password_file together (in test)'],
+    ['a password without a user', { oci: { ...registry, password_file: '/p' } }, 'oci[0].username: missing, expected username and password_file together (in test)'],
+    ['a user with a colon', { oci: { ...registry, username: 'me:hush', password_file: '/p' } }, 'oci[0].username: expected printable characters without spaces and colons (in test)'],
+    ['no repositories for discovery by a list', { oci: { ...registry, discovery: 'list' } }, 'oci[0].repositories: expected at least one, for discovery is list (in test)'],
+    ['no project for discovery by Harbor', { oci: { ...registry, discovery: 'harbor' } }, 'oci[0].namespace: expected a project of Harbor, for discovery is harbor (in test)'],
+    ['a discovery that is none', { oci: { ...registry, discovery: 'guess' } }, 'oci[0].discovery: expected one of catalog, harbor, list (in test)'],
+    ['a repository with a slash at its start', { oci: { ...registry, repositories: ['/a'] } }, 'oci[0].repositories[0]: expected a path without a slash at either end (in test)'],
+    ['an auth host with a scheme', { oci: { ...registry, auth_hosts: ['https://auth.example.com'] } }, 'oci[0].auth_hosts[0]: expected host or host:port (in test)'],
+    ...Object.entries({ discovery: 'harbor', repositories: ['a'], token: 'hush', token_file: '/t', username: 'me', password_file: '/p', docker_config: '/c', public_url: 'https://x.example', timeout_seconds: 5, verify_ssl: false, ca_file: '/ca', redirect_hosts: ['x'], auth_hosts: ['x'] })
+      .map(([key, value]): [string, unknown, string] => [`${key} for a directory`, { oci: { ...oci, [key]: value } }, `oci[0].${key}: expected no such key for a directory (in test)`])
   ]
   for (const [what, input, line] of lines) t.equal(await refuse(input), line, what)
 
@@ -134,6 +157,7 @@ await t.test('a configuration is refused with one line that names the key, what 
     t.equal(await refuse({ gitea: { ...gitea, url: good } }), 'no error', good)
   }
   t.equal(await refuse({ oci: { registry: 'file:///srv/layouts' } }), 'no error')
+  for (const good of ['https://ghcr.io', 'HTTP://localhost:5000/', 'https://[2001:db8::1]:5000']) t.equal(await refuse({ oci: { registry: good } }), 'no error', good)
 })
 
 await t.test('a secret is in no message, wherever it stands', async t => {
@@ -148,6 +172,9 @@ await t.test('a secret is in no message, wherever it stands', async t => {
     { gitea: { ...gitea, organization: `x ${secret}` } },
     { gitea: { ...gitea, url: `https://me:${secret}@git.example.com` } },
     { gitea: { ...gitea, name: `U${secret}` } },
+    { oci: { ...registry, token: `${secret} ${secret}` } },
+    { oci: { ...registry, token: secret, docker_config: secret } },
+    { oci: { registry: `https://me:${secret}@ghcr.io` } },
     { gitea: secret },
     { server: { port: secret, host: secret } },
     { log: { level: secret } },

@@ -7,6 +7,9 @@ export const gitea = { url: 'https://git.example.com', organization: 'infra' }
 /** An OCI instance with nothing but what it must have. */
 export const oci = { registry: '/srv/layouts' }
 
+/** An OCI instance that is a server, with nothing but what it must have. */
+export const registry = { registry: 'https://registry.example.com' }
+
 /** The environment that makes {@link gitea}. */
 export const giteaVariables = { REGISTRY_GITEA_URL: gitea.url, REGISTRY_GITEA_ORGANIZATION: gitea.organization }
 

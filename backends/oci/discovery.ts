@@ -1,0 +1,109 @@
+import { isRegistryError } from '../../plugins/errors.ts'
+import { statusError } from '../../plugins/upstream-errors.ts'
+import type { Upstream } from '../../plugins/upstream.ts'
+import { HarborRepositories, RepositoryList } from '../../schemas/oci.ts'
+import type { Authentication } from './authentication.ts'
+import { checked, nextPage, walkPages, type Page, type Walk } from './paging.ts'
+import type { Repositories } from './transport.ts'
+
+export interface DiscoveryOptions {
+  instance: string
+  upstream: Upstream
+  authentication: Authentication
+  kind: 'catalog' | 'harbor' | 'list'
+  /** Repositories that are there whatever the registry tells, by their full names. */
+  named: readonly string[]
+  /** Throws unless the registry itself can be asked. */
+  ping: () => Promise<void>
+  /** Told once that the registry does not tell its repositories. */
+  onRefused?: () => void
+}
+
+/** Names asked for at once: the most that distribution takes. */
+const pageSize = 1000
+/** The most that Harbor gives. */
+const harborPageSize = 100
+const mostPages = 1000
+/** Bytes of one page. */
+export const pageBytes = 32 * 1024 * 1024
+/** Longest and least strange names (distribution-spec, "Pulling manifests"). */
+const part = '[a-z0-9]+(?:(?:\\.|_|__|-+)[a-z0-9]+)*'
+const repositoryName = new RegExp(`^${part}(?:/${part})*$`)
+
+/** Whether a registry can have a repository of this name. */
+export const isRepositoryName = (name: unknown): name is string => typeof name === 'string' && name.length <= 255 && repositoryName.test(name)
+
+/** Statuses with which registries say that their list is not for everybody, or not there. */
+const refusals = new Set([401, 403, 404, 405])
+
+/** Finds out which repositories a registry has, which the specification has no question for. */
+export function createDiscovery (options: DiscoveryOptions) {
+  const { instance, upstream, authentication, kind, named } = options
+  let told = false
+
+  /** One page of the catalog; a registry that takes no such `n` is asked without. */
+  async function catalogPage (url: URL): Promise<Page | 'refused'> {
+    const ask = async (target: URL) => await authentication.asking('registry:catalog:*', async given => await upstream.ask(target, pageBytes, { accept: 'application/json', ...given }))
+    let answer = await ask(url)
+    if (answer.status === 400 && url.searchParams.has('n')) {
+      const smaller = new URL(url)
+      smaller.searchParams.delete('n')
+      answer = await ask(smaller)
+    }
+    const { status, headers, body } = answer
+    if (refusals.has(status)) return 'refused'
+    if (status !== 200) throw statusError(instance, status, headers)
+    return { names: (checked(upstream, RepositoryList, headers, body).repositories ?? []).filter(isRepositoryName), ...nextPage(upstream, headers.link, answer.url) }
+  }
+
+  async function harborPage (url: URL): Promise<Page | 'refused'> {
+    const { status, headers, body } = await upstream.ask(url, pageBytes, { accept: 'application/json', ...await authentication.direct() })
+    if (refusals.has(status)) return 'refused'
+    if (status !== 200) throw statusError(instance, status, headers)
+    const items = checked(upstream, HarborRepositories, headers, body)
+    const names = items.flatMap(item => typeof item === 'object' && item !== null && 'name' in item && isRepositoryName(item.name) ? [item.name] : [])
+    const page = Number(url.searchParams.get('page'))
+    const link = nextPage(upstream, headers.link, url)
+    if (link.next !== undefined || page * harborPageSize >= Number(headers['x-total-count'] ?? 0)) return { names, ...link }
+    const next = new URL(url)
+    next.searchParams.set('page', String(page + 1))
+    return { names, next }
+  }
+
+  /** All pages; undefined when the registry refuses to tell. */
+  async function walk (first: URL, read: (page: URL) => Promise<Page | 'refused'>): Promise<Walk | undefined> {
+    try {
+      return await walkPages(first, async url => {
+        const page = await read(url)
+        return page === 'refused' ? undefined : page
+      }, mostPages)
+    } catch (error) {
+      // The token server may be the one that refuses.
+      if (isRegistryError(error) && error.code === 'auth_error') return undefined
+      throw error
+    }
+  }
+
+  async function ask (namespace: string): Promise<Walk | undefined> {
+    if (kind === 'catalog') return await walk(upstream.address(['v2', '_catalog'], { n: pageSize }), catalogPage)
+    const [project = ''] = namespace.split('/')
+    return await walk(upstream.address(['api', 'v2.0', 'projects', project, 'repositories'], { page: 1, page_size: harborPageSize }), harborPage)
+  }
+
+  return {
+    /** Repositories below a namespace. A registry that answers, but does not tell its repositories, has those that were named. */
+    async repositories (namespace: string): Promise<Repositories> {
+      if (kind === 'list') return { names: named }
+      const found = await ask(namespace)
+      if (found === undefined || found.lost) {
+        await options.ping()
+        if (!told) options.onRefused?.()
+        told = true
+      }
+      const below = namespace === '' ? '' : `${namespace}/`
+      const names = new Set([...named, ...(found?.names ?? []).filter(name => name.startsWith(below))])
+      return { names: [...names].sort(), truncated: found === undefined || found.lost || found.truncated }
+    }
+  }
+}
+export type Discovery = ReturnType<typeof createDiscovery>

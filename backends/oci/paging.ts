@@ -1,0 +1,66 @@
+import type { Static, TSchema } from '@sinclair/typebox'
+import { Value } from '@sinclair/typebox/value'
+import type { Upstream, UpstreamAnswer } from '../../plugins/upstream.ts'
+
+/** One page of a list of names. */
+export interface Page {
+  names: readonly string[]
+  next?: URL
+}
+
+/** What a walk over pages found; `lost` when a page that was announced was not there. */
+export interface Walk {
+  names: string[]
+  truncated: boolean
+  lost: boolean
+}
+
+/** The target of the `Link` with `rel=next`, which may be quoted or not, one of several links, and relative. */
+export function nextLink (header: string | string[] | undefined): string | undefined {
+  const text = Array.isArray(header) ? header.join(', ') : header ?? ''
+  for (const [, target, parameters = ''] of text.matchAll(/<([^>]*)>((?:\s*;\s*[^\s;,="]+\s*=\s*(?:"[^"]*"|[^\s;,"]*))*)/g)) {
+    if (/;\s*rel\s*=\s*(?:"(?:[^"]*\s)?next(?:\s[^"]*)?"|next(?=\s|;|$))/i.test(parameters)) return target
+  }
+  return undefined
+}
+
+/**
+ * The next page by an answer's `Link`. What names the registry's host under another scheme speaks of itself behind a proxy;
+ * only its path counts. Throws when it leads to another host, for credentials would follow.
+ */
+export function nextPage (upstream: Upstream, link: string | string[] | undefined, from: URL): { next?: URL } {
+  const target = nextLink(link)
+  if (target === undefined) return {}
+  const own = new URL(upstream.origin)
+  const to = URL.canParse(target, from.href) ? new URL(target, from.href) : undefined
+  if (to === undefined || !/^https?:$/.test(to.protocol) || to.host !== own.host || to.username !== '' || to.password !== '') {
+    throw upstream.unexpected('Next page is on another host', 'http_protocol_error')
+  }
+  return { next: new URL(to.pathname + to.search, own) }
+}
+
+/** A body in the form that its schema has. */
+export function checked<T extends TSchema> (upstream: Upstream, schema: T, headers: UpstreamAnswer['headers'], body: Buffer): Static<T> {
+  const value = upstream.parse(headers, body)
+  if (!Value.Check(schema, value)) throw upstream.unexpected('Answer has an unexpected form', 'http_protocol_error')
+  return value
+}
+
+/**
+ * Reads pages until there is no next one: a page that is empty or holds nothing new is the last, since some servers
+ * announce a next one for ever. `read` gives undefined for a page that is not there; so does this for the first one.
+ * At most `most` pages are read.
+ */
+export async function walkPages (first: URL, read: (page: URL) => Promise<Page | undefined>, most: number): Promise<Walk | undefined> {
+  const names = new Set<string>()
+  let next: URL | undefined = first
+  for (let page = 0; next !== undefined; page++) {
+    if (page === most) return { names: [...names], truncated: true, lost: false }
+    const found: Page | undefined = await read(next)
+    if (found === undefined) return page === 0 ? undefined : { names: [...names], truncated: false, lost: true }
+    const before = names.size
+    for (const name of found.names) names.add(name)
+    next = names.size > before ? found.next : undefined
+  }
+  return { names: [...names], truncated: false, lost: false }
+}
