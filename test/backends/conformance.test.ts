@@ -9,8 +9,11 @@ import { createOciDriver } from '../../backends/oci/driver.ts'
 import { createLayout } from '../../backends/oci/layout.ts'
 import { parseConfig } from '../../plugins/config.ts'
 import { createUpstream } from '../../plugins/upstream.ts'
+import { artifacts } from '../fakes/artifacts.ts'
 import { createGiteaFake, provisioningContent } from '../fakes/gitea.ts'
-import { writeLayout, type FakeArtifact, type FakeLayoutOptions } from '../fakes/layout.ts'
+import { writeLayout, type FakeLayoutOptions } from '../fakes/layout.ts'
+import { contentOf, createRegistryFake, type FlavourName, type RegistryFakeOptions } from '../fakes/registry.ts'
+import { createRegistryDriver } from '../fakes/registry-driver.ts'
 import { fillGitea } from '../real/gitea-content.ts'
 import { conformance } from './conformance.ts'
 
@@ -44,26 +47,6 @@ await t.test('a real Gitea', { skip: url === undefined || token === undefined ? 
   })
 })
 
-const artifact = (repository: string, tag: string, description: string, file?: string, keywords?: string): FakeArtifact => ({
-  repository,
-  tag,
-  layers: file === undefined ? [] : [{ content: `${repository} ${tag}`, title: file }],
-  annotations: {
-    'org.opencontainers.image.created': '2026-11-23T05:24:36Z',
-    'org.opencontainers.image.description': description,
-    'org.opencontainers.image.vendor': 'Provisioning team',
-    ...(keywords !== undefined && { 'io.artifacthub.keywords': keywords })
-  }
-})
-const artifacts = [
-  ...['v1.0.0', '1.1.0', '1.2.0', '2.0.0-rc.1', 'nightly'].map(tag => artifact('provider/aws', tag, 'AWS provider for provisioning infrastructure', 'aws_prov.tar.gz', 'aws,cloud,infrastructure')),
-  ...['0.1.0-alpha.1', '0.1.0-alpha.10', '0.1.0-alpha.9'].map(tag => artifact('onlyrc_prov', tag, 'Nothing but pre-releases', 'onlyrc_prov.tar.gz')),
-  ...['1.28.0', '1.27.4', '1.27.5'].map(tag => artifact('taskservs/kubernetes', tag, 'Kubernetes container orchestration platform', 'kubernetes_taskserv.tar.gz', 'containers')),
-  artifact('taskserv/k3s', 'v1.27.5_k3s1', 'Lightweight Kubernetes distribution', 'k3s_taskserv.tar.gz'),
-  artifact('cluster/web', '0.9.0', 'Web tier: load balancer, app servers, database'),
-  artifact('website', '1.0.0', 'Not an extension', 'website.tar.gz')
-]
-
 async function layoutSubject (t: Test, options: FakeLayoutOptions) {
   const root = join(t.testdir({}), 'layouts')
   await writeLayout(root, artifacts, options)
@@ -77,3 +60,26 @@ async function layoutSubject (t: Test, options: FakeLayoutOptions) {
 
 await t.test('a tree of OCI image layouts', async t => { await conformance(t, async t => await layoutSubject(t, { shape: 'tree' })) })
 await t.test('one OCI image layout of many repositories', async t => { await conformance(t, async t => await layoutSubject(t, { shape: 'single' })) })
+
+/** A registry over HTTP with the suite's content; its user's password is in a file. */
+async function registrySubject (t: Test, options: RegistryFakeOptions & { auth: 'anonymous' | 'basic' | 'bearer' }) {
+  const folder = t.testdir({ password: 'pass:word\n' })
+  const root = join(folder, 'layouts')
+  await writeLayout(root, artifacts.map(artifact => ({ ...artifact, repository: `provisioning/${artifact.repository}` })))
+  const fake = await createRegistryFake(await contentOf(root), { users: { user: 'pass:word' }, guests: options.auth === 'anonymous', ...options })
+  t.teardown(fake.close)
+  const driver = createRegistryDriver(t, {
+    registry: fake.url,
+    namespace: 'provisioning',
+    discovery: options.flavour === 'harbor' ? 'harbor' : 'catalog',
+    ...(options.auth !== 'anonymous' && { username: 'user', password_file: join(folder, 'password') })
+  })
+  return { driver, stop: fake.stop }
+}
+
+const servers: FlavourName[] = ['docker-registry', 'zot', 'gitea', 'harbor']
+for (const flavour of servers) {
+  for (const auth of ['anonymous', 'basic', 'bearer'] as const) {
+    await t.test(`an OCI registry such as ${flavour}, ${auth}`, async t => { await conformance(t, async t => await registrySubject(t, { flavour, auth })) })
+  }
+}

@@ -1,0 +1,43 @@
+import type { Test } from 'tap'
+import type { Driver } from '../../backends/backend.ts'
+import { createMapping } from '../../backends/mapping.ts'
+import { createCredentials } from '../../backends/oci/credentials.ts'
+import { createOciDriver } from '../../backends/oci/driver.ts'
+import { createRegistry } from '../../backends/oci/registry.ts'
+import type { Transport } from '../../backends/oci/transport.ts'
+import { parseConfig } from '../../plugins/config.ts'
+import { createUpstream } from '../../plugins/upstream.ts'
+
+export interface TransportMore {
+  /** Milliseconds, for the lives of tokens. */
+  clock?: () => number
+  onRefused?: () => void
+}
+
+/** The transport of a registry as its `[[oci]]` table would make it, without a server around it. */
+export function createRegistryTransport (t: Test, config: object, more: TransportMore = {}): Transport {
+  const { oci: [oci] } = parseConfig({ oci: config })
+  if (oci === undefined) throw new Error('no configuration')
+  const { namespace } = oci
+  const upstream = createUpstream({ userAgent: 'extension-registry-tests', random: () => 0, environment: {} }, {
+    instance: oci.name, url: oci.registry, timeout: oci.timeout_seconds, verifySsl: oci.verify_ssl, redirectHosts: oci.redirect_hosts, concurrency: oci.concurrency
+  })
+  t.teardown(() => { upstream.close() })
+  return createRegistry(upstream, {
+    instance: oci.name,
+    credentials: createCredentials(oci, new URL(oci.registry)),
+    authHosts: oci.auth_hosts,
+    discovery: oci.discovery,
+    repositories: oci.repositories.map(repository => namespace === '' ? repository : `${namespace}/${repository}`),
+    publicUrl: oci.public_url ?? oci.registry,
+    ...more
+  })
+}
+
+/** The driver of a registry as its `[[oci]]` table would make it. */
+export function createRegistryDriver (t: Test, config: object, more: TransportMore = {}): Driver {
+  const { oci: [oci] } = parseConfig({ oci: config })
+  if (oci === undefined) throw new Error('no configuration')
+  const { name, namespace, mapping } = oci
+  return createOciDriver({ name, namespace, mapping: createMapping(mapping), transport: createRegistryTransport(t, config, more), skip: () => {} })
+}
