@@ -13,14 +13,23 @@ export interface AgentOptions {
   caFile?: string
 }
 
-const names = ['http_proxy', 'https_proxy', 'no_proxy', 'HTTP_PROXY', 'HTTPS_PROXY', 'NO_PROXY']
+const addresses = ['http_proxy', 'https_proxy', 'HTTP_PROXY', 'HTTPS_PROXY']
+const exceptions = ['no_proxy', 'NO_PROXY']
 
-/** What of an environment says something about proxies; empty is unset. */
-function proxies (environment: ProxyEnvironment): Record<string, string> {
-  return Object.fromEntries(names.flatMap(name => {
-    const value = environment[name]?.trim()
-    return value === undefined || value === '' ? [] : [[name, value]]
-  }))
+/**
+ * What of an environment says something about proxies, as Node.js takes it; empty is unset. Undefined when a proxy is one
+ * that cannot be used: Node.js would pass it by in silence.
+ */
+function proxies (environment: ProxyEnvironment): Record<string, string> | undefined {
+  const found: Record<string, string> = {}
+  for (const name of [...addresses, ...exceptions]) {
+    const value = environment[name]?.trim() ?? ''
+    if (value === '') continue
+    const address = addresses.includes(name) && !value.includes('://') ? `http://${value}` : value
+    if (addresses.includes(name) && !(URL.canParse(address) && /^https?:$/.test(new URL(address).protocol))) return undefined
+    found[name] = address
+  }
+  return found
 }
 
 /**
@@ -29,7 +38,10 @@ function proxies (environment: ProxyEnvironment): Record<string, string> {
  */
 export function createAgents (environment: ProxyEnvironment, { instance, verifySsl, caFile }: AgentOptions) {
   const refuse = (what: string, cause: unknown) => registryError('config_error', `${what} of instance ${instance} cannot be used`, { instance, cause, proxyError: 'proxy_configuration_error' })
-  const shared = { keepAlive: true, proxyEnv: proxies(environment) }
+  const proxyEnv = proxies(environment)
+  // No cause: it would have the address, and that may have a password.
+  if (proxyEnv === undefined) throw refuse('The proxy', undefined)
+  const shared = { keepAlive: true, proxyEnv }
 
   let certificateAuthority: Buffer | undefined
   try {
@@ -37,13 +49,7 @@ export function createAgents (environment: ProxyEnvironment, { instance, verifyS
   } catch (cause) {
     throw refuse('ca_file', cause)
   }
-  let agents: { http: http.Agent, https: https.Agent }
-  try {
-    agents = { http: new http.Agent(shared), https: new https.Agent(shared) }
-  } catch {
-    // No cause: its message has the address, and that may have a password.
-    throw refuse('The proxy', undefined)
-  }
+  const agents = { http: new http.Agent(shared), https: new https.Agent(shared) }
   return {
     agents,
     https: { rejectUnauthorized: verifySsl, ...(certificateAuthority !== undefined && { certificateAuthority }) },

@@ -12,6 +12,7 @@ const network: Record<string, readonly [string, string]> = {
   EHOSTUNREACH: ['Host unreachable', 'destination_ip_unroutable'],
   ENETUNREACH: ['Network unreachable', 'destination_ip_unroutable'],
   ETIMEDOUT: ['Connection timeout', 'connection_timeout'],
+  ERR_PROXY_TUNNEL: ['Proxy refuses the connection', 'destination_unavailable'],
   HPE_INVALID_CONSTANT: ['Answer is not HTTP', 'http_protocol_error'],
   DEPTH_ZERO_SELF_SIGNED_CERT: ['Certificate is not trusted', 'tls_certificate_error'],
   SELF_SIGNED_CERT_IN_CHAIN: ['Certificate is not trusted', 'tls_certificate_error'],

@@ -1,7 +1,11 @@
 import type { Request, Response } from 'got'
 
-/** Passes chunks on, and fails when the source is silent for too long while somebody waits for it; a slow reader is not silence. */
-export async function * limitSilence (source: AsyncIterable<Buffer>, seconds: number, late: () => Error, failure: (error: unknown) => Error): AsyncGenerator<Buffer> {
+/**
+ * Passes chunks on, and fails with `late` when the source is silent for too long while somebody waits for it; a slow reader
+ * is not silence. What the source fails with is translated by `failed`: the client's own errors carry the request with its
+ * credentials.
+ */
+export async function * limitSilence (source: AsyncIterable<Buffer>, seconds: number, late: () => Error, failed: (error: unknown) => Error): AsyncGenerator<Buffer> {
   const chunks = source[Symbol.asyncIterator]()
   try {
     for (;;) {
@@ -12,8 +16,7 @@ export async function * limitSilence (source: AsyncIterable<Buffer>, seconds: nu
       yield next.value
     }
   } catch (error) {
-    // The client's own errors carry the request with its credentials; none of them leaves this file.
-    throw failure(error)
+    throw failed(error)
   } finally {
     // Not awaited: a silent source would never answer.
     chunks.return?.().catch(() => {})
