@@ -18,13 +18,27 @@ await t.test('the environment sets every key of the schema, of its own type', as
     'gitea.ca_file': '/ca.pem',
     'gitea.redirect_hosts': 'a.example, b.example:9000',
     'oci.name': 'layouts',
-    'oci.registry': '/srv/layouts',
+    'oci.registry': 'https://registry.example.com',
     'oci.namespace': 'a/b',
-    'oci.download_urls': 'upstream'
+    'oci.discovery': 'harbor',
+    'oci.repositories': 'provider/aws, provider/gcp',
+    'oci.username': 'robot$me',
+    'oci.password_file': '/p',
+    'oci.public_url': 'https://public.example.com',
+    'oci.download_urls': 'upstream',
+    'oci.ca_file': '/ca.pem',
+    'oci.redirect_hosts': 'a.example, b.example:9000',
+    'oci.auth_hosts': 'auth.example'
   }
-  const lists: Record<string, string[]> = { 'gitea.redirect_hosts': ['a.example', 'b.example:9000'] }
-  // Not together with token.
-  const keys = configKeys.filter(({ key }) => key !== 'gitea.token_file')
+  const lists: Record<string, string[]> = {
+    'gitea.redirect_hosts': ['a.example', 'b.example:9000'],
+    'oci.redirect_hosts': ['a.example', 'b.example:9000'],
+    'oci.repositories': ['provider/aws', 'provider/gcp'],
+    'oci.auth_hosts': ['auth.example']
+  }
+  // Not together with the credentials above.
+  const others = ['gitea.token_file', 'oci.token', 'oci.token_file', 'oci.docker_config']
+  const keys = configKeys.filter(({ key }) => !others.includes(key))
   const { config } = await load({ env: Object.fromEntries(keys.map(({ key, environment, type }) => [environment, ` ${strings[key] ?? texts[type]} `])) })
   const flat = (value: unknown, key: string): Array<[string, unknown]> => {
     if (typeof value !== 'object' || value === null || (Array.isArray(value) && typeof value[0] === 'string')) return [[key, value]]
@@ -77,7 +91,7 @@ await t.test('the environment is refused for a key that a section does not have'
 
 await t.test('the environment is refused for a missing key, by the name of its variable', async t => {
   t.equal(await loadRefusal({ env: { REGISTRY_GITEA_URL: gitea.url } }), 'gitea[0].organization: missing, expected letters, digits, dots, hyphens and underscores (in REGISTRY_GITEA_ORGANIZATION)')
-  t.equal(await loadRefusal({ env: { REGISTRY_OCI_NAMESPACE: 'a' } }), 'oci[0].registry: missing, expected a path (in REGISTRY_OCI_REGISTRY)')
+  t.equal(await loadRefusal({ env: { REGISTRY_OCI_NAMESPACE: 'a' } }), 'oci[0].registry: missing, expected an http:// or https:// address or a path (in REGISTRY_OCI_REGISTRY)')
   t.equal(await loadRefusal({ env: { ...giteaVariables, REGISTRY_GITEA_TOKEN: 'x', REGISTRY_GITEA_TOKEN_FILE: '/t' } }),
     'gitea[0].token_file: expected only one of token and token_file, and token is set in REGISTRY_GITEA_TOKEN (in REGISTRY_GITEA_TOKEN_FILE)')
 })
