@@ -9,7 +9,7 @@ import Fastify from 'fastify'
 import fp from 'fastify-plugin'
 import registry, { serverOptions } from './app.ts'
 import { ConfigError } from './plugins/config.ts'
-import { loadConfig, type LoadedConfig } from './plugins/config/load.ts'
+import { checkFiles, loadConfig, type LoadedConfig } from './plugins/config/load.ts'
 import { notFoundHandler } from './plugins/errors.ts'
 
 const help = `Usage: extension-registry [--config FILE] [--check-config]
@@ -115,6 +115,7 @@ if (options.help) {
 } else {
   try {
     const loaded = await loadConfig({ file: options.config, env: process.env, cwd: process.cwd() })
+    await checkFiles(loaded)
     if (options['check-config']) console.log('OK')
     else await serve(loaded)
   } catch (error) {

@@ -101,6 +101,8 @@ function checkOci (oci: OciConfig, at: KeyPath, refuse: (path: KeyPath, problem:
   const scheme = /^([a-z][a-z0-9+.-]*):\/\//i.exec(registry)?.[1]?.toLowerCase()
   if (!isRegistryAddress(registry)) {
     if (scheme !== undefined && scheme !== 'file') refuse([...at, 'registry'], `expected an http:// or https:// address or a directory; ${scheme}:// is not supported`)
+    if (scheme === 'file' && !/^file:\/\/(?:localhost)?\//i.test(registry)) refuse([...at, 'registry'], 'expected a file address of this machine: file:///…')
+    if (oci.download_urls === 'upstream') refuse([...at, 'download_urls'], 'expected "gateway": files of a directory have no address of their own')
     for (const key of serverKeys) {
       // A default may have been filled in; it is no different from one that was written.
       if (oci[key] !== undefined && !isDeepStrictEqual(oci[key], OciConfig.properties[key].default)) refuse([...at, key], 'expected no such key for a directory')

@@ -95,6 +95,12 @@ export function envelope (error: RegistryError): { status: number, headers: Reco
   }
 }
 
+/** Headers that say something of an answer which an error takes the place of; others may be the host's. */
+const ofAnAnswer = [
+  'etag', 'age', 'cache-control', 'cache-status', 'proxy-status', 'x-cache-hit', 'x-cache-ttl', 'x-partial', 'x-total-count', 'link', 'location',
+  'content-disposition', 'content-length', 'content-type', 'repr-digest'
+]
+
 /** Answers any error in the one envelope, and logs what the client is not told. */
 export function errorHandler (thrown: unknown, request: FastifyRequest, reply: FastifyReply): FastifyReply {
   const error = toRegistryError(thrown)
@@ -102,7 +108,7 @@ export function errorHandler (thrown: unknown, request: FastifyRequest, reply: F
   else if (error.statusCode >= 500) request.log.warn({ err: error }, error.message)
   const { status, headers, body } = envelope(error)
   // What was said of an answer that did not come about is not true of this one.
-  for (const name of Object.keys(reply.getHeaders())) if (name !== 'x-request-id' && name !== 'vary' && !name.startsWith('access-control-')) reply.removeHeader(name)
+  for (const name of ofAnAnswer) reply.removeHeader(name)
   return reply.code(status).type('application/json; charset=utf-8').headers(headers).send(body)
 }
 

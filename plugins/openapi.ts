@@ -96,6 +96,7 @@ async function openapi (fastify: FastifyInstance): Promise<void> {
   if (hosted) return
   await fastify.register(swaggerUi, {
     routePrefix: '/docs',
+    indexPrefix: fastify.prefix,
     staticCSP: contentSecurityPolicy,
     uiConfig: { deepLinking: true, tryItOutEnabled: true, displayRequestDuration: true, validatorUrl: null },
     theme: { title: 'Extension registry' }

@@ -7,6 +7,14 @@ import { cacheSections } from './cache.ts'
 /** Bounds of the duration histograms, in seconds. */
 const buckets = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10]
 
+/** Gives the samples of a metric. */
+type Collect<L extends string> = () => Array<{ labels: LabelValues<L>, value: number }>
+
+function refill<L extends string> (metric: { reset: () => void }, add: (labels: LabelValues<L>, value: number) => void, collect: Collect<L>): void {
+  metric.reset()
+  for (const { labels, value } of collect()) add(labels, value)
+}
+
 /** Metrics of one registry: an own register, so that several live in one process. */
 export function createTelemetry () {
   const register = new client.Registry()
@@ -15,6 +23,7 @@ export function createTelemetry () {
   const bytes = new client.Counter({ name: 'download_bytes_total', help: 'Bytes of files served', registers })
   const upstreamRequests = new client.Counter({ name: 'upstream_requests_total', help: 'Requests to upstreams, retries included in one', labelNames: ['backend', 'status'] as const, registers })
   const upstreamSeconds = new client.Histogram({ name: 'upstream_request_duration_seconds', help: 'Duration of requests to upstreams until their headers or, for JSON, their end', labelNames: ['backend'] as const, buckets, registers })
+  const damaged = new client.Counter({ name: 'checksum_failures_total', help: 'Files that were not what their digest or size said, and broken off', labelNames: ['backend'] as const, registers })
   const skipped = new client.Counter({ name: 'extensions_skipped_total', help: 'Repositories, tags and files that are left out, each counted once', labelNames: ['backend', 'reason'] as const, registers })
 
   return {
@@ -26,33 +35,28 @@ export function createTelemetry () {
       upstreamSeconds.observe({ backend }, seconds)
     },
     observeSkip: (backend: string, reason: string): void => { skipped.inc({ backend, reason }) },
+    observeDamage: (backend: string): void => { damaged.inc({ backend }) },
     observeBytes: (count: number): void => { bytes.inc(count) },
 
     /** A gauge that is read when the metrics are: `collect` gives its samples. */
-    gauge<L extends string> (name: string, help: string, labelNames: readonly L[], collect: () => Array<{ labels: LabelValues<L>, value: number }>): void {
+    gauge<L extends string> (name: string, help: string, labelNames: readonly L[], collect: Collect<L>): void {
       register.registerMetric(new client.Gauge({
         name,
         help,
         labelNames: [...labelNames],
         registers: [],
-        collect () {
-          this.reset()
-          for (const { labels, value } of collect()) this.set(labels, value)
-        }
+        collect () { refill(this, (labels, value) => { this.set(labels, value) }, collect) }
       }))
     },
 
     /** A counter that is kept elsewhere and read when the metrics are. */
-    counter<L extends string> (name: string, help: string, labelNames: readonly L[], collect: () => Array<{ labels: LabelValues<L>, value: number }>): void {
+    counter<L extends string> (name: string, help: string, labelNames: readonly L[], collect: Collect<L>): void {
       register.registerMetric(new client.Counter({
         name,
         help,
         labelNames: [...labelNames],
         registers: [],
-        collect () {
-          this.reset()
-          for (const { labels, value } of collect()) this.inc(labels, value)
-        }
+        collect () { refill(this, (labels, value) => { this.inc(labels, value) }, collect) }
       }))
     }
   }

@@ -3,6 +3,12 @@ import http from 'node:http'
 import https from 'node:https'
 import { registryError } from './errors.ts'
 
+/** Whether this Node.js can connect through proxies of an environment: 22.21, 24.5 and later can. */
+function canProxy (version: string): boolean {
+  const [major = 0, minor = 0] = version.split('.').map(Number)
+  return major > 24 || (major === 24 && minor >= 5) || (major === 22 && minor >= 21)
+}
+
 /** The variables that name proxies; those in lower case win, as everywhere. */
 export type ProxyEnvironment = Readonly<Record<string, string | undefined>>
 
@@ -36,11 +42,13 @@ function proxies (environment: ProxyEnvironment): Record<string, string> | undef
  * The connections of one instance: kept alive, through the proxies of an environment, trusting whom they must. Throws
  * `config_error`, without values, when the file of authorities cannot be read or a proxy's address is none.
  */
-export function createAgents (environment: ProxyEnvironment, { instance, verifySsl, caFile }: AgentOptions) {
+export function createAgents (environment: ProxyEnvironment, { instance, verifySsl, caFile }: AgentOptions, version = process.versions.node) {
   const refuse = (what: string, cause: unknown) => registryError('config_error', `${what} of instance ${instance} cannot be used`, { instance, cause, proxyError: 'proxy_configuration_error' })
   const proxyEnv = proxies(environment)
   // No cause: it would have the address, and that may have a password.
   if (proxyEnv === undefined) throw refuse('The proxy', undefined)
+  // Going past a proxy that was asked for would be worse than not going at all.
+  if (addresses.some(name => proxyEnv[name] !== undefined) && !canProxy(version)) throw refuse('The proxy, which needs Node.js 22.21, 24.5 or later,', undefined)
   const shared = { keepAlive: true, proxyEnv }
 
   let certificateAuthority: Buffer | undefined

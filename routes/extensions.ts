@@ -6,7 +6,7 @@ import { Ref } from '../schemas/ref.ts'
 import { answer, catalogErrors, errors, listHeaders, noBody, pageHeaders, provenanceHeaders } from '../schemas/responses.ts'
 
 const tags = ['extensions']
-const notModified = noBody('The client has this answer already', provenanceHeaders)
+const notModified = (headers: typeof provenanceHeaders) => noBody('The client has this answer already', headers)
 
 /** The catalog itself: list, search, metadata and versions. */
 const extensions: FastifyPluginCallbackTypebox = (fastify, _options, done) => {
@@ -19,7 +19,7 @@ const extensions: FastifyPluginCallbackTypebox = (fastify, _options, done) => {
       description: 'All extensions at their current versions, by type (provider, taskserv, cluster) and then by name.',
       tags,
       querystring: ListQuery,
-      response: { 200: answer('A page of the list', Type.Array(Ref(Extension)), listHeaders), 304: notModified, ...errors(400, 401, 429, 500, 503) }
+      response: { 200: answer('A page of the list', Type.Array(Ref(Extension)), listHeaders), 304: notModified(listHeaders), ...errors(400, 401, 429, 500, 503) }
     }
   }, async ({ query }, reply) => reply.answerPage(await catalog.list(query), { query: { type: query.type, source: query.source }, ...query }))
 
@@ -31,7 +31,7 @@ const extensions: FastifyPluginCallbackTypebox = (fastify, _options, done) => {
         'name prefix, start of a word in the name, elsewhere in the name, tag, start of a word in the description, elsewhere in the description.',
       tags,
       querystring: SearchQuery,
-      response: { 200: answer('The best matches', Type.Array(Ref(Extension)), pageHeaders), 304: notModified, ...errors(400, 401, 429, 500, 503) }
+      response: { 200: answer('The best matches', Type.Array(Ref(Extension)), pageHeaders), 304: notModified(pageHeaders), ...errors(400, 401, 429, 500, 503) }
     }
   }, async ({ query }, reply) => reply.answerPage(await catalog.search(query)))
 
@@ -43,7 +43,7 @@ const extensions: FastifyPluginCallbackTypebox = (fastify, _options, done) => {
       tags,
       params: ExtensionPath,
       querystring: SourceQuery,
-      response: { 200: answer('The extension', Ref(Extension), provenanceHeaders), 304: notModified, ...catalogErrors }
+      response: { 200: answer('The extension', Ref(Extension), provenanceHeaders), 304: notModified(provenanceHeaders), ...catalogErrors }
     }
   }, async ({ params, query }, reply) => reply.answer(await catalog.find({ ...params, ...query })))
 
@@ -55,7 +55,7 @@ const extensions: FastifyPluginCallbackTypebox = (fastify, _options, done) => {
       tags,
       params: ExtensionPath,
       querystring: SourceQuery,
-      response: { 200: answer('The versions', Type.Array(Ref(ExtensionVersion)), provenanceHeaders), 304: notModified, ...catalogErrors }
+      response: { 200: answer('The versions', Type.Array(Ref(ExtensionVersion)), provenanceHeaders), 304: notModified(provenanceHeaders), ...catalogErrors }
     }
   }, async ({ params, query }, reply) => reply.answer(await catalog.versions({ ...params, ...query })))
   done()

@@ -3,7 +3,7 @@ import { Ref } from './ref.ts'
 
 const status = {
   enabled: Type.Boolean({ description: 'Backend enabled: at least one instance is configured' }),
-  healthy: Type.Boolean({ description: 'Backend healthy: every instance answered the last probe' }),
+  healthy: Type.Boolean({ description: 'Backend healthy: every instance answered the last probe, and its last listing was read whole' }),
   error: Type.Optional(Type.String({ description: 'Error message if unhealthy', examples: ['Connection timeout'] }))
 }
 

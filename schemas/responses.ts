@@ -43,7 +43,7 @@ export const listHeaders: Headers = {
 
 export const downloadHeaders: Headers = {
   ...provenanceHeaders,
-  'Content-Disposition': text("`attachment` with the file's real name (RFC 6266)", 'attachment; filename="kubernetes_taskserv.tar.gz"'),
+  'Content-Disposition': text("`attachment` with the file's real name (RFC 6266)", 'attachment; filename=kubernetes_taskserv.tar.gz'),
   'Content-Length': integer('Size in bytes; absent when unknown', 2048000),
   'Repr-Digest': text('Digest of the file (RFC 9530); absent when none is known', 'sha-256=:Zszlqj…:')
 }

@@ -15,6 +15,7 @@ await t.test('a host registers it twice, each with a prefix of its own, and stay
   t.teardown(async () => { await host.close() })
   host.setErrorHandler(async (_error, _request, reply) => reply.code(418).send({ host: 'error' }))
   host.setNotFoundHandler(async (_request, reply) => reply.code(404).send({ host: 'not found' }))
+  host.addHook('onRequest', async (_request, reply) => { reply.header('x-of-the-host', 'kept') })
   host.get('/fails', async () => { throw new Error('of the host') })
   await host.register(registry, { prefix: '/one', config: { oci: { registry: root } } })
   await host.register(registry, { prefix: '/two', config: { gitea: { url: gitea.url, organization: 'provisioning' } } })
@@ -26,6 +27,7 @@ await t.test('a host registers it twice, each with a prefix of its own, and stay
   t.match((await get('/one/api/v1/extensions/plugin/x')).json(), { error: 'invalid_type' })
   t.match((await get('/one/nowhere')).json(), { error: 'not_found', message: 'Route GET /one/nowhere not found' })
 
+  t.equal((await get('/one/api/v1/extensions/plugin/x')).headers['x-of-the-host'], 'kept')
   t.strictSame((await get('/fails')).json(), { host: 'error' }, "the host's errors are its own")
   t.strictSame((await get('/nowhere')).json(), { host: 'not found' })
   for (const decorator of ['cache', 'catalog', 'gitea', 'oci', 'upstream', 'telemetry', 'health']) t.notOk(host.hasDecorator(decorator), decorator)
@@ -37,7 +39,7 @@ await t.test('a host registers it twice, each with a prefix of its own, and stay
   t.notMatch(one, '/two/', 'no shared state')
   t.match((await get('/one/openapi.json')).json(), { paths: { '/one/api/v1/extensions': {} } })
   t.notMatch((await get('/one/openapi.json')).body, '/two/')
-  t.equal((await get('/one/docs')).statusCode, 200)
+  for (const [, link = ''] of (await get('/one/docs')).body.matchAll(/(?:href|src)="([^"]+)"/g)) t.equal((await get(new URL(link, 'http://host/one/docs').pathname)).statusCode, 200, link)
 })
 
 await t.test('a host with a document of its own keeps it', async t => {

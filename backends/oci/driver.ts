@@ -19,6 +19,8 @@ export interface OciDriverOptions {
   transport: Transport
   /** Told of whatever is left out. */
   skip: Skip
+  /** Told of each file that is not what its digest or size says. */
+  onDamage?: () => void
   /** Keeps verified manifests and configs by digest. */
   immutable?: ByteCache
   /** Most questions that one walk or load has under way at once; 8 if unset. */
@@ -64,7 +66,7 @@ const toCurrent = ({ annotations, ...release }: Version, subject: Subject): Curr
  * semantic version of an artifact; what is none is told to `skip`. Throws what the transport throws; see `Driver`.
  */
 export function createOciDriver (options: OciDriverOptions): Driver {
-  const { name: instance, namespace, mapping, transport, skip, immutable, concurrency = 8 } = options
+  const { name: instance, namespace, mapping, transport, skip, immutable, concurrency = 8, onDamage } = options
   const below = namespace === '' ? '' : `${namespace}/`
   // Limits of its own for each call: a download's look-up does not queue behind a walk.
   const reader = () => createReader({ transport, limit: pLimit(concurrency), skip, ...(immutable !== undefined && { immutable }) })
@@ -167,12 +169,15 @@ export function createOciDriver (options: OciDriverOptions): Driver {
     async open (file, { signal }) {
       const at = file.locator.lastIndexOf('@')
       const content = { digest: file.locator.slice(at + 1), size: file.size ?? 0 }
+      const damaged = (cause: ContentError) => {
+        onDamage?.()
+        return registryError('service_unavailable', `Instance ${instance} cannot be asked`, { instance, cause, details: 'File is damaged', proxyError: 'http_response_incomplete' })
+      }
       try {
         const source = await transport.blob(file.locator.slice(0, at), content, { signal })
-        return source === undefined ? undefined : { file, stream: verified(source, content), length: content.size }
+        return source === undefined ? undefined : { file, stream: verified(source, content, damaged), length: content.size }
       } catch (error) {
-        if (!(error instanceof ContentError)) throw error
-        throw registryError('service_unavailable', `Instance ${instance} cannot be asked`, { instance, cause: error, details: 'File is damaged', proxyError: 'http_response_incomplete' })
+        throw error instanceof ContentError ? damaged(error) : error
       }
     },
 

@@ -92,6 +92,12 @@ export function createLayout (options: LayoutOptions): Transport {
     let left = maxDirectories
     let truncated = false
 
+    /** The directory that an entry is or leads to; undefined when it is none inside the root. */
+    async function subdirectory (directory: string, name: string): Promise<string | undefined> {
+      const real = await realInside(root, join(directory, name))
+      return real !== undefined && (await stat(real)).isDirectory() ? real : undefined
+    }
+
     async function visit (directory: string, name: string, above: readonly string[]): Promise<void> {
       if (left-- <= 0 || above.length > maxDepth) {
         truncated = true
@@ -107,9 +113,10 @@ export function createLayout (options: LayoutOptions): Transport {
       if (isLayout && name !== '') names.push(name)
       await Promise.all(entries.map(async entry => {
         if (!component.test(entry.name) || !(entry.isDirectory() || entry.isSymbolicLink()) || (isLayout && entry.name === 'blobs')) return
-        const real = await realInside(root, join(directory, entry.name))
+        const real = await subdirectory(directory, entry.name).catch((error: unknown) => {
+          if (!isAbsence(error)) truncated = true
+        })
         if (real === undefined || real === directory || above.includes(real)) return
-        if (entry.isSymbolicLink() && !(await stat(real)).isDirectory()) return
         await visit(real, name === '' ? entry.name : `${name}/${entry.name}`, [...above, directory])
       }))
     }

@@ -55,6 +55,7 @@ function createOci (fastify: FastifyInstance, oci: OciConfig, publicUrl: string 
     transport: createTransport(fastify, oci),
     concurrency: oci.concurrency,
     skip: createSkip(name, fastify.log, reason => { fastify.telemetry.observeSkip(name, reason) }),
+    onDamage: () => { fastify.telemetry.observeDamage(name) },
     immutable
   })
   return createInstance(fastify, driver, oci, publicUrl)

@@ -1,4 +1,4 @@
-import { readFile } from 'node:fs/promises'
+import { access, constants, readFile } from 'node:fs/promises'
 import { findPackageJSON } from 'node:module'
 import { dirname, join, resolve } from 'node:path'
 import { getSystemErrorMessage } from 'node:util'
@@ -20,6 +20,8 @@ export interface LoadedConfig {
   config: Config
   /** Whether nothing configures a backend, so that the project's own examples are served. */
   embedded: boolean
+  /** Where each key came from. */
+  origin: Origin
 }
 
 type Table = Record<string, unknown>
@@ -65,6 +67,21 @@ function hasBackend (input: Table): boolean {
   return [input['gitea'] ?? [], input['oci'] ?? []].flat().length > 0
 }
 
+/** Throws a {@link ConfigError} for a file that cannot be read, which would only be found out later. */
+export async function checkFiles ({ config: { gitea, oci }, origin }: LoadedConfig): Promise<void> {
+  for (const [kind, instances] of Object.entries({ gitea, oci })) {
+    for (const [index, instance] of instances.entries()) {
+      for (const [key, value] of Object.entries(instance)) {
+        if (!/^(?:\w+_file|docker_config)$/.test(key) || typeof value !== 'string') continue
+        const path = [kind, index, key]
+        await access(value, constants.R_OK).catch((cause: unknown) => {
+          throw new ConfigError(formatKey(path), 'expected a file that can be read', origin(path), { cause })
+        })
+      }
+    }
+  }
+}
+
 /** The examples of this project, wherever it is installed. */
 function examples (): string {
   return join(dirname(findPackageJSON(import.meta.url) ?? ''), 'examples', 'registry')
@@ -100,6 +117,6 @@ export async function loadConfig ({ file, env, cwd }: ConfigSources): Promise<Lo
     throw new ConfigError('gitea', 'missing, expected a [[gitea]] or an [[oci]] table', path)
   }
   const config = parseConfig(embedded ? { ...document, oci: { registry: examples() } } : document, origin)
-  if (!embedded || config.server.public_url !== undefined || config.server.port === 0) return { config, embedded }
-  return { config: { ...config, server: { ...config.server, public_url: `http://localhost:${config.server.port}` } }, embedded }
+  if (!embedded || config.server.public_url !== undefined || config.server.port === 0) return { config, embedded, origin }
+  return { origin, config: { ...config, server: { ...config.server, public_url: `http://localhost:${config.server.port}` } }, embedded }
 }

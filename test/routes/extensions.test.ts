@@ -2,6 +2,7 @@ import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import type { Extension } from '../../schemas/extension.ts'
 import { links, startApp } from '../fakes/app.ts'
+import { createGiteaFake, provisioningContent } from '../fakes/gitea.ts'
 import { writeLayout, type FakeArtifact } from '../fakes/layout.ts'
 
 const names = ['alpha', 'beta', 'gamma', 'delta', 'epsilon', 'zeta', 'eta']
@@ -45,6 +46,24 @@ await t.test('type, source, limit and offset narrow the list', async t => {
   t.strictSame(await of('source=gitea'), [])
   t.strictSame(await of('limit=1&offset=1'), ['k3s'])
   t.strictSame(await of('unknown=parameter&limit=1'), ['aws'], 'an unknown parameter is ignored')
+})
+
+await t.test('?source= chooses among the owners, on every route; ?type= narrows a search', async t => {
+  const root = join(t.testdir({}), 'layouts')
+  await writeLayout(root, [{ repository: 'provider/aws', tag: '9.0.0' }, { repository: 'cluster/aws', tag: '1.0.0' }])
+  const gitea = await createGiteaFake(provisioningContent())
+  t.teardown(gitea.close)
+  const { get } = await startApp(t, { gitea: { url: gitea.url, organization: 'provisioning' }, oci: { registry: root } })
+  const body = async (path: string) => (await get(list + path)).json<Extension>()
+  t.match([await body('/provider/aws'), await body('/provider/aws?source=oci')], [{ version: '1.2.0', source: 'gitea' }, { version: '9.0.0', source: 'oci' }])
+  t.match([await body('/provider/aws/versions'), await body('/provider/aws/versions?source=oci')], [[{ version: '2.0.0-rc.1' }], [{ version: '9.0.0' }]])
+  t.match([(await get(`${list}/provider/aws/9.0.0`)).statusCode, (await get(`${list}/provider/aws/9.0.0?source=oci`)).statusCode], [404, 200])
+  t.match([(await get(`${list}/provider/aws/latest`)).headers.location, (await get(`${list}/provider/aws/latest?source=oci`)).headers.location], ['1.2.0', '9.0.0?source=oci'])
+  t.match([await body('/search?q=aws'), await body('/search?q=aws&source=oci')], [[{ source: 'gitea' }, { type: 'cluster' }], [{ source: 'oci', version: '9.0.0' }, { type: 'cluster' }]])
+  t.strictSame((await get(`${list}/search?q=aws&type=cluster`)).json<Extension[]>().map(({ type }) => type), ['cluster'])
+  const { body: metrics } = await get('/metrics')
+  t.match(metrics, 'extensions_shadowed_total{backend="oci"} 1')
+  t.match(metrics, 'extensions_shadowed_total{backend="gitea"} 0')
 })
 
 await t.test('an ETag belongs to the bytes: the same again is 304, in every form of If-None-Match', async t => {
@@ -115,6 +134,13 @@ await t.test('a download has its real name, length and digest; a leading v is ac
   }
 })
 
+await t.test('a damaged file is unavailable, counted, and never looks complete', async t => {
+  const { get } = await setUp(t, [{ repository: 'provider/aws', tag: '1.0.0', fault: 'wrong blob' }])
+  const { statusCode, body } = await get(`${list}/provider/aws/1.0.0`)
+  t.match([statusCode, JSON.parse(body)], [503, { error: 'service_unavailable', details: 'File is damaged' }])
+  t.match((await get('/metrics')).body, 'checksum_failures_total{backend="oci"} 1')
+})
+
 await t.test('HEAD of a download tells its headers and does not touch the file', async t => {
   const { app } = await setUp(t, [{ repository: 'provider/aws', tag: '1.0.0', layers: [{ content: 'the file', title: 'aws.tar.gz' }], fault: 'missing blob' }])
   const { statusCode, headers, body } = await app.inject({ method: 'HEAD', url: `${list}/provider/aws/1.0.0` })
@@ -167,7 +193,7 @@ await t.test('bad input is told in the one envelope, and by its own name', async
   for (const [path, status, error, message] of cases) {
     const answer = await get(list + path)
     t.match([answer.statusCode, answer.json()], [status, { error, message }], path.slice(0, 60))
-    t.match(answer.headers, { 'content-type': /^application\/json/, 'cache-control': 'no-store' }, path.slice(0, 60))
+    t.match(answer.headers, { 'content-type': /^application\/json/, 'cache-control': 'no-store', 'x-content-type-options': 'nosniff', 'x-request-id': /./ }, path.slice(0, 60))
   }
   t.match((await app.inject({ method: 'DELETE', url: list })).json(), { error: 'not_found' })
   t.equal((await get(`${list}/search?q=${'x'.repeat(256)}`)).statusCode, 200)

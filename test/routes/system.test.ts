@@ -1,6 +1,7 @@
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import type { HealthResponse } from '../../schemas/health.ts'
+import { readFileSync } from 'node:fs'
 import { startApp } from '../fakes/app.ts'
 import { createGiteaFake, provisioningContent } from '../fakes/gitea.ts'
 import { writeLayout } from '../fakes/layout.ts'
@@ -18,6 +19,8 @@ await t.test('before the first probe an instance is unhealthy, afterwards health
   t.match([answer.statusCode, answer.headers['cache-control']], [200, 'no-store'])
   t.match(answer.json(), { status: 'healthy', version: /^\d+\.\d+\.\d+/, backends: { gitea: { enabled: false, healthy: false }, oci: { enabled: true, healthy: true } } })
   t.ok(Number.isInteger(answer.json<HealthResponse>().uptime))
+  const { version } = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8')) as { version: string }
+  t.equal(answer.json<HealthResponse>().version, version)
   t.strictSame(Object.keys(answer.json<HealthResponse>().backends.oci).sort(), ['enabled', 'healthy'], 'no error when healthy')
   t.strictSame((await get('/api/v1/health')).json<HealthResponse>().backends, answer.json<HealthResponse>().backends)
 
@@ -55,7 +58,7 @@ await t.test('readiness ends with the service, liveness does not', async t => {
 })
 
 await t.test('the metrics of the contract are there from the start, by their names, at both places', async t => {
-  const { get } = await startApp(t, { oci: { registry: await layouts(t) } })
+  const { app, get } = await startApp(t, { oci: { registry: await layouts(t) } })
   const first = await get('/metrics')
   t.match(first.headers['content-type'], /^text\/plain; version=0\.0\.4/)
   for (const name of ['http_requests_total', 'http_request_duration_seconds_bucket', 'http_request_duration_seconds_sum', 'http_request_duration_seconds_count', 'cache_hits_total', 'cache_misses_total', 'extensions_total']) {
@@ -71,6 +74,30 @@ await t.test('the metrics of the contract are there from the start, by their nam
   t.match(body, 'extensions_total{type="provider",source="oci"} 1')
   t.match(body, 'extensions_total{type="cluster",source="oci"} 0')
   t.notMatch(body, /secret/, 'never a path')
+  const { hits, misses } = app.cache.statistics().list
+  t.match(body, `cache_hits_total{section="list"} ${hits}`)
+  t.match(body, `cache_misses_total{section="list"} ${misses}`)
+  t.ok(hits > 0 && misses > 0)
+  for (const name of ['process_cpu_seconds_total', 'nodejs_eventloop_lag_seconds', 'process_resident_memory_bytes']) t.match(body, new RegExp(`^${name} \\d`, 'm'), name)
+})
+
+await t.test('what is asked of upstreams, left out and left alone is counted', async t => {
+  const gitea = await createGiteaFake(provisioningContent())
+  t.teardown(gitea.close)
+  const { get, clock } = await startApp(t, { gitea: { url: gitea.url, organization: 'provisioning', timeout_seconds: 1 } })
+  await get('/api/v1/extensions')
+  clock.forward(301)
+  await get('/api/v1/extensions')
+  const { body } = await get('/metrics')
+  t.match(body, `upstream_requests_total{backend="gitea",status="200"} ${gitea.requests.length}`)
+  t.match(body, 'extensions_skipped_total{backend="gitea",reason="not_semver"} 2', 'each once, however often it is met')
+  t.match(body, 'backend_resting{backend="gitea"} 0')
+  await gitea.stop()
+  clock.forward(31)
+  for (let times = 0; times < 3; times++) t.equal((await get(`/api/v1/extensions/provider/nowhere${times}`)).statusCode, 503)
+  t.match((await get('/metrics')).body, 'backend_resting{backend="gitea"} 1')
+  const refused = await get('/api/v1/extensions/provider/nowhere')
+  t.match(refused.headers, { 'proxy-status': 'gitea; error=connection_refused', 'retry-after': /^\d+$/ })
 })
 
 await t.test('cache statistics count the entries of each section', async t => {
@@ -86,5 +113,9 @@ await t.test('the document and its page are served', async t => {
   t.match((await get('/openapi.json')).json(), { openapi: '3.1.0', info: { version: '1.0.0' } })
   t.match((await get('/openapi.yaml')).body, /^openapi: 3\.1\.0\n/)
   t.match((await get('/openapi.yaml')).headers['content-type'], /yaml/)
-  t.match((await get('/docs')).body, /Extension registry/)
+  const page = (await get('/docs')).body
+  t.match(page, /Extension registry/)
+  const links = [...page.matchAll(/(?:href|src)="([^"]+)"/g)].map(([, link = '']) => link)
+  t.ok(links.length > 4)
+  for (const link of links) t.equal((await get(new URL(link, 'http://host/docs').pathname)).statusCode, 200, link)
 })

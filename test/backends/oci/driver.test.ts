@@ -252,7 +252,7 @@ await t.test('a file that is gone is absent; one of another size is unavailable;
   t.equal(await opened('blob outside'), undefined)
   await t.rejects(opened('long blob'), { code: 'service_unavailable', instance: 'oci', cause: ContentError })
   const wrong = await opened('wrong blob')
-  await t.rejects(async () => wrong === undefined ? undefined : await text(wrong.stream), ContentError)
+  await t.rejects(async () => wrong === undefined ? undefined : await text(wrong.stream), { code: 'service_unavailable', details: 'File is damaged', cause: ContentError })
 })
 
 await t.test('shows the address of a file when the transport has one', async t => {

@@ -200,7 +200,7 @@ await t.test('a file', async t => {
     if (file === undefined) return t.fail('no file')
     fake.fault = ({ path }) => path.includes('/blobs/') ? { status: 200, body: 'THE FILE' } : undefined
     const artifact = await driver.open(file, { signal: signal() })
-    await t.rejects(async () => { await read(artifact?.stream) }, { name: 'ContentError' })
+    await t.rejects(async () => { await read(artifact?.stream) }, { code: 'service_unavailable', details: 'File is damaged' })
     fake.fault = ({ path }) => path.includes('/blobs/') ? 'truncate' : undefined
     const cut = await driver.open(file, { signal: signal() })
     await t.rejects(async () => { await read(cut?.stream) }, { code: 'service_unavailable' })

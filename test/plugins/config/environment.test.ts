@@ -116,6 +116,6 @@ await t.test('the environment is left alone where Kubernetes made it for a Servi
     }
   }
   Object.assign(foreign, { REGISTRY_AUTH_TOKEN: 'x', REGISTRY_GITEA: 'x', REGISTRY_HTTP_ADDR: ':5000', registry_server_port: '1', REGISTRYSERVER_PORT: '1', PATH: '/bin' })
-  t.strictSame(await load({ env: foreign }), await load({ env: {} }))
-  t.strictSame(await load({ env: { ...foreign, ...giteaVariables } }), await load({ env: giteaVariables }))
+  t.strictSame((await load({ env: foreign })).config, (await load({ env: {} })).config)
+  t.strictSame((await load({ env: { ...foreign, ...giteaVariables } })).config, (await load({ env: giteaVariables })).config)
 })
