@@ -42,6 +42,8 @@ export interface FakeArtifact {
   tagAnnotations?: Record<string, unknown>
   /** The config's content; the empty config unless told. */
   config?: Record<string, unknown>
+  /** What the config says that it is; that of a container image unless told. */
+  configType?: string
   /** Puts the manifest into an index, behind these descriptors, with these annotations. */
   index?: { before?: unknown[], annotations?: Record<string, unknown> }
   /** The algorithm of the file's and the manifest's digest. */
@@ -85,7 +87,7 @@ async function writeArtifact (root: string, layout: string, artifact: FakeArtifa
     })))
   const config = artifact.config === undefined
     ? await putBlob(layout, emptyConfig.content, emptyConfig.mediaType)
-    : await putBlob(layout, JSON.stringify(artifact.config), imageConfigType)
+    : await putBlob(layout, JSON.stringify(artifact.config), artifact.configType ?? imageConfigType)
   const manifest = await putBlob(layout, JSON.stringify({
     schemaVersion: 2, mediaType: manifestType, artifactType: 'application/vnd.example', config, layers, ...(annotations && { annotations })
   }), manifestType, algorithm)

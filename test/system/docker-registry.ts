@@ -1,0 +1,103 @@
+import { execFile, execFileSync } from 'node:child_process'
+import { readFileSync } from 'node:fs'
+import { writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { promisify } from 'node:util'
+import t, { type Test } from 'tap'
+import type { Extension, ExtensionVersion } from '../../schemas/extension.ts'
+import { conformance } from '../backends/conformance.ts'
+import { startApp } from '../fakes/app.ts'
+import { contentOf } from '../fakes/registry.ts'
+import { createRegistryDriver } from '../fakes/registry-driver.ts'
+import { createTokenServer } from '../fakes/token-server.ts'
+import { startDockerRegistry } from '../real/docker-registry.ts'
+import { push, writeContent } from '../real/registry-content.ts'
+
+const run = promisify(execFile)
+const namespace = 'provisioning'
+const users = { pusher: 'canary-password' }
+const basic = `Basic ${Buffer.from('pusher:canary-password').toString('base64')}`
+const fixture = (name: string) => new URL(`../fixtures/tls/${name}`, import.meta.url)
+
+const folder = t.testdir({ password: 'canary-password\n' })
+const root = join(folder, 'layouts')
+await writeContent(root, namespace)
+const content = await contentOf(root)
+const login = { username: 'pusher', password_file: join(folder, 'password') }
+
+/** Copies every tag, as a person with skopeo would. */
+async function copy (url: string, credentials: string[]): Promise<void> {
+  for (const [repository, { tags }] of content) {
+    for (const tag of tags.keys()) {
+      await run('skopeo', ['--insecure-policy', 'copy', '--quiet', '--all', '--preserve-digests', '--dest-tls-verify=false', ...credentials, `oci:${join(root, repository)}:${tag}`, `docker://${new URL(url).host}/${repository}:${tag}`])
+    }
+  }
+}
+
+async function anonymous (t: Test) {
+  const url = await startDockerRegistry(t, join(folder, 'anonymous'))
+  await copy(url, [])
+  return { registry: url }
+}
+
+async function withPassword (t: Test) {
+  const htpasswd = join(folder, 'htpasswd')
+  await writeFile(htpasswd, execFileSync('htpasswd', ['-Bbn', 'pusher', users.pusher]))
+  const url = await startDockerRegistry(t, join(folder, 'password-registry'), { htpasswd: { realm: 'a realm', path: htpasswd } })
+  await copy(url, ['--dest-creds', `pusher:${users.pusher}`])
+  return { registry: url, ...login }
+}
+
+async function withToken (t: Test) {
+  const [service, issuer] = ['a service', 'an issuer']
+  const server = await createTokenServer({ service, issuer, users, key: readFileSync(fixture('server.key'), 'utf8'), certificate: readFileSync(fixture('server.pem'), 'utf8') })
+  t.teardown(server.close)
+  const url = await startDockerRegistry(t, join(folder, 'token-registry'), { token: { realm: `${server.url}/token`, service, issuer, rootcertbundle: fixture('ca.pem').pathname } })
+  const token = async (repository: string) => {
+    const query = new URLSearchParams({ service, scope: `repository:${repository}:pull,push` })
+    const answer = await (await fetch(`${server.url}/token?${query.toString()}`, { headers: { authorization: basic } })).json() as { token: string }
+    return `Bearer ${answer.token}`
+  }
+  await push(content, { url, authorization: token })
+  return { registry: url, auth_hosts: [new URL(server.url).host], ...login }
+}
+
+/** Everything that the HTTP API says of one upstream: status, body and the headers that tell about it, by path. */
+async function everything (t: Test, config: object): Promise<Record<string, unknown>> {
+  const { get } = await startApp(t, { server: { public_url: 'https://registry.example.com' }, oci: { namespace, ...config } })
+  const said: Record<string, unknown> = {}
+  const ask = async (path: string) => {
+    const answer = await get(`/api/v1/extensions${path}`)
+    const { etag, 'content-type': type, 'content-length': length, 'content-disposition': disposition, 'repr-digest': digest, 'x-total-count': total, 'x-partial': partial, location } = answer.headers
+    said[path] = { status: answer.statusCode, headers: { etag, type, length, disposition, digest, total, partial, location }, body: answer.body }
+    return answer
+  }
+  const extensions = (await ask('')).json<Extension[]>()
+  for (const path of ['?type=cluster', '?limit=3&offset=2', '/search?q=kubernetes', '/search?q=with', '/provider/nowhere', '/provider/nightlyonly', '/cluster/aws', '/provider/AWS', '/provider/aws/9.9.9', '/provider/aws/latest', '/cluster/web/0.9.0']) await ask(path)
+  for (const { type, name } of extensions) {
+    await ask(`/${type}/${name}`)
+    for (const { version } of (await ask(`/${type}/${name}/versions`)).json<ExtensionVersion[]>()) await ask(`/${type}/${name}/${encodeURIComponent(version)}`)
+  }
+  return said
+}
+
+const setUps = { anonymous, 'with a password': withPassword, 'with a token': withToken }
+const configs: Record<string, object> = {}
+for (const [name, setUp] of Object.entries(setUps)) configs[name] = await setUp(t)
+
+for (const [name, config] of Object.entries(configs)) {
+  await t.test(`a real docker-registry, ${name}`, async t => { await conformance(t, async t => ({ driver: createRegistryDriver(t, { namespace, ...config }) })) })
+}
+
+await t.test('three registries and a directory with the same content are told apart by nothing', async t => {
+  const wanted = await everything(t, { registry: root })
+  t.ok(Object.keys(wanted).length > 50, 'there is much to compare')
+  t.match(wanted['/taskserv/containerd/versions'], { status: 200, body: /"version":"1\.7\.0".*"version":"1\.7\.0\+build\.5"/ })
+  t.match(wanted['/taskserv/signed/versions'], { status: 200, body: /^\[\{"version":"1\.0\.0"[^{]*\}\]$/ })
+  t.match(wanted['/taskserv/bare'], { status: 200, body: /"description":"".*"published_at":"1970-01-01T00:00:00Z"/ })
+  t.match(wanted['/taskserv/cilium'], { status: 200, body: /"version":"1\.16\.0".*"published_at":"2026-11-22T10:00:00Z"/ })
+  t.match(wanted['/cluster/multi'], { status: 200, body: /"description":"From an index"/ })
+  t.match(wanted['/cluster/typed'], { status: 200, body: /"version":"2\.0\.0"/ })
+  t.match(wanted['/provider/nightlyonly'], { status: 404 })
+  for (const [name, config] of Object.entries(configs)) t.strictSame(await everything(t, config), wanted, name)
+})
