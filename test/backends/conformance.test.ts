@@ -15,6 +15,7 @@ import { writeLayout, type FakeLayoutOptions } from '../fakes/layout.ts'
 import { contentOf, createRegistryFake, type FlavourName, type RegistryFakeOptions } from '../fakes/registry.ts'
 import { createRegistryDriver } from '../fakes/registry-driver.ts'
 import { fillGitea } from '../real/gitea-content.ts'
+import { createGiteaRegistry, push, writeContent } from '../real/registry-content.ts'
 import { conformance } from './conformance.ts'
 
 const { gitea: [gitea], oci: [oci] } = parseConfig({ gitea: { url: 'http://localhost', organization: 'x' }, oci: { registry: '/' } })
@@ -83,3 +84,25 @@ for (const flavour of servers) {
     await t.test(`an OCI registry such as ${flavour}, ${auth}`, async t => { await conformance(t, async t => await registrySubject(t, { flavour, auth })) })
   }
 }
+
+const { TEST_OCI_GITEA_URL: giteaUrl, TEST_OCI_GITEA_TOKEN: giteaToken, TEST_OCI_ZOT_URL: zotUrl } = process.env
+await t.test('the registry of a real Gitea', { skip: giteaUrl === undefined || giteaToken === undefined ? 'set TEST_OCI_GITEA_URL and TEST_OCI_GITEA_TOKEN (an administrator\'s) to run it' : false }, async t => {
+  const url = giteaUrl ?? ''
+  const { organization, username } = await createGiteaRegistry(url, giteaToken ?? '')
+  const folder = t.testdir({ password: giteaToken ?? '' })
+  await writeContent(join(folder, 'layouts'), organization)
+  await push(await contentOf(join(folder, 'layouts')), { url, authorization: async () => `Basic ${Buffer.from(`${username}:${giteaToken ?? ''}`).toString('base64')}` })
+  await t.test('anonymous', async t => { await conformance(t, async t => ({ driver: createRegistryDriver(t, { registry: url, namespace: organization }) })) })
+  await t.test('with a password', async t => {
+    await conformance(t, async t => ({ driver: createRegistryDriver(t, { registry: url, namespace: organization, username, password_file: join(folder, 'password') }) }))
+  })
+})
+
+await t.test('a real zot', { skip: zotUrl === undefined ? 'set TEST_OCI_ZOT_URL (where everybody may push) to run it' : false }, async t => {
+  const url = zotUrl ?? ''
+  const namespace = `provisioning-${process.pid}-${Date.now()}`
+  const root = join(t.testdir({}), 'layouts')
+  await writeContent(root, namespace)
+  await push(await contentOf(root), { url })
+  await conformance(t, async t => ({ driver: createRegistryDriver(t, { registry: url, namespace }) }))
+})

@@ -1,4 +1,4 @@
-import { createHash } from 'node:crypto'
+import { createHash, randomBytes } from 'node:crypto'
 import { artifacts } from '../fakes/artifacts.ts'
 import { indexType, manifestType, writeLayout, type FakeArtifact } from '../fakes/layout.ts'
 import type { RegistryContent } from '../fakes/registry.ts'
@@ -69,4 +69,20 @@ function mediaTypeOf (bytes: Buffer): string | undefined {
   } catch {
     return undefined
   }
+}
+
+/** Makes a public organisation on a Gitea, whose packages everybody may read; `username` is the token's. */
+export async function createGiteaRegistry (url: string, token: string): Promise<{ organization: string, username: string }> {
+  const call = async (path: string, body?: object): Promise<Record<string, unknown>> => {
+    const response = await fetch(new URL(`/api/v1${path}`, url), {
+      method: body === undefined ? 'GET' : 'POST',
+      headers: { authorization: `token ${token}`, 'content-type': 'application/json' },
+      ...(body !== undefined && { body: JSON.stringify(body) })
+    })
+    if (!response.ok) throw new Error(`${path}: ${response.status} ${await response.text()}`)
+    return await response.json() as Record<string, unknown>
+  }
+  const organization = `registry-${randomBytes(4).toString('hex')}`
+  await call('/orgs', { username: organization, visibility: 'public' })
+  return { organization, username: String((await call('/user'))['login']) }
 }
