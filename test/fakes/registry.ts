@@ -117,7 +117,10 @@ export async function createRegistryFake (content: RegistryContent, options: Reg
     const scope = path === '/v2/' ? undefined : path === '/v2/_catalog' ? 'registry:catalog:*' : repository === '' ? undefined : `repository:${repository}:pull`
     const challenge = access.challenge(request, scope)
     if (challenge !== undefined) return refuse(challenge)
-    if (path === '/v2/') return name === 'gitea' ? { status: 200, headers: { ...flavour.common }, body: '' } : json(200, name === 'zot' ? '' : '{}')
+    if (path === '/v2/') {
+      const version = { 'docker-distribution-api-version': 'registry/2.0' }
+      return name === 'gitea' ? { status: 200, headers: { ...flavour.common, ...version }, body: '' } : json(200, name === 'zot' ? '' : '{}', version)
+    }
     if (path === '/v2/_catalog') return catalog(request, url)
     if (kind === 'tags' && reference === 'list') return tags(repository, url)
     if (kind === 'manifests') return manifest(request, repository, reference)

@@ -1,0 +1,55 @@
+import { createHash } from 'node:crypto'
+import { readdirSync, readFileSync } from 'node:fs'
+import t from 'tap'
+import { createRegistryFake, type RegistryContent } from './registry.ts'
+
+interface Recording {
+  request: { method: string, path: string, headers: Record<string, string> }
+  response: { status: number, headers: Record<string, string>, text?: string, base64?: string }
+}
+
+const folder = new URL('../recordings/oci/', import.meta.url)
+const sha256 = (bytes: Buffer) => `sha256:${createHash('sha256').update(bytes).digest('hex')}`
+/** Nobody asks for these: a fake has no referrers and no ranges, and its tokens are its own. */
+const notAsked = /^(?:referrers|blob-range|blob-range-past-the-end|blob-head|token-anonymous)\.json$/
+/** What depends on the moment or on the machine, or says nothing to a reader. */
+const ignored = /^(?:access-control-|content-length|content-type|www-authenticate|date)/
+
+/** What the recorded server held, as far as the recordings show it. */
+function contentFrom (recordings: Map<string, Recording>): RegistryContent {
+  const content: RegistryContent = new Map()
+  const bodyOf = ({ response }: Recording) => Buffer.from(response.text ?? Buffer.from(response.base64 ?? '', 'base64'))
+  const named = (name: string) => JSON.parse(recordings.get(name)?.response.text ?? '{}') as { repositories?: string[], tags?: string[] }
+  for (const repository of named('catalog.json').repositories ?? []) content.set(repository, { tags: new Map(), blobs: new Map() })
+  const gcp = content.get('provisioning/provider/gcp')
+  for (const tag of named('tags.json').tags ?? []) gcp?.tags.set(tag, { digest: '', mediaType: '' })
+  for (const recording of recordings.values()) {
+    const [, repository = '', reference = ''] = /^\/v2\/(.+)\/(?:manifests|blobs)\/(.+)$/.exec(recording.request.path) ?? []
+    const bytes = bodyOf(recording)
+    if (recording.response.status !== 200 || recording.request.method !== 'GET' || repository === '') continue
+    content.get(repository)?.blobs.set(sha256(bytes), bytes)
+    if (!reference.includes(':')) content.get(repository)?.tags.set(reference, { digest: sha256(bytes), mediaType: '' })
+  }
+  return content
+}
+
+for (const flavour of ['docker-registry', 'zot', 'gitea'] as const) {
+  await t.test(`answers what ${flavour} answered`, async t => {
+    const recordings = new Map(readdirSync(new URL(`${flavour}/`, folder)).map(name => [name, JSON.parse(readFileSync(new URL(`${flavour}/${name}`, folder), 'utf8')) as Recording]))
+    const fake = await createRegistryFake(contentFrom(recordings), { flavour, tokens: ['<redacted>'] })
+    t.teardown(fake.close)
+    for (const [name, { request, response }] of recordings) {
+      if (notAsked.test(name)) continue
+      const answer = await fetch(fake.url + request.path, { method: request.method, headers: request.headers })
+      t.equal(answer.status, response.status, name)
+      for (const [header, value] of Object.entries(response.headers)) {
+        if (!ignored.test(header)) t.equal(answer.headers.get(header), value, `${name}: ${header}`)
+      }
+      const body = Buffer.from(await answer.arrayBuffer())
+      // Zot explains its errors at length; what is read of them is their code.
+      if (response.status < 400 || flavour !== 'zot') t.equal(body.toString('latin1'), Buffer.from(response.text ?? Buffer.from(response.base64 ?? '', 'base64')).toString('latin1'), `${name}: the body`)
+      const type = response.headers['content-type']
+      if (type !== undefined) t.equal(answer.headers.get('content-type') ?? '', type, `${name}: content-type`)
+    }
+  })
+}
