@@ -33,8 +33,14 @@ export function createCooldown (clock: () => number) {
     rest: (): RegistryError | undefined => {
       const left = until - clock()
       if (last === undefined || left <= 0) return undefined
-      const { code, message, instance, proxyError } = last
-      return registryError(code, message, { retryAfter: left / 1000, cause: last, ...(instance !== undefined && { instance }), ...(proxyError !== undefined && { proxyError }) })
+      const { code, message, details, instance, proxyError } = last
+      return registryError(code, message, {
+        retryAfter: left / 1000,
+        cause: last,
+        ...(details !== undefined && { details }),
+        ...(instance !== undefined && { instance }),
+        ...(proxyError !== undefined && { proxyError })
+      })
     }
   }
 }
