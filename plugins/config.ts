@@ -2,6 +2,7 @@ import { isDeepStrictEqual } from 'node:util'
 import { KindGuard, type TSchema } from '@sinclair/typebox'
 import { Value, ValueErrorType, ValuePointer, type ValueError } from '@sinclair/typebox/value'
 import { Config, isRegistryAddress, OciConfig } from '../schemas/config.ts'
+import { isRepositoryName } from '../schemas/oci.ts'
 import { expectation, tableOf } from './config/keys.ts'
 
 /** Where a key is: `['gitea', 0, 'url']`. */
@@ -112,6 +113,9 @@ function checkOci (oci: OciConfig, at: KeyPath, refuse: (path: KeyPath, problem:
   if (!/^https?:\/\/[^\s/\\@?#]+\/?$/i.test(registry) || !URL.canParse(registry)) {
     refuse([...at, 'registry'], 'expected an address without user, path and query; what stands before the names of repositories is the namespace')
   }
+  const lower = 'expected a name that a registry can have: lower-case letters and digits, with single dots, hyphens and underscores between them'
+  if (oci.namespace !== '' && !isRepositoryName(oci.namespace)) refuse([...at, 'namespace'], lower)
+  for (const [index, repository] of oci.repositories.entries()) if (!isRepositoryName(repository)) refuse([...at, 'repositories', index], lower)
   if (oci.public_url !== undefined && !URL.canParse(oci.public_url)) refuse([...at, 'public_url'], 'expected a valid address')
   if ((oci.username === undefined) !== (oci.password_file === undefined)) {
     refuse([...at, oci.username === undefined ? 'username' : 'password_file'], 'missing, expected username and password_file together')

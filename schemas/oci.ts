@@ -53,6 +53,12 @@ export const LayoutMarker = Type.Object({
 }, { description: 'The marker of an OCI image layout' })
 export type LayoutMarker = Static<typeof LayoutMarker>
 
+const part = '[a-z0-9]+(?:(?:\\.|_|__|-+)[a-z0-9]+)*'
+const repositoryName = new RegExp(`^${part}(?:/${part})*$`)
+
+/** Whether a registry can have a repository of this name (distribution-spec, "Pulling manifests"); 255 is what clients can take. */
+export const isRepositoryName = (name: unknown): name is string => typeof name === 'string' && name.length <= 255 && repositoryName.test(name)
+
 /** A page of a repository's tags (distribution-spec, "Listing Tags"). Some servers say null for none. */
 export const TagList = Type.Object({
   tags: Type.Optional(Type.Union([Type.Array(Type.Unknown()), Type.Null()], { description: 'Names of tags; one of a wrong form costs only itself' }))

@@ -1,7 +1,7 @@
 import { isRegistryError } from '../../plugins/errors.ts'
 import { statusError } from '../../plugins/upstream-errors.ts'
 import type { Upstream } from '../../plugins/upstream.ts'
-import { HarborRepositories, RepositoryList } from '../../schemas/oci.ts'
+import { HarborRepositories, isRepositoryName, RepositoryList } from '../../schemas/oci.ts'
 import type { Authentication } from './authentication.ts'
 import { checked, nextPage, walkPages, type Page, type Walk } from './paging.ts'
 import type { Repositories } from './transport.ts'
@@ -26,13 +26,6 @@ const harborPageSize = 100
 const mostPages = 1000
 /** Bytes of one page. */
 export const pageBytes = 32 * 1024 * 1024
-/** Longest and least strange names (distribution-spec, "Pulling manifests"). */
-const part = '[a-z0-9]+(?:(?:\\.|_|__|-+)[a-z0-9]+)*'
-const repositoryName = new RegExp(`^${part}(?:/${part})*$`)
-
-/** Whether a registry can have a repository of this name. */
-export const isRepositoryName = (name: unknown): name is string => typeof name === 'string' && name.length <= 255 && repositoryName.test(name)
-
 /** Statuses with which registries say that their list is not for everybody, or not there. */
 const refusals = new Set([401, 403, 404, 405])
 

@@ -93,6 +93,7 @@ await t.test('an object', async t => {
 })
 
 await t.test('a configuration is refused with one line that names the key, what was expected and where it came from', async t => {
+  const registryName = 'expected a name that a registry can have: lower-case letters and digits, with single dots, hyphens and underscores between them (in test)'
   const registryAddress = 'expected an address without user, path and query; what stands before the names of repositories is the namespace (in test)'
   const lines: Array<[what: string, input: unknown, line: string]> = [
     ['no table at all', 'x', 'configuration: expected a table, got a string (in test)'],
@@ -140,6 +141,8 @@ await t.test('a configuration is refused with one line that names the key, what 
     ['no project for discovery by Harbor', { oci: { ...registry, discovery: 'harbor' } }, 'oci[0].namespace: expected a project of Harbor, for discovery is harbor (in test)'],
     ['a discovery that is none', { oci: { ...registry, discovery: 'guess' } }, 'oci[0].discovery: expected one of catalog, harbor, list (in test)'],
     ['a repository with a slash at its start', { oci: { ...registry, repositories: ['/a'] } }, 'oci[0].repositories[0]: expected a path without a slash at either end (in test)'],
+    ['a namespace that no registry can have', { oci: { ...registry, namespace: 'Provisioning' } }, `oci[0].namespace: ${registryName}`],
+    ['a repository that no registry can have', { oci: { ...registry, repositories: ['provider/aws', 'provider/a..b'] } }, `oci[0].repositories[1]: ${registryName}`],
     ['an auth host with a scheme', { oci: { ...registry, auth_hosts: ['https://auth.example.com'] } }, 'oci[0].auth_hosts[0]: expected host or host:port (in test)'],
     ...Object.entries({ discovery: 'harbor', repositories: ['a'], token: 'hush', token_file: '/t', username: 'me', password_file: '/p', docker_config: '/c', public_url: 'https://x.example', timeout_seconds: 5, verify_ssl: false, ca_file: '/ca', redirect_hosts: ['x'], auth_hosts: ['x'] })
       .map(([key, value]): [string, unknown, string] => [`${key} for a directory`, { oci: { ...oci, [key]: value } }, `oci[0].${key}: expected no such key for a directory (in test)`])
