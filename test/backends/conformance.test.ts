@@ -14,6 +14,7 @@ import { createGiteaFake, provisioningContent } from '../fakes/gitea.ts'
 import { writeLayout, type FakeLayoutOptions } from '../fakes/layout.ts'
 import { contentOf, createRegistryFake, type FlavourName, type RegistryFakeOptions } from '../fakes/registry.ts'
 import { createRegistryDriver } from '../fakes/registry-driver.ts'
+import { everything } from '../real/everything.ts'
 import { fillGitea } from '../real/gitea-content.ts'
 import { createGiteaRegistry, push, writeContent } from '../real/registry-content.ts'
 import { conformance } from './conformance.ts'
@@ -96,6 +97,8 @@ await t.test('the registry of a real Gitea', { skip: giteaUrl === undefined || g
   await t.test('with a password', async t => {
     await conformance(t, async t => ({ driver: createRegistryDriver(t, { registry: url, namespace: organization, username, password_file: join(folder, 'password') }) }))
   })
+  const wanted = await everything(t, { registry: join(folder, 'layouts'), namespace: organization })
+  t.strictSame(await everything(t, { registry: url, namespace: organization }), wanted, 'and all answers are those of a directory with the same content')
 })
 
 await t.test('a real zot', { skip: zotUrl === undefined ? 'set TEST_OCI_ZOT_URL (where everybody may push) to run it' : false }, async t => {
@@ -105,4 +108,5 @@ await t.test('a real zot', { skip: zotUrl === undefined ? 'set TEST_OCI_ZOT_URL 
   await writeContent(root, namespace)
   await push(await contentOf(root), { url })
   await conformance(t, async t => ({ driver: createRegistryDriver(t, { registry: url, namespace }) }))
+  t.strictSame(await everything(t, { registry: url, namespace }), await everything(t, { registry: root, namespace }), 'and all answers are those of a directory with the same content')
 })

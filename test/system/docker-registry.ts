@@ -4,13 +4,12 @@ import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import t, { type Test } from 'tap'
-import type { Extension, ExtensionVersion } from '../../schemas/extension.ts'
 import { conformance } from '../backends/conformance.ts'
-import { startApp } from '../fakes/app.ts'
 import { contentOf } from '../fakes/registry.ts'
 import { createRegistryDriver } from '../fakes/registry-driver.ts'
 import { createTokenServer } from '../fakes/token-server.ts'
 import { startDockerRegistry } from '../real/docker-registry.ts'
+import { everything } from '../real/everything.ts'
 import { push, writeContent } from '../real/registry-content.ts'
 
 const run = promisify(execFile)
@@ -62,25 +61,6 @@ async function withToken (t: Test) {
   return { registry: url, auth_hosts: [new URL(server.url).host], ...login }
 }
 
-/** Everything that the HTTP API says of one upstream: status, body and the headers that tell about it, by path. */
-async function everything (t: Test, config: object): Promise<Record<string, unknown>> {
-  const { get } = await startApp(t, { server: { public_url: 'https://registry.example.com' }, oci: { namespace, ...config } })
-  const said: Record<string, unknown> = {}
-  const ask = async (path: string) => {
-    const answer = await get(`/api/v1/extensions${path}`)
-    const { etag, 'content-type': type, 'content-length': length, 'content-disposition': disposition, 'repr-digest': digest, 'x-total-count': total, 'x-partial': partial, location } = answer.headers
-    said[path] = { status: answer.statusCode, headers: { etag, type, length, disposition, digest, total, partial, location }, body: answer.body }
-    return answer
-  }
-  const extensions = (await ask('')).json<Extension[]>()
-  for (const path of ['?type=cluster', '?limit=3&offset=2', '/search?q=kubernetes', '/search?q=with', '/provider/nowhere', '/provider/nightlyonly', '/cluster/aws', '/provider/AWS', '/provider/aws/9.9.9', '/provider/aws/latest', '/cluster/web/0.9.0']) await ask(path)
-  for (const { type, name } of extensions) {
-    await ask(`/${type}/${name}`)
-    for (const { version } of (await ask(`/${type}/${name}/versions`)).json<ExtensionVersion[]>()) await ask(`/${type}/${name}/${encodeURIComponent(version)}`)
-  }
-  return said
-}
-
 const setUps = { anonymous, 'with a password': withPassword, 'with a token': withToken }
 const configs: Record<string, object> = {}
 for (const [name, setUp] of Object.entries(setUps)) configs[name] = await setUp(t)
@@ -90,7 +70,7 @@ for (const [name, config] of Object.entries(configs)) {
 }
 
 await t.test('three registries and a directory with the same content are told apart by nothing', async t => {
-  const wanted = await everything(t, { registry: root })
+  const wanted = await everything(t, { namespace, registry: root })
   t.ok(Object.keys(wanted).length > 50, 'there is much to compare')
   t.match(wanted['/taskserv/containerd/versions'], { status: 200, body: /"version":"1\.7\.0".*"version":"1\.7\.0\+build\.5"/ })
   t.match(wanted['/taskserv/signed/versions'], { status: 200, body: /^\[\{"version":"1\.0\.0"[^{]*\}\]$/ })
@@ -99,5 +79,5 @@ await t.test('three registries and a directory with the same content are told ap
   t.match(wanted['/cluster/multi'], { status: 200, body: /"description":"From an index"/ })
   t.match(wanted['/cluster/typed'], { status: 200, body: /"version":"2\.0\.0"/ })
   t.match(wanted['/provider/nightlyonly'], { status: 404 })
-  for (const [name, config] of Object.entries(configs)) t.strictSame(await everything(t, config), wanted, name)
+  for (const [name, config] of Object.entries(configs)) t.strictSame(await everything(t, { namespace, ...config }), wanted, name)
 })
