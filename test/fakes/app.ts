@@ -2,15 +2,20 @@ import Fastify, { type FastifyInstance, type LightMyRequestResponse } from 'fast
 import fp from 'fastify-plugin'
 import type { Test } from 'tap'
 import registry, { serverOptions, type RegistryOptions } from '../../app.ts'
-import { parseConfig } from '../../plugins/config.ts'
 import { notFoundHandler } from '../../plugins/errors.ts'
+import { watchSecrets } from './canary.ts'
 import { createClock } from './clock.ts'
 
-/** The registry on a server of its own, as `server.ts` has it but without a port, with a clock that stands until it is moved. */
+/**
+ * The registry on a server of its own, as `server.ts` has it but without a port, with a clock that stands
+ * until it is moved. Secrets of the configuration must not be in anything that it writes, in any test.
+ */
 export async function startApp (t: Test, config: unknown, options: Partial<RegistryOptions> = {}): Promise<{ app: FastifyInstance, clock: ReturnType<typeof createClock>, get: (url: string, headers?: Record<string, string>) => Promise<LightMyRequestResponse> }> {
   const clock = createClock()
-  const app = Fastify(serverOptions(parseConfig({ log: { level: 'silent' } })))
+  const { stream, watch } = watchSecrets(t, config)
+  const app = Fastify({ ...serverOptions(), logger: { level: 'trace', stream } })
   t.teardown(async () => { await app.close() })
+  watch(app)
   app.setNotFoundHandler(notFoundHandler)
   await app.register(fp(registry), { config, clock: clock.now, ...options })
   await app.ready()

@@ -89,14 +89,14 @@ await t.test('a file', async t => {
     const { config } = await load({
       file: file('good'),
       env: { REGISTRY_SERVER_PORT: '9001', REGISTRY_GITEA_ORGANIZATION: 'other', REGISTRY_GITEA_TOKEN_FILE: 'token', REGISTRY_OCI_REGISTRY: 'here' },
-      cwd: '/work'
+      cwd: '/srv'
     })
     t.equal(config.server.port, 9001)
     t.match(config.gitea, [
-      { url: gitea.url, organization: 'other', token_file: '/work/token', ca_file: '/etc/ca.pem', mapping: { provider: ['{name}-tf'] } },
+      { url: gitea.url, organization: 'other', token_file: '/srv/token', ca_file: '/etc/ca.pem', mapping: { provider: ['{name}-tf'] } },
       { name: 'second', organization: 'infra' }
     ])
-    t.equal(config.oci[0]?.registry, '/work/here')
+    t.equal(config.oci[0]?.registry, '/srv/here')
   })
 
   await t.test('and the environment are each named for what they set', async t => {
