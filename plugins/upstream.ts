@@ -214,7 +214,10 @@ export function createUpstream ({ userAgent, observe, random = Math.random, envi
       const answer = { url, status: statusCode, headers }
       if (statusCode !== 200) return answer
       const late = () => unexpected('Answer stopped', 'connection_read_timeout')
-      return { ...answer, stream: Readable.from(limitSilence(request, timeout, late, error => failureOf(instance, error)), { objectMode: false }) }
+      const body = Readable.from(limitSilence(request, timeout, late, error => failureOf(instance, error)), { objectMode: false })
+      // A generator that was never begun ends nothing: what nobody reads would keep its connection.
+      body.once('close', () => { request.destroy() })
+      return { ...answer, stream: body }
     },
 
     /** JSON at an address. Not JSON, or a login page, throws; so does every status but 200, 404 and a permanent redirect. */

@@ -14,6 +14,8 @@ export interface AuthenticationOptions {
   credentials: CredentialSource
   /** Hosts (`host` or `host:port`), besides the registry's own, whose token server may be asked and may see the credentials. */
   authHosts: readonly string[]
+  /** `host` or `host:port` of the registry's public address, of which only that very port is meant. */
+  publicHost?: string
   /** Milliseconds. */
   clock?: () => number
 }
@@ -35,7 +37,7 @@ const basic = ({ username, password }: { username: string, password: string }): 
  * https (or http, if the registry is) on a host that the operator has named: the registry says where it is, so it could
  * otherwise send them anywhere. Anything else is a `config_error` that names the host.
  */
-export function createAuthentication ({ instance, upstream, credentials, authHosts, clock = () => performance.now() }: AuthenticationOptions) {
+export function createAuthentication ({ instance, upstream, credentials, authHosts, publicHost, clock = () => performance.now() }: AuthenticationOptions) {
   const registry = new URL(upstream.origin)
   const tokens = new LRUCache<string, { token: string, until: number }>({ max: remembered })
   const flights = new Map<string, Promise<string>>()
@@ -49,7 +51,7 @@ export function createAuthentication ({ instance, upstream, credentials, authHos
     if (url === undefined || !/^https?:$/.test(url.protocol) || url.username !== '' || url.password !== '') {
       throw upstream.unexpected('Token server has no usable address', 'http_protocol_error')
     }
-    const known = url.host === registry.host || authHosts.includes(url.host) || authHosts.includes(url.hostname)
+    const known = url.host === registry.host || url.host === publicHost || authHosts.includes(url.host) || authHosts.includes(url.hostname)
     if (!known || (url.protocol !== 'https:' && registry.protocol === 'https:')) {
       const details = known ? `Token server ${url.host} is not asked without https` : `Token server ${url.host} is not in auth_hosts`
       throw registryError('config_error', `Instance ${instance} wants its token from a host that is not configured`, { instance, details, proxyError: 'proxy_configuration_error' })
@@ -128,11 +130,23 @@ export function createAuthentication ({ instance, upstream, credentials, authHos
       const who = await credentials()
       if (who.kind === 'bearer') return await send(`Bearer ${who.token}`)
       const general = await learn()
+      const learnt = greeting
       const way = wanted.get(scope ?? '') ?? (general?.kind === 'bearer' && scope !== undefined ? { ...general, grant: { ...general.grant, scope } } : general)
-      const first = await header(who, way)
+      let first: string | undefined
+      try {
+        first = await header(who, way)
+      } catch (error) {
+        // The registry may want another thing by now: the next question learns it anew.
+        wanted.delete(scope ?? '')
+        if (greeting === learnt) greeting = undefined
+        throw error
+      }
       const answer = await send(first)
       // Only the registry itself may ask for credentials: not a storage that it redirects to.
-      const challenge = answer.status === 401 && answer.url.origin === upstream.origin ? choose(answer.headers['www-authenticate']) : undefined
+      if (answer.status !== 401 || answer.url.origin !== upstream.origin) return answer
+      const told = choose(answer.headers['www-authenticate'])
+      // Harbor names only Basic to those who sent a token, and some name nothing: then a new token is what may help.
+      const challenge = way?.kind === 'bearer' && told?.kind !== 'bearer' && !(told?.kind === 'basic' && who.kind === 'basic') ? way : told
       if (challenge === undefined) return answer
       const second = await header(who, challenge, first)
       if (second === undefined || second === first) return answer

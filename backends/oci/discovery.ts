@@ -46,7 +46,7 @@ export function createDiscovery (options: DiscoveryOptions) {
     const { status, headers, body } = answer
     if (refusals.has(status)) return 'refused'
     if (status !== 200) throw statusError(instance, status, headers)
-    return { names: (checked(upstream, RepositoryList, headers, body).repositories ?? []).filter(isRepositoryName), ...nextPage(upstream, headers.link, answer.url) }
+    return { names: (checked(upstream, RepositoryList, headers, body).repositories ?? []).filter(name => typeof name === 'string'), ...nextPage(upstream, headers.link, answer.url) }
   }
 
   async function harborPage (url: URL): Promise<Page | 'refused'> {
@@ -54,7 +54,7 @@ export function createDiscovery (options: DiscoveryOptions) {
     if (refusals.has(status)) return 'refused'
     if (status !== 200) throw statusError(instance, status, headers)
     const items = checked(upstream, HarborRepositories, headers, body)
-    const names = items.flatMap(item => typeof item === 'object' && item !== null && 'name' in item && isRepositoryName(item.name) ? [item.name] : [])
+    const names = items.flatMap(item => typeof item === 'object' && item !== null && 'name' in item && typeof item.name === 'string' ? [item.name] : [])
     const page = Number(url.searchParams.get('page'))
     const link = nextPage(upstream, headers.link, url)
     if (link.next !== undefined || page * harborPageSize >= Number(headers['x-total-count'] ?? 0)) return { names, ...link }
@@ -64,12 +64,13 @@ export function createDiscovery (options: DiscoveryOptions) {
   }
 
   /** All pages; undefined when the registry refuses to tell. */
-  async function walk (first: URL, read: (page: URL) => Promise<Page | 'refused'>): Promise<Walk | undefined> {
+  async function walk (first: URL, namespace: string, read: (page: URL) => Promise<Page | 'refused'>): Promise<Walk | undefined> {
+    const below = namespace === '' ? '' : `${namespace}/`
     try {
       return await walkPages(first, async url => {
         const page = await read(url)
         return page === 'refused' ? undefined : page
-      }, mostPages)
+      }, mostPages, name => isRepositoryName(name) && name.startsWith(below))
     } catch (error) {
       // The token server may be the one that refuses.
       if (isRegistryError(error) && error.code === 'auth_error') return undefined
@@ -78,9 +79,9 @@ export function createDiscovery (options: DiscoveryOptions) {
   }
 
   async function ask (namespace: string): Promise<Walk | undefined> {
-    if (kind === 'catalog') return await walk(upstream.address(['v2', '_catalog'], { n: pageSize }), catalogPage)
+    if (kind === 'catalog') return await walk(upstream.address(['v2', '_catalog'], { n: pageSize }), namespace, catalogPage)
     const [project = ''] = namespace.split('/')
-    return await walk(upstream.address(['api', 'v2.0', 'projects', project, 'repositories'], { page: 1, page_size: harborPageSize }), harborPage)
+    return await walk(upstream.address(['api', 'v2.0', 'projects', project, 'repositories'], { page: 1, page_size: harborPageSize }), namespace, harborPage)
   }
 
   return {
@@ -93,8 +94,7 @@ export function createDiscovery (options: DiscoveryOptions) {
         if (!told) options.onRefused?.()
         told = true
       }
-      const below = namespace === '' ? '' : `${namespace}/`
-      const names = new Set([...named, ...(found?.names ?? []).filter(name => name.startsWith(below))])
+      const names = new Set([...named, ...found?.names ?? []])
       return { names: [...names].sort(), truncated: found === undefined || found.lost || found.truncated }
     }
   }

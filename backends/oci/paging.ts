@@ -46,21 +46,26 @@ export function checked<T extends TSchema> (upstream: Upstream, schema: T, heade
   return value
 }
 
+/** Names kept of one walk; what lies beyond is not held in memory, and makes the answer `truncated`. */
+const mostNames = 100_000
+
 /**
  * Reads pages until there is no next one: a page that is empty or holds nothing new is the last, since some servers
- * announce a next one for ever. `read` gives undefined for a page that is not there; so does this for the first one.
- * At most `most` pages are read.
+ * announce a next one for ever. What is new is judged by all that a page holds; only names that `keep` takes are kept.
+ * `read` gives undefined for a page that is not there; so does this for the first one. At most `most` pages are read.
  */
-export async function walkPages (first: URL, read: (page: URL) => Promise<Page | undefined>, most: number): Promise<Walk | undefined> {
+export async function walkPages (first: URL, read: (page: URL) => Promise<Page | undefined>, most: number, keep: (name: string) => boolean): Promise<Walk | undefined> {
   const names = new Set<string>()
+  let before: ReadonlySet<string> = new Set()
   let next: URL | undefined = first
   for (let page = 0; next !== undefined; page++) {
-    if (page === most) return { names: [...names], truncated: true, lost: false }
+    if (page === most || names.size > mostNames) return { names: [...names], truncated: true, lost: false }
     const found: Page | undefined = await read(next)
     if (found === undefined) return page === 0 ? undefined : { names: [...names], truncated: false, lost: true }
-    const before = names.size
-    for (const name of found.names) names.add(name)
-    next = names.size > before ? found.next : undefined
+    const fresh = found.names.some(name => !before.has(name) && !names.has(name))
+    for (const name of found.names) if (keep(name)) names.add(name)
+    before = new Set(found.names)
+    next = fresh ? found.next : undefined
   }
   return { names: [...names], truncated: false, lost: false }
 }

@@ -35,7 +35,8 @@ function createTransport (fastify: FastifyInstance, oci: OciConfig): Transport {
   return createRegistry(upstream, {
     instance: name,
     credentials,
-    authHosts: [...oci.auth_hosts, new URL(publicUrl).host, ...knownAuthHosts(registry)],
+    authHosts: [...oci.auth_hosts, ...knownAuthHosts(registry)],
+    publicHost: new URL(publicUrl).host,
     discovery: oci.discovery,
     repositories: oci.repositories.map(repository => namespace === '' ? repository : `${namespace}/${repository}`),
     publicUrl,

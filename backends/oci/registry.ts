@@ -56,10 +56,22 @@ export function createRegistry (upstream: Upstream, options: RegistryOptions): T
     return await authentication.asking(pull(repository), async given => await upstream.ask(url, most, { ...question, ...given }))
   }
 
-  /** Whether an answer says that something is not there: a registry says so itself, not the page of a proxy before it. */
-  function isAbsence ({ status, headers }: UpstreamAnswer): boolean {
+  /** Whether an answer says in a registry's own words that something is not there. */
+  function isOwnWord (body: Buffer | undefined): boolean {
+    try {
+      const said: unknown = JSON.parse(body?.toString('utf8') ?? '')
+      return typeof said === 'object' && said !== null && (('errors' in said && Array.isArray(said.errors)) || ('code' in said && typeof said.code === 'string'))
+    } catch {
+      return false
+    }
+  }
+
+  /** Whether an answer says that something is not there: a registry says so itself, not a proxy or a storage. */
+  async function isAbsence ({ status, headers, url, body }: UpstreamAnswer & { body?: Buffer }): Promise<boolean> {
     if (status !== 404) return false
-    if (/^text\/(?:html|plain)\b/i.test(headers['content-type'] ?? '')) throw upstream.unexpected('Answer is not of a registry', 'http_protocol_error')
+    if (url.origin !== upstream.origin || /^text\/(?:html|plain)\b/i.test(headers['content-type'] ?? '')) throw upstream.unexpected('Answer is not of a registry', 'http_protocol_error')
+    // Zot's empty answer looks like that of a proxy which has lost its registry: then there is none at /v2/ either.
+    if (!isOwnWord(body)) await ping()
     return true
   }
 
@@ -83,11 +95,11 @@ export function createRegistry (upstream: Upstream, options: RegistryOptions): T
       smaller.searchParams.delete('n')
       answer = await ask(repository, smaller, pageBytes, { accept: 'application/json' })
     }
-    if (isAbsence(answer)) return undefined
+    if (await isAbsence(answer)) return undefined
     mustAnswer(answer)
     const { tags } = checked(upstream, TagList, answer.headers, answer.body)
     return {
-      names: (tags ?? []).filter((tag): tag is string => typeof tag === 'string' && tagName.test(tag)),
+      names: (tags ?? []).filter(tag => typeof tag === 'string'),
       ...nextPage(upstream, answer.headers.link, answer.url)
     }
   }
@@ -98,7 +110,7 @@ export function createRegistry (upstream: Upstream, options: RegistryOptions): T
   async function fetchManifest (repository: string, reference: string): Promise<UpstreamAnswer & { body: Buffer } | undefined> {
     try {
       const answer = await ask(repository, address(repository, 'manifests', reference), maxManifestBytes, { accept: manifestTypes })
-      if (isAbsence(answer)) return undefined
+      if (await isAbsence(answer)) return undefined
       mustAnswer(answer)
       return answer
     } catch (error) {
@@ -126,7 +138,7 @@ export function createRegistry (upstream: Upstream, options: RegistryOptions): T
       if (!isRepositoryName(repository)) return undefined
       const first = address(repository, 'tags', 'list')
       first.searchParams.set('n', String(pageSize))
-      const walk = async () => await walkPages(first, async url => await tagPage(repository, url), mostPages)
+      const walk = async () => await walkPages(first, async url => await tagPage(repository, url), mostPages, tag => tagName.test(tag))
       let found = await walk()
       // Zot has no page behind a tag that is gone: begun anew once, and then it was the end of the list.
       if (found?.lost === true) found = await walk()
@@ -137,7 +149,7 @@ export function createRegistry (upstream: Upstream, options: RegistryOptions): T
     async resolve (repository, tag) {
       if (!isRepositoryName(repository) || !tagName.test(tag)) return undefined
       const answer = await ask(repository, address(repository, 'manifests', tag), maxManifestBytes, { method: 'HEAD', accept: manifestTypes })
-      if (isAbsence(answer)) return undefined
+      if (await isAbsence(answer)) return undefined
       if (answer.status !== 405 && answer.status !== 501) mustAnswer(answer)
       const digest = String(answer.headers['docker-content-digest'] ?? '')
       return isDigest(digest) ? { digest, ...mediaTypeOf(answer) } : await resolveByContent(repository, tag)
@@ -154,8 +166,10 @@ export function createRegistry (upstream: Upstream, options: RegistryOptions): T
     async blob (repository, { digest, size }, { signal }) {
       if (!isRepositoryName(repository) || !isDigest(digest)) return undefined
       const answer = await authentication.asking(pull(repository), async given => await upstream.stream(address(repository, 'blobs', digest), { signal, ...given }))
-      if (isAbsence(answer)) return undefined
+      if (await isAbsence(answer)) return undefined
       const { status, headers, stream } = answer
+      // No credentials went to a storage on another origin, so it refuses none.
+      if ((status === 401 || status === 403) && answer.url.origin !== upstream.origin) throw upstream.unexpected('Storage of the registry refuses the file', 'destination_unavailable')
       if (stream === undefined) throw statusError(instance, status, headers)
       const length = headers['content-length']
       if ((headers['content-encoding'] ?? 'identity') === 'identity' && (length === undefined || Number(length) === size)) return stream

@@ -211,6 +211,31 @@ await t.test('a storage that a blob is redirected to sees no credentials, and it
   t.teardown(storage.close)
   const { fake, transport } = await setUp(t, { storage: storage.url }, folder => ({ ...login(folder), redirect_hosts: [new URL(storage.url).host] }))
   const digest = [...fake.content.get(aws)?.blobs.keys() ?? []][0] ?? ''
-  t.match(await outcome(transport.blob(aws, { digest, size: 1 }, { signal: signal() })), { code: 'auth_error' })
+  t.match(await outcome(transport.blob(aws, { digest, size: 1 }, { signal: signal() })), { code: 'service_unavailable' })
   t.strictSame(storage.requests.map(({ headers }) => headers.authorization), [undefined])
+})
+
+await t.test('a token that the registry no longer takes is replaced, whatever the refusal asks for', async t => {
+  for (const headers of [{ 'www-authenticate': 'Basic realm="harbor"' }, {}]) {
+    const { fake, transport } = await setUp(t)
+    await transport.tags(aws)
+    const before = fake.count(tokens)
+    let refused = false
+    fake.fault = ({ path }) => {
+      if (!path.includes('/tags/') || refused) return undefined
+      refused = true
+      return { status: 401, headers, body: '' }
+    }
+    t.strictSame(await transport.tags(aws), [{ name: '1.0.0' }])
+    t.equal(fake.count(tokens), before + 1)
+  }
+})
+
+await t.test('a realm that was wrong once is learnt anew', async t => {
+  const { fake, transport } = await setUp(t)
+  fake.fault = ({ path }) => path.includes('token') ? undefined : { status: 401, headers: { 'www-authenticate': 'Bearer realm="http://wrong.example/token",service="x"' }, body: '' }
+  t.match(await outcome(transport.tags(aws)), { code: 'config_error' })
+  fake.fault = undefined
+  await outcome(transport.tags(aws))
+  t.strictSame(await transport.tags(aws), [{ name: '1.0.0' }])
 })

@@ -107,6 +107,47 @@ await t.test('repositories', async t => {
   })
 })
 
+await t.test('a 404 that is not the registry\'s own proves nothing absent', async t => {
+  const answers: LoopbackAnswer[] = [
+    { status: 404, body: '' },
+    { status: 404, headers: { 'content-type': 'application/json' }, body: '{"message":"no Route matched"}' },
+    { status: 404, headers: { 'content-type': 'text/plain' }, body: '404 page not found' }
+  ]
+  for (const answer of answers) {
+    const { fake, driver } = await setUp(t, {}, { discovery: 'list', repositories: ['provider/aws'] })
+    fake.fault = () => answer
+    for (const question of [async () => await driver.list(), async () => await driver.load('provider', 'aws'), async () => await driver.load('provider', 'nowhere')]) t.match(await outcome(question()), { code: 'service_unavailable' })
+  }
+})
+
+await t.test('a page that holds nothing of ours is not the last one', async t => {
+  const { fake, transport } = await setUp(t)
+  fake.fault = ({ path }) => path.startsWith('/v2/_catalog')
+    ? path.includes('last=')
+      ? { status: 200, headers: { 'content-type': 'application/json' }, body: JSON.stringify({ repositories: [repository] }) }
+      : { status: 200, headers: { 'content-type': 'application/json', link: '</v2/_catalog?last=b&n=2>; rel="next"' }, body: JSON.stringify({ repositories: ['Legacy/Foo', 'foreign/bar'] }) }
+    : undefined
+  t.strictSame(await transport.repositories('provisioning'), { names: [repository], truncated: false })
+})
+
+await t.test('a catalog without end is cut off, and said to be', async t => {
+  const { fake, transport } = await setUp(t)
+  let page = 0
+  fake.fault = ({ path }) => path.startsWith('/v2/_catalog')
+    ? { status: 200, headers: { 'content-type': 'application/json', link: `</v2/_catalog?last=${page}>; rel="next"` }, body: JSON.stringify({ repositories: Array.from({ length: 20_000 }, (_, at) => `provisioning/provider/x${page++}y${at}`) }) }
+    : undefined
+  const { names, truncated } = await transport.repositories('provisioning')
+  t.ok(truncated)
+  t.ok(names.length < 150_000)
+})
+
+await t.test('a file that is refused before anybody read it holds no connection', async t => {
+  const { fake, driver, file } = await setUp(t)
+  fake.fault = ({ path }) => path.includes('/blobs/') ? { status: 200, body: Buffer.alloc(8 * 1024 * 1024) } : undefined
+  t.match(await outcome(driver.open({ name: 'x', validator: file.digest, locator: `${repository}@${file.digest}`, size: 8 }, { signal: signal() })), { code: 'service_unavailable' })
+  t.equal(await (await fake.arrived(/blobs/)).over, 'aborted')
+})
+
 await t.test('a repository that is denied is a failure of its own, and hides none that is found under the next name', async t => {
   const { fake, driver } = await setUp(t)
   fake.fault = ({ path }) => path.includes('/provider/aws/') ? { status: 403, headers: { 'content-type': 'application/json' }, body: '{"errors":[{"code":"DENIED"}]}' } : undefined
