@@ -48,6 +48,8 @@ export interface Question {
   /** Sent instead of the instance's own, to the origin that is asked and to no other that it redirects to. */
   authorization?: string
   signal?: AbortSignal
+  /** Passes the queue of a walk, as what has a signal does: others wait for it. */
+  urgent?: boolean
 }
 
 /** An answer of any status but a redirect, from where it came. */
@@ -138,10 +140,10 @@ export function createUpstream ({ userAgent, observe, random = Math.random, envi
     return to
   }
 
-  async function bytes (url: URL, most: number, { method = 'GET', accept = '*/*', authorization, signal }: Question, start = url): Promise<Response<Uint8Array>> {
+  async function bytes (url: URL, most: number, { method = 'GET', accept = '*/*', authorization, signal, urgent = signal !== undefined }: Question, start = url): Promise<Response<Uint8Array>> {
     const headers = { accept, ...await credentials(url, start, authorization) }
     // What has a deadline of its own, a probe, does not queue behind a walk either.
-    const queue = signal === undefined ? limit : opening
+    const queue = urgent ? opening : limit
     return await queue(async () => await measured(async () => {
       const tooLarge = new AbortController()
       const signals = signal === undefined ? [tooLarge.signal] : [tooLarge.signal, signal]

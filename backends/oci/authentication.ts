@@ -65,7 +65,7 @@ export function createAuthentication ({ instance, upstream, credentials, authHos
   async function fetchToken (who: Credentials, grant: Grant, key: string): Promise<string> {
     const asked = clock()
     const url = tokenServer(grant)
-    const { status, headers, body } = await upstream.ask(url, answerBytes, { accept: 'application/json', ...(who.kind === 'basic' && { authorization: basic(who) }) })
+    const { status, headers, body } = await upstream.ask(url, answerBytes, { accept: 'application/json', urgent: true, ...(who.kind === 'basic' && { authorization: basic(who) }) })
     if (status !== 200) throw statusError(instance, status, headers)
     let answer: unknown
     try {
