@@ -99,7 +99,7 @@ export function createAuthentication ({ instance, upstream, credentials, authHos
 
   /** What the registry wants of everybody; some say it even to those that they let in. Learnt once. */
   async function greet (): Promise<ReturnType<typeof choose>> {
-    const { status, headers, url } = await upstream.ask(upstream.address(['v2', '']), answerBytes)
+    const { status, headers, url } = await upstream.ask(upstream.address(['v2', '']), answerBytes, { urgent: true })
     if (status === 429 || status >= 500) throw statusError(instance, status, headers)
     return url.origin === upstream.origin ? choose(headers['www-authenticate']) : undefined
   }
