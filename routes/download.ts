@@ -1,5 +1,6 @@
 import type { FastifyPluginCallbackTypebox } from '@fastify/type-provider-typebox'
-import { Type } from '@sinclair/typebox'
+import { Type, type Static } from '@sinclair/typebox'
+import type { FastifyReply } from 'fastify'
 import { SourceQuery, VersionPath } from '../schemas/parameters.ts'
 import { catalogErrors, downloadHeaders, noBody, provenanceHeaders } from '../schemas/responses.ts'
 
@@ -18,6 +19,10 @@ const found = noBody('`latest` was asked for: the exact version is at `Location`
 const download: FastifyPluginCallbackTypebox = (fastify, _options, done) => {
   const { catalog } = fastify
   const canonical = (version: string) => version.startsWith('v') ? version.slice(1) : version
+  /** The same for GET and HEAD: what differs is the reply's. */
+  const answer = async ({ params: { version, ...name }, query }: { params: Static<typeof VersionPath>, query: Static<typeof SourceQuery> }, reply: FastifyReply) => version === 'latest'
+    ? reply.answerVersion(await catalog.find({ ...name, ...query }))
+    : await reply.answerFile(await catalog.file({ ...name, ...query, version: canonical(version) }))
 
   fastify.get('/extensions/:type/:name/:version', {
     exposeHeadRoute: false,
@@ -37,9 +42,7 @@ const download: FastifyPluginCallbackTypebox = (fastify, _options, done) => {
         ...catalogErrors
       }
     }
-  }, async ({ params: { version, ...name }, query }, reply) => version === 'latest'
-    ? reply.answerVersion(await catalog.find({ ...name, ...query }))
-    : await reply.answerFile(await catalog.file({ ...name, ...query, version: canonical(version) })))
+  }, answer)
 
   fastify.head('/extensions/:type/:name/:version', {
     config: { swagger: { exposeHeadRoute: true } },
@@ -50,9 +53,7 @@ const download: FastifyPluginCallbackTypebox = (fastify, _options, done) => {
       description: 'What a download would say of the file, without fetching it.',
       response: { 200: noBody('Headers of the file', downloadHeaders), 302: found, 304: notModified, ...catalogErrors }
     }
-  }, async ({ params: { version, ...name }, query }, reply) => version === 'latest'
-    ? reply.answerVersion(await catalog.find({ ...name, ...query }))
-    : await reply.answerFile(await catalog.file({ ...name, ...query, version: canonical(version) })))
+  }, answer)
   done()
 }
 export default download

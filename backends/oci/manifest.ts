@@ -121,5 +121,5 @@ export async function chooseArtifact (root: Manifest, fetch: (child: Descriptor)
 /** What the file of a version is called: its layer's title as a safe base name, else `{name}-{version}.tar.gz`. */
 export function fileName (layer: Descriptor, { name, version }: { name: string, version: string }): string {
   // What is cut may end in half a character.
-  return safeFileName(titleOf(layer) ?? '')?.toWellFormed() ?? `${name}-${version}.tar.gz`
+  return safeFileName(titleOf(layer) ?? '') ?? `${name}-${version}.tar.gz`
 }
