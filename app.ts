@@ -32,7 +32,7 @@ export type { OpenapiDocument } from './plugins/openapi.ts'
 export type { Telemetry } from './plugins/telemetry.ts'
 export type { Upstream } from './plugins/upstream.ts'
 
-export interface RegistryOptions extends HealthOptions, Pick<CacheOptions, 'clock' | 'budget'> {
+export interface RegistryOptions extends HealthOptions, Pick<CacheOptions, 'clock'> {
   /** The configuration, as in the TOML file; what is left out has its default. Throws at registration when it is not valid. */
   config: unknown
 }
@@ -44,13 +44,13 @@ const { version } = JSON.parse(readFileSync(findPackageJSON(import.meta.url) ?? 
  * encapsulated and shares nothing with its host or with another one in the same process; its routes are `{prefix}/api/v1/…`
  * and, beside them, `{prefix}/health`, `/livez`, `/readyz`, `/metrics`, `/openapi.yaml`, `/openapi.json` and `/docs`.
  */
-export default async function registry (fastify: FastifyInstance, { config: given, clock, budget, ...probes }: RegistryOptions): Promise<void> {
+export default async function registry (fastify: FastifyInstance, { config: given, clock, ...probes }: RegistryOptions): Promise<void> {
   const config = parseConfig(given)
 
   await fastify.register(schemas)
   await fastify.register(errors)
   await fastify.register(requestId)
-  await fastify.register(cache, { ...config.cache, ...(clock && { clock }), ...(budget !== undefined && { budget }) })
+  await fastify.register(cache, { ...config.cache, ...(clock && { clock }), budget: config.server.request_budget_seconds * 1000 })
   await fastify.register(telemetry)
   await fastify.register(upstream, { userAgent: `extension-registry/${version}` })
   await fastify.register(openapi)

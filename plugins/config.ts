@@ -66,6 +66,7 @@ function problemOf ({ type, schema, value }: ValueError): string {
     case ValueErrorType.ObjectRequiredProperty: return `missing, expected ${expectation(schema)}`
     case ValueErrorType.String:
     case ValueErrorType.Integer:
+    case ValueErrorType.Number:
     case ValueErrorType.Boolean:
     case ValueErrorType.Array: return `expected ${expectation(schema)}, got ${kindOf(value)}`
     default: return `expected ${expectation(schema)}`

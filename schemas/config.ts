@@ -10,6 +10,10 @@ const Choice = <const T extends readonly string[]>(values: T, options: { descrip
 const Integer = (description: string, value: number, minimum: number, maximum: number) =>
   Type.Integer({ description, default: value, minimum, maximum })
 
+/** Seconds, or parts of one. */
+const Seconds = (description: string, value: number, minimum: number, maximum: number) =>
+  Type.Number({ description, default: value, minimum, maximum })
+
 const Patterns = (source: string, type: string, patterns: string[]) => Type.Array(
   Type.String({ pattern: '^[^{}]*\\{name\\}[^{}]*$', expected: 'a repository name with {name} in it once' }),
   { description: `Names of ${source} repositories that are a ${type}, first match first; \`{name}\` stands for the extension's name`, default: patterns }
@@ -38,7 +42,7 @@ const Token = (description: string, example: string) => Type.Optional(Type.Strin
 }))
 const Hosts = (description: string) => Type.Array(Type.String({ pattern: '^[A-Za-z0-9.:\\[\\]-]+$', expected: 'host or host:port' }), { description, default: [] })
 
-const timeout = Integer('Longest wait for a connection, for the headers of an answer, and between two chunks of it', 30, 1, 3600)
+const timeout = Seconds('Longest wait for a connection, for the headers of an answer, and between two chunks of it', 30, 0.01, 3600)
 const verifySsl = Type.Boolean({ description: "Check the server's certificate", default: true })
 const caFile = Type.Optional(File("PEM file of certificate authorities to trust instead of the system's", '/etc/ssl/private-ca.pem'))
 const redirectHosts = Hosts('Other hosts (`host` or `host:port`) that a download may be redirected to, without credentials')
@@ -58,6 +62,7 @@ export const ServerConfig = Type.Object({
     'Where people outside reach this registry; needed for `download_urls = "gateway"`', 'https://registry.example.com'
   )),
   trust_proxy: Type.Boolean({ description: "Believe a reverse proxy's `X-Forwarded-*` headers", default: false }),
+  request_budget_seconds: Seconds('Longest that a client waits for upstreams, all together; of a download, until it begins', 10, 0.01, 3600),
   shutdown_delay_seconds: Integer('Time between SIGTERM and the end of listening, for load balancers to look away', 5, 0, 300)
 }, { additionalProperties: false, default: {}, description: 'The HTTP server' })
 

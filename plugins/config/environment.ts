@@ -29,6 +29,7 @@ export function absolutePath (base: string, path: string): string {
 function convert (key: ConfigKey, text: string, cwd: string): unknown {
   switch (key.type) {
     case 'integer': return /^[+-]?\d+$/.test(text) ? Number(text) : undefined
+    case 'number': return /^[+-]?\d+(?:\.\d+)?$/.test(text) ? Number(text) : undefined
     case 'boolean': return booleans.get(text.toLowerCase())
     case 'list': return text.split(',').map(item => item.trim()).filter(item => item !== '')
     case 'string': return key.path ? absolutePath(cwd, text) : text

@@ -9,7 +9,7 @@ export interface ConfigKey {
   parts: readonly [section: string, ...names: string[]]
   /** The environment variable that sets it; for `gitea` and `oci` that of the first instance. */
   environment: string
-  type: 'string' | 'integer' | 'boolean' | 'list'
+  type: 'string' | 'integer' | 'number' | 'boolean' | 'list'
   /** What its value may be, in words. */
   expected: string
   /** Whether a configuration without it is refused. */
@@ -36,6 +36,7 @@ export function expectation (schema: TSchema): string {
   if (typeof schema['expected'] === 'string') return schema['expected']
   if (KindGuard.IsUnion(schema)) return `one of ${schema.anyOf.map(({ const: word }) => String(word)).join(', ')}`
   if (KindGuard.IsInteger(schema)) return `an integer from ${schema.minimum} to ${schema.maximum}`
+  if (KindGuard.IsNumber(schema)) return `a number from ${schema.minimum} to ${schema.maximum}`
   if (KindGuard.IsBoolean(schema)) return 'true or false'
   if (KindGuard.IsArray(schema)) return tableOf(schema) === undefined ? 'a list of strings' : 'a table or a list of tables'
   if (KindGuard.IsObject(schema)) return 'a table'
@@ -43,7 +44,7 @@ export function expectation (schema: TSchema): string {
 }
 
 function typeOf (schema: TSchema): ConfigKey['type'] {
-  return KindGuard.IsInteger(schema) ? 'integer' : KindGuard.IsBoolean(schema) ? 'boolean' : KindGuard.IsArray(schema) ? 'list' : 'string'
+  return KindGuard.IsInteger(schema) ? 'integer' : KindGuard.IsNumber(schema) ? 'number' : KindGuard.IsBoolean(schema) ? 'boolean' : KindGuard.IsArray(schema) ? 'list' : 'string'
 }
 
 function keysOf (table: TObject, parents: readonly string[]): ConfigKey[] {

@@ -8,7 +8,7 @@ const refuse = async (input: unknown): Promise<string> => await refusal(() => pa
 await t.test('an object', async t => {
   await t.test('gets every default of the design', async t => {
     const wanted: Config = {
-      server: { host: '0.0.0.0', port: 8082, trust_proxy: false, shutdown_delay_seconds: 5 },
+      server: { host: '0.0.0.0', port: 8082, trust_proxy: false, request_budget_seconds: 10, shutdown_delay_seconds: 5 },
       log: { level: 'info' },
       cache: { capacity: 1000, ttl_seconds: 300, stale_if_error_seconds: 86_400, negative_ttl_seconds: 30 },
       gitea: [{
@@ -99,7 +99,7 @@ await t.test('a configuration is refused with one line that names the key, what 
     ['no table at all', 'x', 'configuration: expected a table, got a string (in test)'],
     ['nothing', null, 'configuration: expected a table, got null (in test)'],
     ['an unknown section', { gitae: gitea }, 'gitae: unknown key, expected one of server, log, cache, gitea, oci (in test)'],
-    ['an unknown key', { server: { prot: 1 } }, 'server.prot: unknown key, expected one of host, port, public_url, trust_proxy, shutdown_delay_seconds (in test)'],
+    ['an unknown key', { server: { prot: 1 } }, 'server.prot: unknown key, expected one of host, port, public_url, trust_proxy, request_budget_seconds, shutdown_delay_seconds (in test)'],
     ['a misspelt key, rather than the missing one', { gitea: [gitea, { name: 'b', url: gitea.url, organisation: 'infra' }] },
       'gitea[1].organisation: unknown key, expected one of name, url, organization, token, token_file, include_private, public_url, download_urls, timeout_seconds, verify_ssl, ca_file, redirect_hosts, concurrency, priority, mapping (in test)'],
     ['a key that tries to break the line', { log: { 'a\nb\u2028c': 1 } }, 'log.a b c: unknown key, expected one of level (in test)'],
@@ -189,6 +189,6 @@ await t.test('a secret is in no message, wherever it stands', async t => {
     t.notMatch(line, secret)
   }
   const line = await loadRefusal({ env: { ...giteaVariables, REGISTRY_GITEA_TOKEN: secret, REGISTRY_GITEA_TIMEOUT_SECONDS: secret } })
-  t.equal(line, 'gitea[0].timeout_seconds: expected an integer from 1 to 3600 (in REGISTRY_GITEA_TIMEOUT_SECONDS)')
+  t.equal(line, 'gitea[0].timeout_seconds: expected a number from 0.01 to 3600 (in REGISTRY_GITEA_TIMEOUT_SECONDS)')
   t.equal(await loadRefusal({ env: { ...giteaVariables, REGISTRY_GITEA_TOKEN: `${secret} ${secret}` } }), 'gitea[0].token: expected printable characters without spaces (in REGISTRY_GITEA_TOKEN)')
 })

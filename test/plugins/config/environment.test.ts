@@ -3,7 +3,7 @@ import { configKeys } from '../../../plugins/config/keys.ts'
 import { gitea, giteaVariables, load, loadRefusal } from './refusal.ts'
 
 await t.test('the environment sets every key of the schema, of its own type', async t => {
-  const texts = { string: '', integer: '64', boolean: '0', list: 'x-{name}, ,{name}-y ' }
+  const texts = { string: '', integer: '64', number: '0.25', boolean: '0', list: 'x-{name}, ,{name}-y ' }
   const strings: Record<string, string> = {
     'server.host': '::1',
     'server.public_url': 'https://registry.example.com',
@@ -46,7 +46,7 @@ await t.test('the environment sets every key of the schema, of its own type', as
     return children.flatMap(([name, child]) => flat(child, [key, name].filter(part => part !== '').join('.')))
   }
   const expected = (key: string, type: keyof typeof texts): unknown =>
-    ({ string: strings[key], integer: 64, boolean: false, list: lists[key] ?? ['x-{name}', '{name}-y'] })[type]
+    ({ string: strings[key], integer: 64, number: 0.25, boolean: false, list: lists[key] ?? ['x-{name}', '{name}-y'] })[type]
   t.same(Object.fromEntries(flat(config, '')), Object.fromEntries(keys.map(({ key, type }) => [key, expected(key, type)])))
 })
 
