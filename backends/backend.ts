@@ -1,5 +1,7 @@
 import type { Readable } from 'node:stream'
+import type { Deadline } from '../plugins/deadline.ts'
 import type { RegistryError } from '../plugins/errors.ts'
+import type { Circuit } from './breaker.ts'
 import type { Extension, ExtensionSource, ExtensionType, ExtensionVersion } from '../schemas/extension.ts'
 
 /** The file of one version, as its driver can open it. */
@@ -48,6 +50,8 @@ export interface Crawl {
   failed: Array<{ type: ExtensionType, name: string, error: RegistryError }>
   /** Whether something that could hold more extensions was not walked at all. */
   truncated?: boolean
+  /** What was looked at by name and has no version; only of use where the walk is truncated. */
+  gone?: Array<{ type: ExtensionType, name: string }>
 }
 
 /** What an opened file is. */
@@ -62,6 +66,14 @@ export interface Artifact {
 export interface OpenOptions {
   /** Aborted when nobody wants the file any more. */
   signal: AbortSignal
+}
+
+/** What a question may cost. */
+export interface Terms {
+  /** Seconds: bounds the age of what an absence may rest on; anything older is asked for again, once. */
+  maxAge?: number
+  /** How long the caller waits, whatever it asks; the work goes on without it. */
+  deadline?: Deadline
 }
 
 /** Called by a driver for whatever it leaves out; `item` says which, `reason` is a metric label. */
@@ -110,7 +122,6 @@ export interface Listing {
 
 /**
  * An instance as the catalog sees it: a driver behind the cache. Absent is a value; failing throws what the driver threw.
- * `maxAge` bounds, in seconds, the age of what an absence may rest on; anything older is asked for again, once.
  * An absence with `error` rests on the last complete listing only, for the upstream cannot be asked.
  */
 export interface Backend {
@@ -118,20 +129,22 @@ export interface Backend {
   readonly source: ExtensionSource
   /** Smaller first, see {@link byOwnership}. */
   readonly priority: number
-  list (types: readonly ExtensionType[]): Promise<Answered<Listing>>
-  find (type: ExtensionType, name: string, maxAge?: number): Promise<Answered<Extension | undefined>>
+  list (types: readonly ExtensionType[], terms?: Terms): Promise<Answered<Listing>>
+  find (type: ExtensionType, name: string, terms?: Terms): Promise<Answered<Extension | undefined>>
   /** Highest first. */
-  versions (type: ExtensionType, name: string, maxAge?: number): Promise<Answered<ExtensionVersion[] | undefined>>
+  versions (type: ExtensionType, name: string, terms?: Terms): Promise<Answered<ExtensionVersion[] | undefined>>
   /** The file of a version, unopened; undefined when there is no such version, `file` absent when it has no file. */
-  stat (type: ExtensionType, name: string, version: string): Promise<Answered<{ file?: FileReference } | undefined>>
+  stat (type: ExtensionType, name: string, version: string, terms?: Terms): Promise<Answered<{ file?: FileReference } | undefined>>
   /** Opens the file of a version; undefined when there is none. */
-  open (type: ExtensionType, name: string, version: string, options: OpenOptions): Promise<Artifact | undefined>
+  open (type: ExtensionType, name: string, version: string, options: OpenOptions & Terms): Promise<Artifact | undefined>
   /** Asks the upstream now, past the cache. */
   ping (signal: AbortSignal): Promise<void>
+  /** Walks the upstream again, behind the caller, unless the last walk is young and whole, or the upstream is left alone. */
+  refresh (): void
   /** Why the last walk over the upstream failed; undefined when it did not. */
   readonly failure: RegistryError | undefined
-  /** Whether the upstream is being left alone after failures. */
-  readonly resting: boolean
+  /** Whether the upstream is asked (`closed`), left alone after failures (`open`), or being tested (`half-open`). */
+  readonly circuit: Circuit
   /** What is in the cache now, without asking or counting; undefined when there is none. */
   peek (type: ExtensionType): readonly Extension[] | undefined
 }

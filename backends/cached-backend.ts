@@ -1,8 +1,10 @@
 import { finding, slot, type Cache, type Cached, type Finding, type Slot } from '../plugins/cache.ts'
 import { isRegistryError, registryError, type RegistryError } from '../plugins/errors.ts'
 import { extensionTypes, type Extension, type ExtensionType, type ExtensionVersion } from '../schemas/extension.ts'
-import type { Answered, Artifact, Backend, Crawl, Driver, FileReference, Listing, Loaded, Metadata, Release } from './backend.ts'
-import { createCooldown } from './cooldown.ts'
+import type { Answered, Artifact, Backend, Driver, FileReference, Listing, Metadata, Release, Terms } from './backend.ts'
+import { createBreaker } from './breaker.ts'
+import { isAnswer } from './fuse.ts'
+import { toListing, type TypeListing } from './listing.ts'
 import { currentRelease } from './version.ts'
 
 export interface CachedBackendOptions {
@@ -16,25 +18,9 @@ export interface CachedBackendOptions {
   onFailure?: (error: RegistryError | undefined) => void
 }
 
-/** One type's part of a listing, as it is cached. */
-interface TypeListing {
-  extensions: readonly Extension[]
-  byName: ReadonlyMap<string, Extension>
-  /** Why something could not be read; what has an earlier answer is in `extensions` all the same. */
-  error: RegistryError | undefined
-  /** Whether anything is missing from `extensions`, by name or altogether. */
-  missing: boolean
-  /** Names that could not be read and have no earlier answer. */
-  unread: readonly string[]
-  /** When an earlier answer that stands in was given (milliseconds of the cache's clock), by name. */
-  kept: ReadonlyMap<string, number>
-  /** Names of the last listing that was complete, and when that was (milliseconds of the cache's clock). */
-  proof: { names: ReadonlySet<string>, at: number } | undefined
-}
-
 interface VersionListing { releases: readonly Release[], versions: ExtensionVersion[] }
 
-/** Seconds after which an incomplete listing is tried again. */
+/** Seconds after which an incomplete listing is tried again; doubled as long as it stays so. */
 const incompleteTtl = 30
 
 /**
@@ -47,8 +33,9 @@ export function createCachedBackend (driver: Driver, options: CachedBackendOptio
   const listSlot = (type: ExtensionType): Slot<TypeListing> => slot('list', `${instance}:list:${type}`)
   const metadataSlot = (type: ExtensionType, name: string): Slot<Extension> => slot('metadata', `${instance}:${type}/${name}`)
   const versionsSlot = (type: ExtensionType, name: string): Slot<VersionListing> => slot('versions', `${instance}:${type}/${name}/versions`)
-  const cooldown = createCooldown(() => cache.now())
+  const breaker = createBreaker(() => cache.now())
   let failure: RegistryError | undefined
+  let incompleteInARow = 0
 
   function downloadUrl ({ type, name }: Metadata, { version, file }: Release): string | undefined {
     if (file === undefined) return undefined
@@ -84,55 +71,27 @@ export function createCachedBackend (driver: Driver, options: CachedBackendOptio
     }
   }
 
-  /**
-   * Runs a driver's call; its failures decide when the upstream is asked again. What was `answered`, though badly, to a
-   * question for one extension says nothing of the others.
-   */
-  async function ask<T> (call: () => Promise<T>, single = false): Promise<T> {
-    try {
-      const answer = await call()
-      cooldown.succeeded()
-      return answer
-    } catch (error) {
-      const known = isRegistryError(error) ? error : registryError('internal_error', 'Internal server error', { cause: error, instance })
-      const answered = known.proxyError === 'destination_unavailable' || known.proxyError === 'http_protocol_error' || known.proxyError === 'http_response_incomplete'
-      if (!single || !answered || known.code === 'rate_limit') cooldown.failed(known)
-      throw known
-    }
-  }
-
-  function toListing (type: ExtensionType, crawl: Crawl): TypeListing {
-    const failed = crawl.failed.filter(repository => repository.type === type)
-    const earlier = cache.peek(listSlot(type))
-    const before = earlier?.value
-    const oldest = cache.now() - (cache.times.ttl + cache.times.staleIfError) * 1000
-    const kept = new Map<string, number>()
-    const unread: string[] = []
-    const byName = new Map(crawl.found.filter(({ metadata }) => metadata.type === type)
-      .map(({ metadata, release }) => [metadata.name, toExtension(metadata, release)]))
-    for (const { name } of failed) {
-      const known = before?.byName.get(name)
-      const at = before?.kept.get(name) ?? cache.now() - (earlier?.age ?? Infinity) * 1000
-      if (known === undefined || at < oldest) unread.push(name)
-      else {
-        byName.set(name, known)
-        kept.set(name, at)
+  /** Runs a driver's call; its failures decide when the upstream is asked again. */
+  async function ask<T> (call: () => Promise<T>, options: Parameters<typeof breaker.run>[1] = {}): Promise<T> {
+    return await breaker.run(async () => {
+      try {
+        return await call()
+      } catch (error) {
+        throw isRegistryError(error) ? error : registryError('internal_error', 'Internal server error', { cause: error, instance })
       }
-    }
-    const complete = failed.length === 0 && crawl.truncated !== true
-    const extensions = [...byName.values()].sort((a, b) => a.name < b.name ? -1 : 1)
-    const missing = crawl.truncated === true || unread.length > 0
-    return { extensions, byName, error: failed[0]?.error, missing, unread, kept, proof: complete ? { names: new Set(byName.keys()), at: cache.now() } : before?.proof }
+    }, options)
   }
 
   async function crawl (): Promise<Finding[]> {
     try {
       const found = await ask(() => driver.list())
-      const listings = extensionTypes.map(type => ({ type, listing: toListing(type, found) }))
+      const listings = extensionTypes.map(type => ({ type, listing: toListing(type, found, cache.peek(listSlot(type)), cache, toExtension) }))
+      const whole = listings.every(({ listing }) => listing.error === undefined && !listing.missing)
+      incompleteInARow = whole ? 0 : incompleteInARow + 1
       failure = found.failed[0]?.error
       options.onFailure?.(failure)
       return listings.map(({ type, listing }) => finding(listSlot(type), listing,
-        listing.error !== undefined || listing.missing ? Math.min(incompleteTtl, cache.times.ttl) : undefined))
+        listing.error !== undefined || listing.missing ? Math.min(incompleteTtl * 2 ** (incompleteInARow - 1), cache.times.ttl) : undefined))
     } catch (error) {
       if (isRegistryError(error)) {
         failure = error
@@ -141,10 +100,11 @@ export function createCachedBackend (driver: Driver, options: CachedBackendOptio
       throw error
     }
   }
-  const listLoader = { flight: `${instance}:list`, load: crawl, rest: cooldown.rest }
+  const rest = () => breaker.rest()
+  const listLoader = { flight: `${instance}:list`, load: crawl, rest }
 
   async function load (type: ExtensionType, name: string): Promise<Finding[]> {
-    const loaded: Loaded | undefined = await ask(async () => await driver.load(type, name), true)
+    const loaded = await ask(async () => await driver.load(type, name), { forgives: isAnswer })
     const current = loaded === undefined ? undefined : currentRelease(loaded.releases)
     if (loaded === undefined || current === undefined) return [finding(metadataSlot(type, name), undefined), finding(versionsSlot(type, name), undefined)]
     const { metadata, releases, partial } = loaded
@@ -154,12 +114,13 @@ export function createCachedBackend (driver: Driver, options: CachedBackendOptio
       finding(versionsSlot(type, name), { releases, versions: releases.map(release => toVersion(metadata, release)) }, ttl)
     ]
   }
-  function extensionLoader (type: ExtensionType, name: string, maxAge?: number) {
+  function extensionLoader (type: ExtensionType, name: string, { maxAge, deadline }: Terms = {}) {
     const listed = cache.peek(listSlot(type))
     return {
       flight: `${instance}:${type}/${name}`,
       load: () => load(type, name),
-      rest: cooldown.rest,
+      rest,
+      ...(deadline !== undefined && { deadline }),
       ...(maxAge !== undefined && { maxAge }),
       // What a listing has shown since is no longer absent.
       ...(listed?.value.byName.has(name) === true && { maxAbsence: listed.age })
@@ -170,11 +131,11 @@ export function createCachedBackend (driver: Driver, options: CachedBackendOptio
   function fromListing (type: ExtensionType, name: string, maxAge: number, newerThan: number): Answered<Extension | undefined> | undefined {
     const listed = cache.peek(listSlot(type))
     if (listed === undefined || !listed.fresh || listed.age > newerThan) return undefined
-    const { byName, error, missing } = listed.value
+    const { byName, error, missing, kept } = listed.value
     const value = byName.get(name)
     // What was looked for and not found since is no longer there.
     if (value !== undefined && (cache.absentFor(metadataSlot(type, name)) ?? Infinity) < listed.age) return undefined
-    if (value === undefined ? (error !== undefined || missing || listed.age > maxAge) : error !== undefined) return undefined
+    if (value === undefined ? (error !== undefined || missing || listed.age > maxAge) : kept.has(name)) return undefined
     cache.use(listSlot(type), listLoader)
     return { value, age: listed.age, ttl: listed.ttl, hit: true }
   }
@@ -203,7 +164,7 @@ export function createCachedBackend (driver: Driver, options: CachedBackendOptio
   }
 
   async function askOrStandIn<T, U> (type: ExtensionType, name: string, question: () => Promise<Cached<T | undefined>>, map: (value: T) => U, stale: (known: Extension) => U | undefined): Promise<Answered<U | undefined>> {
-    const resting = cooldown.rest() !== undefined
+    const resting = breaker.rest() !== undefined
     try {
       const cached = await question()
       // Of two old words the newer one counts.
@@ -215,19 +176,20 @@ export function createCachedBackend (driver: Driver, options: CachedBackendOptio
     }
   }
 
-  const versionListing = (type: ExtensionType, name: string, maxAge?: number) =>
-    cache.get(versionsSlot(type, name), extensionLoader(type, name, maxAge))
+  const versionListing = (type: ExtensionType, name: string, terms?: Terms) =>
+    cache.get(versionsSlot(type, name), extensionLoader(type, name, terms))
 
-  async function release (type: ExtensionType, name: string, version: string, maxAge?: number): Promise<Answered<Release | undefined>> {
-    return await askOrStandIn(type, name, () => versionListing(type, name, maxAge),
+  async function release (type: ExtensionType, name: string, version: string, terms: Terms): Promise<Answered<Release | undefined>> {
+    return await askOrStandIn(type, name, () => versionListing(type, name, terms),
       ({ releases }) => releases.find(candidate => candidate.version === version), () => undefined)
   }
 
   /** A version's release; before it is said to be absent, what is cached is as young as a 404 must be. */
-  async function freshRelease (type: ExtensionType, name: string, version: string): Promise<Answered<Release | undefined>> {
-    const answer = await release(type, name, version)
+  async function freshRelease (type: ExtensionType, name: string, version: string, { deadline }: Terms = {}): Promise<Answered<Release | undefined>> {
+    const terms = deadline === undefined ? {} : { deadline }
+    const answer = await release(type, name, version, terms)
     if (answer.value !== undefined || !answer.hit) return answer
-    return await release(type, name, version, cache.times.negativeTtl)
+    return await release(type, name, version, { ...terms, maxAge: cache.times.negativeTtl })
   }
 
   return {
@@ -235,10 +197,11 @@ export function createCachedBackend (driver: Driver, options: CachedBackendOptio
     source,
     priority,
     get failure () { return failure },
-    get resting () { return cooldown.rest() !== undefined },
+    get circuit () { return breaker.state },
 
-    async list (types) {
-      const answers = await Promise.all(types.map(async type => ({ type, cached: await cache.get(listSlot(type), listLoader) })))
+    async list (types, { deadline } = {}) {
+      const loader = deadline === undefined ? listLoader : { ...listLoader, deadline }
+      const answers = await Promise.all(types.map(async type => ({ type, cached: await cache.get(listSlot(type), loader) })))
       const listings = answers.map(({ type, cached: { value, ...rest } }) => {
         if (value === undefined) throw registryError('internal_error', 'Internal server error', { instance })
         return { type, value, ...rest }
@@ -258,39 +221,49 @@ export function createCachedBackend (driver: Driver, options: CachedBackendOptio
       }
     },
 
-    async find (type, name, maxAge = cache.times.ttl) {
+    async find (type, name, terms = {}) {
+      const { maxAge = cache.times.ttl } = terms
       const own = cache.peek(metadataSlot(type, name))
       const listed = fromListing(type, name, maxAge, own?.age ?? Infinity)
       if (listed !== undefined) return listed
-      return await askOrStandIn(type, name, () => cache.get(metadataSlot(type, name), extensionLoader(type, name, maxAge)), value => value, known => known)
+      return await askOrStandIn(type, name, () => cache.get(metadataSlot(type, name), extensionLoader(type, name, { ...terms, maxAge })), value => value, known => known)
     },
 
-    async versions (type, name, maxAge = cache.times.ttl) {
+    async versions (type, name, terms = {}) {
+      const { maxAge = cache.times.ttl } = terms
       if (cache.peek(versionsSlot(type, name)) === undefined) {
         const listed = fromListing(type, name, maxAge, Infinity)
         if (listed !== undefined && listed.value === undefined) return { ...listed, value: undefined }
       }
-      return await askOrStandIn(type, name, () => versionListing(type, name, maxAge), ({ versions }) => versions, () => undefined)
+      return await askOrStandIn(type, name, () => versionListing(type, name, { ...terms, maxAge }), ({ versions }) => versions, () => undefined)
     },
 
-    async stat (type, name, version) {
-      const { value, ...rest } = await freshRelease(type, name, version)
+    async stat (type, name, version, terms) {
+      const { value, ...rest } = await freshRelease(type, name, version, terms)
       return { ...rest, value: value === undefined ? undefined : value.file === undefined ? {} : { file: value.file } }
     },
 
-    async open (type, name, version, openOptions): Promise<Artifact | undefined> {
-      const open = async (file: FileReference | undefined) => file === undefined ? undefined : await driver.open(file, openOptions)
-      const { value } = await freshRelease(type, name, version)
+    async open (type, name, version, { deadline, ...openOptions }): Promise<Artifact | undefined> {
+      const forgivesOpening = (error: RegistryError) => openOptions.signal.aborted || isAnswer(error)
+      const open = async (file: FileReference | undefined) => file === undefined ? undefined : await ask(async () => await driver.open(file, openOptions), { forgives: forgivesOpening })
+      const terms = deadline === undefined ? {} : { deadline }
+      const { value } = await freshRelease(type, name, version, terms)
       const artifact = await open(value?.file)
       if (artifact !== undefined || value?.file === undefined) return artifact
       // What the upstream no longer has under the known address may be there under a new one.
-      const again = await release(type, name, version, -1)
+      const again = await release(type, name, version, { ...terms, maxAge: -1 })
       if (again.error !== undefined) throw again.error
       return again.value?.file === undefined || again.value.file.locator === value.file.locator ? undefined : await open(again.value.file)
     },
 
     async ping (signal) {
-      await ask(async () => { await driver.ping(signal) })
+      await ask(async () => { await driver.ping(signal) }, { probe: true })
+    },
+
+    refresh () {
+      // All types are one walk; of what failed or is missing the next one may say more.
+      const type = extensionTypes.find(type => cache.peek(listSlot(type)) === undefined) ?? extensionTypes[0]
+      cache.refresh(listSlot(type), listLoader)
     },
 
     peek: type => cache.peek(listSlot(type))?.value.extensions

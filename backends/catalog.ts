@@ -1,9 +1,10 @@
 import type { FastifyBaseLogger, FastifyInstance } from 'fastify'
 import fp from 'fastify-plugin'
 import type { Answer, Download, Mark, Page } from '../plugins/answer.ts'
+import { createDeadline, late, type Deadline } from '../plugins/deadline.ts'
 import { isRegistryError, registryError, type RegistryError } from '../plugins/errors.ts'
 import { extensionSources, extensionTypes, type Extension, type ExtensionSource, type ExtensionType, type ExtensionVersion } from '../schemas/extension.ts'
-import type { Answered, Backend } from './backend.ts'
+import type { Answered, Backend, Terms } from './backend.ts'
 import { createGenerations } from './generation.ts'
 
 export interface CatalogDependencies {
@@ -12,6 +13,8 @@ export interface CatalogDependencies {
   log: FastifyBaseLogger
   /** Seconds: the oldest cached entry that a 404 may rest on. */
   negativeTtl: number
+  /** Seconds that one question may take, over all instances. */
+  budget: number
 }
 
 const none: readonly Extension[] = []
@@ -42,7 +45,7 @@ function rethrowUnknown (error: unknown): RegistryError {
  * narrows to instances of that kind first. An instance that cannot be asked never hands ownership over: unless its last
  * complete listing lacks the name, the answer is its failure.
  */
-export function createCatalog ({ backends, log, negativeTtl }: CatalogDependencies) {
+export function createCatalog ({ backends, log, negativeTtl, budget }: CatalogDependencies) {
   const instances = byOwnership(backends)
   const generations = createGenerations(log)
   const of = ({ source }: Scope) => source === undefined ? instances : instances.filter(backend => backend.source === source)
@@ -62,9 +65,10 @@ export function createCatalog ({ backends, log, negativeTtl }: CatalogDependenci
 
   /** All extensions of a scope, merged by ownership, of whatever instances and cached entries can answer. */
   async function everything ({ type, source }: { type?: ExtensionType } & Scope) {
+    const deadline = createDeadline(budget * 1000)
     const asked = await Promise.all(of({ ...(source && { source }) }).map(async backend => {
       try {
-        return { backend, answer: await backend.list(types(type)) }
+        return { backend, answer: await backend.list(types(type), { deadline }) }
       } catch (error) {
         return { backend, error: rethrowUnknown(error) }
       }
@@ -103,10 +107,22 @@ export function createCatalog ({ backends, log, negativeTtl }: CatalogDependenci
   }
 
   /** The same, with what is cached made as young as a 404 must be before nothing is found. */
-  async function owner<T> (scope: Scope, question: (backend: Backend, maxAge?: number) => Promise<Answered<T | undefined>>) {
-    const found = await first(scope, question)
+  async function owner<T> (scope: Scope, deadline: Deadline, question: (backend: Backend, terms: Terms) => Promise<Answered<T | undefined>>) {
+    const found = await first(scope, async backend => await question(backend, { deadline }))
     if (found.answer !== undefined || found.oldest <= negativeTtl) return found
-    return await first(scope, async backend => await question(backend, negativeTtl))
+    return await first(scope, async backend => await question(backend, { deadline, maxAge: negativeTtl }))
+  }
+
+  /** Opens a file in the time that is left; what comes later is let go. */
+  async function openWithin<T> (deadline: Deadline, signal: AbortSignal, open: (signal: AbortSignal) => Promise<T>): Promise<T> {
+    const tooLate = new AbortController()
+    const gaveUp = new Promise<never>((_resolve, reject) => { tooLate.signal.addEventListener('abort', () => { reject(late()) }) })
+    const timer = setTimeout(() => { tooLate.abort() }, deadline.left())
+    try {
+      return await Promise.race([open(AbortSignal.any([signal, tooLate.signal])), gaveUp])
+    } finally {
+      clearTimeout(timer)
+    }
   }
 
   const notFound = ({ type, name }: Name) => registryError('not_found', `Extension ${type}/${name} not found`)
@@ -130,14 +146,14 @@ export function createCatalog ({ backends, log, negativeTtl }: CatalogDependenci
 
     /** An extension at its current version. Throws `not_found`. */
     async find (name: Name): Promise<Answer<Extension>> {
-      const { answer } = await owner(name, async (backend, maxAge) => await backend.find(name.type, name.name, maxAge))
+      const { answer } = await owner(name, createDeadline(budget * 1000), async (backend, terms) => await backend.find(name.type, name.name, terms))
       if (answer === undefined) throw notFound(name)
       return answer
     },
 
     /** All versions of an extension, highest first. Throws `not_found`. */
     async versions (name: Name): Promise<Answer<ExtensionVersion[]>> {
-      const { answer } = await owner(name, async (backend, maxAge) => await backend.versions(name.type, name.name, maxAge))
+      const { answer } = await owner(name, createDeadline(budget * 1000), async (backend, terms) => await backend.versions(name.type, name.name, terms))
       if (answer === undefined) throw notFound(name)
       return answer
     },
@@ -146,16 +162,17 @@ export function createCatalog ({ backends, log, negativeTtl }: CatalogDependenci
     async file ({ version, ...name }: Name & { version: string }): Promise<Answer<Download>> {
       const { type, name: extension } = name
       const missing = registryError('not_found', `Extension ${type}/${extension} version ${version} not found`)
-      const { backend, answer } = await owner(name, async (candidate, maxAge) => await candidate.find(type, extension, maxAge))
+      const deadline = createDeadline(budget * 1000)
+      const { backend, answer } = await owner(name, deadline, async (candidate, terms) => await candidate.find(type, extension, terms))
       if (backend === undefined) throw missing
-      const stat = await backend.stat(type, extension, version)
+      const stat = await backend.stat(type, extension, version, { deadline })
       if (stat.value === undefined) throw stat.error ?? missing
       const { file } = stat.value
       if (file === undefined) throw registryError('not_found', `Extension ${type}/${extension} version ${version} has no file`)
       const download: Download = {
         file,
         open: async signal => {
-          const artifact = await backend.open(type, extension, version, { signal })
+          const artifact = await openWithin(deadline, signal, async signal => await backend.open(type, extension, version, { signal, deadline }))
           if (artifact === undefined) throw missing
           return artifact
         }
@@ -183,7 +200,7 @@ declare module 'fastify' {
 
 async function catalog (fastify: FastifyInstance): Promise<void> {
   const backends = [...fastify.gitea.instances, ...fastify.oci.instances]
-  fastify.decorate('catalog', createCatalog({ backends, log: fastify.log, negativeTtl: fastify.cache.times.negativeTtl }))
+  fastify.decorate('catalog', createCatalog({ backends, log: fastify.log, negativeTtl: fastify.cache.times.negativeTtl, budget: fastify.cache.times.budget }))
 }
 
 export default fp(catalog, {

@@ -4,6 +4,7 @@ import { isRegistryError } from '../plugins/errors.ts'
 import { extensionTypes, type ExtensionSource } from '../schemas/extension.ts'
 import type { BackendHealth, BackendStatus, InstanceStatus } from '../schemas/health.ts'
 import type { Backend } from './backend.ts'
+import { circuits } from './breaker.ts'
 
 export interface HealthOptions {
   /** Milliseconds between two rounds of probes. */
@@ -30,7 +31,8 @@ export function createHealth (instances: readonly Backend[], log: FastifyBaseLog
 
   function statusOf (instance: Backend): InstanceStatus {
     const error = probed.get(instance) ?? (instance.failure === undefined ? undefined : words(instance.failure))
-    return { enabled: true, healthy: error === undefined, ...(error !== undefined && { error }) }
+    const { circuit } = instance
+    return { enabled: true, healthy: error === undefined, ...(error !== undefined && { error }), ...(circuit !== 'closed' && { circuit }) }
   }
 
   async function probe (instance: Backend): Promise<void> {
@@ -42,8 +44,8 @@ export function createHealth (instances: readonly Backend[], log: FastifyBaseLog
       await Promise.race([instance.ping(signal), gaveUp])
       probed.set(instance, undefined)
       if (before !== undefined) log.info({ backend: instance.name }, 'backend is healthy')
-      // The walk that failed is what clients wait for: it is tried again at once.
-      if (instance.failure !== undefined) instance.list(extensionTypes).catch(() => {})
+      // What clients would wait for is walked while nobody waits, asked for or not: what is gone upstream is gone here in time.
+      instance.refresh()
     } catch (error) {
       if (closed.signal.aborted) return
       const why = late.aborted ? 'Connection timeout' : words(error)
@@ -67,6 +69,7 @@ export function createHealth (instances: readonly Backend[], log: FastifyBaseLog
       enabled: those.length > 0,
       healthy: those.length > 0 && failing.length === 0,
       ...(failing.length > 0 && error !== undefined && { error }),
+      ...(those.length === 1 && those[0]?.status.circuit !== undefined && { circuit: those[0].status.circuit }),
       ...(those.length > 1 && { instances: Object.fromEntries(those.map(({ name, status }) => [name, status])) })
     }
   }
@@ -107,15 +110,15 @@ async function health (fastify: FastifyInstance, options: HealthOptions): Promis
   fastify.addHook('onReady', async () => {
     void probes.start().then(began)
     // What the first client would wait for is loaded while nobody waits; a failure is seen by the probes.
-    for (const instance of instances) instance.list(extensionTypes).catch(() => {})
+    for (const instance of instances) instance.refresh()
   })
   fastify.addHook('preClose', async () => { probes.drain() })
   fastify.addHook('onClose', async () => { probes.stop() })
 
   fastify.telemetry.gauge('backend_healthy', 'Whether the backend is healthy (1) or not (0)', ['backend'], () =>
     probes.instances().map(({ name, healthy }) => ({ labels: { backend: name }, value: healthy ? 1 : 0 })))
-  fastify.telemetry.gauge('backend_resting', 'Whether the backend is left alone for a moment after failures (1) or asked (0)', ['backend'], () =>
-    instances.map(({ name, resting }) => ({ labels: { backend: name }, value: resting ? 1 : 0 })))
+  fastify.telemetry.gauge('backend_circuit', 'State of the circuit breaker: 1 for the state that it is in', ['backend', 'state'], () =>
+    instances.flatMap(({ name, circuit }) => circuits.map(state => ({ labels: { backend: name, state }, value: circuit === state ? 1 : 0 }))))
   fastify.telemetry.gauge('extensions_total', 'Total extensions', ['type', 'source'], () => {
     const { extensions } = census()
     return extensionTypes.flatMap(type => (['gitea', 'oci'] as const).map(source => ({

@@ -3,7 +3,8 @@ import fp from 'fastify-plugin'
 import { LRUCache } from 'lru-cache'
 import { LRUMap, LRUMapWithDelete } from 'mnemonist'
 import type { CacheConfig } from '../schemas/config.ts'
-import { isRegistryError, registryError, type RegistryError } from './errors.ts'
+import { late, within, type Deadline } from './deadline.ts'
+import { isRegistryError, type RegistryError } from './errors.ts'
 
 export const cacheSections = ['list', 'metadata', 'versions'] as const
 export type CacheSection = typeof cacheSections[number]
@@ -11,7 +12,7 @@ export type CacheSection = typeof cacheSections[number]
 export interface CacheOptions extends CacheConfig {
   /** Milliseconds of a clock that only goes forward. */
   clock?: () => number
-  /** Milliseconds that a caller waits for a load; the load itself goes on. */
+  /** Milliseconds after its beginning that anybody waits for a load; the load itself goes on. */
   budget?: number
   /** The same where an expired entry can stand in. */
   staleBudget?: number
@@ -47,7 +48,11 @@ export interface Loader {
   maxAge?: number
   /** Seconds: the same for a remembered absence, where something newer contradicts it. */
   maxAbsence?: number
+  /** How long the caller waits in all. */
+  deadline?: Deadline
 }
+
+interface Flight { findings: Promise<Finding[]>, since: number }
 
 interface Entry { section: CacheSection, value: unknown, at: number, ttl: number }
 interface Counts { hits: number, misses: number, coalesced: number, evictions: number, entries: number }
@@ -58,6 +63,8 @@ const negativeCapacity = 1000
 const immutableBytes = 64 * 1024 * 1024
 /** Part of its life after which an entry in use is loaded again, behind the caller. */
 const refreshAhead = 0.8
+/** Milliseconds for which a load's failure is known: nobody who can have an older answer waits for the next try. */
+const failureMemory = 120_000
 const defaultBudget = 10_000
 const defaultStaleBudget = 1000
 
@@ -71,7 +78,8 @@ export const finding = <T>({ section, key }: Slot<T>, value: T | undefined, ttl?
 /**
  * An LRU with TTL over three sections of one capacity. The loader is given with the question: one load per flight at a
  * time, detached from whoever started it. An entry in use is refreshed ahead of expiry; an expired one stands in for a
- * failing load for `stale_if_error_seconds`; absences are remembered apart, for `negative_ttl_seconds`.
+ * failing load for `stale_if_error_seconds`, and at once where the load is known to fail or to be slow; absences are
+ * remembered apart, for `negative_ttl_seconds`.
  */
 export function createCache (options: CacheOptions) {
   const { clock = () => performance.now(), budget = defaultBudget, staleBudget = defaultStaleBudget } = options
@@ -80,7 +88,8 @@ export function createCache (options: CacheOptions) {
   const entries = new LRUMapWithDelete<string, Entry>(options.capacity)
   const absences = new LRUMap<string, number>(negativeCapacity)
   const immutable = new LRUCache<string, Buffer>({ maxSize: immutableBytes, sizeCalculation: bytes => bytes.length + 1 })
-  const flights = new Map<string, Promise<Finding[]>>()
+  const flights = new Map<string, Flight>()
+  const failures = new LRUMapWithDelete<string, { error: RegistryError, at: number }>(negativeCapacity)
   const counts: Record<CacheSection, Counts> = {
     list: { hits: 0, misses: 0, coalesced: 0, evictions: 0, entries: 0 },
     metadata: { hits: 0, misses: 0, coalesced: 0, evictions: 0, entries: 0 },
@@ -109,25 +118,30 @@ export function createCache (options: CacheOptions) {
     }
   }
 
-  function fly ({ flight, load }: Loader): { findings: Promise<Finding[]>, joined: boolean } {
+  function fly ({ flight, load }: Loader): { flying: Flight, joined: boolean } {
     const underWay = flights.get(flight)
-    if (underWay !== undefined) return { findings: underWay, joined: true }
+    if (underWay !== undefined) return { flying: underWay, joined: true }
     const findings = Promise.resolve().then(load).then(found => {
+      failures.delete(flight)
       found.forEach(keep)
       return found
+    }, (error: unknown) => {
+      if (isRegistryError(error)) failures.set(flight, { error, at: clock() })
+      throw error
     }).finally(() => flights.delete(flight))
-    flights.set(flight, findings)
+    const flying = { findings, since: clock() }
+    flights.set(flight, flying)
     // Whoever waits sees the failure; when nobody does, it is nobody's.
     findings.catch(() => {})
-    return { findings, joined: false }
+    return { flying, joined: false }
   }
 
-  async function within<T> (budget: number, work: Promise<T>): Promise<T> {
-    let timer: NodeJS.Timeout | undefined
-    const late = new Promise<never>((_resolve, reject) => {
-      timer = setTimeout(() => reject(registryError('service_unavailable', 'The upstream did not answer in time', { proxyError: 'http_response_timeout' })), budget)
-    })
-    return await Promise.race([work, late]).finally(() => clearTimeout(timer))
+  /** Why nobody waits for a load: it failed a moment ago, or has taken too long already. */
+  function hopeless (flight: string): RegistryError | undefined {
+    const failed = failures.peek(flight)
+    if (failed !== undefined && clock() - failed.at <= failureMemory) return failed.error
+    const flying = flights.get(flight)
+    return flying !== undefined && clock() - flying.since > staleBudget ? late() : undefined
   }
 
   const seconds = (milliseconds: number) => Math.max(0, milliseconds / 1000)
@@ -135,7 +149,7 @@ export function createCache (options: CacheOptions) {
 
   return {
     /** The configured times, in seconds. */
-    times: { ttl: options.ttl_seconds, staleIfError: options.stale_if_error_seconds, negativeTtl: options.negative_ttl_seconds },
+    times: { ttl: options.ttl_seconds, staleIfError: options.stale_if_error_seconds, negativeTtl: options.negative_ttl_seconds, budget: budget / 1000 },
 
     /** Now, in milliseconds of the cache's own clock. */
     now: clock,
@@ -159,11 +173,16 @@ export function createCache (options: CacheOptions) {
       return age <= negativeTtl ? seconds(age) : undefined
     },
 
-    /** Counts an answer that was taken from a slot with `peek`, and refreshes the slot ahead of expiry as `get` does. */
-    use<T> ({ section, key }: Slot<T>, loader: Loader): void {
-      counts[section].hits++
+    /** Loads a slot again, behind the caller, when what is in it is no longer young. */
+    refresh<T> ({ key }: Slot<T>, loader: Loader): void {
       const entry = entries.peek(key)
-      if (entry !== undefined && clock() - entry.at > entry.ttl * refreshAhead && loader.rest?.() === undefined) fly(loader)
+      if ((entry === undefined || clock() - entry.at > entry.ttl * refreshAhead) && loader.rest?.() === undefined) fly(loader)
+    },
+
+    /** Counts an answer that was taken from a slot with `peek`, and refreshes the slot ahead of expiry as `get` does. */
+    use<T> (slot: Slot<T>, loader: Loader): void {
+      counts[slot.section].hits++
+      if (entries.peek(slot.key) !== undefined) this.refresh(slot, loader)
     },
 
     /**
@@ -192,10 +211,13 @@ export function createCache (options: CacheOptions) {
         if (!usable) throw rest
         return { value: entry.value as T, age: seconds(age), ttl: 0, hit: true, error: rest }
       }
-      const { findings, joined } = fly(loader)
+      const doubt = usable ? hopeless(loader.flight) : undefined
+      const { flying: { findings, since }, joined } = fly(loader)
       if (joined) counts[section].coalesced++
+      if (usable && doubt !== undefined) return { value: entry.value as T, age: seconds(age), ttl: 0, hit: true, error: doubt }
+      const patience = (usable ? Math.min(budget, staleBudget) : budget) - (clock() - since)
       try {
-        const found = (await within(usable ? Math.min(budget, staleBudget) : budget, findings)).find(finding => finding.key === key)
+        const found = (await within(Math.min(patience, loader.deadline?.left() ?? Infinity), findings)).find(finding => finding.key === key)
         const fresh = found?.value === undefined ? negativeTtl : (found.ttl ?? options.ttl_seconds) * 1000
         return { value: found?.value as T | undefined, age: 0, ttl: seconds(fresh), hit: false }
       } catch (error) {

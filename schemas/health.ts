@@ -4,7 +4,8 @@ import { Ref } from './ref.ts'
 const status = {
   enabled: Type.Boolean({ description: 'Backend enabled: at least one instance is configured' }),
   healthy: Type.Boolean({ description: 'Backend healthy: every instance answered the last probe, and its last listing was read whole' }),
-  error: Type.Optional(Type.String({ description: 'Error message if unhealthy', examples: ['Connection timeout'] }))
+  error: Type.Optional(Type.String({ description: 'Error message if unhealthy', examples: ['Connection timeout'] })),
+  circuit: Type.Optional(Type.String({ description: 'Circuit breaker of an instance: `open` (it is left alone after failures) or `half-open` (one question tests it); absent while it is closed', examples: ['open'] }))
 }
 
 export const InstanceStatus = Type.Object(status, { $id: 'registry.InstanceStatus', description: 'Health of one configured instance' })

@@ -4,6 +4,7 @@ import { statusError } from '../../plugins/upstream-errors.ts'
 import type { GiteaAsset, GiteaRelease, GiteaRepository } from '../../schemas/gitea.ts'
 import { archiveNames, isArchive, safeFileName } from '../archive.ts'
 import type { Driver, FileReference, Loaded, Metadata, Release, Skip } from '../backend.ts'
+import { createFuse, type Fuse } from '../fuse.ts'
 import type { Identity, RepositoryMapping } from '../mapping.ts'
 import { currentRelease, orderReleases, tagsByVersion, utcSeconds } from '../version.ts'
 import type { GiteaApi } from './api.ts'
@@ -125,10 +126,10 @@ export function createGiteaDriver (api: GiteaApi, checksums: Checksums, options:
   }
 
   /** The current release of a repository, or why it could not be read. */
-  async function current (of: Candidate): Promise<Candidate & { release?: Release, error?: RegistryError }> {
+  async function current (of: Candidate, fused: Fuse): Promise<Candidate & { release?: Release, error?: RegistryError }> {
     try {
-      const draft = currentRelease(await draftsOf(of))
-      return draft === undefined ? of : { ...of, release: await finish(of, draft) }
+      const draft = currentRelease(await fused(async () => await draftsOf(of)))
+      return draft === undefined ? of : { ...of, release: await fused(async () => await finish(of, draft)) }
     } catch (error) {
       if (!isRegistryError(error)) throw error
       return { ...of, error }
@@ -142,7 +143,8 @@ export function createGiteaDriver (api: GiteaApi, checksums: Checksums, options:
     async list () {
       const candidates = (await api.repositories()).flatMap(repository => candidate(repository) ?? [])
       options.onPrivate?.(candidates.filter(({ repository }) => repository.private || repository.internal === true).length)
-      const read = await Promise.all(candidates.map(async of => await walk(async () => await current(of))))
+      const fused = createFuse()
+      const read = await Promise.all(candidates.map(async of => await walk(async () => await current(of, fused))))
       const errors = read.flatMap(({ error }) => error ?? [])
       const [worst] = errors
       if (worst !== undefined && errors.length === read.filter(({ repository }) => repository.release_counter !== 0).length) throw worst

@@ -3,6 +3,7 @@ import { compare, rcompare } from 'semver'
 import { isRegistryError, registryError, type RegistryError } from '../../plugins/errors.ts'
 import type { ExtensionType } from '../../schemas/extension.ts'
 import type { Crawl, Driver, Loaded, Metadata, Release, Skip } from '../backend.ts'
+import { createFuse } from '../fuse.ts'
 import type { RepositoryMapping } from '../mapping.ts'
 import { currentRelease, isPrerelease, orderReleases, tagsByVersion } from '../version.ts'
 import { verified } from './content.ts'
@@ -128,13 +129,17 @@ export function createOciDriver (options: OciDriverOptions): Driver {
     async list () {
       const shared = reader()
       const { names, truncated } = await transport.repositories(namespace)
-      const crawl: Crawl = { found: [], failed: [], ...(truncated === true && { truncated }) }
+      const crawl: Crawl = { found: [], failed: [], ...(truncated === true && { truncated, gone: [] }) }
+      const fused = createFuse()
+      // As many repositories at once as questions: a later one then sees what became of those before it.
+      const walk = pLimit(concurrency)
       let read = 0
       await Promise.all(group(names).map(async ({ subject, repositories }) => {
         try {
-          const current = await firstOf(repositories, subject, shared)
+          const current = await walk(async () => await fused(async () => await firstOf(repositories, subject, shared)))
           read++
-          if (current !== undefined) crawl.found.push(current)
+          if (current === undefined) crawl.gone?.push(subject)
+          else crawl.found.push(current)
         } catch (error) {
           if (!isRegistryError(error)) throw error
           crawl.failed.push({ ...subject, error })

@@ -23,7 +23,8 @@ function setUp ({ gitea = {}, oci = {}, priority = 100 }: { gitea?: Record<strin
       createCachedBackend(first.driver, { cache, priority: 100, downloadUrls: 'upstream' })
     ],
     log,
-    negativeTtl: 30
+    negativeTtl: 30,
+    budget: 10
   })
   const list = async (scope: { source?: 'gitea' | 'oci', type?: 'provider' | 'taskserv' | 'cluster' } = {}) => {
     const { value, ...rest } = await catalog.list({ limit: 100, offset: 0, ...scope })

@@ -1,0 +1,99 @@
+import { circuitBreaker, CircuitState, ConsecutiveBreaker, handleWhen } from 'cockatiel'
+import { isRegistryError, registryError, type RegistryError } from '../plugins/errors.ts'
+
+/** Failures in a row that open the circuit. */
+const threshold = 3
+/** Milliseconds that it stays open at first; doubled with each test that fails. */
+const first = 1000
+const most = 30_000
+/** Longest `Retry-After` (milliseconds) that is obeyed as it is: a slip of an upstream must not silence it for a day. */
+const longestPause = 600_000
+
+export const circuits = ['closed', 'open', 'half-open'] as const
+export type Circuit = typeof circuits[number]
+
+/**
+ * The circuit breaker of one instance. After failures in a row it is open: nothing is asked. Then one question tests the
+ * upstream (half-open) and closes it, or opens it for longer. A `Retry-After` opens it at once, for as long as it says, and no
+ * success of what was under way ends that. `clock` gives milliseconds and only goes forward.
+ */
+export function createBreaker (clock: () => number) {
+  let openUntil = -Infinity
+  let pausedUntil = -Infinity
+  let breaks = 0
+  let last: RegistryError | undefined
+  const counted = new WeakSet<object>()
+
+  // When a test may be made is decided here: the library goes by the wall clock, which jumps.
+  const circuit = circuitBreaker(handleWhen(error => typeof error === 'object' && error !== null && counted.has(error)), {
+    halfOpenAfter: -Infinity,
+    breaker: new ConsecutiveBreaker(threshold)
+  })
+  circuit.onBreak(() => {
+    // What had waited for a test that failed, and is refused then, is no failure of its own.
+    if (clock() >= openUntil) openUntil = clock() + Math.min(most, first * 2 ** breaks++)
+  })
+  circuit.onReset(() => {
+    breaks = 0
+    openUntil = -Infinity
+  })
+
+  /** The last failure, as the answer to a question that is not asked now. */
+  function refusal (left: number): RegistryError {
+    const { code = 'service_unavailable', message = 'The upstream is left alone', details, instance, proxyError } = last ?? {}
+    return registryError(code, message, {
+      retryAfter: left / 1000,
+      cause: last,
+      ...(details !== undefined && { details }),
+      ...(instance !== undefined && { instance }),
+      ...(proxyError !== undefined && { proxyError })
+    })
+  }
+
+  function note (error: RegistryError): void {
+    counted.add(error)
+    last = error
+    if (error.retryAfter !== undefined) pausedUntil = Math.max(pausedUntil, clock() + Math.min(longestPause, error.retryAfter * 1000))
+  }
+
+  return {
+    get state (): Circuit {
+      if (Math.max(openUntil, pausedUntil) > clock()) return 'open'
+      return circuit.state === CircuitState.Closed ? 'closed' : 'half-open'
+    },
+
+    /** Why nothing may be asked now, with the time that is left; undefined when something may. */
+    rest (): RegistryError | undefined {
+      const left = Math.max(openUntil, pausedUntil) - clock()
+      if (left > 0) return refusal(left)
+      return circuit.state === CircuitState.HalfOpen ? refusal(first) : undefined
+    },
+
+    /**
+     * Asks the upstream. What it throws counts as a failure unless it is a bug, or `forgives` says otherwise. Throws what
+     * `rest` gives instead of asking; a `probe` is asked as a test while the circuit is open, but not against a `Retry-After`.
+     */
+    async run<T> (question: () => Promise<T>, { forgives = () => false, probe = false }: { forgives?: (error: RegistryError) => boolean, probe?: boolean } = {}): Promise<T> {
+      const refused = () => {
+        const left = Math.max(pausedUntil, probe ? -Infinity : openUntil) - clock()
+        return left > 0 ? refusal(left) : undefined
+      }
+      const error = refused()
+      if (error !== undefined) throw error
+      return await circuit.execute(async () => {
+        const error = refused()
+        if (error !== undefined) {
+          counted.add(error)
+          throw error
+        }
+        try {
+          return await question()
+        } catch (error) {
+          if (isRegistryError(error) && error.code !== 'internal_error' && !forgives(error)) note(error)
+          throw error
+        }
+      })
+    }
+  }
+}
+export type Breaker = ReturnType<typeof createBreaker>

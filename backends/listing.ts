@@ -1,0 +1,61 @@
+import type { Cache, Cached } from '../plugins/cache.ts'
+import type { RegistryError } from '../plugins/errors.ts'
+import type { Extension, ExtensionType } from '../schemas/extension.ts'
+import type { Crawl, Metadata, Release } from './backend.ts'
+
+/** One type's part of a listing, as it is cached. */
+export interface TypeListing {
+  extensions: readonly Extension[]
+  byName: ReadonlyMap<string, Extension>
+  /** Why something could not be read; what has an earlier answer is in `extensions` all the same. */
+  error: RegistryError | undefined
+  /** Whether anything is missing from `extensions`, by name or altogether. */
+  missing: boolean
+  /** Names that could not be read and have no earlier answer. */
+  unread: readonly string[]
+  /** When an earlier answer that stands in was given (milliseconds of the cache's clock), by name. */
+  kept: ReadonlyMap<string, number>
+  /** Names of the last listing that was complete, and when that was (milliseconds of the cache's clock). */
+  proof: { names: ReadonlySet<string>, at: number } | undefined
+}
+
+/** In the order of lists, by code point. */
+export const byName = (a: { name: string }, b: { name: string }): number => a.name < b.name ? -1 : 1
+
+/**
+ * What a walk says of one type. What could not be read keeps its earlier answer, as long as that may stand in; a walk that
+ * left something out removes nothing, and leaves the last proof as it was.
+ */
+export function toListing (type: ExtensionType, crawl: Crawl, earlier: Pick<Cached<TypeListing>, 'value' | 'age'> | undefined, { now, times }: Cache, toExtension: (metadata: Metadata, release: Release) => Extension): TypeListing {
+  const failed = crawl.failed.filter(repository => repository.type === type)
+  const before = earlier?.value
+  const oldest = now() - (times.ttl + times.staleIfError) * 1000
+  const kept = new Map<string, number>()
+  const unread: string[] = []
+  const extensions = new Map(crawl.found.filter(({ metadata }) => metadata.type === type)
+    .map(({ metadata, release }) => [metadata.name, toExtension(metadata, release)]))
+  const keep = (name: string): boolean => {
+    const known = before?.byName.get(name)
+    const at = before?.kept.get(name) ?? now() - (earlier?.age ?? Infinity) * 1000
+    if (known === undefined || at < oldest) return false
+    extensions.set(name, known)
+    kept.set(name, at)
+    return true
+  }
+  for (const { name } of failed) if (!keep(name)) unread.push(name)
+  // What a walk did not come to may be there still.
+  if (crawl.truncated === true) {
+    const gone = new Set(crawl.gone?.filter(extension => extension.type === type).map(({ name }) => name))
+    for (const name of before?.byName.keys() ?? []) if (!extensions.has(name) && !gone.has(name)) keep(name)
+  }
+  const complete = failed.length === 0 && crawl.truncated !== true
+  return {
+    extensions: [...extensions.values()].sort(byName),
+    byName: extensions,
+    error: failed[0]?.error,
+    missing: crawl.truncated === true || unread.length > 0,
+    unread,
+    kept,
+    proof: complete ? { names: new Set(extensions.keys()), at: now() } : before?.proof
+  }
+}
