@@ -13,7 +13,7 @@ import openapi from './plugins/openapi.ts'
 import requestId from './plugins/request-id.ts'
 import schemas from './plugins/schemas.ts'
 import telemetry from './plugins/telemetry.ts'
-import upstream from './plugins/upstream.ts'
+import upstream, { type UpstreamDependencies } from './plugins/upstream.ts'
 import download from './routes/download.ts'
 import extensions from './routes/extensions.ts'
 import { apiSystem, rootSystem } from './routes/system.ts'
@@ -35,6 +35,8 @@ export type { Upstream } from './plugins/upstream.ts'
 export interface RegistryOptions extends HealthOptions, Pick<CacheOptions, 'clock'> {
   /** The configuration, as in the TOML file; what is left out has its default. Throws at registration when it is not valid. */
   config: unknown
+  /** How names are looked up, and which addresses may be connected to on hosts that the configuration does not name. */
+  network?: Pick<UpstreamDependencies, 'guard' | 'resolver'>
 }
 
 const { version } = JSON.parse(readFileSync(findPackageJSON(import.meta.url) ?? '', 'utf8')) as { version: string }
@@ -44,7 +46,7 @@ const { version } = JSON.parse(readFileSync(findPackageJSON(import.meta.url) ?? 
  * encapsulated and shares nothing with its host or with another one in the same process; its routes are `{prefix}/api/v1/…`
  * and, beside them, `{prefix}/health`, `/livez`, `/readyz`, `/metrics`, `/openapi.yaml`, `/openapi.json` and `/docs`.
  */
-export default async function registry (fastify: FastifyInstance, { config: given, clock, ...probes }: RegistryOptions): Promise<void> {
+export default async function registry (fastify: FastifyInstance, { config: given, clock, network, ...probes }: RegistryOptions): Promise<void> {
   const config = parseConfig(given)
 
   await fastify.register(schemas)
@@ -52,7 +54,7 @@ export default async function registry (fastify: FastifyInstance, { config: give
   await fastify.register(requestId)
   await fastify.register(cache, { ...config.cache, ...(clock && { clock }), budget: config.server.request_budget_seconds * 1000 })
   await fastify.register(telemetry)
-  await fastify.register(upstream, { userAgent: `extension-registry/${version}` })
+  await fastify.register(upstream, { userAgent: `extension-registry/${version}`, ...network })
   await fastify.register(openapi)
   await fastify.register(answers, config.cache)
 

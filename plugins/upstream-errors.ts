@@ -1,6 +1,7 @@
 import type { IncomingHttpHeaders } from 'node:http'
 import { ReadError, RequestError, TimeoutError } from 'got'
 import { isRegistryError, registryError, type RegistryError } from './errors.ts'
+import { prohibited } from './upstream-addresses.ts'
 
 /** Words for a person, and RFC 9209 section 2.3's, by error code. */
 const network: Record<string, readonly [string, string]> = {
@@ -11,6 +12,7 @@ const network: Record<string, readonly [string, string]> = {
   EAI_AGAIN: ['Host not found', 'dns_error'],
   EHOSTUNREACH: ['Host unreachable', 'destination_ip_unroutable'],
   ENETUNREACH: ['Network unreachable', 'destination_ip_unroutable'],
+  [prohibited]: ['Host is on an inner network and not configured', 'destination_ip_prohibited'],
   ETIMEDOUT: ['Connection timeout', 'connection_timeout'],
   ERR_PROXY_TUNNEL: ['Proxy refuses the connection', 'destination_unavailable'],
   HPE_INVALID_CONSTANT: ['Answer is not HTTP', 'http_protocol_error'],

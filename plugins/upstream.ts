@@ -1,3 +1,4 @@
+import { lookup } from 'node:dns'
 import { Readable } from 'node:stream'
 import type { FastifyInstance } from 'fastify'
 import fp from 'fastify-plugin'
@@ -5,6 +6,7 @@ import got, { TimeoutError, type Got, type Response } from 'got'
 import pLimit from 'p-limit'
 import { registryError, type RegistryError } from './errors.ts'
 import type { Secret } from './secret.ts'
+import { createGate, isPublic, namesHost, pathBelow, type Guard, type Resolver } from './upstream-addresses.ts'
 import { createAgents, type ProxyEnvironment } from './upstream-agents.ts'
 import { failureOf, statusError } from './upstream-errors.ts'
 import { limitSilence, responseOf } from './upstream-stream.ts'
@@ -19,6 +21,10 @@ export interface UpstreamDependencies {
   random?: () => number
   /** Whose proxy variables count; the process's own if unset. */
   environment?: ProxyEnvironment
+  /** Which addresses may be connected to on hosts that the operator has not named; those of the open internet if unset. */
+  guard?: Guard
+  /** `dns.lookup` if unset. */
+  resolver?: Resolver
 }
 
 export interface UpstreamOptions {
@@ -33,6 +39,8 @@ export interface UpstreamOptions {
   caFile?: string
   /** Other hosts (`host` or `host:port`) that may be redirected to, without credentials. */
   redirectHosts: readonly string[]
+  /** Hosts that the operator has named beside `url` and those: they may be on any network. */
+  namedHosts?: readonly string[]
   /** Most requests under way at once. */
   concurrency: number
 }
@@ -73,13 +81,14 @@ const patience = 2000
  * The HTTP client of one instance: nothing else configures HTTP. Every failure it throws is an error of the table, with
  * the instance's name and the cause, and without addresses or secrets in its message.
  */
-export function createUpstream ({ userAgent, observe, random = Math.random, environment = process.env }: UpstreamDependencies, options: UpstreamOptions) {
+export function createUpstream ({ userAgent, observe, random = Math.random, environment = process.env, guard = isPublic, resolver = lookup }: UpstreamDependencies, options: UpstreamOptions) {
   const { instance, timeout } = options
   const base = new URL(options.url.endsWith('/') ? options.url : `${options.url}/`)
   const limit = pLimit(options.concurrency)
   // A download does not queue behind a walk over the whole upstream.
   const opening = pLimit(options.concurrency)
   const { agents, https, close } = createAgents(environment, options)
+  const findHost = createGate({ guard, resolver, named: [base.host, ...options.redirectHosts, ...options.namedHosts ?? []] })
   const wait = timeout * 1000
   const client: Got = got.extend({
     agent: agents,
@@ -123,9 +132,17 @@ export function createUpstream ({ userAgent, observe, random = Math.random, envi
     return registryError('service_unavailable', `Instance ${instance} cannot be asked`, { instance, details, proxyError })
   }
 
-  /** An address below the base; every part is encoded, so that nothing in a name can leave its place. A colon may stand in a path, and registries look for it in digests. */
+  /** How the host of an address is found. Throws for an address that may not be connected to. */
+  function lookupOf (url: URL) {
+    const found = findHost(url)
+    if (found === undefined) throw unexpected('Host is on an inner network and not configured', 'destination_ip_prohibited')
+    return found
+  }
+
+  /** An address below the base. */
   function address (parts: readonly string[], query: Record<string, string | number> = {}): URL {
-    const url = new URL(parts.map(part => encodeURIComponent(part).replaceAll('%3A', ':')).join('/'), base)
+    const url = pathBelow(base, parts)
+    if (url === undefined) throw unexpected('A name cannot stand in an address', 'http_protocol_error')
     for (const [key, value] of Object.entries(query)) url.searchParams.set(key, String(value))
     return url
   }
@@ -133,8 +150,9 @@ export function createUpstream ({ userAgent, observe, random = Math.random, envi
   /** Where a redirect may lead; throws when it leads anywhere else. */
   function redirected (from: URL, location: string | undefined): URL {
     const to = location !== undefined && URL.canParse(location, from.href) ? new URL(location, from.href) : undefined
-    const allowed = to !== undefined && (to.origin === base.origin ||
-      ((to.protocol === 'https:' || to.protocol === base.protocol) && (options.redirectHosts.includes(to.host) || options.redirectHosts.includes(to.hostname))))
+    // User information would become credentials that nobody configured.
+    const allowed = to !== undefined && to.username === '' && to.password === '' && (to.origin === base.origin ||
+      ((to.protocol === 'https:' || to.protocol === base.protocol) && namesHost(options.redirectHosts, to)))
     if (to === undefined || !allowed) throw unexpected('Redirect to a host that is not configured', 'destination_ip_prohibited')
     if (to.pathname.endsWith('/user/login')) throw statusError(instance, 401)
     return to
@@ -148,7 +166,7 @@ export function createUpstream ({ userAgent, observe, random = Math.random, envi
       const tooLarge = new AbortController()
       const signals = signal === undefined ? [tooLarge.signal] : [tooLarge.signal, signal]
       // Uncompressed, so that the bound on bytes is one on memory.
-      const request = client(url, { method, headers: { ...headers, 'accept-encoding': 'identity' }, decompress: false, responseType: 'buffer', signal: AbortSignal.any(signals), timeout: { request: 2 * wait } })
+      const request = client(url, { method, dnsLookup: lookupOf(url), headers: { ...headers, 'accept-encoding': 'identity' }, decompress: false, responseType: 'buffer', signal: AbortSignal.any(signals), timeout: { request: 2 * wait } })
       void request.on('downloadProgress', ({ transferred }) => {
         if (transferred > most) tooLarge.abort(unexpected('Answer is too large', 'http_response_body_size'))
       })
@@ -207,7 +225,7 @@ export function createUpstream ({ userAgent, observe, random = Math.random, envi
       const { url, request, statusCode, headers } = await follow(start, async target => {
         const given = { accept: '*/*', 'accept-encoding': 'identity', ...await credentials(target, start, question.authorization) }
         return await opening(async () => {
-          const request = client.stream(target, { headers: given, signal: question.signal, decompress: false, retry: { limit: 0 } })
+          const request = client.stream(target, { dnsLookup: lookupOf(target), headers: given, signal: question.signal, decompress: false, retry: { limit: 0 } })
           const { statusCode, headers } = await measured(async () => await responseOf(request))
           if (statusCode !== 200) request.destroy()
           return { request, statusCode, headers }

@@ -82,7 +82,7 @@ export const GiteaConfig = Type.Object({
   url: Address('Base address of the Gitea or Forgejo server, a sub-path included', 'https://git.example.com'),
   organization: Type.String({
     description: 'Organisation or user whose repositories are the extensions',
-    pattern: '^[A-Za-z0-9._-]+$',
+    pattern: '^(?!\\.{1,2}$)[A-Za-z0-9._-]+$',
     expected: 'letters, digits, dots, hyphens and underscores',
     examples: ['extensions']
   }),

@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto'
 import { Value } from '@sinclair/typebox/value'
 import { LRUCache } from 'lru-cache'
 import { registryError } from '../../plugins/errors.ts'
+import { namesHost } from '../../plugins/upstream-addresses.ts'
 import { statusError } from '../../plugins/upstream-errors.ts'
 import type { Upstream, UpstreamAnswer } from '../../plugins/upstream.ts'
 import { TokenAnswer } from '../../schemas/oci.ts'
@@ -51,7 +52,7 @@ export function createAuthentication ({ instance, upstream, credentials, authHos
     if (url === undefined || !/^https?:$/.test(url.protocol) || url.username !== '' || url.password !== '') {
       throw upstream.unexpected('Token server has no usable address', 'http_protocol_error')
     }
-    const known = url.host === registry.host || url.host === publicHost || authHosts.includes(url.host) || authHosts.includes(url.hostname)
+    const known = url.host === registry.host || url.host === publicHost || namesHost(authHosts, url)
     if (!known || (url.protocol !== 'https:' && registry.protocol === 'https:')) {
       const details = known ? `Token server ${url.host} is not asked without https` : `Token server ${url.host} is not in auth_hosts`
       throw registryError('config_error', `Instance ${instance} wants its token from a host that is not configured`, { instance, details, proxyError: 'proxy_configuration_error' })

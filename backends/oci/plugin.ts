@@ -29,6 +29,7 @@ function createTransport (fastify: FastifyInstance, oci: OciConfig): Transport {
     timeout: oci.timeout_seconds,
     verifySsl: oci.verify_ssl,
     redirectHosts: oci.redirect_hosts,
+    namedHosts: oci.auth_hosts,
     concurrency: oci.concurrency,
     ...(caFile !== undefined && { caFile })
   })

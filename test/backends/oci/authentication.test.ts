@@ -3,6 +3,8 @@ import { join } from 'node:path'
 import { setImmediate as turn } from 'node:timers/promises'
 import t, { type Test } from 'tap'
 import { isRegistryError } from '../../../plugins/errors.ts'
+import type { Resolver } from '../../../plugins/upstream-addresses.ts'
+import { startApp } from '../../fakes/app.ts'
 import { writeLayout } from '../../fakes/layout.ts'
 import { createLoopback } from '../../fakes/loopback.ts'
 import { contentOf, createRegistryFake, type RegistryFakeOptions } from '../../fakes/registry.ts'
@@ -238,4 +240,23 @@ await t.test('a realm that was wrong once is learnt anew', async t => {
   fake.fault = undefined
   await outcome(transport.tags(aws))
   t.strictSame(await transport.tags(aws), [{ name: '1.0.0' }])
+})
+
+await t.test('a token server that nobody named in auth_hosts must be on the open internet', async t => {
+  const server = await createLoopback(() => ({ status: 200, headers: { 'content-type': 'application/json' }, body: '{"token":"canary-token"}' }))
+  const { fake, folder } = await setUp(t, { realm: `http://public.test:${server.port}/token`, tokens: ['canary-token'] })
+  t.teardown(server.close)
+  const resolver: Resolver = (_hostname, _options, callback) => { callback(null, [{ address: '127.0.0.1', family: 4 }]) }
+  const start = async (config: object, network: object) => await startApp(t, { oci: { registry: fake.url, namespace: 'provisioning', public_url: `http://public.test:${server.port}`, ...login(folder), ...config } }, { network })
+  const { get } = await start({}, { resolver })
+  const { statusCode, body, headers } = await get('/api/v1/extensions')
+  t.equal(statusCode, 503)
+  t.strictSame(JSON.parse(body), { error: 'service_unavailable', message: 'Instance oci cannot be asked', details: 'Host is on an inner network and not configured' })
+  t.equal(headers['proxy-status'], 'oci; error=destination_ip_prohibited')
+  t.equal(server.connections, 0)
+  const named = await start({ auth_hosts: ['public.test'] }, { resolver })
+  t.equal((await named.get('/api/v1/extensions')).statusCode, 200)
+  const open = await start({}, { resolver, guard: () => true })
+  t.equal((await open.get('/api/v1/extensions')).statusCode, 200)
+  t.strictSame(new Set(server.requests.map(({ headers }) => headers.authorization)), new Set([basic]))
 })
