@@ -15,7 +15,10 @@ const unsafe = /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Cs}\\/:*?"<>|]+/gu
  * control and formatting characters, not hidden, at most 200 characters with its ending kept. Undefined when nothing is left.
  */
 export function safeFileName (name: string): string | undefined {
-  const base = name.slice(Math.max(name.lastIndexOf('/'), name.lastIndexOf('\\')) + 1).replace(unsafe, '_').replace(/^[.\s]+|\s+$/g, '')
+  const last = name.slice(Math.max(name.lastIndexOf('/'), name.lastIndexOf('\\')) + 1)
+  // Nobody's patterns need to walk through megabytes.
+  const short = last.length <= 4096 ? last : last.slice(0, 2048) + last.slice(-2048)
+  const base = short.replace(unsafe, '_').replace(/^[.\s]+/, '').trimEnd()
   if (base === '' || /^_+$/.test(base)) return undefined
   return (base.length <= 200 ? base : base.slice(0, 180) + base.slice(-20)).toWellFormed()
 }

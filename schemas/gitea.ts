@@ -25,7 +25,8 @@ export type GiteaRepository = Static<typeof GiteaRepository>
 /** A release's file. */
 export const GiteaAsset = Type.Object({
   id: Type.Integer(),
-  name: Type.String({ minLength: 1 }),
+  /** Gitea keeps at most 255. */
+  name: Type.String({ minLength: 1, maxLength: 512 }),
   size: Type.Integer({ minimum: 0 }),
   uuid: Type.String({ pattern: '^[0-9A-Fa-f-]{36}$' }),
   /** Forgejo >= 9: `external` assets are links that anybody may have written. */

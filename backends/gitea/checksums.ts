@@ -26,7 +26,8 @@ export function usableAssets (assets: readonly unknown[], where: string, skip: S
 /** What `sha256sum` writes: a digest, then a name; a file of one digest alone speaks of its one sibling. */
 function digestOf (name: string, text: string, alone: boolean): string | undefined {
   for (const line of text.split(/\r?\n/)) {
-    const [, digest = '', file] = /^\\?([0-9a-fA-F]{64})(?:\s+\*?(.+?))?\s*$/.exec(line) ?? []
+    // A pattern that could divide blanks in two ways would take hours over a line that is nothing else.
+    const [, digest = '', file] = /^\\?([0-9a-fA-F]{64})(?:\s+\*?(\S.*))?$/.exec(line.trimEnd()) ?? []
     if (digest !== '' && (file === undefined ? alone : file.replace(/^\.\//, '') === name)) return digest.toLowerCase()
   }
   return undefined

@@ -6,6 +6,7 @@ import { archiveNames, isArchive, safeFileName } from '../archive.ts'
 import type { Driver, FileReference, Loaded, Metadata, Release, Skip } from '../backend.ts'
 import { createFuse, type Fuse } from '../fuse.ts'
 import type { Identity, RepositoryMapping } from '../mapping.ts'
+import { maxDescription, plainTags, plainText } from '../text.ts'
 import { currentRelease, orderReleases, tagsByVersion, utcSeconds } from '../version.ts'
 import type { GiteaApi } from './api.ts'
 import { usableAssets, type Checksums } from './checksums.ts'
@@ -61,14 +62,15 @@ export function createGiteaDriver (api: GiteaApi, checksums: Checksums, options:
   const page = ({ owner, name }: GiteaRepository) => `${publicUrl}/${encodeURIComponent(owner.login)}/${encodeURIComponent(name)}`
 
   function metadata ({ repository, identity: { type, name } }: Candidate): Metadata {
-    const { owner, description = '', topics } = repository
+    const { owner, description, topics } = repository
+    const tags = plainTags(topics ?? [])
     return {
       name,
       type,
-      description,
-      author: owner.full_name === undefined || owner.full_name === '' ? owner.login : owner.full_name,
+      description: plainText(description, maxDescription) ?? '',
+      author: plainText(owner.full_name) ?? owner.login,
       repository: page(repository),
-      ...(topics !== undefined && topics !== null && topics.length > 0 && { tags: topics })
+      ...(tags !== undefined && { tags })
     }
   }
 

@@ -54,7 +54,8 @@ export function createAuthentication ({ instance, upstream, credentials, authHos
     }
     const known = url.host === registry.host || url.host === publicHost || namesHost(authHosts, url)
     if (!known || (url.protocol !== 'https:' && registry.protocol === 'https:')) {
-      const details = known ? `Token server ${url.host} is not asked without https` : `Token server ${url.host} is not in auth_hosts`
+      const host = url.host.slice(0, 260)
+      const details = known ? `Token server ${host} is not asked without https` : `Token server ${host} is not in auth_hosts`
       throw registryError('config_error', `Instance ${instance} wants its token from a host that is not configured`, { instance, details, proxyError: 'proxy_configuration_error' })
     }
     url.hash = ''

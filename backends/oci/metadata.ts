@@ -2,6 +2,7 @@ import { Value } from '@sinclair/typebox/value'
 import { ImageConfig, type Descriptor } from '../../schemas/oci.ts'
 import type { ExtensionType } from '../../schemas/extension.ts'
 import type { Metadata } from '../backend.ts'
+import { maxDescription, maxTags, maxText, plainTags, plainText } from '../text.ts'
 import { utcSeconds } from '../version.ts'
 import { maxManifestBytes } from './transport.ts'
 
@@ -9,26 +10,10 @@ const prefix = 'org.opencontainers.image.'
 const keywords = 'io.artifacthub.keywords'
 const configTypes = new Set(['application/vnd.oci.image.config.v1+json', 'application/vnd.docker.container.image.v1+json'])
 
-const maxDescription = 4096
-const maxText = 256
 const maxUrl = 2048
-const maxTags = 64
 
 /** What stands for a time that the publisher did not tell. */
 const unknownTime = '1970-01-01T00:00:00Z'
-
-/** Control characters, and the marks that make a text read otherwise than it is written. */
-const unsafeCharacters = /[\p{Cc}\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u2069\ufeff]/gu
-
-/** One line of an upstream's text, bounded in length; undefined when there is none. */
-function plainText (value: unknown, maxLength = maxText): string | undefined {
-  if (typeof value !== 'string') return undefined
-  // Cut before as well as after: the pattern need not walk through megabytes.
-  const line = value.slice(0, 4 * maxLength).replace(/\s+/g, ' ').replace(unsafeCharacters, '').trim()
-  // A pair that the cut divides goes whole.
-  const text = line.slice(0, maxLength).replace(/[\ud800-\udbff]$/, '').toWellFormed().trim()
-  return text === '' ? undefined : text
-}
 
 /** The first usable value of one annotation; nearer sources count first. */
 function annotation<T> (sources: readonly unknown[], key: string, read: (value: unknown) => T | undefined): T | undefined {
@@ -58,9 +43,7 @@ function publicationTime (value: unknown): string | undefined {
 }
 
 function tagsOf (value: unknown): string[] | undefined {
-  if (typeof value !== 'string') return undefined
-  const tags = value.slice(0, maxTags * maxText).split(',').flatMap(tag => plainText(tag) ?? [])
-  return tags.length === 0 ? undefined : [...new Set(tags)].slice(0, maxTags)
+  return typeof value === 'string' ? plainTags(value.slice(0, maxTags * maxText).split(',')) : undefined
 }
 
 /** What annotations say of an extension; nearer sources count first. What they do not say is absent. */
