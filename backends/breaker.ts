@@ -12,6 +12,9 @@ const longestPause = 600_000
 export const circuits = ['closed', 'open', 'half-open'] as const
 export type Circuit = typeof circuits[number]
 
+/** Whether an error says something of the upstream: a bug does not, nor do the bounds that the registry sets itself. */
+const isFailure = ({ code, proxyError }: RegistryError): boolean => code !== 'internal_error' && proxyError !== 'connection_limit_reached'
+
 /**
  * The circuit breaker of one instance. After failures in a row it is open: nothing is asked. Then one question tests the
  * upstream (half-open) and closes it, or opens it for longer. A `Retry-After` opens it at once, for as long as it says, and no
@@ -89,7 +92,7 @@ export function createBreaker (clock: () => number) {
         try {
           return await question()
         } catch (error) {
-          if (isRegistryError(error) && error.code !== 'internal_error' && !forgives(error)) note(error)
+          if (isRegistryError(error) && isFailure(error) && !forgives(error)) note(error)
           throw error
         }
       })

@@ -47,6 +47,7 @@ const verifySsl = Type.Boolean({ description: "Check the server's certificate", 
 const caFile = Type.Optional(File("PEM file of certificate authorities to trust instead of the system's", '/etc/ssl/private-ca.pem'))
 const redirectHosts = Hosts('Other hosts (`host` or `host:port`) that a download may be redirected to, without credentials')
 const concurrency = Integer('Most requests under way to this instance at once', 8, 1, 256)
+const queue = Integer('Most requests that wait for their turn; who comes then is refused with 503', 1000, 1, 1_000_000)
 const priority = Integer('Order of ownership: an extension belongs to the instance with the smallest number that has it', 100, -1_000_000, 1_000_000)
 const publicUrl = Type.Optional(Address(
   'Base of `repository` and `download_url`, as people outside reach this upstream; the configured address if unset', 'https://git.example.com'
@@ -96,6 +97,7 @@ export const GiteaConfig = Type.Object({
   ca_file: caFile,
   redirect_hosts: redirectHosts,
   concurrency,
+  queue,
   priority,
   mapping: Type.Object({
     provider: Patterns('Gitea', 'provider', ['{name}_prov', '{name}_provider']),
@@ -146,6 +148,7 @@ export const OciConfig = Type.Object({
   redirect_hosts: redirectHosts,
   auth_hosts: Hosts("Hosts (`host` or `host:port`), besides the registry's own, whose token server may see the credentials"),
   concurrency,
+  queue,
   priority,
   mapping: Type.Object({
     provider: Patterns('OCI', 'provider', ['provider/{name}', 'providers/{name}', '{name}_prov', '{name}_provider', '{name}-prov', '{name}-provider']),

@@ -11,6 +11,17 @@ export const pageSize = 50
 /** Pages read of one list; a server that numbers more is not believed. */
 const mostPages = 400
 
+/** Bytes read of one list, all pages together. */
+const mostBytes = 64 * 1024 * 1024
+
+/** The pages of a list; `steady` when all of them told the same total, so that nothing moved between them. */
+interface Walk { bodies: unknown[], steady: boolean }
+
+const rowsOf = (body: unknown): number => Array.isArray(body) ? body.length : 0
+/** What tells a page from others: the ids of its rows. */
+const identityOf = (body: unknown): string => JSON.stringify(body, (key, value: unknown) => key !== '' && typeof value === 'object' && value !== null && 'id' in value ? value.id : value)
+const totalOf = ({ headers }: { headers: Readonly<Record<string, string | string[] | undefined>> }): number => Number(headers['x-total-count'] ?? 0)
+
 const repositories = TypeCompiler.Compile(GiteaRepository)
 const releases = TypeCompiler.Compile(GiteaRelease)
 
@@ -44,31 +55,42 @@ export function createGiteaApi (upstream: Upstream, { instance, owner, skip }: {
   const page = async (parts: readonly string[], number: number, query: Record<string, string | number> = {}): Promise<JsonAnswer> =>
     await upstream.json(upstream.address(parts, { ...query, limit: pageSize, page: number }))
 
-  /** A page of a list whose first one was there. */
-  async function body (parts: readonly string[], number: number, query: Record<string, string | number>): Promise<unknown> {
-    const answer = await page(parts, number, query)
-    if (answer.kind !== 'found') throw failed('Answer lost a page')
-    return answer.body
-  }
-
-  /** Every page of a list: the first one tells how many there are. A short page is no last page, for what a caller may not see is left out of it. */
-  async function pages (parts: readonly string[], query: Record<string, string | number> = {}): Promise<unknown[] | Exclude<JsonAnswer['kind'], 'found'>> {
+  /** Every page of a list, once: the first one tells how many there are. A short page is no last page, for what a caller may not see is left out of it. */
+  async function walk (parts: readonly string[], query: Record<string, string | number>): Promise<Walk | Exclude<JsonAnswer['kind'], 'found'>> {
     const first = await page(parts, 1, query)
     if (first.kind !== 'found') return first.kind
-    const rows = (body: unknown) => Array.isArray(body) ? body.length : 0
-    const total = Number(first.headers['x-total-count'] ?? 0)
-    const count = lastPage(first.headers.link) ?? (total > pageSize && rows(first.body) >= pageSize ? Math.ceil(total / pageSize) : 1)
+    const totals = new Set([totalOf(first)])
+    const [total = 0] = totals
+    const count = lastPage(first.headers.link) ?? (total > pageSize && rowsOf(first.body) >= pageSize ? Math.ceil(total / pageSize) : 1)
     if (count > mostPages) throw failed('Answer has too many pages')
-    const bodies = [first.body, ...await Promise.all(Array.from({ length: count - 1 }, async (_, at) => await few(async () => await body(parts, at + 2, query))))]
-    // A server of small pages behind a proxy that drops Link says no more than this: there is more.
-    let seen = bodies.reduce<number>((sum, page) => sum + rows(page), 0)
-    while (first.headers.link === undefined && seen < total && bodies.length < mostPages) {
-      const next = await body(parts, bodies.length + 1, query)
-      if (rows(next) === 0) break
-      bodies.push(next)
-      seen += rows(next)
+    const bodies = [first.body]
+    let size = first.size
+    const more = async (number: number): Promise<unknown> => {
+      const answer = await page(parts, number, query)
+      if (answer.kind !== 'found') throw failed('Answer lost a page')
+      size += answer.size
+      if (size > mostBytes) throw failed('Answer is too large')
+      totals.add(totalOf(answer))
+      return answer.body
     }
-    return bodies
+    bodies.push(...await Promise.all(Array.from({ length: count - 1 }, async (_, at) => await few(async () => await more(at + 2)))))
+    // A server of small pages behind a proxy that drops Link says no more than this: there is more.
+    let seen = bodies.reduce<number>((sum, page) => sum + rowsOf(page), 0)
+    while (first.headers.link === undefined && seen < total && bodies.length < mostPages) {
+      const next = await more(bodies.length + 1)
+      if (rowsOf(next) === 0) break
+      bodies.push(next)
+      seen += rowsOf(next)
+    }
+    const full = bodies.filter(body => rowsOf(body) > 0).map(identityOf)
+    if (new Set(full).size < full.length) throw failed('Answer has a page twice')
+    return { bodies, steady: totals.size === 1 }
+  }
+
+  /** The same; what changed while it was read is read once more. */
+  async function pages (parts: readonly string[], query: Record<string, string | number> = {}): Promise<Walk | Exclude<JsonAnswer['kind'], 'found'>> {
+    const once = await walk(parts, query)
+    return typeof once === 'string' || once.steady ? once : await walk(parts, query)
   }
 
   const listPath = (of: 'orgs' | 'users') => [...api, of, owner, 'repos']
@@ -88,11 +110,14 @@ export function createGiteaApi (upstream: Upstream, { instance, owner, skip }: {
   }
 
   return {
-    /** Every repository of the owner that the credentials can see, each once: what is deleted meanwhile moves others between the pages. */
-    async repositories (): Promise<GiteaRepository[]> {
-      const bodies = await ofOwner(async of => await pages(listPath(of)))
+    /**
+     * Every repository of the owner that the credentials can see, each once. Not `complete` when the list changed while it was
+     * read, twice: what is deleted meanwhile moves others between the pages, out of sight.
+     */
+    async repositories (): Promise<{ found: GiteaRepository[], complete: boolean }> {
+      const { bodies, steady } = await ofOwner(async of => await pages(listPath(of)))
       const found = bodies.flatMap((body, at) => elements<typeof GiteaRepository>(repositories, body, `${owner}, page ${at + 1}`))
-      return [...new Map(found.map(repository => [repository.name, repository])).values()]
+      return { found: [...new Map(found.map(repository => [repository.name, repository])).values()], complete: steady }
     },
 
     /** One repository by its exact name: what Gitea finds under another spelling or a former name is not it. */
@@ -105,9 +130,10 @@ export function createGiteaApi (upstream: Upstream, { instance, owner, skip }: {
 
     /** Every published release of a repository, newest first; undefined when the repository is gone. */
     async releases (repository: string): Promise<GiteaRelease[] | undefined> {
-      const bodies = await pages([...api, 'repos', owner, repository, 'releases'], { draft: 'false' })
-      if (!Array.isArray(bodies)) return undefined
-      return bodies.flatMap((body, at) => elements<typeof GiteaRelease>(releases, body, `${repository} releases, page ${at + 1}`)).filter(({ draft }) => !draft)
+      const answer = await pages([...api, 'repos', owner, repository, 'releases'], { draft: 'false' })
+      if (typeof answer === 'string') return undefined
+      if (!answer.steady) throw failed('Answer changed while it was read')
+      return answer.bodies.flatMap((body, at) => elements<typeof GiteaRelease>(releases, body, `${repository} releases, page ${at + 1}`)).filter(({ draft }) => !draft)
     },
 
     /** A small file's content by its uuid. */

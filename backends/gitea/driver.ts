@@ -143,7 +143,8 @@ export function createGiteaDriver (api: GiteaApi, checksums: Checksums, options:
     source: 'gitea',
 
     async list () {
-      const candidates = (await api.repositories()).flatMap(repository => candidate(repository) ?? [])
+      const { found: repositories, complete } = await api.repositories()
+      const candidates = repositories.flatMap(repository => candidate(repository) ?? [])
       options.onPrivate?.(candidates.filter(({ repository }) => repository.private || repository.internal === true).length)
       const fused = createFuse()
       const read = await Promise.all(candidates.map(async of => await walk(async () => await current(of, fused))))
@@ -162,7 +163,8 @@ export function createGiteaDriver (api: GiteaApi, checksums: Checksums, options:
       const all = [...chosen.values()]
       return {
         found: all.flatMap(({ release, ...of }) => release === undefined ? [] : [{ metadata: metadata(of), release }]),
-        failed: all.flatMap(({ identity: { type, name }, error }) => error === undefined ? [] : [{ type, name, error }])
+        failed: all.flatMap(({ identity: { type, name }, error }) => error === undefined ? [] : [{ type, name, error }]),
+        ...(!complete && { truncated: true, gone: read.filter(({ release, error }) => release === undefined && error === undefined).map(({ identity: { type, name } }) => ({ type, name })) })
       }
     },
 

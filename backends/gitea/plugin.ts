@@ -30,6 +30,7 @@ function createGitea (fastify: FastifyInstance, gitea: GiteaConfig, publicUrl: s
     verifySsl: gitea.verify_ssl,
     redirectHosts: gitea.redirect_hosts,
     concurrency: gitea.concurrency,
+    waiting: gitea.queue,
     ...(caFile !== undefined && { caFile })
   })
   const skip = createSkip(name, fastify.log, reason => { fastify.telemetry.observeSkip(name, reason) })

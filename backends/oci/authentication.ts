@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto'
 import { Value } from '@sinclair/typebox/value'
 import { LRUCache } from 'lru-cache'
 import { registryError } from '../../plugins/errors.ts'
+import { parseJson } from '../../plugins/json.ts'
 import { namesHost } from '../../plugins/upstream-addresses.ts'
 import { statusError } from '../../plugins/upstream-errors.ts'
 import type { Upstream, UpstreamAnswer } from '../../plugins/upstream.ts'
@@ -71,7 +72,7 @@ export function createAuthentication ({ instance, upstream, credentials, authHos
     if (status !== 200) throw statusError(instance, status, headers)
     let answer: unknown
     try {
-      answer = JSON.parse(body.toString('utf8'))
+      answer = parseJson(body)
     } catch {
       // No cause: its message has what was sent.
       throw upstream.unexpected('Token server answered with no JSON', 'http_protocol_error')

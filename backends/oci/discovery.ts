@@ -25,7 +25,7 @@ const pageSize = 1000
 const harborPageSize = 100
 const mostPages = 1000
 /** Bytes of one page. */
-export const pageBytes = 32 * 1024 * 1024
+export const pageBytes = 16 * 1024 * 1024
 /** Statuses with which registries say that their list is not for everybody, or not there. */
 const refusals = new Set([401, 403, 404, 405])
 
@@ -95,7 +95,7 @@ export function createDiscovery (options: DiscoveryOptions) {
         told = true
       }
       const names = new Set([...named, ...found?.names ?? []])
-      return { names: [...names].sort(), truncated: found === undefined || found.lost || found.truncated }
+      return { names: [...names].sort(), truncated: found === undefined || found.lost || found.truncated !== false }
     }
   }
 }

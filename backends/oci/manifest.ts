@@ -1,4 +1,5 @@
 import { Value } from '@sinclair/typebox/value'
+import { parseJson } from '../../plugins/json.ts'
 import { ImageIndex, ImageManifest, type Descriptor } from '../../schemas/oci.ts'
 import { isArchive, safeFileName } from '../archive.ts'
 import type { SkipReason } from '../backend.ts'
@@ -23,7 +24,7 @@ export type Document = { kind: 'manifest', manifest: ImageManifest } | { kind: '
 export function parseDocument ({ bytes, mediaType: outer }: Manifest): Document {
   let body: unknown
   try {
-    body = JSON.parse(bytes.toString('utf8'))
+    body = parseJson(bytes)
   } catch (cause) {
     throw new ContentError('The manifest is not JSON', { cause })
   }

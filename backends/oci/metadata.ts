@@ -1,4 +1,5 @@
 import { Value } from '@sinclair/typebox/value'
+import { parseJson } from '../../plugins/json.ts'
 import { ImageConfig, type Descriptor } from '../../schemas/oci.ts'
 import type { ExtensionType } from '../../schemas/extension.ts'
 import type { Metadata } from '../backend.ts'
@@ -76,7 +77,7 @@ export async function publishedAt (annotations: readonly unknown[], readConfig: 
   if (said !== undefined) return said
   const bytes = await readConfig()
   try {
-    const config: unknown = bytes === undefined ? undefined : JSON.parse(bytes.toString('utf8'))
+    const config: unknown = bytes === undefined ? undefined : parseJson(bytes)
     return (Value.Check(ImageConfig, config) ? publicationTime(config.created) : undefined) ?? unknownTime
   } catch (error) {
     if (error instanceof SyntaxError) return unknownTime

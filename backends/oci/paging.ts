@@ -8,10 +8,13 @@ export interface Page {
   next?: URL
 }
 
-/** What a walk over pages found; `lost` when a page that was announced was not there. */
+/**
+ * What a walk over pages found: `truncated` when it was ended before there was no next page, `lost` when a page that was
+ * announced was not there.
+ */
 export interface Walk {
   names: string[]
-  truncated: boolean
+  truncated: false | 'too many pages' | 'a page twice'
   lost: boolean
 }
 
@@ -50,8 +53,9 @@ export function checked<T extends TSchema> (upstream: Upstream, schema: T, heade
 const mostNames = 100_000
 
 /**
- * Reads pages until there is no next one: a page that is empty or holds nothing new is the last, since some servers
- * announce a next one for ever. What is new is judged by all that a page holds; only names that `keep` takes are kept.
+ * Reads pages until there is no next one. An empty page is the last, since some servers announce a next one for ever; one that
+ * holds nothing new and announces another ends the walk, without having seen what may be behind it. What is new is judged by
+ * all that a page holds; only names that `keep` takes are kept.
  * `read` gives undefined for a page that is not there; so does this for the first one. At most `most` pages are read.
  */
 export async function walkPages (first: URL, read: (page: URL) => Promise<Page | undefined>, most: number, keep: (name: string) => boolean): Promise<Walk | undefined> {
@@ -59,10 +63,11 @@ export async function walkPages (first: URL, read: (page: URL) => Promise<Page |
   let before: ReadonlySet<string> = new Set()
   let next: URL | undefined = first
   for (let page = 0; next !== undefined; page++) {
-    if (page === most || names.size > mostNames) return { names: [...names], truncated: true, lost: false }
+    if (page === most || names.size > mostNames) return { names: [...names], truncated: 'too many pages', lost: false }
     const found: Page | undefined = await read(next)
     if (found === undefined) return page === 0 ? undefined : { names: [...names], truncated: false, lost: true }
     const fresh = found.names.some(name => !before.has(name) && !names.has(name))
+    if (!fresh && found.names.length > 0 && found.next !== undefined) return { names: [...names], truncated: 'a page twice', lost: false }
     for (const name of found.names) if (keep(name)) names.add(name)
     before = new Set(found.names)
     next = fresh ? found.next : undefined

@@ -31,6 +31,7 @@ function createTransport (fastify: FastifyInstance, oci: OciConfig): Transport {
     redirectHosts: oci.redirect_hosts,
     namedHosts: oci.auth_hosts,
     concurrency: oci.concurrency,
+    waiting: oci.queue,
     ...(caFile !== undefined && { caFile })
   })
   return createRegistry(upstream, {

@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto'
 import { isRegistryError } from '../../plugins/errors.ts'
+import { parseJson } from '../../plugins/json.ts'
 import { statusError } from '../../plugins/upstream-errors.ts'
 import type { Question, Upstream, UpstreamAnswer } from '../../plugins/upstream.ts'
 import { isRepositoryName, TagList } from '../../schemas/oci.ts'
@@ -59,7 +60,7 @@ export function createRegistry (upstream: Upstream, options: RegistryOptions): T
   /** Whether an answer says in a registry's own words that something is not there. */
   function isOwnWord (body: Buffer | undefined): boolean {
     try {
-      const said: unknown = JSON.parse(body?.toString('utf8') ?? '')
+      const said: unknown = parseJson(body ?? Buffer.alloc(0))
       return typeof said === 'object' && said !== null && (('errors' in said && Array.isArray(said.errors)) || ('code' in said && typeof said.code === 'string'))
     } catch {
       return false
@@ -142,7 +143,7 @@ export function createRegistry (upstream: Upstream, options: RegistryOptions): T
       let found = await walk()
       // Zot has no page behind a tag that is gone: begun anew once, and then it was the end of the list.
       if (found?.lost === true) found = await walk()
-      if (found?.truncated === true) throw upstream.unexpected('Answer has too many pages', 'http_protocol_error')
+      if (found !== undefined && found.truncated !== false) throw upstream.unexpected(`Answer has ${found.truncated}`, 'http_protocol_error')
       return found?.names.map(name => ({ name }))
     },
 

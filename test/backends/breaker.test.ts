@@ -96,11 +96,12 @@ await t.test('a probe asks although it is open, and closes it when it succeeds',
   t.equal(breaker.rest(), undefined)
 })
 
-await t.test('what is forgiven and what is a bug opens nothing', async t => {
+await t.test('what is forgiven, a bug, and a bound of its own open nothing', async t => {
   const { breaker, ask } = setUp()
   for (let times = 0; times < 9; times++) {
     await t.rejects(ask(fails, { forgives: () => true }), down)
     await t.rejects(ask(async () => { throw registryError('internal_error', 'A bug') }))
+    await t.rejects(ask(async () => { throw registryError('service_unavailable', 'Full', { proxyError: 'connection_limit_reached', retryAfter: 1 }) }))
     await t.rejects(ask(async () => { throw new TypeError('A bug') }), TypeError)
   }
   t.equal(breaker.state, 'closed')

@@ -20,6 +20,7 @@ await t.test('an object', async t => {
         verify_ssl: true,
         redirect_hosts: [],
         concurrency: 8,
+        queue: 1000,
         priority: 100,
         mapping: { provider: ['{name}_prov', '{name}_provider'], taskserv: ['{name}_taskserv'], cluster: ['{name}_cluster'] }
       }],
@@ -35,6 +36,7 @@ await t.test('an object', async t => {
         redirect_hosts: [],
         auth_hosts: [],
         concurrency: 8,
+        queue: 1000,
         priority: 100,
         mapping: {
           provider: ['provider/{name}', 'providers/{name}', '{name}_prov', '{name}_provider', '{name}-prov', '{name}-provider'],
@@ -101,7 +103,7 @@ await t.test('a configuration is refused with one line that names the key, what 
     ['an unknown section', { gitae: gitea }, 'gitae: unknown key, expected one of server, log, cache, gitea, oci (in test)'],
     ['an unknown key', { server: { prot: 1 } }, 'server.prot: unknown key, expected one of host, port, public_url, trust_proxy, request_budget_seconds, shutdown_delay_seconds (in test)'],
     ['a misspelt key, rather than the missing one', { gitea: [gitea, { name: 'b', url: gitea.url, organisation: 'infra' }] },
-      'gitea[1].organisation: unknown key, expected one of name, url, organization, token, token_file, include_private, public_url, download_urls, timeout_seconds, verify_ssl, ca_file, redirect_hosts, concurrency, priority, mapping (in test)'],
+      'gitea[1].organisation: unknown key, expected one of name, url, organization, token, token_file, include_private, public_url, download_urls, timeout_seconds, verify_ssl, ca_file, redirect_hosts, concurrency, queue, priority, mapping (in test)'],
     ['a key that tries to break the line', { log: { 'a\nb\u2028c': 1 } }, 'log.a b c: unknown key, expected one of level (in test)'],
     ['a missing key', { gitea: { url: gitea.url } }, 'gitea[0].organization: missing, expected letters, digits, dots, hyphens and underscores (in test)'],
     ['an instance that is no table', { gitea: 'x' }, 'gitea: expected a table or a list of tables, got a string (in test)'],

@@ -29,7 +29,11 @@ function answerOf (name: string): LoopbackAnswer {
 
 /** A driver whose upstream answers with one recording, or with what `answers` says of a request. */
 async function replay (t: Test, answers: (request: LoopbackRequest) => string) {
-  const server = await createLoopback(request => answerOf(answers(request)))
+  // A recorded page is the first one; those behind it are empty.
+  const server = await createLoopback(request => {
+    const answer = answerOf(answers(request))
+    return Number(new URL(request.path, 'http://server').searchParams.get('page') ?? 1) > 1 ? { ...answer, body: '[]' } : answer
+  })
   const { gitea: [config] } = parseConfig({ gitea: { url: server.url, organization: 'provisioning' } })
   if (config === undefined) throw new Error('No configuration')
   const skipped: string[] = []
@@ -112,12 +116,11 @@ const notAsked = ['asset-head', 'asset-not-modified', 'asset-range', 'asset-rang
 await t.test('every recording is understood', async t => {
   t.strictSame([...recordings.keys()].sort(), [...Object.keys(expected), ...notAsked].sort(), 'none is left out')
   for (const [name, { ask, as = 'x', gives }] of Object.entries(expected)) {
-    // A recorded page answers for every page; its Link says which one is the last.
     const { api, driver } = await replay(t, () => name)
     const size = recordings.get(name)?.response.headers['content-length']
     const question = async () => {
       switch (ask) {
-        case 'repositories': return await api.repositories()
+        case 'repositories': return await api.repositories().then(({ found }) => found)
         case 'repository': return await api.repository(as)
         case 'releases': return await api.releases(as).then(all => all === undefined ? undefined : [...new Map(all.map(one => [one.tag_name, one])).values()])
         case 'ping': { await api.ping(AbortSignal.timeout(5000)); return undefined }

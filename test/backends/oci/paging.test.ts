@@ -78,10 +78,13 @@ await t.test('a tag that is deleted during the walk costs one more walk, and nev
   t.equal(end.fake.count(/tags\/list/), 4)
 })
 
-await t.test('pages that repeat, or hold nothing, are the last; pages without end are a failure', async t => {
-  const repeated = await scripted(t, (_request, url) => json({ tags: ['a', 'b'] }, { link: `<${url.pathname}?n=2&last=b>; rel="next"` }))
-  t.strictSame(await repeated.transport.tags('provider/aws'), [{ name: 'a' }, { name: 'b' }])
+await t.test('a page that holds nothing is the last; pages that repeat, or without end, are a failure, and prove no absence', async t => {
+  const empty = await scripted(t, (_request, url) => json({ tags: url.searchParams.has('last') ? [] : ['a', 'b'] }, { link: `<${url.pathname}?n=2&last=b>; rel="next"` }))
+  t.strictSame(await empty.transport.tags('provider/aws'), [{ name: 'a' }, { name: 'b' }])
+  const repeated = await scripted(t, (_request, url) => json(url.pathname.endsWith('_catalog') ? { repositories: ['provider/a', 'provider/b'] } : { tags: ['a', 'b'] }, { link: `<${url.pathname}?n=2&last=b>; rel="next"` }))
+  t.match(await outcome(repeated.transport.tags('provider/aws')), { code: 'service_unavailable', details: 'Answer has a page twice' })
   t.equal(repeated.fake.count(/tags\/list/), 2)
+  t.strictSame(await repeated.transport.repositories(''), { names: ['provider/a', 'provider/b'], truncated: true })
 
   const endless = await scripted(t, (_request, url) => {
     const last = Number(url.searchParams.get('last') ?? 0)

@@ -1,0 +1,35 @@
+/** Deepest nesting of any answer that is read; real ones have six levels. */
+const deepest = 64
+/** Most values of one document: what takes few bytes on the wire takes many in memory. */
+const mostValues = 1_000_000
+
+const [quote, backslash, comma] = [0x22, 0x5c, 0x2c]
+const opening = new Set([0x5b, 0x7b])
+const closing = new Set([0x5d, 0x7d])
+
+/** Throws a `SyntaxError` when a document is nested more deeply, or has more values, than any that is meant to be read. */
+function inspect (bytes: Uint8Array): void {
+  let depth = 0
+  let values = 1
+  for (let at = 0; at < bytes.length; at++) {
+    const byte = bytes[at] ?? 0
+    if (byte === quote) {
+      do at++; while (at < bytes.length && bytes[at] !== quote && (bytes[at] !== backslash || ++at < bytes.length))
+    } else if (byte === comma) values++
+    else if (opening.has(byte)) {
+      values++
+      depth++
+    } else if (closing.has(byte)) depth--
+    if (depth > deepest) throw new SyntaxError('The document is nested too deeply')
+    if (values > mostValues) throw new SyntaxError('The document has too many values')
+  }
+}
+
+/**
+ * What `JSON.parse` makes of somebody else's bytes, bounded in memory by their number: a document that is nested too deeply,
+ * or of too many values, is refused before it is built. Throws a `SyntaxError`, whose message may have parts of the text.
+ */
+export function parseJson (bytes: Uint8Array): unknown {
+  inspect(bytes)
+  return JSON.parse(Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString('utf8'))
+}
