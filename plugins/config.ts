@@ -1,7 +1,8 @@
+import { isIP } from 'node:net'
 import { isDeepStrictEqual } from 'node:util'
 import { KindGuard, type TSchema } from '@sinclair/typebox'
 import { Value, ValueErrorType, ValuePointer, type ValueError } from '@sinclair/typebox/value'
-import { Config, isRegistryAddress, OciConfig } from '../schemas/config.ts'
+import { Config, isRegistryAddress, OciConfig, proxyAddress, type ServerConfig } from '../schemas/config.ts'
 import { isRepositoryName } from '../schemas/oci.ts'
 import { expectation, tableOf } from './config/keys.ts'
 
@@ -127,6 +128,18 @@ function checkOci (oci: OciConfig, at: KeyPath, refuse: (path: KeyPath, problem:
   if (oci.discovery === 'harbor' && oci.namespace === '') refuse([...at, 'namespace'], 'expected a project of Harbor, for discovery is harbor')
 }
 
+/** Whether a proxy's address, or its network in CIDR notation, can be compared with others. */
+function isProxyAddress (text: string): boolean {
+  const [address = '', bits] = text.split('/')
+  const longest = { 0: 0, 4: 32, 6: 128 }[isIP(address)] ?? 0
+  return longest > 0 && (bits === undefined || (Number(bits) >= 1 && Number(bits) <= longest))
+}
+
+function checkServer (server: ServerConfig, refuse: (path: KeyPath, problem: string) => never): void {
+  for (const [index, proxy] of server.trusted_proxies.entries()) if (!isProxyAddress(proxy)) refuse(['server', 'trusted_proxies', index], `expected ${proxyAddress}`)
+  if (server.trusted_proxies.length > 0 && !server.trust_proxy) refuse(['server', 'trusted_proxies'], 'expected an empty list, for trust_proxy is false')
+}
+
 /** What no schema of a single key can say. */
 function checkRules (config: Config, origin: Origin): void {
   const refuse = (path: KeyPath, problem: string): never => { throw new ConfigError(formatKey(path), problem, origin(path)) }
@@ -134,6 +147,7 @@ function checkRules (config: Config, origin: Origin): void {
     if (address !== undefined && !URL.canParse(address)) refuse(path, 'expected a valid address')
   }
   checkAddress(['server', 'public_url'], config.server.public_url)
+  checkServer(config.server, refuse)
   for (const [index, gitea] of config.gitea.entries()) {
     checkAddress(['gitea', index, 'url'], gitea.url)
     checkAddress(['gitea', index, 'public_url'], gitea.public_url)

@@ -56,13 +56,20 @@ const DownloadUrls = (value: 'upstream' | 'gateway') => Choice(['upstream', 'gat
   description: "What `download_url` points at: the upstream's own address, or this registry's download route on `server.public_url`", default: value
 })
 
+/** What an item of `server.trusted_proxies` must be, in words. */
+export const proxyAddress = 'an address or a network such as 10.0.0.0/8'
+
 export const ServerConfig = Type.Object({
   host: Type.String({ description: 'Address to listen on', default: '0.0.0.0', minLength: 1 }),
   port: Integer('Port to listen on; 0 takes a free one', 8082, 0, 65535),
   public_url: Type.Optional(Address(
     'Where people outside reach this registry; needed for `download_urls = "gateway"`', 'https://registry.example.com'
   )),
-  trust_proxy: Type.Boolean({ description: "Believe a reverse proxy's `X-Forwarded-*` headers", default: false }),
+  trust_proxy: Type.Boolean({ description: "Believe a reverse proxy's `X-Forwarded-For` header, for the log and the rate limit", default: false }),
+  trusted_proxies: Type.Array(Type.String({ pattern: '^[0-9A-Fa-f.:]+(/[0-9]{1,3})?$', expected: proxyAddress }), {
+    description: 'Addresses and networks of the proxies that are believed, with `trust_proxy`; whoever connects when empty',
+    default: []
+  }),
   request_budget_seconds: Seconds('Longest that a client waits for upstreams, all together; of a download, until it begins', 10, 0.01, 3600),
   shutdown_delay_seconds: Integer('Time between SIGTERM and the end of listening, for load balancers to look away', 5, 0, 300)
 }, { additionalProperties: false, default: {}, description: 'The HTTP server' })

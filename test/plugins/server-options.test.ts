@@ -1,3 +1,5 @@
+import { connect } from 'node:net'
+import { text } from 'node:stream/consumers'
 import Fastify from 'fastify'
 import fp from 'fastify-plugin'
 import t from 'tap'
@@ -38,4 +40,38 @@ await t.test('a bug is logged with its cause', async t => {
   app.get('/bug', async () => { throw new Error('the reason') })
   await app.inject({ url: '/bug' })
   t.equal(lines.filter(line => line.includes('the reason') && line.includes('"level":50')).length, 1)
+})
+
+await t.test('a request that takes too long to arrive is refused in the envelope; who says nothing is hung up on', async t => {
+  const app = Fastify({ ...serverOptions(), logger: false, requestTimeout: 200, http: { headersTimeout: 100, requestTimeout: 200, connectionsCheckingInterval: 20 } })
+  t.teardown(async () => { await app.close() })
+  const port = Number(new URL(await app.listen({ host: '127.0.0.1', port: 0 })).port)
+  const said = async (start: string): Promise<string> => {
+    const client = connect(port, '127.0.0.1')
+    if (start !== '') client.write(start)
+    return await text(client)
+  }
+  const answer = await said('GET / HTTP/1.1\r\nHost: localhost\r\nX-Slow')
+  t.match(answer, /^HTTP\/1\.1 400 Bad Request\r\n/)
+  t.match(answer, '{"error":"invalid_request","message":"Request took too long to arrive"}')
+  t.equal(await said(''), '')
+})
+
+await t.test('headers have their bounds: in time, in size, and in silence', async t => {
+  const bounds = async (settings: Parameters<typeof serverOptions>[0]) => {
+    const app = Fastify({ ...serverOptions(settings), logger: false })
+    t.teardown(async () => { await app.close() })
+    const { headersTimeout, requestTimeout, timeout, keepAliveTimeout } = app.server
+    return { headersTimeout, requestTimeout, timeout, keepAliveTimeout }
+  }
+  t.strictSame(await bounds({}), { headersTimeout: 15_000, requestTimeout: 30_000, timeout: 120_000, keepAliveTimeout: 72_000 })
+  t.equal((await bounds({ oci: [{ timeout_seconds: 300 }, {}] })).timeout, 600_000, 'nobody is hung up on while an upstream may still answer')
+  t.equal((await bounds({ server: { request_budget_seconds: 100 } })).timeout, 200_000)
+
+  const app = Fastify({ ...serverOptions(), logger: false })
+  t.teardown(async () => { await app.close() })
+  const address = new URL(await app.listen({ host: '127.0.0.1', port: 0 }))
+  const client = connect(Number(address.port), '127.0.0.1')
+  client.write(`GET / HTTP/1.1\r\nHost: localhost\r\nX-Long: ${'x'.repeat(20_000)}\r\n\r\n`)
+  t.match(await text(client), /Request headers are too large/)
 })

@@ -36,8 +36,8 @@ await t.test('the environment sets every key of the schema, of its own type', as
     'oci.repositories': ['provider/aws', 'provider/gcp'],
     'oci.auth_hosts': ['auth.example']
   }
-  // Not together with the credentials above.
-  const others = ['gitea.token_file', 'oci.token', 'oci.token_file', 'oci.docker_config']
+  // Not together with the credentials above, and with a trust_proxy that is off.
+  const others = ['server.trusted_proxies', 'gitea.token_file', 'oci.token', 'oci.token_file', 'oci.docker_config']
   const keys = configKeys.filter(({ key }) => !others.includes(key))
   const { config } = await load({ env: Object.fromEntries(keys.map(({ key, environment, type }) => [environment, ` ${strings[key] ?? texts[type]} `])) })
   const flat = (value: unknown, key: string): Array<[string, unknown]> => {
