@@ -8,10 +8,12 @@ import oci from './backends/oci/plugin.ts'
 import answers from './plugins/answer.ts'
 import cache, { type CacheOptions } from './plugins/cache.ts'
 import { parseConfig } from './plugins/config.ts'
+import crossOrigin from './plugins/cross-origin.ts'
 import errors from './plugins/errors.ts'
 import openapi from './plugins/openapi.ts'
 import requestId from './plugins/request-id.ts'
 import schemas from './plugins/schemas.ts'
+import securityHeaders from './plugins/security-headers.ts'
 import telemetry from './plugins/telemetry.ts'
 import upstream, { type UpstreamDependencies } from './plugins/upstream.ts'
 import download from './routes/download.ts'
@@ -52,8 +54,10 @@ export default async function registry (fastify: FastifyInstance, { config: give
   await fastify.register(schemas)
   await fastify.register(errors)
   await fastify.register(requestId)
+  await fastify.register(securityHeaders, config.server)
   await fastify.register(cache, { ...config.cache, ...(clock && { clock }), budget: config.server.request_budget_seconds * 1000 })
   await fastify.register(telemetry)
+  await fastify.register(crossOrigin, config.server)
   await fastify.register(upstream, { userAgent: `extension-registry/${version}`, ...network })
   await fastify.register(openapi)
   await fastify.register(answers, config.cache)

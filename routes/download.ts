@@ -2,7 +2,7 @@ import type { FastifyPluginCallbackTypebox } from '@fastify/type-provider-typebo
 import { Type, type Static } from '@sinclair/typebox'
 import type { FastifyReply } from 'fastify'
 import { SourceQuery, VersionPath } from '../schemas/parameters.ts'
-import { catalogErrors, downloadHeaders, noBody, provenanceHeaders } from '../schemas/responses.ts'
+import { catalogErrors, downloadHeaders, noBody, provenanceHeaders, redirectHeaders } from '../schemas/responses.ts'
 
 const schema = {
   tags: ['extensions'],
@@ -10,10 +10,7 @@ const schema = {
   querystring: SourceQuery
 }
 const notModified = noBody('The client has this file already', provenanceHeaders)
-const found = noBody('`latest` was asked for: the exact version is at `Location`', {
-  ...provenanceHeaders,
-  Location: { type: 'string', description: 'Relative reference to the exact version, with the query of the request', example: '1.28.0' }
-})
+const found = noBody('`latest` was asked for: the exact version is at `Location`', redirectHeaders)
 
 /** Files: a version's, or by `latest` the current one's. */
 const download: FastifyPluginCallbackTypebox = (fastify, _options, done) => {

@@ -58,6 +58,8 @@ const DownloadUrls = (value: 'upstream' | 'gateway') => Choice(['upstream', 'gat
 
 /** What an item of `server.trusted_proxies` must be, in words. */
 export const proxyAddress = 'an address or a network such as 10.0.0.0/8'
+/** What an item of `server.cors_origins` must be, in words. */
+export const corsOrigin = '"*" or an origin as browsers send it, such as https://portal.example.com'
 
 export const ServerConfig = Type.Object({
   host: Type.String({ description: 'Address to listen on', default: '0.0.0.0', minLength: 1 }),
@@ -69,6 +71,9 @@ export const ServerConfig = Type.Object({
   trusted_proxies: Type.Array(Type.String({ pattern: '^[0-9A-Fa-f.:]+(/[0-9]{1,3})?$', expected: proxyAddress }), {
     description: 'Addresses and networks of the proxies that are believed, with `trust_proxy`; whoever connects when empty',
     default: []
+  }),
+  cors_origins: Type.Array(Type.String({ pattern: '^(\\*|https?://[^\\s/\\\\@?#,*]+)$', expected: corsOrigin }), {
+    description: 'Origins whose pages may read the answers in a browser, without credentials; `*` for all, empty for none', default: ['*']
   }),
   request_budget_seconds: Seconds('Longest that a client waits for upstreams, all together; of a download, until it begins', 10, 0.01, 3600),
   shutdown_delay_seconds: Integer('Time between SIGTERM and the end of listening, for load balancers to look away', 5, 0, 300)

@@ -4,7 +4,7 @@ import { Ref } from './ref.ts'
 
 /*
  * Descriptions of answers for the OpenAPI document: which headers come with which status. The headers themselves are
- * made in `plugins/answer.ts` and `plugins/errors.ts`.
+ * made in `plugins/answer.ts`, `plugins/errors.ts`, and the plugins that are named like them.
  */
 
 interface Header { type: 'string' | 'integer', description: string, example?: string | number }
@@ -13,9 +13,21 @@ type Headers = Record<string, Header>
 const text = (description: string, example?: string): Header => ({ type: 'string', description, ...(example !== undefined && { example }) })
 const integer = (description: string, example?: number): Header => ({ type: 'integer', description, ...(example !== undefined && { example }) })
 
+/** What browsers obey; no client reads it. */
+const browserHeaders: Headers = {
+  'Content-Security-Policy': text('Opened as a page, an answer loads nothing and is shown in no frame', "default-src 'none';frame-ancestors 'none'"),
+  'Cross-Origin-Resource-Policy': text('`cross-origin` where every origin may read the answers, else `same-origin`', 'cross-origin'),
+  'Referrer-Policy': text('Always `no-referrer`', 'no-referrer'),
+  'Strict-Transport-Security': text('Sent where the registry is configured to be reached by https', 'max-age=31536000'),
+  'Access-Control-Allow-Origin': text('Whose pages may read the answer; absent where cross-origin reading is turned off', '*'),
+  'Access-Control-Expose-Headers': text('Headers that those pages may read'),
+  Vary: text('`Origin` where some origins may read the answers and others may not', 'Origin')
+}
+
 const always: Headers = {
   'X-Request-Id': text("The request's id, taken from the request's own header or made up; it stands in the log"),
-  'X-Content-Type-Options': text('Always `nosniff`', 'nosniff')
+  'X-Content-Type-Options': text('Always `nosniff`', 'nosniff'),
+  ...browserHeaders
 }
 
 /** What every answer of the catalog says about where it comes from. */
@@ -48,6 +60,11 @@ export const downloadHeaders: Headers = {
   'Repr-Digest': text('Digest of the file (RFC 9530); absent when none is known', 'sha-256=:Zszlqj…:')
 }
 
+export const redirectHeaders: Headers = {
+  ...provenanceHeaders,
+  Location: text('Relative reference to the exact version, with the query of the request', '1.28.0')
+}
+
 export const systemHeaders: Headers = { ...always, 'Cache-Control': text('Always `no-store`', 'no-store') }
 
 /** An answer with a body of a named schema. */
@@ -64,6 +81,10 @@ const errorDescriptions = {
 type ErrorStatus = keyof typeof errorDescriptions
 
 const retryAfter: Headers = { 'Retry-After': integer('Seconds after which to ask again', 5) }
+
+/** Every header above that means something to a client: pages of other origins may read these. */
+export const exposedHeaders: readonly string[] = Object.keys({ ...listHeaders, ...downloadHeaders, ...redirectHeaders, ...retryAfter })
+  .filter(name => !Object.hasOwn(browserHeaders, name))
 
 /** The error answers of a route, each in the one envelope. */
 export const errors = <S extends ErrorStatus>(...statuses: S[]) => Object.fromEntries(statuses.map(status => [status, answer(errorDescriptions[status], Ref(ErrorResponse), {

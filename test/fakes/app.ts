@@ -6,6 +6,9 @@ import { notFoundHandler } from '../../plugins/errors.ts'
 import { watchSecrets } from './canary.ts'
 import { createClock } from './clock.ts'
 
+/** The registry without encapsulation, as `server.ts` registers it; the plugin itself stays what it is. */
+export const whole = fp(async (fastify: FastifyInstance, options: RegistryOptions) => { await registry(fastify, options) })
+
 /**
  * The registry on a server of its own, as `server.ts` has it but without a port, with a clock that stands
  * until it is moved. Secrets of the configuration must not be in anything that it writes, in any test.
@@ -17,7 +20,7 @@ export async function startApp (t: Test, config: unknown, options: Partial<Regis
   t.teardown(async () => { await app.close() })
   watch(app)
   app.setNotFoundHandler(notFoundHandler)
-  await app.register(fp(registry), { config, clock: clock.now, ...options })
+  await app.register(whole, { config, clock: clock.now, ...options })
   await app.ready()
   return { app, clock, get: async (url, headers = {}) => await app.inject({ url, headers }) }
 }

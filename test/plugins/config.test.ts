@@ -8,7 +8,7 @@ const refuse = async (input: unknown): Promise<string> => await refusal(() => pa
 await t.test('an object', async t => {
   await t.test('gets every default of the design', async t => {
     const wanted: Config = {
-      server: { host: '0.0.0.0', port: 8082, trust_proxy: false, trusted_proxies: [], request_budget_seconds: 10, shutdown_delay_seconds: 5 },
+      server: { host: '0.0.0.0', port: 8082, trust_proxy: false, trusted_proxies: [], cors_origins: ['*'], request_budget_seconds: 10, shutdown_delay_seconds: 5 },
       log: { level: 'info' },
       cache: { capacity: 1000, ttl_seconds: 300, stale_if_error_seconds: 86_400, negative_ttl_seconds: 30 },
       gitea: [{
@@ -101,7 +101,7 @@ await t.test('a configuration is refused with one line that names the key, what 
     ['no table at all', 'x', 'configuration: expected a table, got a string (in test)'],
     ['nothing', null, 'configuration: expected a table, got null (in test)'],
     ['an unknown section', { gitae: gitea }, 'gitae: unknown key, expected one of server, log, cache, gitea, oci (in test)'],
-    ['an unknown key', { server: { prot: 1 } }, 'server.prot: unknown key, expected one of host, port, public_url, trust_proxy, trusted_proxies, request_budget_seconds, shutdown_delay_seconds (in test)'],
+    ['an unknown key', { server: { prot: 1 } }, 'server.prot: unknown key, expected one of host, port, public_url, trust_proxy, trusted_proxies, cors_origins, request_budget_seconds, shutdown_delay_seconds (in test)'],
     ['a misspelt key, rather than the missing one', { gitea: [gitea, { name: 'b', url: gitea.url, organisation: 'infra' }] },
       'gitea[1].organisation: unknown key, expected one of name, url, organization, token, token_file, include_private, public_url, download_urls, timeout_seconds, verify_ssl, ca_file, redirect_hosts, concurrency, queue, priority, mapping (in test)'],
     ['a key that tries to break the line', { log: { 'a\nb\u2028c': 1 } }, 'log.a b c: unknown key, expected one of level (in test)'],
@@ -120,6 +120,8 @@ await t.test('a configuration is refused with one line that names the key, what 
     ['a network that is too narrow', { server: { trust_proxy: true, trusted_proxies: ['10.0.0.0/33'] } }, 'server.trusted_proxies[0]: expected an address or a network such as 10.0.0.0/8 (in test)'],
     ['a network that is the world', { server: { trust_proxy: true, trusted_proxies: ['::/0'] } }, 'server.trusted_proxies[0]: expected an address or a network such as 10.0.0.0/8 (in test)'],
     ['proxies where none is trusted', { server: { trusted_proxies: ['10.0.0.1'] } }, 'server.trusted_proxies: expected an empty list, for trust_proxy is false (in test)'],
+    ['an origin with a path', { server: { cors_origins: ['https://portal.example.com/'] } }, 'server.cors_origins[0]: expected "*" or an origin as browsers send it, such as https://portal.example.com (in test)'],
+    ['an origin that no browser sends', { server: { cors_origins: ['https://portal.example.com:443'] } }, 'server.cors_origins[0]: expected "*" or an origin as browsers send it, such as https://portal.example.com (in test)'],
     ['a string for a boolean', { server: { trust_proxy: 'false' } }, 'server.trust_proxy: expected true or false, got a string (in test)'],
     ['a number for a string', { gitea: { ...gitea, ca_file: 7 } }, 'gitea[0].ca_file: expected a path, got a number (in test)'],
     ['a date for a string', { server: { host: new Date() } }, 'server.host: expected a string that is not empty, got a date (in test)'],

@@ -7,6 +7,7 @@ await t.test('the environment sets every key of the schema, of its own type', as
   const strings: Record<string, string> = {
     'server.host': '::1',
     'server.public_url': 'https://registry.example.com',
+    'server.cors_origins': 'https://a.example, http://b.example:9000',
     'log.level': 'warn',
     'gitea.name': 'forge',
     'gitea.url': 'https://forge.example.com',
@@ -31,6 +32,7 @@ await t.test('the environment sets every key of the schema, of its own type', as
     'oci.auth_hosts': 'auth.example'
   }
   const lists: Record<string, string[]> = {
+    'server.cors_origins': ['https://a.example', 'http://b.example:9000'],
     'gitea.redirect_hosts': ['a.example', 'b.example:9000'],
     'oci.redirect_hosts': ['a.example', 'b.example:9000'],
     'oci.repositories': ['provider/aws', 'provider/gcp'],

@@ -1,0 +1,43 @@
+import cors, { type FastifyCorsOptions } from '@fastify/cors'
+import type { FastifyInstance } from 'fastify'
+import fp from 'fastify-plugin'
+import type { ServerConfig } from '../schemas/config.ts'
+import { exposedHeaders } from '../schemas/responses.ts'
+import { notFoundHandler } from './errors.ts'
+
+export type CrossOriginOptions = Pick<ServerConfig, 'cors_origins'>
+
+/** Headers that a script may send; others need no question, or none of them means anything here. */
+const requestHeaders = ['Cache-Control', 'Content-Type', 'If-None-Match', 'Range', 'Traceparent', 'Tracestate', 'X-Request-Id']
+/** Seconds that a browser may remember the answer to a preflight; each has a bound of its own below that. */
+const preflightAge = 86_400
+
+/** What scripts of other origins may do: read, without credentials, and see every header that is documented. */
+export const createCrossOrigin = ({ cors_origins: origins }: CrossOriginOptions): FastifyCorsOptions => ({
+  // A list makes the answer depend on who asks, and say so in `Vary`.
+  origin: origins.includes('*') ? '*' : origins,
+  methods: ['GET', 'HEAD'],
+  allowedHeaders: requestHeaders,
+  exposedHeaders: [...exposedHeaders],
+  credentials: false,
+  maxAge: preflightAge
+})
+export type CrossOrigin = ReturnType<typeof createCrossOrigin>
+
+/** Whether the host answers browsers itself: @fastify/cors above this scope, or a route of its own for every OPTIONS. */
+const isHosts = (fastify: FastifyInstance) => fastify.hasRequestDecorator('corsPreflightEnabled') ||
+  (fastify.prefix === '' && fastify.hasRoute({ method: 'OPTIONS', url: '*' }))
+
+/** CORS for the scope. Where the host has a policy of its own that one holds: ours could only loosen it. */
+async function crossOrigin (fastify: FastifyInstance, options: CrossOriginOptions): Promise<void> {
+  if (options.cors_origins.length === 0 || isHosts(fastify)) return
+  fastify.addHook('onRequest', (request, reply, done) => {
+    const { origin, 'access-control-request-method': method } = request.headers
+    // An OPTIONS that is no preflight asks for a route that is not there.
+    if (request.method === 'OPTIONS' && request.routeOptions.url?.endsWith('*') === true && (origin === undefined || method === undefined)) notFoundHandler(request, reply)
+    else done()
+  })
+  await fastify.register(cors, createCrossOrigin(options))
+}
+
+export default fp(crossOrigin, { name: 'registry-cross-origin', fastify: '5.x', dependencies: ['registry-errors'] })

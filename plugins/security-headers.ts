@@ -1,0 +1,56 @@
+import helmet, { type FastifyHelmetOptions } from '@fastify/helmet'
+import type { FastifyInstance } from 'fastify'
+import fp from 'fastify-plugin'
+import type { ServerConfig } from '../schemas/config.ts'
+import { privateServer } from './private-server.ts'
+
+export type SecurityHeadersOptions = Pick<ServerConfig, 'public_url' | 'cors_origins'>
+
+/**
+ * What helmet is to say. An answer of the API is no page: a browser that opens it as one loads nothing for it, shows it in no
+ * frame, and tells nobody where it came from. What only pages need is left out; Swagger UI brings a policy of its own.
+ */
+export const helmetOptions = ({ public_url: publicUrl, cors_origins: origins }: SecurityHeadersOptions): FastifyHelmetOptions => ({
+  contentSecurityPolicy: { useDefaults: false, directives: { 'default-src': ["'none'"], 'frame-ancestors': ["'none'"] } },
+  // Open to pages as far as `cors_origins` is: a fetch is judged by that, and whatever asks without CORS by this.
+  crossOriginResourcePolicy: { policy: origins.includes('*') ? 'cross-origin' : 'same-origin' },
+  referrerPolicy: { policy: 'no-referrer' },
+  xContentTypeOptions: true,
+  // Only who is known to be reached by https may forbid http, and only for the host itself: it knows nothing of its siblings.
+  strictTransportSecurity: publicUrl?.startsWith('https://') === true ? { maxAge: 31_536_000, includeSubDomains: false } : false,
+  crossOriginEmbedderPolicy: false,
+  crossOriginOpenerPolicy: false,
+  originAgentCluster: false,
+  xDnsPrefetchControl: false,
+  xDownloadOptions: false,
+  // Says what `frame-ancestors` says, to browsers that are gone.
+  xFrameOptions: false,
+  xPermittedCrossDomainPolicies: false,
+  xPoweredBy: false,
+  xXssProtection: false
+} as FastifyHelmetOptions)
+
+/** The headers that helmet sets on an answer; they are the same on each. */
+export async function createSecurityHeaders (options: SecurityHeadersOptions): Promise<Record<string, string>> {
+  const server = await privateServer(helmet, helmetOptions(options))
+  let headers: Record<string, string> = {}
+  server.get('/', async (_request, reply) => {
+    headers = Object.fromEntries(Object.entries(reply.raw.getHeaders()).map(([name, value]) => [name, String(value)]))
+    return ''
+  })
+  await server.inject('/')
+  await server.close()
+  return headers
+}
+export type SecurityHeaders = Awaited<ReturnType<typeof createSecurityHeaders>>
+
+/** Security headers on every answer of the scope. Helmet is asked once: on each request it would compose the same again. */
+async function securityHeaders (fastify: FastifyInstance, options: SecurityHeadersOptions): Promise<void> {
+  const headers = await createSecurityHeaders(options)
+  fastify.addHook('onRequest', (_request, reply, done) => {
+    reply.headers(headers)
+    done()
+  })
+}
+
+export default fp(securityHeaders, { name: 'registry-security-headers', fastify: '5.x' })

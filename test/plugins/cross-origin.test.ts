@@ -1,0 +1,95 @@
+import cors from '@fastify/cors'
+import Fastify from 'fastify'
+import t from 'tap'
+import registry from '../../app.ts'
+import { exposedHeaders } from '../../schemas/responses.ts'
+import { startApp } from '../fakes/app.ts'
+
+const oci = { registry: 'examples/registry' }
+const preflight = { origin: 'https://portal.example.com', 'access-control-request-method': 'GET' }
+const words = (header: unknown): string[] => String(header).split(',').map(word => word.trim().toLowerCase())
+
+await t.test('a page of any origin may read every answer and its headers, without credentials', async t => {
+  const { get } = await startApp(t, { oci, server: { public_url: 'http://localhost' } })
+  for (const [url, status] of [['/api/v1/extensions?limit=1', 200], ['/api/v1/extensions/provider/aws/1.2.0', 200], ['/api/v1/extensions/plugin/x', 400], ['/api/v1/nowhere', 404], ['/health', 200], ['/openapi.yaml', 200]] as const) {
+    const { statusCode, headers } = await get(url, { origin: 'https://portal.example.com' })
+    t.equal(statusCode, status, url)
+    t.equal(headers['access-control-allow-origin'], '*', url)
+    t.equal(headers['access-control-allow-credentials'], undefined, url)
+    t.equal(headers.vary, undefined, 'the same for everybody')
+    t.strictSame(words(headers['access-control-expose-headers']), exposedHeaders.map(name => name.toLowerCase()), url)
+  }
+})
+
+await t.test('the exposed headers are those that the document has, but for those that only browsers obey', async t => {
+  const { get } = await startApp(t, {})
+  const { headers } = (await get('/openapi.json')).json<{ components: { headers: Record<string, unknown> } }>().components
+  t.strictSame([...exposedHeaders].sort(), Object.keys(headers).filter(name =>
+    !/^(Access-Control-|Content-Security-|Cross-Origin-|Strict-Transport-|Referrer-Policy|Vary)/.test(name)).sort())
+  const ofTheDesign = ['X-Total-Count', 'Link', 'ETag', 'Cache-Control', 'X-Cache-Hit', 'X-Cache-TTL', 'Cache-Status', 'Age', 'X-Partial', 'Proxy-Status', 'Content-Length', 'Content-Disposition',
+    'X-Content-Type-Options', 'Repr-Digest', 'Location', 'Retry-After', 'X-Request-Id']
+  for (const name of ofTheDesign) t.ok(exposedHeaders.includes(name), name)
+})
+
+await t.test('a preflight is answered for reading, with the headers that a client may send', async t => {
+  const { app } = await startApp(t, { oci })
+  for (const url of ['/api/v1/extensions', '/api/v1/extensions/provider/aws/1.2.0', '/openapi.json']) {
+    const { statusCode, headers, body } = await app.inject({ method: 'OPTIONS', url, headers: { ...preflight, 'access-control-request-headers': 'if-none-match,range,x-request-id' } })
+    t.equal(statusCode, 204, url)
+    t.equal(body, '')
+    t.equal(headers['access-control-allow-origin'], '*')
+    t.strictSame(words(headers['access-control-allow-methods']), ['get', 'head'])
+    for (const name of ['if-none-match', 'range', 'x-request-id']) t.ok(words(headers['access-control-allow-headers']).includes(name), name)
+    t.ok(Number(headers['access-control-max-age']) > 0)
+  }
+})
+
+await t.test('an OPTIONS that is no preflight is an unknown route, in the envelope', async t => {
+  const { app } = await startApp(t, { oci })
+  for (const headers of [{}, { origin: 'https://portal.example.com' }]) {
+    const answer = await app.inject({ method: 'OPTIONS', url: '/api/v1/extensions', headers })
+    t.equal(answer.statusCode, 404)
+    t.match(answer.json(), { error: 'not_found', message: 'Route OPTIONS /api/v1/extensions not found' })
+  }
+})
+
+await t.test('with a list only its origins may read, and caches are told', async t => {
+  const { app, get } = await startApp(t, { oci, server: { cors_origins: ['https://portal.example.com', 'http://localhost:3000'] } })
+  for (const [origin, allowed] of [['https://portal.example.com', true], ['http://localhost:3000', true], ['https://evil.example', false], ['https://portal.example.com.evil.example', false], ['null', false]] as const) {
+    const { headers } = await get('/api/v1/extensions', { origin })
+    t.equal(headers['access-control-allow-origin'], allowed ? origin : undefined, origin)
+    t.equal(headers.vary, 'Origin', origin)
+    const answer = await app.inject({ method: 'OPTIONS', url: '/api/v1/extensions', headers: { ...preflight, origin } })
+    t.equal(answer.headers['access-control-allow-origin'], allowed ? origin : undefined, `preflight of ${origin}`)
+  }
+  t.equal((await get('/api/v1/extensions')).headers.vary, 'Origin', 'without an origin, too')
+  t.equal((await get('/api/v1/extensions/plugin/x')).headers.vary, 'Origin', 'and on errors')
+})
+
+await t.test('an empty list turns it off', async t => {
+  const { app, get } = await startApp(t, { oci, server: { cors_origins: [] } })
+  const { headers } = await get('/api/v1/extensions', { origin: 'https://portal.example.com' })
+  t.strictSame(Object.keys(headers).filter(name => name.startsWith('access-control-') || name === 'vary'), [])
+  t.equal((await app.inject({ method: 'OPTIONS', url: '/api/v1/extensions', headers: preflight })).statusCode, 404)
+})
+
+await t.test("embedded it answers below its prefix, and a host's own policy holds instead of it", async t => {
+  const bare = Fastify()
+  t.teardown(async () => { await bare.close() })
+  await bare.register(registry, { prefix: '/one', config: { oci } })
+  await bare.register(registry, { prefix: '/two', config: { oci, server: { cors_origins: ['https://portal.example.com'] } } })
+  t.equal((await bare.inject({ method: 'OPTIONS', url: '/one/api/v1/extensions', headers: preflight })).headers['access-control-allow-origin'], '*')
+  t.equal((await bare.inject({ method: 'OPTIONS', url: '/two/api/v1/extensions', headers: preflight })).headers['access-control-allow-origin'], 'https://portal.example.com')
+  t.equal((await bare.inject({ method: 'OPTIONS', url: '/elsewhere', headers: preflight })).statusCode, 404)
+
+  const host = Fastify()
+  t.teardown(async () => { await host.close() })
+  await host.register(cors, { origin: ['https://host.example.com'] })
+  await host.register(registry, { prefix: '/one', config: { oci } })
+  await host.register(registry, { prefix: '/two', config: { oci } })
+  for (const prefix of ['/one', '/two']) {
+    const of = async (origin: string) => (await host.inject({ url: `${prefix}/api/v1/extensions`, headers: { origin } })).headers['access-control-allow-origin']
+    t.equal(await of('https://host.example.com'), 'https://host.example.com')
+    t.equal(await of('https://portal.example.com'), undefined, "not opened wider than the host's")
+  }
+})

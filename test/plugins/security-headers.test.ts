@@ -1,0 +1,60 @@
+import helmet from '@fastify/helmet'
+import Fastify from 'fastify'
+import t from 'tap'
+import registry from '../../app.ts'
+import { createSecurityHeaders } from '../../plugins/security-headers.ts'
+import { startApp } from '../fakes/app.ts'
+
+const oci = { registry: 'examples/registry' }
+const every = {
+  'content-security-policy': "default-src 'none';frame-ancestors 'none'",
+  'cross-origin-resource-policy': 'cross-origin',
+  'referrer-policy': 'no-referrer',
+  'x-content-type-options': 'nosniff'
+}
+
+await t.test('every answer has them, errors and unknown routes included', async t => {
+  const { app, get } = await startApp(t, { oci })
+  for (const [url, status] of [['/api/v1/extensions', 200], ['/api/v1/extensions/provider/aws/latest', 302], ['/api/v1/extensions/provider/aws/1.2.0', 200], ['/api/v1/extensions/provider/none', 404],
+    ['/api/v1/extensions/plugin/x', 400], ['/nowhere', 404], ['/health', 200], ['/metrics', 200], ['/openapi.yaml', 200]] as const) {
+    const { statusCode, headers } = await get(url)
+    t.equal(statusCode, status, url)
+    t.match(headers, every, url)
+  }
+  t.match((await app.inject({ method: 'POST', url: '/api/v1/extensions' })).headers, every, 'another method')
+})
+
+await t.test('pages of other origins may use the answers only when all may read them', async t => {
+  for (const origins of [['*'], ['https://portal.example.com'], []]) {
+    t.equal((await createSecurityHeaders({ cors_origins: origins }))['cross-origin-resource-policy'], origins.includes('*') ? 'cross-origin' : 'same-origin', origins.join())
+  }
+})
+
+await t.test('http is forbidden only where https is known to lead here', async t => {
+  const of = async (url?: string) => (await createSecurityHeaders({ cors_origins: [], ...(url !== undefined && { public_url: url }) }))['strict-transport-security']
+  t.equal(await of(), undefined)
+  t.equal(await of('http://registry.example.com'), undefined)
+  t.equal(await of('https://registry.example.com'), 'max-age=31536000', 'of the host, not of its siblings')
+})
+
+await t.test('Swagger UI has the policy that it works with, and the other headers', async t => {
+  const { get } = await startApp(t, { oci })
+  for (const url of ['/docs', '/docs/static/swagger-ui-bundle.js']) {
+    const { statusCode, headers } = await get(url)
+    t.equal(statusCode, 200, url)
+    t.match(headers['content-security-policy'], /^default-src 'self'; .*frame-ancestors 'self'/)
+    t.match(headers, { 'referrer-policy': 'no-referrer', 'x-content-type-options': 'nosniff' })
+  }
+})
+
+await t.test('a host that has helmet itself keeps it on its own routes, and has it twice on none', async t => {
+  const host = Fastify()
+  t.teardown(async () => { await host.close() })
+  await host.register(helmet, { enableCSPNonces: true })
+  host.get('/', async () => 'the host')
+  await host.register(registry, { prefix: '/one', config: { oci } })
+  await host.register(registry, { prefix: '/two', config: { oci, server: { cors_origins: [] } } })
+  t.match((await host.inject('/')).headers['content-security-policy'], /nonce/)
+  t.match((await host.inject('/one/health')).headers, every)
+  t.match((await host.inject('/two/nowhere')).headers, { ...every, 'cross-origin-resource-policy': 'same-origin' })
+})
