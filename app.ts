@@ -10,7 +10,9 @@ import cache, { type CacheOptions } from './plugins/cache.ts'
 import { parseConfig } from './plugins/config.ts'
 import crossOrigin from './plugins/cross-origin.ts'
 import errors from './plugins/errors.ts'
+import loadShedding from './plugins/load-shedding.ts'
 import openapi from './plugins/openapi.ts'
+import rateLimit from './plugins/rate-limit.ts'
 import requestId from './plugins/request-id.ts'
 import schemas from './plugins/schemas.ts'
 import securityHeaders from './plugins/security-headers.ts'
@@ -60,15 +62,20 @@ export default async function registry (fastify: FastifyInstance, { config: give
   await fastify.register(crossOrigin, config.server)
   await fastify.register(upstream, { userAgent: `extension-registry/${version}`, ...network })
   await fastify.register(openapi)
-  await fastify.register(answers, config.cache)
+  await fastify.register(answers, { ...config.cache, max_downloads: config.server.max_downloads })
 
   await fastify.register(gitea, { config })
   await fastify.register(oci, { config })
   await fastify.register(catalog)
   await fastify.register(health, probes)
 
-  await fastify.register(extensions, { prefix: '/api/v1' })
-  await fastify.register(download, { prefix: '/api/v1' })
+  // What refuses requests holds for the catalog alone: probes and metrics are answered whatever happens.
+  await fastify.register(async scope => {
+    await scope.register(loadShedding, config.server)
+    await scope.register(rateLimit, config.rate_limit)
+    await scope.register(extensions)
+    await scope.register(download)
+  }, { prefix: '/api/v1' })
   await fastify.register(apiSystem, { prefix: '/api/v1', version })
   await fastify.register(rootSystem, { version })
 }

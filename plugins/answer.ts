@@ -4,6 +4,7 @@ import { create as contentDisposition } from 'content-disposition'
 import type { FastifyInstance, FastifyReply } from 'fastify'
 import fp from 'fastify-plugin'
 import fresh from 'fresh'
+import { createDownloadSlots } from './download-slots.ts'
 import { proxyMember, registryError, type RegistryError } from './errors.ts'
 
 /** An instance that an answer does without, or has only older entries of, and why. */
@@ -44,7 +45,7 @@ export interface Download {
   open: (signal: AbortSignal) => Promise<{ file: FileFacts, stream: Readable, length?: number }>
 }
 
-export interface AnswerOptions { stale_if_error_seconds: number }
+export interface AnswerOptions { stale_if_error_seconds: number, max_downloads: number }
 
 const cacheName = 'extension-registry'
 
@@ -139,7 +140,11 @@ declare module 'fastify' {
 }
 
 /** Reply decorators: the one place where answers become headers. */
-async function answers (fastify: FastifyInstance, { stale_if_error_seconds: staleIfError }: AnswerOptions): Promise<void> {
+async function answers (fastify: FastifyInstance, { stale_if_error_seconds: staleIfError, max_downloads: mostDownloads }: AnswerOptions): Promise<void> {
+  const { telemetry } = fastify
+  const slots = createDownloadSlots(mostDownloads)
+  telemetry.gauge<string>('downloads_active', 'Downloads under way', [], () => [{ labels: {}, value: slots.active() }])
+
   fastify.decorateReply('answer', function (this: FastifyReply, answer) {
     return sendBody(this.headers(provenance(answer, staleIfError)), answer.value)
   })
@@ -171,12 +176,16 @@ async function answers (fastify: FastifyInstance, { stale_if_error_seconds: stal
     }
     if (notModified(this, `"${file.validator}"`)) return await this.code(304).headers({ ...provenance(answer, staleIfError), etag: `"${file.validator}"` }).send()
     if (this.request.method === 'HEAD') return await tell(file, file.size).send()
+    if (!slots.take(this.raw)) {
+      telemetry.observeShed('downloads')
+      throw registryError('service_unavailable', 'Too many downloads at once')
+    }
     const hangUp = new AbortController()
     this.raw.once('close', () => { hangUp.abort() })
     if (this.raw.destroyed) hangUp.abort()
     const { file: opened, stream, length } = await open(hangUp.signal)
     // What breaks on either side ends the other; the reply sees it on its own stream.
-    return await tell(opened, length).send(pipeline(stream, measure(length, count => { this.server.telemetry.observeBytes(count) }), () => {}))
+    return await tell(opened, length).send(pipeline(stream, measure(length, telemetry.observeBytes), () => {}))
   })
 }
 

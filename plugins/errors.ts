@@ -9,10 +9,10 @@ export const errorTable = {
   invalid_version: { status: 400, when: 'The version is no semantic version, nor `latest`' },
   invalid_request: { status: 400, when: 'Any other bad parameter, or a request that cannot be understood' },
   auth_error: { status: 401, when: "The upstreams that could answer refuse the registry's own credentials, and nothing cached stands in" },
-  rate_limit: { status: 429, when: "The upstream's limit is exceeded and nothing cached stands in; `Retry-After` is passed on" },
+  rate_limit: { status: 429, when: "The client asks more often than is configured here, or the upstream's limit is exceeded and nothing cached stands in; with `Retry-After`" },
   config_error: { status: 500, when: 'The registry is misconfigured for this request' },
   internal_error: { status: 500, when: 'A bug in the registry' },
-  service_unavailable: { status: 503, when: 'An instance that could own the answer cannot be asked, and nothing cached may stand in; with `Retry-After`' }
+  service_unavailable: { status: 503, when: 'An instance that could own the answer cannot be asked, and nothing cached may stand in; or the registry has more to do than it can; with `Retry-After`' }
 } as const
 
 export type ErrorType = keyof typeof errorTable
@@ -76,6 +76,9 @@ export function toRegistryError (error: unknown): RegistryError {
   if (Array.isArray(thrown.validation)) return fromValidation(thrown as FastifyError)
   const status = thrown.statusCode ?? 500
   if (status === 404) return registryError('not_found', 'Not found', { cause: error })
+  // What a host's own plugins refuse with.
+  if (status === 429) return registryError('rate_limit', 'Too many requests', { cause: error })
+  if (status === 503) return registryError('service_unavailable', 'Service unavailable', { cause: error })
   if (status >= 400 && status < 500) return registryError('invalid_request', thrown.message ?? 'Bad request', { cause: error })
   return registryError('internal_error', 'Internal server error', { cause: error })
 }

@@ -7,6 +7,9 @@ import { cacheSections } from './cache.ts'
 /** Bounds of the duration histograms, in seconds. */
 const buckets = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10]
 
+/** Why a request was refused although it could have been answered. */
+export const shedReasons = ['event_loop', 'downloads', 'rate_limit'] as const
+
 /** Gives the samples of a metric. */
 type Collect<L extends string> = () => Array<{ labels: LabelValues<L>, value: number }>
 
@@ -25,6 +28,8 @@ export function createTelemetry () {
   const upstreamSeconds = new client.Histogram({ name: 'upstream_request_duration_seconds', help: 'Duration of requests to upstreams until their headers or, for JSON, their end', labelNames: ['backend'] as const, buckets, registers })
   const damaged = new client.Counter({ name: 'checksum_failures_total', help: 'Files that were not what their digest or size said, and broken off', labelNames: ['backend'] as const, registers })
   const skipped = new client.Counter({ name: 'extensions_skipped_total', help: 'Repositories, tags and files that are left out, each counted once', labelNames: ['backend', 'reason'] as const, registers })
+  const shed = new client.Counter({ name: 'requests_shed_total', help: 'Requests to the catalog that were refused to protect it: a late event loop, too many downloads, a client above its rate', labelNames: ['reason'] as const, registers })
+  for (const reason of shedReasons) shed.inc({ reason }, 0)
 
   return {
     register,
@@ -36,6 +41,7 @@ export function createTelemetry () {
     },
     observeSkip: (backend: string, reason: string): void => { skipped.inc({ backend, reason }) },
     observeDamage: (backend: string): void => { damaged.inc({ backend }) },
+    observeShed: (reason: typeof shedReasons[number]): void => { shed.inc({ reason }) },
     observeBytes: (count: number): void => { bytes.inc(count) },
 
     /** A gauge that is read when the metrics are: `collect` gives its samples. */

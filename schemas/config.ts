@@ -75,6 +75,8 @@ export const ServerConfig = Type.Object({
   cors_origins: Type.Array(Type.String({ pattern: '^(\\*|https?://[^\\s/\\\\@?#,*]+)$', expected: corsOrigin }), {
     description: 'Origins whose pages may read the answers in a browser, without credentials; `*` for all, empty for none', default: ['*']
   }),
+  max_event_loop_delay_seconds: Seconds('Mean delay of the event loop beyond which requests to the catalog are refused with 503; 0 refuses none', 1, 0, 3600),
+  max_downloads: Integer('Most downloads under way at once; one more is refused with 503', 256, 1, 100_000),
   request_budget_seconds: Seconds('Longest that a client waits for upstreams, all together; of a download, until it begins', 10, 0.01, 3600),
   shutdown_delay_seconds: Integer('Time between SIGTERM and the end of listening, for load balancers to look away', 5, 0, 300)
 }, { additionalProperties: false, default: {}, description: 'The HTTP server' })
@@ -82,6 +84,11 @@ export const ServerConfig = Type.Object({
 export const LogConfig = Type.Object({
   level: Choice(['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'], { description: 'Least level that is logged', default: 'info' })
 }, { additionalProperties: false, default: {}, description: 'Logs: JSON lines on standard output' })
+
+export const RateLimitConfig = Type.Object({
+  max: Integer('Most requests to the catalog in one window from one client (address, or IPv6 network of 64 bits); 0 for no limit', 0, 0, 1_000_000_000),
+  window_seconds: Integer('Length of the window', 60, 1, 86_400)
+}, { additionalProperties: false, default: {}, description: 'How often one client may ask' })
 
 export const CacheConfig = Type.Object({
   capacity: Integer('Most entries kept, least recently used go first', 1000, 16, 10_000_000),
@@ -179,6 +186,7 @@ export const isRegistryAddress = (registry: string): boolean => /^https?:\/\//i.
 export const Config = Type.Object({
   server: ServerConfig,
   log: LogConfig,
+  rate_limit: RateLimitConfig,
   cache: CacheConfig,
   gitea: Type.Array(GiteaConfig, { default: [] }),
   oci: Type.Array(OciConfig, { default: [] })
@@ -187,6 +195,7 @@ export const Config = Type.Object({
 export type Config = Static<typeof Config>
 export type ServerConfig = Static<typeof ServerConfig>
 export type LogConfig = Static<typeof LogConfig>
+export type RateLimitConfig = Static<typeof RateLimitConfig>
 export type CacheConfig = Static<typeof CacheConfig>
 export type GiteaConfig = Static<typeof GiteaConfig>
 export type OciConfig = Static<typeof OciConfig>

@@ -30,9 +30,16 @@ const always: Headers = {
   ...browserHeaders
 }
 
+/** How the client stands with the limit on requests (draft-ietf-httpapi-ratelimit-headers). */
+const limitHeaders: Headers = {
+  'RateLimit-Policy': text('Requests to the catalog that one client has in a window of seconds; absent where no limit is configured', '"default";q=100;w=60'),
+  RateLimit: text('Requests that are left to the client, and the seconds until it has all of them again; absent where no limit is configured', '"default";r=50;t=30')
+}
+
 /** What every answer of the catalog says about where it comes from. */
 export const provenanceHeaders: Headers = {
   ...always,
+  ...limitHeaders,
   ETag: text('Strong validator of this answer; `If-None-Match` with it gets 304'),
   'Cache-Control': text('How long the answer may be reused; `no-cache` when it is stale or partial', 'public, max-age=300, stale-if-error=86400'),
   Age: integer('Seconds since the upstreams said so (RFC 9111)', 12),
@@ -74,9 +81,9 @@ const errorDescriptions = {
   400: 'Invalid input: `invalid_type`, `invalid_version` or `invalid_request`',
   401: "`auth_error`: the upstreams that could answer refuse the registry's own credentials",
   404: '`not_found`: the resource does not exist',
-  429: "`rate_limit`: an upstream's limit is exceeded",
+  429: "`rate_limit`: the client's limit at this registry, or an upstream's, is exceeded",
   500: '`internal_error` or `config_error`',
-  503: '`service_unavailable`: an upstream that could own the answer cannot be asked, and nothing cached may stand in'
+  503: '`service_unavailable`: an upstream that could own the answer cannot be asked, and nothing cached may stand in; or the registry is overloaded'
 }
 type ErrorStatus = keyof typeof errorDescriptions
 
@@ -89,6 +96,7 @@ export const exposedHeaders: readonly string[] = Object.keys({ ...listHeaders, .
 /** The error answers of a route, each in the one envelope. */
 export const errors = <S extends ErrorStatus>(...statuses: S[]) => Object.fromEntries(statuses.map(status => [status, answer(errorDescriptions[status], Ref(ErrorResponse), {
   ...systemHeaders,
+  ...limitHeaders,
   ...(status === 429 || status === 503 ? retryAfter : {}),
   ...(status === 401 || status === 429 || status === 503 ? { 'Proxy-Status': provenanceHeaders['Proxy-Status'] ?? text('') } : {})
 })])) as Record<S, ReturnType<typeof Ref<typeof ErrorResponse>>>

@@ -8,8 +8,9 @@ const refuse = async (input: unknown): Promise<string> => await refusal(() => pa
 await t.test('an object', async t => {
   await t.test('gets every default of the design', async t => {
     const wanted: Config = {
-      server: { host: '0.0.0.0', port: 8082, trust_proxy: false, trusted_proxies: [], cors_origins: ['*'], request_budget_seconds: 10, shutdown_delay_seconds: 5 },
+      server: { host: '0.0.0.0', port: 8082, trust_proxy: false, trusted_proxies: [], cors_origins: ['*'], max_event_loop_delay_seconds: 1, max_downloads: 256, request_budget_seconds: 10, shutdown_delay_seconds: 5 },
       log: { level: 'info' },
+      rate_limit: { max: 0, window_seconds: 60 },
       cache: { capacity: 1000, ttl_seconds: 300, stale_if_error_seconds: 86_400, negative_ttl_seconds: 30 },
       gitea: [{
         name: 'gitea',
@@ -100,8 +101,8 @@ await t.test('a configuration is refused with one line that names the key, what 
   const lines: Array<[what: string, input: unknown, line: string]> = [
     ['no table at all', 'x', 'configuration: expected a table, got a string (in test)'],
     ['nothing', null, 'configuration: expected a table, got null (in test)'],
-    ['an unknown section', { gitae: gitea }, 'gitae: unknown key, expected one of server, log, cache, gitea, oci (in test)'],
-    ['an unknown key', { server: { prot: 1 } }, 'server.prot: unknown key, expected one of host, port, public_url, trust_proxy, trusted_proxies, cors_origins, request_budget_seconds, shutdown_delay_seconds (in test)'],
+    ['an unknown section', { gitae: gitea }, 'gitae: unknown key, expected one of server, log, rate_limit, cache, gitea, oci (in test)'],
+    ['an unknown key', { server: { prot: 1 } }, 'server.prot: unknown key, expected one of host, port, public_url, trust_proxy, trusted_proxies, cors_origins, max_event_loop_delay_seconds, max_downloads, request_budget_seconds, shutdown_delay_seconds (in test)'],
     ['a misspelt key, rather than the missing one', { gitea: [gitea, { name: 'b', url: gitea.url, organisation: 'infra' }] },
       'gitea[1].organisation: unknown key, expected one of name, url, organization, token, token_file, include_private, public_url, download_urls, timeout_seconds, verify_ssl, ca_file, redirect_hosts, concurrency, queue, priority, mapping (in test)'],
     ['a key that tries to break the line', { log: { 'a\nb\u2028c': 1 } }, 'log.a b c: unknown key, expected one of level (in test)'],

@@ -1,0 +1,103 @@
+import underPressure from '@fastify/under-pressure'
+import Fastify from 'fastify'
+import t, { type Test } from 'tap'
+import registry from '../../app.ts'
+import { createLoadShedding } from '../../plugins/load-shedding.ts'
+import { startApp } from '../fakes/app.ts'
+
+const oci = { registry: 'examples/registry' }
+const list = '/api/v1/extensions?limit=1'
+const delay = 0.02
+
+/** Holds up the whole process for a while, as too much work does. */
+function block (milliseconds: number): void {
+  const end = performance.now() + milliseconds
+  while (performance.now() < end);
+}
+
+/** Holds up the process until something is so; fails when it does not come to be. */
+async function overload (t: Test, until: () => Promise<boolean>): Promise<void> {
+  for (let round = 0; round < 200; round++) {
+    block(50)
+    if (await until()) return
+    await new Promise(resolve => { setImmediate(resolve) })
+  }
+  t.fail('never overloaded')
+}
+
+await t.test('a late process refuses the catalog, answers its probes, and recovers', async t => {
+  const { app, get } = await startApp(t, { oci, server: { max_event_loop_delay_seconds: delay } })
+  t.equal((await get(list)).statusCode, 200)
+  let refused = await get(list)
+  await overload(t, async () => {
+    refused = await get(list)
+    return refused.statusCode === 503
+  })
+  t.strictSame(refused.json(), { error: 'service_unavailable', message: 'The registry is overloaded' })
+  t.match(refused.headers, { 'retry-after': /^\d+$/, 'cache-control': 'no-store', 'access-control-allow-origin': '*' })
+  t.equal((await get('/api/v1/extensions/provider/aws/1.2.0')).statusCode, 503)
+  for (const url of ['/health', '/api/v1/health', '/livez', '/readyz', '/metrics', '/api/v1/metrics', '/api/v1/cache/stats', '/docs', '/openapi.yaml']) t.equal((await get(url)).statusCode, 200, url)
+  t.match((await get('/metrics')).body, 'requests_shed_total{reason="event_loop"} 2')
+  await new Promise<void>(resolve => {
+    const look = setInterval(() => {
+      void app.inject(list).then(({ statusCode }) => {
+        if (statusCode !== 200) return
+        clearInterval(look)
+        resolve()
+      })
+    }, 50)
+  })
+  t.equal((await get(list)).statusCode, 200)
+})
+
+await t.test('0 refuses nothing', async t => {
+  const { get } = await startApp(t, { oci, server: { max_event_loop_delay_seconds: 0 } })
+  const watch = Fastify()
+  t.teardown(async () => { await watch.close() })
+  await watch.register(underPressure, { maxEventLoopDelay: delay * 1000, pressureHandler: () => {} })
+  await watch.ready()
+  await overload(t, async () => watch.isUnderPressure())
+  t.equal((await get(list)).statusCode, 200)
+})
+
+await t.test('counts what it refuses', async t => {
+  const reasons: string[] = []
+  let late = false
+  const shed = createLoadShedding({ isUnderPressure: () => late, observeShed: reason => { reasons.push(reason) } })
+  t.equal(shed(), undefined)
+  late = true
+  t.match(shed(), { code: 'service_unavailable', statusCode: 503 })
+  t.strictSame(reasons, ['event_loop'])
+})
+
+await t.test('a host that watches itself, and a second registry, are not in its way', async t => {
+  const host = Fastify()
+  t.teardown(async () => { await host.close() })
+  const pressed = { of: 'the host' }
+  await host.register(underPressure, { maxEventLoopDelay: 0, maxHeapUsedBytes: 1, pressureHandler: (request) => { if (request.headers['x-press'] !== undefined) throw Object.assign(new Error('pressed'), { statusCode: 503, pressed }) } })
+  host.setErrorHandler(async (_error, _request, reply) => reply.code(418).send('the host'))
+  await host.register(registry, { prefix: '/one', config: { oci } })
+  await host.register(registry, { prefix: '/two', config: { oci } })
+  for (const prefix of ['/one', '/two']) t.equal((await host.inject(`${prefix}${list}`)).statusCode, 200)
+  t.equal(typeof host.memoryUsage().heapUsed, 'number')
+
+  const bare = Fastify()
+  t.teardown(async () => { await bare.close() })
+  await bare.register(registry, { prefix: '/one', config: { oci } })
+  await bare.register(underPressure)
+  t.equal((await bare.inject(`/one${list}`)).statusCode, 200)
+  t.notOk(Object.hasOwn(Object.getPrototypeOf(bare) as object, 'isUnderPressure'))
+})
+
+await t.test("what a host's own protection refuses is told as what it is", async t => {
+  const host = Fastify()
+  t.teardown(async () => { await host.close() })
+  await host.register(underPressure, { maxHeapUsedBytes: 1, sampleInterval: 10 })
+  await host.register(registry, { prefix: '/one', config: { oci } })
+  await host.ready()
+  await overload(t, async () => host.isUnderPressure())
+  const answer = await host.inject(`/one${list}`)
+  t.equal(answer.statusCode, 503)
+  t.match(answer.json(), { error: 'service_unavailable' })
+  t.ok(answer.headers['retry-after'])
+})

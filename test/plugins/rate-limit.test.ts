@@ -1,0 +1,121 @@
+import { mock } from 'node:test'
+import rateLimit from '@fastify/rate-limit'
+import Fastify, { type FastifyInstance } from 'fastify'
+import t, { type Test } from 'tap'
+import registry, { serverOptions } from '../../app.ts'
+import { clientOf } from '../../plugins/rate-limit.ts'
+import { startApp, whole } from '../fakes/app.ts'
+
+const oci = { registry: 'examples/registry' }
+const list = '/api/v1/extensions?limit=1'
+
+/** A clock for what has none of its own. */
+function stopTime (t: Test): void {
+  mock.timers.enable({ apis: ['Date'], now: 1_000_000 })
+  t.teardown(() => { mock.timers.reset() })
+}
+
+await t.test('is off unless it is configured', async t => {
+  const { get } = await startApp(t, { oci })
+  const { headers } = await get(list)
+  t.strictSame(Object.keys(headers).filter(name => /ratelimit/.test(name)), [])
+})
+
+await t.test('tells each client how it stands, refuses what is too much, and takes it again in the next window', async t => {
+  stopTime(t)
+  const { get } = await startApp(t, { oci, rate_limit: { max: 2, window_seconds: 30 } })
+  const first = await get(list)
+  t.equal(first.statusCode, 200)
+  t.match(first.headers, { 'ratelimit-policy': '"default";q=2;w=30', ratelimit: '"default";r=1;t=30' })
+  mock.timers.tick(10_000)
+  const second = await get('/api/v1/extensions/plugin/x')
+  t.equal(second.statusCode, 400, 'what is wrong counts as well')
+  t.match(second.headers, { 'ratelimit-policy': '"default";q=2;w=30', ratelimit: '"default";r=0;t=20' })
+  mock.timers.tick(5_500)
+  const third = await get(list)
+  t.equal(third.statusCode, 429)
+  t.strictSame(third.json(), { error: 'rate_limit', message: 'Too many requests: at most 2 in 30 seconds' })
+  t.match(third.headers, { 'retry-after': '15', 'ratelimit-policy': '"default";q=2;w=30', ratelimit: '"default";r=0;t=15', 'cache-control': 'no-store' })
+  t.equal(third.headers['x-ratelimit-limit'], undefined)
+  t.match((await get('/metrics')).body, 'requests_shed_total{reason="rate_limit"} 1')
+  mock.timers.tick(14_500)
+  t.equal((await get(list)).statusCode, 200)
+})
+
+await t.test('counts what the catalog is asked, and nothing else', async t => {
+  const { app, get } = await startApp(t, { oci, rate_limit: { max: 1 } })
+  t.equal((await get(list)).statusCode, 200)
+  for (const url of [list, '/api/v1/extensions/search?q=aws', '/api/v1/extensions/provider/aws', '/api/v1/extensions/provider/aws/versions', '/api/v1/extensions/provider/aws/1.2.0', '/api/v1/extensions/provider/aws/latest']) {
+    t.equal((await get(url)).statusCode, 429, url)
+  }
+  t.equal((await app.inject({ method: 'HEAD', url: '/api/v1/extensions/provider/aws/1.2.0' })).statusCode, 429)
+  for (const url of ['/health', '/api/v1/health', '/livez', '/readyz', '/metrics', '/api/v1/metrics', '/api/v1/cache/stats', '/docs', '/openapi.yaml', '/openapi.json']) {
+    for (const round of ['once', 'twice']) {
+      const { statusCode, headers } = await get(url)
+      t.equal(statusCode, 200, `${url} ${round}`)
+      t.equal(headers.ratelimit, undefined, url)
+    }
+  }
+  t.equal((await app.inject({ method: 'OPTIONS', url: list, headers: { origin: 'https://a.example', 'access-control-request-method': 'GET' } })).statusCode, 204)
+})
+
+await t.test('counts by address, IPv6 by network', async t => {
+  const from = (ip: string, remoteAddress = '192.0.2.1') => clientOf({ ip, socket: { remoteAddress } })
+  t.equal(from('203.0.113.7'), '203.0.113.7')
+  t.equal(from('::ffff:203.0.113.7'), '203.0.113.7', 'the same client on a socket for both')
+  t.equal(from('2001:db8:1:2:3:4:5:6'), from('2001:DB8:1:2::1'))
+  t.not(from('2001:db8:1:2::1'), from('2001:db8:1:3::1'))
+  t.equal(from('fe80::1%eth0'), from('fe80::2'))
+  for (const forged of ['', 'unknown', 'x'.repeat(10_000), '203.0.113.7:4711']) t.equal(from(forged), '192.0.2.1', 'a key is an address, whatever a proxy says')
+  t.equal(clientOf({ ip: undefined as unknown as string, socket: { remoteAddress: undefined } as unknown as FastifyInstance['server'] & { remoteAddress: undefined } }), '', 'a client that is gone')
+})
+
+await t.test('a client cannot choose its address: X-Forwarded-For counts from a trusted proxy only, in the limit and in the log', async t => {
+  const cases: Array<[what: string, server: object, peer: string, counted: string]> = [
+    ['no proxy is trusted', {}, '10.0.0.9', '10.0.0.9'],
+    ['the peer is no trusted proxy', { trust_proxy: true, trusted_proxies: ['10.1.0.0/16', 'fd00::1'] }, '10.0.0.9', '10.0.0.9'],
+    ['the peer is trusted, and what stands before its own word is not', { trust_proxy: true, trusted_proxies: ['10.0.0.0/8'] }, '10.0.0.9', '198.51.100.1'],
+    ['the same on a socket for both families', { trust_proxy: true, trusted_proxies: ['10.0.0.9'] }, '::ffff:10.0.0.9', '198.51.100.1']
+  ]
+  for (const [what, server, peer, counted] of cases) {
+    const lines: string[] = []
+    const config = { server, oci, rate_limit: { max: 1 } }
+    const app = Fastify({ ...serverOptions(config), logger: { level: 'info', stream: { write: line => { lines.push(line) } } } })
+    t.teardown(async () => { await app.close() })
+    await app.register(whole, { config })
+    const ask = async (forged: string, url = list) => await app.inject({ url, remoteAddress: peer, headers: { 'x-forwarded-for': `${forged}, 198.51.100.1`, 'x-forwarded-host': 'evil.example', 'x-forwarded-proto': 'gopher' } })
+    t.equal((await ask('203.0.113.1')).statusCode, 200, what)
+    t.equal((await ask('203.0.113.2')).statusCode, 429, `${what}: another forged address is the same client`)
+    const logged = lines.map(line => JSON.parse(line) as { ip?: string, url?: string }).filter(({ url }) => url === list)
+    t.strictSame(logged.map(({ ip }) => ip?.replace('::ffff:', '')), [counted, counted], what)
+  }
+})
+
+await t.test('nothing that a proxy says of host and scheme reaches an answer', async t => {
+  const config = { server: { trust_proxy: true, public_url: 'https://registry.example.com' }, oci }
+  const app = Fastify({ ...serverOptions(config), logger: false })
+  t.teardown(async () => { await app.close() })
+  await app.register(whole, { config })
+  const headers = { host: 'evil.example', 'x-forwarded-host': 'evil.example', 'x-forwarded-proto': 'gopher', 'x-forwarded-prefix': '/evil.example', forwarded: 'host=evil.example;proto=gopher' }
+  for (const url of ['/api/v1/extensions?limit=2', '/api/v1/extensions/provider/aws', '/api/v1/extensions/provider/aws/versions', '/api/v1/extensions/provider/aws/latest', '/api/v1/nowhere', '/%zz', '/health', '/openapi.json', '/docs']) {
+    const answer = await app.inject({ url, headers })
+    t.notMatch(`${JSON.stringify(answer.headers)}${answer.body}`, /evil\.example|gopher/, url)
+  }
+  t.equal((await app.inject({ url: '/api/v1/extensions/provider/aws', headers })).json<{ download_url: string }>().download_url, 'https://registry.example.com/api/v1/extensions/provider/aws/1.2.0')
+})
+
+await t.test('a host that limits itself keeps its limit and its numbers, and so does each registry in it', async t => {
+  const host = Fastify()
+  t.teardown(async () => { await host.close() })
+  await host.register(rateLimit, { max: 5, keyGenerator: () => 'everybody' })
+  host.get('/', async () => 'the host')
+  await host.register(registry, { prefix: '/one', config: { oci, rate_limit: { max: 2 } } })
+  await host.register(registry, { prefix: '/two', config: { oci, rate_limit: { max: 7 } } })
+  t.equal((await host.inject('/')).headers['x-ratelimit-remaining'], '4')
+  t.equal((await host.inject(`/one${list}`)).headers.ratelimit, '"default";r=1;t=60')
+  t.equal((await host.inject(`/two${list}`)).headers.ratelimit, '"default";r=6;t=60')
+  for (let left = 2; left > 0; left--) await host.inject(`/two${list}`)
+  const refused = await host.inject(`/two${list}`)
+  t.equal(refused.statusCode, 429, "the host's limit is told as a limit")
+  t.equal(refused.json<{ error: string }>().error, 'rate_limit')
+})
