@@ -38,7 +38,7 @@ await t.test('the package brings what it needs, and no Node.js', async t => {
   t.notOk(existsSync(join(installed, '.bin/node')), 'no node in .bin')
   t.strictSame(readdirSync(installed).filter(name => /^node-(linux|bin)|^extension-registry-/.test(name)), [])
   t.strictSame(readdirSync(join(installed, 'extension-registry')).sort(), [
-    'CHANGELOG.md', 'LICENSE', 'README.md', 'config.example.toml', 'dist', 'docs', 'examples', 'openapi.yaml', 'package.json'
+    'CHANGELOG.md', 'LICENSE', 'README.md', 'SECURITY.md', 'config.example.toml', 'dist', 'docs', 'examples', 'openapi.yaml', 'package.json'
   ])
   const { resolve } = createRequire(join(host, 'host.js'))
   t.equal(readFileSync(resolve('extension-registry/openapi.yaml'), 'utf8'), readFileSync(join(root, 'openapi.yaml'), 'utf8'))
