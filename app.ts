@@ -5,6 +5,7 @@ import catalog from './backends/catalog.ts'
 import gitea from './backends/gitea/plugin.ts'
 import health, { type HealthOptions } from './backends/health.ts'
 import oci from './backends/oci/plugin.ts'
+import warmStart from './backends/warm-start.ts'
 import answers from './plugins/answer.ts'
 import cache, { type CacheOptions } from './plugins/cache.ts'
 import { parseConfig } from './plugins/config.ts'
@@ -67,6 +68,7 @@ export default async function registry (fastify: FastifyInstance, { config: give
   await fastify.register(gitea, { config })
   await fastify.register(oci, { config })
   await fastify.register(catalog)
+  await fastify.register(warmStart, config.cache)
   await fastify.register(health, probes)
 
   // What refuses requests holds for the catalog alone: probes and metrics are answered whatever happens.

@@ -2,6 +2,7 @@ import type { Readable } from 'node:stream'
 import type { Deadline } from '../plugins/deadline.ts'
 import type { RegistryError } from '../plugins/errors.ts'
 import type { Circuit } from './breaker.ts'
+import type { Memory } from './memory.ts'
 import type { Extension, ExtensionSource, ExtensionType, ExtensionVersion } from '../schemas/extension.ts'
 
 /** The file of one version, as its driver can open it. */
@@ -145,6 +146,12 @@ export interface Backend {
   readonly failure: RegistryError | undefined
   /** Whether the upstream is asked (`closed`), left alone after failures (`open`), or being tested (`half-open`). */
   readonly circuit: Circuit
+  /** Says what the instance is configured to read; see {@link Memory}. */
+  readonly identity: string
+  /** What outlives the process. */
+  readonly memory: Memory
+  /** How many loads have changed what is remembered. */
+  readonly loads: number
   /** What is in the cache now, without asking or counting; undefined when there is none. */
   peek (type: ExtensionType): readonly Extension[] | undefined
 }

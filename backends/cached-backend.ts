@@ -1,24 +1,23 @@
-import { finding, slot, type Cache, type Cached, type Finding, type Slot } from '../plugins/cache.ts'
+import { finding, type Cache, type Cached, type Finding } from '../plugins/cache.ts'
 import { isRegistryError, registryError, type RegistryError } from '../plugins/errors.ts'
-import { extensionTypes, type Extension, type ExtensionType, type ExtensionVersion } from '../schemas/extension.ts'
-import type { Answered, Artifact, Backend, Driver, FileReference, Listing, Metadata, Release, Terms } from './backend.ts'
+import { extensionTypes, type Extension, type ExtensionType } from '../schemas/extension.ts'
+import type { Answered, Artifact, Backend, Driver, FileReference, Listing, Release, Terms } from './backend.ts'
 import { createBreaker } from './breaker.ts'
 import { isAnswer } from './fuse.ts'
-import { toListing, type TypeListing } from './listing.ts'
+import { toListing } from './listing.ts'
+import { createMemory } from './memory.ts'
+import { createPresentation, type PresentationOptions } from './presentation.ts'
+import { createSlots } from './slots.ts'
 import { currentRelease } from './version.ts'
 
-export interface CachedBackendOptions {
+export interface CachedBackendOptions extends Omit<PresentationOptions, 'source'> {
   cache: Cache
   priority: number
-  /** Which address is shown as `download_url`. */
-  downloadUrls: 'upstream' | 'gateway'
-  /** Where this registry is reached from outside; without it there are no `gateway` addresses. */
-  publicUrl?: string
+  /** Says what the instance is configured to read: what a former process remembered of anything else is not taken over. */
+  identity?: string
   /** Told of each walk's failure, or of its success after one. */
   onFailure?: (error: RegistryError | undefined) => void
 }
-
-interface VersionListing { releases: readonly Release[], versions: ExtensionVersion[] }
 
 /** Seconds after which an incomplete listing is tried again; doubled as long as it stays so. */
 const incompleteTtl = 30
@@ -30,46 +29,14 @@ const incompleteTtl = 30
 export function createCachedBackend (driver: Driver, options: CachedBackendOptions): Backend {
   const { cache, priority } = options
   const { name: instance, source } = driver
-  const listSlot = (type: ExtensionType): Slot<TypeListing> => slot('list', `${instance}:list:${type}`)
-  const metadataSlot = (type: ExtensionType, name: string): Slot<Extension> => slot('metadata', `${instance}:${type}/${name}`)
-  const versionsSlot = (type: ExtensionType, name: string): Slot<VersionListing> => slot('versions', `${instance}:${type}/${name}/versions`)
+  const slots = createSlots(instance)
+  const { list: listSlot, metadata: metadataSlot, versions: versionsSlot } = slots
+  const presentation = createPresentation({ ...options, source })
+  const { toExtension, toVersion } = presentation
   const breaker = createBreaker(() => cache.now())
   let failure: RegistryError | undefined
   let incompleteInARow = 0
-
-  function downloadUrl ({ type, name }: Metadata, { version, file }: Release): string | undefined {
-    if (file === undefined) return undefined
-    if (options.downloadUrls === 'upstream') return file.url
-    return options.publicUrl === undefined ? undefined : `${options.publicUrl.replace(/\/+$/, '')}/api/v1/extensions/${type}/${name}/${encodeURIComponent(version)}`
-  }
-
-  function toVersion (metadata: Metadata, release: Release): ExtensionVersion {
-    const { version, published_at, file } = release
-    const url = downloadUrl(metadata, release)
-    return {
-      version,
-      published_at,
-      ...(url !== undefined && { download_url: url }),
-      ...(file?.checksum !== undefined && { checksum: file.checksum }),
-      ...(file?.size !== undefined && { size: file.size })
-    }
-  }
-
-  function toExtension (metadata: Metadata, release: Release): Extension {
-    const { name, type, description, author, repository, tags } = metadata
-    const { version, ...rest } = toVersion(metadata, release)
-    return {
-      name,
-      type,
-      version,
-      description,
-      ...(author !== undefined && author !== '' && { author }),
-      ...(repository !== undefined && { repository }),
-      source,
-      ...rest,
-      ...(tags !== undefined && tags.length > 0 && { tags })
-    }
-  }
+  let loads = 0
 
   /** Runs a driver's call; its failures decide when the upstream is asked again. */
   async function ask<T> (call: () => Promise<T>, options: Parameters<typeof breaker.run>[1] = {}): Promise<T> {
@@ -89,6 +56,7 @@ export function createCachedBackend (driver: Driver, options: CachedBackendOptio
       const whole = listings.every(({ listing }) => listing.error === undefined && !listing.missing)
       incompleteInARow = whole ? 0 : incompleteInARow + 1
       failure = found.failed[0]?.error
+      loads++
       options.onFailure?.(failure)
       return listings.map(({ type, listing }) => finding(listSlot(type), listing,
         listing.error !== undefined || listing.missing ? Math.min(incompleteTtl * 2 ** (incompleteInARow - 1), cache.times.ttl) : undefined))
@@ -108,6 +76,7 @@ export function createCachedBackend (driver: Driver, options: CachedBackendOptio
     const current = loaded === undefined ? undefined : currentRelease(loaded.releases)
     if (loaded === undefined || current === undefined) return [finding(metadataSlot(type, name), undefined), finding(versionsSlot(type, name), undefined)]
     const { metadata, releases, partial } = loaded
+    loads++
     const ttl = partial === true ? Math.min(incompleteTtl, cache.times.ttl) : undefined
     return [
       finding(metadataSlot(type, name), toExtension(metadata, current), ttl),
@@ -196,6 +165,9 @@ export function createCachedBackend (driver: Driver, options: CachedBackendOptio
     name: instance,
     source,
     priority,
+    identity: options.identity ?? instance,
+    memory: createMemory({ cache, slots, presentation }),
+    get loads () { return loads },
     get failure () { return failure },
     get circuit () { return breaker.state },
 

@@ -103,13 +103,13 @@ export function createCache (options: CacheOptions) {
     counts[removed.section].entries--
   }
 
-  function keep ({ section, key, value, ttl: own = options.ttl_seconds }: Finding): void {
+  function keep ({ section, key, value, ttl = options.ttl_seconds }: Finding, life = { at: clock(), ttl: ttl * 1000 }): void {
     if (value === undefined) {
       remove(key)
       absences.set(key, clock())
       return
     }
-    const replaced = entries.setpop(key, { section, value, at: clock(), ttl: own * 1000 })
+    const replaced = entries.setpop(key, { section, value, ...life })
     if (replaced === null || replaced === undefined) counts[section].entries++
     else if (replaced.evicted) {
       counts[section].entries++
@@ -123,7 +123,7 @@ export function createCache (options: CacheOptions) {
     if (underWay !== undefined) return { flying: underWay, joined: true }
     const findings = Promise.resolve().then(load).then(found => {
       failures.delete(flight)
-      found.forEach(keep)
+      for (const one of found) keep(one)
       return found
     }, (error: unknown) => {
       if (isRegistryError(error)) failures.set(flight, { error, at: clock() })
@@ -164,6 +164,17 @@ export function createCache (options: CacheOptions) {
       const age = clock() - entry.at
       if (age > entry.ttl + staleIfError) return undefined
       return { value: entry.value as T, ...describe(entry, age), fresh: age <= entry.ttl }
+    },
+
+    /** The same as `peek`, and no use: it leaves the order in which entries go as it is. */
+    glance<T> ({ key }: Slot<T>): { value: T, age: number } | undefined {
+      const entry = entries.peek(key)
+      return entry === undefined ? undefined : { value: entry.value as T, age: seconds(clock() - entry.at) }
+    },
+
+    /** Puts back what was loaded at a time of the cache's clock, as an entry that is no longer fresh. */
+    restore ({ section, key, value }: Finding, at: number): void {
+      keep({ section, key, value }, { at, ttl: -1 })
     },
 
     /** Seconds since something was proven absent, as long as that is remembered. */

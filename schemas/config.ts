@@ -94,7 +94,8 @@ export const CacheConfig = Type.Object({
   capacity: Integer('Most entries kept, least recently used go first', 1000, 16, 10_000_000),
   ttl_seconds: Integer('How long an entry is fresh', 300, 1, 86_400),
   stale_if_error_seconds: Integer('How long after that an entry may stand in for a failing upstream', 86_400, 0, 31_536_000),
-  negative_ttl_seconds: Integer('How long a proven absence is remembered, and the oldest entry that a 404 may rest on', 30, 0, 86_400)
+  negative_ttl_seconds: Integer('How long a proven absence is remembered, and the oldest entry that a 404 may rest on', 30, 0, 86_400),
+  directory: Type.Optional(File('Directory that keeps the last good catalog, so that a restart during an outage still answers; it holds what private repositories are called, too', '/var/lib/extension-registry'))
 }, { additionalProperties: false, default: {}, description: 'What is remembered of the upstreams, and for how long' })
 
 export const GiteaConfig = Type.Object({
