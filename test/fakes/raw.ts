@@ -1,0 +1,25 @@
+import { connect } from 'node:net'
+
+/** An answer as its bytes were, each byte one character. */
+export interface RawAnswer { status: number, head: string, body: string }
+
+/** Sends a request as it is, so that no client mends it, and gives what came back. One character is one byte. */
+export async function askRaw (port: number, target: string, { method = 'GET', headers = '' } = {}): Promise<RawAnswer> {
+  const text = await new Promise<string>((resolve, reject) => {
+    const socket = connect(port, '127.0.0.1')
+    let received = ''
+    socket.setEncoding('latin1')
+    socket.on('data', (chunk: string) => { received += chunk })
+    socket.on('error', reject)
+    socket.on('close', () => { resolve(received) })
+    socket.write(Buffer.from(`${method} ${target} HTTP/1.1\r\nHost: registry.test\r\n${headers}Connection: close\r\n\r\n`, 'latin1'))
+  })
+  const end = text.indexOf('\r\n\r\n') + 2
+  const rest = text.slice(end + 2)
+  const head = text.slice(0, end)
+  const chunked = /^transfer-encoding: chunked/im.test(head) ? rest.replace(/[0-9a-f]+\r\n([^]*?)\r\n(?=[0-9a-f]+\r\n)/g, '$1').replace(/0\r\n\r\n$/, '') : rest
+  return { status: Number(/^HTTP\/1\.1 (\d{3}) /.exec(head)?.[1]), head, body: Buffer.from(chunked, 'latin1').toString('utf8') }
+}
+
+/** A head of printable ASCII, each line a header. */
+export const plainHead = /^HTTP\/1\.1 \d{3} [ -~]+\r\n(?:[A-Za-z-]+: [ -~]*\r\n)+$/
