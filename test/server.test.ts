@@ -6,7 +6,10 @@ import { connect, createServer as createListener, type AddressInfo, type Server 
 import { join, resolve } from 'node:path'
 import { createInterface } from 'node:readline'
 import t, { type Test } from 'tap'
+import { createSearch } from './fakes/canary.ts'
+import { createGiteaFake, provisioningContent } from './fakes/gitea.ts'
 import { writeLayout } from './fakes/layout.ts'
+import { createLoopback } from './fakes/loopback.ts'
 
 const root = resolve(import.meta.dirname, '..')
 
@@ -228,4 +231,44 @@ await t.test('logs an error that nobody caught, and ends with 1', async t => {
   const { code, stdout } = await end
   t.equal(code, 1)
   t.match(stdout.at(-1), /"level":60,.*"message":"boom".*"msg":"unexpected error"/)
+})
+
+await t.test('prints no secret, whatever the upstreams say and however they break', async t => {
+  const secret = 'canary-process-token'
+  const password = 'canary-process-password'
+  const gitea = await createGiteaFake(provisioningContent(), { tokens: { [secret]: { scopes: ['all'] } }, serveDirect: true })
+  t.teardown(gitea.close)
+  const oci = await createLoopback(() => ({ status: 401, headers: { 'www-authenticate': 'Bearer realm="http://elsewhere.test/token?x=canary-signature",service="x"' }, body: '' }))
+  t.teardown(oci.close)
+  const file = join(t.testdir({ password: `${password}\n` }), 'password')
+  const server = await start(t, {
+    REGISTRY_LOG_LEVEL: 'trace',
+    REGISTRY_GITEA_URL: gitea.url,
+    REGISTRY_GITEA_ORGANIZATION: 'provisioning',
+    REGISTRY_GITEA_TOKEN: secret,
+    REGISTRY_GITEA_TIMEOUT_SECONDS: '0.3',
+    REGISTRY_GITEA_REDIRECT_HOSTS: new URL(gitea.storage?.url ?? '').host,
+    REGISTRY_OCI_REGISTRY: oci.url,
+    REGISTRY_OCI_USERNAME: 'robot',
+    REGISTRY_OCI_PASSWORD_FILE: file,
+    HTTPS_PROXY: 'http://proxy-user:canary-process-proxy@127.0.0.1:1'
+  })
+  const download = '/api/v1/extensions/taskserv/kubernetes/1.28.0'
+  for (const path of ['/api/v1/extensions', download, '/api/v1/extensions?source=oci', '/health', '/metrics']) await (await server.get(path)).arrayBuffer()
+  for (const fault of ['refuse-reset', 'hang', 'truncate', { status: 500, body: '' }, { status: 302, headers: { location: 'http://x.test/?X-Amz-Signature=0' }, body: '' }] as const) {
+    if (gitea.storage !== undefined) gitea.storage.fault = () => fault
+    await (await server.get(download)).arrayBuffer().catch(() => {})
+  }
+  t.ok(gitea.requests.some(({ headers }) => headers.authorization === `token ${secret}`), 'it was used')
+  server.kill('SIGTERM')
+  const { code, stdout, stderr } = await server.end
+  t.equal(code, 0)
+  t.ok(stdout.length > 10, 'there are log lines')
+  const found = createSearch([secret, password, `robot:${password}`, 'canary-process-proxy', 'canary-signature', 'X-Amz-Signature'])
+  t.strictSame([...stdout, stderr].filter(found), [])
+  for (const args of [['--check-config'], []]) {
+    const refused = await run(t, { args, env: { REGISTRY_GITEA_URL: gitea.url, REGISTRY_GITEA_ORGANIZATION: 'provisioning', REGISTRY_GITEA_TOKEN: `${secret} with a blank`, REGISTRY_OCI_REGISTRY: `http://robot:${password}@x.test` } }).end
+    t.equal(refused.code, 78)
+    t.notOk(found(`${refused.stdout.join('')}${refused.stderr}`))
+  }
 })
