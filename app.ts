@@ -5,7 +5,7 @@ import catalog from './backends/catalog.ts'
 import gitea from './backends/gitea/plugin.ts'
 import health, { type HealthOptions } from './backends/health.ts'
 import oci from './backends/oci/plugin.ts'
-import warmStart from './backends/warm-start.ts'
+import warmStart, { type WarmStartOptions } from './backends/warm-start.ts'
 import answers from './plugins/answer.ts'
 import cache, { type CacheOptions } from './plugins/cache.ts'
 import { parseConfig } from './plugins/config.ts'
@@ -37,7 +37,7 @@ export type { OpenapiDocument } from './plugins/openapi.ts'
 export type { Telemetry } from './plugins/telemetry.ts'
 export type { Upstream } from './plugins/upstream.ts'
 
-export interface RegistryOptions extends HealthOptions, Pick<CacheOptions, 'clock'> {
+export interface RegistryOptions extends HealthOptions, Pick<WarmStartOptions, 'saveInterval'>, Pick<CacheOptions, 'clock'> {
   /** The configuration, as in the TOML file; what is left out has its default. Throws at registration when it is not valid. */
   config: unknown
   /** How names are looked up, and which addresses may be connected to on hosts that the configuration does not name. */
@@ -51,7 +51,7 @@ const { version } = JSON.parse(readFileSync(findPackageJSON(import.meta.url) ?? 
  * encapsulated and shares nothing with its host or with another one in the same process; its routes are `{prefix}/api/v1/…`
  * and, beside them, `{prefix}/health`, `/livez`, `/readyz`, `/metrics`, `/openapi.yaml`, `/openapi.json` and `/docs`.
  */
-export default async function registry (fastify: FastifyInstance, { config: given, clock, network, ...probes }: RegistryOptions): Promise<void> {
+export default async function registry (fastify: FastifyInstance, { config: given, clock, network, saveInterval, ...probes }: RegistryOptions): Promise<void> {
   const config = parseConfig(given)
 
   await fastify.register(schemas)
@@ -68,7 +68,7 @@ export default async function registry (fastify: FastifyInstance, { config: give
   await fastify.register(gitea, { config })
   await fastify.register(oci, { config })
   await fastify.register(catalog)
-  await fastify.register(warmStart, config.cache)
+  await fastify.register(warmStart, { ...config.cache, ...(saveInterval !== undefined && { saveInterval }) })
   await fastify.register(health, probes)
 
   // What refuses requests holds for the catalog alone: probes and metrics are answered whatever happens.
