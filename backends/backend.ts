@@ -2,7 +2,7 @@ import type { Readable } from 'node:stream'
 import type { Deadline } from '../plugins/deadline.ts'
 import type { RegistryError } from '../plugins/errors.ts'
 import type { Circuit } from './breaker.ts'
-import type { Memory } from './memory.ts'
+import type { SnapshotRecord } from '../schemas/snapshot.ts'
 import type { Extension, ExtensionSource, ExtensionType, ExtensionVersion } from '../schemas/extension.ts'
 
 /** The file of one version, as its driver can open it. */
@@ -121,6 +121,14 @@ export interface Listing {
   unread: ReadonlySet<string>
 }
 
+/** What an instance knows, as records that outlive the process. */
+export interface Memory {
+  /** Everything that can be remembered, made while it is read. */
+  records (): Iterable<SnapshotRecord>
+  /** Takes records back, as old answers that may stand in. */
+  restore (records: readonly SnapshotRecord[]): void
+}
+
 /**
  * An instance as the catalog sees it: a driver behind the cache. Absent is a value; failing throws what the driver threw.
  * An absence with `error` rests on the last complete listing only, for the upstream cannot be asked.
@@ -146,7 +154,7 @@ export interface Backend {
   readonly failure: RegistryError | undefined
   /** Whether the upstream is asked (`closed`), left alone after failures (`open`), or being tested (`half-open`). */
   readonly circuit: Circuit
-  /** Says what the instance is configured to read; see {@link Memory}. */
+  /** Says what the instance is configured to read: what was remembered of anything else is not its own. */
   readonly identity: string
   /** What outlives the process. */
   readonly memory: Memory

@@ -145,8 +145,17 @@ export function createCachedBackend (driver: Driver, options: CachedBackendOptio
     }
   }
 
-  const versionListing = (type: ExtensionType, name: string, terms?: Terms) =>
-    cache.get(versionsSlot(type, name), extensionLoader(type, name, terms))
+  /** A version list that lacks the version of a newer listing is too old, though fresh. */
+  function agreeing (type: ExtensionType, name: string, terms: Terms): Terms {
+    const own = cache.glance(versionsSlot(type, name))
+    const listed = cache.peek(listSlot(type))
+    const version = listed?.value.kept.has(name) === true ? undefined : listed?.value.byName.get(name)?.version
+    if (own === undefined || listed === undefined || version === undefined || listed.age >= own.age) return terms
+    return own.value.releases.some(release => release.version === version) ? terms : { ...terms, maxAge: Math.min(terms.maxAge ?? Infinity, listed.age) }
+  }
+
+  const versionListing = (type: ExtensionType, name: string, terms: Terms) =>
+    cache.get(versionsSlot(type, name), extensionLoader(type, name, agreeing(type, name, terms)))
 
   async function release (type: ExtensionType, name: string, version: string, terms: Terms): Promise<Answered<Release | undefined>> {
     return await askOrStandIn(type, name, () => versionListing(type, name, terms),
@@ -203,10 +212,8 @@ export function createCachedBackend (driver: Driver, options: CachedBackendOptio
 
     async versions (type, name, terms = {}) {
       const { maxAge = cache.times.ttl } = terms
-      if (cache.peek(versionsSlot(type, name)) === undefined) {
-        const listed = fromListing(type, name, maxAge, Infinity)
-        if (listed !== undefined && listed.value === undefined) return { ...listed, value: undefined }
-      }
+      const listed = fromListing(type, name, maxAge, cache.peek(versionsSlot(type, name))?.age ?? Infinity)
+      if (listed !== undefined && listed.value === undefined) return { ...listed, value: undefined }
       return await askOrStandIn(type, name, () => versionListing(type, name, { ...terms, maxAge }), ({ versions }) => versions, () => undefined)
     },
 

@@ -1,7 +1,7 @@
 import { finding, type Cache } from '../plugins/cache.ts'
 import { extensionTypes, type Extension, type ExtensionType } from '../schemas/extension.ts'
 import type { SnapshotListing, SnapshotRecord } from '../schemas/snapshot.ts'
-import type { Release } from './backend.ts'
+import type { Memory, Release } from './backend.ts'
 import type { Presentation } from './presentation.ts'
 import type { Slots } from './slots.ts'
 
@@ -20,7 +20,7 @@ export interface MemoryDependencies {
  * What an instance has in the cache, as records that outlive the process, and back. What comes back is stale: it stands in
  * until the upstream has been asked, for as long as any old answer may.
  */
-export function createMemory ({ cache, slots, presentation, wallClock = Date.now }: MemoryDependencies) {
+export function createMemory ({ cache, slots, presentation, wallClock = Date.now }: MemoryDependencies): Memory {
   /** A time of the cache's clock, by the wall clock. */
   const toWall = (at: number): number => wallClock() - (cache.now() - at)
   /** The same back; a time that is yet to come is now. */
@@ -55,12 +55,10 @@ export function createMemory ({ cache, slots, presentation, wallClock = Date.now
   }
 
   return {
-    /** Everything that can be remembered, made while it is read. */
     * records (): Generator<SnapshotRecord> {
       for (const type of extensionTypes) yield * listingOf(type)
     },
 
-    /** Takes records back into the cache. */
     restore (records: readonly SnapshotRecord[]): void {
       const listings: Array<{ listing: SnapshotListing, extensions: Extension[] }> = []
       for (const record of records) {
@@ -79,4 +77,3 @@ export function createMemory ({ cache, slots, presentation, wallClock = Date.now
     }
   }
 }
-export type Memory = ReturnType<typeof createMemory>

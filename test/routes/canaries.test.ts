@@ -15,7 +15,7 @@ const paths = [
 const system = ['/health', '/api/v1/health', '/metrics', '/api/v1/metrics', '/api/v1/cache/stats', '/livez', '/readyz', '/openapi.json', '/docs/', '/nowhere']
 
 /** A registry over a Gitea and an OCI registry that both redirect files to presigned addresses of a storage, all with credentials. */
-async function setUp (t: Test, options: GiteaOptions = {}) {
+async function setUp (t: Test, { timeout = 5, ...options }: GiteaOptions & { timeout?: number } = {}) {
   const auth = Buffer.from('robot:canary-docker-password').toString('base64')
   const folder = t.testdir({})
   await writeLayout(join(folder, 'layouts'), artifacts)
@@ -30,8 +30,8 @@ async function setUp (t: Test, options: GiteaOptions = {}) {
   t.teardown(async () => { await Promise.all([storage.close(), gitea.close(), oci.close()]) })
   const docker = join(t.testdir({ 'config.json': JSON.stringify({ auths: { [new URL(oci.url).host]: { auth } } }) }), 'config.json')
   const config = {
-    gitea: { url: gitea.url, organization: 'provisioning', token: 'canary-gitea-token', timeout_seconds: 0.3, redirect_hosts: [new URL(gitea.storage?.url ?? '').host] },
-    oci: { registry: oci.url, docker_config: docker, timeout_seconds: 0.3, redirect_hosts: [new URL(storage.url).host] }
+    gitea: { url: gitea.url, organization: 'provisioning', token: 'canary-gitea-token', timeout_seconds: timeout, redirect_hosts: [new URL(gitea.storage?.url ?? '').host] },
+    oci: { registry: oci.url, docker_config: docker, timeout_seconds: timeout, redirect_hosts: [new URL(storage.url).host] }
   }
   return { config, gitea, oci, storages: [storage, gitea.storage].filter((one): one is Loopback => one !== undefined), ...await startApp(t, config) }
 }
@@ -78,7 +78,7 @@ await t.test('credentials go to their own origin only, in no custom header and i
 })
 
 await t.test('a presigned address is in no log line, answer, header or metric, however the storage breaks', async t => {
-  const { get, storages, gitea, oci } = await setUp(t)
+  const { get, clock, storages, gitea, oci } = await setUp(t, { timeout: 0.3 })
   const seen: string[] = []
   const files = ['/taskserv/kubernetes/1.28.0', '/taskserv/kubernetes/1.28.0?source=oci'].map(path => `/api/v1/extensions${path}`)
   const ask = async (url: string) => {
@@ -95,6 +95,8 @@ await t.test('a presigned address is in no log line, answer, header or metric, h
     { status: 200, headers: { 'content-type': 'text/html', 'content-disposition': 'inline; filename="X-Amz-Signature"', etag: '"X-Amz-Signature"', 'set-cookie': 'X-Amz-Signature=1' }, body: 'page' }
   ]
   for (const fault of faults) {
+    // No circuit is open any more.
+    clock.forward(31)
     for (const storage of storages) storage.fault = () => fault
     for (const url of files) t.not(await ask(url), 500, `${url} ${JSON.stringify(fault)}`)
   }

@@ -9,6 +9,7 @@ await t.test('the environment sets every key of the schema, of its own type', as
     'server.public_url': 'https://registry.example.com',
     'server.cors_origins': 'https://a.example, http://b.example:9000',
     'log.level': 'warn',
+    'cache.directory': '/c',
     'gitea.name': 'forge',
     'gitea.url': 'https://forge.example.com',
     'gitea.organization': 'infra',
