@@ -45,7 +45,7 @@ await t.test('nothing that a client sends goes to an upstream', async t => {
   const headers = Object.fromEntries(names.map(name => [name, `client-canary-${name}`]))
   const statuses = new Set<number>()
   for (const method of ['GET', 'HEAD'] as const) {
-    clock.forward(301)
+    if (method === 'HEAD') clock.forward(301)
     for (const url of [...paths, ...system]) {
       const { statusCode, headers: answered, body } = await app.inject({ method, url: `${url}${url.includes('?') ? '&' : '?'}token=client-canary-query`, headers })
       statuses.add(statusCode)
