@@ -1,0 +1,164 @@
+/*
+ * What the cache promises, as simply as it can be said: what is known of each key, in order of use, and who waits for what.
+ * It knows nothing of how `plugins/cache.ts` does it.
+ */
+
+export const times = { ttl: 300, stale: 1000, negative: 30 }
+export const capacity = 3
+export const keys = Array.from({ length: 8 }, (_, at) => at)
+/** Two keys are filled by one load. */
+export const flightOf = (key: number): number => Math.floor(key / 2)
+export const flights = [...new Set(keys.map(flightOf))]
+export const sectionOf = (key: number): 'metadata' | 'versions' => key % 2 === 0 ? 'metadata' : 'versions'
+
+/** What may change without the rest of the model. */
+export const policy = {
+  /** Whether an expired entry that may stand in is answered at once, rather than after the load. */
+  answersAtOnce: ({ resting }: { resting: boolean, underWay: boolean }): boolean => resting,
+  /** Whether an answer that was given at once, though a load could be begun, begins one behind the caller. */
+  loadsBehind: ({ resting }: { resting: boolean }): boolean => !resting,
+  /** Part of its life after which an entry in use is loaded again. */
+  refreshAhead: 0.8,
+  /** Whether an absence is remembered beyond a load that found something since, and comes back when that is evicted. */
+  absenceOutlivesEntry: true
+}
+
+/** What a load gives for each of its two keys; `fail` throws an error of the table, `crash` another one. */
+export type Outcome = 'fail' | 'crash' | Array<{ present: boolean, ttl?: number }>
+
+export interface Question { key: number, maxAge?: number, maxAbsence?: number }
+/** What a caller gets, with its times in seconds; `error` says why an old answer is given. */
+export type Reply = { value: string | undefined, age: number, ttl: number, hit: boolean, error?: string } | { thrown: string }
+
+interface Entry { value: string, at: number, ttl: number }
+interface Waiter { id: number, key: number, standIn?: Entry }
+
+const valueOf = (key: number, load: number): string => `${key}#${load}`
+export { valueOf }
+
+export function createModel () {
+  let now = 0
+  /** Least recently used first. */
+  const entries = new Map<number, Entry>()
+  const absences = new Map<number, number>()
+  const resting = new Set<number>()
+  const underWay = new Map<number, { load: number, waiters: Waiter[] }>()
+  let loads = 0
+  const counts = {
+    metadata: { hits: 0, misses: 0, coalesced: 0, evictions: 0, entries: 0 },
+    versions: { hits: 0, misses: 0, coalesced: 0, evictions: 0, entries: 0 }
+  }
+
+  function touch (key: number): Entry | undefined {
+    const entry = entries.get(key)
+    if (entry === undefined) return undefined
+    entries.delete(key)
+    entries.set(key, entry)
+    return entry
+  }
+
+  function begin (flight: number): { load: number, waiters: Waiter[] } {
+    const running = underWay.get(flight)
+    if (running !== undefined) return running
+    const begun = { load: loads++, waiters: [] }
+    underWay.set(flight, begun)
+    return begun
+  }
+
+  function keep (key: number, value: string | undefined, ttl: number): void {
+    if (value === undefined) {
+      entries.delete(key)
+      absences.set(key, now)
+      return
+    }
+    if (!policy.absenceOutlivesEntry) absences.delete(key)
+    const [oldest] = entries.keys()
+    if (!entries.has(key) && entries.size === capacity && oldest !== undefined) {
+      entries.delete(oldest)
+      counts[sectionOf(oldest)].evictions++
+    }
+    entries.delete(key)
+    entries.set(key, { value, at: now, ttl })
+  }
+
+  const left = (seconds: number) => Math.max(0, seconds)
+
+  return {
+    forward (seconds: number): void { now += seconds },
+    rest (flight: number, on: boolean): void { if (on) resting.add(flight); else resting.delete(flight) },
+
+    /** What a question is answered at once; undefined when the caller waits, as `id`. */
+    get ({ key, maxAge = Infinity, maxAbsence = Infinity }: Question, id: number): Reply | undefined {
+      const flight = flightOf(key)
+      const count = counts[sectionOf(key)]
+      const entry = touch(key)
+      const age = entry === undefined ? Infinity : now - entry.at
+      if (entry !== undefined && age <= entry.ttl && age <= maxAge) {
+        this.use(key)
+        return { value: entry.value, age, ttl: left(entry.ttl - age), hit: true }
+      }
+      const absence = entry === undefined ? now - (absences.get(key) ?? -Infinity) : Infinity
+      if (absence <= Math.min(times.negative, maxAge, maxAbsence)) {
+        count.hits++
+        return { value: undefined, age: absence, ttl: left(times.negative - absence), hit: true }
+      }
+      count.misses++
+      const standIn = entry !== undefined && age <= entry.ttl + times.stale ? entry : undefined
+      const state = { resting: resting.has(flight), underWay: underWay.has(flight) }
+      if (standIn !== undefined && policy.answersAtOnce(state)) {
+        if (policy.loadsBehind(state)) begin(flight)
+        return { value: standIn.value, age, ttl: 0, hit: true, error: 'resting' }
+      }
+      if (state.resting) return { thrown: 'resting' }
+      if (state.underWay) count.coalesced++
+      begin(flight).waiters.push({ id, key, ...(standIn !== undefined && { standIn }) })
+      return undefined
+    },
+
+    /** An answer that was taken from a slot elsewhere. */
+    use (key: number): void {
+      counts[sectionOf(key)].hits++
+      const entry = entries.get(key)
+      if (entry !== undefined && now - entry.at > entry.ttl * policy.refreshAhead && !resting.has(flightOf(key))) begin(flightOf(key))
+    },
+
+    peek (key: number): { value: string, age: number, ttl: number, fresh: boolean } | undefined {
+      const entry = touch(key)
+      if (entry === undefined) return undefined
+      const age = now - entry.at
+      return age > entry.ttl + times.stale ? undefined : { value: entry.value, age, ttl: left(entry.ttl - age), fresh: age <= entry.ttl }
+    },
+
+    absentFor (key: number): number | undefined {
+      const age = entries.has(key) ? Infinity : now - (absences.get(key) ?? -Infinity)
+      return age <= times.negative ? age : undefined
+    },
+
+    isUnderWay: (flight: number): boolean => underWay.has(flight),
+
+    /** Ends a load; gives what each caller that waited for it gets. */
+    finish (flight: number, outcome: Outcome): Map<number, Reply> {
+      const { load, waiters } = begin(flight)
+      underWay.delete(flight)
+      if (typeof outcome === 'string') {
+        return new Map(waiters.map(({ id, standIn }) => [id, standIn !== undefined && outcome === 'fail'
+          ? { value: standIn.value, age: now - standIn.at, ttl: 0, hit: false, error: 'fail' }
+          : { thrown: outcome }]))
+      }
+      const found = outcome.map(({ present, ttl = times.ttl }, at) => ({ key: flight * 2 + at, ttl, value: present ? valueOf(flight * 2 + at, load) : undefined }))
+      for (const { key, value, ttl } of found) keep(key, value, ttl)
+      return new Map(waiters.map(({ id, key }) => {
+        const own = found.find(finding => finding.key === key)
+        return [id, { value: own?.value, age: 0, ttl: own?.value === undefined ? times.negative : own.ttl, hit: false }]
+      }))
+    },
+
+    /** Loads that were ever begun. */
+    loads: () => loads,
+    statistics () {
+      for (const section of ['metadata', 'versions'] as const) counts[section].entries = [...entries.keys()].filter(key => sectionOf(key) === section).length
+      return counts
+    }
+  }
+}
+export type Model = ReturnType<typeof createModel>

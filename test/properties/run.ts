@@ -1,0 +1,26 @@
+import fc from 'fast-check'
+import type { Test } from 'tap'
+
+export interface RunOptions {
+  runs: number
+  /** Seconds after which searching, and shrinking what was found, ends: well below the time that a test file has. */
+  seconds?: number
+}
+
+/**
+ * Checks a property with a new seed each time, or with that of `PROPERTY_SEED`. A failure tells its seed and the smallest
+ * example that was found in time; a run that could not be finished is a failure too.
+ */
+export async function holds<T> (t: Test, property: fc.IAsyncProperty<T>, { runs, seconds = 80 }: RunOptions): Promise<void> {
+  const { PROPERTY_SEED: given } = process.env
+  const seed = given === undefined ? Math.floor(Math.random() * 2 ** 31) : Number(given)
+  const started = performance.now()
+  const details = await fc.check(property, { seed, numRuns: runs, interruptAfterTimeLimit: seconds * 1000, markInterruptAsFailure: true })
+  t.comment(`${details.numRuns} runs in ${((performance.now() - started) / 1000).toFixed(1)} s, seed ${seed}`)
+  if (!details.failed) return t.pass(`holds, ${runs} times`)
+  const { errorInstance: error, numRuns, interrupted } = details
+  const example = (await fc.asyncDefaultReportMessage(details) ?? '').slice(0, 10_000)
+  t.fail(`${interrupted && error === undefined ? 'not finished' : 'does not hold'} after ${numRuns} runs; repeat with PROPERTY_SEED=${seed}`, {
+    found: `${example}\n${error instanceof Error ? error.stack ?? error.message : String(error)}`
+  })
+}
