@@ -23,7 +23,8 @@ export const componentName = (id: string): string => id.replace(/^registry\./, '
 async function schemas (fastify: FastifyInstance): Promise<void> {
   for (const component of components) fastify.addSchema(component)
   const known = fastify.getSchemas() as Record<string, object>
-  fastify.setValidatorCompiler(AjvCompiler()(known, { customOptions: {} }))
+  // Else a text that means infinity becomes a number to which no bound applies.
+  fastify.setValidatorCompiler(AjvCompiler()(known, { customOptions: { strictNumbers: false } }))
   const serializer = SerializerSelector()(known)
   fastify.setSerializerCompiler(({ httpStatus = '', ...route }) => serializer({ httpStatus, ...route }))
 }
