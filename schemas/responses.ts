@@ -67,8 +67,10 @@ export const downloadHeaders: Headers = {
   'Repr-Digest': text('Digest of the file (RFC 9530); absent when none is known', 'sha-256=:Zszlqj…:')
 }
 
+const { ETag, ...withoutValidator } = provenanceHeaders
+
 export const redirectHeaders: Headers = {
-  ...provenanceHeaders,
+  ...withoutValidator,
   Location: text('Relative reference to the exact version, with the query of the request', '1.28.0')
 }
 
@@ -88,6 +90,7 @@ const errorDescriptions = {
 type ErrorStatus = keyof typeof errorDescriptions
 
 const retryAfter: Headers = { 'Retry-After': integer('Seconds after which to ask again', 5) }
+const perhapsRetryAfter: Headers = { 'Retry-After': integer('Seconds after which to ask again; absent when nobody knows', 5) }
 
 /** Every header above that means something to a client: pages of other origins may read these. */
 export const exposedHeaders: readonly string[] = Object.keys({ ...listHeaders, ...downloadHeaders, ...redirectHeaders, ...retryAfter })
@@ -97,7 +100,7 @@ export const exposedHeaders: readonly string[] = Object.keys({ ...listHeaders, .
 export const errors = <S extends ErrorStatus>(...statuses: S[]) => Object.fromEntries(statuses.map(status => [status, answer(errorDescriptions[status], Ref(ErrorResponse), {
   ...systemHeaders,
   ...limitHeaders,
-  ...(status === 429 || status === 503 ? retryAfter : {}),
+  ...(status === 503 ? retryAfter : status === 401 || status === 429 ? perhapsRetryAfter : {}),
   ...(status === 401 || status === 429 || status === 503 ? { 'Proxy-Status': provenanceHeaders['Proxy-Status'] ?? text('') } : {})
 })])) as Record<S, ReturnType<typeof Ref<typeof ErrorResponse>>>
 
