@@ -17,7 +17,10 @@ export async function holds<T> (t: Test, property: fc.IAsyncProperty<T>, { runs,
   const started = performance.now()
   const details = await fc.check(property, { seed, numRuns: runs, interruptAfterTimeLimit: seconds * 1000, markInterruptAsFailure: true })
   t.comment(`${details.numRuns} runs in ${((performance.now() - started) / 1000).toFixed(1)} s, seed ${seed}`)
-  if (!details.failed) return t.pass(`holds, ${runs} times`)
+  if (!details.failed) {
+    t.pass(`holds, ${runs} times`)
+    return
+  }
   const { errorInstance: error, numRuns, interrupted } = details
   const example = (await fc.asyncDefaultReportMessage(details) ?? '').slice(0, 10_000)
   t.fail(`${interrupted && error === undefined ? 'not finished' : 'does not hold'} after ${numRuns} runs; repeat with PROPERTY_SEED=${seed}`, {

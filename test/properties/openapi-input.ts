@@ -1,0 +1,124 @@
+import fc from 'fast-check'
+
+/** What an OpenAPI document says of a parameter, as far as values are made from it. */
+export interface ParameterSchema { type?: string, enum?: string[], pattern?: string, maxLength?: number, minimum?: number, maximum?: number }
+export interface Parameter { name: string, in: 'path' | 'query' | 'header', required?: boolean, schema: ParameterSchema, example?: unknown }
+export interface Operation { operationId: string, parameters?: Parameter[], responses: Record<string, object> }
+export interface Route { path: string, method: string, operation: Operation }
+
+/** Whether a value is one of the schema's, is certainly none, or may be taken for either. */
+export type Kind = 'valid' | 'invalid' | 'either'
+interface Value { kind: Kind, text: string }
+
+/** A request that an operation may get; `kind` is that of its worst parameter. */
+export interface Input { route: Route, kind: Kind, url: string, parameters: Record<string, string>, headers: Record<string, string>, [fc.toStringMethod]: () => string }
+
+const as = (kind: Kind) => (text: string): Value => ({ kind, text })
+
+/** Texts that no schema has in mind. */
+const odd = fc.oneof(
+  fc.string(), fc.string({ unit: 'binary' }), fc.string({ unit: 'grapheme' }),
+  fc.constantFrom('', ' ', '.', '..', '../..', '/', '\\', '%', '%00', '%2e%2e%2f', '\0', '\r\nX-Evil: 1', '"', "'", '<script>', '\u202e', '\ud83d\ude00', '__proto__', 'constructor', 'null', '[]', '{}', '*'),
+  fc.integer({ min: 100, max: 700 }).map(length => 'a'.repeat(length))
+)
+
+function valid ({ enum: words, type, minimum = 0, maximum = 1000, pattern, maxLength = Infinity }: ParameterSchema): fc.Arbitrary<string> {
+  if (words !== undefined) return fc.constantFrom(...words)
+  if (type === 'integer') return fc.oneof(fc.constantFrom(minimum, maximum), fc.integer({ min: minimum, max: maximum }), fc.integer({ min: minimum, max: Math.min(maximum, minimum + 10) })).map(String)
+  const texts = pattern === undefined ? fc.string() : fc.stringMatching(new RegExp(pattern))
+  return texts.filter(text => text.length <= maxLength)
+}
+
+function invalid ({ enum: words, type, minimum = -Infinity, maximum = Infinity, pattern, maxLength = Infinity }: ParameterSchema): fc.Arbitrary<string> {
+  if (words !== undefined) return fc.oneof(odd, fc.constantFrom(...words).map(word => word.toUpperCase()), fc.constantFrom(...words).map(word => `${word}s`)).filter(text => !words.includes(text))
+  if (type === 'integer') {
+    const above = maximum < Number.MAX_SAFE_INTEGER ? [fc.integer({ min: 1 }).map(beyond => String(maximum + beyond))] : []
+    const below = Number.isFinite(minimum) ? [fc.integer({ min: 1 }).map(beyond => String(minimum - beyond))] : []
+    return fc.oneof(fc.constantFrom('1.5', 'NaN', 'Infinity', '-Infinity', 'x', '1,2', '1 2', '٣', '--1', '99999999999999999999999'), ...above, ...below)
+  }
+  const form = new RegExp(pattern ?? '')
+  const wrong = odd.filter(text => !form.test(text) || text.length > maxLength)
+  return Number.isFinite(maxLength) ? fc.oneof(wrong, fc.integer({ min: maxLength + 1, max: maxLength + 600 }).map(length => 'a'.repeat(length))) : wrong
+}
+
+/** Values that the schema allows, with `known` ones that something is behind, and others. */
+function value ({ schema }: Parameter, known: readonly string[]): fc.Arbitrary<Value> {
+  return fc.oneof(
+    ...known.length > 0 ? [{ weight: 12, arbitrary: fc.constantFrom(...known).map(as('valid')) }] : [],
+    { weight: 8, arbitrary: valid(schema).map(as('valid')) },
+    { weight: 2, arbitrary: invalid(schema).map(as('invalid')) },
+    { weight: 1, arbitrary: odd.map(as('either')) }
+  )
+}
+
+/** A lone surrogate has no encoding: it goes as the replacement that clients send. */
+const encode = (text: string): string => encodeURIComponent(text.toWellFormed())
+
+/** A value as a part of the path. What is empty, dots or not encoded leads to another path than the operation's. */
+function segment (given: fc.Arbitrary<Value>): fc.Arbitrary<Value> {
+  return fc.oneof(
+    { weight: 30, arbitrary: given.map(({ kind, text }) => ({ kind: /^\.{0,2}$/.test(text) || text.length > 400 ? 'either' as const : kind, text: encode(text) })) },
+    { weight: 1, arbitrary: given.map(({ text }) => ({ kind: 'either' as const, text })) },
+    { weight: 1, arbitrary: fc.constantFrom('%zz', '%', '%c3%28', '%ff', '%00', 'a%2fb', '%2e%2e', '%252e', ';x=1').map(as('either')) }
+  )
+}
+
+/** A parameter of the query: once, missing, repeated, or encoded otherwise. */
+function pair ({ name, required, schema }: Parameter, given: fc.Arbitrary<Value>): fc.Arbitrary<Value> {
+  const once = given.map(({ kind, text }) => ({ kind: schema.type === 'integer' && text === '' ? 'either' as const : kind, text: `${name}=${encode(text)}` }))
+  const missing = fc.constant<Value>({ kind: required === true ? 'invalid' : 'valid', text: '' })
+  return fc.oneof(
+    { weight: 20, arbitrary: once },
+    { weight: required === true ? 1 : 12, arbitrary: missing },
+    { weight: 1, arbitrary: fc.tuple(once, once).map(([first, second]) => ({ kind: 'either' as const, text: `${first.text}&${second.text}` })) },
+    { weight: 1, arbitrary: given.map(({ text }) => ({ kind: 'either' as const, text: `${name}=${text.replace(/[&#]/g, '')}` })) },
+    { weight: 1, arbitrary: fc.constantFrom(`${name}`, `${name}=`, `${name}[]=a`, `${name}[x]=a`, `${name}=%zz`, `${name}=%ff`, `${name}==`).map(as('either')) }
+  )
+}
+
+const headerText = fc.string({ unit: fc.integer({ min: 0x20, max: 0x7e }).map(code => String.fromCharCode(code)), maxLength: 200 })
+const headers = fc.record({
+  'if-none-match': fc.oneof(fc.constantFrom('*', '"x"', 'W/"x"', '"a", "b"'), headerText),
+  'if-modified-since': fc.oneof(fc.constant('Mon, 23 Nov 2026 05:24:36 GMT'), headerText),
+  range: fc.oneof(fc.constantFrom('bytes=0-0', 'bytes=5-', 'bytes=-1', 'bytes=9-2', 'bytes=0-1,3-4'), headerText),
+  accept: fc.oneof(fc.constantFrom('application/json', 'text/html', '*/*', 'image/*;q=0'), headerText),
+  'accept-encoding': fc.constantFrom('gzip', 'br', 'identity', '*;q=0'),
+  'x-request-id': fc.oneof(fc.uuid(), headerText, fc.constant('x'.repeat(500))),
+  'cache-control': fc.constantFrom('no-cache', 'max-age=0', 'only-if-cached'),
+  origin: fc.oneof(fc.webUrl(), headerText),
+  authorization: headerText,
+  'x-forwarded-for': headerText,
+  'x-forwarded-host': headerText,
+  host: fc.oneof(fc.domain(), fc.constant('localhost:1')),
+  'content-type': fc.constantFrom('application/json', 'text/plain', 'x/y'),
+  cookie: headerText
+}, { requiredKeys: [] })
+
+const worst = (kinds: Kind[]): Kind => kinds.includes('either') ? 'either' : kinds.includes('invalid') ? 'invalid' : 'valid'
+/** Something else in the query, which means nothing. */
+const noise = fc.oneof({ weight: 6, arbitrary: fc.constant('') }, { weight: 1, arbitrary: fc.tuple(fc.string({ minLength: 1 }), fc.string()).map(([name, text]) => `x-${encode(name)}=${encode(text)}`) })
+
+/** Requests to an operation, from nothing but what its parameters say; `known` has values by parameter that something is behind. */
+export function inputs (route: Route, known: Record<string, readonly string[]>): fc.Arbitrary<Input> {
+  const { path, operation: { parameters = [] } } = route
+  const inPath = parameters.filter(parameter => parameter.in === 'path')
+  const inQuery = parameters.filter(parameter => parameter.in === 'query')
+  const values = (parameter: Parameter) => value(parameter, known[parameter.name] ?? [])
+  return fc.record({
+    segments: fc.tuple(...inPath.map(parameter => segment(values(parameter)))),
+    pairs: fc.tuple(...inQuery.map(parameter => pair(parameter, values(parameter)))),
+    noise,
+    headers
+  }).map(({ segments, pairs, noise, headers }) => {
+    const filled = inPath.reduce((url, { name }, at) => url.replace(`{${name}}`, () => segments[at]?.text ?? ''), path)
+    const query = [...pairs.map(({ text }) => text), noise].filter(text => text !== '').join('&')
+    return {
+      [fc.toStringMethod]: () => `${route.method} ${query === '' ? filled : `${filled}?${query}`} ${JSON.stringify(headers)}`,
+      route,
+      kind: worst([...segments, ...pairs].map(({ kind }) => kind)),
+      url: query === '' ? filled : `${filled}?${query}`,
+      parameters: Object.fromEntries([...inPath.map(({ name }, at) => [name, segments[at]?.text ?? '']), ...inQuery.map(({ name }, at) => [name, pairs[at]?.text ?? ''])]),
+      headers
+    }
+  })
+}

@@ -1,0 +1,169 @@
+import fc from 'fast-check'
+import { equal, notEqual, ok } from 'node:assert/strict'
+import { setTimeout as delay } from 'node:timers/promises'
+import Fastify, { type FastifyInstance } from 'fastify'
+import fp from 'fastify-plugin'
+import t, { type Test } from 'tap'
+import registry, { serverOptions } from '../../app.ts'
+import { notFoundHandler } from '../../plugins/errors.ts'
+import { createClock } from '../fakes/clock.ts'
+import { createGiteaFake, provisioningContent } from '../fakes/gitea.ts'
+import type { FaultAction, LoopbackAnswer } from '../fakes/loopback.ts'
+import { contentOf, createRegistryFake } from '../fakes/registry.ts'
+import { createJudge, routesOf, type Document } from './openapi-answer.ts'
+import { inputs, type Input } from './openapi-input.ts'
+import { holds } from './run.ts'
+
+/** Cases of a run; each is a request. */
+const wanted = 10_000
+const budget = 0.6
+const timeout = 0.3
+/** Milliseconds that an answer may take: several budgets in a row, on a busy machine. */
+const most = 6000
+
+const owned = ['aws_prov', 'k3s_taskserv', 'web_cluster', 'onlyrc_prov', 'edge_cluster']
+const content = provisioningContent()
+content.repositories = content.repositories.filter(({ name }) => owned.includes(name))
+const known = {
+  name: ['aws', 'k3s', 'web', 'onlyrc', 'kubernetes', 'nothing'],
+  version: ['latest', '1.2.0', 'v1.2.0', '1.27.5+k3s1', '0.9.0', '9.9.9'],
+  q: ['aws', 'kubernetes', 'K', 'load balancer']
+}
+
+const html: LoopbackAnswer = { status: 404, headers: { 'content-type': 'text/html' }, body: '<html>Not here</html>' }
+const said = (status: number, body: string, headers = {}): LoopbackAnswer => ({ status, headers: { 'content-type': 'application/json', ...headers }, body })
+/** What goes wrong. None of it proves an absence. */
+const faults: FaultAction[] = [
+  'refuse-reset', 'hang', 'stall', 'truncate', 'drip', html, { ...html, status: 200 }, said(500, '{}'), said(502, 'x'), said(503, '{}', { 'retry-after': '3' }),
+  said(429, '{}', { 'retry-after': '7' }), said(429, '{}'), said(401, '{}'), said(403, '{}'), said(200, '[{'), said(200, '"text"'), said(200, '{"ok":true}'),
+  said(302, '', { location: 'http://169.254.169.254/' }), said(302, '', { location: '/user/login' }), said(200, '[]', { 'x-total-count': '99999999', link: '<https://x/?page=99999>; rel="last"' })
+]
+const places = [/./, /\/(?:repos|_catalog)\b/, /\/releases/, /\/(?:tags|manifests)\//, /\/(?:attachments|blobs)\//]
+
+interface Switch { upstream: 0 | 1, fault: number | undefined, place: number }
+interface Step { switches: Switch[], forward: number, inputs: Input[] }
+
+async function setUp (t: Test) {
+  const gitea = await createGiteaFake(content)
+  t.teardown(gitea.close)
+  const oci = await createRegistryFake(await contentOf('examples/registry'), { flavour: 'zot' })
+  t.teardown(oci.close)
+  const config = {
+    server: { request_budget_seconds: budget, public_url: 'https://registry.example.com' },
+    gitea: { url: gitea.url, organization: 'provisioning', timeout_seconds: timeout },
+    oci: [{ name: 'layouts', registry: 'examples/registry' }, { name: 'registry', registry: oci.url, timeout_seconds: timeout }]
+  }
+  async function start () {
+    const clock = createClock()
+    const app: FastifyInstance = Fastify({ ...serverOptions(), logger: { level: 'info', stream: { write: () => {} } } })
+    app.setNotFoundHandler(notFoundHandler)
+    app.addHook('onRequest', async (request, reply) => { reply.header('x-test-route', request.routeOptions.url ?? 'none') })
+    await app.register(fp(registry), { config, clock: clock.now })
+    await app.ready()
+    return { app, clock }
+  }
+  const upstreams = [gitea, oci] as const
+  const heal = () => { for (const upstream of upstreams) upstream.fault = undefined }
+  return { start, heal, upstreams }
+}
+
+/** Asks until the catalog is whole, what stands in the way running out meanwhile; gives the last answer if it never is. */
+async function recovers (app: FastifyInstance, clock: ReturnType<typeof createClock>): Promise<string | undefined> {
+  let last = ''
+  for (let attempt = 0; attempt < 50; attempt++) {
+    clock.forward(31)
+    const { statusCode, headers } = await app.inject({ url: '/api/v1/extensions' })
+    if (statusCode === 200 && headers['x-partial'] === undefined && headers['x-cache-ttl'] !== '0') return undefined
+    last = `not whole: ${statusCode} ${JSON.stringify(headers)}`
+    await delay(50)
+  }
+  return last
+}
+
+await t.test('every operation answers any request, whatever its upstreams do, as the document says', async t => {
+  const { start, heal, upstreams } = await setUp(t)
+  const { app } = await start()
+  const document = app.openapiDocument.json() as Document
+  await app.close()
+  const routes = routesOf(document)
+  const judge = createJudge(document)
+  const byRoute = new Map(routes.map(route => [`${route.method} ${route.path.replace(/\{(\w+)\}/g, ':$1')}`, route]))
+  const counts = new Map(routes.map(({ operation }) => [operation.operationId, 0]))
+  const statuses = new Map<number, number>()
+  let slowest = 0
+  /** Answers that a busy machine was too late for. */
+  let slow = 0
+
+  async function ask (app: FastifyInstance, { route, kind, url, parameters, headers }: Input, troubled: boolean): Promise<void> {
+    const began = performance.now()
+    const answer = await app.inject({ url, headers, method: route.method as 'GET' }).catch((error: unknown) => error as Error)
+    const took = performance.now() - began
+    slowest = Math.max(slowest, took)
+    const id = route.operation.operationId
+    counts.set(id, (counts.get(id) ?? 0) + 1)
+    const what = `${route.method} ${url}`
+    ok(took < most, `${what}: ${took} ms`)
+    if (answer instanceof Error) {
+      // A download that breaks cannot take its status back.
+      ok(troubled && id === 'downloadExtension', `${what}: ${answer.message}`)
+      return
+    }
+    try {
+      const { statusCode: status } = answer
+      statuses.set(status, (statuses.get(status) ?? 0) + 1)
+      notEqual(status, 500)
+      const late = status === 503 && String(answer.headers['proxy-status']).includes('timeout')
+      if (!troubled && late) slow++
+      else ok(troubled || ![401, 429, 503].includes(status), `${status} though nothing is wrong: ${answer.body} ${JSON.stringify(answer.headers)}`)
+      // What is not encoded may lead elsewhere: the operation is the one that answered.
+      const template = answer.headers['x-test-route']
+      if (template === 'none') return judge.checkUnknown(answer)
+      const answering = template === undefined ? route : byRoute.get(`${route.method} ${String(template)}`)
+      if (answering === undefined) return ok(kind === 'either', 'another route')
+      judge.check(answering, answer)
+      if (kind === 'valid') notEqual(status, 400, answer.body)
+      if (kind === 'invalid') equal(status, 400)
+      const { type, name, source } = parameters
+      if (kind === 'valid' && (id === 'getExtension' || id === 'listExtensionVersions') && type === 'provider' && name === 'aws' && source !== 'source=oci') notEqual(status, 404, 'an outage is no 404')
+    } catch (error) {
+      throw new Error(`${what} ${JSON.stringify(headers)}: ${error instanceof Error ? error.message : String(error)}`, { cause: error })
+    }
+  }
+
+  const fault = fc.oneof({ weight: 2, arbitrary: fc.constant(undefined) }, { weight: 3, arbitrary: fc.nat(faults.length - 1) })
+  const step: fc.Arbitrary<Step> = fc.record({
+    switches: fc.oneof({ weight: 3, arbitrary: fc.constant<Switch[]>([]) }, { weight: 2, arbitrary: fc.array(fc.record({ upstream: fc.constantFrom(0 as const, 1 as const), fault, place: fc.nat(places.length - 1) }), { maxLength: 2 }) }),
+    forward: fc.constantFrom(0, 0, 1, 31, 301, 90_000),
+    inputs: fc.array(fc.oneof(...routes.map(route => ({ weight: 1 + (route.operation.parameters?.length ?? 0), arbitrary: inputs(route, known) }))), { minLength: 40, maxLength: 60, size: 'max' })
+  })
+
+  const steps = fc.array(step, { minLength: 5, maxLength: 8, size: 'max' })
+  await holds(t, fc.asyncProperty(steps, async steps => {
+    heal()
+    const { app, clock } = await start()
+    try {
+      equal(await recovers(app, clock), undefined)
+      let troubled = false
+      for (const { switches, forward, inputs } of steps) {
+        for (const { upstream, fault, place } of switches) {
+          const action = fault === undefined ? undefined : faults[fault]
+          troubled ||= action !== undefined
+          upstreams[upstream].fault = action === undefined ? undefined : ({ path }) => places[place]?.test(path) === true ? action : undefined
+        }
+        clock.forward(forward)
+        await Promise.all(inputs.map(async input => { await ask(app, input, troubled) }))
+      }
+      heal()
+      equal(await recovers(app, clock), undefined)
+    } finally {
+      await app.close()
+    }
+  }), { runs: 36, seconds: 90 })
+
+  const cases = [...counts.values()].reduce((sum, count) => sum + count, 0)
+  t.comment(`${cases} cases over ${routes.length} operations: ${[...counts].map(([id, count]) => `${id} ${count}`).join(', ')}`)
+  t.comment(`statuses: ${[...statuses].sort(([a], [b]) => a - b).map(([status, count]) => `${status} ${count}`).join(', ')}; slowest ${Math.round(slowest)} ms, ${slow} late though nothing was wrong`)
+  t.ok(cases >= wanted, `at least ${wanted} cases`)
+  t.ok(slow <= cases / 100, 'and hardly one is late when nothing is wrong')
+  t.ok([...counts.values()].every(count => count > 0), 'every operation is asked')
+})
