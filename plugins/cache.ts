@@ -109,6 +109,7 @@ export function createCache (options: CacheOptions) {
       absences.set(key, clock())
       return
     }
+    if (absences.has(key)) absences.set(key, -Infinity)
     const replaced = entries.setpop(key, { section, value, ...life })
     if (replaced === null || replaced === undefined) counts[section].entries++
     else if (replaced.evicted) {

@@ -15,8 +15,9 @@ export function createDeadline (budget: number): Deadline {
 /** What is answered when an upstream did not answer in time. */
 export const late = (): RegistryError => registryError('service_unavailable', 'The upstream did not answer in time', { details: 'Response timeout', proxyError: 'http_response_timeout' })
 
-/** The result of `work`, or {@link late} when it takes more than `milliseconds`; the work goes on without the caller. */
+/** The result of `work`, or {@link late} when it takes more than `milliseconds`, at once when there are none; the work goes on without the caller. */
 export async function within<T> (milliseconds: number, work: Promise<T>): Promise<T> {
+  if (milliseconds <= 0) throw late()
   let timer: NodeJS.Timeout | undefined
   const gaveUp = new Promise<never>((_resolve, reject) => { timer = setTimeout(() => { reject(late()) }, milliseconds) })
   return await Promise.race([work, gaveUp]).finally(() => { clearTimeout(timer) })

@@ -5,18 +5,15 @@ import t from 'tap'
 import { createCache, finding, slot, type Finding } from '../../plugins/cache.ts'
 import { isRegistryError, registryError } from '../../plugins/errors.ts'
 import { createClock } from '../fakes/clock.ts'
-import { capacity, createModel, flightOf, flights, keys, sectionOf, times, valueOf, type Model, type Outcome, type Question, type Reply } from './cache-model.ts'
+import { capacity, createModel, flightOf, flights, keys, patience, sectionOf, times, valueOf, type Model, type Outcome, type Question, type Reply } from './cache-model.ts'
 import { holds } from './run.ts'
-
-/** Nobody's patience ends while a command runs. */
-const patience = 60_000
 
 const place = (key: number) => slot<string>(sectionOf(key), `instance:${key}`)
 
 /** The cache itself, with loads that end when they are told to, and callers whose answers are kept. */
 function createReal () {
   const clock = createClock()
-  const cache = createCache({ capacity, ttl_seconds: times.ttl, stale_if_error_seconds: times.stale, negative_ttl_seconds: times.negative, clock: clock.now, budget: patience, staleBudget: patience })
+  const cache = createCache({ capacity, ttl_seconds: times.ttl, stale_if_error_seconds: times.stale, negative_ttl_seconds: times.negative, clock: clock.now, budget: patience * 1000, staleBudget: patience * 1000 })
   const resting = new Set<number>()
   const running = new Map<number, (outcome: Outcome) => void>()
   const replies = new Map<number, Reply>()

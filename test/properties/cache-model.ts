@@ -11,17 +11,13 @@ export const flightOf = (key: number): number => Math.floor(key / 2)
 export const flights = [...new Set(keys.map(flightOf))]
 export const sectionOf = (key: number): 'metadata' | 'versions' => key % 2 === 0 ? 'metadata' : 'versions'
 
-/** What may change without the rest of the model. */
-export const policy = {
-  /** Whether an expired entry that may stand in is answered at once, rather than after the load. */
-  answersAtOnce: ({ resting }: { resting: boolean, underWay: boolean }): boolean => resting,
-  /** Whether an answer that was given at once, though a load could be begun, begins one behind the caller. */
-  loadsBehind: ({ resting }: { resting: boolean }): boolean => !resting,
-  /** Part of its life after which an entry in use is loaded again. */
-  refreshAhead: 0.8,
-  /** Whether an absence is remembered beyond a load that found something since, and comes back when that is evicted. */
-  absenceOutlivesEntry: true
-}
+/** Part of its life after which an entry in use is loaded again. */
+const refreshAhead = 0.8
+/** Seconds after its beginning that anybody waits for a load. */
+export const patience = 60
+/** Seconds for which a failure is known. */
+const failureMemory = 120
+const late = 'The upstream did not answer in time'
 
 /** What a load gives for each of its two keys; `fail` throws an error of the table, `crash` another one. */
 export type Outcome = 'fail' | 'crash' | Array<{ present: boolean, ttl?: number }>
@@ -42,7 +38,8 @@ export function createModel () {
   const entries = new Map<number, Entry>()
   const absences = new Map<number, number>()
   const resting = new Set<number>()
-  const underWay = new Map<number, { load: number, waiters: Waiter[] }>()
+  const underWay = new Map<number, { load: number, since: number, waiters: Waiter[] }>()
+  const failures = new Map<number, number>()
   let loads = 0
   const counts = {
     metadata: { hits: 0, misses: 0, coalesced: 0, evictions: 0, entries: 0 },
@@ -57,10 +54,10 @@ export function createModel () {
     return entry
   }
 
-  function begin (flight: number): { load: number, waiters: Waiter[] } {
+  function begin (flight: number): { load: number, since: number, waiters: Waiter[] } {
     const running = underWay.get(flight)
     if (running !== undefined) return running
-    const begun = { load: loads++, waiters: [] }
+    const begun = { load: loads++, since: now, waiters: [] }
     underWay.set(flight, begun)
     return begun
   }
@@ -71,7 +68,7 @@ export function createModel () {
       absences.set(key, now)
       return
     }
-    if (!policy.absenceOutlivesEntry) absences.delete(key)
+    absences.delete(key)
     const [oldest] = entries.keys()
     if (!entries.has(key) && entries.size === capacity && oldest !== undefined) {
       entries.delete(oldest)
@@ -79,6 +76,12 @@ export function createModel () {
     }
     entries.delete(key)
     entries.set(key, { value, at: now, ttl })
+  }
+
+  /** Why nobody who can have an older answer waits for a load. */
+  function hopeless (flight: number): string | undefined {
+    if (now - (failures.get(flight) ?? -Infinity) <= failureMemory) return 'fail'
+    return now - (underWay.get(flight)?.since ?? Infinity) > patience ? late : undefined
   }
 
   const left = (seconds: number) => Math.max(0, seconds)
@@ -104,14 +107,13 @@ export function createModel () {
       }
       count.misses++
       const standIn = entry !== undefined && age <= entry.ttl + times.stale ? entry : undefined
-      const state = { resting: resting.has(flight), underWay: underWay.has(flight) }
-      if (standIn !== undefined && policy.answersAtOnce(state)) {
-        if (policy.loadsBehind(state)) begin(flight)
-        return { value: standIn.value, age, ttl: 0, hit: true, error: 'resting' }
-      }
-      if (state.resting) return { thrown: 'resting' }
-      if (state.underWay) count.coalesced++
-      begin(flight).waiters.push({ id, key, ...(standIn !== undefined && { standIn }) })
+      if (resting.has(flight)) return standIn === undefined ? { thrown: 'resting' } : { value: standIn.value, age, ttl: 0, hit: true, error: 'resting' }
+      const doubt = standIn === undefined ? undefined : hopeless(flight)
+      if (underWay.has(flight)) count.coalesced++
+      const { since, waiters } = begin(flight)
+      if (standIn !== undefined && doubt !== undefined) return { value: standIn.value, age, ttl: 0, hit: true, error: doubt }
+      if (now - since >= patience) return standIn === undefined ? { thrown: late } : { value: standIn.value, age, ttl: 0, hit: false, error: late }
+      waiters.push({ id, key, ...(standIn !== undefined && { standIn }) })
       return undefined
     },
 
@@ -119,7 +121,7 @@ export function createModel () {
     use (key: number): void {
       counts[sectionOf(key)].hits++
       const entry = entries.get(key)
-      if (entry !== undefined && now - entry.at > entry.ttl * policy.refreshAhead && !resting.has(flightOf(key))) begin(flightOf(key))
+      if (entry !== undefined && now - entry.at > entry.ttl * refreshAhead && !resting.has(flightOf(key))) begin(flightOf(key))
     },
 
     peek (key: number): { value: string, age: number, ttl: number, fresh: boolean } | undefined {
@@ -140,6 +142,8 @@ export function createModel () {
     finish (flight: number, outcome: Outcome): Map<number, Reply> {
       const { load, waiters } = begin(flight)
       underWay.delete(flight)
+      if (outcome === 'fail') failures.set(flight, now)
+      else if (outcome !== 'crash') failures.delete(flight)
       if (typeof outcome === 'string') {
         return new Map(waiters.map(({ id, standIn }) => [id, standIn !== undefined && outcome === 'fail'
           ? { value: standIn.value, age: now - standIn.at, ttl: 0, hit: false, error: 'fail' }
