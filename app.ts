@@ -34,6 +34,7 @@ export type { OciOptions } from './backends/oci/plugin.ts'
 export type { Answer, Download, Page } from './plugins/answer.ts'
 export type { Cache } from './plugins/cache.ts'
 export type { OpenapiDocument } from './plugins/openapi.ts'
+export type { SecurityHeaders } from './plugins/security-headers.ts'
 export type { Telemetry } from './plugins/telemetry.ts'
 export type { Upstream } from './plugins/upstream.ts'
 

@@ -69,7 +69,7 @@ export function createCachedBackend (driver: Driver, options: CachedBackendOptio
     }
   }
   const rest = () => breaker.rest()
-  const listLoader = { flight: `${instance}:list`, load: crawl, rest }
+  const listLoader = { instance, flight: `${instance}:list`, load: crawl, rest }
 
   async function load (type: ExtensionType, name: string): Promise<Finding[]> {
     const loaded = await ask(async () => await driver.load(type, name), { forgives: isAnswer })
@@ -86,6 +86,7 @@ export function createCachedBackend (driver: Driver, options: CachedBackendOptio
   function extensionLoader (type: ExtensionType, name: string, { maxAge, deadline }: Terms = {}) {
     const listed = cache.peek(listSlot(type))
     return {
+      instance,
       flight: `${instance}:${type}/${name}`,
       load: () => load(type, name),
       rest,

@@ -114,9 +114,9 @@ export function createCatalog ({ backends, log, negativeTtl, budget }: CatalogDe
   }
 
   /** Opens a file in the time that is left; what comes later is let go. */
-  async function openWithin<T> (deadline: Deadline, signal: AbortSignal, open: (signal: AbortSignal) => Promise<T>): Promise<T> {
+  async function openWithin<T> (instance: string, deadline: Deadline, signal: AbortSignal, open: (signal: AbortSignal) => Promise<T>): Promise<T> {
     const tooLate = new AbortController()
-    const gaveUp = new Promise<never>((_resolve, reject) => { tooLate.signal.addEventListener('abort', () => { reject(late()) }) })
+    const gaveUp = new Promise<never>((_resolve, reject) => { tooLate.signal.addEventListener('abort', () => { reject(late(instance)) }) })
     const timer = setTimeout(() => { tooLate.abort() }, deadline.left())
     try {
       return await Promise.race([open(AbortSignal.any([signal, tooLate.signal])), gaveUp])
@@ -172,7 +172,7 @@ export function createCatalog ({ backends, log, negativeTtl, budget }: CatalogDe
       const download: Download = {
         file,
         open: async signal => {
-          const artifact = await openWithin(deadline, signal, async signal => await backend.open(type, extension, version, { signal, deadline }))
+          const artifact = await openWithin(backend.name, deadline, signal, async signal => await backend.open(type, extension, version, { signal, deadline }))
           if (artifact === undefined) throw missing
           return artifact
         }

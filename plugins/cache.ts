@@ -50,6 +50,8 @@ export interface Loader {
   maxAbsence?: number
   /** How long the caller waits in all. */
   deadline?: Deadline
+  /** The instance that is asked, for what is said when it is late. */
+  instance?: string
 }
 
 interface Flight { findings: Promise<Finding[]>, since: number }
@@ -138,11 +140,11 @@ export function createCache (options: CacheOptions) {
   }
 
   /** Why nobody waits for a load: it failed a moment ago, or has taken too long already. */
-  function hopeless (flight: string): RegistryError | undefined {
+  function hopeless ({ flight, instance }: Loader): RegistryError | undefined {
     const failed = failures.peek(flight)
     if (failed !== undefined && clock() - failed.at <= failureMemory) return failed.error
     const flying = flights.get(flight)
-    return flying !== undefined && clock() - flying.since > staleBudget ? late() : undefined
+    return flying !== undefined && clock() - flying.since > staleBudget ? late(instance) : undefined
   }
 
   const seconds = (milliseconds: number) => Math.max(0, milliseconds / 1000)
@@ -223,13 +225,13 @@ export function createCache (options: CacheOptions) {
         if (!usable) throw rest
         return { value: entry.value as T, age: seconds(age), ttl: 0, hit: true, error: rest }
       }
-      const doubt = usable ? hopeless(loader.flight) : undefined
+      const doubt = usable ? hopeless(loader) : undefined
       const { flying: { findings, since }, joined } = fly(loader)
       if (joined) counts[section].coalesced++
       if (usable && doubt !== undefined) return { value: entry.value as T, age: seconds(age), ttl: 0, hit: true, error: doubt }
       const patience = (usable ? Math.min(budget, staleBudget) : budget) - (clock() - since)
       try {
-        const found = (await within(Math.min(patience, loader.deadline?.left() ?? Infinity), findings)).find(finding => finding.key === key)
+        const found = (await within(Math.min(patience, loader.deadline?.left() ?? Infinity), findings, () => late(loader.instance))).find(finding => finding.key === key)
         const fresh = found?.value === undefined ? negativeTtl : (found.ttl ?? options.ttl_seconds) * 1000
         return { value: found?.value as T | undefined, age: 0, ttl: seconds(fresh), hit: false }
       } catch (error) {

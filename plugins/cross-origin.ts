@@ -38,6 +38,7 @@ async function crossOrigin (fastify: FastifyInstance, options: CrossOriginOption
     else done()
   })
   await fastify.register(cors, createCrossOrigin(options))
+  if (options.cors_origins.includes('*')) Object.assign(fastify.unroutedHeaders, { 'access-control-allow-origin': '*', 'access-control-expose-headers': exposedHeaders.join(', ') })
 }
 
-export default fp(crossOrigin, { name: 'registry-cross-origin', fastify: '5.x', dependencies: ['registry-errors'] })
+export default fp(crossOrigin, { name: 'registry-cross-origin', fastify: '5.x', dependencies: ['registry-errors', 'registry-security-headers'], decorators: { fastify: ['unroutedHeaders'] } })

@@ -18,10 +18,10 @@ const browserHeaders: Headers = {
   'Content-Security-Policy': text('Opened as a page, an answer loads nothing and is shown in no frame', "default-src 'none';frame-ancestors 'none'"),
   'Cross-Origin-Resource-Policy': text('`cross-origin` where every origin may read the answers, else `same-origin`', 'cross-origin'),
   'Referrer-Policy': text('Always `no-referrer`', 'no-referrer'),
-  'Strict-Transport-Security': text('Sent where the registry is configured to be reached by https', 'max-age=31536000'),
+  'Strict-Transport-Security': text('Where the registry is configured to be reached by https; else absent', 'max-age=31536000'),
   'Access-Control-Allow-Origin': text('Whose pages may read the answer; absent where cross-origin reading is turned off', '*'),
-  'Access-Control-Expose-Headers': text('Headers that those pages may read'),
-  Vary: text('`Origin` where some origins may read the answers and others may not', 'Origin')
+  'Access-Control-Expose-Headers': text('Headers that those pages may read; absent where cross-origin reading is turned off'),
+  Vary: text('`Origin` where some origins may read the answers and others may not; else absent', 'Origin')
 }
 
 const always: Headers = {

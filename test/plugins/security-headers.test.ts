@@ -58,3 +58,12 @@ await t.test('a host that has helmet itself keeps it on its own routes, and has 
   t.match((await host.inject('/one/health')).headers, every)
   t.match((await host.inject('/two/nowhere')).headers, { ...every, 'cross-origin-resource-policy': 'same-origin' })
 })
+
+await t.test('answers for which no hook runs have them too', async t => {
+  const { get } = await startApp(t, { oci })
+  for (const url of ['/api/v1/extensions/provider/%', `/api/v1/extensions/provider/${'x'.repeat(600)}`]) {
+    const { statusCode, headers } = await get(url)
+    t.equal(statusCode, 400, url.slice(0, 40))
+    t.match(headers, { ...every, 'access-control-allow-origin': '*' })
+  }
+})
