@@ -148,8 +148,11 @@ export interface Backend {
   open (type: ExtensionType, name: string, version: string, options: OpenOptions & Terms): Promise<Artifact | undefined>
   /** Asks the upstream now, past the cache. */
   ping (signal: AbortSignal): Promise<void>
-  /** Walks the upstream again, behind the caller, unless the last walk is young and whole, or the upstream is left alone. */
-  refresh (): void
+  /**
+   * Walks the upstream again, behind the caller, unless the last walk is young, or the upstream is left alone. A walk that
+   * failed is soon made again, and at once when the upstream has `recovered`.
+   */
+  refresh (options?: { recovered?: boolean }): void
   /** Why the last walk over the upstream failed; undefined when it did not. */
   readonly failure: RegistryError | undefined
   /** Whether the upstream is asked (`closed`), left alone after failures (`open`), or being tested (`half-open`). */

@@ -240,10 +240,12 @@ export function createCachedBackend (driver: Driver, options: CachedBackendOptio
       await ask(async () => { await driver.ping(signal) }, { probe: true })
     },
 
-    refresh () {
+    refresh ({ recovered = false } = {}) {
+      // A second walk that is incomplete too will be no better in a moment: the time that its listings are fresh grows.
+      const anew = failure !== undefined && (recovered || incompleteInARow <= 1)
       // All types are one walk; of what failed or is missing the next one may say more.
       const type = extensionTypes.find(type => cache.peek(listSlot(type)) === undefined) ?? extensionTypes[0]
-      cache.refresh(listSlot(type), listLoader)
+      cache.refresh(listSlot(type), anew ? { ...listLoader, maxAge: -1 } : listLoader)
     },
 
     peek: type => cache.peek(listSlot(type))?.value.extensions

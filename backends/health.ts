@@ -7,9 +7,9 @@ import type { Backend } from './backend.ts'
 import { circuits } from './breaker.ts'
 
 export interface HealthOptions {
-  /** Milliseconds between two rounds of probes. */
+  /** Milliseconds from the beginning of a probe to the beginning of the next one. */
   probeInterval?: number
-  /** Milliseconds that a probe may take. */
+  /** Milliseconds that a probe may take. Both together are the longest that an outage goes unseen: less than 20 seconds. */
   probeTimeout?: number
 }
 
@@ -23,10 +23,10 @@ function words (error: unknown): string {
  * Knows how every instance does, by asking each in the background: whoever wants to know never waits. An instance is
  * healthy when it answered the last probe and its last walk succeeded.
  */
-export function createHealth (instances: readonly Backend[], log: FastifyBaseLogger, { probeInterval = 15_000, probeTimeout = 5_000 }: HealthOptions = {}) {
+export function createHealth (instances: readonly Backend[], log: FastifyBaseLogger, { probeInterval = 15_000, probeTimeout = 4_000 }: HealthOptions = {}) {
   const probed = new Map<Backend, string | undefined>(instances.map(instance => [instance, 'Not checked yet']))
   const closed = new AbortController()
-  let timer: NodeJS.Timeout | undefined
+  const timers = new Map<Backend, NodeJS.Timeout>()
   let draining = false
 
   function statusOf (instance: Backend): InstanceStatus {
@@ -45,7 +45,7 @@ export function createHealth (instances: readonly Backend[], log: FastifyBaseLog
       probed.set(instance, undefined)
       if (before !== undefined) log.info({ backend: instance.name }, 'backend is healthy')
       // What clients would wait for is walked while nobody waits, asked for or not: what is gone upstream is gone here in time.
-      instance.refresh()
+      instance.refresh({ recovered: before !== undefined })
     } catch (error) {
       if (closed.signal.aborted) return
       const why = late.aborted ? 'Connection timeout' : words(error)
@@ -54,11 +54,13 @@ export function createHealth (instances: readonly Backend[], log: FastifyBaseLog
     }
   }
 
-  async function round (): Promise<void> {
-    await Promise.all(instances.map(probe))
+  /** Probes one instance again and again; none waits for another. Resolves after the first probe. */
+  async function watch (instance: Backend): Promise<void> {
+    const began = performance.now()
+    await probe(instance)
     if (closed.signal.aborted) return
-    timer = setTimeout(() => { void round() }, probeInterval)
-    timer.unref()
+    const left = probeInterval - (performance.now() - began)
+    timers.set(instance, setTimeout(() => { void watch(instance) }, Math.max(0, left)).unref())
   }
 
   function statusOfKind (source: ExtensionSource): BackendStatus {
@@ -75,11 +77,11 @@ export function createHealth (instances: readonly Backend[], log: FastifyBaseLog
   }
 
   return {
-    /** Starts probing; resolves after the first round. */
-    start: round,
+    /** Starts probing; resolves after the first probe of each. */
+    start: async (): Promise<void> => { await Promise.all(instances.map(watch)) },
     stop (): void {
       closed.abort()
-      clearTimeout(timer)
+      for (const timer of timers.values()) clearTimeout(timer)
     },
     /** From now on the service is not ready: it is about to end. */
     drain (): void { draining = true },

@@ -187,10 +187,11 @@ export function createCache (options: CacheOptions) {
       return age <= negativeTtl ? seconds(age) : undefined
     },
 
-    /** Loads a slot again, behind the caller, when what is in it is no longer young. */
+    /** Loads a slot again, behind the caller, when what is in it is no longer young, or older than `maxAge`. */
     refresh<T> ({ key }: Slot<T>, loader: Loader): void {
       const entry = entries.peek(key)
-      if ((entry === undefined || clock() - entry.at > entry.ttl * refreshAhead) && loader.rest?.() === undefined) fly(loader)
+      const young = Math.min((entry?.ttl ?? 0) * refreshAhead, (loader.maxAge ?? Infinity) * 1000)
+      if ((entry === undefined || clock() - entry.at > young) && loader.rest?.() === undefined) fly(loader)
     },
 
     /** Counts an answer that was taken from a slot with `peek`, and refreshes the slot ahead of expiry as `get` does. */

@@ -3,7 +3,7 @@ import t, { type Test } from 'tap'
 import type { HealthResponse } from '../../schemas/health.ts'
 import { readFileSync } from 'node:fs'
 import { startApp } from '../fakes/app.ts'
-import { createGiteaFake, provisioningContent } from '../fakes/gitea.ts'
+import { createGiteaFake, provisioningContent, type GiteaFake } from '../fakes/gitea.ts'
 import { writeLayout } from '../fakes/layout.ts'
 
 async function layouts (t: Test) {
@@ -33,6 +33,17 @@ await t.test('before the first probe an instance is unhealthy, afterwards health
   await early.app.health.firstRound
   t.match((await early.get('/health')).json(), { status: 'degraded', backends: { gitea: { healthy: false, error: 'Connection timeout' } } })
   t.equal((await early.get('/livez')).statusCode, 200)
+})
+
+await t.test('an instance that hangs does not keep the others from being probed', async t => {
+  const fakes = [await createGiteaFake(provisioningContent()), await createGiteaFake(provisioningContent())]
+  for (const fake of fakes) t.teardown(fake.close)
+  const [hanging, good] = fakes as [GiteaFake, GiteaFake]
+  hanging.fault = () => 'hang'
+  const instance = (name: string, { url }: GiteaFake) => ({ name, url, organization: 'provisioning' })
+  await startApp(t, { gitea: [instance('hanging', hanging), instance('good', good)] }, { probeInterval: 20, probeTimeout: 600_000 })
+  t.ok(await good.arrived(/limit=1\b/, 5))
+  t.equal(hanging.count(/limit=1\b/), 1)
 })
 
 await t.test('with several instances of a kind each one is told apart', async t => {

@@ -222,3 +222,19 @@ await t.test('stopped after a listing: known extensions stale, unknown names 503
   t.match(await health('healthy'), { backends: { gitea: { enabled: true, healthy: true } } })
   t.match((await get('/api/v1/extensions')).headers, { 'x-cache-ttl': '300', 'cache-status': /^extension-registry; / })
 })
+
+await t.test('healthy as soon as the upstream is back, when the outage broke a walk', async t => {
+  const { gitea, get, clock } = await setUp(t, { registry: { probeInterval: 20 } })
+  await get('/api/v1/extensions')
+  const health = async () => (await get('/health')).json<HealthResponse>()
+  clock.forward(301)
+  gitea.fault = ({ path }) => path.includes('/releases') || path.endsWith('/version') ? 'refuse-reset' : undefined
+  await get('/api/v1/extensions')
+  while ((await health()).backends.gitea.healthy) await turn()
+  gitea.fault = () => 'refuse-reset'
+  while ((await health()).backends.gitea.circuit !== 'open') await turn()
+  gitea.fault = undefined
+  // The clock stands: no listing grows old.
+  while ((await health()).status !== 'healthy') await turn()
+  t.match((await get('/api/v1/extensions')).headers, { 'x-cache-hit': 'true', 'cache-control': /^public/ })
+})
