@@ -32,6 +32,9 @@ function lastPage (link: string | string[] | undefined): number | undefined {
   return page === undefined ? undefined : Number(page)
 }
 
+/** A listing: `unread` are names of repositories that are not as they should be, `truncated` says that others of them have not even a name. */
+export interface Repositories { found: GiteaRepository[], unread: string[], truncated: boolean }
+
 /** Gitea's HTTP API, as far as the registry asks it. `owner` is the organisation or user. */
 export function createGiteaApi (upstream: Upstream, { instance, owner, skip }: { instance: string, owner: string, skip: Skip }) {
   const api = ['api', 'v1'] as const
@@ -42,14 +45,13 @@ export function createGiteaApi (upstream: Upstream, { instance, owner, skip }: {
   const few = pLimit(4)
   const failed = (details: string) => registryError('service_unavailable', `Instance ${instance} cannot be asked`, { instance, details, proxyError: 'http_protocol_error' })
 
-  /** The elements that are as they should be; the others cost only themselves. */
-  function elements<T extends TSchema> (check: { Check: (value: unknown) => value is Static<T> }, body: unknown, what: string): Array<Static<T>> {
+  /** The elements that are as they should be, and the others, which cost only themselves. */
+  function elements<T extends TSchema> (check: { Check: (value: unknown) => value is Static<T> }, body: unknown, what: string): { good: Array<Static<T>>, bad: unknown[] } {
     if (!Array.isArray(body)) throw failed('Answer has an unexpected form')
-    return body.filter((element: unknown, at): element is Static<T> => {
-      const good = check.Check(element)
-      if (!good) skip('malformed', `${what}[${at}]`)
-      return good
-    })
+    const good = body.filter((element: unknown): element is Static<T> => check.Check(element))
+    const bad = body.filter((element: unknown) => !check.Check(element))
+    for (const element of bad) skip('malformed', `${what}[${body.indexOf(element)}]`)
+    return { good, bad }
   }
 
   const page = async (parts: readonly string[], number: number, query: Record<string, string | number> = {}): Promise<JsonAnswer> =>
@@ -61,7 +63,8 @@ export function createGiteaApi (upstream: Upstream, { instance, owner, skip }: {
     if (first.kind !== 'found') return first.kind
     const totals = new Set([totalOf(first)])
     const [total = 0] = totals
-    const count = lastPage(first.headers.link) ?? (total > pageSize && rowsOf(first.body) >= pageSize ? Math.ceil(total / pageSize) : 1)
+    const last = lastPage(first.headers.link)
+    const count = last ?? (total > pageSize && rowsOf(first.body) >= pageSize ? Math.ceil(total / pageSize) : 1)
     if (count > mostPages) throw failed('Answer has too many pages')
     const bodies = [first.body]
     let size = first.size
@@ -74,9 +77,9 @@ export function createGiteaApi (upstream: Upstream, { instance, owner, skip }: {
       return answer.body
     }
     bodies.push(...await Promise.all(Array.from({ length: count - 1 }, async (_, at) => await few(async () => await more(at + 2)))))
-    // A server of small pages behind a proxy that drops Link says no more than this: there is more.
+    // A server of small pages behind a proxy that drops or damages Link says no more than this: there is more.
     let seen = bodies.reduce<number>((sum, page) => sum + rowsOf(page), 0)
-    while (first.headers.link === undefined && seen < total && bodies.length < mostPages) {
+    while (last === undefined && seen < total && bodies.length < mostPages) {
       const next = await more(bodies.length + 1)
       if (rowsOf(next) === 0) break
       bodies.push(next)
@@ -111,13 +114,19 @@ export function createGiteaApi (upstream: Upstream, { instance, owner, skip }: {
 
   return {
     /**
-     * Every repository of the owner that the credentials can see, each once. Not `complete` when the list changed while it was
-     * read, twice: what is deleted meanwhile moves others between the pages, out of sight.
+     * Every repository of the owner that the credentials can see, each once. What is deleted while the list is read moves others
+     * between the pages, out of sight: then it is `truncated`, too.
      */
-    async repositories (): Promise<{ found: GiteaRepository[], complete: boolean }> {
+    async repositories (): Promise<Repositories> {
       const { bodies, steady } = await ofOwner(async of => await pages(listPath(of)))
-      const found = bodies.flatMap((body, at) => elements<typeof GiteaRepository>(repositories, body, `${owner}, page ${at + 1}`))
-      return { found: [...new Map(found.map(repository => [repository.name, repository])).values()], complete: steady }
+      const found = bodies.map((body, at) => elements<typeof GiteaRepository>(repositories, body, `${owner}, page ${at + 1}`))
+      const bad = found.flatMap(({ bad }) => bad)
+      const unread = bad.flatMap(row => typeof row === 'object' && row !== null && 'name' in row && typeof row.name === 'string' && row.name !== '' ? [row.name] : [])
+      return {
+        found: [...new Map(found.flatMap(({ good }) => good).map(repository => [repository.name, repository])).values()],
+        unread: [...new Set(unread)],
+        truncated: !steady || unread.length < bad.length
+      }
     },
 
     /** One repository by its exact name: what Gitea finds under another spelling or a former name is not it. */
@@ -128,12 +137,13 @@ export function createGiteaApi (upstream: Upstream, { instance, owner, skip }: {
       return answer.body.name === name ? answer.body : undefined
     },
 
-    /** Every published release of a repository, newest first; undefined when the repository is gone. */
-    async releases (repository: string): Promise<GiteaRelease[] | undefined> {
+    /** Every published release of a repository, newest first, and whether there are any that cannot be read; undefined when the repository is gone. */
+    async releases (repository: string): Promise<{ found: GiteaRelease[], whole: boolean } | undefined> {
       const answer = await pages([...api, 'repos', owner, repository, 'releases'], { draft: 'false' })
       if (typeof answer === 'string') return undefined
       if (!answer.steady) throw failed('Answer changed while it was read')
-      return answer.bodies.flatMap((body, at) => elements<typeof GiteaRelease>(releases, body, `${repository} releases, page ${at + 1}`)).filter(({ draft }) => !draft)
+      const read = answer.bodies.map((body, at) => elements<typeof GiteaRelease>(releases, body, `${repository} releases, page ${at + 1}`))
+      return { found: read.flatMap(({ good }) => good).filter(({ draft }) => !draft), whole: read.every(({ bad }) => bad.length === 0) }
     },
 
     /** A small file's content by its uuid. */

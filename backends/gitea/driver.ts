@@ -27,6 +27,9 @@ export interface GiteaDriverOptions {
 /** A repository that means an extension. */
 interface Candidate { repository: GiteaRepository, identity: Identity }
 
+/** What became of one repository of a walk: a release, why there is none, or neither. Of one that is not as it should be only the name is known. */
+interface Read { repository?: GiteaRepository, identity: Identity, release?: Release, error?: RegistryError }
+
 /** A release before its checksum is looked up, which may cost a request. */
 interface Draft extends Release { asset?: GiteaAsset, siblings: readonly GiteaAsset[] }
 
@@ -87,21 +90,26 @@ export function createGiteaDriver (api: GiteaApi, checksums: Checksums, options:
     }
   }
 
-  /** The versions of a repository, highest first. */
-  function drafts ({ repository, identity }: Candidate, releases: readonly GiteaRelease[]): Draft[] {
+  const unreadable = () => registryError('service_unavailable', `Instance ${instance} cannot be asked`, { instance, details: 'Answer has an unexpected form', proxyError: 'http_protocol_error' })
+
+  /** The versions of a repository, highest first, and whether each could be read. */
+  function drafts ({ repository, identity }: Candidate, releases: readonly GiteaRelease[]): { versions: Draft[], whole: boolean } {
     const byTag = new Map(releases.map(release => [release.tag_name, release]))
     const tags = tagsByVersion(byTag.keys(), tag => { skip('not_semver', `${repository.name} ${tag}`) })
-    return orderReleases([...tags].flatMap(([version, tag]): Draft[] => {
+    let whole = true
+    const versions = orderReleases([...tags].flatMap(([version, tag]): Draft[] => {
       const release = byTag.get(tag)
       const published = utcSeconds(release?.published_at ?? undefined) ?? utcSeconds(release?.created_at ?? undefined)
       if (release === undefined || published === undefined) {
         skip('malformed', `${repository.name} ${tag}`)
+        whole = false
         return []
       }
       const siblings = usableAssets(release.assets, `${repository.name} ${tag}`, skip)
       const asset = chooseFile(siblings, repository.name, identity.name, [version, tag])
       return [{ version, published_at: published, siblings, ...(asset !== undefined && { asset, file: fileOf(repository, tag, asset, siblings) }) }]
     }))
+    return { versions, whole }
   }
 
   async function finish ({ repository }: Candidate, { asset, siblings, file, ...release }: Draft): Promise<Release> {
@@ -122,9 +130,12 @@ export function createGiteaDriver (api: GiteaApi, checksums: Checksums, options:
   }
 
   async function draftsOf (of: Candidate): Promise<Draft[]> {
-    const releases = of.repository.release_counter === 0 ? [] : await api.releases(of.repository.name)
+    const releases = of.repository.release_counter === 0 ? { found: [], whole: true } : await api.releases(of.repository.name)
     if (releases === undefined) throw registryError('service_unavailable', `Instance ${instance} cannot be asked`, { instance, details: 'A repository disappeared while it was read', proxyError: 'destination_unavailable' })
-    return drafts(of, releases)
+    const { versions, whole } = drafts(of, releases.found)
+    // Where nothing but unreadable releases is, there may well be a version: that is no absence.
+    if (versions.length === 0 && !(whole && releases.whole)) throw unreadable()
+    return versions
   }
 
   /** The current release of a repository, or why it could not be read. */
@@ -143,28 +154,33 @@ export function createGiteaDriver (api: GiteaApi, checksums: Checksums, options:
     source: 'gitea',
 
     async list () {
-      const { found: repositories, complete } = await api.repositories()
-      const candidates = repositories.flatMap(repository => candidate(repository) ?? [])
+      const listed = await api.repositories()
+      const candidates = listed.found.flatMap(repository => candidate(repository) ?? [])
       options.onPrivate?.(candidates.filter(({ repository }) => repository.private || repository.internal === true).length)
       const fused = createFuse()
-      const read = await Promise.all(candidates.map(async of => await walk(async () => await current(of, fused))))
+      const read: Array<Read & Candidate> = await Promise.all(candidates.map(async of => await walk(async () => await current(of, fused))))
       const errors = read.flatMap(({ error }) => error ?? [])
       const [worst] = errors
       if (worst !== undefined && errors.length === read.filter(({ repository }) => repository.release_counter !== 0).length) throw worst
 
       // Of two repositories that mean one extension the first that has a version counts; one that cannot be read might have.
-      const chosen = new Map<string, typeof read[number]>()
-      for (const found of read.sort((a, b) => a.identity.rank - b.identity.rank)) {
+      const unread = listed.unread.flatMap(name => {
+        const identity = mapping.identify(name)
+        return identity === undefined ? [] : [{ identity, error: unreadable() }]
+      })
+      const chosen = new Map<string, Read>()
+      const all: Read[] = [...read, ...unread]
+      for (const found of all.sort((a, b) => a.identity.rank - b.identity.rank)) {
         if (found.release === undefined && found.error === undefined) continue
         const key = `${found.identity.type}/${found.identity.name}`
-        if (chosen.has(key)) skip('duplicate', found.repository.name)
-        else chosen.set(key, found)
+        if (!chosen.has(key)) chosen.set(key, found)
+        else if (found.repository !== undefined) skip('duplicate', found.repository.name)
       }
-      const all = [...chosen.values()]
+      const owners = [...chosen.values()]
       return {
-        found: all.flatMap(({ release, ...of }) => release === undefined ? [] : [{ metadata: metadata(of), release }]),
-        failed: all.flatMap(({ identity: { type, name }, error }) => error === undefined ? [] : [{ type, name, error }]),
-        ...(!complete && { truncated: true, gone: read.filter(({ release, error }) => release === undefined && error === undefined).map(({ identity: { type, name } }) => ({ type, name })) })
+        found: owners.flatMap(({ release, repository, identity }) => release === undefined || repository === undefined ? [] : [{ metadata: metadata({ repository, identity }), release }]),
+        failed: owners.flatMap(({ identity: { type, name }, error }) => error === undefined ? [] : [{ type, name, error }]),
+        ...(listed.truncated && { truncated: true, gone: read.filter(({ release, error }) => release === undefined && error === undefined).map(({ identity: { type, name } }) => ({ type, name })) })
       }
     },
 

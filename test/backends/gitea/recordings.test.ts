@@ -120,9 +120,9 @@ await t.test('every recording is understood', async t => {
     const size = recordings.get(name)?.response.headers['content-length']
     const question = async () => {
       switch (ask) {
-        case 'repositories': return await api.repositories().then(({ found }) => found)
+        case 'repositories': return (await api.repositories()).found
         case 'repository': return await api.repository(as)
-        case 'releases': return await api.releases(as).then(all => all === undefined ? undefined : [...new Map(all.map(one => [one.tag_name, one])).values()])
+        case 'releases': return await api.releases(as).then(all => all === undefined ? undefined : [...new Map(all.found.map(one => [one.tag_name, one])).values()])
         case 'ping': { await api.ping(AbortSignal.timeout(5000)); return undefined }
         case 'file': {
           const file = { name: 'x.tar.gz', validator: 'x', locator: '81b8787c-ba30-4f87-92b9-5fdf20a5ac6e', size: name === 'signin-required-login-page' ? 106 : Number(size ?? 106) }
