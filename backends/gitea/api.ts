@@ -78,7 +78,9 @@ export function createGiteaApi (upstream: Upstream, { instance, owner, skip }: {
     }
     bodies.push(...await Promise.all(Array.from({ length: count - 1 }, async (_, at) => await few(async () => await more(at + 2)))))
     // A server of small pages behind a proxy that drops or damages Link says no more than this: there is more.
-    for (let seen = bodies.reduce<number>((sum, page) => sum + rowsOf(page), 0); last === undefined && seen < total && bodies.length < mostPages;) {
+    const announced = last === undefined ? total : 0
+    let seen = bodies.reduce<number>((sum, page) => sum + rowsOf(page), 0)
+    while (seen < announced && bodies.length < mostPages) {
       const next = await more(bodies.length + 1)
       if (rowsOf(next) === 0) break
       bodies.push(next)
