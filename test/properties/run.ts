@@ -27,3 +27,17 @@ export async function holds<T> (t: Test, property: fc.IAsyncProperty<T>, { runs,
     found: `${example}\n${error instanceof Error ? error.stack ?? error.message : String(error)}`
   })
 }
+
+/** A predicate that is not asked any more once there is enough, unless it failed: then the example is to be made smaller. */
+export function until<T> (enough: () => boolean, predicate: (value: T) => Promise<void>): (value: T) => Promise<void> {
+  let failed = false
+  return async value => {
+    if (!failed && enough()) return
+    try {
+      await predicate(value)
+    } catch (error) {
+      failed = true
+      throw error
+    }
+  }
+}

@@ -1,0 +1,219 @@
+import fc from 'fast-check'
+import { deepEqual, equal, notEqual, ok } from 'node:assert/strict'
+import { join } from 'node:path'
+import { setTimeout as delay } from 'node:timers/promises'
+import Fastify from 'fastify'
+import fp from 'fastify-plugin'
+import t, { type Test } from 'tap'
+import registry, { serverOptions } from '../../app.ts'
+import type { Extension, ExtensionVersion } from '../../schemas/extension.ts'
+import { createClock } from '../fakes/clock.ts'
+import { createGiteaFake, provisioningContent } from '../fakes/gitea.ts'
+import { writeLayout } from '../fakes/layout.ts'
+import type { Loopback, LoopbackAnswer, LoopbackRequest } from '../fakes/loopback.ts'
+import { contentOf, createRegistryFake } from '../fakes/registry.ts'
+import { provenAbsent } from './gitea-proof.ts'
+import { mutate, mutations, type Mutation } from './mutations.ts'
+import { holds, until } from './run.ts'
+
+/** Mutated answers; all of them where nobody waits. */
+const wanted = process.env['CI'] === undefined ? 1500 : 5000
+/** Registries that are fuzzed side by side: some of them wait while others work. */
+const lanes = 6
+
+/** What the trusted instance has; the other one has a twin of each, in a version that no mutation makes up. */
+const owned = { aws_prov: 'provider/aws', k3s_taskserv: 'taskserv/k3s', web_cluster: 'cluster/web' }
+const repositories = Object.keys(owned)
+const names = Object.values(owned)
+const twin = '987.654.321'
+/**
+ * Whether a list shows what a listing that was cut short lacks, as it was before. As long as it does not, a partial list may
+ * show a twin; the extension's own routes never do.
+ */
+const keepsWhatIsCutOff = false
+/** Repositories on one page of the trusted instance's listing. */
+const pageItems = 2
+const onPage = (repository: string): number => Math.floor(repositories.indexOf(repository) / pageItems) + 1
+
+const content = provisioningContent()
+content.repositories = content.repositories.filter(({ name }) => repositories.includes(name))
+
+async function upstreams (t: Test) {
+  const root = join(t.testdir({}), 'layouts')
+  await writeLayout(root, [...names, 'provider/other'].map(repository => ({ repository, tag: twin, annotations: { 'org.opencontainers.image.description': 'twin' } })))
+  const blobs = await contentOf(root)
+  return async () => [await createGiteaFake(content, { maxResponseItems: pageItems }), await createRegistryFake(blobs)] as const
+}
+
+/** Answers as an upstream truly gives them, by what was asked. */
+function createTruth (upstream: Loopback) {
+  const known = new Map<string, Promise<LoopbackAnswer>>()
+  async function ask ({ method, path, headers: { accept = '*/*' } }: LoopbackRequest): Promise<LoopbackAnswer> {
+    const answer = await fetch(upstream.url + path, { method, redirect: 'manual', headers: { accept, 'accept-encoding': 'identity' } })
+    const { connection, 'keep-alive': _, 'transfer-encoding': __, 'content-length': ___, date, ...headers } = Object.fromEntries(answer.headers)
+    return { status: answer.status, headers, body: Buffer.from(await answer.arrayBuffer()) }
+  }
+  return async (request: LoopbackRequest): Promise<LoopbackAnswer> => {
+    const key = `${request.method} ${request.path} ${request.headers.accept ?? ''}`
+    const answer = known.get(key) ?? ask(request)
+    known.set(key, answer)
+    return await answer
+  }
+}
+type Truth = ReturnType<typeof createTruth>
+
+/** What becomes of the answers that one instance gives, in their order. */
+type Plan = Array<Mutation | undefined>
+interface Round { gitea: Plan, oci: Plan, order: number }
+
+let mutated = 0
+let rounds = 0
+let excused = 0
+const statuses = new Map<number, number>()
+
+async function createWorld ([gitea, oci]: readonly [Loopback, Loopback], truths: readonly [Truth, Truth]) {
+  const clock = createClock()
+  const plans: [Plan, Plan] = [[], []]
+  /** What was truly said to be gone, in this round and in the one before: a load may outlive its round. */
+  let absent = new Set<string>()
+  let before = new Set<string>()
+  /** What was mutated in this round, for whoever reads a failure. */
+  let done: string[] = []
+  for (const at of [0, 1] as const) {
+    const upstream = [gitea, oci][at]
+    if (upstream === undefined) continue
+    upstream.fault = async request => {
+      const mutation = plans[at].shift()
+      if (mutation === undefined) return undefined
+      mutated++
+      done.push(`${request.method} ${request.path} ${JSON.stringify(mutation).slice(0, 300)}`)
+      const answer = mutate(await truths[at](request), mutation)
+      if (at === 0) for (const name of provenAbsent(request.path, answer, repositories, onPage)) absent.add(owned[name as keyof typeof owned])
+      return answer
+    }
+  }
+  const app = Fastify({ ...serverOptions(), logger: { level: 'warn', stream: { write: () => {} } } })
+  await app.register(fp(registry), {
+    clock: clock.now,
+    config: {
+      server: { request_budget_seconds: 1, public_url: 'http://localhost' },
+      gitea: { url: gitea.url, organization: 'provisioning', timeout_seconds: 0.3 },
+      oci: { registry: oci.url, timeout_seconds: 0.3 }
+    }
+  })
+  await app.ready()
+
+  async function get (path: string) {
+    const answer = await app.inject({ url: `/api/v1/extensions${path}` }).catch(() => undefined)
+    // A download that breaks off.
+    if (answer === undefined) return undefined
+    statuses.set(answer.statusCode, (statuses.get(answer.statusCode) ?? 0) + 1)
+    ok([200, 302, 401, 404, 429, 503].includes(answer.statusCode), `${path}: ${answer.statusCode} ${answer.body}`)
+    return answer
+  }
+
+  const isOwned = ({ type, name }: Extension) => !absent.has(`${type}/${name}`) && !before.has(`${type}/${name}`) && names.includes(`${type}/${name}`)
+
+  /** Asks everything of everything; whatever is answered for a name that the trusted instance holds is the trusted instance's. */
+  const questions: Array<() => Promise<void>> = [
+    ...['', '/search?q=a', '?type=provider'].map(path => async () => {
+      const answer = await get(path)
+      const partial = answer?.headers['x-partial'] !== undefined && !keepsWhatIsCutOff
+      if (answer?.statusCode === 200 && !partial) deepEqual(answer.json<Extension[]>().filter(isOwned).filter(({ source }) => source !== 'gitea'), [], `${path}: an owner`)
+    }),
+    ...names.flatMap(name => {
+      const [type = '', short = ''] = name.split('/')
+      const held = () => isOwned({ type, name: short } as Extension)
+      return [
+        async () => {
+          const answer = await get(`/${name}`)
+          if (answer?.statusCode === 200 && held()) equal(answer.json<Extension>().source, 'gitea', `owner of ${name}`)
+        },
+        async () => {
+          const answer = await get(`/${name}/versions`)
+          if (answer?.statusCode === 200 && held()) ok(!answer.json<ExtensionVersion[]>().some(({ version }) => version === twin), `versions of ${name}`)
+        },
+        async () => {
+          const answer = await get(`/${name}/${twin}`)
+          if (held()) notEqual(answer?.statusCode, 200, `the twin's file of ${name}`)
+        },
+        async () => {
+          const answer = await get(`/${name}/latest`)
+          if (held()) notEqual(answer?.headers.location, twin, `latest of ${name}`)
+        }
+      ]
+    }),
+    async () => { await get('/provider/aws/1.2.0') },
+    async () => { await get('/provider/other') },
+    async () => { await get('/taskserv/nothing') }
+  ]
+
+  return {
+    app,
+    async round ({ gitea, oci, order }: Round): Promise<void> {
+      rounds++
+      plans[0] = [...gitea]
+      plans[1] = [...oci]
+      clock.forward(301)
+      // Cold, warm and stale entries meet each question in turn.
+      const turned = [...questions.slice(order % questions.length), ...questions.slice(0, order % questions.length)]
+      done = []
+      try {
+        for (const question of turned) await question()
+      } catch (error) {
+        throw new Error(`${error instanceof Error ? error.message : String(error)}, after\n${done.join('\n')}`, { cause: error })
+      }
+      if (absent.size > 0) excused++
+    },
+    /** Until the trusted instance's listing is whole again, with everything in it. */
+    async recover (): Promise<void> {
+      plans[0] = []
+      plans[1] = []
+      before = absent
+      absent = new Set()
+      let last: unknown
+      for (let attempt = 0; attempt < 60; attempt++) {
+        clock.forward(301)
+        const answer = await get('')
+        const listed = answer?.statusCode === 200 ? answer.json<Extension[]>() : []
+        last = [answer?.statusCode, answer?.headers, listed.map(({ name, source }) => `${source} ${name}`)]
+        if (answer?.headers['proxy-status'] === undefined && listed.filter(({ source }) => source === 'gitea').length === names.length) return
+        await delay(50)
+      }
+      throw new Error(`The catalog does not come back: ${JSON.stringify(last)}`)
+    }
+  }
+}
+
+const plan = (least: number) => fc.array(fc.option(mutations, { nil: undefined, freq: 10 }), { minLength: least, maxLength: 3 * least, size: 'max' })
+const round: fc.Arbitrary<Round> = fc.record({ gitea: plan(12), oci: plan(10), order: fc.nat(20) })
+const lane = fc.array(round, { minLength: 4, maxLength: 8, size: 'max' })
+
+await t.test('no answer of an upstream, however mutated, crashes anything or changes an owner', async t => {
+  const create = await upstreams(t)
+  const origin = await create()
+  for (const upstream of origin) t.teardown(upstream.close)
+  const truths = [createTruth(origin[0]), createTruth(origin[1])] as const
+
+  await holds(t, fc.asyncProperty(fc.array(lane, { minLength: lanes, maxLength: lanes, size: 'max' }), until(() => mutated >= wanted, async lanes => {
+    const ended = await Promise.allSettled(lanes.map(async rounds => {
+      const fakes = await create()
+      const world = await createWorld(fakes, truths)
+      try {
+        await world.recover()
+        for (const round of rounds) {
+          await world.round(round)
+          await world.recover()
+        }
+      } finally {
+        await world.app.close()
+        await Promise.all(fakes.map(async fake => { await fake.close() }))
+      }
+    }))
+    const failed = ended.find(end => end.status === 'rejected')
+    if (failed !== undefined) throw new Error(failed.reason instanceof Error ? failed.reason.message : String(failed.reason), { cause: failed.reason })
+  })), { runs: 40 })
+
+  t.comment(`${mutated} mutations in ${rounds} rounds, ${excused} of which truly took something away; statuses: ${[...statuses].sort(([a], [b]) => a - b).map(([status, count]) => `${status} ${count}`).join(', ')}`)
+  t.ok(mutated >= wanted, `at least ${wanted} mutations`)
+})
