@@ -11,7 +11,7 @@ export interface RunOptions {
  * Checks a property with a new seed each time, or with that of `PROPERTY_SEED`. A failure tells its seed and the smallest
  * example that was found in time; a run that could not be finished is a failure too.
  */
-export async function holds<T> (t: Test, property: fc.IAsyncProperty<T>, { runs, seconds = 80 }: RunOptions): Promise<void> {
+export async function holds<T> (t: Test, property: fc.IAsyncProperty<T>, { runs, seconds = 240 }: RunOptions): Promise<void> {
   const { PROPERTY_SEED: given } = process.env
   const seed = given === undefined ? Math.floor(Math.random() * 2 ** 31) : Number(given)
   const started = performance.now()
