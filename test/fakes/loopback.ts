@@ -1,6 +1,6 @@
 import { createServer } from 'node:http'
 import { setImmediate } from 'node:timers/promises'
-import { Readable } from 'node:stream'
+import { pipeline, Readable } from 'node:stream'
 import type { IncomingHttpHeaders, IncomingMessage, OutgoingHttpHeaders, ServerResponse } from 'node:http'
 import type { AddressInfo, Socket } from 'node:net'
 
@@ -18,7 +18,8 @@ export interface LoopbackRequest {
 export interface LoopbackAnswer {
   status: number
   headers?: OutgoingHttpHeaders
-  body?: Buffer | string
+  /** A stream is sent as it comes, its length untold. */
+  body?: Buffer | string | Readable
 }
 
 /**
@@ -27,11 +28,12 @@ export interface LoopbackAnswer {
  * - `hang`: no answer, ever
  * - `stall`: head and half of the true body, then silence
  * - `truncate`: head and half of the true body, then the connection closes
+ * - `reset`: head and half of the true body, then the connection is reset
  * - `drip`: the true answer, its body in many small pieces
  * - `endless`: the true body without its length, then blanks without end
  * - an answer: that one instead of the true one
  */
-export type FaultAction = 'refuse-reset' | 'hang' | 'stall' | 'truncate' | 'drip' | 'endless' | LoopbackAnswer
+export type FaultAction = 'refuse-reset' | 'hang' | 'stall' | 'truncate' | 'reset' | 'drip' | 'endless' | LoopbackAnswer
 
 /** Asked for each request before the fake answers; undefined lets it. A promise holds the answer back until it settles. */
 export type Fault = (request: LoopbackRequest) => FaultAction | undefined | Promise<FaultAction | undefined>
@@ -47,6 +49,10 @@ export interface Loopback {
   readonly requests: LoopbackRequest[]
   /** How many connections were ever accepted. */
   readonly connections: number
+  /** Connections that are open now. */
+  readonly open: number
+  /** Requests whose exchange is not over. */
+  readonly pending: number
   /** Requests whose path, with its query, matches. */
   count: (path: RegExp) => number
   /** Settles with the request when the `nth` one (from 1) of a matching path has arrived, before it is answered. */
@@ -73,12 +79,19 @@ function * endlessly (start: Buffer): Generator<Buffer> {
   while (true) yield blanks
 }
 
-/** Sends an answer as it is, its length told unless it says `transfer-encoding`. */
+/** Sends the head of an answer as it is, its length told unless it says `transfer-encoding`; gives the body. */
 function send (response: ServerResponse, { status, headers = {}, body = '' }: LoopbackAnswer): Buffer {
+  if (body instanceof Readable) throw new TypeError('a stream is sent as it is or not at all')
   const bytes = Buffer.from(body)
   const framed = 'content-length' in headers || 'transfer-encoding' in headers || status === 304
   response.writeHead(status, framed ? headers : { ...headers, 'content-length': bytes.length })
   return bytes
+}
+
+/** Sends an answer as it is, to its end. */
+function sendWhole (response: ServerResponse, answer: LoopbackAnswer): void {
+  if (!(answer.body instanceof Readable)) response.end(send(response, answer))
+  else pipeline(answer.body, response.writeHead(answer.status, answer.headers), () => {})
 }
 
 async function misbehave (response: ServerResponse, action: Exclude<FaultAction, LoopbackAnswer>, answer: LoopbackAnswer): Promise<void> {
@@ -104,7 +117,7 @@ async function misbehave (response: ServerResponse, action: Exclude<FaultAction,
     return
   }
   response.flushHeaders()
-  response.write(bytes.subarray(0, bytes.length / 2))
+  response.write(bytes.subarray(0, bytes.length / 2), () => { if (action === 'reset') socket.resetAndDestroy() })
   if (action === 'truncate') socket.destroySoon()
 }
 
@@ -119,6 +132,7 @@ export async function createLoopback (handler: LoopbackHandler): Promise<Loopbac
   const requests: LoopbackRequest[] = []
   let waiters: Waiter[] = []
   let connections = 0
+  let pending = 0
   let port = 0
 
   function count (path: RegExp): number {
@@ -127,7 +141,11 @@ export async function createLoopback (handler: LoopbackHandler): Promise<Loopbac
 
   function record (message: IncomingMessage, response: ServerResponse): LoopbackRequest {
     const { promise, resolve } = Promise.withResolvers<'answered' | 'aborted'>()
-    response.once('close', () => resolve(response.writableFinished ? 'answered' : 'aborted'))
+    pending++
+    response.once('close', () => {
+      pending--
+      resolve(response.writableFinished ? 'answered' : 'aborted')
+    })
     const request = { method: message.method ?? '', path: message.url ?? '', headers: message.headers, over: promise }
     requests.push(request)
     return request
@@ -146,8 +164,8 @@ export async function createLoopback (handler: LoopbackHandler): Promise<Loopbac
     else request.body = await bodyOf(message)
     const action = await loopback.fault?.(request)
     if (response.destroyed) return
-    if (typeof action === 'object') response.end(send(response, action))
-    else if (action === undefined) response.end(send(response, await handler(request)))
+    if (typeof action === 'object') sendWhole(response, action)
+    else if (action === undefined) sendWhole(response, await handler(request))
     else await misbehave(response, action, await handler(request))
   }
 
@@ -158,7 +176,12 @@ export async function createLoopback (handler: LoopbackHandler): Promise<Loopbac
     })
   })
   server.keepAliveTimeout = 0
-  server.on('connection', () => { connections++ })
+  let open = 0
+  server.on('connection', socket => {
+    connections++
+    open++
+    socket.once('close', () => { open-- })
+  })
 
   async function start (): Promise<void> {
     if (server.listening) return
@@ -190,6 +213,8 @@ export async function createLoopback (handler: LoopbackHandler): Promise<Loopbac
     get url () { return `http://127.0.0.1:${port}` },
     get port () { return port },
     get connections () { return connections },
+    get open () { return open },
+    get pending () { return pending },
     requests,
     count,
     arrived,

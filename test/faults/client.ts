@@ -1,0 +1,38 @@
+import { request } from 'node:http'
+import { version, type Observation } from './outcomes.ts'
+import type { Question } from './table.ts'
+
+/** Milliseconds after which an answer is one that never comes. */
+const patience = 5000
+
+const extension = '/api/v1/extensions/taskserv/vault'
+const paths: Record<Question, string> = {
+  list: '/api/v1/extensions',
+  search: '/api/v1/extensions/search?q=vault',
+  metadata: extension,
+  versions: `${extension}/versions`,
+  download: `${extension}/${version}`,
+  health: '/health'
+}
+
+/** Asks as a client does that keeps no connection; undefined when no answer, or no end of one, comes. */
+export async function ask (url: string, question: Question): Promise<Observation | undefined> {
+  const began = performance.now()
+  const late = AbortSignal.timeout(patience)
+  return await new Promise((resolve, reject) => {
+    const asked = request(url + paths[question], { agent: false, signal: late }, answer => {
+      const headers = Object.fromEntries(Object.entries(answer.headers).map(([name, value]) => [name, String(value)]))
+      const begun = performance.now() - began
+      const chunks: Buffer[] = []
+      answer.on('data', (chunk: Buffer) => { chunks.push(chunk) })
+      // A body that broke off ends with an error first; what matters is whether it came to its end.
+      answer.on('error', () => {})
+      answer.once('close', () => {
+        const took = question === 'download' ? begun : performance.now() - began
+        resolve(late.aborted ? undefined : { status: answer.statusCode ?? 0, headers, body: Buffer.concat(chunks), complete: answer.complete, took })
+      })
+    })
+    asked.once('error', error => { if (late.aborted) resolve(undefined); else reject(error) })
+    asked.end()
+  })
+}

@@ -1,0 +1,95 @@
+import type { Question, Temperature } from './table.ts'
+
+/** What a client saw. */
+export interface Observation {
+  status: number
+  headers: Record<string, string | undefined>
+  body: Buffer
+  /** Whether the body came to the end that its headers or its framing promised. */
+  complete: boolean
+  /** Milliseconds until the end of the answer; of a download, until its headers. */
+  took: number
+}
+
+/** Names that everything in the matrix goes by. */
+export const instance = 'upstream'
+export const twinVersion = '9.9.9'
+export const version = '1.2.0'
+/** Content of the file that is downloaded, and of its twin. */
+export const content = 'the file of vault 1.2.0'
+export const twinContent = 'a twin of lower trust'
+
+interface Form { label: string, headers: Record<string, RegExp> }
+
+const whole = { 'cache-control': /^public, max-age=/, 'x-cache-hit': /^(?:true|false)$/ }
+const marked = { 'cache-control': /^no-cache$/, 'x-cache-ttl': /^0$/ }
+const failed = { 'cache-control': /^no-store$/, 'proxy-status': new RegExp(`^${instance}; error=`) }
+
+/** Every outcome that can be promised: how the document calls it, and the headers that it must have. */
+const forms = {
+  fresh: { label: '200', headers: whole },
+  stale: { label: '200 stale', headers: { ...marked, 'cache-status': new RegExp(`(?:^|, )${instance}; hit; detail=stale`), 'x-cache-hit': /^true$/ } },
+  partial: { label: '200 partial', headers: { ...marked, 'x-partial': new RegExp(`^${instance}$`), 'proxy-status': new RegExp(`^${instance}; error=`) } },
+  partialWithTwin: { label: '200 partial, with the twin', headers: { ...marked, 'x-partial': new RegExp(`^${instance}$`), 'proxy-status': new RegExp(`^${instance}; error=`) } },
+  healthy: { label: '200 healthy', headers: { 'cache-control': /^no-store$/ } },
+  degraded: { label: '200 degraded', headers: { 'cache-control': /^no-store$/ } },
+  unavailable: { label: '503 service_unavailable', headers: { ...failed, 'retry-after': /^[1-9]\d*$/ } },
+  limited: { label: '429 rate_limit', headers: { ...failed, 'retry-after': /^[1-6]$/ } },
+  refused: { label: '401 auth_error', headers: failed },
+  broken: { label: 'broken transfer', headers: { 'content-length': /^\d+$/ } }
+} satisfies Record<string, Form>
+export type Outcome = keyof typeof forms
+const outcomes = Object.keys(forms) as Outcome[]
+
+export const labelOf = (outcome: Outcome): string => forms[outcome].label
+
+interface Entry { type?: string, name?: string, version?: string, source?: string }
+
+function parsed (body: Buffer): unknown {
+  try {
+    return JSON.parse(body.toString())
+  } catch {
+    return undefined
+  }
+}
+
+const isTwin = (entry: Entry | undefined) => entry?.version === twinVersion
+
+/** What 200 says besides its status: whose the answer is, and how it is marked. */
+function ofSuccess (question: Question, { headers, body }: Observation): string {
+  const value = parsed(body)
+  if (question === 'health') return ` ${String((value as { status?: string } | undefined)?.status)}`
+  const stale = headers['cache-status']?.includes(`${instance}; hit; detail=stale`) === true ? ' stale' : ''
+  const partial = headers['x-partial'] === undefined ? '' : ' partial'
+  if (question === 'download') return stale + (body.toString() === content ? '' : body.toString() === twinContent ? ', of the twin' : ', damaged')
+  if (question === 'metadata') return stale + (isTwin(value as Entry) ? ', of the twin' : '')
+  if (question === 'versions') {
+    const versions = value as Entry[]
+    return stale + (versions.some(isTwin) ? ', of the twin' : versions.length === 3 ? '' : ', not all')
+  }
+  const entries = (value as Entry[]).filter(({ type, name }) => type === 'taskserv' && name === 'vault')
+  const shown = entries.length === 0 ? (partial === '' ? ', without the entry' : '') : entries.some(isTwin) ? ', with the twin' : ''
+  return stale + partial + shown
+}
+
+/** An observation in a few words, by which it is promised and told. */
+export function describe (question: Question, observation: Observation | undefined): string {
+  if (observation === undefined) return 'no answer'
+  if (!observation.complete) return 'broken transfer'
+  const { status, body } = observation
+  if (status === 200) return `200${ofSuccess(question, observation)}`
+  return `${status} ${String((parsed(body) as { error?: string } | undefined)?.error)}`
+}
+
+/** What an observation lacks of what its outcome must have. */
+export function faultsOf (question: Question, temperature: Temperature, observation: Observation | undefined): string[] {
+  if (observation === undefined) return []
+  const outcome = outcomes.find(candidate => labelOf(candidate) === describe(question, observation))
+  const wanted: Record<string, RegExp> = outcome === undefined ? {} : { ...forms[outcome].headers }
+  // A known file's bytes are waited for, whatever is known of it.
+  if (question === 'download') delete wanted['x-cache-hit']
+  else if (temperature === 'warm' && outcome === 'fresh') wanted['x-cache-hit'] = /^true$/
+  const problems = Object.entries(wanted).filter(([name, value]) => !value.test(observation.headers[name] ?? '')).map(([name]) => `${name}: ${String(observation.headers[name])}`)
+  const addresses = observation.status >= 400 && /127\.0\.0\.1|169\.254|\.invalid/.test(observation.body.toString())
+  return addresses ? [...problems, 'an inner address in the body'] : problems
+}

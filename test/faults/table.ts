@@ -1,0 +1,101 @@
+import type { FaultName } from './faults.ts'
+import type { Outcome } from './outcomes.ts'
+
+export const sources = ['gitea', 'oci'] as const
+export type Source = typeof sources[number]
+/** `cold`: nothing is known when the fault begins; `warm`: everything is, and is no longer fresh when it is asked for. */
+export const temperatures = ['cold', 'warm'] as const
+export type Temperature = typeof temperatures[number]
+export const questions = ['list', 'search', 'metadata', 'versions', 'download', 'health'] as const
+export type Question = typeof questions[number]
+
+/** What is promised: one of these outcomes, within so many milliseconds; or why there is nothing to promise. */
+export type Cell = { outcomes: readonly Outcome[], bound: number } | { notApplicable: string }
+type Row = Record<Question, Record<Temperature, Cell>>
+
+/** Milliseconds: what a client waits for upstreams at most (`server.request_budget_seconds`), and what it waits for what is known. */
+export const budget = 300
+const atOnce = 100
+
+const within = (bound: number) => (...outcomes: Outcome[]): Cell => ({ outcomes, bound })
+const waiting = within(budget)
+const known = within(atOnce)
+
+/** The upstream cannot be asked at all: cold answers are failures, or the others' entries; warm ones are what is known. */
+function outage (failure: Outcome[] = ['unavailable'], file: Outcome[] = [...failure, 'unavailable']): Row {
+  const part = { cold: waiting('partial', 'partialWithTwin'), warm: known('stale') }
+  const whole = { cold: waiting(...failure), warm: known('stale') }
+  return {
+    list: part,
+    search: part,
+    metadata: whole,
+    versions: whole,
+    download: { cold: waiting(...failure), warm: waiting(...file) },
+    health: { cold: known('degraded'), warm: known('degraded') }
+  }
+}
+
+/** Nothing is wrong with what was asked for; what is known may be answered before it is asked for anew. */
+const good = { cold: waiting('fresh'), warm: known('fresh', 'stale') }
+const goodFile = { cold: waiting('fresh'), warm: waiting('fresh', 'stale') }
+const fine: Row = { list: good, search: good, metadata: good, versions: good, download: goodFile, health: { cold: known('healthy'), warm: known('healthy') } }
+
+/** The listing alone is of no use; single extensions can be asked for. */
+const listingOnly: Row = { ...outage(), metadata: good, versions: good, download: goodFile }
+/** The same, where what is wrong with it shows only in what it leaves out. */
+const listingDoubtful: Row = {
+  ...listingOnly,
+  list: { cold: waiting('partial', 'partialWithTwin'), warm: known('fresh', 'stale') },
+  search: { cold: waiting('partial', 'partialWithTwin'), warm: known('fresh', 'stale') }
+}
+/** Bodies that end early: the file's own shows it only when its headers have been sent. */
+const breaksOff = outage(['unavailable'], ['unavailable', 'broken'])
+const ofAKnownFile = (row: Row, ...outcomes: Outcome[]): Row => ({ ...row, download: { cold: row.download.cold, warm: waiting(...outcomes) } })
+const oneRepository: Row = {
+  ...outage(),
+  list: { cold: waiting('partial'), warm: known('stale') },
+  search: { cold: waiting('partial'), warm: known('stale') },
+  download: { cold: waiting('unavailable'), warm: waiting('fresh', 'stale') }
+}
+/** A page instead of the answer may be the one to log in. */
+const loginPage = outage(['unavailable', 'refused'])
+
+const both = (row: Row): Record<Source, Row> => ({ gitea: row, oci: row })
+
+/** Every fault's row. What stands here is promised; what was observed is in `docs/fault-matrix.md`. */
+export const table: Record<FaultName, Record<Source, Row>> = {
+  refused: both(outage()),
+  nameless: both(outage()),
+  deaf: both(outage()),
+  silent: both(outage()),
+  stalled: both(breaksOff),
+  drip: both(ofAKnownFile(outage(), 'fresh', 'stale')),
+  reset: both(breaksOff),
+  truncated: both(breaksOff),
+  limitedSeconds: both(outage(['limited'])),
+  limitedDate: both(outage(['limited'])),
+  error500: both(outage()),
+  error502: both(outage()),
+  error503: both(outage()),
+  unauthorized: both(outage(['refused'])),
+  forbidden: both(outage(['refused'])),
+  listing404: both(listingOnly),
+  repository: both(oneRepository),
+  html: both(loginPage),
+  contentType: both(ofAKnownFile(outage(), 'fresh', 'stale')),
+  invalidJson: both(breaksOff),
+  wrongShape: both(breaksOff),
+  badItems: both(ofAKnownFile(outage(), 'fresh', 'stale')),
+  badItem: both(fine),
+  huge: both(breaksOff),
+  nested: both(breaksOff),
+  bomb: both(breaksOff),
+  redirectLoop: both(outage()),
+  redirectElsewhere: both(outage()),
+  redirectLinkLocal: both(outage()),
+  endless: both(ofAKnownFile(outage(), 'fresh', 'stale')),
+  repeated: both(listingDoubtful),
+  shrinking: both(listingDoubtful),
+  clockAhead: both(fine),
+  clockBack: both(fine)
+}
