@@ -129,7 +129,8 @@ export const faults = {
   redirectLinkLocal: { title: 'redirect to a link-local address', begin: always({ status: 302, headers: { location: 'http://169.254.169.254/latest/meta-data/' } }) },
   endless: {
     title: 'endless pagination',
-    begin: where(({ lists }) => lists, ({ firstPage, endless }, server) => async request => endless(request.path, await server.truth(request, firstPage(request.path))))
+    begin: where(({ lists }) => lists, ({ firstPage, endless }, server) => async request => endless(request.path, await server.truth(request, firstPage(request.path)))),
+    alone: true
   },
   repeated: {
     title: 'the same page again and again',

@@ -31,6 +31,7 @@ const forms = {
   stale: { label: '200 stale', headers: { ...marked, 'cache-status': new RegExp(`(?:^|, )${instance}; hit; detail=stale`), 'x-cache-hit': /^true$/ } },
   partial: { label: '200 partial', headers: { ...marked, 'x-partial': new RegExp(`^${instance}$`), 'proxy-status': new RegExp(`^${instance}; error=`) } },
   partialWithTwin: { label: '200 partial, with the twin', headers: { ...marked, 'x-partial': new RegExp(`^${instance}$`), 'proxy-status': new RegExp(`^${instance}; error=`) } },
+  partialKept: { label: '200 partial, the known kept', headers: { ...marked, 'x-partial': new RegExp(`^${instance}$`), 'proxy-status': new RegExp(`^${instance}; error=`) } },
   healthy: { label: '200 healthy', headers: { 'cache-control': /^no-store$/ } },
   degraded: { label: '200 degraded', headers: { 'cache-control': /^no-store$/ } },
   unavailable: { label: '503 service_unavailable', headers: { ...failed, 'retry-after': /^[1-9]\d*$/ } },
@@ -68,8 +69,9 @@ function ofSuccess (question: Question, { headers, body }: Observation): string 
     return stale + (versions.some(isTwin) ? ', of the twin' : versions.length === 3 ? '' : ', not all')
   }
   const entries = (value as Entry[]).filter(({ type, name }) => type === 'taskserv' && name === 'vault')
-  const shown = entries.length === 0 ? (partial === '' ? ', without the entry' : '') : entries.some(isTwin) ? ', with the twin' : ''
-  return stale + partial + shown
+  if (entries.some(isTwin)) return `${stale}${partial}, with the twin`
+  if (partial !== '') return entries.length === 0 ? ' partial' : ' partial, the known kept'
+  return entries.length === 0 ? `${stale}, without the entry` : stale
 }
 
 /** An observation in a few words, by which it is promised and told. */

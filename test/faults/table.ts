@@ -9,8 +9,11 @@ export type Temperature = typeof temperatures[number]
 export const questions = ['list', 'search', 'metadata', 'versions', 'download', 'health'] as const
 export type Question = typeof questions[number]
 
-/** What is promised: one of these outcomes, within so many milliseconds; or why there is nothing to promise. */
-export type Cell = { outcomes: readonly Outcome[], bound: number } | { notApplicable: string }
+/**
+ * What is promised: one of these outcomes, within so many milliseconds, or `meanwhile` one of those as long as the upstream
+ * is still being asked; or why there is nothing to promise.
+ */
+export type Cell = { outcomes: readonly Outcome[], bound: number, meanwhile?: readonly Outcome[] } | { notApplicable: string }
 type Row = Record<Question, Record<Temperature, Cell>>
 
 /** Milliseconds: what a client waits for upstreams at most (`server.request_budget_seconds`), and what it waits for what is known. */
@@ -40,21 +43,19 @@ const good = { cold: waiting('fresh'), warm: known('fresh', 'stale') }
 const goodFile = { cold: waiting('fresh'), warm: waiting('fresh', 'stale') }
 const fine: Row = { list: good, search: good, metadata: good, versions: good, download: goodFile, health: { cold: known('healthy'), warm: known('healthy') } }
 
-/** The listing alone is of no use; single extensions can be asked for. */
-const listingOnly: Row = { ...outage(), metadata: good, versions: good, download: goodFile }
-/** The same, where what is wrong with it shows only in what it leaves out. */
-const listingDoubtful: Row = {
-  ...listingOnly,
-  list: { cold: waiting('partial', 'partialWithTwin'), warm: known('fresh', 'stale') },
-  search: { cold: waiting('partial', 'partialWithTwin'), warm: known('fresh', 'stale') }
-}
+/** The listing alone is of no use; single extensions can be asked for. What was known before is kept. */
+const unlisted = { cold: waiting('partial', 'partialWithTwin'), warm: known('stale', 'partialKept') }
+const listingOnly: Row = { ...outage(), list: unlisted, search: unlisted, metadata: good, versions: good, download: goodFile }
 /** Bodies that end early: the file's own shows it only when its headers have been sent. */
 const breaksOff = outage(['unavailable'], ['unavailable', 'broken'])
+/** Nothing is wrong with the file, but so much with everything else that the upstream may be left alone. */
 const ofAKnownFile = (row: Row, ...outcomes: Outcome[]): Row => ({ ...row, download: { cold: row.download.cold, warm: waiting(...outcomes) } })
+/** As long as the listing is not there, nothing is known of what the instance has; then it is known to have what it cannot tell. */
+const unread = { cold: { outcomes: ['partial'], bound: budget, meanwhile: ['partialWithTwin'] }, warm: known('stale') } satisfies Record<Temperature, Cell>
 const oneRepository: Row = {
   ...outage(),
-  list: { cold: waiting('partial'), warm: known('stale') },
-  search: { cold: waiting('partial'), warm: known('stale') },
+  list: unread,
+  search: unread,
   download: { cold: waiting('unavailable'), warm: waiting('fresh', 'stale') }
 }
 /** A page instead of the answer may be the one to log in. */
@@ -69,7 +70,7 @@ export const table: Record<FaultName, Record<Source, Row>> = {
   deaf: both(outage()),
   silent: both(outage()),
   stalled: both(breaksOff),
-  drip: both(ofAKnownFile(outage(), 'fresh', 'stale')),
+  drip: both(ofAKnownFile(outage(), 'fresh', 'stale', 'unavailable')),
   reset: both(breaksOff),
   truncated: both(breaksOff),
   limitedSeconds: both(outage(['limited'])),
@@ -82,10 +83,10 @@ export const table: Record<FaultName, Record<Source, Row>> = {
   listing404: both(listingOnly),
   repository: both(oneRepository),
   html: both(loginPage),
-  contentType: both(ofAKnownFile(outage(), 'fresh', 'stale')),
+  contentType: both(ofAKnownFile(outage(), 'fresh', 'stale', 'unavailable')),
   invalidJson: both(breaksOff),
   wrongShape: both(breaksOff),
-  badItems: both(ofAKnownFile(outage(), 'fresh', 'stale')),
+  badItems: both(ofAKnownFile(outage(), 'fresh', 'stale', 'unavailable')),
   badItem: both(fine),
   huge: both(breaksOff),
   nested: both(breaksOff),
@@ -93,9 +94,9 @@ export const table: Record<FaultName, Record<Source, Row>> = {
   redirectLoop: both(outage()),
   redirectElsewhere: both(outage()),
   redirectLinkLocal: both(outage()),
-  endless: both(ofAKnownFile(outage(), 'fresh', 'stale')),
-  repeated: both(listingDoubtful),
-  shrinking: both(listingDoubtful),
+  endless: both(ofAKnownFile(outage(), 'fresh', 'stale', 'unavailable')),
+  repeated: both(listingOnly),
+  shrinking: both(listingOnly),
   clockAhead: both(fine),
   clockBack: both(fine)
 }
