@@ -51,6 +51,8 @@ export interface Crawl {
   failed: Array<{ type: ExtensionType, name: string, error: RegistryError }>
   /** Whether something that could hold more extensions was not walked at all. */
   truncated?: boolean
+  /** Why it was not, unless the upstream is simply one that does not tell. */
+  why?: RegistryError
   /** What was looked at by name and has no version; only of use where the walk is truncated. */
   gone?: Array<{ type: ExtensionType, name: string }>
 }

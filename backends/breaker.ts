@@ -12,6 +12,15 @@ const longestPause = 600_000
 export const circuits = ['closed', 'open', 'half-open'] as const
 export type Circuit = typeof circuits[number]
 
+export interface RunOptions {
+  /** Whether a failure is to count as none. */
+  forgives?: (error: RegistryError) => boolean
+  /** Asked even while the circuit is open. */
+  probe?: boolean
+  /** Whether the failure that opened the circuit says nothing of this question. */
+  passes?: (last: RegistryError) => boolean
+}
+
 /** Whether an error says something of the upstream: a bug does not, nor do the bounds that the registry sets itself. */
 const isFailure = ({ code, proxyError }: RegistryError): boolean => code !== 'internal_error' && proxyError !== 'connection_limit_reached'
 
@@ -53,6 +62,8 @@ export function createBreaker (clock: () => number) {
     })
   }
 
+  const mayPass = (passes: ((last: RegistryError) => boolean) | undefined): boolean => last !== undefined && passes?.(last) === true
+
   function note (error: RegistryError): void {
     counted.add(error)
     last = error
@@ -65,20 +76,21 @@ export function createBreaker (clock: () => number) {
       return circuit.state === CircuitState.Closed ? 'closed' : 'half-open'
     },
 
-    /** Why nothing may be asked now, with the time that is left; undefined when something may. */
-    rest (): RegistryError | undefined {
-      const left = Math.max(openUntil, pausedUntil) - clock()
+    /** Why nothing may be asked now, with the time that is left; undefined when something may, or the last failure `passes`. */
+    rest (passes?: (last: RegistryError) => boolean): RegistryError | undefined {
+      const left = Math.max(pausedUntil, mayPass(passes) ? -Infinity : openUntil) - clock()
       if (left > 0) return refusal(left)
       return circuit.state === CircuitState.HalfOpen ? refusal(first) : undefined
     },
 
     /**
      * Asks the upstream. What it throws counts as a failure unless it is a bug, or `forgives` says otherwise. Throws what
-     * `rest` gives instead of asking; a `probe` is asked as a test while the circuit is open, but not against a `Retry-After`.
+     * `rest` gives instead of asking; a `probe`, or a question that the last failure `passes`, is asked as a test while the
+     * circuit is open, but not against a `Retry-After`.
      */
-    async run<T> (question: () => Promise<T>, { forgives = () => false, probe = false }: { forgives?: (error: RegistryError) => boolean, probe?: boolean } = {}): Promise<T> {
+    async run<T> (question: () => Promise<T>, { forgives = () => false, probe = false, passes }: RunOptions = {}): Promise<T> {
       const refused = () => {
-        const left = Math.max(pausedUntil, probe ? -Infinity : openUntil) - clock()
+        const left = Math.max(pausedUntil, probe || mayPass(passes) ? -Infinity : openUntil) - clock()
         return left > 0 ? refusal(left) : undefined
       }
       const error = refused()

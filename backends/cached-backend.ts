@@ -2,7 +2,7 @@ import { finding, type Cache, type Cached, type Finding } from '../plugins/cache
 import { isRegistryError, registryError, type RegistryError } from '../plugins/errors.ts'
 import { extensionTypes, type Extension, type ExtensionType } from '../schemas/extension.ts'
 import type { Answered, Artifact, Backend, Driver, FileReference, Listing, Release, Terms } from './backend.ts'
-import { createBreaker } from './breaker.ts'
+import { createBreaker, type RunOptions } from './breaker.ts'
 import { isAnswer } from './fuse.ts'
 import { toListing } from './listing.ts'
 import { createMemory } from './memory.ts'
@@ -39,7 +39,7 @@ export function createCachedBackend (driver: Driver, options: CachedBackendOptio
   let loads = 0
 
   /** Runs a driver's call; its failures decide when the upstream is asked again. */
-  async function ask<T> (call: () => Promise<T>, options: Parameters<typeof breaker.run>[1] = {}): Promise<T> {
+  async function ask<T> (call: () => Promise<T>, options: RunOptions = {}): Promise<T> {
     return await breaker.run(async () => {
       try {
         return await call()
@@ -55,7 +55,7 @@ export function createCachedBackend (driver: Driver, options: CachedBackendOptio
       const listings = extensionTypes.map(type => ({ type, listing: toListing(type, found, cache.peek(listSlot(type)), cache, toExtension) }))
       const whole = listings.every(({ listing }) => listing.error === undefined && !listing.missing)
       incompleteInARow = whole ? 0 : incompleteInARow + 1
-      failure = found.failed[0]?.error
+      failure = found.failed[0]?.error ?? found.why
       loads++
       options.onFailure?.(failure)
       return listings.map(({ type, listing }) => finding(listSlot(type), listing,
@@ -69,10 +69,12 @@ export function createCachedBackend (driver: Driver, options: CachedBackendOptio
     }
   }
   const rest = () => breaker.rest()
+  // Where the listing is what cannot be used, a name may be asked for all the same.
+  const passes = ({ proxyError }: RegistryError) => proxyError === 'http_protocol_error'
   const listLoader = { instance, flight: `${instance}:list`, load: crawl, rest }
 
   async function load (type: ExtensionType, name: string): Promise<Finding[]> {
-    const loaded = await ask(async () => await driver.load(type, name), { forgives: isAnswer })
+    const loaded = await ask(async () => await driver.load(type, name), { forgives: isAnswer, passes })
     const current = loaded === undefined ? undefined : currentRelease(loaded.releases)
     if (loaded === undefined || current === undefined) return [finding(metadataSlot(type, name), undefined), finding(versionsSlot(type, name), undefined)]
     const { metadata, releases, partial } = loaded
@@ -89,7 +91,7 @@ export function createCachedBackend (driver: Driver, options: CachedBackendOptio
       instance,
       flight: `${instance}:${type}/${name}`,
       load: () => load(type, name),
-      rest,
+      rest: () => breaker.rest(passes),
       ...(deadline !== undefined && { deadline }),
       ...(maxAge !== undefined && { maxAge }),
       // What a listing has shown since is no longer absent.
@@ -225,7 +227,7 @@ export function createCachedBackend (driver: Driver, options: CachedBackendOptio
 
     async open (type, name, version, { deadline, ...openOptions }): Promise<Artifact | undefined> {
       const forgivesOpening = (error: RegistryError) => openOptions.signal.aborted || isAnswer(error)
-      const open = async (file: FileReference | undefined) => file === undefined ? undefined : await ask(async () => await driver.open(file, openOptions), { forgives: forgivesOpening })
+      const open = async (file: FileReference | undefined) => file === undefined ? undefined : await ask(async () => await driver.open(file, openOptions), { forgives: forgivesOpening, passes })
       const terms = deadline === undefined ? {} : { deadline }
       const { value } = await freshRelease(type, name, version, terms)
       const artifact = await open(value?.file)

@@ -52,7 +52,7 @@ export function toListing (type: ExtensionType, crawl: Crawl, earlier: Pick<Cach
   return {
     extensions: [...extensions.values()].sort(byName),
     byName: extensions,
-    error: failed[0]?.error,
+    error: failed[0]?.error ?? crawl.why,
     missing: crawl.truncated === true || unread.length > 0,
     unread,
     kept,

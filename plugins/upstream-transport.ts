@@ -86,6 +86,7 @@ export function createTransport ({ userAgent, observe, random = Math.random, env
   const retryBudget = createRetryBudget()
   const pause = createPause(clock)
   const { agents, https, close } = createAgents(environment, options)
+  const closed = new AbortController()
   const findHost = createGate({ guard, resolver, named: [base.host, ...options.redirectHosts, ...options.namedHosts ?? []] })
   const wait = timeout * 1000
   const client: Got = got.extend({
@@ -172,7 +173,7 @@ export function createTransport ({ userAgent, observe, random = Math.random, env
     const queue = urgent ? opening : waiting
     return await queue(async () => await measured(async () => {
       const tooLarge = new AbortController()
-      const signals = signal === undefined ? [tooLarge.signal] : [tooLarge.signal, signal]
+      const signals = [closed.signal, tooLarge.signal, ...(signal === undefined ? [] : [signal])]
       // Uncompressed, so that the bound on bytes is one on memory.
       const request = client(url, { method, dnsLookup: lookupOf(url), headers: { ...headers, 'accept-encoding': 'identity' }, decompress: false, responseType: 'buffer', signal: AbortSignal.any(signals), timeout: { request: 2 * wait } })
       void request.on('downloadProgress', ({ transferred }) => {
@@ -236,7 +237,7 @@ export function createTransport ({ userAgent, observe, random = Math.random, env
       const { url, request, statusCode, headers } = await follow(start, async target => {
         const given = { accept: '*/*', 'accept-encoding': 'identity', ...await credentials(target, start, question.authorization) }
         return await opening(async () => {
-          const request = client.stream(target, { dnsLookup: lookupOf(target), headers: given, signal: question.signal, decompress: false, retry: { limit: 0 } })
+          const request = client.stream(target, { dnsLookup: lookupOf(target), headers: given, signal: AbortSignal.any([closed.signal, question.signal]), decompress: false, retry: { limit: 0 } })
           const { statusCode, headers } = await measured(async () => await responseOf(request))
           if (statusCode !== 200) request.destroy()
           return { request, statusCode, headers }
@@ -255,7 +256,11 @@ export function createTransport ({ userAgent, observe, random = Math.random, env
     bytes,
     redirected,
     isRedirect,
-    close
+    /** Ends everything that is under way or waits, and its connections. */
+    close (): void {
+      closed.abort()
+      close()
+    }
   }
 }
 export type UpstreamTransport = ReturnType<typeof createTransport>

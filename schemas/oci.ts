@@ -61,6 +61,7 @@ export const isRepositoryName = (name: unknown): name is string => typeof name =
 
 /** A page of a repository's tags (distribution-spec, "Listing Tags"). Some servers say null for none. */
 export const TagList = Type.Object({
+  name: Type.Optional(Type.Unknown({ description: 'The repository: what has neither it nor tags is no list of tags' })),
   tags: Type.Optional(Type.Union([Type.Array(Type.Unknown()), Type.Null()], { description: 'Names of tags; one of a wrong form costs only itself' }))
 }, { description: 'Tags of a repository' })
 export type TagList = Static<typeof TagList>

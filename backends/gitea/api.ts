@@ -1,7 +1,7 @@
 import type { Static, TSchema } from '@sinclair/typebox'
 import { TypeCompiler } from '@sinclair/typebox/compiler'
 import pLimit from 'p-limit'
-import { registryError } from '../../plugins/errors.ts'
+import { registryError, type RegistryError } from '../../plugins/errors.ts'
 import type { JsonAnswer, Upstream } from '../../plugins/upstream.ts'
 import { GiteaRelease, GiteaRepository } from '../../schemas/gitea.ts'
 import type { Skip } from '../backend.ts'
@@ -32,8 +32,8 @@ function lastPage (link: string | string[] | undefined): number | undefined {
   return page === undefined ? undefined : Number(page)
 }
 
-/** A listing: `unread` are names of repositories that are not as they should be, `truncated` says that others of them have not even a name. */
-export interface Repositories { found: GiteaRepository[], unread: string[], truncated: boolean }
+/** A listing: `unread` are names of repositories that are not as they should be, `truncated` why there may be others that were not seen. */
+export interface Repositories { found: GiteaRepository[], unread: string[], truncated?: RegistryError }
 
 /** Gitea's HTTP API, as far as the registry asks it. `owner` is the organisation or user. */
 export function createGiteaApi (upstream: Upstream, { instance, owner, skip }: { instance: string, owner: string, skip: Skip }) {
@@ -126,7 +126,7 @@ export function createGiteaApi (upstream: Upstream, { instance, owner, skip }: {
       return {
         found: [...new Map(found.flatMap(({ good }) => good).map(repository => [repository.name, repository])).values()],
         unread: [...new Set(unread)],
-        truncated: !steady || unread.length < bad.length
+        ...(!steady ? { truncated: failed('Answer changed while it was read') } : unread.length < bad.length && { truncated: failed('Answer has an unexpected form') })
       }
     },
 

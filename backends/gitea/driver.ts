@@ -180,7 +180,7 @@ export function createGiteaDriver (api: GiteaApi, checksums: Checksums, options:
       return {
         found: owners.flatMap(({ release, repository, identity }) => release === undefined || repository === undefined ? [] : [{ metadata: metadata({ repository, identity }), release }]),
         failed: owners.flatMap(({ identity: { type, name }, error }) => error === undefined ? [] : [{ type, name, error }]),
-        ...(listed.truncated && { truncated: true, gone: read.filter(({ release, error }) => release === undefined && error === undefined).map(({ identity: { type, name } }) => ({ type, name })) })
+        ...(listed.truncated !== undefined && { truncated: true, why: listed.truncated, gone: read.filter(({ release, error }) => release === undefined && error === undefined).map(({ identity: { type, name } }) => ({ type, name })) })
       }
     },
 

@@ -1,4 +1,4 @@
-import { isRegistryError } from '../../plugins/errors.ts'
+import { isRegistryError, type RegistryError } from '../../plugins/errors.ts'
 import { statusError } from '../../plugins/upstream-errors.ts'
 import type { Upstream } from '../../plugins/upstream.ts'
 import { HarborRepositories, isRepositoryName, RepositoryList } from '../../schemas/oci.ts'
@@ -33,6 +33,8 @@ const refusals = new Set([401, 403, 404, 405])
 export function createDiscovery (options: DiscoveryOptions) {
   const { instance, upstream, authentication, kind, named } = options
   let told = false
+  /** Whether the registry has ever told its repositories. */
+  let listed = false
 
   /** One page of the catalog; a registry that takes no such `n` is asked without. */
   async function catalogPage (url: URL): Promise<Page | 'refused'> {
@@ -46,7 +48,7 @@ export function createDiscovery (options: DiscoveryOptions) {
     const { status, headers, body } = answer
     if (refusals.has(status)) return 'refused'
     if (status !== 200) throw statusError(instance, status, headers)
-    return { names: (checked(upstream, RepositoryList, headers, body).repositories ?? []).filter(name => typeof name === 'string'), ...nextPage(upstream, headers.link, answer.url) }
+    return { names: checked(upstream, RepositoryList, headers, body).repositories ?? [], ...nextPage(upstream, headers.link, answer.url) }
   }
 
   async function harborPage (url: URL): Promise<Page | 'refused'> {
@@ -54,7 +56,7 @@ export function createDiscovery (options: DiscoveryOptions) {
     if (refusals.has(status)) return 'refused'
     if (status !== 200) throw statusError(instance, status, headers)
     const items = checked(upstream, HarborRepositories, headers, body)
-    const names = items.flatMap(item => typeof item === 'object' && item !== null && 'name' in item && typeof item.name === 'string' ? [item.name] : [])
+    const names = items.map(item => typeof item === 'object' && item !== null && 'name' in item ? item.name : undefined)
     const page = Number(url.searchParams.get('page'))
     const link = nextPage(upstream, headers.link, url)
     if (link.next !== undefined || page * harborPageSize >= Number(headers['x-total-count'] ?? 0)) return { names, ...link }
@@ -84,6 +86,14 @@ export function createDiscovery (options: DiscoveryOptions) {
     return await walk(upstream.address(['api', 'v2.0', 'projects', project, 'repositories'], { page: 1, page_size: harborPageSize }), namespace, harborPage)
   }
 
+  /** Why a walk did not see everything; undefined when it did, and when the registry never told. */
+  function problemOf (found: Walk | undefined): RegistryError | undefined {
+    const problem = found === undefined
+      ? listed && 'Registry no longer tells its repositories'
+      : found.truncated !== false ? `Answer has ${found.truncated}` : found.lost ? 'Answer lost a page' : found.damaged && 'Answer has an unexpected form'
+    return problem === false ? undefined : upstream.unexpected(problem, 'http_protocol_error')
+  }
+
   return {
     /** Repositories below a namespace. A registry that answers, but does not tell its repositories, has those that were named. */
     async repositories (namespace: string): Promise<Repositories> {
@@ -94,8 +104,10 @@ export function createDiscovery (options: DiscoveryOptions) {
         if (!told) options.onRefused?.()
         told = true
       }
+      const why = problemOf(found)
+      if (found !== undefined) listed = true
       const names = new Set([...named, ...found?.names ?? []])
-      return { names: [...names].sort(), truncated: found === undefined || found.lost || found.truncated !== false }
+      return { names: [...names].sort(), truncated: found === undefined || why !== undefined, ...(why !== undefined && { why }) }
     }
   }
 }

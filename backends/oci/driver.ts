@@ -32,6 +32,8 @@ interface Subject { type: ExtensionType, name: string }
 /** A release, and the annotations that tell the rest of its extension. */
 interface Version extends Release { annotations: unknown[] }
 interface Current { metadata: Metadata, release: Release }
+/** A reader that knows in which repositories it has met damage. */
+interface DriverReader extends Reader { damaged: ReadonlySet<string> }
 
 /** The tag of each version. In tags `_` stands for `+`, which they cannot hold; in a layout's names it may stand itself. */
 function versionTags (tags: readonly Tag[], skip: (tag: string) => void): Map<string, Tag> {
@@ -70,7 +72,19 @@ export function createOciDriver (options: OciDriverOptions): Driver {
   const { name: instance, namespace, mapping, transport, skip, immutable, concurrency = 8, onDamage } = options
   const below = namespace === '' ? '' : `${namespace}/`
   // Limits of its own for each call: a download's look-up does not queue behind a walk.
-  const reader = () => createReader({ transport, limit: pLimit(concurrency), skip, ...(immutable !== undefined && { immutable }) })
+  function reader (): DriverReader {
+    const damaged = new Set<string>()
+    const note: Skip = (reason, item) => {
+      if (reason === 'malformed' || reason === 'missing_content') damaged.add(item.slice(0, item.lastIndexOf(':')))
+      skip(reason, item)
+    }
+    return { ...createReader({ transport, limit: pLimit(concurrency), skip: note, ...(immutable !== undefined && { immutable }) }), damaged }
+  }
+
+  /** Of a repository without any version that can be read: throws when that is for damage, which is no absence. */
+  function mustBeWhole (repository: string, { damaged }: DriverReader): void {
+    if (damaged.has(repository)) throw registryError('service_unavailable', `Instance ${instance} cannot be asked`, { instance, details: 'Content of a repository is damaged', proxyError: 'http_protocol_error' })
+  }
 
   async function tagsOf (repository: string, { limit }: Reader): Promise<Map<string, Tag>> {
     const tags = await limit(() => transport.tags(repository))
@@ -86,17 +100,18 @@ export function createOciDriver (options: OciDriverOptions): Driver {
   }
 
   /** The current version of a repository, found with as few manifests as it takes. */
-  async function currentOf (repository: string, subject: Subject, reader: Reader): Promise<Current | undefined> {
+  async function currentOf (repository: string, subject: Subject, reader: DriverReader): Promise<Current | undefined> {
     const tags = await tagsOf(repository, reader)
     for (const group of byPrecedence(tags.keys())) {
       const [first] = await readVersions(repository, tags, group, subject, reader)
       if (first !== undefined) return toCurrent(first, subject)
     }
+    mustBeWhole(repository, reader)
     return undefined
   }
 
   /** The first of the repositories that mean one extension that has a version. */
-  async function firstOf (repositories: string[], subject: Subject, reader: Reader): Promise<Current | undefined> {
+  async function firstOf (repositories: string[], subject: Subject, reader: DriverReader): Promise<Current | undefined> {
     for (const [index, repository] of repositories.entries()) {
       const found = await currentOf(repository, subject, reader)
       if (found === undefined) continue
@@ -128,8 +143,8 @@ export function createOciDriver (options: OciDriverOptions): Driver {
 
     async list () {
       const shared = reader()
-      const { names, truncated } = await transport.repositories(namespace)
-      const crawl: Crawl = { found: [], failed: [], ...(truncated === true && { truncated, gone: [] }) }
+      const { names, truncated, why } = await transport.repositories(namespace)
+      const crawl: Crawl = { found: [], failed: [], ...(truncated === true && { truncated, gone: [] }), ...(why !== undefined && { why }) }
       const fused = createFuse()
       // As many repositories at once as questions: a later one then sees what became of those before it.
       const walk = pLimit(concurrency)
@@ -161,6 +176,7 @@ export function createOciDriver (options: OciDriverOptions): Driver {
           const versions = await readVersions(repository, tags, tags.keys(), subject, shared)
           const current = currentRelease(versions)
           if (current !== undefined) return { metadata: metadataOf(current.annotations, subject), releases: versions.map(toRelease) }
+          mustBeWhole(repository, shared)
         } catch (error) {
           // Many registries deny what they do not have; the extension may be under the next name.
           if (!isRegistryError(error) || error.code !== 'auth_error') throw error

@@ -4,7 +4,8 @@ import type { Upstream, UpstreamAnswer } from '../../plugins/upstream.ts'
 
 /** One page of a list of names. */
 export interface Page {
-  names: readonly string[]
+  /** As they were read: what is no string is no name, and may hide one. */
+  names: readonly unknown[]
   next?: URL
 }
 
@@ -16,6 +17,8 @@ export interface Walk {
   names: string[]
   truncated: false | 'too many pages' | 'a page twice'
   lost: boolean
+  /** Whether something on the pages was no name at all. */
+  damaged: boolean
 }
 
 /** The target of the `Link` with `rel=next`, which may be quoted or not, one of several links, and relative. */
@@ -60,17 +63,21 @@ const mostNames = 100_000
  */
 export async function walkPages (first: URL, read: (page: URL) => Promise<Page | undefined>, most: number, keep: (name: string) => boolean): Promise<Walk | undefined> {
   const names = new Set<string>()
-  let before: ReadonlySet<string> = new Set()
+  let before: ReadonlySet<unknown> = new Set()
+  let damaged = false
   let next: URL | undefined = first
   for (let page = 0; next !== undefined; page++) {
-    if (page === most || names.size > mostNames) return { names: [...names], truncated: 'too many pages', lost: false }
+    if (page === most || names.size > mostNames) return { names: [...names], truncated: 'too many pages', lost: false, damaged }
     const found: Page | undefined = await read(next)
-    if (found === undefined) return page === 0 ? undefined : { names: [...names], truncated: false, lost: true }
-    const fresh = found.names.some(name => !before.has(name) && !names.has(name))
-    if (!fresh && found.names.length > 0 && found.next !== undefined) return { names: [...names], truncated: 'a page twice', lost: false }
-    for (const name of found.names) if (keep(name)) names.add(name)
+    if (found === undefined) return page === 0 ? undefined : { names: [...names], truncated: false, lost: true, damaged }
+    const fresh = found.names.some(name => !before.has(name) && !(typeof name === 'string' && names.has(name)))
+    if (!fresh && found.names.length > 0 && found.next !== undefined) return { names: [...names], truncated: 'a page twice', lost: false, damaged }
+    for (const name of found.names) {
+      if (typeof name !== 'string') damaged = true
+      else if (keep(name)) names.add(name)
+    }
     before = new Set(found.names)
     next = fresh ? found.next : undefined
   }
-  return { names: [...names], truncated: false, lost: false }
+  return { names: [...names], truncated: false, lost: false, damaged }
 }

@@ -98,9 +98,10 @@ export function createRegistry (upstream: Upstream, options: RegistryOptions): T
     }
     if (await isAbsence(answer)) return undefined
     mustAnswer(answer)
-    const { tags } = checked(upstream, TagList, answer.headers, answer.body)
+    const { name, tags } = checked(upstream, TagList, answer.headers, answer.body)
+    if (name === undefined && tags === undefined) throw upstream.unexpected('Answer has an unexpected form', 'http_protocol_error')
     return {
-      names: (tags ?? []).filter(tag => typeof tag === 'string'),
+      names: tags ?? [],
       ...nextPage(upstream, answer.headers.link, answer.url)
     }
   }
@@ -144,6 +145,8 @@ export function createRegistry (upstream: Upstream, options: RegistryOptions): T
       // Zot has no page behind a tag that is gone: begun anew once, and then it was the end of the list.
       if (found?.lost === true) found = await walk()
       if (found !== undefined && found.truncated !== false) throw upstream.unexpected(`Answer has ${found.truncated}`, 'http_protocol_error')
+      // What is no name may stand for the only version: without another one nothing is proven.
+      if (found?.damaged === true && !found.names.some(name => /^v?\d+\.\d+\.\d+/.test(name))) throw upstream.unexpected('Answer has an unexpected form', 'http_protocol_error')
       return found?.names.map(name => ({ name }))
     },
 

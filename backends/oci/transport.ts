@@ -1,4 +1,5 @@
 import type { Readable } from 'node:stream'
+import type { RegistryError } from '../../plugins/errors.ts'
 import type { Descriptor } from '../../schemas/oci.ts'
 
 /** Most bytes of a manifest, an index or a config that are read; what the specification asks registries to take. */
@@ -36,6 +37,8 @@ export interface Repositories {
   names: readonly string[]
   /** Whether something that could hold more was not looked at. */
   truncated?: boolean
+  /** Why it was not, unless that is how this registry is. */
+  why?: RegistryError
 }
 
 /**

@@ -11,7 +11,7 @@ const isObject = (value: unknown): value is Record<string, unknown> => typeof va
 function jsonOf ({ headers = {}, body = '' }: LoopbackAnswer): unknown {
   if (!/^application\/(?:[\w.+-]+\+)?json\b/i.test(String(headers['content-type'] ?? ''))) return undefined
   try {
-    return JSON.parse(Buffer.from(body).toString('utf8'))
+    return JSON.parse(Buffer.from(body as string).toString('utf8'))
   } catch {
     return undefined
   }

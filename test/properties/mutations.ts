@@ -60,7 +60,7 @@ function text (body: Buffer, how: Extract<Mutation, { kind: 'text' }>['how']): B
 
 /** The answer with a mutation; one that does not fit it leaves it as it is. */
 export function mutate (answer: LoopbackAnswer, mutation: Mutation): LoopbackAnswer {
-  const body = Buffer.from(answer.body ?? '')
+  const body = Buffer.from(answer.body as string ?? '')
   switch (mutation.kind) {
     case 'status': return { ...answer, status: mutation.status }
     case 'header': {

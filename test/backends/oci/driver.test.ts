@@ -216,7 +216,7 @@ await t.test('a body that came with the digest is not read again, and wrong cont
   t.strictSame(await whole.versions('aws'), ['1.0.0'])
   t.equal(whole.of('manifest'), 0)
   const damaged = await driverOf(t, [provider('aws', '1.0.0', { fault: 'wrong manifest' })], { immutable })
-  t.equal(await damaged.versions('aws'), undefined)
+  await t.rejects(damaged.versions('aws'), { code: 'service_unavailable', details: 'Content of a repository is damaged' })
   t.strictSame(kept, [])
 })
 
@@ -267,4 +267,16 @@ await t.test('one layout with many repositories answers the same', async t => {
   })
   t.strictSame(await list(), ['cluster/web 2.0.0', 'provider/aws 1.1.0+x'])
   t.strictSame(await versions('aws'), ['1.1.0+x', '1.0.0'])
+})
+
+await t.test('a repository whose every version is damaged is no absence, unlike one that has no artifact', async t => {
+  const { driver } = await driverOf(t, [
+    provider('damaged', '1.0.0', { fault: 'wrong manifest' }), provider('lost', '1.0.0', { fault: 'missing manifest' }), provider('image', '1.0.0', { layers: [] }),
+    provider('partly', '1.0.0'), provider('partly', '2.0.0', { fault: 'wrong manifest' }), provider('good', '1.0.0')
+  ])
+  const { found, failed } = await driver.list()
+  t.strictSame(failed.map(({ name }) => name).sort(), ['damaged', 'lost'])
+  t.strictSame(found.map(({ metadata: { name }, release: { version } }) => `${name} ${version}`).sort(), ['good 1.0.0', 'image 1.0.0', 'partly 1.0.0'])
+  for (const name of ['damaged', 'lost']) await t.rejects(driver.load('provider', name), { code: 'service_unavailable', details: 'Content of a repository is damaged' })
+  t.match(await driver.load('provider', 'partly'), { releases: [{ version: '1.0.0' }] })
 })

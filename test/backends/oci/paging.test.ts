@@ -84,7 +84,7 @@ await t.test('a page that holds nothing is the last; pages that repeat, or witho
   const repeated = await scripted(t, (_request, url) => json(url.pathname.endsWith('_catalog') ? { repositories: ['provider/a', 'provider/b'] } : { tags: ['a', 'b'] }, { link: `<${url.pathname}?n=2&last=b>; rel="next"` }))
   t.match(await outcome(repeated.transport.tags('provider/aws')), { code: 'service_unavailable', details: 'Answer has a page twice' })
   t.equal(repeated.fake.count(/tags\/list/), 2)
-  t.strictSame(await repeated.transport.repositories(''), { names: ['provider/a', 'provider/b'], truncated: true })
+  t.match(await repeated.transport.repositories(''), { names: ['provider/a', 'provider/b'], truncated: true, why: { details: 'Answer has a page twice' } })
 
   const endless = await scripted(t, (_request, url) => {
     const last = Number(url.searchParams.get('last') ?? 0)
