@@ -51,8 +51,10 @@ export interface Crawl {
   failed: Array<{ type: ExtensionType, name: string, error: RegistryError }>
   /** Whether something that could hold more extensions was not walked at all. */
   truncated?: boolean
-  /** Why it was not, unless the upstream is simply one that does not tell. */
+  /** Why it was not. */
   why?: RegistryError
+  /** Whether that is how the upstream is, and no failure of it. */
+  usual?: boolean
   /** What was looked at by name and has no version; only of use where the walk is truncated. */
   gone?: Array<{ type: ExtensionType, name: string }>
 }

@@ -55,7 +55,7 @@ export function createCachedBackend (driver: Driver, options: CachedBackendOptio
       const listings = extensionTypes.map(type => ({ type, listing: toListing(type, found, cache.peek(listSlot(type)), cache, toExtension) }))
       const whole = listings.every(({ listing }) => listing.error === undefined && !listing.missing)
       incompleteInARow = whole ? 0 : incompleteInARow + 1
-      failure = found.failed[0]?.error ?? found.why
+      failure = found.failed[0]?.error ?? (found.usual === true ? undefined : found.why)
       loads++
       options.onFailure?.(failure)
       return listings.map(({ type, listing }) => finding(listSlot(type), listing,

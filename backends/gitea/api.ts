@@ -122,6 +122,7 @@ export function createGiteaApi (upstream: Upstream, { instance, owner, skip }: {
       const { bodies, steady } = await ofOwner(async of => await pages(listPath(of)))
       const found = bodies.map((body, at) => elements<typeof GiteaRepository>(repositories, body, `${owner}, page ${at + 1}`))
       const bad = found.flatMap(({ bad }) => bad)
+      if (bad.length > 0 && found.every(({ good }) => good.length === 0)) throw failed('Answer has an unexpected form')
       const unread = bad.flatMap(row => typeof row === 'object' && row !== null && 'name' in row && typeof row.name === 'string' && row.name !== '' ? [row.name] : [])
       return {
         found: [...new Map(found.flatMap(({ good }) => good).map(repository => [repository.name, repository])).values()],

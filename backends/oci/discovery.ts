@@ -86,10 +86,10 @@ export function createDiscovery (options: DiscoveryOptions) {
     return await walk(upstream.address(['api', 'v2.0', 'projects', project, 'repositories'], { page: 1, page_size: harborPageSize }), namespace, harborPage)
   }
 
-  /** Why a walk did not see everything; undefined when it did, and when the registry never told. */
+  /** Why a walk did not see everything; undefined when it did. */
   function problemOf (found: Walk | undefined): RegistryError | undefined {
     const problem = found === undefined
-      ? listed && 'Registry no longer tells its repositories'
+      ? listed ? 'Registry no longer tells its repositories' : 'Registry does not tell its repositories'
       : found.truncated !== false ? `Answer has ${found.truncated}` : found.lost ? 'Answer lost a page' : found.damaged && 'Answer has an unexpected form'
     return problem === false ? undefined : upstream.unexpected(problem, 'http_protocol_error')
   }
@@ -104,10 +104,12 @@ export function createDiscovery (options: DiscoveryOptions) {
         if (!told) options.onRefused?.()
         told = true
       }
+      if (found?.damaged === true && found.names.length === 0) throw upstream.unexpected('Answer has an unexpected form', 'http_protocol_error')
       const why = problemOf(found)
+      const usual = found === undefined && !listed
       if (found !== undefined) listed = true
       const names = new Set([...named, ...found?.names ?? []])
-      return { names: [...names].sort(), truncated: found === undefined || why !== undefined, ...(why !== undefined && { why }) }
+      return { names: [...names].sort(), truncated: why !== undefined, ...(why !== undefined && { why }), ...(usual && { usual }) }
     }
   }
 }

@@ -143,8 +143,8 @@ export function createOciDriver (options: OciDriverOptions): Driver {
 
     async list () {
       const shared = reader()
-      const { names, truncated, why } = await transport.repositories(namespace)
-      const crawl: Crawl = { found: [], failed: [], ...(truncated === true && { truncated, gone: [] }), ...(why !== undefined && { why }) }
+      const { names, truncated, why, usual } = await transport.repositories(namespace)
+      const crawl: Crawl = { found: [], failed: [], ...(truncated === true && { truncated, gone: [] }), ...(why !== undefined && { why }), ...(usual === true && { usual }) }
       const fused = createFuse()
       // As many repositories at once as questions: a later one then sees what became of those before it.
       const walk = pLimit(concurrency)

@@ -37,8 +37,10 @@ export interface Repositories {
   names: readonly string[]
   /** Whether something that could hold more was not looked at. */
   truncated?: boolean
-  /** Why it was not, unless that is how this registry is. */
+  /** Why it was not. */
   why?: RegistryError
+  /** Whether that is how this registry is. */
+  usual?: boolean
 }
 
 /**

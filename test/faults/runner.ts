@@ -88,6 +88,9 @@ async function cold (t: Test, setting: Setting, fault: FaultName, question: Ques
   }
   const first = await askCell(running, cell, question)
   await quiet(server)
+  // A walk over pages without end takes its time, and nothing is known before.
+  const own = app.catalog.instances.find(({ name }) => name === instance)
+  for (let round = 0; round < 200 && own?.failure === undefined && own?.peek('provider') === undefined; round++) await wait(50)
   const second = await askCell(running, cell, question)
   const again = judge(cell, question, 'cold', second).map(problem => `asked again: ${problem}`)
   return { fault, question, told: describe(question, second), problems: [...judge(cell, question, 'cold', first, false), ...again, ...await ended(app, server)] }
@@ -156,7 +159,7 @@ async function stillness<T> (work: () => Promise<T>): Promise<{ done: T, stood: 
 }
 
 /** Milliseconds after which nothing is tried again: a test must end. */
-const patience = 70_000
+const patience = 200_000
 const begun = performance.now()
 
 /** What broke a promise while the whole process stood still is tried again, later: budgets so short say nothing of a machine so busy. */
@@ -172,12 +175,13 @@ const isAlone = (fault: FaultName): boolean => 'alone' in faults[fault]
 
 /** Everything that is seen of one kind of upstream, cold or warm. */
 async function observe (t: Test, setting: Setting, temperature: Temperature): Promise<Seen[]> {
-  const limit = pLimit(together)
+  const [limit, one] = [pLimit(together), pLimit(1)]
   const cells = async (fault: FaultName): Promise<Seen[]> => {
+    const turn = isAlone(fault) ? one : limit
     const works = temperature === 'warm'
       ? [async () => await warm(t, setting, fault)]
       : questions.map(question => async () => [await cold(t, setting, fault, question)])
-    return (await Promise.all(works.map(async work => await limit(async () => await patiently(work))))).flat()
+    return (await Promise.all(works.map(async work => await turn(async () => await patiently(work))))).flat()
   }
   const seen = (await Promise.all(faultNames.filter(fault => !isAlone(fault)).map(cells))).flat()
   for (const fault of faultNames.filter(isAlone)) {

@@ -45,6 +45,8 @@ const fine: Row = { list: good, search: good, metadata: good, versions: good, do
 
 /** The listing alone is of no use; single extensions can be asked for. What was known before is kept. */
 const unlisted = { cold: waiting('partial', 'partialWithTwin'), warm: known('stale', 'partialKept') }
+/** Some rows of it are of no use: the rest is shown, and what they may have been is not known. */
+const withoutSome = { cold: waiting('partialKept'), warm: known('stale', 'partialKept') }
 const listingOnly: Row = { ...outage(), list: unlisted, search: unlisted, metadata: good, versions: good, download: goodFile }
 /** Bodies that end early: the file's own shows it only when its headers have been sent. */
 const breaksOff = outage(['unavailable'], ['unavailable', 'broken'])
@@ -80,14 +82,15 @@ export const table: Record<FaultName, Record<Source, Row>> = {
   error503: both(outage()),
   unauthorized: both(outage(['refused'])),
   forbidden: both(outage(['refused'])),
-  listing404: both(listingOnly),
+  // A registry that has never told its repositories is one of those that do not.
+  listing404: { gitea: listingOnly, oci: { ...listingOnly, health: { cold: known('healthy'), warm: known('degraded') } } },
   repository: both(oneRepository),
   html: both(loginPage),
   contentType: both(ofAKnownFile(outage(), 'fresh', 'stale', 'unavailable')),
   invalidJson: both(breaksOff),
   wrongShape: both(breaksOff),
   badItems: both(ofAKnownFile(outage(), 'fresh', 'stale', 'unavailable')),
-  badItem: both(fine),
+  badItem: both({ ...listingOnly, list: withoutSome, search: withoutSome }),
   huge: both(breaksOff),
   nested: both(breaksOff),
   bomb: both(breaksOff),

@@ -83,7 +83,7 @@ await t.test('repositories', async t => {
     for (const [what, answer] of refusals) {
       const { fake, transport, driver, told } = await setUp(t, { catalogRefused: true }, { repositories: ['provider/aws'] })
       fake.fault = ({ path }) => path.startsWith('/v2/_catalog') ? answer : undefined
-      t.strictSame(await transport.repositories('provisioning'), { names: [repository], truncated: true }, what)
+      t.match(await transport.repositories('provisioning'), { names: [repository], truncated: true, usual: true, why: { details: 'Registry does not tell its repositories' } }, what)
       await transport.repositories('provisioning')
       t.strictSame(told, ['refused'])
       t.match(await driver.list(), { found: [{ metadata: { name: 'aws' } }], failed: [], truncated: true })
@@ -91,8 +91,16 @@ await t.test('repositories', async t => {
       await driver.ping(signal())
     }
     const harbor = await setUp(t, { flavour: 'harbor' }, { discovery: 'harbor', namespace: 'nowhere' })
-    t.strictSame(await harbor.transport.repositories('nowhere'), { names: [], truncated: true })
+    t.match(await harbor.transport.repositories('nowhere'), { names: [], truncated: true, usual: true })
     t.strictSame(harbor.told, ['refused'])
+  })
+
+  await t.test('that were told once and no more are a failure, unlike those that never were', async t => {
+    const { fake, transport } = await setUp(t)
+    await transport.repositories('provisioning')
+    fake.fault = ({ path }) => path.startsWith('/v2/_catalog') ? { status: 404, headers: { 'content-type': 'text/plain' }, body: '404 page not found' } : undefined
+    const { usual, why } = await transport.repositories('provisioning')
+    t.strictSame([usual, why?.details], [undefined, 'Registry no longer tells its repositories'])
   })
 
   await t.test('of a registry that cannot be asked at all are a failure', async t => {
