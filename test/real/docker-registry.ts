@@ -1,34 +1,62 @@
-import { spawn } from 'node:child_process'
+import { spawn, type ChildProcessByStdio } from 'node:child_process'
+import { once } from 'node:events'
 import { mkdir, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
+import type { Readable } from 'node:stream'
 import type { Test } from 'tap'
 
-/** Starts the real docker-registry on a free port, with its content below `folder`; gives its address. */
-export async function startDockerRegistry (t: Test, folder: string, auth: object = {}): Promise<string> {
+export interface DockerRegistry {
+  readonly url: string
+  /** Sends a signal to it; resolves at once, or for SIGKILL and SIGTERM when it has ended. */
+  kill: (signal: NodeJS.Signals) => Promise<void>
+  /** Starts it again after it has ended, on the same port with the same content. */
+  start: () => Promise<void>
+}
+
+/** Starts the real docker-registry on a free port, with its content below `folder`. */
+export async function createDockerRegistry (t: Test, folder: string, auth: object = {}): Promise<DockerRegistry> {
   await mkdir(folder, { recursive: true })
   const config = join(folder, 'config.yml')
-  // JSON is YAML.
-  await writeFile(config, JSON.stringify({
-    version: 0.1,
-    log: { level: 'info', accesslog: { disabled: true } },
-    storage: { filesystem: { rootdirectory: join(folder, 'storage') }, cache: { blobdescriptor: 'inmemory' }, maintenance: { uploadpurging: { enabled: false } } },
-    http: { addr: '127.0.0.1:0' },
-    ...(Object.keys(auth).length > 0 && { auth })
-  }))
-  const registry = spawn('docker-registry', ['serve', config], { stdio: ['ignore', 'ignore', 'pipe'], env: { PATH: process.env.PATH, OTEL_TRACES_EXPORTER: 'none' } })
-  t.teardown(async () => {
-    const gone = new Promise(resolve => registry.once('exit', resolve))
-    registry.kill('SIGTERM')
-    await gone
-  })
-  const lines: string[] = []
-  for await (const line of createInterface(registry.stderr)) {
-    lines.push(line)
-    const address = /listening on (127\.0\.0\.1:\d+)/.exec(line)?.[1]
-    if (address === undefined) continue
-    registry.stderr.resume()
-    return `http://${address}`
+  let address = '127.0.0.1:0'
+  let registry: ChildProcessByStdio<null, null, Readable> | undefined
+
+  async function start (): Promise<void> {
+    // JSON is YAML.
+    await writeFile(config, JSON.stringify({
+      version: 0.1,
+      log: { level: 'info', accesslog: { disabled: true } },
+      storage: { filesystem: { rootdirectory: join(folder, 'storage') }, cache: { blobdescriptor: 'inmemory' }, maintenance: { uploadpurging: { enabled: false } } },
+      http: { addr: address },
+      ...(Object.keys(auth).length > 0 && { auth })
+    }))
+    const started = spawn('docker-registry', ['serve', config], { stdio: ['ignore', 'ignore', 'pipe'], env: { PATH: process.env.PATH, OTEL_TRACES_EXPORTER: 'none' } })
+    registry = started
+    const lines: string[] = []
+    for await (const line of createInterface(started.stderr)) {
+      lines.push(line)
+      const listening = /listening on (127\.0\.0\.1:\d+)/.exec(line)?.[1]
+      if (listening === undefined) continue
+      started.stderr.resume()
+      address = listening
+      return
+    }
+    throw new Error(`docker-registry ended before it listened: ${lines.join('\n')}`)
   }
-  throw new Error(`docker-registry ended before it listened: ${lines.join('\n')}`)
+
+  async function kill (signal: NodeJS.Signals): Promise<void> {
+    if (registry === undefined || registry.exitCode !== null || registry.signalCode !== null) return
+    const gone = once(registry, 'exit')
+    registry.kill(signal)
+    if (signal === 'SIGKILL' || signal === 'SIGTERM') await gone
+  }
+
+  t.teardown(async () => { await kill('SIGKILL') })
+  await start()
+  return { url: `http://${address}`, kill, start }
+}
+
+/** The same; gives its address alone. */
+export async function startDockerRegistry (t: Test, folder: string, auth: object = {}): Promise<string> {
+  return (await createDockerRegistry(t, folder, auth)).url
 }

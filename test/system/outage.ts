@@ -1,0 +1,95 @@
+import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import t from 'tap'
+import type { HealthResponse } from '../../schemas/health.ts'
+import { contentOf } from '../fakes/registry.ts'
+import { createDockerRegistry } from '../real/docker-registry.ts'
+import { push, writeContent } from '../real/registry-content.ts'
+import { quantile, table } from '../soak/report.ts'
+import { startProgram } from './server.ts'
+
+/** Milliseconds in which health must tell the truth. */
+const truth = 20_000
+const hot = ['', '?type=taskserv&limit=3', '/search?q=kubernetes', '/provider/aws', '/taskserv/kubernetes', '/provider/aws/versions', '/taskserv/kubernetes/versions', '/cluster/web', '/cluster/web/versions']
+const unknown = ['/provider/nowhere', '/provider/nowhere/versions', '/cluster/aws', '/provider/nowhere/1.0.0']
+
+await t.test('a real docker-registry hangs, comes back, dies and is started again, under load', async t => {
+  const folder = t.testdir({})
+  await writeContent(join(folder, 'layouts'), 'provisioning')
+  const docker = await createDockerRegistry(t, join(folder, 'registry'))
+  await push(await contentOf(join(folder, 'layouts')), { url: docker.url })
+  // Short, so that entries expire in every phase, and what is asked while the registry hangs does not take the test's time.
+  const { address } = await startProgram(t, { env: { REGISTRY_OCI_REGISTRY: docker.url, REGISTRY_OCI_NAMESPACE: 'provisioning', REGISTRY_OCI_TIMEOUT_SECONDS: '2', REGISTRY_CACHE_TTL_SECONDS: '5', REGISTRY_CACHE_NEGATIVE_TTL_SECONDS: '1' } })
+  const get = async (path: string) => await fetch(`${address}/api/v1/extensions${path}`)
+  const health = async () => await (await fetch(`${address}/health`)).json() as HealthResponse
+
+  /** What is said of everything: every hot answer, and every file. */
+  async function everything (): Promise<Record<string, unknown>> {
+    const said: Record<string, unknown> = {}
+    for (const path of [...hot, ...unknown, '/provider/aws/1.2.0', '/taskserv/kubernetes/1.28.0', '/cluster/multi/1.0.0']) {
+      const answer = await get(path)
+      said[path] = { status: answer.status, etag: answer.headers.get('etag'), stale: answer.headers.get('cache-control') === 'no-cache', body: await answer.text() }
+    }
+    return said
+  }
+
+  let phase = 'healthy'
+  const over = new AbortController()
+  const times = new Map<string, number[]>()
+  const wrong: string[] = []
+  let stale = 0
+  async function client (start: number): Promise<void> {
+    for (let at = start; !over.signal.aborted; at++, await sleep(20)) {
+      const path = hot[at % hot.length] ?? ''
+      const [asked, begin] = [phase, performance.now()]
+      const answer = await get(path)
+      await answer.arrayBuffer()
+      times.set(asked, [...times.get(asked) ?? [], performance.now() - begin])
+      if (answer.status !== 200) wrong.push(`${asked}: ${answer.status} for ${path}`)
+      const old = answer.headers.get('cache-control') === 'no-cache'
+      if (old) stale++
+      if (old !== /detail=stale/.test(answer.headers.get('cache-status') ?? '')) wrong.push(`${asked}: ${path} is badly marked: ${answer.headers.get('cache-status') ?? ''}`)
+    }
+  }
+
+  /** Begins a phase, and waits until health tells of it. */
+  async function enter (name: string, status: HealthResponse['status'], change: () => void | Promise<void>): Promise<void> {
+    phase = name
+    await change()
+    const began = performance.now()
+    while ((await health()).status !== status && performance.now() - began < truth) await sleep(50)
+    t.equal((await health()).status, status, `${name}: health says ${status}`)
+    t.comment(`${name}: health says ${status} after ${((performance.now() - began) / 1000).toFixed(1)} s`)
+  }
+  async function away (name: string): Promise<void> {
+    // A 404 may rest on what was said a moment ago, and no longer.
+    await sleep(6000)
+    for (const path of unknown) t.equal((await get(path)).status, 503, `${name}: ${path} is 503, not 404`)
+  }
+
+  while ((await health()).status !== 'healthy') await sleep(50)
+  const before = await everything()
+  t.ok(Object.values(before).every(answer => !(answer as { stale: boolean }).stale))
+  for (const path of unknown) t.match(before[path], { status: 404 })
+  const clients = [client(0), client(3), client(6)]
+  try {
+    await sleep(10_000)
+    await enter('hanging', 'degraded', async () => { await docker.kill('SIGSTOP') })
+    await away('hanging')
+    await enter('continued', 'healthy', async () => { await docker.kill('SIGCONT') })
+    await sleep(6000)
+    t.strictSame(await everything(), before, 'nothing is wrong after the hang')
+    await enter('killed', 'degraded', async () => { await docker.kill('SIGKILL') })
+    await away('killed')
+    await enter('restarted', 'healthy', docker.start)
+    await sleep(6000)
+  } finally {
+    over.abort()
+    await docker.kill('SIGCONT')
+    await Promise.all(clients)
+  }
+  t.strictSame(await everything(), before, 'nothing is wrong after the death')
+  t.strictSame(wrong, [], 'every hot answer was 200, and marked when it was old')
+  t.ok(stale > 0, 'there were old answers')
+  for (const line of table(['Phase', 'Hot answers', 'p50 (ms)', 'p99 (ms)'], [...times].map(([name, values]) => [name, values.length, quantile(values, 0.5).toFixed(1), quantile(values, 0.99).toFixed(1)]))) t.comment(line)
+})
