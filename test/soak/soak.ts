@@ -53,7 +53,7 @@ timeout_seconds = 0.5
 /** Runs `server.ts` with a configuration file; resolves once it listens. */
 async function startRegistry (file: string) {
   const child = spawn(process.execPath, ['server.ts', '--config', file], { cwd: root, env: { PATH: process.env.PATH }, stdio: ['ignore', 'pipe', 'pipe'] })
-  const exit = once(child, 'exit').then(([code]: Array<number | null>) => code ?? null)
+  const exit = once(child, 'exit').then(([code, signal]: Array<number | string | null>) => code ?? signal ?? null)
   const fatal: string[] = []
   createInterface(child.stderr).on('line', line => { if (fatal.length < mostReasons) fatal.push(line) })
   const address = await new Promise<string>((resolve, reject) => {
@@ -103,7 +103,12 @@ export async function soak ({ seconds, seed, names = 1000, clients = 16, rate = 
         samples.push({ at: (performance.now() - began) / 1000, rss: metric('process_resident_memory_bytes'), heap: metric('nodejs_heap_size_used_bytes'), files: metric('process_open_fds'), handles: metric('nodejs_active_handles_total') })
       }
     }
-    await Promise.all([load.run({ clients, rate, until }), watch()])
+    // Without the process every question fails: its end is the reason that counts.
+    const early = registry.exit.then(code => { throw new Error(`the registry ended with ${code} under load: ${registry.fatal.join('\n')}`) })
+    const work = Promise.all([load.run({ clients, rate, until }), watch()])
+    work.catch(() => {})
+    early.catch(() => {})
+    await Promise.race([work.catch(async error => { await Promise.race([early, sleep(1000)]); throw error }), early])
     await Promise.all(flappings.map(async ({ stop }) => { await stop() }))
     if (!await eventually(async () => await load.health() === 'healthy')) fail('health is not well again after the last fault')
     if (!await eventually(load.whole)) fail('the list is not whole again after the last fault')
