@@ -97,7 +97,8 @@ export const table: Record<FaultName, Record<Source, Row>> = {
   redirectLoop: both(outage()),
   redirectElsewhere: both(outage()),
   redirectLinkLocal: both(outage()),
-  endless: both(ofAKnownFile(outage(), 'fresh', 'stale', 'unavailable')),
+  // As long as the walk goes on, nothing is known to be wrong.
+  endless: both({ ...ofAKnownFile(outage(), 'fresh', 'stale', 'unavailable'), health: { cold: { outcomes: ['degraded'], bound: atOnce, meanwhile: ['healthy'] }, warm: known('degraded') } }),
   repeated: both(listingOnly),
   shrinking: both(listingOnly),
   clockAhead: both(fine),
