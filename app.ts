@@ -9,6 +9,7 @@ import answers from './plugins/answer.ts'
 import cache, { type CacheOptions } from './plugins/cache.ts'
 import { parseConfig } from './plugins/config.ts'
 import crossOrigin from './plugins/cross-origin.ts'
+import downloads from './plugins/downloads.ts'
 import errors from './plugins/errors.ts'
 import loadShedding from './plugins/load-shedding.ts'
 import openapi from './plugins/openapi.ts'
@@ -32,6 +33,7 @@ export type { GiteaOptions } from './backends/gitea/plugin.ts'
 export type { OciOptions } from './backends/oci/plugin.ts'
 export type { Answer, Download, Page } from './plugins/answer.ts'
 export type { Cache } from './plugins/cache.ts'
+export type { Downloads } from './plugins/downloads.ts'
 export type { OpenapiDocument } from './plugins/openapi.ts'
 export type { Telemetry } from './plugins/telemetry.ts'
 export type { Upstream } from './plugins/upstream.ts'
@@ -61,6 +63,7 @@ export default async function registry (fastify: FastifyInstance, { config: give
   await fastify.register(telemetry)
   await fastify.register(crossOrigin, config.server)
   await fastify.register(upstream, { userAgent: `extension-registry/${version}`, ...network })
+  await fastify.register(downloads, { config })
   await fastify.register(openapi)
   await fastify.register(answers, { ...config.cache, max_downloads: config.server.max_downloads })
 

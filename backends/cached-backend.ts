@@ -1,7 +1,8 @@
+import { LRUCache } from 'lru-cache'
 import { finding, slot, type Cache, type Cached, type Finding, type Slot } from '../plugins/cache.ts'
 import { isRegistryError, registryError, type RegistryError } from '../plugins/errors.ts'
 import { extensionTypes, type Extension, type ExtensionType, type ExtensionVersion } from '../schemas/extension.ts'
-import type { Answered, Artifact, Backend, Driver, FileReference, Listing, Metadata, Release, Terms } from './backend.ts'
+import type { Answered, Artifact, Backend, Driver, FileReference, Listing, Metadata, OpenOptions, Release, Terms } from './backend.ts'
 import { createBreaker } from './breaker.ts'
 import { isAnswer } from './fuse.ts'
 import { toListing, type TypeListing } from './listing.ts'
@@ -20,6 +21,9 @@ export interface CachedBackendOptions {
 
 interface VersionListing { releases: readonly Release[], versions: ExtensionVersion[] }
 
+/** Digests of which it is remembered what has them. */
+const rememberedDigests = 10_000
+
 /** Seconds after which an incomplete listing is tried again; doubled as long as it stays so. */
 const incompleteTtl = 30
 
@@ -34,6 +38,7 @@ export function createCachedBackend (driver: Driver, options: CachedBackendOptio
   const metadataSlot = (type: ExtensionType, name: string): Slot<Extension> => slot('metadata', `${instance}:${type}/${name}`)
   const versionsSlot = (type: ExtensionType, name: string): Slot<VersionListing> => slot('versions', `${instance}:${type}/${name}/versions`)
   const breaker = createBreaker(() => cache.now())
+  const holders = new LRUCache<string, FileReference>({ max: rememberedDigests })
   let failure: RegistryError | undefined
   let incompleteInARow = 0
 
@@ -45,6 +50,7 @@ export function createCachedBackend (driver: Driver, options: CachedBackendOptio
 
   function toVersion (metadata: Metadata, release: Release): ExtensionVersion {
     const { version, published_at, file } = release
+    if (file?.checksum !== undefined) holders.set(file.checksum, file)
     const url = downloadUrl(metadata, release)
     return {
       version,
@@ -192,9 +198,13 @@ export function createCachedBackend (driver: Driver, options: CachedBackendOptio
     return await release(type, name, version, { ...terms, maxAge: cache.times.negativeTtl })
   }
 
+  const openFile = async (file: FileReference, options: OpenOptions): Promise<Artifact | undefined> =>
+    await ask(async () => await driver.open(file, options), { forgives: error => options.signal.aborted || isAnswer(error) })
+
   return {
     name: instance,
     source,
+    local: driver.local === true,
     priority,
     get failure () { return failure },
     get circuit () { return breaker.state },
@@ -239,13 +249,16 @@ export function createCachedBackend (driver: Driver, options: CachedBackendOptio
     },
 
     async stat (type, name, version, terms) {
-      const { value, ...rest } = await freshRelease(type, name, version, terms)
-      return { ...rest, value: value === undefined ? undefined : value.file === undefined ? {} : { file: value.file } }
+      const { value: found, ...rest } = await freshRelease(type, name, version, terms)
+      return { ...rest, value: found && { published_at: found.published_at, ...(found.file !== undefined && { file: found.file }) } }
     },
 
+    reopen: openFile,
+
+    holding: checksum => holders.get(checksum),
+
     async open (type, name, version, { deadline, ...openOptions }): Promise<Artifact | undefined> {
-      const forgivesOpening = (error: RegistryError) => openOptions.signal.aborted || isAnswer(error)
-      const open = async (file: FileReference | undefined) => file === undefined ? undefined : await ask(async () => await driver.open(file, openOptions), { forgives: forgivesOpening })
+      const open = async (file: FileReference | undefined) => file === undefined ? undefined : await openFile(file, openOptions)
       const terms = deadline === undefined ? {} : { deadline }
       const { value } = await freshRelease(type, name, version, terms)
       const artifact = await open(value?.file)

@@ -9,6 +9,8 @@ await t.test('the environment sets every key of the schema, of its own type', as
     'server.public_url': 'https://registry.example.com',
     'server.cors_origins': 'https://a.example, http://b.example:9000',
     'log.level': 'warn',
+    'store.directory': '/store',
+    'store.on_rerelease': 'refuse',
     'gitea.name': 'forge',
     'gitea.url': 'https://forge.example.com',
     'gitea.organization': 'infra',
