@@ -11,9 +11,9 @@ export function parseRange (header: string | undefined, size: number): RangeRequ
   // A suffix: so many bytes at the end.
   if (first === '') return Number(last) === 0 || size === 0 ? 'unsatisfiable' : { start: Math.max(0, size - Number(last)), end: size }
   const start = Number(first)
-  const end = last === '' ? size : Number(last) + 1
-  if (end <= start) return 'whole'
-  return start >= size ? 'unsatisfiable' : { start, end: Math.min(end, size) }
+  if (last !== '' && Number(last) < start) return 'whole'
+  if (start >= size) return 'unsatisfiable'
+  return { start, end: last === '' ? size : Math.min(Number(last) + 1, size) }
 }
 
 /**
