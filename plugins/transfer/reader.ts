@@ -85,7 +85,7 @@ export function createGrowingReader (growing: Growing, { start, end, piece, onBy
     const there = Math.min(growing.written, end ?? Infinity)
     while (at < there) before.push(await readAt(there - at))
     const flow = growing.rest.fork(gone.signal)
-    rest = passOn(flow, { start: flow.at, ...(end !== undefined && { end }) }, Buffer.concat(before))
+    rest = passOn(flow, { start: Math.max(at, flow.at), ...(end !== undefined && { end }) }, Buffer.concat(before))
     return await next()
   }
 
