@@ -49,7 +49,8 @@ const { version } = JSON.parse(readFileSync(findPackageJSON(import.meta.url) ?? 
 
 /**
  * The extension registry as a plugin: `await host.register(registry, { prefix: '/registry', config: { … } })`. It is
- * encapsulated and shares nothing with its host or with another one in the same process; its routes are `{prefix}/api/v1/…`
+ * encapsulated and shares nothing with its host, nor with another one in the same process but the directory of verified
+ * files where both have the same; its routes are `{prefix}/api/v1/…`
  * and, beside them, `{prefix}/health`, `/livez`, `/readyz`, `/metrics`, `/openapi.yaml`, `/openapi.json` and `/docs`.
  */
 export default async function registry (fastify: FastifyInstance, { config: given, clock, network, ...probes }: RegistryOptions): Promise<void> {

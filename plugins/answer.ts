@@ -119,7 +119,7 @@ async function answers (fastify: FastifyInstance, { stale_if_error_seconds: stal
 
   const fileReply = createFileReply({ slots, onShed: () => { telemetry.observeShed('downloads') } })
   fastify.decorateReply('answerFile', async function (this: FastifyReply, answer) {
-    return await fileReply(this, answer.value, provenance(answer, staleIfError))
+    return await fileReply(this, answer.value, waited => provenance({ ...answer, hit: answer.hit && !waited }, staleIfError))
   })
 }
 

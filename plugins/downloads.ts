@@ -38,6 +38,8 @@ export interface Content {
   /** The digest that it has, where that is known by now. */
   digest: string | undefined
   source: ContentSource
+  /** Whether an upstream was asked for it. */
+  waited: boolean
   /** Bytes of it; ends only when the whole file is verified, else it fails short of the end. */
   read: (span: Span) => Readable
   release: () => void
@@ -85,7 +87,7 @@ export function createDownloads ({ blobs, health, releases, finishBytes, observe
   })
 
   /** Content whose reader is counted, and after which something is let go. */
-  function content (facts: Pick<Content, 'file' | 'size' | 'digest' | 'source'>, open: (span: Span, onBytes: (count: number) => void) => Readable, release: () => void): Content {
+  function content (facts: Omit<Content, 'read' | 'release'>, open: (span: Span, onBytes: (count: number) => void) => Readable, release: () => void): Content {
     return {
       ...facts,
       read (span) {
@@ -103,20 +105,20 @@ export function createDownloads ({ blobs, health, releases, finishBytes, observe
 
   function fromStore (file: FileFacts, digest: string, { handle, size, release }: StoredFile): Content {
     const whole = { handle, written: size, verified: true, error: undefined, rest: undefined, changed: () => () => {} }
-    return content({ file, size, digest, source: 'store' }, (span, onBytes) => createGrowingReader(whole, { ...span, piece, onBytes }), release)
+    return content({ file, size, digest, source: 'store', waited: false }, (span, onBytes) => createGrowingReader(whole, { ...span, piece, onBytes }), release)
   }
 
   function fromTransfer ({ growing, size, expected, hold }: Transfer, { first, leave }: Share, file: FileFacts): Content {
     const letGo = hold()
-    return content({ file, size, digest: expected, source: first ? 'upstream' : 'coalesced' }, (span, onBytes) => createGrowingReader(growing, { ...span, piece, onBytes }), () => {
+    return content({ file, size, digest: expected, source: first ? 'upstream' : 'coalesced', waited: true }, (span, onBytes) => createGrowingReader(growing, { ...span, piece, onBytes }), () => {
       letGo()
       leave()
     })
   }
 
-  function passed (flow: Flow, stop: AbortController): Content {
+  function passed (flow: Flow, stop: AbortController, waited: boolean): Content {
     const { file, size, expected: digest } = flow
-    return content({ file, size, digest, source: 'passed' }, (span, onBytes) => createPassingReader(flow, { ...span, onBytes }), () => {
+    return content({ file, size, digest, source: 'passed', waited }, (span, onBytes) => createPassingReader(flow, { ...span, onBytes }), () => {
       flow.discard()
       stop.abort()
     })
@@ -127,7 +129,7 @@ export function createDownloads ({ blobs, health, releases, finishBytes, observe
     const opening = openFlow({ ...flowOptions(wanted, digest), signal: stop.signal })
     try {
       const flow = await whileWanted(signal, opening)
-      return flow === undefined ? undefined : passed(flow, stop)
+      return flow === undefined ? undefined : passed(flow, stop, wanted.local !== true)
     } catch (error) {
       stop.abort()
       opening.then(flow => { flow?.discard() }).catch(() => {})
@@ -136,11 +138,14 @@ export function createDownloads ({ blobs, health, releases, finishBytes, observe
   }
 
   async function openStored (file: FileFacts, digest: string, signal: AbortSignal): Promise<Content | undefined> {
-    const stored = await blobs?.open(digest, file.size)
-    if (stored === undefined) return undefined
-    if (!signal.aborted) return fromStore(file, digest, stored)
-    stored.release()
-    throw signal.reason
+    const opening = blobs?.open(digest, file.size) ?? Promise.resolve(undefined)
+    try {
+      const stored = await whileWanted(signal, opening)
+      return stored === undefined ? undefined : fromStore(file, digest, stored)
+    } catch (error) {
+      opening.then(stored => { stored?.release() }).catch(() => {})
+      throw error
+    }
   }
 
   return {

@@ -43,13 +43,14 @@ export function createFileReply ({ slots, onShed }: { slots: DownloadSlots, onSh
     return range === 'whole' ? undefined : range
   }
 
-  return async function send (reply: FastifyReply, { file, published, digest, open }: Download, provenance: Record<string, string>): Promise<FastifyReply> {
-    const tell = (told: FileFacts, size: number | undefined, digest: string | undefined) => {
+  return async function send (reply: FastifyReply, { file, published, digest, open }: Download, provenance: (waited: boolean) => Record<string, string>): Promise<FastifyReply> {
+    const tell = (told: FileFacts, size: number | undefined, digest: string | undefined, waited = false) => {
+      const origin = provenance(waited)
       if (size !== undefined) reply.header('content-length', size)
       return reply.headers({
-        ...provenance,
+        ...origin,
         // Nobody on the way may change bytes of which a digest is told.
-        'cache-control': provenance['cache-control'] === 'no-cache' ? 'no-cache, no-transform' : `${provenance['cache-control']}, no-transform`,
+        'cache-control': `${origin['cache-control']}, no-transform`,
         etag: etagOf(told),
         'accept-ranges': 'bytes',
         'content-type': 'application/octet-stream',
@@ -58,7 +59,7 @@ export function createFileReply ({ slots, onShed }: { slots: DownloadSlots, onSh
         ...reprDigest(told.checksum ?? digest)
       })
     }
-    if (notModified(reply, etagOf(file))) return await reply.code(304).headers({ ...provenance, etag: etagOf(file) }).send()
+    if (notModified(reply, etagOf(file))) return await reply.code(304).headers({ ...provenance(false), etag: etagOf(file) }).send()
     if (reply.request.method === 'HEAD') return await tell(file, file.size, digest).send()
     partOf(reply, file, file.size)
     if (!slots.take(reply.raw)) {
@@ -73,11 +74,11 @@ export function createFileReply ({ slots, onShed }: { slots: DownloadSlots, onSh
   }
 
   /** The stream of an opened file, with the headers of what it then is. */
-  function read (reply: FastifyReply, content: Content, gone: AbortSignal, tell: (file: FileFacts, size: number | undefined, digest: string | undefined) => unknown) {
-    const { file, size, digest } = content
+  function read (reply: FastifyReply, content: Content, gone: AbortSignal, tell: (file: FileFacts, size: number | undefined, digest: string | undefined, waited: boolean) => unknown) {
+    const { file, size, digest, waited } = content
     try {
       const part = partOf(reply, file, size)
-      tell(file, part === undefined ? size : part.end - part.start, digest)
+      tell(file, part === undefined ? size : part.end - part.start, digest, waited)
       if (part !== undefined) reply.code(206).header('content-range', `bytes ${part.start}-${part.end - 1}/${size}`)
       const stream = content.read(part ?? { start: 0, ...(size !== undefined && { end: size }) })
       gone.addEventListener('abort', () => { stream.destroy() })

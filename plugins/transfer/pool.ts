@@ -54,7 +54,8 @@ export function createPool ({ blobs, finishBytes, onRefused }: PoolOptions) {
     shared.interest--
     if (shared.interest > 0 || shared.transfer?.over === true || shared.transfer?.verified === true) return
     const abandoned = [...shares.values()].filter(({ interest }) => interest === 0).length
-    if ((shared.size ?? Infinity) <= finishBytes && abandoned <= mostAbandoned) return
+    // Where nothing has come yet nothing is lost, and the next one need not wait for what may be stuck.
+    if (shared.transfer !== undefined && (shared.size ?? Infinity) <= finishBytes && abandoned <= mostAbandoned) return
     if (shares.get(key) === shared) shares.delete(key)
     shared.stop.abort()
   }
