@@ -115,6 +115,19 @@ await t.test('what is too long is cut off at once, what is too short or another 
   t.strictSame(settled, [digestOf(content)], 'of a file of which nothing is known the digest is told before its end')
 })
 
+await t.test('a file of which no digest is told is the same from its beginning to its end, or breaks off', async t => {
+  const { checksum: _, ...unknown } = file
+  const [before, after] = [createOrigin('a', { breaks: [500_000], ranges: false }), createOrigin('a', { bytes: fileOf(content.length, 'another'), ranges: false })]
+  let opened = 0
+  const replaced: Origin = { instance: 'a', open: async at => { const found = await (opened++ === 0 ? before : after).origin.open(at); return found && { ...found, file: unknown } } }
+  let seen = 0
+  const damages: string[] = []
+  const flow = await flowOf([replaced], { file: unknown, onDamage: instance => { damages.push(instance) } })
+  await t.rejects(async () => { for await (const chunk of createPassingReader(flow, { start: 0, end: content.length })) seen += (chunk as Buffer).length }, { code: 'service_unavailable', details: 'File changed while it was read' })
+  t.ok(seen <= 500_000, 'nobody gets the beginning of one and the end of another')
+  t.strictSame(damages, ['a'])
+})
+
 await t.test('those who read a file under way get all of it, each at its own pace, and it is kept', async t => {
   const partial = await partialOf(t)
   const transfer = createTransfer({ flow: await flowOf([createOrigin('a', { breaks: [300_000] }).origin]), partial, abort: () => {} })
