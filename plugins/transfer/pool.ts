@@ -22,30 +22,41 @@ const mostAbandoned = 8
 /** The transfers under way, one for each key at a time. */
 export function createPool ({ blobs, finishBytes, onRefused }: PoolOptions) {
   const shares = new Map<string, Shared>()
+  /** What was begun and is not over, also where nobody can join it any more. */
+  const running = new Set<Promise<void>>()
+
+  async function end (opening: Opening): Promise<void> {
+    try {
+      const transfer = await opening
+      if (transfer !== 'apart') await transfer?.done
+    } catch {
+      // Whoever waits sees the failure; when nobody does, it is nobody's.
+    }
+  }
 
   async function start (key: string, flowOptions: Omit<FlowOptions, 'signal'>, shared: Shared): Promise<Transfer | 'apart' | undefined> {
-    const end = () => { if (shares.get(key) === shared) shares.delete(key) }
+    const forget = () => { if (shares.get(key) === shared) shares.delete(key) }
     const { signal } = shared.stop
     let partial
     try {
       partial = await blobs.create(flowOptions.file.size)
       if (partial === undefined) {
-        end()
+        forget()
         return 'apart'
       }
       signal.throwIfAborted()
       const flow = await openFlow({ ...flowOptions, signal })
       if (flow !== undefined) {
         shared.size = flow.size
-        shared.transfer = createTransfer({ flow, partial, abort: () => { shared.stop.abort() }, onRefused, onEnd: end })
+        shared.transfer = createTransfer({ flow, partial, abort: () => { shared.stop.abort() }, onRefused, onEnd: forget })
         return shared.transfer
       }
     } catch (error) {
-      end()
+      forget()
       await partial?.close()
       throw error
     }
-    end()
+    forget()
     await partial.close()
     return undefined
   }
@@ -72,8 +83,8 @@ export function createPool ({ blobs, finishBytes, onRefused }: PoolOptions) {
         const begun: Shared = { opening: Promise.resolve(undefined), interest: 0, size: flowOptions.file.size, stop: new AbortController() }
         shares.set(key, begun)
         begun.opening = start(key, flowOptions, begun)
-        // Whoever waits sees the failure; when nobody does, it is nobody's.
-        begun.opening.catch(() => {})
+        const work = end(begun.opening).finally(() => { running.delete(work) })
+        running.add(work)
         shared = begun
       }
       const taken = shared
@@ -93,9 +104,8 @@ export function createPool ({ blobs, finishBytes, onRefused }: PoolOptions) {
 
     /** Stops everything, and waits until it is over. */
     async close (): Promise<void> {
-      const all = [...shares.values()]
-      for (const { stop } of all) stop.abort()
-      await Promise.allSettled(all.map(async ({ opening }) => { await (await opening as Transfer | undefined)?.done }))
+      for (const { stop } of shares.values()) stop.abort()
+      await Promise.all(running)
     }
   }
 }
