@@ -10,6 +10,7 @@ import answers from './plugins/answer.ts'
 import cache, { type CacheOptions } from './plugins/cache.ts'
 import { parseConfig } from './plugins/config.ts'
 import crossOrigin from './plugins/cross-origin.ts'
+import downloads from './plugins/downloads.ts'
 import errors from './plugins/errors.ts'
 import loadShedding from './plugins/load-shedding.ts'
 import openapi from './plugins/openapi.ts'
@@ -33,6 +34,7 @@ export type { GiteaOptions } from './backends/gitea/plugin.ts'
 export type { OciOptions } from './backends/oci/plugin.ts'
 export type { Answer, Download, Page } from './plugins/answer.ts'
 export type { Cache } from './plugins/cache.ts'
+export type { Downloads } from './plugins/downloads.ts'
 export type { OpenapiDocument } from './plugins/openapi.ts'
 export type { SecurityHeaders } from './plugins/security-headers.ts'
 export type { Telemetry } from './plugins/telemetry.ts'
@@ -49,7 +51,8 @@ const { version } = JSON.parse(readFileSync(findPackageJSON(import.meta.url) ?? 
 
 /**
  * The extension registry as a plugin: `await host.register(registry, { prefix: '/registry', config: { … } })`. It is
- * encapsulated and shares nothing with its host or with another one in the same process; its routes are `{prefix}/api/v1/…`
+ * encapsulated and shares nothing with its host, nor with another one in the same process but the directory of verified
+ * files where both have the same; its routes are `{prefix}/api/v1/…`
  * and, beside them, `{prefix}/health`, `/livez`, `/readyz`, `/metrics`, `/openapi.yaml`, `/openapi.json` and `/docs`.
  */
 export default async function registry (fastify: FastifyInstance, { config: given, clock, network, saveInterval, ...probes }: RegistryOptions): Promise<void> {
@@ -63,6 +66,7 @@ export default async function registry (fastify: FastifyInstance, { config: give
   await fastify.register(telemetry)
   await fastify.register(crossOrigin, config.server)
   await fastify.register(upstream, { userAgent: `extension-registry/${version}`, ...network })
+  await fastify.register(downloads, { config })
   await fastify.register(openapi)
   await fastify.register(answers, { ...config.cache, max_downloads: config.server.max_downloads })
 

@@ -1,22 +1,17 @@
-import type { Readable } from 'node:stream'
 import type { Deadline } from '../plugins/deadline.ts'
+import type { FileFacts, OpenAt, OpenedFile } from '../plugins/downloads.ts'
 import type { RegistryError } from '../plugins/errors.ts'
 import type { Circuit } from './breaker.ts'
 import type { SnapshotRecord } from '../schemas/snapshot.ts'
 import type { Extension, ExtensionSource, ExtensionType, ExtensionVersion } from '../schemas/extension.ts'
 
-/** The file of one version, as its driver can open it. */
-export interface FileReference {
-  /** Real name of the file: a base name without separators or control characters. */
-  name: string
-  /** Bytes, when the upstream says. */
-  size?: number
-  /** The publisher's digest, `algorithm:hex`. Never one that was computed here. */
-  checksum?: string
+/**
+ * The file of one version, as its driver can open it. `name` is a base name without separators or control characters, `size`
+ * what the upstream says, `checksum` the publisher's word and never computed here, `validator` a digest or an asset's uuid.
+ */
+export interface FileReference extends FileFacts {
   /** Where a person outside can fetch it from the upstream, when the upstream has such an address. */
   url?: string
-  /** A validator that changes when the content does: a digest, or an asset's uuid. Without quotes. */
-  validator: string
   /** What the driver needs to open it; means nothing to anybody else. */
   locator: string
 }
@@ -59,19 +54,11 @@ export interface Crawl {
   gone?: Array<{ type: ExtensionType, name: string }>
 }
 
-/** What an opened file is. */
-export interface Artifact {
-  file: FileReference
-  /** Content of the file; errors when the upstream breaks. Whoever has it must consume or destroy it. */
-  stream: Readable
-  /** Bytes that the stream will give, when known. */
-  length?: number
-}
+/** An opened file. Its stream errors when the upstream breaks, and is not verified. */
+export interface Artifact extends OpenedFile { file: FileReference }
 
-export interface OpenOptions {
-  /** Aborted when nobody wants the file any more. */
-  signal: AbortSignal
-}
+/** Where a file is opened: at its first byte if unset. */
+export type OpenOptions = Partial<OpenAt> & Pick<OpenAt, 'signal'>
 
 /** What a question may cost. */
 export interface Terms {
@@ -92,11 +79,13 @@ export type SkipReason = 'not_semver' | 'not_an_artifact' | 'malformed' | 'mirro
 export interface Driver {
   readonly name: string
   readonly source: ExtensionSource
+  /** Whether its files are on this machine's own disk; not so if unset. */
+  readonly local?: boolean
   /** Walks the whole upstream, in as few requests as it takes. Throws when nothing could be read. */
   list (): Promise<Crawl>
   /** Everything of one extension; undefined when the upstream answered and has no version of it. */
   load (type: ExtensionType, name: string): Promise<Loaded | undefined>
-  /** Opens a file from its first byte; undefined when it is gone. */
+  /** Opens a file, where it can at the byte that is wanted; undefined when it is gone. */
   open (file: FileReference, options: OpenOptions): Promise<Artifact | undefined>
   /** Resolves when the upstream answers as it must for `list` to work. */
   ping (signal: AbortSignal): Promise<void>
@@ -140,6 +129,8 @@ export interface Memory {
 export interface Backend {
   readonly name: string
   readonly source: ExtensionSource
+  /** Whether its files are on this machine's own disk. */
+  readonly local: boolean
   /** Smaller first, see {@link byOwnership}. */
   readonly priority: number
   list (types: readonly ExtensionType[], terms?: Terms): Promise<Answered<Listing>>
@@ -147,9 +138,13 @@ export interface Backend {
   /** Highest first. */
   versions (type: ExtensionType, name: string, terms?: Terms): Promise<Answered<ExtensionVersion[] | undefined>>
   /** The file of a version, unopened; undefined when there is no such version, `file` absent when it has no file. */
-  stat (type: ExtensionType, name: string, version: string, terms?: Terms): Promise<Answered<{ file?: FileReference } | undefined>>
-  /** Opens the file of a version; undefined when there is none. */
+  stat (type: ExtensionType, name: string, version: string, terms?: Terms): Promise<Answered<{ file?: FileReference, published_at: string } | undefined>>
+  /** Opens the file of a version; undefined when there is none. It may be another file than `stat` told: a replaced one is found. */
   open (type: ExtensionType, name: string, version: string, options: OpenOptions & Terms): Promise<Artifact | undefined>
+  /** Opens a file that is known, as the driver does. */
+  reopen (file: FileReference, options: OpenOptions): Promise<Artifact | undefined>
+  /** A file of the same content among those that were told of last; asks nobody. */
+  holding (checksum: string): FileReference | undefined
   /** Asks the upstream now, past the cache. */
   ping (signal: AbortSignal): Promise<void>
   /**

@@ -1,7 +1,8 @@
+import { LRUCache } from 'lru-cache'
 import { finding, type Cache, type Cached, type Finding } from '../plugins/cache.ts'
 import { isRegistryError, registryError, type RegistryError } from '../plugins/errors.ts'
 import { extensionTypes, type Extension, type ExtensionType } from '../schemas/extension.ts'
-import type { Answered, Artifact, Backend, Driver, FileReference, Listing, Release, Terms } from './backend.ts'
+import type { Answered, Artifact, Backend, Driver, FileReference, Listing, OpenOptions, Release, Terms } from './backend.ts'
 import { createBreaker, type RunOptions } from './breaker.ts'
 import { isAnswer } from './fuse.ts'
 import { toListing } from './listing.ts'
@@ -19,6 +20,9 @@ export interface CachedBackendOptions extends Omit<PresentationOptions, 'source'
   onFailure?: (error: RegistryError | undefined) => void
 }
 
+/** Digests of which it is remembered what has them. */
+const rememberedDigests = 10_000
+
 /** Seconds after which an incomplete listing is tried again; doubled as long as it stays so. */
 const incompleteTtl = 30
 
@@ -29,9 +33,11 @@ const incompleteTtl = 30
 export function createCachedBackend (driver: Driver, options: CachedBackendOptions): Backend {
   const { cache, priority } = options
   const { name: instance, source } = driver
+  const holders = new LRUCache<string, FileReference>({ max: rememberedDigests })
+  const remember = (file: FileReference): void => { if (file.checksum !== undefined) holders.set(file.checksum, file) }
   const slots = createSlots(instance)
   const { list: listSlot, metadata: metadataSlot, versions: versionsSlot } = slots
-  const presentation = createPresentation({ ...options, source })
+  const presentation = createPresentation({ ...options, source, onFile: remember })
   const { toExtension, toVersion } = presentation
   const breaker = createBreaker(() => cache.now())
   let failure: RegistryError | undefined
@@ -173,9 +179,13 @@ export function createCachedBackend (driver: Driver, options: CachedBackendOptio
     return await release(type, name, version, { ...terms, maxAge: cache.times.negativeTtl })
   }
 
+  const openFile = async (file: FileReference, options: OpenOptions): Promise<Artifact | undefined> =>
+    await ask(async () => await driver.open(file, options), { forgives: error => options.signal.aborted || isAnswer(error), passes })
+
   return {
     name: instance,
     source,
+    local: driver.local === true,
     priority,
     identity: options.identity ?? instance,
     memory: createMemory({ cache, slots, presentation }),
@@ -221,13 +231,16 @@ export function createCachedBackend (driver: Driver, options: CachedBackendOptio
     },
 
     async stat (type, name, version, terms) {
-      const { value, ...rest } = await freshRelease(type, name, version, terms)
-      return { ...rest, value: value === undefined ? undefined : value.file === undefined ? {} : { file: value.file } }
+      const { value: found, ...rest } = await freshRelease(type, name, version, terms)
+      return { ...rest, value: found && { published_at: found.published_at, ...(found.file !== undefined && { file: found.file }) } }
     },
 
+    reopen: openFile,
+
+    holding: checksum => holders.get(checksum),
+
     async open (type, name, version, { deadline, ...openOptions }): Promise<Artifact | undefined> {
-      const forgivesOpening = (error: RegistryError) => openOptions.signal.aborted || isAnswer(error)
-      const open = async (file: FileReference | undefined) => file === undefined ? undefined : await ask(async () => await driver.open(file, openOptions), { forgives: forgivesOpening, passes })
+      const open = async (file: FileReference | undefined) => file === undefined ? undefined : await openFile(file, openOptions)
       const terms = deadline === undefined ? {} : { deadline }
       const { value } = await freshRelease(type, name, version, terms)
       const artifact = await open(value?.file)

@@ -2,12 +2,14 @@ import type { FastifyBaseLogger, FastifyInstance } from 'fastify'
 import fp from 'fastify-plugin'
 import type { Answer, Download, Mark, Page } from '../plugins/answer.ts'
 import { createDeadline, late, type Deadline } from '../plugins/deadline.ts'
+import type { Downloads, OpenAt, Origin, Wanted } from '../plugins/downloads.ts'
 import { isRegistryError, registryError, type RegistryError } from '../plugins/errors.ts'
 import { extensionSources, extensionTypes, type Extension, type ExtensionSource, type ExtensionType, type ExtensionVersion } from '../schemas/extension.ts'
-import type { Answered, Backend, Terms } from './backend.ts'
+import type { Answered, Artifact, Backend, FileReference, Terms } from './backend.ts'
 import { createGenerations } from './generation.ts'
 
 export interface CatalogDependencies {
+  downloads: Pick<Downloads, 'look' | 'open'>
   /** In order of appearance in the configuration, Gitea's before OCI's. */
   backends: readonly Backend[]
   log: FastifyBaseLogger
@@ -45,7 +47,7 @@ function rethrowUnknown (error: unknown): RegistryError {
  * narrows to instances of that kind first. An instance that cannot be asked never hands ownership over: unless its last
  * complete listing lacks the name, the answer is its failure.
  */
-export function createCatalog ({ backends, log, negativeTtl, budget }: CatalogDependencies) {
+export function createCatalog ({ backends, downloads, log, negativeTtl, budget }: CatalogDependencies) {
   const instances = byOwnership(backends)
   const generations = createGenerations(log)
   const of = ({ source }: Scope) => source === undefined ? instances : instances.filter(backend => backend.source === source)
@@ -113,16 +115,37 @@ export function createCatalog ({ backends, log, negativeTtl, budget }: CatalogDe
     return await first(scope, async backend => await question(backend, { deadline, maxAge: negativeTtl }))
   }
 
-  /** Opens a file in the time that is left; what comes later is let go. */
+  /** Opens a file in the time that is left. */
   async function openWithin<T> (instance: string, deadline: Deadline, signal: AbortSignal, open: (signal: AbortSignal) => Promise<T>): Promise<T> {
     const tooLate = new AbortController()
-    const gaveUp = new Promise<never>((_resolve, reject) => { tooLate.signal.addEventListener('abort', () => { reject(late(instance)) }) })
-    const timer = setTimeout(() => { tooLate.abort() }, deadline.left())
+    const timer = setTimeout(() => { tooLate.abort(late(instance)) }, deadline.left())
     try {
-      return await Promise.race([open(AbortSignal.any([signal, tooLate.signal])), gaveUp])
+      return await open(AbortSignal.any([signal, tooLate.signal]))
     } finally {
       clearTimeout(timer)
     }
+  }
+
+  /** Where a file is: at its owner, and at other instances that have told of the same content. */
+  function originsOf (owner: Backend, file: FileReference, open: Origin['open']): Origin[] {
+    let opened: FileReference | undefined
+    const first: Origin = {
+      instance: owner.name,
+      async open (at) {
+        if (opened !== undefined) return await owner.reopen(opened, at)
+        const artifact = await open(at) as Artifact | undefined
+        opened = artifact?.file
+        return artifact
+      }
+    }
+    const { checksum } = file
+    const others = checksum === undefined
+      ? []
+      : instances.flatMap(backend => {
+        const same = backend === owner ? undefined : backend.holding(checksum)
+        return same === undefined ? [] : [{ instance: backend.name, open: async (at: OpenAt) => await backend.reopen(same, at) }]
+      })
+    return [first, ...others]
   }
 
   const notFound = ({ type, name }: Name) => registryError('not_found', `Extension ${type}/${name} not found`)
@@ -167,14 +190,18 @@ export function createCatalog ({ backends, log, negativeTtl, budget }: CatalogDe
       if (backend === undefined) throw missing
       const stat = await backend.stat(type, extension, version, { deadline })
       if (stat.value === undefined) throw stat.error ?? missing
-      const { file } = stat.value
+      const { file, published_at: published } = stat.value
       if (file === undefined) throw registryError('not_found', `Extension ${type}/${extension} version ${version} has no file`)
+      const wanted: Omit<Wanted, 'origins'> = { file, local: backend.local, subject: { instance: backend.name, type, name: extension, version } }
       const download: Download = {
         file,
+        published,
+        digest: await downloads.look(wanted),
         open: async signal => {
-          const artifact = await openWithin(backend.name, deadline, signal, async signal => await backend.open(type, extension, version, { signal, deadline }))
-          if (artifact === undefined) throw missing
-          return artifact
+          const origins = originsOf(backend, file, async ({ signal }) => await backend.open(type, extension, version, { signal }))
+          const content = await openWithin(backend.name, deadline, signal, async signal => await downloads.open({ ...wanted, origins }, signal))
+          if (content === undefined) throw missing
+          return content
         }
       }
       return wrap(download, [answer, stat], stat.error === undefined ? answer.stale : [{ instance: backend.name, error: stat.error }], [])
@@ -200,12 +227,12 @@ declare module 'fastify' {
 
 async function catalog (fastify: FastifyInstance): Promise<void> {
   const backends = [...fastify.gitea.instances, ...fastify.oci.instances]
-  fastify.decorate('catalog', createCatalog({ backends, log: fastify.log, negativeTtl: fastify.cache.times.negativeTtl, budget: fastify.cache.times.budget }))
+  fastify.decorate('catalog', createCatalog({ backends, downloads: fastify.downloads, log: fastify.log, negativeTtl: fastify.cache.times.negativeTtl, budget: fastify.cache.times.budget }))
 }
 
 export default fp(catalog, {
   name: 'registry-catalog',
   fastify: '5.x',
-  dependencies: ['registry-cache', 'registry-gitea', 'registry-oci'],
-  decorators: { fastify: ['cache', 'gitea', 'oci'] }
+  dependencies: ['registry-cache', 'registry-downloads', 'registry-gitea', 'registry-oci'],
+  decorators: { fastify: ['cache', 'downloads', 'gitea', 'oci'] }
 })

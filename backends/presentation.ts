@@ -1,5 +1,5 @@
 import type { Extension, ExtensionSource, ExtensionVersion } from '../schemas/extension.ts'
-import type { Metadata, Release } from './backend.ts'
+import type { FileReference, Metadata, Release } from './backend.ts'
 
 export interface PresentationOptions {
   source: ExtensionSource
@@ -7,10 +7,12 @@ export interface PresentationOptions {
   downloadUrls: 'upstream' | 'gateway'
   /** Where this registry is reached from outside; without it there are no `gateway` addresses. */
   publicUrl?: string
+  /** Told of each file that is shown. */
+  onFile?: (file: FileReference) => void
 }
 
 /** How what a driver says is shown: as the extensions and versions of the API. */
-export function createPresentation ({ source, downloadUrls, publicUrl }: PresentationOptions) {
+export function createPresentation ({ source, downloadUrls, publicUrl, onFile }: PresentationOptions) {
   function downloadUrl ({ type, name }: Pick<Metadata, 'type' | 'name'>, { version, file }: Release): string | undefined {
     if (file === undefined) return undefined
     if (downloadUrls === 'upstream') return file.url
@@ -19,6 +21,7 @@ export function createPresentation ({ source, downloadUrls, publicUrl }: Present
 
   function toVersion (of: Pick<Metadata, 'type' | 'name'>, release: Release): ExtensionVersion {
     const { version, published_at, file } = release
+    if (file !== undefined) onFile?.(file)
     const url = downloadUrl(of, release)
     return {
       version,

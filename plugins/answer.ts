@@ -1,11 +1,10 @@
 import { createHash } from 'node:crypto'
-import { pipeline, Transform, type Readable } from 'node:stream'
-import { create as contentDisposition } from 'content-disposition'
 import type { FastifyInstance, FastifyReply } from 'fastify'
 import fp from 'fastify-plugin'
-import fresh from 'fresh'
 import { createDownloadSlots } from './download-slots.ts'
-import { proxyMember, registryError, type RegistryError } from './errors.ts'
+import { proxyMember, type RegistryError } from './errors.ts'
+import { createFileReply, type Download } from './file-reply.ts'
+import { notModified } from './not-modified.ts'
 
 /** An instance that an answer does without, or has only older entries of, and why. */
 export interface Mark { instance: string, error: RegistryError | undefined }
@@ -28,22 +27,7 @@ export interface Answer<T> {
 /** Part of a longer list. */
 export interface Page<T> { items: readonly T[], total: number }
 
-/** What is said of a file. */
-export interface FileFacts {
-  name: string
-  size?: number
-  /** `sha256:…` and the like, when the publisher or the registry says. */
-  checksum?: string
-  /** Changes when the content does. */
-  validator: string
-}
-
-/** A file that is only fetched when it is opened. */
-export interface Download {
-  file: FileFacts
-  /** Opens the content; `file` is what it then is, which may have been replaced, and `length` its number of bytes, when known. The stream ends when `signal` is aborted. */
-  open: (signal: AbortSignal) => Promise<{ file: FileFacts, stream: Readable, length?: number }>
-}
+export type { Download } from './file-reply.ts'
 
 export interface AnswerOptions { stale_if_error_seconds: number, max_downloads: number }
 
@@ -68,13 +52,6 @@ function provenance ({ age, ttl, hit, stale, missing }: Answer<unknown>, staleIf
     ...(failed.length > 0 && { 'proxy-status': failed.join(', ') }),
     'x-content-type-options': 'nosniff'
   }
-}
-
-/** Whether the client already has what `etag` names (RFC 9110 section 13.1.2). */
-function notModified (reply: FastifyReply, etag: string): boolean {
-  const { method, headers } = reply.request
-  // `no-cache` speaks to caches on the way, and comes with every conditional `fetch`: the condition holds all the same.
-  return (method === 'GET' || method === 'HEAD') && fresh({ 'if-none-match': headers['if-none-match'] }, { etag })
 }
 
 /** An object or array, serialized by the route's response schema, with a strong ETag of its bytes; or 304. */
@@ -104,35 +81,13 @@ export function pageLinks (query: Record<string, string | number | undefined>, {
   ].join(', ')
 }
 
-/** The checksum as RFC 9530 has it; only for algorithms that it knows. */
-function reprDigest (checksum: string | undefined): Record<string, string> {
-  const [algorithm, hex = ''] = checksum?.split(':', 2) ?? []
-  const name = algorithm === 'sha256' ? 'sha-256' : algorithm === 'sha512' ? 'sha-512' : undefined
-  return name === undefined ? {} : { 'repr-digest': `${name}=:${Buffer.from(hex, 'hex').toString('base64')}:` }
-}
-
-/** Passes bytes on, tells how many, and fails where they are not as many as was promised: another number would pass for part of the next answer. */
-function measure (length: number | undefined, count: (bytes: number) => void): Transform {
-  let sent = 0
-  const wrong = () => registryError('service_unavailable', 'The file is not as long as it was published', { proxyError: 'http_response_incomplete' })
-  return new Transform({
-    transform (chunk: Buffer, _encoding, done) {
-      sent += chunk.length
-      if (length !== undefined && sent > length) return done(wrong())
-      count(chunk.length)
-      done(null, chunk)
-    },
-    flush (done) { done(length !== undefined && sent !== length ? wrong() : null) }
-  })
-}
-
 declare module 'fastify' {
   interface FastifyReply {
     /** Sends an answer's value with the headers that say where it comes from, an ETag, and 304 when the client has it. */
     answer (answer: Answer<object>): FastifyReply
     /** The same for part of a list; with `query` it links to the other parts. */
     answerPage (answer: Answer<Page<object>>, paging?: { query: Record<string, string | number | undefined>, limit: number, offset: number }): FastifyReply
-    /** Sends a file as a download; to HEAD its headers only, without opening it. A client that hangs up ends the transfer. */
+    /** Sends a file as a download; to HEAD its headers only, without opening it. */
     answerFile (answer: Answer<Download>): Promise<FastifyReply>
     /** Redirects (302) to the exact version beside the path asked for, keeping the query. */
     answerVersion (answer: Answer<{ version: string }>): FastifyReply
@@ -162,30 +117,9 @@ async function answers (fastify: FastifyInstance, { stale_if_error_seconds: stal
     return this.headers(provenance(answer, staleIfError)).code(302).header('location', location).send()
   })
 
+  const fileReply = createFileReply({ slots, onShed: () => { telemetry.observeShed('downloads') } })
   fastify.decorateReply('answerFile', async function (this: FastifyReply, answer) {
-    const { file, open } = answer.value
-    const tell = ({ name, checksum, validator }: FileFacts, length: number | undefined) => {
-      if (length !== undefined) this.header('content-length', length)
-      return this.headers({
-        ...provenance(answer, staleIfError),
-        etag: `"${validator}"`,
-        'content-type': 'application/octet-stream',
-        'content-disposition': contentDisposition(name),
-        ...reprDigest(checksum)
-      })
-    }
-    if (notModified(this, `"${file.validator}"`)) return await this.code(304).headers({ ...provenance(answer, staleIfError), etag: `"${file.validator}"` }).send()
-    if (this.request.method === 'HEAD') return await tell(file, file.size).send()
-    if (!slots.take(this.raw)) {
-      telemetry.observeShed('downloads')
-      throw registryError('service_unavailable', 'Too many downloads at once')
-    }
-    const hangUp = new AbortController()
-    this.raw.once('close', () => { hangUp.abort() })
-    if (this.raw.destroyed) hangUp.abort()
-    const { file: opened, stream, length } = await open(hangUp.signal)
-    // What breaks on either side ends the other; the reply sees it on its own stream.
-    return await tell(opened, length).send(pipeline(stream, measure(length, telemetry.observeBytes), () => {}))
+    return await fileReply(this, answer.value, waited => provenance({ ...answer, hit: answer.hit && !waited }, staleIfError))
   })
 }
 

@@ -9,6 +9,8 @@ export const errorTable = {
   invalid_version: { status: 400, when: 'The version is no semantic version, nor `latest`' },
   invalid_request: { status: 400, when: 'Any other bad parameter, or a request that cannot be understood' },
   auth_error: { status: 401, when: "The upstreams that could answer refuse the registry's own credentials, and nothing cached stands in" },
+  conflict: { status: 409, when: 'The version was published again with another content, and `store.on_rerelease` is refuse' },
+  range_not_satisfiable: { status: 416, when: 'The `Range` of a download begins behind the end of the file; with `Content-Range`' },
   rate_limit: { status: 429, when: "The client asks more often than is configured here, or the upstream's limit is exceeded and nothing cached stands in; with `Retry-After`" },
   config_error: { status: 500, when: 'The registry is misconfigured for this request' },
   internal_error: { status: 500, when: 'A bug in the registry' },
@@ -28,6 +30,8 @@ export interface ErrorOptions {
   instance?: string
   /** What went wrong upstream, in the words of RFC 9209 section 2.3: `connection_refused`, `http_response_timeout`, … */
   proxyError?: string
+  /** Bytes of the file that has no such range; answered as `Content-Range`. */
+  size?: number
 }
 
 /** An error of {@link errorTable}. Its message is for the client, so it names no address and no secret; what happened underneath is its `cause`. */
@@ -40,6 +44,7 @@ export class RegistryError extends Error {
   readonly retryAfter?: number
   readonly instance?: string
   readonly proxyError?: string
+  readonly size?: number
 
   constructor (code: ErrorType, message: string, { cause, ...rest }: ErrorOptions = {}) {
     super(message, cause === undefined ? {} : { cause })
@@ -90,6 +95,7 @@ export const proxyMember = (instance: string): string => /^[a-z]/.test(instance)
 export function envelope (error: RegistryError): { status: number, headers: Record<string, string>, body: ErrorResponse } {
   const headers: Record<string, string> = { 'cache-control': 'no-store', 'x-content-type-options': 'nosniff' }
   if (error.statusCode === 503 || error.retryAfter !== undefined) headers['retry-after'] = String(Math.max(1, Math.ceil(error.retryAfter ?? defaultRetryAfter)))
+  if (error.size !== undefined) headers['content-range'] = `bytes */${error.size}`
   if (error.instance !== undefined) headers['proxy-status'] = `${proxyMember(error.instance)}; error=${error.proxyError ?? 'proxy_internal_response'}`
   return {
     status: error.statusCode,
@@ -101,7 +107,7 @@ export function envelope (error: RegistryError): { status: number, headers: Reco
 /** Headers that say something of an answer which an error takes the place of; others may be the host's. */
 const ofAnAnswer = [
   'etag', 'age', 'cache-control', 'cache-status', 'proxy-status', 'x-cache-hit', 'x-cache-ttl', 'x-partial', 'x-total-count', 'link', 'location',
-  'content-disposition', 'content-length', 'content-type', 'repr-digest'
+  'content-disposition', 'content-length', 'content-type', 'content-range', 'accept-ranges', 'last-modified', 'repr-digest'
 ]
 
 /** Answers any error in the one envelope, and logs what the client is not told. */

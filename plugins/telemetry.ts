@@ -23,7 +23,10 @@ export function createTelemetry () {
   const register = new client.Registry()
   const registers = [register]
   const requests = new client.Counter({ name: 'http_requests_total', help: 'Total HTTP requests', labelNames: ['method', 'route', 'status'] as const, registers })
-  const bytes = new client.Counter({ name: 'download_bytes_total', help: 'Bytes of files served', registers })
+  const bytes = new client.Counter({ name: 'download_bytes_total', help: 'Bytes of files served: from the store, from a transfer begun for the download or one under way, or passed on without the store', labelNames: ['source'] as const, registers })
+  const fetched = new client.Counter({ name: 'upstream_download_bytes_total', help: 'Bytes of files that came from upstreams', labelNames: ['backend'] as const, registers })
+  const resumed = new client.Counter({ name: 'transfers_resumed_total', help: 'Files that broke off on their way from an upstream, and were asked for again', labelNames: ['backend'] as const, registers })
+  const rereleased = new client.Counter({ name: 'rereleases_total', help: 'Versions that were published again with another content', labelNames: ['backend'] as const, registers })
   const upstreamRequests = new client.Counter({ name: 'upstream_requests_total', help: 'Requests to upstreams, retries included in one', labelNames: ['backend', 'status'] as const, registers })
   const upstreamSeconds = new client.Histogram({ name: 'upstream_request_duration_seconds', help: 'Duration of requests to upstreams until their headers or, for JSON, their end', labelNames: ['backend'] as const, buckets, registers })
   const damaged = new client.Counter({ name: 'checksum_failures_total', help: 'Files that were not what their digest or size said, and broken off', labelNames: ['backend'] as const, registers })
@@ -42,7 +45,10 @@ export function createTelemetry () {
     observeSkip: (backend: string, reason: string): void => { skipped.inc({ backend, reason }) },
     observeDamage: (backend: string): void => { damaged.inc({ backend }) },
     observeShed: (reason: typeof shedReasons[number]): void => { shed.inc({ reason }) },
-    observeBytes: (count: number): void => { bytes.inc(count) },
+    observeServed: (source: string, count: number): void => { bytes.inc({ source }, count) },
+    observeFetched: (backend: string, count: number): void => { fetched.inc({ backend }, count) },
+    observeResume: (backend: string): void => { resumed.inc({ backend }) },
+    observeRerelease: (backend: string): void => { rereleased.inc({ backend }) },
 
     /** A gauge that is read when the metrics are: `collect` gives its samples. */
     gauge<L extends string> (name: string, help: string, labelNames: readonly L[], collect: Collect<L>): void {

@@ -56,6 +56,8 @@ export interface Question {
   /** Sent instead of the instance's own, to the origin that is asked and to no other that it redirects to. */
   authorization?: string
   signal?: AbortSignal
+  /** First byte that is wanted of a file; an upstream may answer with the whole (200) all the same. */
+  offset?: number
   /** Passes the queue of a walk, as what has a signal does: others wait for it. */
   urgent?: boolean
 }
@@ -231,20 +233,23 @@ export function createTransport ({ userAgent, observe, random = Math.random, env
 
     /**
      * Opens a file of any size; redirects are followed where they may lead, without credentials on other origins. The
-     * stream errors when the upstream breaks or falls silent; it is absent unless the status is 200.
+     * stream errors when the upstream breaks or falls silent; it is absent unless the status is 200, or 206 for an offset.
      */
     async stream (start: URL, question: Question & { signal: AbortSignal }): Promise<UpstreamAnswer & { stream?: Readable }> {
+      const { offset = 0 } = question
+      const range = offset > 0 ? { range: `bytes=${offset}-` } : {}
+      const hasBody = (status: number) => status === 200 || (status === 206 && offset > 0)
       const { url, request, statusCode, headers } = await follow(start, async target => {
-        const given = { accept: '*/*', 'accept-encoding': 'identity', ...await credentials(target, start, question.authorization) }
+        const given = { accept: '*/*', 'accept-encoding': 'identity', ...range, ...await credentials(target, start, question.authorization) }
         return await opening(async () => {
           const request = client.stream(target, { dnsLookup: lookupOf(target), headers: given, signal: AbortSignal.any([closed.signal, question.signal]), decompress: false, retry: { limit: 0 } })
           const { statusCode, headers } = await measured(async () => await responseOf(request))
-          if (statusCode !== 200) request.destroy()
+          if (!hasBody(statusCode)) request.destroy()
           return { request, statusCode, headers }
         })
       })
       const answer = { url, status: statusCode, headers }
-      if (statusCode !== 200) return answer
+      if (!hasBody(statusCode)) return answer
       const late = () => unexpected('Answer stopped', 'connection_read_timeout')
       const body = Readable.from(limitSilence(request, timeout, late, error => failureOf(instance, error)), { objectMode: false })
       // A generator that was never begun ends nothing: what nobody reads would keep its connection.

@@ -3,6 +3,7 @@ import type { FastifyInstance } from 'fastify'
 import fp from 'fastify-plugin'
 import type { Response } from 'got'
 import { statusError } from './upstream-errors.ts'
+import { askFrom, type Resumption } from './upstream-range.ts'
 import { createTransport, isJson, type UpstreamDependencies, type UpstreamOptions } from './upstream-transport.ts'
 
 export type { Question, UpstreamAnswer, UpstreamDependencies, UpstreamObserver, UpstreamOptions } from './upstream-transport.ts'
@@ -48,12 +49,12 @@ export function createUpstream (dependencies: UpstreamDependencies, options: Ups
       return body
     },
 
-    /** Opens a file as `stream` does; undefined when it is not there. Every status but 200 and 404 throws. */
-    async open (url: URL, signal: AbortSignal): Promise<{ stream: Readable, headers: Response['headers'] } | undefined> {
-      const { status, headers, stream } = await this.stream(url, { signal })
+    /** Opens a file as `stream` does, at `at` where the upstream can; undefined when it is not there. Throws for any other answer than the file. */
+    async open (url: URL, at: Resumption & { signal: AbortSignal }): Promise<{ stream: Readable, headers: Response['headers'], offset: number } | undefined> {
+      const { status, headers, stream, offset } = await askFrom(at, async offset => await this.stream(url, { signal: at.signal, offset }))
       if (status === 404) return undefined
       if (stream === undefined) throw statusError(instance, status, headers)
-      return { stream, headers }
+      return { stream, headers, offset }
     }
   }
 }

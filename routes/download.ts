@@ -2,13 +2,14 @@ import type { FastifyPluginCallbackTypebox } from '@fastify/type-provider-typebo
 import { Type, type Static } from '@sinclair/typebox'
 import type { FastifyReply } from 'fastify'
 import { SourceQuery, VersionPath } from '../schemas/parameters.ts'
-import { catalogErrors, downloadHeaders, noBody, provenanceHeaders, redirectHeaders } from '../schemas/responses.ts'
+import { catalogErrors, downloadHeaders, errors, noBody, partHeaders, provenanceHeaders, redirectHeaders } from '../schemas/responses.ts'
 
 const schema = {
   tags: ['extensions'],
   params: VersionPath,
   querystring: SourceQuery
 }
+const content = { 'application/octet-stream': { schema: Type.Unsafe<Uint8Array>({ type: 'string', format: 'binary' }) } }
 const notModified = noBody('The client has this file already', provenanceHeaders)
 const found = noBody('`latest` was asked for: the exact version is at `Location`', redirectHeaders)
 
@@ -27,16 +28,15 @@ const download: FastifyPluginCallbackTypebox = (fastify, _options, done) => {
       ...schema,
       operationId: 'downloadExtension',
       summary: 'Download extension',
-      description: 'The file of a version, streamed from where it was published. `latest` redirects to the current version.',
+      description: 'The file of a version. Its end is only sent when all of it is what was published: a transfer that fails ends short of `Content-Length`, ' +
+        'and is resumed with `Range` and `If-Range`. `latest` redirects to the current version.',
       response: {
-        200: {
-          description: 'The file',
-          headers: downloadHeaders,
-          content: { 'application/octet-stream': { schema: Type.Unsafe<Uint8Array>({ type: 'string', format: 'binary' }) } }
-        },
+        200: { description: 'The file', headers: downloadHeaders, content },
+        206: { description: 'The part that `Range` asks for; several ranges get the whole file', headers: partHeaders, content },
         302: found,
         304: notModified,
-        ...catalogErrors
+        ...catalogErrors,
+        ...errors(409, 416)
       }
     }
   }, answer)
@@ -48,7 +48,7 @@ const download: FastifyPluginCallbackTypebox = (fastify, _options, done) => {
       operationId: 'headExtension',
       summary: 'Headers of a download',
       description: 'What a download would say of the file, without fetching it.',
-      response: { 200: noBody('Headers of the file', downloadHeaders), 302: found, 304: notModified, ...catalogErrors }
+      response: { 200: noBody('Headers of the file', downloadHeaders), 302: found, 304: notModified, ...catalogErrors, ...errors(409) }
     }
   }, answer)
   done()

@@ -53,7 +53,7 @@ const healthAndMetrics = (suffix: string): FastifyPluginCallbackTypebox<SystemOp
 
 /** System routes below `/api/v1`. */
 export const apiSystem: FastifyPluginCallbackTypebox<SystemOptions> = (fastify, { version }, done) => {
-  const { cache } = fastify
+  const { cache, downloads } = fastify
   void fastify.register(healthAndMetrics(''), { version })
 
   fastify.get('/cache/stats', {
@@ -66,11 +66,14 @@ export const apiSystem: FastifyPluginCallbackTypebox<SystemOptions> = (fastify, 
     }
   }, async (_request, reply) => {
     const { list, metadata, versions } = cache.statistics()
+    const store = downloads.statistics()
     return await reply.header('cache-control', 'no-store').send({
       list_entries: list.entries,
       metadata_entries: metadata.entries,
       version_entries: versions.entries,
-      total_entries: list.entries + metadata.entries + versions.entries
+      total_entries: list.entries + metadata.entries + versions.entries,
+      store_entries: store.entries,
+      store_bytes: store.bytes
     })
   })
   done()

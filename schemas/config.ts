@@ -98,6 +98,16 @@ export const CacheConfig = Type.Object({
   directory: Type.Optional(File('Directory that keeps the last good catalog, so that a restart during an outage still answers; it holds what private repositories are called, too', '/var/lib/extension-registry'))
 }, { additionalProperties: false, default: {}, description: 'What is remembered of the upstreams, and for how long' })
 
+export const StoreConfig = Type.Object({
+  enabled: Type.Boolean({ description: 'Keep downloaded files on disk; without, each download is verified on its way and fetched anew', default: true }),
+  directory: Type.Optional(File('Where they are kept; below `$XDG_CACHE_HOME`, else `~/.cache`, by upstreams if unset. Processes may share one', '/var/cache/extension-registry')),
+  max_bytes: Integer('Most bytes kept, least recently used go first; a larger file is passed on without being kept', 2 * 1024 ** 3, 0, 2 ** 50),
+  finish_bytes: Integer('Size up to which a file is fetched to its end for the next one, though whoever asked for it has left', 64 * 1024 ** 2, 0, 2 ** 50),
+  on_rerelease: Choice(['serve', 'refuse'], {
+    description: 'What becomes of a version that is published again with another content, where its publisher tells no checksum: it is served, or refused with 409', default: 'serve'
+  })
+}, { additionalProperties: false, default: {}, description: 'Verified files on disk' })
+
 export const GiteaConfig = Type.Object({
   name: InstanceName('gitea'),
   url: Address('Base address of the Gitea or Forgejo server, a sub-path included', 'https://git.example.com'),
@@ -189,6 +199,7 @@ export const Config = Type.Object({
   log: LogConfig,
   rate_limit: RateLimitConfig,
   cache: CacheConfig,
+  store: StoreConfig,
   gitea: Type.Array(GiteaConfig, { default: [] }),
   oci: Type.Array(OciConfig, { default: [] })
 }, { $id: 'Config', additionalProperties: false, default: {} })
@@ -198,6 +209,7 @@ export type ServerConfig = Static<typeof ServerConfig>
 export type LogConfig = Static<typeof LogConfig>
 export type RateLimitConfig = Static<typeof RateLimitConfig>
 export type CacheConfig = Static<typeof CacheConfig>
+export type StoreConfig = Static<typeof StoreConfig>
 export type GiteaConfig = Static<typeof GiteaConfig>
 export type OciConfig = Static<typeof OciConfig>
 /** Which repository names mean an extension of which type; `{name}` in each pattern stands for its name. */

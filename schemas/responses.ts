@@ -63,11 +63,16 @@ export const listHeaders: Headers = {
 export const downloadHeaders: Headers = {
   ...provenanceHeaders,
   'Content-Disposition': text("`attachment` with the file's real name (RFC 6266)", 'attachment; filename=kubernetes_taskserv.tar.gz'),
-  'Content-Length': integer('Size in bytes; absent when unknown', 2048000),
+  'Content-Length': integer('Bytes of the answer; absent when unknown', 2048000),
+  'Accept-Ranges': text('Always `bytes`: a part of the file may be asked for with `Range`', 'bytes'),
+  'Last-Modified': text('When the version was published; absent when unknown. `ETag` is what conditions go by', 'Mon, 15 Jan 2025 10:30:00 GMT'),
   'Repr-Digest': text('Digest of the file (RFC 9530); absent when none is known', 'sha-256=:Zszlqj…:')
 }
 
 const { ETag, ...withoutValidator } = provenanceHeaders
+const contentRange = (example: string): Headers => ({ 'Content-Range': text('Which bytes of how many (RFC 9110)', example) })
+
+export const partHeaders: Headers = { ...downloadHeaders, ...contentRange('bytes 1048576-2047999/2048000') }
 
 export const redirectHeaders: Headers = {
   ...withoutValidator,
@@ -83,6 +88,8 @@ const errorDescriptions = {
   400: 'Invalid input: `invalid_type`, `invalid_version` or `invalid_request`',
   401: "`auth_error`: the upstreams that could answer refuse the registry's own credentials",
   404: '`not_found`: the resource does not exist',
+  409: '`conflict`: the version was published again with another content, and the registry is configured to refuse that',
+  416: '`range_not_satisfiable`: the range begins behind the end of the file',
   429: "`rate_limit`: the client's limit at this registry, or an upstream's, is exceeded",
   500: '`internal_error` or `config_error`',
   503: '`service_unavailable`: an upstream that could own the answer cannot be asked, and nothing cached may stand in; or the registry is overloaded'
@@ -93,13 +100,14 @@ const retryAfter: Headers = { 'Retry-After': integer('Seconds after which to ask
 const perhapsRetryAfter: Headers = { 'Retry-After': integer('Seconds after which to ask again; absent when nobody knows', 5) }
 
 /** Every header above that means something to a client: pages of other origins may read these. */
-export const exposedHeaders: readonly string[] = Object.keys({ ...listHeaders, ...downloadHeaders, ...redirectHeaders, ...retryAfter })
+export const exposedHeaders: readonly string[] = Object.keys({ ...listHeaders, ...partHeaders, ...redirectHeaders, ...retryAfter })
   .filter(name => !Object.hasOwn(browserHeaders, name))
 
 /** The error answers of a route, each in the one envelope. */
 export const errors = <S extends ErrorStatus>(...statuses: S[]) => Object.fromEntries(statuses.map(status => [status, answer(errorDescriptions[status], Ref(ErrorResponse), {
   ...systemHeaders,
   ...limitHeaders,
+  ...(status === 416 ? contentRange('bytes */2048000') : {}),
   ...(status === 503 ? retryAfter : status === 401 || status === 429 ? perhapsRetryAfter : {}),
   ...(status === 401 || status === 429 || status === 503 ? { 'Proxy-Status': provenanceHeaders['Proxy-Status'] ?? text('') } : {})
 })])) as Record<S, ReturnType<typeof Ref<typeof ErrorResponse>>>

@@ -20,7 +20,7 @@ interface Container {
   readinessProbe: Probe
   resources: { requests: Record<string, string>, limits: Record<string, string> }
   securityContext: { readOnlyRootFilesystem: boolean, allowPrivilegeEscalation: boolean }
-  volumeMounts: Array<{ name: string, mountPath: string, readOnly: boolean }>
+  volumeMounts: Array<{ name: string, mountPath: string, readOnly?: boolean }>
 }
 interface Metadata { name: string, namespace?: string, labels: Record<string, string>, annotations?: Record<string, string> }
 interface Manifest {
@@ -37,7 +37,7 @@ interface Manifest {
           terminationGracePeriodSeconds: number
           securityContext: { runAsNonRoot: boolean, runAsUser: number, fsGroup: number }
           containers: [Container]
-          volumes: Array<{ name: string, configMap?: { name: string }, secret?: { secretName: string } }>
+          volumes: Array<{ name: string, configMap?: { name: string }, secret?: { secretName: string }, emptyDir?: { sizeLimit: string } }>
         }
       }
     }
@@ -117,6 +117,14 @@ await t.test('the manifest', async t => {
     const mounted = mountOf(({ secret: source }) => source?.secretName === secret.metadata.name)
     t.strictSame(config.gitea.map(({ token_file: file }) => file), Object.keys(secret.stringData).map(key => `${mounted}/${key}`))
     t.notMatch(configMap.data['config.toml'], /^\s*(token|password)\s*=/m, 'no secret in the ConfigMap')
+  })
+
+  await t.test('keeps downloads on a volume that can be written and has room for them, and writes nowhere else', async t => {
+    t.equal(mountOf(({ emptyDir }) => emptyDir !== undefined), config.store.directory)
+    t.match(all('ENV'), [/./, `REGISTRY_STORE_DIRECTORY=${config.store.directory}`], 'the image has the same place')
+    const [, mebibytes = ''] = /^(\d+)Mi$/.exec(pod.volumes.find(({ emptyDir }) => emptyDir !== undefined)?.emptyDir?.sizeLimit ?? '') ?? []
+    t.ok(Number(mebibytes) * 1024 ** 2 > config.store.max_bytes)
+    t.strictSame(container.volumeMounts.filter(({ readOnly }) => readOnly !== true).map(({ name }) => name), ['store'])
   })
 
   await t.test('leads from the Service to the port that is listened on', async t => {

@@ -2,6 +2,7 @@ import type { Static, TSchema } from '@sinclair/typebox'
 import { TypeCompiler } from '@sinclair/typebox/compiler'
 import pLimit from 'p-limit'
 import { registryError, type RegistryError } from '../../plugins/errors.ts'
+import type { Resumption } from '../../plugins/upstream-range.ts'
 import type { JsonAnswer, Upstream } from '../../plugins/upstream.ts'
 import { GiteaRelease, GiteaRepository } from '../../schemas/gitea.ts'
 import type { Skip } from '../backend.ts'
@@ -152,7 +153,7 @@ export function createGiteaApi (upstream: Upstream, { instance, owner, skip }: {
     attachment: async (uuid: string, most: number): Promise<Buffer | undefined> => await upstream.file(upstream.address(['attachments', uuid]), most),
 
     /** Opens a file by its uuid, which names this very content for ever. */
-    open: async (uuid: string, signal: AbortSignal) => await upstream.open(upstream.address(['attachments', uuid]), signal),
+    open: async (uuid: string, at: Resumption & { signal: AbortSignal }) => await upstream.open(upstream.address(['attachments', uuid]), at),
 
     /** Asks for one element of the listing: what it needs is what the listing needs. */
     async ping (signal: AbortSignal): Promise<void> {

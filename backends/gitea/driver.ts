@@ -195,11 +195,13 @@ export function createGiteaDriver (api: GiteaApi, checksums: Checksums, options:
       return undefined
     },
 
-    async open (file, { signal }) {
-      const opened = await api.open(file.locator, signal)
+    async open (file, { signal, offset: wanted = 0, etag }) {
+      const opened = await api.open(file.locator, { signal, offset: wanted, ...(file.size !== undefined && { size: file.size }), ...(etag !== undefined && { etag }) })
       if (opened === undefined) return undefined
-      const { 'content-type': type = '', 'content-encoding': encoding = 'identity' } = opened.headers
-      const length = Number(opened.headers['content-length'] ?? file.size)
+      const { offset, headers } = opened
+      const { 'content-type': type = '', 'content-encoding': encoding = 'identity' } = headers
+      const told = headers['content-length']
+      const length = told === undefined ? file.size : offset + Number(told)
       // A page instead of the file is what a server shows to those who may not have it; Gitea gives text files as plain text.
       const page = /^text\/html\b/i.test(type)
       if (page || encoding !== 'identity' || (file.size !== undefined && length !== file.size)) {
@@ -207,7 +209,7 @@ export function createGiteaDriver (api: GiteaApi, checksums: Checksums, options:
         if (page) throw statusError(instance, 401)
         throw registryError('service_unavailable', `Instance ${instance} cannot be asked`, { instance, details: 'File is not as it was published', proxyError: 'http_response_incomplete' })
       }
-      return { file, stream: opened.stream, length }
+      return { file, stream: opened.stream, offset, ...(length !== undefined && { length }), ...(headers.etag !== undefined && { etag: headers.etag }) }
     },
 
     ping: async signal => { await api.ping(signal) }

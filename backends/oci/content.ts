@@ -30,24 +30,24 @@ export function verifyBytes (bytes: Buffer, digest: string): void {
 /**
  * The same stream, verified: it fails with a {@link ContentError} before its last chunk when size or digest differ, so that
  * nobody gets wrong content whole. Of an algorithm that cannot be computed here only the size is checked; the publisher's
- * digest goes to the client, who may know it. Destroying the result destroys `source`. `translate` makes another error of it.
+ * digest goes to the client, who may know it. Destroying the result destroys `source`.
  */
-export function verified (source: Readable, { digest, size }: Content, translate: (error: ContentError) => Error = error => error): Readable {
+export function verified (source: Readable, { digest, size }: Content): Readable {
   const hash = hashOf(digest)
   let seen = 0
   let held: Buffer | undefined
   const check = new Transform({
     transform (chunk: Buffer, _encoding, done) {
       seen += chunk.length
-      if (seen > size) return done(translate(new ContentError('The content is longer than its descriptor says')))
+      if (seen > size) return done(new ContentError('The content is longer than its descriptor says'))
       hash?.update(chunk)
       if (held !== undefined) this.push(held)
       held = chunk
       done()
     },
     flush (done) {
-      if (seen !== size) return done(translate(new ContentError('The content is shorter than its descriptor says')))
-      if (hash !== undefined && hash.digest('hex') !== encoded(digest)) return done(translate(new ContentError('The content does not match its digest')))
+      if (seen !== size) return done(new ContentError('The content is shorter than its descriptor says'))
+      if (hash !== undefined && hash.digest('hex') !== encoded(digest)) return done(new ContentError('The content does not match its digest'))
       done(null, held)
     }
   })

@@ -6,7 +6,6 @@ import type { Crawl, Driver, Loaded, Metadata, Release, Skip } from '../backend.
 import { createFuse } from '../fuse.ts'
 import type { RepositoryMapping } from '../mapping.ts'
 import { currentRelease, isPrerelease, orderReleases, tagsByVersion } from '../version.ts'
-import { verified } from './content.ts'
 import { metadataOf } from './metadata.ts'
 import { createReader, type ByteCache, type Reader } from './reader.ts'
 import { ContentError, type Tag, type Transport } from './transport.ts'
@@ -140,6 +139,7 @@ export function createOciDriver (options: OciDriverOptions): Driver {
   return {
     name: instance,
     source: 'oci',
+    local: transport.local,
 
     async list () {
       const shared = reader()
@@ -187,7 +187,7 @@ export function createOciDriver (options: OciDriverOptions): Driver {
       return undefined
     },
 
-    async open (file, { signal }) {
+    async open (file, { signal, offset = 0, etag }) {
       const at = file.locator.lastIndexOf('@')
       const content = { digest: file.locator.slice(at + 1), size: file.size ?? 0 }
       const damaged = (cause: ContentError) => {
@@ -195,8 +195,8 @@ export function createOciDriver (options: OciDriverOptions): Driver {
         return registryError('service_unavailable', `Instance ${instance} cannot be asked`, { instance, cause, details: 'File is damaged', proxyError: 'http_response_incomplete' })
       }
       try {
-        const source = await transport.blob(file.locator.slice(0, at), content, { signal })
-        return source === undefined ? undefined : { file, stream: verified(source, content, damaged), length: content.size }
+        const blob = await transport.blob(file.locator.slice(0, at), content, { signal, offset, ...(etag !== undefined && { etag }) })
+        return blob === undefined ? undefined : { file, ...blob, length: content.size }
       } catch (error) {
         throw error instanceof ContentError ? damaged(error) : error
       }

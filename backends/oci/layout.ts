@@ -156,6 +156,7 @@ export function createLayout (options: LayoutOptions): Transport {
   }
 
   return {
+    local: true,
     tags,
 
     async repositories (namespace) {
@@ -184,7 +185,7 @@ export function createLayout (options: LayoutOptions): Transport {
       })
     },
 
-    async blob (repository, { digest, size }, { signal }) {
+    async blob (repository, { digest, size }, { signal, offset = 0 }) {
       return await reading(async root => {
         signal.throwIfAborted()
         const handle = await openBlob(root, repository, digest)
@@ -192,7 +193,7 @@ export function createLayout (options: LayoutOptions): Transport {
         try {
           if ((await handle.stat()).size !== size) throw new ContentError('The file has another size than its descriptor says')
           signal.throwIfAborted()
-          return handle.createReadStream({ signal })
+          return { stream: handle.createReadStream({ signal, start: offset }), offset }
         } catch (error) {
           await handle.close()
           throw error

@@ -38,8 +38,8 @@ export function createReader ({ transport, limit, skip, immutable }: ReaderOptio
     if (known !== undefined) return known
     const bytes = await limit(async () => {
       try {
-        const stream = await transport.blob(repository, config, { signal: new AbortController().signal })
-        return stream === undefined ? undefined : await readVerified(stream, config)
+        const blob = await transport.blob(repository, config, { signal: new AbortController().signal })
+        return blob === undefined ? undefined : await readVerified(blob.stream, config)
       } catch (error) {
         if (error instanceof ContentError) return undefined
         throw error

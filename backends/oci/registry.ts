@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto'
 import { isRegistryError } from '../../plugins/errors.ts'
 import { parseJson } from '../../plugins/json.ts'
 import { statusError } from '../../plugins/upstream-errors.ts'
+import { askFrom } from '../../plugins/upstream-range.ts'
 import type { Question, Upstream, UpstreamAnswer } from '../../plugins/upstream.ts'
 import { isRepositoryName, TagList } from '../../schemas/oci.ts'
 import { createAuthentication, type AuthenticationOptions } from './authentication.ts'
@@ -133,6 +134,8 @@ export function createRegistry (upstream: Upstream, options: RegistryOptions): T
   }
 
   return {
+    local: false,
+
     repositories: async namespace => await discovery.repositories(namespace),
 
     async tags (repository) {
@@ -167,16 +170,20 @@ export function createRegistry (upstream: Upstream, options: RegistryOptions): T
       return { digest, bytes: answer.body, ...mediaTypeOf(answer) }
     },
 
-    async blob (repository, { digest, size }, { signal }) {
+    async blob (repository, { digest, size }, { signal, offset: wanted = 0, etag }) {
       if (!isRepositoryName(repository) || !isDigest(digest)) return undefined
-      const answer = await authentication.asking(pull(repository), async given => await upstream.stream(address(repository, 'blobs', digest), { signal, ...given }))
+      // Begun again at the registry's own address: one that it redirected to may be worth nothing by now.
+      const answer = await askFrom({ offset: wanted, size, constant: true, ...(etag !== undefined && { etag }) }, async offset =>
+        await authentication.asking(pull(repository), async given => await upstream.stream(address(repository, 'blobs', digest), { signal, offset, ...given })))
       if (await isAbsence(answer)) return undefined
-      const { status, headers, stream } = answer
+      const { status, headers, stream, offset } = answer
       // No credentials went to a storage on another origin, so it refuses none.
       if ((status === 401 || status === 403) && answer.url.origin !== upstream.origin) throw upstream.unexpected('Storage of the registry refuses the file', 'destination_unavailable')
       if (stream === undefined) throw statusError(instance, status, headers)
       const length = headers['content-length']
-      if ((headers['content-encoding'] ?? 'identity') === 'identity' && (length === undefined || Number(length) === size)) return stream
+      if ((headers['content-encoding'] ?? 'identity') === 'identity' && (length === undefined || Number(length) === size - offset)) {
+        return { stream, offset, ...(headers.etag !== undefined && { etag: headers.etag }) }
+      }
       stream.destroy()
       throw new ContentError('The answer has another size than its descriptor says')
     },

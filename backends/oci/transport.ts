@@ -43,12 +43,30 @@ export interface Repositories {
   usual?: boolean
 }
 
+export interface BlobOptions {
+  signal: AbortSignal
+  /** First byte that is wanted; 0 if unset. */
+  offset?: number
+  /** Validator that came with what was read before. */
+  etag?: string
+}
+
+/** Opened content. */
+export interface Blob {
+  stream: Readable
+  /** First byte of the stream: the one that was wanted, or 0 where it can only be read from its beginning. */
+  offset: number
+  etag?: string
+}
+
 /**
  * How the content of an OCI registry is reached: over HTTP, or in a directory. It knows nothing of extensions.
  * Absent is a value (`undefined`). Failing throws an error of the table with `instance` and a `cause`; content that is not
  * what its digest or size says throws a {@link ContentError}, and costs only itself.
  */
 export interface Transport {
+  /** Whether content is on this machine's own disk. */
+  readonly local: boolean
   /** Repositories below `namespace` (no slash at either end; empty for all), as far as they can be discovered. */
   repositories (namespace: string): Promise<Repositories>
   /** All tags of a repository in any order; undefined when there is no such repository. */
@@ -58,10 +76,10 @@ export interface Transport {
   /** The manifest or index of a digest, verified, at most {@link maxManifestBytes}; undefined when it is not there. */
   manifest (repository: string, digest: string): Promise<Manifest | undefined>
   /**
-   * Opens content from its first byte; undefined when it is not there. The size is checked as early as it is known, the digest
-   * is not: whoever reads verifies it. Ends with an error when `signal` is aborted.
+   * Opens content; undefined when it is not there. The size is checked as early as it is known, the digest is not: whoever
+   * reads verifies it. Ends with an error when `signal` is aborted.
    */
-  blob (repository: string, content: Content, options: { signal: AbortSignal }): Promise<Readable | undefined>
+  blob (repository: string, content: Content, options: BlobOptions): Promise<Blob | undefined>
   /** Where a person outside can fetch content, when there is such an address. */
   url? (repository: string, content: Content): string | undefined
   /** Resolves when `repositories` and `tags` can work. */

@@ -5,6 +5,7 @@ import { createCatalog } from '../../backends/catalog.ts'
 import { createCache } from '../../plugins/cache.ts'
 import { registryError } from '../../plugins/errors.ts'
 import { createClock } from '../fakes/clock.ts'
+import { createPlainDownloads } from '../fakes/downloads.ts'
 import { createFakeDriver } from '../fakes/driver.ts'
 import { createLog } from '../fakes/log.ts'
 
@@ -22,6 +23,7 @@ function setUp ({ gitea = {}, oci = {}, priority = 100 }: { gitea?: Record<strin
       createCachedBackend(second.driver, { cache, priority, downloadUrls: 'gateway', publicUrl: 'https://registry.example.com/' }),
       createCachedBackend(first.driver, { cache, priority: 100, downloadUrls: 'upstream' })
     ],
+    downloads: createPlainDownloads(),
     log,
     negativeTtl: 30,
     budget: 10
@@ -185,7 +187,7 @@ await t.test('a file that is gone under its known address is looked for once mor
   const { catalog, gitea, clock } = setUp({ gitea: { 'provider/aws': ['1.0.0'] } })
   const { signal } = new AbortController()
   const { value } = await catalog.file({ ...aws, version: '1.0.0' })
-  t.equal(await text((await value.open(signal)).stream), 'bytes')
+  t.equal(await text((await value.open(signal)).read({ start: 0 })), 'bytes')
   gitea.content.set('provider/aws', ['1.1.0'])
   clock.forward(1)
   await t.rejects(value.open(signal), { code: 'not_found' })

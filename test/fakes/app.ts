@@ -1,3 +1,6 @@
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import Fastify, { type FastifyInstance, type LightMyRequestResponse } from 'fastify'
 import fp from 'fastify-plugin'
 import type { Test } from 'tap'
@@ -11,16 +14,19 @@ export const whole = fp(async (fastify: FastifyInstance, options: RegistryOption
 
 /**
  * The registry on a server of its own, as `server.ts` has it but without a port, with a clock that stands
- * until it is moved. Secrets of the configuration must not be in anything that it writes, in any test.
+ * until it is moved, and a store of its own. Secrets of the configuration must not be in anything that it writes, in any test.
  */
 export async function startApp (t: Test, config: unknown, options: Partial<RegistryOptions> = {}): Promise<{ app: FastifyInstance, clock: ReturnType<typeof createClock>, get: (url: string, headers?: Record<string, string>) => Promise<LightMyRequestResponse> }> {
   const clock = createClock()
+  const given = config as { store?: object }
+  const directory = await mkdtemp(join(tmpdir(), 'extension-registry-'))
+  t.teardown(async () => { await rm(directory, { recursive: true, force: true }) })
   const { stream, watch } = watchSecrets(t, config)
   const app = Fastify({ ...serverOptions(), logger: { level: 'trace', stream } })
   t.teardown(async () => { await app.close() })
   watch(app)
   app.setNotFoundHandler(notFoundHandler)
-  await app.register(whole, { config, clock: clock.now, ...options })
+  await app.register(whole, { config: { ...given, store: { directory, ...given.store } }, clock: clock.now, ...options })
   await app.ready()
   return { app, clock, get: async (url, headers = {}) => await app.inject({ url, headers }) }
 }

@@ -12,6 +12,7 @@ await t.test('an object', async t => {
       log: { level: 'info' },
       rate_limit: { max: 0, window_seconds: 60 },
       cache: { capacity: 1000, ttl_seconds: 300, stale_if_error_seconds: 86_400, negative_ttl_seconds: 30 },
+      store: { enabled: true, max_bytes: 2_147_483_648, finish_bytes: 67_108_864, on_rerelease: 'serve' },
       gitea: [{
         name: 'gitea',
         ...gitea,
@@ -101,7 +102,7 @@ await t.test('a configuration is refused with one line that names the key, what 
   const lines: Array<[what: string, input: unknown, line: string]> = [
     ['no table at all', 'x', 'configuration: expected a table, got a string (in test)'],
     ['nothing', null, 'configuration: expected a table, got null (in test)'],
-    ['an unknown section', { gitae: gitea }, 'gitae: unknown key, expected one of server, log, rate_limit, cache, gitea, oci (in test)'],
+    ['an unknown section', { gitae: gitea }, 'gitae: unknown key, expected one of server, log, rate_limit, cache, store, gitea, oci (in test)'],
     ['an unknown key', { server: { prot: 1 } }, 'server.prot: unknown key, expected one of host, port, public_url, trust_proxy, trusted_proxies, cors_origins, max_event_loop_delay_seconds, max_downloads, request_budget_seconds, shutdown_delay_seconds (in test)'],
     ['a misspelt key, rather than the missing one', { gitea: [gitea, { name: 'b', url: gitea.url, organisation: 'infra' }] },
       'gitea[1].organisation: unknown key, expected one of name, url, organization, token, token_file, include_private, public_url, download_urls, timeout_seconds, verify_ssl, ca_file, redirect_hosts, concurrency, queue, priority, mapping (in test)'],

@@ -19,7 +19,7 @@ async function listen (t: Test, options: object = {}) {
     await app.close()
     await gitea.close()
   })
-  await app.register(whole, { config: { server: { max_downloads: 1 }, gitea: { url: gitea.url, organization: 'provisioning' } } })
+  await app.register(whole, { config: { server: { max_downloads: 1 }, store: { enabled: false }, gitea: { url: gitea.url, organization: 'provisioning' } } })
   const url = await app.listen({ host: '127.0.0.1', port: 0 })
   await (await fetch(`${url}${file}`, { method: 'HEAD' })).arrayBuffer()
   gitea.fault = ({ path }) => archive.test(path) ? 'stall' : undefined

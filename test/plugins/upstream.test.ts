@@ -12,7 +12,7 @@ await t.test('no credential reaches a log line, an answer or a metric, however t
   const options = serverOptions({ server: { host: '127.0.0.1', port: 0, trust_proxy: false, request_budget_seconds: 10, shutdown_delay_seconds: 0 }, log: { level: 'trace' } })
   const app = Fastify({ ...options, logger: { level: 'trace', stream: { write: line => { lines.push(line) } } } })
   t.teardown(async () => { await app.close() })
-  await app.register(fp(registry), { config: { gitea: { url: gitea.url, organization: 'provisioning', token: canary, timeout_seconds: 1 } } })
+  await app.register(fp(registry), { config: { store: { enabled: false }, gitea: { url: gitea.url, organization: 'provisioning', token: canary, timeout_seconds: 1 } } })
   const url = await app.listen({ host: '127.0.0.1', port: 0 })
   t.teardown(() => { app.server.closeAllConnections() })
   const seen: string[] = []

@@ -6,9 +6,9 @@ import { startApp } from '../fakes/app.ts'
 import { createGiteaFake, provisioningContent, type GiteaFake } from '../fakes/gitea.ts'
 
 /** The registry on a real port, before a faked Gitea. */
-async function listen (t: Test): Promise<{ gitea: GiteaFake, url: string, port: number }> {
+async function listen (t: Test, store: object = {}): Promise<{ gitea: GiteaFake, url: string, port: number }> {
   const gitea = await createGiteaFake(provisioningContent())
-  const { app } = await startApp(t, { gitea: { url: gitea.url, organization: 'provisioning', timeout_seconds: 1 } })
+  const { app } = await startApp(t, { gitea: { url: gitea.url, organization: 'provisioning', timeout_seconds: 1 }, store })
   t.teardown(gitea.close)
   const url = await app.listen({ host: '127.0.0.1', port: 0 })
   // A client that was cut off connects anew ahead of its next request; such a connection is not idle to the server.
@@ -21,8 +21,8 @@ async function listen (t: Test): Promise<{ gitea: GiteaFake, url: string, port: 
 }
 const archive = /^\/attachments\//
 
-await t.test('a client that hangs up stops the transfer from the upstream', async t => {
-  const { gitea, url } = await listen(t)
+await t.test('a client that hangs up stops the transfer from the upstream, when the file is larger than what is fetched for the next one', async t => {
+  const { gitea, url } = await listen(t, { finish_bytes: 262_243 })
   gitea.fault = ({ path }) => archive.test(path) ? 'stall' : undefined
   const hangUp = new AbortController()
   const answer = await fetch(`${url}/taskserv/kubernetes/1.28.0`, { signal: hangUp.signal })
@@ -35,7 +35,7 @@ await t.test('a client that hangs up stops the transfer from the upstream', asyn
 })
 
 await t.test('a client that hangs up before the upstream answers stops the request, too', async t => {
-  const { gitea, url } = await listen(t)
+  const { gitea, url } = await listen(t, { finish_bytes: 0 })
   gitea.fault = ({ path }) => archive.test(path) ? 'hang' : undefined
   const hangUp = new AbortController()
   const answer = fetch(`${url}/taskserv/kubernetes/1.28.0`, { signal: hangUp.signal })
@@ -62,15 +62,17 @@ await t.test('a file in many small pieces arrives whole', async t => {
   gitea.fault = ({ path }) => archive.test(path) ? 'drip' : undefined
   const answer = await fetch(`${url}/taskserv/kubernetes/1.28.0`)
   const bytes = await answer.arrayBuffer()
-  t.match(await (await fetch(new URL('/metrics', url))).text(), `download_bytes_total ${bytes.byteLength}`)
+  t.match(await (await fetch(new URL('/metrics', url))).text(), `download_bytes_total{source="upstream"} ${bytes.byteLength}`)
   t.equal(`sha-256=:${Buffer.from(await crypto.subtle.digest('SHA-256', bytes)).toString('base64')}:`, answer.headers.get('repr-digest'))
 })
 
 await t.test('what was replaced under a known version is found under its new address', async t => {
-  const { gitea, url } = await listen(t)
+  const { gitea, url } = await listen(t, { enabled: false })
   const get = async () => await (await fetch(`${url}/provider/aws/1.2.0`)).text()
   const before = await get()
   gitea.detach('aws_prov', '1.2.0', 'aws_prov.tar.gz')
+  // The old checksum is not the new file's.
+  gitea.detach('aws_prov', '1.2.0', 'aws_prov.tar.gz.sha256')
   gitea.attach('aws_prov', '1.2.0', { name: 'aws_prov.tar.gz', content: 'another content' })
   const answer = await fetch(`${url}/provider/aws/1.2.0`)
   const stated = answer.headers.get('etag')

@@ -117,7 +117,7 @@ await t.test('cache statistics count the entries of each section', async t => {
   await get('/api/v1/extensions')
   await get('/api/v1/extensions/provider/aws/versions')
   const answer = await get('/api/v1/cache/stats')
-  t.strictSame(answer.json(), { list_entries: 3, metadata_entries: 1, version_entries: 1, total_entries: 5 })
+  t.strictSame(answer.json(), { list_entries: 3, metadata_entries: 1, version_entries: 1, total_entries: 5, store_entries: 0, store_bytes: 0 })
 })
 
 await t.test('the document and its page are served', async t => {

@@ -104,7 +104,7 @@ await t.test('canary credentials of every kind are in no log line, metric, error
     const host = new URL(fake.url).host
     await writeFile(join(folder, 'config.json'), JSON.stringify({ auths: { [host]: { auth: Buffer.from('canary-user:canary-password').toString('base64') } } }))
     const lines: string[] = []
-    const parsed = parseConfig({ log: { level: 'trace' }, oci: { registry: fake.url, namespace: 'provisioning', timeout_seconds: 1, redirect_hosts: [`127.0.0.1:${storage.port}`], ...config(folder, host) } })
+    const parsed = parseConfig({ log: { level: 'trace' }, store: { enabled: false }, oci: { registry: fake.url, namespace: 'provisioning', timeout_seconds: 1, redirect_hosts: [`127.0.0.1:${storage.port}`], ...config(folder, host) } })
     const app = Fastify({ ...serverOptions(parsed), logger: { level: 'trace', stream: { write: (line: string) => { lines.push(line) } } } })
     t.teardown(async () => { await app.close() })
     app.setNotFoundHandler(notFoundHandler)

@@ -152,10 +152,10 @@ await t.test('an index that is a link out of the root is not read', async t => {
 
 await t.test('a file is opened whole, and read to its end only when size and digest are right', async t => {
   const { transport, content } = await layout(t, [aws])
-  const stream = await transport.blob('provider/aws', content, { signal })
+  const stream = (await transport.blob('provider/aws', content, { signal }))?.stream
   t.equal(String(stream === undefined ? stream : await readVerified(stream, content)), 'file of provider/aws 1.0.0')
   const damaged = await layout(t, [{ ...aws, fault: 'wrong blob' }])
-  const wrong = await damaged.transport.blob('provider/aws', damaged.content, { signal })
+  const wrong = (await damaged.transport.blob('provider/aws', damaged.content, { signal }))?.stream
   let seen = 0
   await t.rejects(async () => { if (wrong !== undefined) for await (const chunk of verified(wrong, damaged.content)) seen += (chunk as Buffer).length }, ContentError)
   t.ok(seen < damaged.content.size, 'nobody gets wrong content whole')
@@ -167,7 +167,7 @@ await t.test('a stream ends when nobody wants the file any more', async t => {
   const { transport, content } = await layout(t, [{ ...aws, layers: [{ content: 'x'.repeat(1024 * 1024) }] }])
   const hangUp = new AbortController()
   const big = { ...content, size: 1024 * 1024 }
-  const stream = await transport.blob('provider/aws', big, { signal: hangUp.signal })
+  const stream = (await transport.blob('provider/aws', big, { signal: hangUp.signal }))?.stream
   const closed = new Promise(resolve => stream?.once('close', resolve))
   const failed = new Promise(resolve => stream?.once('error', resolve))
   hangUp.abort()
@@ -175,7 +175,7 @@ await t.test('a stream ends when nobody wants the file any more', async t => {
   await closed
   t.equal(stream?.destroyed, true)
   await t.rejects(transport.blob('provider/aws', big, { signal: hangUp.signal }), { name: 'AbortError' })
-  const source = await transport.blob('provider/aws', big, { signal })
+  const source = (await transport.blob('provider/aws', big, { signal }))?.stream
   if (source === undefined) throw new Error('is there')
   const sourceClosed = new Promise(resolve => source.once('close', resolve))
   verified(source, big).destroy()

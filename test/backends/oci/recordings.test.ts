@@ -60,7 +60,7 @@ const digests = {
 }
 const manifestOf = (digest: string) => async (transport: Transport) => (await transport.manifest(gcp, digest))?.digest
 const blob = async (transport: Transport) => {
-  const stream = await transport.blob(gcp, { digest: digests.blob, size: 62 }, { signal: signal() })
+  const stream = (await transport.blob(gcp, { digest: digests.blob, size: 62 }, { signal: signal() }))?.stream
   return stream === undefined ? undefined : (await buffer(stream)).length
 }
 const tags = async (transport: Transport) => await transport.tags(gcp)

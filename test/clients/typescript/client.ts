@@ -173,6 +173,10 @@ const provoked: Record<string, { status: number, provoke: () => Promise<Result<u
   },
   invalid_version: { status: 400, provoke: async () => await fetchVersion('newest') },
   invalid_request: { status: 400, provoke: async () => await registry.GET('/api/v1/extensions', { params: { query: { limit: 1001 } } }) },
+  range_not_satisfiable: {
+    status: 416,
+    provoke: async () => await registry.GET('/api/v1/extensions/{type}/{name}/{version}', { params: { path: { ...kubernetes, version: '1.27.5' } }, headers: { range: 'bytes=1000000000-' }, parseAs: 'stream' })
+  },
   auth_error: { status: 401, provoke: async () => await list(addresses.refused) },
   rate_limit: { status: 429, provoke: async () => await list(addresses.limited) },
   service_unavailable: { status: 503, provoke: async () => await list(addresses.unavailable) }

@@ -10,6 +10,8 @@ await t.test('the environment sets every key of the schema, of its own type', as
     'server.cors_origins': 'https://a.example, http://b.example:9000',
     'log.level': 'warn',
     'cache.directory': '/c',
+    'store.directory': '/store',
+    'store.on_rerelease': 'refuse',
     'gitea.name': 'forge',
     'gitea.url': 'https://forge.example.com',
     'gitea.organization': 'infra',

@@ -1,0 +1,23 @@
+/** What a client asks for of a file: bytes `start` to before `end`; all of it; or something that there is not. */
+export type RangeRequest = { start: number, end: number } | 'whole' | 'unsatisfiable'
+
+/**
+ * The one range of `Range` (RFC 9110 section 14.1.2). What is no range of bytes, or several of them, is ignored, as it may be:
+ * the whole file is the answer.
+ */
+export function parseRange (header: string | undefined, size: number): RangeRequest {
+  const [, first = '', last = ''] = /^bytes[ \t]*=[ \t]*(\d*)-(\d*)[ \t]*$/i.exec(header ?? '') ?? []
+  if (first === '' && last === '') return 'whole'
+  // A suffix: so many bytes at the end.
+  if (first === '') return Number(last) === 0 || size === 0 ? 'unsatisfiable' : { start: Math.max(0, size - Number(last)), end: size }
+  const start = Number(first)
+  if (last !== '' && Number(last) < start) return 'whole'
+  if (start >= size) return 'unsatisfiable'
+  return { start, end: last === '' ? size : Math.min(Number(last) + 1, size) }
+}
+
+/**
+ * Whether a part may be sent to someone who has another one: `If-Range` names the very file, by its strong validator. A date
+ * never does: two files may have been published in one second (RFC 9110 section 13.1.5).
+ */
+export const mayContinue = (ifRange: string | string[] | undefined, etag: string): boolean => ifRange === undefined || ifRange === etag

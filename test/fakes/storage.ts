@@ -1,0 +1,109 @@
+import { createHash } from 'node:crypto'
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { setImmediate as turn } from 'node:timers/promises'
+import type { Test } from 'tap'
+import { startApp } from './app.ts'
+import { createRegistryFake, type RegistryContent } from './registry.ts'
+
+/** A file of so many bytes, of which no two pieces are the same. */
+export function fileOf (length: number, seed = 'file'): Buffer {
+  const bytes = Buffer.alloc(length)
+  for (let at = 0, block = createHash('sha256').update(seed).digest(); at < length; at += block.length) {
+    block.copy(bytes, at)
+    block = createHash('sha256').update(block).digest()
+  }
+  return bytes
+}
+
+export const digestOf = (bytes: Buffer): string => `sha256:${createHash('sha256').update(bytes).digest('hex')}`
+
+/** How an object storage behaves. */
+export interface StorageBehaviour {
+  /** Whether it knows `Range`. */
+  ranges: boolean
+  etag: string | undefined
+  /** Bytes of the file at which a connection is reset, each once. */
+  cuts: number[]
+  /** What is sent before a byte waits until this settles: `[offset, promise]`. */
+  hold: [number, Promise<void>] | undefined
+}
+
+const piece = 64 * 1024
+
+/** An object storage with one file, which counts what it sends. `content` and the behaviour may be changed while it runs. */
+export async function createStorage (t: Test, content: Buffer, given: Partial<StorageBehaviour> = {}) {
+  const state = { content, ranges: true, etag: '"one"', cuts: [], hold: undefined, sent: 0, requests: [] as Array<string | undefined>, ...given } as StorageBehaviour & { content: Buffer, sent: number, requests: Array<string | undefined> }
+  const server = createServer((request, response) => {
+    const answer = async () => {
+      const { content, etag, ranges } = state
+      state.requests.push(request.headers.range)
+      const start = ranges ? Number(/^bytes=(\d+)-$/.exec(request.headers.range ?? '')?.[1] ?? 0) : 0
+      response.writeHead(start > 0 ? 206 : 200, {
+        'content-length': content.length - start,
+        ...(etag !== undefined && { etag }),
+        ...(start > 0 && { 'content-range': `bytes ${start}-${content.length - 1}/${content.length}` })
+      })
+      for (let at = start; at < content.length;) {
+        const [held, open] = state.hold ?? []
+        if (held !== undefined && at >= held) await open
+        const cut = state.cuts.find(offset => offset >= at)
+        const end = Math.min(content.length, at + piece, cut ?? Infinity, held !== undefined && at < held ? held : Infinity)
+        await new Promise<void>(resolve => { response.write(content.subarray(at, end), () => { resolve() }) })
+        if (response.destroyed) return
+        state.sent += end - at
+        at = end
+        if (at !== cut) continue
+        state.cuts.splice(state.cuts.indexOf(cut), 1)
+        response.destroy()
+        return
+      }
+      response.end()
+    }
+    answer().catch(() => { response.destroy() })
+  })
+  await new Promise<void>(resolve => { server.listen(0, '127.0.0.1', resolve) })
+  t.teardown(() => {
+    server.closeAllConnections()
+    server.close()
+  })
+  const host = `127.0.0.1:${(server.address() as AddressInfo).port}`
+  return Object.assign(state, { host, url: `http://${host}` })
+}
+export type Storage = Awaited<ReturnType<typeof createStorage>>
+
+const manifestType = 'application/vnd.oci.image.manifest.v1+json'
+
+/** What a registry has of files, each the one layer of `{type}/{name}` in version 1.0.0. */
+export function contentOfFiles (files: Record<string, Buffer>): RegistryContent {
+  return new Map(Object.entries(files).map(([repository, file]) => {
+    const manifest = Buffer.from(JSON.stringify({
+      schemaVersion: 2,
+      mediaType: manifestType,
+      artifactType: 'application/vnd.example',
+      config: { mediaType: 'application/vnd.oci.empty.v1+json', digest: digestOf(Buffer.from('{}')), size: 2 },
+      layers: [{ mediaType: 'application/gzip', digest: digestOf(file), size: file.length, annotations: { 'org.opencontainers.image.title': `${repository.split('/').at(-1)}.tar.gz` } }]
+    }))
+    const digest = digestOf(manifest)
+    return [repository, { tags: new Map([['1.0.0', { digest, mediaType: manifestType }]]), blobs: new Map([[digest, manifest], [digestOf(file), file]]) }]
+  }))
+}
+
+/** The registry on a real port, before an OCI registry with one file, `taskserv/big` 1.0.0, that is kept in an object storage. */
+export async function listenBeforeStorage (t: Test, file: Buffer, { config = {}, ...behaviour }: Partial<StorageBehaviour> & { config?: object } = {}) {
+  const storage = await createStorage(t, file, behaviour)
+  const fake = await createRegistryFake(contentOfFiles({ 'taskserv/big': file }), { storage: storage.url })
+  t.teardown(fake.close)
+  const oci = { registry: fake.url, redirect_hosts: [storage.host], timeout_seconds: 2 }
+  const { app, get } = await startApp(t, { oci, ...config })
+  const origin = await app.listen({ host: '127.0.0.1', port: 0 })
+  t.teardown(() => { app.server.closeAllConnections() })
+  const url = `${origin}/api/v1/extensions/taskserv/big/1.0.0`
+  const metric = async (line: string) => Number(new RegExp(`^${line.replace(/[{}]/g, '\\$&')} (\\S+)$`, 'm').exec((await get('/metrics')).body)?.[1])
+  /** Settles when nothing is under way any more: what was is in its place. */
+  const idle = async () => { while (app.downloads.active() > 0) await turn() }
+  return { app, get, fake, storage, oci, url, metric, idle, statistics: () => app.downloads.statistics() }
+}
+
+/** The bytes of an answer. */
+export const bytesOf = async (answer: Response): Promise<Buffer> => Buffer.from(await answer.arrayBuffer())

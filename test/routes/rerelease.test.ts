@@ -1,0 +1,74 @@
+import t, { type Test } from 'tap'
+import { startApp } from '../fakes/app.ts'
+import { createGiteaFake, provisioningContent } from '../fakes/gitea.ts'
+
+/** A Gitea whose `aws` 1.2.0 tells no checksum, and the registry before it. */
+async function setUp (t: Test, store: object = {}) {
+  const gitea = await createGiteaFake(provisioningContent())
+  t.teardown(gitea.close)
+  gitea.detach('aws_prov', '1.2.0', 'aws_prov.tar.gz.sha256')
+  const files = new Set<string>()
+  const replace = (content: string) => {
+    gitea.detach('aws_prov', '1.2.0', 'aws_prov.tar.gz')
+    files.add(`/attachments/${gitea.attach('aws_prov', '1.2.0', { name: 'aws_prov.tar.gz', content }).uuid}`)
+  }
+  replace('the first one')
+  const config = { gitea: { url: gitea.url, organization: 'provisioning' }, store }
+  const { get, clock, app } = await startApp(t, config)
+  const path = '/api/v1/extensions/provider/aws/1.2.0'
+  const idle = async () => { while (app.downloads.active() > 0) await new Promise(resolve => { setImmediate(resolve) }) }
+  const download = async () => {
+    clock.forward(301)
+    const { statusCode, body, headers } = await get(path)
+    await idle()
+    return { statusCode, body, headers }
+  }
+  const fetched = () => gitea.requests.filter(({ path }) => files.has(path)).length
+  const metric = async () => /^rereleases_total\{backend="gitea"\} (\d+)$/m.exec((await get('/metrics')).body)?.[1]
+  const head = async (url: string) => await app.inject({ method: 'HEAD', url })
+  return { head, replace, download, fetched, metric, get, path }
+}
+
+await t.test('a version without a checksum is fetched once, and its digest is told from then on', async t => {
+  const { download, fetched, get, path } = await setUp(t)
+  const first = await download()
+  t.match([first.statusCode, first.body, first.headers['repr-digest']], [200, 'the first one', undefined])
+  const second = await download()
+  t.match([second.body, second.headers['repr-digest'], second.headers.etag], ['the first one', /^sha-256=:/, first.headers.etag])
+  t.equal((await get(path.replace('/1.2.0', ''))).json<{ checksum?: string }>().checksum, undefined, 'but not as its publisher\'s')
+  t.equal(fetched(), 1)
+})
+
+await t.test('published again it is served, and counted once', async t => {
+  const { download, replace, metric } = await setUp(t)
+  const before = await download()
+  replace('the second one')
+  const after = await download()
+  t.equal(after.body, 'the second one')
+  t.not(after.headers.etag, before.headers.etag)
+  await download()
+  t.equal(await metric(), '1')
+  replace('the second one')
+  t.equal((await download()).body, 'the second one')
+  t.equal(await metric(), '1', 'the same content under a new address is no other one')
+})
+
+await t.test('or it is refused, from the first answer on, with nothing of it sent', async t => {
+  for (const size of [100, 100_000]) {
+    const { download, replace, metric, get, head, path, fetched } = await setUp(t, { on_rerelease: 'refuse' })
+    await download()
+    replace('x'.repeat(size))
+    for (let times = 0; times < 2; times++) {
+      const { statusCode, body, headers } = await download()
+      t.equal(statusCode, 409)
+      t.match(JSON.parse(body), { error: 'conflict', message: 'Extension provider/aws version 1.2.0 was published again with another content' })
+      t.equal(headers.etag, undefined)
+    }
+    t.equal(fetched(), 2, 'the second time without fetching it')
+    t.equal((await get(path)).statusCode, 409)
+    t.equal((await head(path)).statusCode, 409)
+    t.equal(await metric(), '1')
+    replace('the first one')
+    t.match(await download(), { statusCode: 200, body: 'the first one' })
+  }
+})

@@ -1,0 +1,162 @@
+import { readdir } from 'node:fs/promises'
+import { join } from 'node:path'
+import t from 'tap'
+import { bytesOf, digestOf, fileOf, listenBeforeStorage } from '../fakes/storage.ts'
+
+const big = fileOf(8 * 1024 * 1024)
+const held = 32 * 1024
+/** What is asked for after a break; what was still on its way then is asked for again. */
+const part = /^bytes=\d+-$/
+const at = (part: number) => Math.floor(big.length * part)
+
+await t.test('ten downloads at once are one transfer, which goes on where the upstream broke it', async t => {
+  const { url, storage, metric, idle } = await listenBeforeStorage(t, big, { cuts: [at(0.3), at(0.6), at(0.9)] })
+  const all = await Promise.all(Array.from({ length: 10 }, async () => await bytesOf(await fetch(url))))
+  for (const bytes of all) t.ok(bytes.equals(big))
+  t.match(storage.requests, [undefined, part, part, part])
+  t.ok(storage.sent <= big.length * 1.1, `${storage.sent} bytes for ${big.length}`)
+  t.equal(await metric('transfers_resumed_total{backend="oci"}'), 3)
+  t.equal(await metric('download_bytes_total{source="upstream"}'), big.length)
+  t.equal(await metric('download_bytes_total{source="coalesced"}'), big.length * 9)
+  await idle()
+  await bytesOf(await fetch(url))
+  t.equal(storage.requests.length, 4, 'and the eleventh is answered from the store')
+  t.equal(await metric('download_bytes_total{source="store"}'), big.length)
+})
+
+await t.test('where the upstream knows no ranges, or has another file by now, it is begun anew and what is known is left out', async t => {
+  const noRanges = await listenBeforeStorage(t, big, { ranges: false, cuts: [at(0.5)] })
+  t.ok((await bytesOf(await fetch(noRanges.url))).equals(big))
+  t.equal(noRanges.storage.requests.length, 2)
+  const other = await listenBeforeStorage(t, big, { cuts: [at(0.5)] })
+  const opened = Promise.withResolvers<void>()
+  other.storage.hold = [at(0.25), opened.promise]
+  const answer = await fetch(other.url)
+  other.storage.etag = '"two"'
+  opened.resolve()
+  t.ok((await bytesOf(answer)).equals(big))
+  t.match(other.storage.requests, [undefined, part, undefined], 'a part under another validator is not taken')
+})
+
+await t.test('a file that is another one when it is begun anew breaks off', async t => {
+  const { url, storage, metric } = await listenBeforeStorage(t, big, { ranges: false, cuts: [at(0.5)] })
+  const opened = Promise.withResolvers<void>()
+  storage.hold = [at(0.25), opened.promise]
+  const answer = await fetch(url)
+  storage.content = fileOf(big.length, 'another')
+  opened.resolve()
+  await t.rejects(answer.arrayBuffer())
+  t.equal(await metric('checksum_failures_total{backend="oci"}'), 1)
+})
+
+await t.test('a corrupt file never completes, is counted and not kept, and heals when the upstream does', async t => {
+  const { url, storage, metric, idle, statistics } = await listenBeforeStorage(t, big)
+  storage.content = Buffer.from(big)
+  storage.content.writeUInt8(storage.content.readUInt8(5) ^ 1, 5)
+  const answer = await fetch(url)
+  t.equal(Number(answer.headers.get('content-length')), big.length)
+  let seen = 0
+  await t.rejects(async () => { for await (const chunk of answer.body ?? []) seen += (chunk as Uint8Array).length })
+  t.equal(seen, big.length - held, 'all but the end was passed on')
+  t.equal(await metric('checksum_failures_total{backend="oci"}'), 1)
+  t.match(statistics(), { entries: 0, bytes: 0 })
+  t.equal((await fetch(url, { headers: { range: `bytes=${big.length - 10}-` } })).status, 503, 'of a part that is withheld as a whole nothing is sent, so that there is room for the reason')
+  storage.content = big
+  t.ok((await bytesOf(await fetch(url))).equals(big))
+  await idle()
+  t.match(statistics(), { entries: 1, bytes: big.length })
+})
+
+await t.test('the end of a part of a file under way is withheld, as the end of the whole is', async t => {
+  const { url, storage } = await listenBeforeStorage(t, big)
+  const opened = Promise.withResolvers<void>()
+  storage.hold = [at(0.5), opened.promise]
+  const whole = await fetch(url)
+  const answer = await fetch(url, { headers: { range: `bytes=1000-${1000 + 100 * 1024 - 1}` } })
+  t.match([answer.status, answer.headers.get('content-range'), answer.headers.get('content-length')], [206, `bytes 1000-${1000 + 100 * 1024 - 1}/${big.length}`, String(100 * 1024)])
+  const reader = answer.body?.getReader()
+  const read: Buffer[] = []
+  let seen = 0
+  for (let chunk = await reader?.read(); chunk?.value !== undefined; chunk = await reader?.read()) {
+    read.push(Buffer.from(chunk.value))
+    seen += chunk.value.length
+    if (seen === 100 * 1024 - held) opened.resolve()
+    t.ok(seen <= 100 * 1024 - held || storage.sent === big.length, 'nobody has the end before all of it was looked at')
+  }
+  t.ok(Buffer.concat(read).equals(big.subarray(1000, 1000 + 100 * 1024)))
+  t.ok((await bytesOf(whole)).equals(big))
+  t.equal(storage.requests.length, 1)
+})
+
+await t.test('who leaves takes nothing from those who wait, nor from the next one', async t => {
+  const { url, storage, idle, statistics } = await listenBeforeStorage(t, big)
+  const opened = Promise.withResolvers<void>()
+  storage.hold = [at(0.5), opened.promise]
+  const hangUp = new AbortController()
+  const [first, second] = [await fetch(url, { signal: hangUp.signal }), await fetch(url)]
+  await first.body?.getReader().read()
+  hangUp.abort()
+  opened.resolve()
+  t.ok((await bytesOf(second)).equals(big))
+  t.equal(storage.requests.length, 1)
+  await idle()
+  t.equal(statistics().entries, 1)
+})
+
+await t.test('a file that nobody waits for is fetched to its end, if it is not too large', async t => {
+  const finished = await listenBeforeStorage(t, big, { config: { store: { finish_bytes: big.length } } })
+  const hangUp = new AbortController()
+  const opened = Promise.withResolvers<void>()
+  finished.storage.hold = [at(0.5), opened.promise]
+  await fetch(finished.url, { signal: hangUp.signal })
+  hangUp.abort()
+  opened.resolve()
+  t.ok((await bytesOf(await fetch(finished.url))).equals(big))
+  t.equal(finished.storage.requests.length, 1)
+})
+
+await t.test('without a store each download is verified on its way all the same, and resumed', async t => {
+  for (const store of [{ enabled: false }, { max_bytes: big.length - 1 }]) {
+    const { url, storage, metric } = await listenBeforeStorage(t, big, { cuts: [at(0.5)], config: { store } })
+    t.ok((await bytesOf(await fetch(url))).equals(big))
+    t.ok((await bytesOf(await fetch(url, { headers: { range: 'bytes=5-1000000' } }))).equals(big.subarray(5, 1_000_001)))
+    t.equal(storage.requests.length, 3)
+    t.equal(await metric('download_bytes_total{source="passed"}'), big.length + 999_996)
+    storage.content = fileOf(big.length, 'another')
+    await t.rejects(async () => await bytesOf(await fetch(url)))
+    await t.rejects(async () => await bytesOf(await fetch(url, { headers: { range: 'bytes=5-1000000' } })))
+  }
+})
+
+await t.test('another instance that has the same file goes on where its owner fails', async t => {
+  const { url, storage, fake, metric } = await listenBeforeStorage(t, big, { config: {} })
+  const twin = await listenBeforeStorage(t, big)
+  const both = await listenBeforeStorage(t, big, { config: { oci: [{ name: 'first', registry: fake.url, redirect_hosts: [storage.host], timeout_seconds: 1 }, { name: 'second', registry: twin.fake.url, redirect_hosts: [twin.storage.host], timeout_seconds: 1 }] } })
+  await both.get('/api/v1/extensions')
+  const broken = Promise.withResolvers<void>()
+  storage.hold = [at(0.5), broken.promise]
+  storage.cuts = [at(0.5)]
+  const answer = await fetch(both.url)
+  await fake.stop()
+  broken.resolve()
+  t.ok((await bytesOf(answer)).equals(big))
+  t.match(twin.storage.requests, [part])
+  t.equal(storage.requests.length, 1)
+  t.type(await metric('transfers_active'), 'number')
+  t.not(url, both.url)
+})
+
+await t.test('nothing half written is left over, and a directory that can not be written costs nobody anything', async t => {
+  const directory = t.testdir({ file: 'no directory' })
+  const { url, storage, get, metric } = await listenBeforeStorage(t, big, { config: { store: { directory: join(directory, 'file', 'store') } } })
+  for (let times = 0; times < 3; times++) t.ok((await bytesOf(await fetch(url))).equals(big))
+  t.equal(storage.requests.length, 3)
+  t.equal(await metric('store_failures_total'), 1, 'it is not tried each time')
+  t.equal(await metric('store_usable'), 0)
+  t.equal((await get('/health')).json<{ status: string }>().status, 'healthy')
+  const kept = await listenBeforeStorage(t, big, { config: { store: { directory: join(directory, 'kept') } } })
+  await bytesOf(await fetch(kept.url))
+  await kept.app.close()
+  t.strictSame(await readdir(join(directory, 'kept', 'tmp')), [])
+  t.strictSame(await readdir(join(directory, 'kept', 'blobs', 'sha256', digestOf(big).slice(7, 9))), [digestOf(big).slice(7)])
+})
