@@ -26,10 +26,19 @@ export type LoadShedding = ReturnType<typeof createLoadShedding>
 /** Refuses the requests of the scope while the event loop lags: what is answered at once costs least. Of a host that does so itself nothing is touched. */
 async function loadShedding (fastify: FastifyInstance, { max_event_loop_delay_seconds: most }: LoadSheddingOptions): Promise<void> {
   if (most === 0) return
-  const watch = await privateServer(underPressure, { maxEventLoopDelay: most * 1000 })
-  fastify.addHook('onClose', async () => { await watch.close() })
-  await watch.ready()
-  const shed = createLoadShedding({ isUnderPressure: () => watch.isUnderPressure(), observeShed: fastify.telemetry.observeShed })
+  let watch: Awaited<ReturnType<typeof privateServer>> | undefined
+  // A process that starts is late with everything, and with nothing that anybody waits for.
+  fastify.addHook('onReady', async () => {
+    watch = await privateServer(underPressure, { maxEventLoopDelay: most * 1000 })
+    await watch.ready()
+  })
+  fastify.addHook('onClose', async () => { await watch?.close() })
+  const isUnderPressure = () => {
+    const { eventLoopDelay = 0 } = watch?.memoryUsage() ?? {}
+    // Infinite is what it says before it has measured anything.
+    return Number.isFinite(eventLoopDelay) && eventLoopDelay > most * 1000
+  }
+  const shed = createLoadShedding({ isUnderPressure, observeShed: fastify.telemetry.observeShed })
   fastify.addHook('onRequest', (_request, _reply, done) => { done(shed()) })
 }
 

@@ -242,10 +242,14 @@ export function createTransport ({ userAgent, observe, random = Math.random, env
       const { url, request, statusCode, headers } = await follow(start, async target => {
         const given = { accept: '*/*', 'accept-encoding': 'identity', ...range, ...await credentials(target, start, question.authorization) }
         return await opening(async () => {
-          const request = client.stream(target, { dnsLookup: lookupOf(target), headers: given, signal: AbortSignal.any([closed.signal, question.signal]), decompress: false, retry: { limit: 0 } })
-          const { statusCode, headers } = await measured(async () => await responseOf(request))
-          if (!hasBody(statusCode)) request.destroy()
-          return { request, statusCode, headers }
+          const answer = await measured(async () => {
+            // Not a moment before somebody listens to it: it begins by itself, and may fail at once.
+            const request = client.stream(target, { dnsLookup: lookupOf(target), headers: given, signal: AbortSignal.any([closed.signal, question.signal]), decompress: false, retry: { limit: 0 } })
+            const { statusCode, headers } = await responseOf(request)
+            return { request, statusCode, headers }
+          })
+          if (!hasBody(answer.statusCode)) answer.request.destroy()
+          return answer
         })
       })
       const answer = { url, status: statusCode, headers }

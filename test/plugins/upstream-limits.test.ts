@@ -68,6 +68,16 @@ await t.test('an upstream', async t => {
     t.match(await Promise.all([first, second]), [{ kind: 'found' }, { kind: 'found' }])
   })
 
+  await t.test('whose file nobody wants any more, or that breaks off while it has its pause, ends nothing but the question', async t => {
+    const { server, upstream, ask } = await setUp(t, ({ path }) => path === '/limited' ? { status: 429, headers: { 'retry-after': '1' }, body: '' } : { status: 200, body: 'file' })
+    const open = async (signal: AbortSignal) => await upstream.open(upstream.address(['file']), signal)
+    await t.rejects(open(AbortSignal.abort()), 'who has gone while it waited for its turn')
+    t.equal(server.requests.length, 0)
+    await t.rejects(ask('limited'), { code: 'rate_limit' })
+    await server.stop()
+    await t.rejects(open(new AbortController().signal), { code: 'service_unavailable', proxyError: 'connection_refused' })
+  })
+
   await t.test('that compresses without being asked is refused, not inflated', async t => {
     const { ask } = await setUp(t, () => ({ status: 200, headers: { 'content-type': 'application/json', 'content-encoding': 'gzip' }, body: Buffer.alloc(100) }))
     await t.rejects(ask('x'), { code: 'service_unavailable', details: 'Answer is compressed, which was not asked for' })

@@ -7,6 +7,8 @@ export interface Program {
   command?: [string, ...string[]]
   cwd?: string
   env?: Record<string, string>
+  /** Gets each line that it prints. */
+  onLine?: (line: string) => void
 }
 
 export interface Running {
@@ -14,10 +16,13 @@ export interface Running {
   address: string
   /** Sends SIGTERM; gives the exit code once the process has ended. */
   stop: () => Promise<number | null>
+  kill: (signal: NodeJS.Signals) => void
+  /** The exit code, once the process has ended. */
+  end: Promise<number | null>
 }
 
 /** Starts a program that logs where it listens, on a free port; it ends with the test. */
-export async function startProgram (t: Test, { command = [process.execPath, 'server.ts'], cwd, env = {} }: Program = {}): Promise<Running> {
+export async function startProgram (t: Test, { command = [process.execPath, 'server.ts'], cwd, env = {}, onLine }: Program = {}): Promise<Running> {
   const [file, ...args] = command
   const program = spawn(file, args, {
     ...(cwd !== undefined && { cwd }),
@@ -31,19 +36,21 @@ export async function startProgram (t: Test, { command = [process.execPath, 'ser
     },
     stdio: ['ignore', 'pipe', 'inherit']
   })
-  const end = new Promise<number | null>(resolve => { program.once('exit', resolve) })
+  const end = new Promise<number | null>(resolve => { program.once('close', resolve) })
   const stop = async () => {
     program.kill('SIGTERM')
     return await end
   }
   t.teardown(stop)
-  for await (const line of createInterface(program.stdout)) {
-    const address = /http:\/\/127\.0\.0\.1:\d+/.exec(line)?.[0]
-    if (address === undefined) continue
-    program.stdout.resume()
-    return { address, stop }
-  }
-  throw new Error('The program ended before it listened')
+  const address = await new Promise<string>((resolve, reject) => {
+    createInterface(program.stdout).on('line', line => {
+      onLine?.(line)
+      const listening = /http:\/\/127\.0\.0\.1:\d+/.exec(line)?.[0]
+      if (listening !== undefined) resolve(listening)
+    })
+    void end.then(() => { reject(new Error('The program ended before it listened')) })
+  })
+  return { address, stop, end, kill: signal => { program.kill(signal) } }
 }
 
 /** Starts the real process on the embedded examples and a free port; gives its address. */

@@ -1,0 +1,127 @@
+import { createHash } from 'node:crypto'
+import { once } from 'node:events'
+import { Agent, get, type IncomingMessage } from 'node:http'
+import { connect } from 'node:net'
+import { setTimeout as sleep } from 'node:timers/promises'
+import t, { type Test } from 'tap'
+import { createGiteaFake, provisioningContent } from './fakes/gitea.ts'
+import { startProgram } from './system/server.ts'
+
+const base = '/api/v1/extensions'
+const file = '/taskserv/kubernetes/1.28.0'
+const content = provisioningContent('provisioning')
+const wanted = createHash('sha256').update(content.repositories.find(({ name }) => name === 'kubernetes_taskserv')?.releases?.find(({ tag }) => tag === '1.28.0')?.assets?.[0]?.content ?? '').digest('hex')
+
+/** Prints each request as soon as the server has read its head; the log has it once it is answered. */
+const announce = 'data:text/javascript,' + encodeURIComponent(`import { subscribe } from 'node:diagnostics_channel'
+subscribe('http.server.request.start', ({ request }) => { console.log(JSON.stringify({ accepted: request.headers['x-request-id'] })) })`)
+
+interface Outcome { id: string, path: string, reused: boolean, status?: number, sha256?: string, closes?: boolean, error?: string }
+
+/** One request, read to its end; `error` when it got no answer or not all of it. */
+async function ask (agent: Agent, address: string, path: string, id: string): Promise<Outcome> {
+  const request = get(`${address}${base}${path}`, { agent, headers: { 'x-request-id': id } })
+  const outcome = () => ({ id, path, reused: request.reusedSocket })
+  try {
+    const [response] = await once(request, 'response') as [IncomingMessage]
+    const hash = createHash('sha256')
+    for await (const chunk of response) hash.update(chunk as Buffer)
+    return { ...outcome(), status: response.statusCode ?? 0, sha256: hash.digest('hex'), closes: response.headers.connection === 'close' }
+  } catch (error) {
+    return { ...outcome(), error: (error as NodeJS.ErrnoException).code ?? String(error) }
+  }
+}
+
+async function setUp (t: Test, shutdownDelay: number) {
+  const gitea = await createGiteaFake(content)
+  t.teardown(gitea.close)
+  const accepted = new Set<string>()
+  const program = await startProgram(t, {
+    command: [process.execPath, '--import', announce, 'server.ts'],
+    env: { REGISTRY_GITEA_URL: gitea.url, REGISTRY_GITEA_ORGANIZATION: 'provisioning', REGISTRY_CACHE_TTL_SECONDS: '1', REGISTRY_SERVER_SHUTDOWN_DELAY_SECONDS: String(shutdownDelay) },
+    onLine: line => {
+      const { accepted: id } = JSON.parse(line) as { accepted?: string }
+      if (id !== undefined) accepted.add(id)
+    }
+  })
+  return { gitea, accepted, ...program }
+}
+
+async function refused (address: string): Promise<void> {
+  const socket = connect(Number(new URL(address).port), '127.0.0.1')
+  const error = await once(socket, 'connect').then(() => undefined, (error: NodeJS.ErrnoException) => error)
+  socket.destroy()
+  if (error?.code !== 'ECONNREFUSED') await refused(address)
+}
+
+await t.test('SIGTERM under load drops no request that was accepted, on kept connections and on new ones', async t => {
+  const { gitea, accepted, address, kill, end } = await setUp(t, 1)
+  gitea.fault = async () => await sleep(5, undefined)
+  const paths = ['', '/provider/aws', file, '/taskserv/kubernetes/versions', '/search?q=aws', file]
+  const outcomes: Outcome[] = []
+  const late: Outcome[] = []
+  let signalled = false
+
+  /** Asks one thing after the other over its one connection until nobody listens any more. */
+  async function client (number: number): Promise<void> {
+    const agent = new Agent({ keepAlive: true, maxSockets: 1 })
+    for (let at = number; ; at++) {
+      const afterwards = signalled
+      const outcome = await ask(agent, address, paths[at % paths.length] ?? '', `client-${number}-${at}`)
+      outcomes.push(outcome)
+      if (afterwards) late.push(outcome)
+      if (outcome.error !== undefined) break
+    }
+    agent.destroy()
+  }
+
+  const clients = Array.from({ length: 12 }, async (_, number) => { await client(number) })
+  while (outcomes.length < 200) await sleep(10)
+  kill('SIGTERM')
+  signalled = true
+  await Promise.all(clients)
+  t.equal(await end, 0)
+
+  const answered = new Map(outcomes.filter(({ error }) => error === undefined).map(outcome => [outcome.id, outcome]))
+  t.ok(accepted.size > 200)
+  t.strictSame([...accepted].filter(id => !answered.has(id)), [], 'what was accepted was answered')
+  t.strictSame([...answered.values()].filter(({ status }) => status !== 200), [])
+  t.strictSame([...answered.values()].filter(({ path, sha256 }) => path === file && sha256 !== wanted), [], 'every file is whole')
+  // Between the last accepted connection and the end of listening the kernel may still have taken some.
+  t.strictSame(outcomes.filter(({ error, reused }) => error !== undefined && (reused || !['ECONNREFUSED', 'ECONNRESET'].includes(error))), [], 'no kept connection was cut')
+  t.ok(late.some(({ reused, status, closes }) => !reused && status === 200 && closes), 'new connections were served')
+})
+
+await t.test('what waits for its upstream when listening ends is answered, and downloads have their time', async t => {
+  const { gitea, accepted, address, kill, end } = await setUp(t, 0)
+  const agent = new Agent({ keepAlive: true })
+  t.teardown(() => { agent.destroy() })
+  await ask(agent, address, file, 'first')
+  const { promise: released, resolve: release } = Promise.withResolvers<undefined>()
+  gitea.fault = async () => await released
+  const paths = [file, file, file, '/provider/aws/versions', '/provider/upcloud/versions']
+  const outcomes = paths.map(async (path, at) => await ask(agent, address, path, `waits-${at}`))
+  while (accepted.size < paths.length + 1) await sleep(5)
+  kill('SIGTERM')
+  await refused(address)
+  release(undefined)
+  const [one, two, three, ...others] = await Promise.all(outcomes)
+  t.match([one, two, three], Array.from({ length: 3 }, () => ({ status: 200, sha256: wanted, closes: true })))
+  t.strictSame(others.map(({ status, closes }) => [status, closes]), [[200, true], [200, true]])
+  t.equal(await end, 0)
+})
+
+await t.test('a second signal ends it at once, whatever is under way', async t => {
+  const { gitea, accepted, address, kill, end } = await setUp(t, 0)
+  const agent = new Agent({ keepAlive: true })
+  t.teardown(() => { agent.destroy() })
+  await ask(agent, address, file, 'first')
+  gitea.fault = () => 'hang'
+  const outcome = ask(agent, address, file, 'never')
+  while (!accepted.has('never')) await sleep(5)
+  kill('SIGTERM')
+  await refused(address)
+  kill('SIGINT')
+  t.equal(await end, 1)
+  t.match(await outcome, { error: 'ECONNRESET' })
+})
