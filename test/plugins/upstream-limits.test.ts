@@ -70,7 +70,7 @@ await t.test('an upstream', async t => {
 
   await t.test('whose file nobody wants any more, or that breaks off while it has its pause, ends nothing but the question', async t => {
     const { server, upstream, ask } = await setUp(t, ({ path }) => path === '/limited' ? { status: 429, headers: { 'retry-after': '1' }, body: '' } : { status: 200, body: 'file' })
-    const open = async (signal: AbortSignal) => await upstream.open(upstream.address(['file']), signal)
+    const open = async (signal: AbortSignal) => await upstream.open(upstream.address(['file']), { signal, offset: 0 })
     await t.rejects(open(AbortSignal.abort()), 'who has gone while it waited for its turn')
     t.equal(server.requests.length, 0)
     await t.rejects(ask('limited'), { code: 'rate_limit' })
