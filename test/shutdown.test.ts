@@ -32,13 +32,14 @@ async function ask (agent: Agent, address: string, path: string, id: string): Pr
   }
 }
 
-async function setUp (t: Test, shutdownDelay: number) {
+/** Without a store unless told otherwise: then each file comes from its upstream. */
+async function setUp (t: Test, shutdownDelay: number, store = false) {
   const gitea = await createGiteaFake(content)
   t.teardown(gitea.close)
   const accepted = new Set<string>()
   const program = await startProgram(t, {
     command: [process.execPath, '--import', announce, 'server.ts'],
-    env: { REGISTRY_GITEA_URL: gitea.url, REGISTRY_GITEA_ORGANIZATION: 'provisioning', REGISTRY_CACHE_TTL_SECONDS: '1', REGISTRY_SERVER_SHUTDOWN_DELAY_SECONDS: String(shutdownDelay) },
+    env: { REGISTRY_GITEA_URL: gitea.url, REGISTRY_GITEA_ORGANIZATION: 'provisioning', REGISTRY_CACHE_TTL_SECONDS: '1', ...(store ? { REGISTRY_STORE_DIRECTORY: t.testdir({}) } : { REGISTRY_STORE_ENABLED: 'false' }), REGISTRY_SERVER_SHUTDOWN_DELAY_SECONDS: String(shutdownDelay) },
     onLine: line => {
       const { accepted: id } = JSON.parse(line) as { accepted?: string }
       if (id !== undefined) accepted.add(id)
@@ -54,8 +55,12 @@ async function refused (address: string): Promise<void> {
   if (error?.code !== 'ECONNREFUSED') await refused(address)
 }
 
-await t.test('SIGTERM under load drops no request that was accepted, on kept connections and on new ones', async t => {
-  const { gitea, accepted, address, kill, end } = await setUp(t, 1)
+for (const store of [false, true]) {
+  await t.test(`SIGTERM under load drops no request that was accepted, on kept connections and on new ones, ${store ? 'with' : 'without'} a store`, async t => { await underLoad(t, store) })
+}
+
+async function underLoad (t: Test, store: boolean): Promise<void> {
+  const { gitea, accepted, address, kill, end } = await setUp(t, 1, store)
   gitea.fault = async () => await sleep(5, undefined)
   const paths = ['', '/provider/aws', file, '/taskserv/kubernetes/versions', '/search?q=aws', file]
   const outcomes: Outcome[] = []
@@ -90,7 +95,7 @@ await t.test('SIGTERM under load drops no request that was accepted, on kept con
   // Between the last accepted connection and the end of listening the kernel may still have taken some.
   t.strictSame(outcomes.filter(({ error, reused }) => error !== undefined && (reused || !['ECONNREFUSED', 'ECONNRESET'].includes(error))), [], 'no kept connection was cut')
   t.ok(late.some(({ reused, status, closes }) => !reused && status === 200 && closes), 'new connections were served')
-})
+}
 
 await t.test('what waits for its upstream when listening ends is answered, and downloads have their time', async t => {
   const { gitea, accepted, address, kill, end } = await setUp(t, 0)

@@ -121,6 +121,8 @@ export async function stand ({ source, upstream, twin, elsewhere }: Setting): Pr
     grounds: { ...grounds[source], hostname, elsewhere: elsewhere.url },
     config: {
       server: { public_url: 'https://registry.example.com', request_budget_seconds: budget / 1000 },
+      // Of what is in the store no upstream is asked.
+      store: { enabled: false },
       ...source === 'gitea'
         ? { gitea: { ...common, url, organization }, oci: mirror }
         : { oci: [{ ...common, registry: url, namespace: organization }, mirror] }

@@ -30,6 +30,8 @@ async function setUp (t: Test, { timeout = 5, ...options }: GiteaOptions & { tim
   t.teardown(async () => { await Promise.all([storage.close(), gitea.close(), oci.close()]) })
   const docker = join(t.testdir({ 'config.json': JSON.stringify({ auths: { [new URL(oci.url).host]: { auth } } }) }), 'config.json')
   const config = {
+    // Of what is in the store no upstream is asked.
+    store: { enabled: false },
     gitea: { url: gitea.url, organization: 'provisioning', token: 'canary-gitea-token', timeout_seconds: timeout, redirect_hosts: [new URL(gitea.storage?.url ?? '').host] },
     oci: { registry: oci.url, docker_config: docker, timeout_seconds: timeout, redirect_hosts: [new URL(storage.url).host] }
   }
