@@ -197,6 +197,8 @@ export function createCatalog ({ backends, downloads, log, negativeTtl, budget }
         file,
         published,
         digest: await downloads.look(wanted),
+        deadline,
+        late: () => late(backend.name),
         open: async signal => {
           const origins = originsOf(backend, file, async ({ signal }) => await backend.open(type, extension, version, { signal }))
           const content = await openWithin(backend.name, deadline, signal, async signal => await downloads.open({ ...wanted, origins }, signal))

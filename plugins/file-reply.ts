@@ -1,5 +1,8 @@
+import { once } from 'node:events'
+import type { Readable } from 'node:stream'
 import { create as contentDisposition } from 'content-disposition'
 import type { FastifyReply } from 'fastify'
+import { within, type Deadline } from './deadline.ts'
 import type { DownloadSlots } from './download-slots.ts'
 import type { Content, FileFacts } from './downloads.ts'
 import { registryError } from './errors.ts'
@@ -15,6 +18,10 @@ export interface Download {
   digest: string | undefined
   /** Opens the content, which may have been replaced and be another file by now. Rejects when `signal` is aborted. */
   open: (signal: AbortSignal) => Promise<Content>
+  /** How long its beginning is waited for, where an upstream has to be asked. */
+  deadline: Deadline
+  /** What is said when that does not come in time. */
+  late: () => Error
 }
 
 /** What a catalog tells where a publisher tells no time. */
@@ -43,7 +50,8 @@ export function createFileReply ({ slots, onShed }: { slots: DownloadSlots, onSh
     return range === 'whole' ? undefined : range
   }
 
-  return async function send (reply: FastifyReply, { file, published, digest, open }: Download, provenance: (waited: boolean) => Record<string, string>): Promise<FastifyReply> {
+  return async function send (reply: FastifyReply, download: Download, provenance: (waited: boolean) => Record<string, string>): Promise<FastifyReply> {
+    const { file, published, digest, open } = download
     const tell = (told: FileFacts, size: number | undefined, digest: string | undefined, waited = false) => {
       const origin = provenance(waited)
       if (size !== undefined) reply.header('content-length', size)
@@ -70,22 +78,26 @@ export function createFileReply ({ slots, onShed }: { slots: DownloadSlots, onSh
     reply.raw.once('close', () => { hangUp.abort() })
     if (reply.raw.destroyed) hangUp.abort()
     const content = await open(hangUp.signal)
-    return await reply.send(read(reply, content, hangUp.signal, tell))
+    return await reply.send(await read(reply, content, hangUp.signal, tell, download))
   }
 
   /** The stream of an opened file, with the headers of what it then is. */
-  function read (reply: FastifyReply, content: Content, gone: AbortSignal, tell: (file: FileFacts, size: number | undefined, digest: string | undefined, waited: boolean) => unknown) {
+  async function read (reply: FastifyReply, content: Content, gone: AbortSignal, tell: (file: FileFacts, size: number | undefined, digest: string | undefined, waited: boolean) => unknown, { deadline, late }: Pick<Download, 'deadline' | 'late'>) {
     const { file, size, digest, waited } = content
+    let stream: Readable | undefined
     try {
       const part = partOf(reply, file, size)
       tell(file, part === undefined ? size : part.end - part.start, digest, waited)
       if (part !== undefined) reply.code(206).header('content-range', `bytes ${part.start}-${part.end - 1}/${size}`)
-      const stream = content.read(part ?? { start: 0, ...(size !== undefined && { end: size }) })
-      gone.addEventListener('abort', () => { stream.destroy() })
-      if (gone.aborted) stream.destroy()
-      return stream
+      const opened = stream = content.read(part ?? { start: 0, ...(size !== undefined && { end: size }) })
+      gone.addEventListener('abort', () => { opened.destroy() })
+      if (gone.aborted) opened.destroy()
+      // What lies further on may take its time to come; the beginning may not, though the upstream is tried again and again.
+      else if (waited && (part?.start ?? 0) === 0) await within(deadline.left(), once(opened, 'readable'), late)
+      return opened
     } catch (error) {
-      content.release()
+      if (stream === undefined) content.release()
+      else stream.destroy()
       throw error
     }
   }

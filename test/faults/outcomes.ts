@@ -22,7 +22,7 @@ export const twinContent = 'a twin of lower trust'
 interface Form { label: string, headers: Record<string, RegExp> }
 
 const whole = { 'cache-control': /^public, max-age=/, 'x-cache-hit': /^(?:true|false)$/ }
-const marked = { 'cache-control': /^no-cache$/, 'x-cache-ttl': /^0$/ }
+const marked = { 'cache-control': /^no-cache(?:, no-transform)?$/, 'x-cache-ttl': /^0$/ }
 const failed = { 'cache-control': /^no-store$/, 'proxy-status': new RegExp(`^${instance}; error=`) }
 
 /** Every outcome that can be promised: how the document calls it, and the headers that it must have. */
