@@ -66,7 +66,8 @@ async function serve ({ config, embedded }: LoadedConfig): Promise<void> {
 
   closeWithGrace({ delay: shutdownDelay * 1000 + closeGrace + 5000, logger: app.log }, async ({ signal, err }) => {
     if (err !== undefined) {
-      app.log.fatal({ err }, 'unexpected error')
+      // Its own words only: what else hangs on an error, such as the options of a request, may hold secrets.
+      app.log.fatal({ err: { type: err.name, message: err.message, stack: err.stack } }, 'unexpected error')
       return
     }
     app.log.info({ signal }, 'shutting down')

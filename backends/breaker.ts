@@ -24,6 +24,9 @@ export interface RunOptions {
 /** Whether an error says something of the upstream: a bug does not, nor do the bounds that the registry sets itself. */
 const isFailure = ({ code, proxyError }: RegistryError): boolean => code !== 'internal_error' && proxyError !== 'connection_limit_reached'
 
+/** Whether a failure shows that the upstream itself is there: it says something, though nothing that can be used. */
+const isOwnWord = ({ proxyError = '' }: RegistryError): boolean => ['http_protocol_error', 'http_response_incomplete'].includes(proxyError)
+
 /**
  * The circuit breaker of one instance. After failures in a row it is open: nothing is asked. Then one question tests the
  * upstream (half-open) and closes it, or opens it for longer. A `Retry-After` opens it at once, for as long as it says, and no
@@ -95,6 +98,8 @@ export function createBreaker (clock: () => number) {
       }
       const error = refused()
       if (error !== undefined) throw error
+      // A probe does not wait for a test that takes its time, and says nothing of how that will end.
+      if (probe && circuit.state === CircuitState.HalfOpen) return await question()
       return await circuit.execute(async () => {
         const error = refused()
         if (error !== undefined) {
@@ -104,7 +109,9 @@ export function createBreaker (clock: () => number) {
         try {
           return await question()
         } catch (error) {
-          if (isRegistryError(error) && isFailure(error) && !forgives(error)) note(error)
+          // A test that proves nothing leaves the circuit as it was: to the library it would be a success.
+          const testing = circuit.state !== CircuitState.Closed && isRegistryError(error) && !isOwnWord(error)
+          if (isRegistryError(error) && isFailure(error) && (testing || !forgives(error))) note(error)
           throw error
         }
       })

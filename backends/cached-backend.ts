@@ -5,7 +5,7 @@ import { extensionTypes, type Extension, type ExtensionType } from '../schemas/e
 import type { Answered, Artifact, Backend, Driver, FileReference, Listing, OpenOptions, Release, Terms } from './backend.ts'
 import { createBreaker, type RunOptions } from './breaker.ts'
 import { isAnswer } from './fuse.ts'
-import { toListing } from './listing.ts'
+import { toListing, type TypeListing } from './listing.ts'
 import { createMemory } from './memory.ts'
 import { createPresentation, type PresentationOptions } from './presentation.ts'
 import { createSlots } from './slots.ts'
@@ -23,6 +23,8 @@ export interface CachedBackendOptions extends Omit<PresentationOptions, 'source'
 /** Digests of which it is remembered what has them. */
 const rememberedDigests = 10_000
 
+/** Milliseconds that an upstream has to show that it is back. */
+const testTimeout = 5000
 /** Seconds after which an incomplete listing is tried again; doubled as long as it stays so. */
 const incompleteTtl = 30
 
@@ -57,6 +59,8 @@ export function createCachedBackend (driver: Driver, options: CachedBackendOptio
 
   async function crawl (): Promise<Finding[]> {
     try {
+      // A walk takes its time: whether the upstream is back a shorter question tells.
+      if (breaker.state !== 'closed') await ask(async () => { await driver.ping(AbortSignal.timeout(testTimeout)) })
       const found = await ask(() => driver.list())
       const listings = extensionTypes.map(type => ({ type, listing: toListing(type, found, cache.peek(listSlot(type)), cache, toExtension) }))
       const whole = listings.every(({ listing }) => listing.error === undefined && !listing.missing)
@@ -91,9 +95,12 @@ export function createCachedBackend (driver: Driver, options: CachedBackendOptio
       finding(versionsSlot(type, name), { releases, versions: releases.map(release => toVersion(metadata, release)) }, ttl)
     ]
   }
-  function extensionLoader (type: ExtensionType, name: string, { maxAge, deadline }: Terms = {}) {
+  /** `shown`: whether what a listing shows of the extension is an answer, too. */
+  function extensionLoader (type: ExtensionType, name: string, { maxAge, deadline }: Terms = {}, shown = false) {
     const listed = cache.peek(listSlot(type))
+    const known = listed?.value.byName.has(name) === true
     return {
+      standIn: known ? shown : listed?.fresh === false && listed.value.proof?.names.has(name) === false,
       instance,
       flight: `${instance}:${type}/${name}`,
       load: () => load(type, name),
@@ -163,6 +170,13 @@ export function createCachedBackend (driver: Driver, options: CachedBackendOptio
     return own.value.releases.some(release => release.version === version) ? terms : { ...terms, maxAge: Math.min(terms.maxAge ?? Infinity, listed.age) }
   }
 
+  /** Seconds since the oldest answer that a listing keeps. */
+  function ageOfKept ({ kept }: TypeListing): number {
+    let oldest = cache.now()
+    for (const at of kept.values()) oldest = Math.min(oldest, at)
+    return (cache.now() - oldest) / 1000
+  }
+
   const versionListing = (type: ExtensionType, name: string, terms: Terms) =>
     cache.get(versionsSlot(type, name), extensionLoader(type, name, agreeing(type, name, terms)))
 
@@ -208,7 +222,7 @@ export function createCachedBackend (driver: Driver, options: CachedBackendOptio
       }
       return {
         value,
-        age: Math.max(...listings.map(({ value, age }) => Math.max(age, ...[...value.kept.values()].map(at => (cache.now() - at) / 1000)))),
+        age: listings.reduce((oldest, { value, age }) => Math.max(oldest, age, ageOfKept(value)), 0),
         ttl: error === undefined ? Math.min(...listings.map(({ ttl }) => ttl)) : 0,
         hit: listings.every(({ hit }) => hit),
         ...(error !== undefined && { error })
@@ -220,7 +234,7 @@ export function createCachedBackend (driver: Driver, options: CachedBackendOptio
       const own = cache.peek(metadataSlot(type, name))
       const listed = fromListing(type, name, maxAge, own?.age ?? Infinity)
       if (listed !== undefined) return listed
-      return await askOrStandIn(type, name, () => cache.get(metadataSlot(type, name), extensionLoader(type, name, { ...terms, maxAge })), value => value, known => known)
+      return await askOrStandIn(type, name, () => cache.get(metadataSlot(type, name), extensionLoader(type, name, { ...terms, maxAge }, true)), value => value, known => known)
     },
 
     async versions (type, name, terms = {}) {

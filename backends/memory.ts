@@ -30,9 +30,15 @@ export function createMemory ({ cache, slots, presentation, wallClock = Date.now
     const listed = cache.peek(slots.list(type))
     if (listed === undefined) return
     const { extensions, missing, unread, proof, kept } = listed.value
-    // The oldest word among them is the age of all.
-    const at = Math.min(cache.now() - listed.age * 1000, ...kept.values())
-    yield { kind: 'listing', type, at: toWall(at), missing, unread: [...unread], ...(proof !== undefined && { proof: { at: toWall(proof.at), names: [...proof.names] } }) }
+    yield {
+      kind: 'listing',
+      type,
+      at: toWall(cache.now() - listed.age * 1000),
+      missing,
+      unread: [...unread],
+      ...(kept.size > 0 && { kept: [...kept].map(([name, at]) => ({ name, at: toWall(at) })) }),
+      ...(proof !== undefined && { proof: { at: toWall(proof.at), names: [...proof.names] } })
+    }
     for (let first = 0; first < extensions.length; first += chunk) yield { kind: 'extensions', extensions: extensions.slice(first, first + chunk) }
     for (const { name } of extensions) {
       const versions = cache.glance(slots.versions(type, name))
@@ -42,14 +48,14 @@ export function createMemory ({ cache, slots, presentation, wallClock = Date.now
     }
   }
 
-  function restoreListing ({ type, at, missing, unread, proof }: SnapshotListing, extensions: readonly Extension[]): void {
+  function restoreListing ({ type, at, missing, unread, kept = [], proof }: SnapshotListing, extensions: readonly Extension[]): void {
     cache.restore(finding(slots.list(type), {
       extensions,
       byName: new Map(extensions.map(extension => [extension.name, extension])),
       error: undefined,
       missing,
       unread,
-      kept: new Map(),
+      kept: new Map(kept.map(({ name, at }) => [name, fromWall(at)])),
       proof: proof === undefined ? undefined : { names: new Set(proof.names), at: fromWall(proof.at) }
     }), fromWall(at))
   }

@@ -85,6 +85,8 @@ async function warmStart (fastify: FastifyInstance, { directory, saveInterval = 
   timer.unref()
   fastify.addHook('onClose', async () => {
     clearInterval(timer)
+    // One that is under way may have passed an instance that has learnt something since.
+    await save()
     await save()
   })
 }

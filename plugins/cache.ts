@@ -50,6 +50,8 @@ export interface Loader {
   maxAbsence?: number
   /** How long the caller waits in all. */
   deadline?: Deadline
+  /** Whether the caller has an older answer from elsewhere: then it waits no longer than for its own. */
+  standIn?: boolean
   /** The instance that is asked, for what is said when it is late. */
   instance?: string
 }
@@ -226,11 +228,13 @@ export function createCache (options: CacheOptions) {
         if (!usable) throw rest
         return { value: entry.value as T, age: seconds(age), ttl: 0, hit: true, error: rest }
       }
-      const doubt = usable ? hopeless(loader) : undefined
+      const impatient = usable || loader.standIn === true
+      const doubt = impatient ? hopeless(loader) : undefined
       const { flying: { findings, since }, joined } = fly(loader)
       if (joined) counts[section].coalesced++
+      if (doubt !== undefined && !usable) throw doubt
       if (usable && doubt !== undefined) return { value: entry.value as T, age: seconds(age), ttl: 0, hit: true, error: doubt }
-      const patience = (usable ? Math.min(budget, staleBudget) : budget) - (clock() - since)
+      const patience = (impatient ? Math.min(budget, staleBudget) : budget) - (clock() - since)
       try {
         const found = (await within(Math.min(patience, loader.deadline?.left() ?? Infinity), findings, () => late(loader.instance))).find(finding => finding.key === key)
         const fresh = found?.value === undefined ? negativeTtl : (found.ttl ?? options.ttl_seconds) * 1000

@@ -1,4 +1,4 @@
-import { createHash } from 'node:crypto'
+import { createHash, randomUUID } from 'node:crypto'
 import { mkdir, open, readdir, readFile, rename, rm, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setImmediate as turn } from 'node:timers/promises'
@@ -33,7 +33,9 @@ export function createSnapshots (directory: string) {
     for (const name of await readdir(directory)) {
       if (!name.startsWith(`${instance}.`) || !name.endsWith('.tmp')) continue
       const path = join(directory, name)
-      if (Date.now() - (await stat(path)).mtimeMs > abandoned) await rm(path, { force: true })
+      // Another process may be done with it by now.
+      const found = await stat(path).catch(() => undefined)
+      if (found !== undefined && Date.now() - found.mtimeMs > abandoned) await rm(path, { force: true })
     }
   }
 
@@ -42,8 +44,8 @@ export function createSnapshots (directory: string) {
     async write (instance: string, identity: string, records: Iterable<SnapshotRecord>): Promise<void> {
       await mkdir(directory, { recursive: true, mode: 0o700 })
       await clean(instance)
-      const temporary = join(directory, `${instance}.${process.pid}.tmp`)
-      const handle = await open(temporary, 'w', 0o600)
+      const temporary = join(directory, `${instance}.${randomUUID()}.tmp`)
+      const handle = await open(temporary, 'wx', 0o600)
       try {
         const hash = createHash('sha256')
         const put = async (value: object): Promise<void> => {

@@ -46,10 +46,11 @@ export function statusError (instance: string, status: number, headers: Incoming
 export function failureOf (instance: string, error: unknown): RegistryError {
   if (isRegistryError(error)) return error
   const code = error instanceof RequestError ? error.code : ''
+  const givenUp = error instanceof Error && error.name === 'AbortError'
   const [details, proxyError] = error instanceof TimeoutError
     ? (error.event === 'response' || error.event === 'request' || error.event === 'socket' ? ['Response timeout', 'http_response_timeout'] as const : ['Connection timeout', 'connection_timeout'] as const)
     : error instanceof ReadError
       ? ['Answer is incomplete', 'http_response_incomplete'] as const
-      : network[code] ?? ['Request failed', 'http_protocol_error'] as const
+      : givenUp ? ['Request was given up', 'http_response_timeout'] as const : network[code] ?? ['Request failed', 'http_protocol_error'] as const
   return registryError('service_unavailable', `Instance ${instance} cannot be asked`, { instance, details, proxyError, cause: error })
 }

@@ -37,10 +37,13 @@ export function createPause (clock: () => number) {
     },
     /** Waits for the end of a short pause; throws during a long one. */
     async over (): Promise<void> {
-      const left = until - clock()
+      const end = until
+      const left = end - clock()
       if (left <= 0 || reason === undefined) return
       if (left > patience) throw reason(left / 1000)
       await sleep(left)
+      // It may have been prolonged meanwhile.
+      if (until > end) await this.over()
     }
   }
 }

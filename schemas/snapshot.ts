@@ -58,6 +58,8 @@ export const SnapshotListing = Type.Object({
   at,
   missing: Type.Boolean(),
   unread: Type.Array(name),
+  /** Names whose answer is older than the walk, and when it was given. */
+  kept: Type.Optional(Type.Array(Type.Object({ name, at }))),
   proof: Type.Optional(Type.Object({ at, names: Type.Array(name) }))
 }, { description: "One type's listing, without its extensions" })
 export type SnapshotListing = Static<typeof SnapshotListing>

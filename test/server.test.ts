@@ -224,13 +224,14 @@ await t.test('with an upstream that does not answer', async t => {
   })
 })
 
-await t.test('logs an error that nobody caught, and ends with 1', async t => {
-  const bomb = 'data:text/javascript,process.stdin.once("data", () => { throw new Error("boom") })'
+await t.test('logs an error that nobody caught, without what hangs on it, and ends with 1', async t => {
+  const bomb = 'data:text/javascript,process.stdin.once("data", () => { throw Object.assign(new Error("boom"), { options: { headers: { authorization: "token canary" } } }) })'
   const { input, end } = await start(t, {}, ['--import', bomb])
   input('now\n')
   const { code, stdout } = await end
   t.equal(code, 1)
   t.match(stdout.at(-1), /"level":60,.*"message":"boom".*"msg":"unexpected error"/)
+  t.notMatch(stdout.join('\n'), 'canary')
 })
 
 await t.test('prints no secret, whatever the upstreams say and however they break', async t => {

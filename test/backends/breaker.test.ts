@@ -119,3 +119,28 @@ await t.test('it does not follow the wall clock, which jumps', async t => {
   Date.now = () => now() + 3_600_000
   t.equal(breaker.state, 'open')
 })
+
+await t.test('a probe does not wait for a test that takes its time', async t => {
+  const { clock, breaker, ask } = setUp()
+  for (let times = 0; times < 3; times++) await t.rejects(ask(fails), down)
+  clock.forward(2)
+  const { promise, resolve } = Promise.withResolvers<string>()
+  const test = ask(async () => await promise)
+  t.equal(await ask(works, { probe: true }), 'answer')
+  await t.rejects(ask(fails, { probe: true }), down)
+  resolve('back')
+  t.equal(await test, 'back')
+  t.equal(breaker.state, 'closed', 'what probes said meanwhile counts for nothing')
+})
+
+await t.test('a test that proves nothing, for its client has gone, closes nothing', async t => {
+  const { clock, breaker, ask } = setUp()
+  for (let times = 0; times < 3; times++) await t.rejects(ask(fails), down)
+  clock.forward(2)
+  await t.rejects(ask(fails, { forgives: () => true }), down)
+  t.equal(breaker.state, 'open')
+  clock.forward(3)
+  const badly = registryError('service_unavailable', 'Not JSON', { proxyError: 'http_protocol_error' })
+  await t.rejects(ask(async () => { throw badly }, { forgives: () => true }), badly)
+  t.equal(breaker.state, 'closed', 'who answers badly is there')
+})

@@ -90,3 +90,16 @@ await t.test('no secret is in what is kept', async t => {
   t.match(kept, 'secret', 'private repositories are in it')
   t.notMatch(kept, token)
 })
+
+await t.test('one repository that could not be read for long ages no other in what is kept', async t => {
+  const { gitea, directory } = await setUp(t)
+  gitea.fault = ({ path }) => path.includes('/aws_prov/releases') ? { status: 500, body: '' } : undefined
+  const { app, get, clock } = await startApp(t, configuration(gitea, directory))
+  while (!/status 500/.test((await get('/api/v1/health')).body)) await turn()
+  clock.forward(3600)
+  t.match((await get('/api/v1/extensions')).headers, { age: /^[1-9]\d{3,}$/ })
+  await app.close()
+  const [listing] = (await readFile(join(directory, 'gitea.ndjson'), 'utf8')).split('\n').map(line => JSON.parse(line || '{}') as { kind?: string, type?: string, at?: number, kept?: Array<{ name: string, at: number }> }).filter(({ kind, type }) => kind === 'listing' && type === 'provider')
+  t.match(listing?.kept, [{ name: 'aws' }])
+  t.ok((listing?.at ?? 0) - (listing?.kept?.[0]?.at ?? Infinity) > 3_000_000, 'each has its own age')
+})

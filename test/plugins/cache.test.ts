@@ -230,3 +230,12 @@ await t.test('what is no longer young can be loaded again without anybody asking
   t.equal(cache.peek(aws)?.value, 'two')
   t.match(cache.statistics().metadata, { hits: 0, misses: 0 })
 })
+
+await t.test('who has an older answer from elsewhere waits no longer than for an own one', async t => {
+  const { cache, clock, aws, loader, answers, loads } = setUp({ budget: 60_000, staleBudget: 5 })
+  answers(async () => await new Promise(() => {}))
+  await t.rejects(cache.get(aws, { ...loader(), standIn: true }), { code: 'service_unavailable', proxyError: 'http_response_timeout' })
+  clock.forward(1)
+  await t.rejects(cache.get(aws, { ...loader(), standIn: true, instance: 'gitea' }), { code: 'service_unavailable', instance: 'gitea' }, 'at once')
+  t.equal(loads(), 1)
+})

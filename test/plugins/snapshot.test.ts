@@ -82,3 +82,10 @@ await t.test('what cannot be read or written says so', async t => {
   await t.rejects(createSnapshots(join(directory, 'gitea.ndjson', 'x')).write('gitea', 'identity', records), { code: 'ENOTDIR' })
   await chmod(directory, 0o700)
 })
+
+await t.test('writers of one file at the same time harm neither each other nor the file', async t => {
+  const { directory } = await setUp(t)
+  await Promise.all(Array.from({ length: 30 }, async () => { await createSnapshots(directory).write('gitea', 'identity', records) }))
+  t.strictSame(await createSnapshots(directory).read('gitea', 'identity'), records)
+  t.strictSame(await readdir(directory), ['gitea.ndjson'])
+})
