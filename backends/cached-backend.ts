@@ -1,5 +1,5 @@
 import { LRUCache } from 'lru-cache'
-import { finding, type Cache, type Cached, type Finding } from '../plugins/cache.ts'
+import { finding, type Cache, type Finding, type Loader, type Slot } from '../plugins/cache.ts'
 import { isRegistryError, registryError, type RegistryError } from '../plugins/errors.ts'
 import { extensionTypes, type Extension, type ExtensionType } from '../schemas/extension.ts'
 import type { Answered, Artifact, Backend, Driver, FileReference, Listing, OpenOptions, Release, Terms } from './backend.ts'
@@ -148,16 +148,16 @@ export function createCachedBackend (driver: Driver, options: CachedBackendOptio
     return proof !== undefined && !proof.names.has(name) && (cache.now() - proof.at) / 1000 < age
   }
 
-  async function askOrStandIn<T, U> (type: ExtensionType, name: string, question: () => Promise<Cached<T | undefined>>, map: (value: T) => U, stale: (known: Extension) => U | undefined): Promise<Answered<U | undefined>> {
-    const resting = breaker.rest() !== undefined
+  async function askOrStandIn<T, U> (type: ExtensionType, name: string, slot: Slot<T>, loader: Loader, map: (value: T) => U, stale: (known: Extension) => U | undefined): Promise<Answered<U | undefined>> {
+    const waitsForNothing = cache.refusal(loader) !== undefined
     try {
-      const cached = await question()
+      const cached = await cache.get(slot, loader)
       // Of two old words the newer one counts.
       if (cached.error !== undefined && newerListing(type, name, cached.age, stale)) return { ...whenFailing(type, name, cached.error, stale), hit: cached.hit }
       return { ...cached, value: cached.value === undefined ? undefined : map(cached.value) }
     } catch (error) {
       if (!isRegistryError(error) || error.code === 'internal_error') throw error
-      return { ...whenFailing(type, name, error, stale), hit: resting }
+      return { ...whenFailing(type, name, error, stale), hit: waitsForNothing }
     }
   }
 
@@ -177,11 +177,10 @@ export function createCachedBackend (driver: Driver, options: CachedBackendOptio
     return (cache.now() - oldest) / 1000
   }
 
-  const versionListing = (type: ExtensionType, name: string, terms: Terms) =>
-    cache.get(versionsSlot(type, name), extensionLoader(type, name, agreeing(type, name, terms)))
+  const versionsLoader = (type: ExtensionType, name: string, terms: Terms) => extensionLoader(type, name, agreeing(type, name, terms))
 
   async function release (type: ExtensionType, name: string, version: string, terms: Terms): Promise<Answered<Release | undefined>> {
-    return await askOrStandIn(type, name, () => versionListing(type, name, terms),
+    return await askOrStandIn(type, name, versionsSlot(type, name), versionsLoader(type, name, terms),
       ({ releases }) => releases.find(candidate => candidate.version === version), () => undefined)
   }
 
@@ -234,14 +233,14 @@ export function createCachedBackend (driver: Driver, options: CachedBackendOptio
       const own = cache.peek(metadataSlot(type, name))
       const listed = fromListing(type, name, maxAge, own?.age ?? Infinity)
       if (listed !== undefined) return listed
-      return await askOrStandIn(type, name, () => cache.get(metadataSlot(type, name), extensionLoader(type, name, { ...terms, maxAge }, true)), value => value, known => known)
+      return await askOrStandIn(type, name, metadataSlot(type, name), extensionLoader(type, name, { ...terms, maxAge }, true), value => value, known => known)
     },
 
     async versions (type, name, terms = {}) {
       const { maxAge = cache.times.ttl } = terms
       const listed = fromListing(type, name, maxAge, cache.peek(versionsSlot(type, name))?.age ?? Infinity)
       if (listed !== undefined && listed.value === undefined) return { ...listed, value: undefined }
-      return await askOrStandIn(type, name, () => versionListing(type, name, { ...terms, maxAge }), ({ versions }) => versions, () => undefined)
+      return await askOrStandIn(type, name, versionsSlot(type, name), versionsLoader(type, name, { ...terms, maxAge }), ({ versions }) => versions, () => undefined)
     },
 
     async stat (type, name, version, terms) {

@@ -141,7 +141,7 @@ export function createCache (options: CacheOptions) {
     return { flying, joined: false }
   }
 
-  /** Why nobody waits for a load: it failed a moment ago, or has taken too long already. */
+  /** Why nobody who has an older answer waits for a load: it failed a moment ago, or has taken too long already. */
   function hopeless ({ flight, instance }: Loader): RegistryError | undefined {
     const failed = failures.peek(flight)
     if (failed !== undefined && clock() - failed.at <= failureMemory) return failed.error
@@ -188,6 +188,9 @@ export function createCache (options: CacheOptions) {
       const age = since === undefined ? Infinity : clock() - since
       return age <= negativeTtl ? seconds(age) : undefined
     },
+
+    /** Why a question that finds nothing usable in its slot would be refused without waiting for a load. */
+    refusal: (loader: Loader): RegistryError | undefined => loader.rest?.() ?? (loader.standIn === true ? hopeless(loader) : undefined),
 
     /** Loads a slot again, behind the caller, when what is in it is no longer young, or older than `maxAge`. */
     refresh<T> ({ key }: Slot<T>, loader: Loader): void {

@@ -25,10 +25,13 @@ const whole = { 'cache-control': /^public, max-age=/, 'x-cache-hit': /^(?:true|f
 const marked = { 'cache-control': /^no-cache(?:, no-transform)?$/, 'x-cache-ttl': /^0$/ }
 const failed = { 'cache-control': /^no-store$/, 'proxy-status': new RegExp(`^${instance}; error=`) }
 
-/** Every outcome that can be promised: how the document calls it, and the headers that it must have. */
+/**
+ * Every outcome that can be promised: how the document calls it, and the headers that it must have. Of what no longer is
+ * fresh the first to ask may wait for an upstream that is not yet known to fail: how long, the cell's bound says.
+ */
 const forms = {
   fresh: { label: '200', headers: whole },
-  stale: { label: '200 stale', headers: { ...marked, 'cache-status': new RegExp(`(?:^|, )${instance}; hit; detail=stale`), 'x-cache-hit': /^true$/ } },
+  stale: { label: '200 stale', headers: { ...marked, 'cache-status': new RegExp(`(?:^|, )${instance}; hit; detail=stale`), 'x-cache-hit': /^(?:true|false)$/ } },
   partial: { label: '200 partial', headers: { ...marked, 'x-partial': new RegExp(`^${instance}$`), 'proxy-status': new RegExp(`^${instance}; error=`) } },
   partialWithTwin: { label: '200 partial, with the twin', headers: { ...marked, 'x-partial': new RegExp(`^${instance}$`), 'proxy-status': new RegExp(`^${instance}; error=`) } },
   partialKept: { label: '200 partial, the known kept', headers: { ...marked, 'x-partial': new RegExp(`^${instance}$`), 'proxy-status': new RegExp(`^${instance}; error=`) } },

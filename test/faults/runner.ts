@@ -61,7 +61,7 @@ async function askCell ({ app, url }: Running, cell: Cell, question: Question): 
   if (question === 'health') await app.health.start()
   for (let tries = 1; ; tries++) {
     const seen = await ask(url, question)
-    if (question !== 'health' || tries === 20 || wanted.includes(describe(question, seen))) return seen
+    if (question !== 'health' || tries === 200 || wanted.includes(describe(question, seen))) return seen
     await wait(50)
   }
 }
