@@ -1,0 +1,34 @@
+// What HTTP alone costs: `node bare.ts http|fastify PORT FILE` answers each path of a file of recorded answers with just these, and nothing else.
+import { readFileSync } from 'node:fs'
+import { createServer } from 'node:http'
+import Fastify from 'fastify'
+import type { Recorded } from './recording.ts'
+
+const [kind, port, file = ''] = process.argv.slice(2)
+const recorded = JSON.parse(readFileSync(file, 'utf8')) as Recorded[]
+const keepAliveTimeout = 72_000
+const host = '127.0.0.1'
+
+if (kind === 'http') {
+  const answers = new Map(recorded.map(({ path, body, ...answer }) => [path, { ...answer, body: Buffer.from(body, 'base64') }]))
+  const server = createServer({ keepAliveTimeout }, (request, response) => {
+    const answer = answers.get(request.url ?? '')
+    if (answer === undefined) response.writeHead(404).end()
+    else if (answer.status === 304) response.writeHead(304, answer.headers).end()
+    else response.writeHead(answer.status, answer.headers).end(answer.body)
+  })
+  server.listen(Number(port), host)
+} else {
+  const answers = new Map(recorded.map(({ path, status, headers, body }) => [path, {
+    status,
+    headers: Object.fromEntries(headers.flatMap((name, at) => at % 2 === 0 ? [[name, headers[at + 1]]] : [])),
+    body: status === 304 ? undefined : Buffer.from(body, 'base64')
+  }]))
+  const app = Fastify({ keepAliveTimeout })
+  app.get('/*', (request, reply) => {
+    const answer = answers.get(request.url)
+    if (answer === undefined) reply.callNotFound()
+    else reply.code(answer.status).headers(answer.headers).send(answer.body)
+  })
+  await app.listen({ port: Number(port), host })
+}

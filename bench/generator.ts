@@ -1,0 +1,90 @@
+import { spawnSync } from 'node:child_process'
+import { writeFile } from 'node:fs/promises'
+import { createRequire } from 'node:module'
+import { join } from 'node:path'
+import { start } from './process.ts'
+
+/** What is asked of one server. */
+export interface Load {
+  port: number
+  /** One path, or many in turn; with many, `sequence` names a file that the generator may write. */
+  paths: readonly string[]
+  sequence: string
+  headers?: Record<string, string>
+  /** Whole seconds. */
+  seconds: number
+  core?: number
+}
+
+/** What came of it; percentiles in milliseconds. */
+export interface Measured { perSecond: number, p50: number, p99: number }
+
+/** Connections that ask at the same time, each for the next thing as soon as it has an answer. */
+export const connections = 64
+
+export interface Generator {
+  /** Name and version. */
+  readonly name: string
+  measure (load: Load): Promise<Measured>
+}
+
+async function run (command: string, args: readonly string[], { core }: Load): Promise<string> {
+  const program = start(command, args, { output: 'pipe', ...(core !== undefined && { core }) })
+  const chunks: Buffer[] = []
+  program.child.stdout?.on('data', (chunk: Buffer) => { chunks.push(chunk) })
+  const code = await program.end
+  if (code !== 0) throw new Error(`${command} ended with ${code}`)
+  return Buffer.concat(chunks).toString()
+}
+
+const wrk = (version: string): Generator => ({
+  name: `wrk ${version}`,
+  async measure (load) {
+    const { port, paths, sequence, headers = {}, seconds } = load
+    const [path = '/'] = paths
+    if (paths.length > 1) await writeFile(sequence, `${paths.join('\n')}\n`)
+    const fields = Object.entries(headers).flatMap(([name, value]) => ['-H', `${name}: ${value}`])
+    const printed = await run('wrk', [
+      '-t1', `-c${connections}`, `-d${seconds}s`, '--timeout', '10s', '-s', join(import.meta.dirname, 'wrk.lua'), ...fields,
+      `http://127.0.0.1:${port}${path}`, ...(paths.length > 1 ? ['--', sequence] : [])
+    ], load)
+    const { requests, seconds: time, errors, p50, p99 } = JSON.parse(printed.trim().split('\n').at(-1) ?? '') as Record<'requests' | 'seconds' | 'errors' | 'p50' | 'p99', number>
+    if (errors > 0 || requests === 0) throw new Error(`${errors} of ${requests} requests for ${path} failed`)
+    return { perSecond: requests / time, p50, p99 }
+  }
+})
+
+const require = createRequire(import.meta.url)
+interface Summary { requests: { total: number }, duration: number, errors: number, timeouts: number, statusCodeStats: Record<string, { count: number }>, latency: { p50: number, p99: number } }
+
+const autocannon = (): Generator => ({
+  name: `autocannon ${(require('autocannon/package.json') as { version: string }).version}`,
+  async measure (load) {
+    const { port, paths, sequence, headers = {}, seconds } = load
+    const origin = `http://127.0.0.1:${port}`
+    const [path = '/'] = paths
+    // Each connection prepares every request for itself.
+    const asked = paths.filter((_, at) => at % Math.ceil(paths.length / 4000) === 0)
+    if (paths.length > 1) {
+      const entries = asked.map(path => ({ request: { method: 'GET', url: `${origin}${path}`, headers: Object.entries(headers).map(([name, value]) => ({ name, value })) } }))
+      await writeFile(sequence, JSON.stringify({ log: { entries } }))
+    }
+    const fields = Object.entries(headers).flatMap(([name, value]) => ['-H', `${name}=${value}`])
+    const printed = await run(process.execPath, [
+      require.resolve('autocannon/autocannon.js'), '--json', '--no-progress', '-c', String(connections), '-d', String(seconds), ...fields,
+      ...(paths.length > 1 ? ['--har', sequence, origin] : [`${origin}${path}`])
+    ], load)
+    const { requests, duration, errors, timeouts, statusCodeStats, latency } = JSON.parse(printed) as Summary
+    const refused = Object.entries(statusCodeStats).filter(([status]) => status !== '200' && status !== '304')
+    if (errors + timeouts + refused.length > 0 || requests.total === 0) throw new Error(`Requests for ${path} failed: ${errors} errors, ${timeouts} timeouts, statuses ${Object.keys(statusCodeStats).join(', ')}`)
+    return { perSecond: requests.total / duration, p50: latency.p50, p99: latency.p99 }
+  }
+})
+
+/** wrk where it is installed: it loads a server more than a generator in JavaScript can. Else autocannon. */
+export function createGenerator (wanted?: 'wrk' | 'autocannon'): Generator {
+  const { error, stdout } = spawnSync('wrk', ['--version'], { encoding: 'utf8' })
+  if (error === undefined && wanted !== 'autocannon') return wrk(/^wrk (\S+)/.exec(stdout)?.[1] ?? '')
+  if (wanted === 'wrk') throw new Error('wrk is not installed')
+  return autocannon()
+}

@@ -1,0 +1,38 @@
+import { mkdir, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { header, type Recorded } from './recording.ts'
+
+/** What nginx says of a file by itself. */
+const own = new Set(['content-type', 'content-length', 'etag', 'last-modified'])
+
+const quoted = (value: string): string => `"${value.replaceAll('\\', '\\\\').replaceAll('"', '\\"')}"`
+
+/** Where nginx has the recorded answer of that number. */
+export const nginxPath = (number: number): string => `/${number}`
+
+/**
+ * Writes a configuration of one worker that has recorded bodies as files, each with the headers recorded beside it, and an
+ * ETag of nginx's own. Gives its path.
+ */
+export async function writeNginx (folder: string, port: number, recorded: readonly Recorded[]): Promise<string> {
+  const files = join(folder, 'nginx')
+  await mkdir(files)
+  const locations = await Promise.all(recorded.map(async (answer, number) => {
+    await writeFile(join(files, String(number)), Buffer.from(answer.body, 'base64'))
+    const added = answer.headers.flatMap((name, at, all) => at % 2 === 1 || own.has(name.toLowerCase()) ? [] : [`add_header ${name} ${quoted(all[at + 1] ?? '')};`])
+    return `location = ${nginxPath(number)} { default_type ${quoted(header(answer, 'content-type') ?? 'text/plain')}; ${added.join(' ')} }`
+  }))
+  const path = join(folder, 'nginx.conf')
+  await writeFile(path, `daemon off; worker_processes 1; pid ${folder}/nginx.pid; error_log stderr crit; ${process.getuid?.() === 0 ? 'user root;' : ''}
+events { worker_connections 256; }
+http {
+  access_log off; server_tokens off; sendfile on; open_file_cache max=10000; keepalive_requests 1000000000; keepalive_timeout 72s;
+  client_body_temp_path ${folder}/body; proxy_temp_path ${folder}/proxy; fastcgi_temp_path ${folder}/fastcgi; uwsgi_temp_path ${folder}/uwsgi; scgi_temp_path ${folder}/scgi;
+  server {
+    listen 127.0.0.1:${port}; root ${files};
+    ${locations.join('\n    ')}
+  }
+}
+`)
+  return path
+}

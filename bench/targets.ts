@@ -1,0 +1,128 @@
+import { spawnSync } from 'node:child_process'
+import { mkdir, writeFile } from 'node:fs/promises'
+import { Agent } from 'node:http'
+import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { stringify } from 'smol-toml'
+import { writeLayout } from '../test/fakes/layout.ts'
+import type { chooseCores } from './cores.ts'
+import { nginxPath, writeNginx } from './nginx.ts'
+import { freePort, listening, start, type Running } from './process.ts'
+import { header, record, type Recorded } from './recording.ts'
+import { extensions, type Scenario } from './scenarios.ts'
+import { describe } from './words.ts'
+
+/** A server that is measured. */
+export interface Target {
+  name: TargetName
+  port: number
+  running: Running
+  /** Where it has what is at this path. */
+  at: (path: string) => string
+}
+export type TargetName = 'node:http' | 'Fastify' | 'nginx' | 'registry' | 'registry, logging'
+
+export interface Setting {
+  folder: string
+  cores: ReturnType<typeof chooseCores>
+}
+
+/** Seconds that listings are fresh where reading them anew is measured, too; by default it is five minutes. */
+export const refreshingTtl = 20
+/** Seconds after which whoever asks has them read anew. */
+export const refreshAfter = refreshingTtl * 0.8
+/** Seconds in which that is done. */
+export const refreshingSeconds = 5
+
+const same = (path: string): string => path
+const root = join(import.meta.dirname, '..')
+
+async function firstLine ({ child, end }: Running): Promise<string> {
+  const line = new Promise<string>(resolve => { child.stdout?.once('data', (chunk: Buffer) => { resolve(chunk.toString().trim()) }) })
+  return await Promise.race([line, end.then(code => { throw new Error(`A program ended with ${code} before it said anything`) })])
+}
+
+/** What our servers read: a Gitea of its own process, beside the load, and a tree of image layouts half of whose names Gitea has, too. */
+export async function startUpstreams ({ folder, cores }: Setting): Promise<{ gitea: string, oci: string }> {
+  const upstream = start(process.execPath, [join(import.meta.dirname, 'upstream.ts'), String(extensions)], { output: 'pipe', ...(cores.load !== undefined && { core: cores.load }) })
+  const oci = join(folder, 'oci')
+  await writeLayout(oci, Array.from({ length: 40 }, (_, at) => describe(extensions - 20 + at))
+    .map(({ type, name, description }) => ({ repository: `${type}/${name}`, tag: '1.0.0', annotations: { 'org.opencontainers.image.description': description } })))
+  return { gitea: `http://127.0.0.1:${await firstLine(upstream)}`, oci }
+}
+
+/** Our server as it is by default, over these upstreams. */
+export async function startRegistry ({ folder, cores }: Setting, upstreams: { gitea: string, oci: string }, { logging, refreshing = false }: { logging: boolean, refreshing?: boolean }): Promise<Target> {
+  const name = logging ? 'registry, logging' : 'registry'
+  const port = await freePort()
+  const own = join(folder, `registry-${port}`)
+  await mkdir(own)
+  const file = join(own, 'config.toml')
+  await writeFile(file, stringify({
+    server: { host: '127.0.0.1', port, shutdown_delay_seconds: 0 },
+    log: { level: logging ? 'info' : 'silent' },
+    store: { directory: join(own, 'store') },
+    ...(refreshing && { cache: { ttl_seconds: refreshingTtl } }),
+    gitea: { url: upstreams.gitea, organization: 'extensions' },
+    oci: { registry: upstreams.oci }
+  }))
+  const running = start(process.execPath, [join(root, 'server.ts'), '--config', file], cores.server === undefined ? {} : { core: cores.server })
+  await listening(port, running, 60_000)
+  const target = { name, port, running, at: same } as const
+  await settle(target)
+  return target
+}
+
+/** Waits until a server answers a list from what it has. */
+export async function settle ({ port }: Target): Promise<void> {
+  for (let tries = 0; tries < 600; tries++) {
+    const answer = await record(port, '/api/v1/extensions?limit=1')
+    if (answer.status === 200 && header(answer, 'x-cache-hit') === 'true' && Number(header(answer, 'x-total-count')) >= extensions) return
+    await sleep(100)
+  }
+  throw new Error('The catalog cannot be read')
+}
+
+/** What our server answers to everything that is going to be asked. */
+export async function recordAnswers ({ port }: Target, scenarios: readonly Scenario[]): Promise<Recorded[]> {
+  const agent = new Agent({ keepAlive: true, maxSockets: 8 })
+  const answers = new Map<string, Recorded>()
+  for (const { paths, conditional = false } of scenarios) {
+    for (const path of new Set(paths)) {
+      const first = await record(port, path, { agent })
+      const etag = header(first, 'etag')
+      // What needs the upstream once is answered from what is known from then on.
+      const again = header(first, 'x-cache-hit') === 'false' || conditional
+      const answer = again ? await record(port, path, { agent, ...(conditional && etag !== undefined && { headers: { 'if-none-match': etag } }) }) : first
+      if (answer.status !== (conditional ? 304 : 200)) throw new Error(`${path} is answered with ${answer.status}`)
+      answers.set(path, answer)
+    }
+  }
+  agent.destroy()
+  return [...answers.values()]
+}
+
+/** Servers that answer the recorded bytes and know nothing else. */
+export async function startBare ({ folder, cores }: Setting, recorded: readonly Recorded[], scenarios: readonly Scenario[]): Promise<Target[]> {
+  const core = cores.server === undefined ? {} : { core: cores.server }
+  const file = join(folder, 'answers.json')
+  await writeFile(file, JSON.stringify(recorded))
+  const targets: Target[] = []
+  for (const [name, kind] of [['node:http', 'http'], ['Fastify', 'fastify']] as const) {
+    const port = await freePort()
+    const running = start(process.execPath, [join(import.meta.dirname, 'bare.ts'), kind, String(port), file], core)
+    await listening(port, running)
+    targets.push({ name, port, running, at: same })
+  }
+  if (spawnSync('nginx', ['-v']).error === undefined) {
+    const port = await freePort()
+    // It finds out for itself that a client has an answer already.
+    const whole = new Set(scenarios.filter(({ conditional }) => conditional).flatMap(({ paths }) => paths))
+    const files = await Promise.all(recorded.map(async answer => whole.has(answer.path) ? { ...recorded[0] ?? answer, path: answer.path } : answer))
+    const running = start('nginx', ['-c', await writeNginx(folder, port, files)], core)
+    await listening(port, running)
+    const numbers = new Map(recorded.map(({ path }, number) => [path, number]))
+    targets.push({ name: 'nginx', port, running, at: path => nginxPath(numbers.get(path) ?? -1) })
+  }
+  return targets
+}
