@@ -1,0 +1,93 @@
+import { setImmediate as turn } from 'node:timers/promises'
+import Fastify, { type FastifyInstance } from 'fastify'
+import type { Crawl, Driver, Loaded, Metadata, Release } from '../backends/backend.ts'
+import { createCachedBackend } from '../backends/cached-backend.ts'
+import { createCatalog } from '../backends/catalog.ts'
+import answers from '../plugins/answer.ts'
+import cache from '../plugins/cache.ts'
+import { parseConfig } from '../plugins/config.ts'
+import crossOrigin from '../plugins/cross-origin.ts'
+import errors, { registryError } from '../plugins/errors.ts'
+import requestId from '../plugins/request-id.ts'
+import schemas from '../plugins/schemas.ts'
+import securityHeaders from '../plugins/security-headers.ts'
+import { serverOptions } from '../plugins/server-options.ts'
+import telemetry from '../plugins/telemetry.ts'
+import extensions from '../routes/extensions.ts'
+import { describe } from './words.ts'
+
+/** Versions of each extension. */
+export const versions = 10
+/** Extensions that the upstream tells of in one turn of the event loop, as a page of a real one does. */
+const pageSize = 50
+
+const metadataOf = (number: number): Metadata => {
+  const { type, name, description, tags } = describe(number)
+  return { type, name, description, tags, author: 'Extensions', repository: `https://git.example.com/extensions/${name}` }
+}
+
+function releaseOf (number: number, version: string): Release {
+  const digest = number.toString(16).padStart(64, '0')
+  const url = `https://git.example.com/extensions/${describe(number).name}/releases/download/v${version}/${number}.tar.gz`
+  return { version, published_at: '2026-11-23T05:24:36Z', file: { name: `${number}.tar.gz`, size: 1000 + number, url, checksum: `sha256:${digest}`, validator: digest, locator: url } }
+}
+
+/**
+ * An upstream in this process that has so many extensions, and one more with each walk; of some of them each walk finds
+ * another version.
+ */
+function createDriver (count: number): Driver & { walks: () => number } {
+  let walks = 0
+  return {
+    name: 'generated',
+    source: 'gitea',
+    walks: () => walks,
+    async list () {
+      const found: Crawl['found'] = []
+      for (let number = 0; number < count + walks; number++) {
+        if (number % pageSize === 0) await turn()
+        found.push({ metadata: metadataOf(number), release: releaseOf(number, `1.${versions}.${number % 100 === 0 ? walks : 0}`) })
+      }
+      walks++
+      return { found, failed: [] }
+    },
+    async load (_type, name): Promise<Loaded> {
+      const number = Number(name.slice(name.lastIndexOf('-') + 1))
+      return { metadata: metadataOf(number), releases: Array.from({ length: versions }, (_, at) => releaseOf(number, `1.${versions - at}.0`)) }
+    },
+    open: async () => undefined,
+    ping: async () => {}
+  }
+}
+
+export interface ScaleApp {
+  app: FastifyInstance
+  /** Moves the cache's clock by so many seconds. */
+  forward: (seconds: number) => void
+  /** Walks over the upstream that have ended. */
+  walks: () => number
+}
+
+/** The catalog's routes as `app.ts` has them, over one generated upstream. */
+export async function createScaleApp (count: number): Promise<ScaleApp> {
+  const config = parseConfig({ cache: { capacity: 2 * count + 1000 } })
+  let now = 0
+  const app = Fastify({ ...serverOptions(config), logger: false })
+  await app.register(schemas)
+  await app.register(errors)
+  await app.register(requestId)
+  await app.register(securityHeaders, config.server)
+  await app.register(cache, { ...config.cache, clock: () => now, budget: 600_000 })
+  await app.register(telemetry)
+  await app.register(crossOrigin, config.server)
+  await app.register(answers, { ...config.cache, max_downloads: config.server.max_downloads })
+  const driver = createDriver(count)
+  const backend = createCachedBackend(driver, { cache: app.cache, priority: 100, downloadUrls: 'upstream' })
+  const absent = async () => { throw registryError('not_found', 'There are no files here') }
+  app.decorate('catalog', createCatalog({
+    backends: [backend], downloads: { look: absent, open: absent }, log: app.log, negativeTtl: config.cache.negative_ttl_seconds, budget: 600
+  }))
+  await app.register(extensions, { prefix: '/api/v1' })
+  await app.ready()
+  return { app, forward: seconds => { now += seconds * 1000 }, walks: driver.walks }
+}

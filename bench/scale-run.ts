@@ -1,0 +1,108 @@
+// One size of catalog, in a process of its own: `node --expose-gc scale-run.ts EXTENSIONS [versions]`. Prints JSON.
+import { monitorEventLoopDelay } from 'node:perf_hooks'
+import { setImmediate as turn, setTimeout as sleep } from 'node:timers/promises'
+import { createRandom } from '../test/soak/flapping.ts'
+import { quantile } from '../test/soak/report.ts'
+import { createScaleApp } from './scale-app.ts'
+import { describe, words } from './words.ts'
+
+/** Milliseconds of one kind of request. */
+export interface Times { p50: number, p99: number, most: number }
+export interface ScaleResult {
+  extensions: number
+  list: Times
+  searchOne: Times
+  searchAll: Times
+  /** Extensions that searchAll found. */
+  found: number
+  /** Milliseconds that each refresh held up the event loop at most. */
+  blocks: number[]
+  /** Bytes of memory: of the process before the catalog was read, with it, and with all versions where they were asked for. */
+  empty: number
+  listed: number
+  versions?: number
+}
+
+const limit = 100
+const refreshes = 5
+const requests = 2000
+const path = '/api/v1/extensions'
+
+/** Everything that is not needed is gone, as far as the runtime gives it back. */
+async function resident (): Promise<number> {
+  for (let times = 0; times < 5; times++) {
+    globalThis.gc?.()
+    await sleep(50)
+  }
+  return process.memoryUsage.rss()
+}
+
+async function run (count: number, withVersions: boolean): Promise<ScaleResult> {
+  const random = createRandom(7)
+  const { app, forward, walks } = await createScaleApp(count)
+  const get = async (url: string) => {
+    const answer = await app.inject({ url })
+    if (answer.statusCode !== 200) throw new Error(`${url} is answered with ${answer.statusCode}`)
+    return answer
+  }
+  const total = async (query: string) => Number((await get(`${path}${query}`)).headers['x-total-count'])
+  const page = () => `${path}?limit=${limit}&offset=${Math.floor(random() * count)}`
+  async function time (address: (round: number) => string, rounds = requests): Promise<Times> {
+    const times: number[] = []
+    for (let round = 0; round < rounds; round++) {
+      const url = address(round)
+      const began = performance.now()
+      await get(url)
+      times.push(performance.now() - began)
+      await turn()
+    }
+    // The first ones are compiled while they run.
+    const warm = times.slice(rounds / 10)
+    return { p50: quantile(warm, 0.5), p99: quantile(warm, 0.99), most: Math.max(...warm) }
+  }
+
+  await get(`${path}/provider/${describe(0).name}`)
+  const empty = await resident()
+  if (await total('?limit=1') < count) throw new Error('The catalog is not whole')
+  const listed = await resident()
+  const list = await time(page)
+  const searchOne = await time(() => `${path}/search?q=-${Math.floor(random() * count)}&limit=10`, requests / 4)
+  // All descriptions begin alike.
+  const everywhere = ['Installs', 'nstalls', 'stalls', 'talls', 'alls', 'lls', ' for ', 'ins', 'insta', 'install']
+  const searchAll = await time(round => `${path}/search?q=${encodeURIComponent(everywhere[round % everywhere.length] ?? '')}&limit=${1 + round % 100}`, requests / 4)
+  const found = await total(`/search?q=${everywhere[0]}`)
+
+  const blocks: number[] = []
+  for (let refresh = 0; refresh < refreshes; refresh++) {
+    globalThis.gc?.()
+    const before = walks()
+    // Late enough to be read anew, and early enough not to be waited for.
+    forward(250)
+    const delay = monitorEventLoopDelay({ resolution: 1 })
+    delay.enable()
+    const extensions = await total('?limit=1')
+    while (walks() === before) {
+      await get(page())
+      await turn()
+    }
+    // The new catalog is merged, and made ready to be searched, when it is first asked.
+    while (await total('?limit=1') === extensions) await turn()
+    await get(`${path}/search?q=${words[refresh]}`)
+    await sleep(20)
+    delay.disable()
+    blocks.push(delay.max / 1e6)
+  }
+  const result: ScaleResult = { extensions: count, list, searchOne, searchAll, found, blocks, empty, listed }
+  if (withVersions) {
+    for (let number = 0; number < count; number++) {
+      const { type, name } = describe(number)
+      await get(`${path}/${type}/${name}/versions`)
+    }
+    result.versions = await resident()
+  }
+  await app.close()
+  return result
+}
+
+const [count, mode] = process.argv.slice(2)
+if (import.meta.main) console.log(JSON.stringify(await run(Number(count), mode === 'versions')))

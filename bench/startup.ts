@@ -1,0 +1,50 @@
+import { get } from 'node:http'
+import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { freePort, resident, start, stop } from './process.ts'
+import { spread, type Spread } from './statistics.ts'
+
+const root = join(import.meta.dirname, '..')
+/** Milliseconds of idleness before memory is looked at. */
+const idle = 3000
+
+/** How long a start takes until the first answer of the catalog (milliseconds), and how much memory the process has when idle (bytes). */
+export interface Startup { firstAnswer: Spread, idle?: number }
+
+async function status (port: number): Promise<number | undefined> {
+  return await new Promise(resolve => {
+    get({ host: '127.0.0.1', port, path: '/api/v1/extensions', agent: false }, response => {
+      response.resume().once('end', () => { resolve(response.statusCode) })
+    }).once('error', () => { resolve(undefined) })
+  })
+}
+
+async function once (command: string, args: readonly string[], looksAtMemory: boolean): Promise<{ firstAnswer: number, idle?: number }> {
+  const port = await freePort()
+  const began = performance.now()
+  const program = start(command, args, {
+    cwd: root,
+    env: { REGISTRY_SERVER_HOST: '127.0.0.1', REGISTRY_SERVER_PORT: String(port), REGISTRY_SERVER_SHUTDOWN_DELAY_SECONDS: '0', HOME: process.env.HOME ?? '/' }
+  })
+  try {
+    while (await status(port) !== 200) {
+      if (performance.now() - began > 30_000) throw new Error(`${command} does not answer`)
+      await sleep(2)
+    }
+    const firstAnswer = performance.now() - began
+    if (!looksAtMemory) return { firstAnswer }
+    await sleep(idle)
+    return { firstAnswer, idle: await resident(program.pid) }
+  } finally {
+    await stop(program)
+  }
+}
+
+/** Starts the server with the catalog it has by default, so many times; first once more, for the system to have read its files. */
+export async function measureStartup (command: string, args: readonly string[], { times, memory = false }: { times: number, memory?: boolean }): Promise<Startup> {
+  await once(command, args, false)
+  const starts: Array<Awaited<ReturnType<typeof once>>> = []
+  for (let time = 0; time < times; time++) starts.push(await once(command, args, memory && time === 0))
+  const held = starts[0]?.idle
+  return { firstAnswer: spread(starts.map(({ firstAnswer }) => firstAnswer)), ...(held !== undefined && { idle: held }) }
+}
