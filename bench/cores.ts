@@ -3,7 +3,7 @@ import { canPin } from './process.ts'
 
 /** Numbers of a list like `0-2,5`. */
 export const parseCores = (list: string): number[] => list.trim().split(',').flatMap(part => {
-  const [first = NaN, last = first] = part.split('-').map(Number)
+  const [first = NaN, last = first] = part === '' ? [] : part.split('-').map(Number)
   return Number.isInteger(first) && Number.isInteger(last) ? Array.from({ length: last - first + 1 }, (_, at) => first + at) : []
 })
 

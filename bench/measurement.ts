@@ -42,18 +42,20 @@ async function prepare ({ paths, conditional = false }: Scenario, target: Target
   return { port: target.port, paths: paths.map(target.at), headers }
 }
 
-/** Measures a scenario round by round, each target once a round, after each has been warm for a second. */
+/** Measures a scenario round by round, each target once a round, after all have been asked for a second, together. */
 export async function measure (scenario: Scenario, targets: readonly Target[], { generator, core, sequence, rounds, seconds, warm }: MeasureOptions): Promise<Series> {
   const loads = new Map<Target, Load>()
   const registry = targets.find(isRegistry)
   const etag = scenario.conditional === true && registry !== undefined ? header(await record(registry.port, scenario.paths[0] ?? '/'), 'etag') : undefined
-  for (const target of targets) {
+  await Promise.all(targets.map(async target => {
     const load = { ...await prepare(scenario, target, etag), sequence, seconds, ...(core !== undefined && { core }) }
     loads.set(target, load)
+    // What has become old since would be waited for.
+    if (isRegistry(target)) await settle(target)
     // Only what is compiled while it runs gets faster; to the bare ones every answer is the same work.
-    if (target.name !== 'nginx' && !(warm.has(target) && !isRegistry(target))) await generator.measure({ ...load, seconds: 1 })
+    if (target.name !== 'nginx' && !(warm.has(target) && !isRegistry(target))) await generator.measure({ ...load, seconds: 1, sequence: `${sequence}-${target.port}` })
     warm.add(target)
-  }
+  }))
   const series: Series = { scenario: scenario.name, measured: new Map(targets.map(({ name }) => [name, []])), upstream: new Map() }
   const once = async (target: Target): Promise<Measured> => {
     const measured = await generator.measure(loads.get(target) as Load)

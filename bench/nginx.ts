@@ -11,7 +11,7 @@ const quoted = (value: string): string => `"${value.replaceAll('\\', '\\\\').rep
 export const nginxPath = (number: number): string => `/${number}`
 
 /**
- * Writes a configuration of one worker that has recorded bodies as files, each with the headers recorded beside it, and an
+ * Writes a configuration of one process that has recorded bodies as files, each with the headers recorded beside it, and an
  * ETag of nginx's own. Gives its path.
  */
 export async function writeNginx (folder: string, port: number, recorded: readonly Recorded[]): Promise<string> {
@@ -23,7 +23,7 @@ export async function writeNginx (folder: string, port: number, recorded: readon
     return `location = ${nginxPath(number)} { default_type ${quoted(header(answer, 'content-type') ?? 'text/plain')}; ${added.join(' ')} }`
   }))
   const path = join(folder, 'nginx.conf')
-  await writeFile(path, `daemon off; worker_processes 1; pid ${folder}/nginx.pid; error_log stderr crit; ${process.getuid?.() === 0 ? 'user root;' : ''}
+  await writeFile(path, `daemon off; master_process off; pid ${folder}/nginx.pid; error_log stderr crit;
 events { worker_connections 256; }
 http {
   access_log off; server_tokens off; sendfile on; open_file_cache max=10000; keepalive_requests 1000000000; keepalive_timeout 72s;

@@ -1,8 +1,10 @@
-// Our server beside bare ones: `npm run bench -- [--quick] [--rounds N] [--seconds N] [--generator wrk|autocannon] [--only NAME] [--check | --save-baseline]`.
+// Our server beside bare ones: `npm run bench -- [--quick] [--rounds N] [--seconds N] [--generator wrk|autocannon] [--only NAME] [--profile FOLDER] [--check | --save-baseline]`.
 // Prints the table, and writes all of it to bench/results.md. --check writes nothing, and fails when ratios are far below bench/baseline.json.
-import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
+// --only measures what has the name in its own; --profile has our servers write CPU profiles, which slows them, and no results are written.
+import { rmSync } from 'node:fs'
+import { mkdtemp, readFile, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { join, resolve } from 'node:path'
 import { parseArgs } from 'node:util'
 import { chooseCores } from './cores.ts'
 import { createGenerator } from './generator.ts'
@@ -21,6 +23,7 @@ const { values } = parseArgs({
     seconds: { type: 'string' },
     generator: { type: 'string' },
     only: { type: 'string' },
+    profile: { type: 'string' },
     check: { type: 'boolean', default: false },
     'save-baseline': { type: 'boolean', default: false }
   }
@@ -29,15 +32,17 @@ const { quick, generator: wanted, only } = values
 const rounds = Number(values.rounds ?? (quick ? 1 : 5))
 const seconds = Number(values.seconds ?? (quick ? 1 : 2))
 const bounded = (value: number, most: number): boolean => Number.isSafeInteger(value) && value > 0 && value <= most
-if (!bounded(rounds, 50) || !bounded(seconds, 60) || (wanted !== undefined && wanted !== 'wrk' && wanted !== 'autocannon')) {
-  console.error('Usage: npm run bench -- [--quick] [--rounds 1..50] [--seconds 1..60] [--generator wrk|autocannon] [--only NAME] [--check | --save-baseline]')
+if (!bounded(rounds, 50) || !bounded(seconds, 60) || (values.check && values['save-baseline']) || (wanted !== undefined && wanted !== 'wrk' && wanted !== 'autocannon')) {
+  console.error('Usage: npm run bench -- [--quick] [--rounds 1..50] [--seconds 1..60] [--generator wrk|autocannon] [--only NAME] [--profile FOLDER] [--check | --save-baseline]')
   process.exit(64)
 }
 
 const baseline = join(import.meta.dirname, 'baseline.json')
+const former = values.check ? (JSON.parse(await readFile(baseline, 'utf8')) as { ratios: Ratios }).ratios : undefined
 const folder = await mkdtemp(join(tmpdir(), 'extension-registry-bench-'))
+process.once('exit', () => { rmSync(folder, { recursive: true, force: true }) })
 const cores = chooseCores()
-const setting = { folder, cores }
+const setting = { folder, cores, ...(values.profile !== undefined && { profile: resolve(values.profile) }) }
 const generator = createGenerator(wanted)
 const options = { generator, core: cores.load, sequence: join(folder, 'sequence'), rounds, seconds, warm: new Set<Target>() }
 const scenarios = createScenarios().filter(({ name }) => only === undefined || name.includes(only))
@@ -50,32 +55,28 @@ async function measureAll (refreshing: boolean, targets: readonly Target[]): Pro
   }
 }
 
-try {
-  const upstreams = await startUpstreams(setting)
-  const startBoth = async (refreshing: boolean) => await Promise.all([false, true].map(async logging => await startRegistry(setting, upstreams, { logging, refreshing })))
-  const registries = await startBoth(false)
-  const [first] = registries as [Target]
-  const bare = await startBare(setting, await recordAnswers(first, scenarios), scenarios)
-  await measureAll(false, [...bare, ...registries])
-  await Promise.all(registries.map(async ({ running }) => { await stop(running) }))
-  if (scenarios.some(({ refreshing }) => refreshing)) {
-    const refreshing = await startBoth(true)
-    await measureAll(true, [...bare, ...refreshing])
-    await Promise.all(refreshing.map(async ({ running }) => { await stop(running) }))
-  }
-  await Promise.all(bare.map(async ({ running }) => { await stop(running) }))
-} finally {
-  await rm(folder, { recursive: true, force: true })
+const upstreams = await startUpstreams(setting)
+const startBoth = async (refreshing: boolean) => await Promise.all([false, true].map(async logging => await startRegistry(setting, upstreams, { logging, refreshing })))
+const registries = await startBoth(false)
+const [first] = registries as [Target]
+const bare = await startBare(setting, await recordAnswers(first, scenarios), scenarios)
+await measureAll(false, [...bare, ...registries])
+await Promise.all(registries.map(async ({ running }) => { await stop(running) }))
+if (scenarios.some(({ refreshing }) => refreshing)) {
+  const refreshing = await startBoth(true)
+  await measureAll(true, [...bare, ...refreshing])
+  await Promise.all(refreshing.map(async ({ running }) => { await stop(running) }))
 }
+await Promise.all(bare.map(async ({ running }) => { await stop(running) }))
 
 console.log(ratioTable(all).join('\n'))
 const measured = toRatios(all)
-if (values.check) {
-  const { ratios } = JSON.parse(await readFile(baseline, 'utf8')) as { ratios: Ratios }
-  const found = slower(measured, Object.fromEntries(Object.entries(ratios).filter(([scenario]) => only === undefined || scenario.includes(only))))
+if (former !== undefined) {
+  const found = slower(measured, Object.fromEntries(Object.entries(former).filter(([scenario]) => only === undefined || scenario.includes(only))))
   for (const line of found) console.error(`slower: ${line}`)
   process.exit(found.length > 0 ? 1 : 0)
 }
+if (values.profile !== undefined || only !== undefined) process.exit()
 const about = { date: new Date().toISOString().slice(0, 10), machine: describeMachine(), versions: describeVersions(), generator: generator.name }
 await writeFile(join(import.meta.dirname, 'results.md'), report({
   ...about, all, rounds, seconds, pinned: cores.server !== undefined, command: ['npm run bench', ...(process.argv.length > 2 ? ['--'] : []), ...process.argv.slice(2)].join(' ')
@@ -85,5 +86,6 @@ if (values['save-baseline']) {
   const kept = Object.fromEntries(Object.entries(measured).map(([scenario, targets]) => [scenario, Object.fromEntries(Object.entries(targets).filter(([target]) => target.startsWith('registry')))]))
   await writeFile(baseline, `${JSON.stringify({ ...about, ratios: kept }, undefined, 2)}\n`)
 }
+console.error('Written. npm run docs takes the table over into README.md')
 // What still runs goes with this.
 process.exit()

@@ -66,7 +66,7 @@ async function run (count: number, withVersions: boolean): Promise<ScaleResult> 
   if (await total('?limit=1') < count) throw new Error('The catalog is not whole')
   const listed = await resident()
   const list = await time(page)
-  const searchOne = await time(() => `${path}/search?q=-${Math.floor(random() * count)}&limit=10`, requests / 4)
+  const searchOne = await time(() => `${path}/search?q=${describe(Math.floor(random() * count)).name}`, requests / 4)
   // All descriptions begin alike.
   const everywhere = ['Installs', 'nstalls', 'stalls', 'talls', 'alls', 'lls', ' for ', 'ins', 'insta', 'install']
   const searchAll = await time(round => `${path}/search?q=${encodeURIComponent(everywhere[round % everywhere.length] ?? '')}&limit=${1 + round % 100}`, requests / 4)

@@ -25,6 +25,8 @@ export type TargetName = 'node:http' | 'Fastify' | 'nginx' | 'registry' | 'regis
 export interface Setting {
   folder: string
   cores: ReturnType<typeof chooseCores>
+  /** Where our servers write CPU profiles when they end. */
+  profile?: string
 }
 
 /** Seconds that listings are fresh where reading them anew is measured, too; by default it is five minutes. */
@@ -52,7 +54,7 @@ export async function startUpstreams ({ folder, cores }: Setting): Promise<{ git
 }
 
 /** Our server as it is by default, over these upstreams. */
-export async function startRegistry ({ folder, cores }: Setting, upstreams: { gitea: string, oci: string }, { logging, refreshing = false }: { logging: boolean, refreshing?: boolean }): Promise<Target> {
+export async function startRegistry ({ folder, cores, profile }: Setting, upstreams: { gitea: string, oci: string }, { logging, refreshing = false }: { logging: boolean, refreshing?: boolean }): Promise<Target> {
   const name = logging ? 'registry, logging' : 'registry'
   const port = await freePort()
   const own = join(folder, `registry-${port}`)
@@ -66,7 +68,8 @@ export async function startRegistry ({ folder, cores }: Setting, upstreams: { gi
     gitea: { url: upstreams.gitea, organization: 'extensions' },
     oci: { registry: upstreams.oci }
   }))
-  const running = start(process.execPath, [join(root, 'server.ts'), '--config', file], cores.server === undefined ? {} : { core: cores.server })
+  const flags = profile === undefined ? [] : ['--cpu-prof', '--cpu-prof-dir', profile, '--cpu-prof-name', `${name.replace(', ', '-')}${refreshing ? '-refreshing' : ''}.cpuprofile`]
+  const running = start(process.execPath, [...flags, join(root, 'server.ts'), '--config', file], cores.server === undefined ? {} : { core: cores.server })
   await listening(port, running, 60_000)
   const target = { name, port, running, at: same } as const
   await settle(target)

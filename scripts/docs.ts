@@ -22,7 +22,23 @@ function configurationRow ({ key, environment, expected, required, default: valu
   return [`\`${key}\``, `\`${environment}\``, expected, fallback, secret ? `${description} (secret)` : description]
 }
 
+const tableOf = /^(?:\|.*\n)+/m
+const madeBy = /^Made by .*$/m
+
+/** The table of the last benchmark, and how it was made. */
+async function measured (root: string): Promise<string> {
+  const text = await readFile(join(root, 'bench/results.md'), 'utf8').catch((error: NodeJS.ErrnoException) => {
+    if (error.code !== 'ENOENT') throw error
+    return ''
+  })
+  const [table, made] = [tableOf, madeBy].map(part => part.exec(text)?.[0].trim())
+  return table === undefined || made === undefined ? 'Not measured yet: `npm run bench`.' : `${table}\n\n${made}`
+}
+
+// npm runs scripts in the project's directory.
+const root = process.cwd()
 const parts: Readonly<Record<string, string>> = {
+  bench: await measured(root),
   configuration: table(['Key', 'Environment', 'Value', 'Default', 'Meaning'], configKeys.map(configurationRow)),
   errors: table(['`error`', 'Status', 'When'], Object.entries(errorTable).map(([type, { status, when }]) => [`\`${type}\``, String(status), when]))
 }
@@ -80,8 +96,6 @@ async function outdated (root: string): Promise<Map<string, string>> {
 }
 
 const { values: { check = false } } = parseArgs({ options: { check: { type: 'boolean' } } })
-// npm runs scripts in the project's directory.
-const root = process.cwd()
 const changed = await outdated(root)
 for (const [file, text] of changed) {
   console.log(check ? `${file} is out of date: npm run docs` : `${file} written`)

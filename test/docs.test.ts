@@ -1,5 +1,5 @@
 import { spawnSync } from 'node:child_process'
-import { readFileSync, writeFileSync } from 'node:fs'
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import t from 'tap'
 import { parse } from 'smol-toml'
@@ -87,6 +87,18 @@ await t.test('the script', async t => {
     t.match(text, '\n\n<!-- /generated -->\n\nAfter.\n<!-- generated: configuration -->\n\n| Key ')
     t.equal(readFileSync(join(dir, 'docs/plain.md'), 'utf8'), 'Nothing here.\n')
     t.match(docs(dir, '--check'), { status: 0, stdout: '' })
+  })
+
+  await t.test('quotes the table of the last benchmark and how it was made, and says so while there is none', async t => {
+    const part = () => readFileSync(join(dir, 'docs/speed.md'), 'utf8')
+    writeFileSync(join(dir, 'docs/speed.md'), '<!-- generated: bench -->\n<!-- /generated -->\n')
+    docs(dir)
+    t.equal(part(), '<!-- generated: bench -->\n\nNot measured yet: `npm run bench`.\n\n<!-- /generated -->\n')
+    mkdirSync(join(dir, 'bench'))
+    writeFileSync(join(dir, 'bench/results.md'), '# Speed\n\nMade by us.\n\nText.\n\n| a | b |\n| --- | --- |\n| 1 | 2 |\n\n| another | table |\n')
+    t.match(docs(dir, '--check'), { status: 1, stdout: 'docs/speed.md is out of date: npm run docs\n' })
+    docs(dir)
+    t.equal(part(), '<!-- generated: bench -->\n\n| a | b |\n| --- | --- |\n| 1 | 2 |\n\nMade by us.\n\n<!-- /generated -->\n')
   })
 
   await t.test('refuses a part that it does not know', async t => {

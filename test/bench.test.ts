@@ -1,0 +1,72 @@
+import { readdirSync, readFileSync } from 'node:fs'
+import t from 'tap'
+import { parseCores } from '../bench/cores.ts'
+import { margin, slower } from '../bench/guard.ts'
+import { createAddresses, createSequence, zipf } from '../bench/mix.ts'
+import { selfTimes } from '../bench/profile.ts'
+import { ratioTable, toRatios } from '../bench/results.ts'
+import { median, ratios } from '../bench/statistics.ts'
+import { describe } from '../bench/words.ts'
+import { createRandom } from './soak/flapping.ts'
+
+const catalog = Array.from({ length: 1200 }, (_, number) => describe(number))
+
+await t.test('the mix is over 1,000 distinct addresses, each of them asked for, the first ones by far the most', async t => {
+  const addresses = createAddresses(catalog, createRandom(1))
+  t.ok(addresses.length >= 1000)
+  t.equal(new Set(addresses).size, addresses.length)
+  for (const part of ['type=', 'limit=', 'offset=', 'q=', '/provider/']) t.ok(addresses.some(address => address.includes(part)), part)
+  const sequence = createSequence(addresses, createRandom(1))
+  t.equal(sequence.length, 20_000)
+  t.equal(new Set(sequence).size, addresses.length)
+  const [first, hundredth] = [0, 99].map(at => sequence.filter(address => address === addresses[at]).length) as [number, number]
+  t.ok(first > hundredth * 20, `${first} and ${hundredth}`)
+  t.strictSame(createSequence(addresses, createRandom(1)), sequence, 'the same for the same seed')
+})
+
+await t.test('by the law of Zipf the second is asked for half as often as the first', async t => {
+  const [first = 0, second = 0, third = 0] = zipf(3)
+  t.ok(Math.abs(first - 2 * (second - first)) < 1e-9)
+  t.equal(third, 1)
+})
+
+await t.test('extensions of a generated catalog have names of their own', async t => {
+  t.equal(new Set(catalog.map(({ name }) => name)).size, catalog.length)
+})
+
+await t.test('a ratio is taken within a round, and the middle of the rounds counts', async t => {
+  t.strictSame([median([3, 1, 2]), median([4, 1, 2, 3])], [2, 2.5])
+  t.strictSame(ratios([50, 20, 90], [100, 20, 100]), { median: 0.9, least: 0.5, greatest: 1 })
+})
+
+await t.test('the table has a row for each scenario and nothing for what was not measured', async t => {
+  const measured = (...perSecond: number[]) => perSecond.map(value => ({ perSecond: value, p50: 1, p99: 2 }))
+  const all = [{ scenario: 'list', measured: new Map([['node:http' as const, measured(1000, 3000)], ['registry' as const, measured(900, 2100)]]), upstream: new Map() }]
+  t.equal(ratioTable(all).at(-1), '| list | 2,000 | 0.80 (0.70–0.90) |  |  |  |')
+  t.strictSame(toRatios(all), { list: { registry: 0.8 } })
+})
+
+await t.test('the guard fails for what lost more than its margin, or is not measured any more, and for nothing else', async t => {
+  const baseline = { list: { registry: 1 }, search: { registry: 0.5 } }
+  t.strictSame(slower({ list: { registry: margin }, search: { registry: 2 } }, baseline), [])
+  t.strictSame(slower({ list: { registry: margin - 0.01 }, search: { registry: 0.5 } }, baseline), ['list, registry: 0.69 of node:http, and was 1.00'])
+  t.strictSame(slower({ list: { registry: 1 } }, baseline), ['search, registry: not measured'])
+})
+
+await t.test('of a profile the time counts that functions had for themselves, idleness aside', async t => {
+  const frame = (id: number, functionName: string) => ({ id, callFrame: { functionName, url: '', lineNumber: 0 } })
+  const shares = selfTimes({ nodes: [frame(1, 'a'), frame(2, '(idle)'), frame(3, 'b')], samples: [1, 2, 3, 1], timeDeltas: [10, 500, 10, 20] })
+  t.strictSame(shares.map(({ name, share }) => [name, share]), [['a', 0.75], ['b', 0.25]])
+})
+
+await t.test('processors are read as Linux lists them', async t => {
+  t.strictSame(parseCores('0-2,5\n'), [0, 1, 2, 5])
+  t.strictSame(parseCores(''), [])
+})
+
+await t.test('committed results name no place of the machine that made them', async t => {
+  const folder = new URL('../bench/', import.meta.url)
+  for (const file of readdirSync(folder).filter(name => /\.(?:md|json)$/.test(name))) {
+    t.notMatch(readFileSync(new URL(file, folder), 'utf8'), /\/(?:home|root|tmp|work|Users)\//, file)
+  }
+})
