@@ -63,7 +63,8 @@ export function createWalkMemory ({ reconcile, clock, wallClock = Date.now }: Wa
       })
       // Of those without a release there is nothing to ask.
       const queue = settled.filter(({ word }) => word.sign.counter !== 0).sort((a, b) => a.word.at - b.word.at)
-      due = queue.length === 0 ? 0 : Math.min(queue.length, due + queue.length * (now - (last ?? now)) / period)
+      // The share is of all: those that are asked anyway must not make the others wait for longer.
+      due = queue.length === 0 ? 0 : Math.min(queue.length, due + rows.filter(row => row.release_counter !== 0).length * (now - (last ?? now)) / period)
       last = now
       const share = Math.floor(due)
       due -= share
