@@ -8,7 +8,7 @@ import { createCachedBackend } from './cached-backend.ts'
 export interface Instances { readonly instances: readonly Backend[] }
 
 /** Keys that only say how an instance is asked, or hold secrets: of what it is asked they say nothing. */
-const unrelated = new Set(['token', 'token_file', 'username', 'password_file', 'docker_config', 'ca_file', 'verify_ssl', 'timeout_seconds', 'concurrency', 'queue', 'priority', 'redirect_hosts', 'auth_hosts'])
+const unrelated = new Set(['token', 'token_file', 'username', 'password_file', 'docker_config', 'ca_file', 'verify_ssl', 'timeout_seconds', 'reconcile_seconds', 'concurrency', 'queue', 'priority', 'redirect_hosts', 'auth_hosts'])
 const credentials = ['token', 'token_file', 'password_file', 'docker_config'] as const
 
 /** What an instance is configured to read and how it is shown, and whether with credentials, which see more than others; without any secret. */

@@ -122,6 +122,7 @@ export const GiteaConfig = Type.Object({
   include_private: Type.Boolean({ description: 'Show private repositories that the token can read to everybody who can reach this registry', default: true }),
   public_url: publicUrl,
   download_urls: DownloadUrls('upstream'),
+  reconcile_seconds: Integer("Time within which every repository is asked for its releases, though the server's list of repositories shows no change; 0 asks all at each walk", 3600, 0, 86_400),
   timeout_seconds: timeout,
   verify_ssl: verifySsl,
   ca_file: caFile,

@@ -17,6 +17,8 @@ export const GiteaRepository = Type.Object({
   mirror: Type.Optional(Type.Boolean()),
   has_releases: Type.Optional(Type.Boolean()),
   release_counter: Type.Optional(Type.Integer()),
+  /** Of use where it is a text, and no reason to leave a repository out where it is not. */
+  updated_at: Type.Optional(Type.Unknown()),
   /** Absent before Gitea 1.23; null in some of Forgejo's answers. */
   topics: Nullable(Type.Array(Type.String()))
 })

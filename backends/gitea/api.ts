@@ -36,14 +36,22 @@ function lastPage (link: string | string[] | undefined): number | undefined {
 /** A listing: `unread` are names of repositories that are not as they should be, `truncated` why there may be others that were not seen. */
 export interface Repositories { found: GiteaRepository[], unread: string[], truncated?: RegistryError }
 
-/** Gitea's HTTP API, as far as the registry asks it. `owner` is the organisation or user. */
-export function createGiteaApi (upstream: Upstream, { instance, owner, skip }: { instance: string, owner: string, skip: Skip }) {
+export interface GiteaApiOptions {
+  instance: string
+  /** The organisation or user. */
+  owner: string
+  skip: Skip
+  /** Most pages of a list that are asked for at once. */
+  atOnce?: number
+}
+
+/** Gitea's HTTP API, as far as the registry asks it. */
+export function createGiteaApi (upstream: Upstream, { instance, owner, skip, atOnce = 4 }: GiteaApiOptions) {
   const api = ['api', 'v1'] as const
   /** Whether the owner is a user; found out by the first listing. */
   let kind: 'orgs' | 'users' | undefined
 
-  // A long list leaves room for what clients wait for.
-  const few = pLimit(4)
+  const few = pLimit(atOnce)
   const failed = (details: string) => registryError('service_unavailable', `Instance ${instance} cannot be asked`, { instance, details, proxyError: 'http_protocol_error' })
 
   /** The elements that are as they should be, and the others, which cost only themselves. */

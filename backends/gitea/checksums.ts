@@ -35,28 +35,34 @@ function digestOf (name: string, text: string, alone: boolean): string | undefin
 
 /** Finds the checksums that a release's publisher or its server tells. Checksum files are fetched once: a uuid's content never changes. */
 export function createChecksums (api: GiteaApi, { instance, immutable, skip }: { instance: string, immutable: { get: (key: string) => Buffer | undefined, set: (key: string, bytes: Buffer) => void }, skip: Skip }) {
-  async function content ({ uuid, size }: GiteaAsset): Promise<string | undefined> {
+  async function content ({ uuid, size }: GiteaAsset, onGone: () => void): Promise<string | undefined> {
     if (size > largest) return undefined
     // Another instance's uuids are another's word.
     const key = `${instance}:${uuid}`
     const known = immutable.get(key)
     if (known !== undefined) return known.toString('utf8')
     const bytes = await api.attachment(uuid, largest)
-    if (bytes === undefined) return undefined
+    if (bytes === undefined) {
+      onGone()
+      return undefined
+    }
     if (bytes.length !== size) throw registryError('service_unavailable', `Instance ${instance} cannot be asked`, { instance, details: 'A checksum file is not as it was published', proxyError: 'http_response_incomplete' })
     immutable.set(key, bytes)
     return bytes.toString('utf8')
   }
 
   return {
-    /** `sha256:…` of a file, by the server's own field or a sibling file; undefined when nobody says. Throws when the sibling cannot be read. */
-    async of (file: GiteaAsset, siblings: readonly GiteaAsset[], where: string): Promise<string | undefined> {
+    /**
+     * `sha256:…` of a file, by the server's own field or a sibling file; undefined when nobody says. Throws when the sibling
+     * cannot be read; `onGone` is told when it is no longer there.
+     */
+    async of (file: GiteaAsset, siblings: readonly GiteaAsset[], where: string, onGone: () => void = () => {}): Promise<string | undefined> {
       const told = [file.digest?.replace(/^sha256:/, ''), file.sha256?.replace(/^sha256:/, '')].find(digest => digest !== undefined && sha256.test(digest))
       if (told !== undefined) return `sha256:${told.toLowerCase()}`
       for (const name of [`${file.name}.sha256`, ...lists]) {
         const sibling = siblings.find(candidate => candidate.name === name)
         if (sibling === undefined) continue
-        const text = await content(sibling)
+        const text = await content(sibling, onGone)
         const digest = text === undefined ? undefined : digestOf(file.name, text, name === `${file.name}.sha256`)
         if (digest !== undefined) return `sha256:${digest}`
         skip('bad_checksum_file', `${where} ${name}`)

@@ -10,6 +10,7 @@ import { maxDescription, plainTags, plainText } from '../text.ts'
 import { currentRelease, orderReleases, tagsByVersion, utcSeconds } from '../version.ts'
 import type { GiteaApi } from './api.ts'
 import { usableAssets, type Checksums } from './checksums.ts'
+import { createWalkMemory } from './walk-memory.ts'
 
 export interface GiteaDriverOptions {
   name: string
@@ -18,8 +19,12 @@ export interface GiteaDriverOptions {
   includePrivate: boolean
   mapping: RepositoryMapping
   skip: Skip
-  /** Most requests under way at once. */
-  concurrency: number
+  /** Most requests that a walk has under way at once. */
+  atOnce: number
+  /** Seconds within which a walk asks a repository again that shows no change; an hour if unset. */
+  reconcile?: number
+  /** Milliseconds of a clock that only goes forward. */
+  clock?: () => number
   /** Told of each walk: how many private repositories it shows. */
   onPrivate?: (count: number) => void
 }
@@ -47,9 +52,9 @@ function chooseFile (assets: readonly GiteaAsset[], repository: string, name: st
 
 /** Extensions as releases of the repositories of one Gitea or Forgejo organisation or user. */
 export function createGiteaDriver (api: GiteaApi, checksums: Checksums, options: GiteaDriverOptions): Driver {
-  const { name: instance, publicUrl, mapping, skip } = options
-  // A walk leaves room for what clients wait for.
-  const walk = pLimit(Math.max(1, options.concurrency - 2))
+  const { name: instance, publicUrl, mapping, skip, reconcile = 3600, clock = () => performance.now() } = options
+  const walk = pLimit(options.atOnce)
+  const memory = createWalkMemory({ reconcile, clock })
 
   /** The extension that a repository is, if it is one that may be shown. */
   function candidate (repository: GiteaRepository): Candidate | undefined {
@@ -92,7 +97,6 @@ export function createGiteaDriver (api: GiteaApi, checksums: Checksums, options:
 
   const unreadable = () => registryError('service_unavailable', `Instance ${instance} cannot be asked`, { instance, details: 'Answer has an unexpected form', proxyError: 'http_protocol_error' })
 
-  /** The versions of a repository, highest first, and whether each could be read. */
   function drafts ({ repository, identity }: Candidate, releases: readonly GiteaRelease[]): { versions: Draft[], whole: boolean } {
     const byTag = new Map(releases.map(release => [release.tag_name, release]))
     const tags = tagsByVersion(byTag.keys(), tag => { skip('not_semver', `${repository.name} ${tag}`) })
@@ -112,37 +116,51 @@ export function createGiteaDriver (api: GiteaApi, checksums: Checksums, options:
     return { versions, whole }
   }
 
-  async function finish ({ repository }: Candidate, { asset, siblings, file, ...release }: Draft): Promise<Release> {
-    if (asset === undefined || file === undefined) return release
-    const checksum = await checksums.of(asset, siblings, `${repository.name} ${release.version}`)
-    return { ...release, file: { ...file, ...(checksum !== undefined && { checksum }) } }
+  /** With its checksum; `settled` unless the release changes while it is read. */
+  async function finish ({ repository }: Candidate, { asset, siblings, file, ...release }: Draft): Promise<{ release: Release, settled: boolean }> {
+    if (asset === undefined || file === undefined) return { release, settled: true }
+    let settled = true
+    const checksum = await checksums.of(asset, siblings, `${repository.name} ${release.version}`, () => { settled = false })
+    return { release: { ...release, file: { ...file, ...(checksum !== undefined && { checksum }) } }, settled }
   }
 
   /** The same; a checksum file that cannot be read now costs its own release the checksum, and no other release anything. */
-  async function finishOrLeave (of: Candidate, draft: Draft): Promise<{ release: Release, whole: boolean }> {
+  async function finishOrLeave (of: Candidate, draft: Draft): Promise<{ release: Release, settled: boolean, whole: boolean }> {
     try {
-      return { release: await finish(of, draft), whole: true }
+      return { ...await finish(of, draft), whole: true }
     } catch (error) {
       if (!isRegistryError(error)) throw error
       const { asset, siblings, ...release } = draft
-      return { release, whole: false }
+      return { release, settled: false, whole: false }
     }
   }
 
-  async function draftsOf (of: Candidate): Promise<Draft[]> {
+  /** The versions of a repository, highest first; `settled` when each of its releases could be read. */
+  async function draftsOf (of: Candidate): Promise<{ versions: Draft[], settled: boolean }> {
     const releases = of.repository.release_counter === 0 ? { found: [], whole: true } : await api.releases(of.repository.name)
     if (releases === undefined) throw registryError('service_unavailable', `Instance ${instance} cannot be asked`, { instance, details: 'A repository disappeared while it was read', proxyError: 'destination_unavailable' })
     const { versions, whole } = drafts(of, releases.found)
     // Where nothing but unreadable releases is, there may well be a version: that is no absence.
-    if (versions.length === 0 && !(whole && releases.whole)) throw unreadable()
-    return versions
+    const settled = whole && releases.whole
+    if (versions.length === 0 && !settled) throw unreadable()
+    return { versions, settled }
+  }
+
+  /** Takes down what a repository said, for the walks to come, unless it may say another thing in a moment. */
+  function note ({ repository }: Candidate, release: Release | undefined, settled: boolean, at: number): void {
+    if (settled) memory.remember(repository, release, at)
+    else memory.forget(repository.name)
   }
 
   /** The current release of a repository, or why it could not be read. */
   async function current (of: Candidate, fused: Fuse): Promise<Candidate & { release?: Release, error?: RegistryError }> {
+    const at = memory.now()
     try {
-      const draft = currentRelease(await fused(async () => await draftsOf(of)))
-      return draft === undefined ? of : { ...of, release: await fused(async () => await finish(of, draft)) }
+      const { versions, settled } = await fused(async () => await draftsOf(of))
+      const draft = currentRelease(versions)
+      const found = draft === undefined ? undefined : await fused(async () => await finish(of, draft))
+      note(of, found?.release, settled && found?.settled !== false, at)
+      return found === undefined ? of : { ...of, release: found.release }
     } catch (error) {
       if (!isRegistryError(error)) throw error
       return { ...of, error }
@@ -158,7 +176,13 @@ export function createGiteaDriver (api: GiteaApi, checksums: Checksums, options:
       const candidates = listed.found.flatMap(repository => candidate(repository) ?? [])
       options.onPrivate?.(candidates.filter(({ repository }) => repository.private || repository.internal === true).length)
       const fused = createFuse()
-      const read: Array<Read & Candidate> = await Promise.all(candidates.map(async of => await walk(async () => await current(of, fused))))
+      const holding = memory.holding(candidates.map(({ repository }) => repository))
+      const read: Array<Read & Candidate> = await Promise.all(candidates.map(async of => {
+        const word = holding.get(of.repository.name)
+        if (word === undefined) return await walk(async () => await current(of, fused))
+        return word.release === undefined ? of : { ...of, release: word.release }
+      }))
+      if (listed.truncated === undefined) memory.retain(new Set(candidates.map(({ repository }) => repository.name)))
       const errors = read.flatMap(({ error }) => error ?? [])
       const [worst] = errors
       if (worst !== undefined && errors.length === read.filter(({ repository }) => repository.release_counter !== 0).length) throw worst
@@ -189,7 +213,11 @@ export function createGiteaDriver (api: GiteaApi, checksums: Checksums, options:
         const repository = await api.repository(repositoryName)
         const of = repository === undefined ? undefined : candidate(repository)
         if (of === undefined) continue
-        const read = await Promise.all((await draftsOf(of)).map(async draft => await finishOrLeave(of, draft)))
+        const at = memory.now()
+        const { versions, settled } = await draftsOf(of)
+        const read = await Promise.all(versions.map(async draft => await finishOrLeave(of, draft)))
+        const current = currentRelease(read.map(({ release }) => release))
+        note(of, current, settled && read.find(({ release }) => release === current)?.settled !== false, at)
         if (read.length > 0) return { metadata: metadata(of), releases: read.map(({ release }) => release), ...(read.some(({ whole }) => !whole) && { partial: true }) }
       }
       return undefined

@@ -34,13 +34,17 @@ function createGitea (fastify: FastifyInstance, gitea: GiteaConfig, publicUrl: s
     ...(caFile !== undefined && { caFile })
   })
   const skip = createSkip(name, fastify.log, reason => { fastify.telemetry.observeSkip(name, reason) })
-  const api = createGiteaApi(upstream, { instance: name, owner: organization, skip })
+  // A walk leaves room for what clients wait for.
+  const atOnce = Math.max(1, gitea.concurrency - 2)
+  const api = createGiteaApi(upstream, { instance: name, owner: organization, skip, atOnce })
   let shown = 0
   const driver = createGiteaDriver(api, createChecksums(api, { instance: name, immutable: fastify.cache.immutable, skip }), {
     name,
     publicUrl: (gitea.public_url ?? gitea.url).replace(/\/+$/, ''),
     includePrivate: gitea.include_private,
-    concurrency: gitea.concurrency,
+    atOnce,
+    reconcile: gitea.reconcile_seconds,
+    clock: fastify.cache.now,
     mapping: createMapping(gitea.mapping),
     skip,
     onPrivate: count => {

@@ -7,7 +7,7 @@ import { createFuse } from '../fuse.ts'
 import type { RepositoryMapping } from '../mapping.ts'
 import { currentRelease, isPrerelease, orderReleases, tagsByVersion } from '../version.ts'
 import { metadataOf } from './metadata.ts'
-import { createReader, type ByteCache, type Reader } from './reader.ts'
+import { createReader, createTagMemory, type ByteCache, type Reader } from './reader.ts'
 import { ContentError, type Tag, type Transport } from './transport.ts'
 
 export interface OciDriverOptions {
@@ -70,6 +70,7 @@ const toCurrent = ({ annotations, ...release }: Version, subject: Subject): Curr
 export function createOciDriver (options: OciDriverOptions): Driver {
   const { name: instance, namespace, mapping, transport, skip, immutable, concurrency = 8, onDamage } = options
   const below = namespace === '' ? '' : `${namespace}/`
+  const pointed = createTagMemory()
   // Limits of its own for each call: a download's look-up does not queue behind a walk.
   function reader (): DriverReader {
     const damaged = new Set<string>()
@@ -77,7 +78,7 @@ export function createOciDriver (options: OciDriverOptions): Driver {
       if (reason === 'malformed' || reason === 'missing_content') damaged.add(item.slice(0, item.lastIndexOf(':')))
       skip(reason, item)
     }
-    return { ...createReader({ transport, limit: pLimit(concurrency), skip: note, ...(immutable !== undefined && { immutable }) }), damaged }
+    return { ...createReader({ transport, limit: pLimit(concurrency), skip: note, pointed, ...(immutable !== undefined && { immutable }) }), damaged }
   }
 
   /** Of a repository without any version that can be read: throws when that is for damage, which is no absence. */

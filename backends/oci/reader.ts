@@ -1,3 +1,4 @@
+import { LRUCache } from 'lru-cache'
 import type { LimitFunction } from 'p-limit'
 import type { Descriptor } from '../../schemas/oci.ts'
 import type { ExtensionType } from '../../schemas/extension.ts'
@@ -19,10 +20,34 @@ export interface ReaderOptions {
   limit: LimitFunction
   skip: Skip
   immutable?: ByteCache
+  /** Digests behind tags, as they were last seen. */
+  pointed?: TagMemory
 }
 
+/** Tags of which it is remembered where they pointed. */
+const rememberedTags = 20_000
+
+/** Remembers the digest behind each tag, beyond a walk. */
+export const createTagMemory = () => new LRUCache<string, string>({ max: rememberedTags })
+export type TagMemory = ReturnType<typeof createTagMemory>
+
 /** Reads what is behind tags. */
-export function createReader ({ transport, limit, skip, immutable }: ReaderOptions) {
+export function createReader ({ transport, limit, skip, immutable, pointed }: ReaderOptions) {
+  /** Where a tag points: asked with the manifest, unless the one that it pointed at is at hand. */
+  async function targetOf (repository: string, tag: string): Promise<Target | undefined> {
+    const key = `${repository}:${tag}`
+    const last = pointed?.get(key)
+    const wanted = last === undefined || await immutable?.get(last) === undefined
+    const target = await limit(() => transport.resolve(repository, tag, { wanted }))
+    if (target === undefined) {
+      pointed?.delete(key)
+      return undefined
+    }
+    pointed?.set(key, target.digest)
+    if (target.manifest !== undefined) await immutable?.set(target.digest, target.manifest.bytes)
+    return target
+  }
+
   async function manifestOf (repository: string, { digest, mediaType }: Pick<Descriptor, 'digest'> & { mediaType?: string }): Promise<Manifest | undefined> {
     const known = await immutable?.get(digest)
     const manifest = known === undefined ? await limit(() => transport.manifest(repository, digest)) : { digest, bytes: known }
@@ -50,7 +75,7 @@ export function createReader ({ transport, limit, skip, immutable }: ReaderOptio
   }
 
   async function rootOf (repository: string, { name, target: listed }: Tag): Promise<{ target: Target, manifest: Manifest } | undefined> {
-    const target = listed ?? await limit(() => transport.resolve(repository, name))
+    const target = listed ?? await targetOf(repository, name)
     const manifest = target === undefined ? undefined : target.manifest ?? await manifestOf(repository, target)
     return target === undefined || manifest === undefined ? undefined : { target, manifest }
   }

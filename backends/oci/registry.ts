@@ -122,7 +122,7 @@ export function createRegistry (upstream: Upstream, options: RegistryOptions): T
     }
   }
 
-  /** What a tag's manifest says itself, where a server does not tell its digest. */
+  /** What a tag points at with its manifest, which says the digest where a server does not tell it. */
   async function resolveByContent (repository: string, tag: string) {
     const answer = await fetchManifest(repository, tag)
     if (answer === undefined) return undefined
@@ -153,8 +153,9 @@ export function createRegistry (upstream: Upstream, options: RegistryOptions): T
       return found?.names.map(name => ({ name }))
     },
 
-    async resolve (repository, tag) {
+    async resolve (repository, tag, { wanted } = { wanted: false }) {
       if (!isRepositoryName(repository) || !tagName.test(tag)) return undefined
+      if (wanted) return await resolveByContent(repository, tag)
       const answer = await ask(repository, address(repository, 'manifests', tag), maxManifestBytes, { method: 'HEAD', accept: manifestTypes })
       if (await isAbsence(answer)) return undefined
       if (answer.status !== 405 && answer.status !== 501) mustAnswer(answer)

@@ -71,8 +71,11 @@ export interface Transport {
   repositories (namespace: string): Promise<Repositories>
   /** All tags of a repository in any order; undefined when there is no such repository. */
   tags (repository: string): Promise<Tag[] | undefined>
-  /** What a tag points at now; undefined when it is gone. Over HTTP the cheapest question that tells the digest. */
-  resolve (repository: string, tag: string): Promise<Target | undefined>
+  /**
+   * What a tag points at now; undefined when it is gone. Over HTTP the cheapest question that tells the digest, or, when the
+   * manifest is `wanted` too, the one that gives both.
+   */
+  resolve (repository: string, tag: string, question?: { wanted: boolean }): Promise<Target | undefined>
   /** The manifest or index of a digest, verified, at most {@link maxManifestBytes}; undefined when it is not there. */
   manifest (repository: string, digest: string): Promise<Manifest | undefined>
   /**

@@ -30,7 +30,7 @@ function giteaDriver (t: Test, url: string, organization: string, token?: string
   const api = createGiteaApi(upstream, { instance: 'gitea', owner: organization, skip })
   const checksums = createChecksums(api, { instance: 'gitea', immutable: { get: () => undefined, set: () => {} }, skip })
   if (gitea === undefined) throw new Error('no configuration')
-  return createGiteaDriver(api, checksums, { name: 'gitea', publicUrl: url, includePrivate: true, concurrency: 8, mapping: createMapping(gitea.mapping), skip })
+  return createGiteaDriver(api, checksums, { name: 'gitea', publicUrl: url, includePrivate: true, atOnce: 6, mapping: createMapping(gitea.mapping), skip })
 }
 
 await t.test('Gitea, faked from recordings', async t => {

@@ -60,6 +60,14 @@ const oneRepository: Row = {
   search: unread,
   download: { cold: waiting('unavailable'), warm: waiting('fresh', 'stale') }
 }
+/** A walk asks a Gitea's repository only when the listing shows a change of it: where it does not, what is known is what is. */
+const oneUnchanged: Row = {
+  ...oneRepository,
+  list: { cold: unread.cold, warm: good.warm },
+  search: { cold: unread.cold, warm: good.warm },
+  metadata: { cold: oneRepository.metadata.cold, warm: good.warm },
+  health: { cold: oneRepository.health.cold, warm: known('healthy') }
+}
 /** A page instead of the answer may be the one to log in. */
 const loginPage = outage(['unavailable', 'refused'])
 
@@ -84,7 +92,7 @@ export const table: Record<FaultName, Record<Source, Row>> = {
   forbidden: both(outage(['refused'])),
   // A registry that has never told its repositories is one of those that do not.
   listing404: { gitea: listingOnly, oci: { ...listingOnly, health: { cold: known('healthy'), warm: known('degraded') } } },
-  repository: both(oneRepository),
+  repository: { gitea: oneUnchanged, oci: oneRepository },
   html: both(loginPage),
   contentType: both(ofAKnownFile(outage(), 'fresh', 'stale', 'unavailable')),
   invalidJson: both(breaksOff),

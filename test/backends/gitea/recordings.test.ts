@@ -44,7 +44,7 @@ async function replay (t: Test, answers: (request: LoopbackRequest) => string) {
   t.teardown(async () => { upstream.close(); await server.close() })
   const api = createGiteaApi(upstream, { instance: 'gitea', owner: 'provisioning', skip })
   const checksums = createChecksums(api, { instance: 'gitea', immutable: { get: () => undefined, set: () => {} }, skip })
-  const driver = createGiteaDriver(api, checksums, { name: 'gitea', publicUrl: 'https://gitea.example.com', includePrivate: true, concurrency: 8, mapping: createMapping(config.mapping), skip })
+  const driver = createGiteaDriver(api, checksums, { name: 'gitea', publicUrl: 'https://gitea.example.com', includePrivate: true, atOnce: 6, mapping: createMapping(config.mapping), skip })
   return { api, driver, skipped, server }
 }
 

@@ -24,6 +24,8 @@ export interface RepositoryContent {
   /** Without any commit. */
   empty?: boolean
   has_releases?: boolean
+  /** When somebody last pushed to it, RFC 3339; the time of everything that no content dates unless told. */
+  updated_at?: string
   /** A name it had before, which redirects. */
   renamed_from?: string
   /** In the order of publication. */

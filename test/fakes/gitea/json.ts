@@ -137,7 +137,7 @@ export function repositoryJson (view: View, repository: Repository): object {
     default_branch: 'main',
     archived,
     created_at: epoch,
-    updated_at: epoch,
+    updated_at: repository.updated_at ?? epoch,
     archived_at: archived ? epoch : '1970-01-01T00:00:00Z',
     permissions: { admin: access.admin, push: access.writes, pull: true },
     has_code: true,

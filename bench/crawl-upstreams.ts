@@ -1,0 +1,126 @@
+import { createHash } from 'node:crypto'
+import { setTimeout as delay } from 'node:timers/promises'
+import { parentPort, workerData } from 'node:worker_threads'
+import { createGiteaFake, type ReleaseContent, type RepositoryContent } from '../test/fakes/gitea.ts'
+import type { Loopback, LoopbackAnswer } from '../test/fakes/loopback.ts'
+import { createRegistryFake, type RegistryContent } from '../test/fakes/registry.ts'
+
+/*
+ * The upstreams of the bench of crawls, in a thread of their own: each request takes its time before it is answered, and
+ * next to none while it is. A real Gitea makes its pages on many cores, so here they are made before they are asked for.
+ */
+
+/** How large the upstreams are. */
+export interface Sizes {
+  /** Repositories of the Gitea organisation that are extensions, and all of them. */
+  extensions: number
+  repositories: number
+  /** Repositories of the registry. */
+  artifacts: number
+}
+
+export type Source = 'gitea' | 'oci'
+/** What the thread is asked: to answer each request after so many milliseconds, or to publish new versions of so many extensions. */
+export type Order = { order: 'delay', milliseconds: number } | { order: 'publish', source: Source, count: number, version: string } | { order: 'count' }
+export interface Told { urls: Record<Source, string>, requests: Record<Source, number> }
+
+const suffixes = ['_prov', '_taskserv', '_cluster']
+const digestOf = (content: string): string => `sha256:${createHash('sha256').update(content).digest('hex')}`
+
+function release (name: string, tag: string): ReleaseContent {
+  const content = `${name} ${tag}`
+  return { tag, assets: [{ name: `${name}.tar.gz`, content }, { name: `${name}.tar.gz.sha256`, content: `${digestOf(content).slice(7)}  ${name}.tar.gz\n` }] }
+}
+
+/** Extensions lie evenly among the other repositories. */
+function repositoriesOf ({ extensions, repositories }: Sizes): RepositoryContent[] {
+  return Array.from({ length: repositories }, (_, at) => {
+    const number = Math.floor(at * extensions / repositories)
+    const isExtension = at === 0 || number !== Math.floor((at - 1) * extensions / repositories)
+    const name = isExtension ? `extension-${number}${suffixes[number % suffixes.length]}` : `application-${at}`
+    return { name, description: `What ${name} is for`, topics: ['infrastructure'], releases: isExtension ? ['1.0.0', '1.1.0', '1.2.0'].map(tag => release(name, tag)) : [] }
+  })
+}
+
+const manifestType = 'application/vnd.oci.image.manifest.v1+json'
+
+function push (content: RegistryContent, repository: string, tag: string): void {
+  const layer = `${repository} ${tag}`
+  const body = JSON.stringify({
+    schemaVersion: 2,
+    mediaType: manifestType,
+    config: { mediaType: 'application/vnd.oci.empty.v1+json', digest: digestOf('{}'), size: 2 },
+    layers: [{ mediaType: 'application/vnd.oci.image.layer.v1.tar+gzip', digest: digestOf(layer), size: layer.length }],
+    annotations: { 'org.opencontainers.image.created': '2026-01-01T00:00:00Z', 'org.opencontainers.image.description': `What ${repository} is for` }
+  })
+  const known = content.get(repository) ?? { tags: new Map(), blobs: new Map() }
+  known.tags.set(tag, { digest: digestOf(body), mediaType: manifestType })
+  known.blobs.set(digestOf(body), Buffer.from(body))
+  content.set(repository, known)
+}
+
+const types = ['provider', 'taskserv', 'cluster']
+const sizes = workerData as Sizes
+const gitea = await createGiteaFake({ owner: { login: 'org' }, repositories: repositoriesOf(sizes) })
+const artifacts: RegistryContent = new Map()
+const names = Array.from({ length: sizes.artifacts }, (_, number) => `org/${types[number % types.length]}/extension-${number}`)
+for (const name of names) for (const tag of ['1.0.0', '1.1.0', '1.2.0']) push(artifacts, name, tag)
+const registry = await createRegistryFake(artifacts)
+const upstreams: Record<Source, Loopback> = { gitea, oci: registry }
+
+/** Answers of the Gitea that are made already, by path. */
+const prepared = new Map<string, LoopbackAnswer>()
+let milliseconds = 0
+for (const upstream of Object.values(upstreams)) {
+  upstream.fault = async ({ path }) => {
+    const answer = prepared.get(path)
+    if (milliseconds > 0) await delay(milliseconds)
+    return answer
+  }
+}
+
+async function prepare (path: string): Promise<void> {
+  const answer = await fetch(gitea.url + path)
+  const kept = [...answer.headers].filter(([name]) => ['content-type', 'link', 'x-total-count'].includes(name))
+  prepared.set(path, { status: answer.status, headers: Object.fromEntries(kept), body: Buffer.from(await answer.arrayBuffer()) })
+}
+
+/** Makes the answers about some repositories, and the pages of all. */
+async function prepareAll (changed: ReadonlyArray<(typeof gitea.repositories)[number]>): Promise<void> {
+  const pages = Array.from({ length: Math.ceil(gitea.repositories.length / 50) }, (_, page) => `/api/v1/orgs/org/repos?limit=50&page=${page + 1}`)
+  const files = changed.flatMap(({ releases }) => releases.at(-1)?.assets.filter(({ name }) => name.endsWith('.sha256')) ?? [])
+  const paths = [...pages, ...changed.map(({ name }) => `/api/v1/repos/org/${name}/releases?draft=false&limit=50&page=1`), ...files.map(({ uuid }) => `/attachments/${uuid}`)]
+  for (const path of paths) prepared.delete(path)
+  for (const path of paths) await prepare(path)
+}
+
+async function publish (source: Source, count: number, version: string): Promise<void> {
+  if (source === 'oci') {
+    for (const name of names.slice(0, count)) push(artifacts, name, version)
+    return
+  }
+  const changed = gitea.repositories.filter(({ releases }) => releases.length > 0).slice(0, count)
+  for (const { name } of changed) gitea.publish(name, release(name, version))
+  const before = milliseconds
+  milliseconds = 0
+  await prepareAll(changed)
+  milliseconds = before
+}
+await prepareAll(gitea.repositories.filter(({ releases }) => releases.length > 0))
+
+/** What is so far; requests are counted anew from here on. */
+function told (): Told {
+  const requests = { gitea: gitea.requests.length, oci: registry.requests.length }
+  gitea.requests.length = 0
+  registry.requests.length = 0
+  return { urls: { gitea: gitea.url, oci: registry.url }, requests }
+}
+
+parentPort?.on('message', (order: Order) => {
+  const done = async (): Promise<void> => {
+    if (order.order === 'delay') milliseconds = order.milliseconds
+    if (order.order === 'publish') await publish(order.source, order.count, order.version)
+    parentPort?.postMessage(told())
+  }
+  void done()
+})

@@ -1,0 +1,188 @@
+import { once } from 'node:events'
+import { writeFile } from 'node:fs/promises'
+import { cpus } from 'node:os'
+import { setTimeout as delay } from 'node:timers/promises'
+import { Worker } from 'node:worker_threads'
+import Fastify, { type FastifyInstance } from 'fastify'
+import fp from 'fastify-plugin'
+import registry, { serverOptions } from '../app.ts'
+import type { Backend } from '../backends/backend.ts'
+import type { Extension } from '../schemas/extension.ts'
+import { createClock } from '../test/fakes/clock.ts'
+import type { Order, Sizes, Source, Told } from './crawl-upstreams.ts'
+
+/*
+ * How many requests it takes to learn what the upstreams have, and to keep knowing it: `npm run bench:crawl` prints the
+ * tables and writes them to bench/crawl.md. Ends with 1 when a walk takes more requests or more time than it may.
+ */
+
+const sizes: Sizes = { extensions: 1000, repositories: 5000, artifacts: 1000 }
+/** Milliseconds that an upstream takes for each answer. */
+const latency = 20
+const allowance = 1.3
+/** Of `ttl_seconds`, and the part of it after which a listing in use is walked again. */
+const [ttl, refreshAhead] = [300, 0.8]
+/** Seconds in which every repository of a Gitea is asked once, whatever the listing shows: each walk takes its share of them. */
+const reconcile = 3600
+const share: Record<Source, number> = { gitea: Math.floor(sizes.extensions * (ttl * refreshAhead + 1) / reconcile), oci: 0 }
+/** Extensions of which a new version appears between two walks. */
+const changed = sizes.extensions / 100
+
+const pages = Math.ceil(sizes.repositories / 50)
+const concurrency = 8
+/** Requests that a walk has under way at once: over Gitea it leaves two to what clients wait for. */
+const atOnce: Record<Source, number> = { gitea: concurrency - 2, oci: concurrency }
+/** The fewest requests: pages of the list and releases and a checksum file each; pages of the catalog, tags and manifests or their digests. */
+const fewest: Record<Source, Record<'cold' | 'unchanged' | 'changed', number>> = {
+  gitea: { cold: pages + 2 * sizes.extensions, unchanged: pages, changed: pages + 2 * changed },
+  oci: { cold: 1 + 2 * sizes.artifacts, unchanged: 1 + 2 * sizes.artifacts, changed: 1 + 2 * sizes.artifacts }
+}
+const kinds = { cold: 'the first', unchanged: 'nothing has changed', changed: '1 % has a new version' } as const
+const titles: Record<Source, string> = {
+  gitea: `Gitea, ${sizes.extensions} extensions of ${sizes.repositories} repositories`,
+  oci: `OCI registry, ${sizes.artifacts} repositories`
+}
+
+const upstreams = new Worker(new URL('./crawl-upstreams.ts', import.meta.url), { workerData: sizes })
+/** Does something with the upstreams; gives the requests since the last time. */
+async function ask (order: Order): Promise<Told> {
+  upstreams.postMessage(order)
+  const [told] = await once(upstreams, 'message') as [Told]
+  return told
+}
+const requests = async (source: Source): Promise<number> => (await ask({ order: 'count' })).requests[source]
+
+interface Running { app: FastifyInstance, instance: Backend, clock: ReturnType<typeof createClock> }
+
+/** A registry over one upstream, by a clock that stands until it is moved, and without probes but the first. */
+async function start (source: Source, url: string): Promise<Running> {
+  const clock = createClock()
+  const app = Fastify({ ...serverOptions(), logger: false })
+  await app.register(fp(registry), {
+    config: {
+      server: { request_budget_seconds: 120 },
+      store: { enabled: false },
+      cache: { capacity: 100_000, ttl_seconds: ttl },
+      ...source === 'gitea' ? { gitea: { url, organization: 'org', concurrency, reconcile_seconds: reconcile } } : { oci: { registry: url, namespace: 'org', concurrency } }
+    },
+    clock: clock.now,
+    probeInterval: 3_600_000
+  })
+  const [instance] = source === 'gitea' ? app.gitea.instances : app.oci.instances
+  if (instance === undefined) throw new Error('no instance')
+  return { app, instance, clock }
+}
+
+async function list (app: FastifyInstance, version: string, count: number): Promise<void> {
+  const answer = await app.inject('/api/v1/extensions?limit=1000')
+  const found = answer.statusCode === 200 ? answer.json<Extension[]>() : []
+  const right = found.filter(extension => extension.version === version).length
+  if (found.length !== 1000 || right !== count) throw new Error(`The catalog is wrong: ${answer.statusCode}, ${found.length} extensions, ${right} at ${version}`)
+}
+
+/** Walks when the listing is no longer young, as a probe lets it; gives the seconds that it takes. */
+async function walk ({ instance, clock }: Running): Promise<number> {
+  const { loads } = instance
+  clock.forward(ttl * refreshAhead + 1)
+  const began = performance.now()
+  instance.refresh()
+  while (instance.loads === loads) {
+    if (instance.failure !== undefined) throw instance.failure
+    await delay(1)
+  }
+  return (performance.now() - began) / 1000
+}
+
+interface Walk { source: Source, kind: keyof typeof kinds, requests: number, seconds: number }
+const walks: Walk[] = []
+const steady: string[] = []
+const round = (value: number, digits = 0): string => value.toLocaleString('en', { minimumFractionDigits: digits, maximumFractionDigits: digits })
+
+/** What an hour costs in which nobody asks: walks, and probes every 15 seconds. */
+async function idleHour (source: Source, running: Running): Promise<{ walks: number, requests: number, probes: number }> {
+  const wanted = Math.floor(3600 / (ttl * refreshAhead))
+  await ask({ order: 'delay', milliseconds: 0 })
+  let asked = 0
+  for (let at = 0; at < wanted; at++) {
+    await walk(running)
+    asked += await requests(source)
+  }
+  return { walks: wanted, requests: asked, probes: 3600 / 15 }
+}
+
+/** What 1,000 requests of clients cost while nothing grows old. */
+async function clients (source: Source, { app }: Running, path: (at: number, extension: Extension) => string): Promise<number> {
+  const all = (await app.inject('/api/v1/extensions?limit=1000')).json<Extension[]>()
+  await requests(source)
+  for (const [at, extension] of all.entries()) {
+    const { statusCode } = await app.inject(path(at, extension))
+    if (statusCode !== 200) throw new Error(`${path(at, extension)}: ${statusCode}`)
+  }
+  return await requests(source)
+}
+
+async function measure (source: Source, url: string): Promise<void> {
+  const note = async (kind: Walk['kind'], seconds: number) => { walks.push({ source, kind, seconds, requests: await requests(source) }) }
+  const running = await start(source, url)
+  const { app } = running
+  await ask({ order: 'delay', milliseconds: latency })
+  const began = performance.now()
+  await app.ready()
+  await list(app, '1.2.0', 1000)
+  await note('cold', (performance.now() - began) / 1000)
+  await note('unchanged', await walk(running))
+  await ask({ order: 'publish', source, count: changed, version: '2.0.0' })
+  await note('changed', await walk(running))
+  await list(app, '2.0.0', changed)
+
+  // An hour in which what has changed is asked again and again would be no idle one.
+  running.clock.forward(3600)
+  await walk(running)
+  await requests(source)
+  const hour = await idleHour(source, running)
+  const looking = await clients(source, running, (at, { type, name }) => {
+    const page = `/api/v1/extensions?limit=10&offset=${at}`
+    return [page, page, `/api/v1/extensions/search?q=${at}&type=${type}`, `/api/v1/extensions/${type}/${name}`, `/api/v1/extensions/${type}/${name}`][at % 5] ?? page
+  })
+  const versions = await clients(source, running, (_at, { type, name }) => `/api/v1/extensions/${type}/${name}/versions`)
+  steady.push(`| ${titles[source]} | ${round(hour.walks)} | ${round(hour.requests)} | ${round(hour.probes)} | ${round(hour.requests + hour.probes)} | ${round(looking)} | ${round(versions)} |`)
+  await app.close()
+}
+
+const { urls } = await ask({ order: 'count' })
+for (const source of ['gitea', 'oci'] as const) await measure(source, urls[source])
+await upstreams.terminate()
+
+const missed: string[] = []
+const rows = walks.map(({ source, kind, requests, seconds }) => {
+  const least = fewest[source][kind]
+  const again = kind === 'cold' ? 0 : share[source]
+  const limit = allowance * requests / atOnce[source] * latency / 1000
+  // The first questions are those of a start: a probe, and what the registry wants to be asked with.
+  if (requests - again > least + 3) missed.push(`${source}, ${kinds[kind]}: ${requests} requests, not ${least + again}`)
+  if (seconds > limit) missed.push(`${source}, ${kinds[kind]}: ${round(seconds, 2)} s, not ${round(limit, 2)}`)
+  return `| ${titles[source]} | ${kinds[kind]} | ${round(requests)} | ${round(least)} | ${round(again)} | ${round((requests - again) / least, 3)} | ${round(seconds, 2)} | ${round(limit, 2)} |`
+})
+const report = [
+  '# What crawls cost',
+  '',
+  `Written by \`npm run bench:crawl\` on ${new Date().toISOString().slice(0, 10)}: ${cpus().length} cores, Node.js ${process.version}, loopback. Each answer of an upstream takes ${latency} ms;`,
+  `at most ${concurrency} requests to an instance are under way at once (\`concurrency\`), of which a walk uses ${atOnce.gitea} over Gitea and ${atOnce.oci} over a registry. The limit is`,
+  `${allowance} x requests / those x ${latency} ms. The first walk's time is that from the start of the server to the first list answer.`,
+  '',
+  '| Upstream | Walk | Requests | Fewest | Of the reconciliation | Ratio without it | Seconds | Limit |',
+  '|---|---|--:|--:|--:|--:|--:|--:|',
+  ...rows,
+  '',
+  `The steady state, by the default settings: a walk every ${ttl * refreshAhead} seconds, of each Gitea repository a question an hour, a probe every 15 seconds. In an`,
+  'hour in which nobody asks and nothing changes; and for each 1,000 requests of clients to what is in the cache (two fifths lists, one fifth searches, two',
+  'fifths metadata), and to the versions of 1,000 extensions for the first time, of three or four versions each.',
+  '',
+  '| Upstream | Walks an hour | Requests of walks | Of probes | An hour at idle | For 1,000 lists, searches, metadata | For 1,000 extensions\' versions |',
+  '|---|--:|--:|--:|--:|--:|--:|',
+  ...steady,
+  ''
+].join('\n')
+await writeFile(new URL('./crawl.md', import.meta.url), report)
+process.stdout.write(`${report}\n${missed.map(line => `missed: ${line}\n`).join('')}`)
+if (missed.length > 0) process.exitCode = 1

@@ -1,0 +1,208 @@
+import { setImmediate as turn } from 'node:timers/promises'
+import t, { type Test } from 'tap'
+import type { Extension, ExtensionVersion } from '../../../schemas/extension.ts'
+import { startApp } from '../../fakes/app.ts'
+import { createGiteaFake, type GiteaContent } from '../../fakes/gitea.ts'
+
+const names = ['a', 'b', 'c', 'd', 'e', 'f', 'g', 'h']
+const archive = (tag: string) => ({ name: 'x.tar.gz', content: tag })
+const checksum = { name: 'x.tar.gz.sha256', content: 'a'.repeat(64) }
+const pushed = '2026-11-23T09:00:00Z'
+
+/** Eight repositories with a release each, one with nothing but a release that is no version, one without any. */
+function content (): GiteaContent {
+  return {
+    owner: { login: 'org' },
+    repositories: [
+      ...names.map(name => ({ name: `${name}_prov`, releases: [{ tag: '1.0.0', assets: [archive('1.0.0'), checksum] }] })),
+      { name: 'unversioned_prov', releases: [{ tag: 'nightly' }] },
+      { name: 'unreleased_prov' },
+      { name: 'other' }
+    ]
+  }
+}
+
+/** A registry that has walked once and reconciles once a day, and what each walk after that asks. */
+async function setUp (t: Test, config: object = {}) {
+  const gitea = await createGiteaFake(content())
+  t.teardown(gitea.close)
+  const { get, clock } = await startApp(t, { gitea: { url: gitea.url, organization: 'org', timeout_seconds: 1, reconcile_seconds: 86_400, ...config } })
+  const list = async () => (await get('/api/v1/extensions')).json<Extension[]>()
+  const asked = () => gitea.requests.flatMap(({ path }) => path.includes('limit=1&') ? [] : [path.replace(/\?.*/, '').replace(/^\/api\/v1\/(?:repos\/org\/)?/, '')]).sort()
+  /** Walks again when so many seconds have gone. */
+  async function walk (seconds = 301): Promise<{ asked: string[], versions: string[], status: number, partial: unknown }> {
+    clock.forward(seconds)
+    gitea.requests.length = 0
+    const answer = await get('/api/v1/extensions')
+    return { asked: asked(), versions: answer.json<Extension[]>().map(({ name, version }) => `${name} ${version}`), status: answer.statusCode, partial: answer.headers['proxy-status'] }
+  }
+  await list()
+  return { gitea, get, clock, walk, asked }
+}
+const releases = (...letters: string[]) => letters.map(letter => `${letter}_prov/releases`)
+const all = names.map(name => `${name} 1.0.0`)
+const listing = 'orgs/org/repos'
+
+await t.test('a first walk asks every repository that has releases', async t => {
+  const { asked } = await setUp(t)
+  t.strictSame(asked().filter(path => !path.startsWith('/attachments/')), [...releases(...names), listing, 'unversioned_prov/releases'].sort())
+})
+
+await t.test('a walk in which nothing has changed asks for the listing only, absences included', async t => {
+  const { walk } = await setUp(t)
+  for (let round = 0; round < 3; round++) t.match(await walk(), { asked: [listing], versions: all }, `walk ${round}`)
+})
+
+await t.test('what the listing says of a repository is told at once, though its releases are not asked for', async t => {
+  const { gitea, get, walk } = await setUp(t)
+  gitea.repository('a_prov').description = 'another one'
+  t.strictSame((await walk()).asked, [listing])
+  t.match((await get('/api/v1/extensions/provider/a')).json(), { description: 'another one', checksum: `sha256:${'a'.repeat(64)}` })
+})
+
+await t.test('a new release costs that repository only, and its checksum file', async t => {
+  const { gitea, walk } = await setUp(t)
+  gitea.publish('b_prov', { tag: '2.0.0', assets: [archive('2.0.0'), checksum] })
+  const { asked, versions } = await walk()
+  t.match(asked, [/^\/attachments\//, 'b_prov/releases', listing])
+  t.equal(asked.length, 3)
+  t.ok(versions.includes('b 2.0.0'))
+})
+
+await t.test('a repository that had no version is found with its first one', async t => {
+  const { gitea, walk } = await setUp(t)
+  gitea.publish('unreleased_prov', { tag: '0.1.0' })
+  gitea.publish('unversioned_prov', { tag: '0.2.0' })
+  const { asked, versions } = await walk()
+  t.strictSame(asked, [listing, 'unreleased_prov/releases', 'unversioned_prov/releases'])
+  t.strictSame(versions, [...all, 'unreleased 0.1.0', 'unversioned 0.2.0'])
+})
+
+await t.test('a release that is deleted, or made a draft by deleting its tag, is gone at the next walk', async t => {
+  const { gitea, get, walk } = await setUp(t)
+  gitea.publish('a_prov', { tag: '2.0.0' })
+  t.ok((await walk()).versions.includes('a 2.0.0'))
+  gitea.withdraw('a_prov', '2.0.0')
+  const [only] = gitea.repository('c_prov').releases
+  if (only !== undefined) only.draft = true
+  const { asked, versions } = await walk()
+  t.strictSame(asked, [...releases('a'), listing], 'c has none left, as the listing says itself')
+  t.strictSame(versions, all.filter(version => version !== 'c 1.0.0'))
+  t.equal((await get('/api/v1/extensions/provider/c')).statusCode, 404)
+})
+
+await t.test('a push makes a repository be asked: a release may have been replaced with it', async t => {
+  const { gitea, walk } = await setUp(t)
+  gitea.withdraw('d_prov', '1.0.0')
+  gitea.publish('d_prov', { tag: '1.1.0' })
+  gitea.repository('d_prov').updated_at = pushed
+  const { asked, versions } = await walk()
+  t.strictSame(asked, [...releases('d'), listing])
+  t.ok(versions.includes('d 1.1.0'))
+})
+
+await t.test('for an hour after a change a repository is asked at each walk: files come later than their release', async t => {
+  const { gitea, get, walk } = await setUp(t)
+  gitea.publish('e_prov', { tag: '2.0.0' })
+  t.strictSame((await walk()).asked, [...releases('e'), listing])
+  gitea.attach('e_prov', '2.0.0', archive('2.0.0'))
+  t.strictSame((await walk()).asked, [...releases('e'), listing])
+  t.match((await get('/api/v1/extensions/provider/e')).json(), { version: '2.0.0', size: 5 })
+  for (let gone = 301; gone < 3600; gone += 301) await walk()
+  t.strictSame((await walk()).asked, [listing], 'an hour after the file came')
+})
+
+await t.test('a release of the last hour may get its files yet, though it is met for the first time', async t => {
+  const gitea = await createGiteaFake({ owner: { login: 'org' }, repositories: [{ name: 'new_prov', releases: [{ tag: '1.0.0', published_at: new Date().toISOString() }] }, { name: 'pushed_prov', updated_at: new Date().toISOString(), releases: [{ tag: '1.0.0' }] }] })
+  t.teardown(gitea.close)
+  const { get, clock } = await startApp(t, { gitea: { url: gitea.url, organization: 'org' } })
+  await get('/api/v1/extensions')
+  gitea.attach('new_prov', '1.0.0', archive('1.0.0'))
+  clock.forward(301)
+  await get('/api/v1/extensions')
+  t.match((await get('/api/v1/extensions/provider/new')).json(), { size: 5 })
+  t.equal(gitea.count(/pushed_prov\/releases/), 2)
+})
+
+await t.test('what no listing shows is found within the time for which everything is asked again, a share at each walk', async t => {
+  const { gitea, walk } = await setUp(t, { reconcile_seconds: 3010 })
+  // Released anew between two walks, without a push.
+  for (const name of names) {
+    gitea.withdraw(`${name}_prov`, '1.0.0')
+    gitea.publish(`${name}_prov`, { tag: '1.0.1' })
+  }
+  const shares: number[] = []
+  const seen = new Set<string>()
+  for (let round = 0; round < 10; round++) {
+    const { asked } = await walk()
+    const fresh = asked.filter(path => path.endsWith('/releases') && !seen.has(path))
+    shares.push(fresh.length)
+    for (const path of fresh) seen.add(path)
+  }
+  t.strictSame([...seen].sort(), [...releases(...names), 'unversioned_prov/releases'].sort(), 'each of them')
+  t.ok(Math.max(...shares) <= 2, `spread evenly: ${shares.join(' ')}`)
+  t.strictSame((await walk()).versions, names.map(name => `${name} 1.0.1`))
+})
+
+await t.test('after a longer pause than that everything is asked at once; with 0 always', async t => {
+  const { walk } = await setUp(t, { reconcile_seconds: 3600 })
+  t.strictSame((await walk(3601)).asked, [...releases(...names), listing, 'unversioned_prov/releases'].sort())
+  const always = await setUp(t, { reconcile_seconds: 0 })
+  t.strictSame((await always.walk()).asked, [...releases(...names), listing, 'unversioned_prov/releases'].sort())
+})
+
+await t.test('a changed repository that cannot be read keeps its earlier answer, marked, and is asked again at the next walk', async t => {
+  const { gitea, walk } = await setUp(t)
+  gitea.publish('f_prov', { tag: '2.0.0' })
+  gitea.fault = ({ path }) => path.includes('f_prov') ? { status: 500, body: '' } : undefined
+  const failed = await walk()
+  t.match(failed, { status: 200, versions: all, partial: /^gitea; / })
+  t.ok(failed.asked.every(path => path === listing || path === 'f_prov/releases'))
+  gitea.fault = undefined
+  const mended = await walk(61)
+  t.match(mended, { asked: [...releases('f'), listing], partial: undefined })
+  t.ok(mended.versions.includes('f 2.0.0'))
+})
+
+await t.test('a checksum file that cannot be read, or is gone in the middle of the walk, is asked for again at the next', async t => {
+  for (const status of [500, 404]) {
+    const { gitea, walk, get } = await setUp(t)
+    gitea.publish('g_prov', { tag: '2.0.0', assets: [archive('2.0.0'), { ...checksum, content: 'b'.repeat(64) }] })
+    // An hour after a change only what is not remembered is asked.
+    gitea.fault = ({ path }) => path.startsWith('/attachments/') ? { status, body: '' } : undefined
+    await walk()
+    for (let gone = 0; gone < 3700; gone += 301) await walk()
+    gitea.fault = undefined
+    t.ok((await walk()).asked.includes('g_prov/releases'), String(status))
+    t.match((await get('/api/v1/extensions/provider/g')).json(), { version: '2.0.0', checksum: `sha256:${'b'.repeat(64)}` })
+  }
+})
+
+await t.test('what is asked by name is known to the walks, too: a listing says nothing older after it', async t => {
+  const { gitea, get, walk } = await setUp(t)
+  gitea.detach('h_prov', '1.0.0', 'x.tar.gz')
+  gitea.attach('h_prov', '1.0.0', { name: 'x.tar.gz', content: 'another file' })
+  t.equal((await get('/api/v1/extensions/provider/h/versions')).json<ExtensionVersion[]>()[0]?.size, 12)
+  await walk()
+  t.match((await get('/api/v1/extensions/provider/h')).json(), { size: 12 })
+})
+
+await t.test('a repository that goes and comes back is asked anew', async t => {
+  const { gitea, walk } = await setUp(t)
+  gitea.remove('a_prov')
+  t.strictSame(await walk(), { asked: [listing], versions: all.slice(1), status: 200, partial: undefined })
+  gitea.add({ name: 'a_prov', releases: [{ tag: '3.0.0' }] })
+  t.match(await walk(), { asked: [...releases('a'), listing], versions: ['a 3.0.0', ...all.slice(1)] })
+})
+
+await t.test('a server that tells no time of the last push is asked everything', async t => {
+  const { gitea, walk } = await setUp(t)
+  gitea.fault = async ({ path, headers }) => {
+    if (!path.includes('/orgs/') || headers['x-again'] !== undefined) return undefined
+    const rows = await (await fetch(gitea.url + path, { headers: { 'x-again': '1' } })).json() as object[]
+    return { status: 200, headers: { 'content-type': 'application/json', 'x-total-count': String(rows.length) }, body: JSON.stringify(rows.map(row => ({ ...row, updated_at: null }))) }
+  }
+  await walk()
+  await turn()
+  t.equal((await walk()).asked.filter(path => path.endsWith('/releases')).length, 9)
+})

@@ -1,0 +1,80 @@
+import { join } from 'node:path'
+import t, { type Test } from 'tap'
+import type { Extension, ExtensionVersion } from '../../../schemas/extension.ts'
+import { startApp } from '../../fakes/app.ts'
+import { writeLayout } from '../../fakes/layout.ts'
+import { contentOf, createRegistryFake } from '../../fakes/registry.ts'
+
+const names = ['a', 'b', 'c']
+const repository = (name: string) => `provider/${name}`
+const current = (version: string) => names.map(name => `${name} ${version}`)
+
+/** A registry that has walked once over three repositories of two versions each, and what each walk after that asks. */
+async function setUp (t: Test) {
+  const root = join(t.testdir({}), 'layouts')
+  await writeLayout(root, names.flatMap(name => ['1.0.0', '1.1.0', '2.0.0'].map(tag => ({ repository: repository(name), tag }))))
+  const fake = await createRegistryFake(await contentOf(root))
+  t.teardown(fake.close)
+  /** Tags that are there, but not pushed yet. */
+  const later = new Map(names.map(name => [name, fake.content.get(repository(name))?.tags.get('2.0.0')]))
+  for (const { tags } of fake.content.values()) tags.delete('2.0.0')
+  const push = (name: string, tag: string) => {
+    const target = later.get(name)
+    if (target !== undefined) fake.content.get(repository(name))?.tags.set(tag, target)
+  }
+  const { get, clock } = await startApp(t, { oci: { registry: fake.url } })
+  const asked = () => fake.requests.flatMap(({ method, path }) => path === '/v2/' ? [] : [`${method} ${path.replace(/\?.*/, '').replace('/v2/', '').replace(/sha256:.*/, 'digest')}`]).sort()
+  async function walk () {
+    clock.forward(301)
+    fake.requests.length = 0
+    const extensions = (await get('/api/v1/extensions')).json<Extension[]>()
+    return { asked: asked(), versions: extensions.map(({ name, version }) => `${name} ${version}`), extensions }
+  }
+  await get('/api/v1/extensions')
+  return { fake, get, walk, asked, push }
+}
+const tags = names.map(name => `GET provider/${name}/tags/list`)
+const heads = names.map(name => `HEAD provider/${name}/manifests/1.1.0`)
+
+await t.test('a first walk asks for the catalog, the tags of each repository, and one manifest of each, at once by its tag', async t => {
+  const { asked } = await setUp(t)
+  t.strictSame(asked(), ['GET _catalog', ...tags, ...names.map(name => `GET provider/${name}/manifests/1.1.0`)].sort())
+})
+
+await t.test('a walk in which nothing has changed asks for the tags, and for one digest of each repository', async t => {
+  const { walk } = await setUp(t)
+  for (let round = 0; round < 2; round++) t.match(await walk(), { asked: ['GET _catalog', ...tags, ...heads].sort(), versions: current('1.1.0') })
+})
+
+await t.test('a new version costs its manifest, and no other', async t => {
+  const { walk, push } = await setUp(t)
+  push('b', '2.0.0')
+  const { asked, versions } = await walk()
+  t.strictSame(asked, ['GET _catalog', ...tags, heads[0], 'GET provider/b/manifests/2.0.0', heads[2]].sort())
+  t.strictSame(versions, ['a 1.1.0', 'b 2.0.0', 'c 1.1.0'])
+})
+
+await t.test('a tag that points elsewhere costs the manifest that it points at', async t => {
+  const { walk, push } = await setUp(t)
+  const before = (await walk()).extensions.find(({ name }) => name === 'c')?.checksum
+  push('c', '1.1.0')
+  const { asked, extensions } = await walk()
+  t.strictSame(asked, ['GET _catalog', ...tags, ...heads, 'GET provider/c/manifests/digest'].sort())
+  t.not(extensions.find(({ name }) => name === 'c')?.checksum, before)
+  t.equal((await walk()).asked.includes('GET provider/c/manifests/digest'), false, 'once')
+})
+
+await t.test('a tag that is deleted is gone at the next walk, and so is a repository', async t => {
+  const { fake, walk } = await setUp(t)
+  fake.content.get(repository('a'))?.tags.delete('1.1.0')
+  fake.content.delete(repository('b'))
+  t.strictSame((await walk()).versions, ['a 1.0.0', 'c 1.1.0'])
+})
+
+await t.test('the versions of an extension cost a question each, the first time and later', async t => {
+  const { fake, get } = await setUp(t)
+  const versions = async () => (await get('/api/v1/extensions/provider/a/versions')).json<ExtensionVersion[]>().map(({ version }) => version)
+  fake.requests.length = 0
+  t.strictSame(await versions(), ['1.1.0', '1.0.0'])
+  t.strictSame(fake.requests.map(({ method, path }) => `${method} ${path.replace(/\?.*/, '')}`).sort(), ['GET /v2/provider/a/manifests/1.0.0', 'GET /v2/provider/a/tags/list', 'HEAD /v2/provider/a/manifests/1.1.0'])
+})
