@@ -156,15 +156,14 @@ export function createCatalog ({ backends, downloads, log, negativeTtl, budget }
 
     /** A page of all extensions, by type and then by name. */
     async list ({ limit, offset, ...scope }: { type?: ExtensionType, limit: number, offset: number } & Scope): Promise<Answer<Page<Extension>>> {
-      const { value: { extensions }, ...rest } = await everything(scope)
-      return { ...rest, value: { items: extensions.slice(offset, offset + limit), total: extensions.length } }
+      const { value: generation, ...rest } = await everything(scope)
+      return { ...rest, value: { items: generation.page({ limit, offset }), total: generation.extensions.length } }
     },
 
     /** The best matches for `q`, in the order of {@link search}. */
     async search ({ q, limit, ...scope }: { q: string, type?: ExtensionType, limit: number } & Scope): Promise<Answer<Page<Extension>>> {
       const { value: generation, ...rest } = await everything(scope)
-      const found = generation.search(q)
-      return { ...rest, value: { items: found.slice(0, limit), total: found.length } }
+      return { ...rest, value: generation.search(q, limit) }
     },
 
     /** An extension at its current version. Throws `not_found`. */

@@ -1,4 +1,5 @@
 import type { FastifyBaseLogger } from 'fastify'
+import { LRUCache } from 'lru-cache'
 import { extensionTypes, type Extension, type ExtensionType } from '../schemas/extension.ts'
 import { search, searchable, type Searchable } from './search.ts'
 
@@ -16,16 +17,41 @@ export interface Generation {
   extensions: readonly Extension[]
   /** Twins that belong to an earlier instance, counted by the instance whose they are. */
   shadowed: ReadonlyMap<string, number>
-  search: (query: string) => Extension[]
+  /** A part of it; the same array each time, as long as it is remembered. */
+  page: (range: { limit: number, offset: number }) => readonly Extension[]
+  /** The best matches for a query, the same way, and how many there are. */
+  search: (query: string, limit: number) => Found
 }
+
+/** What a search found. */
+export interface Found { items: readonly Extension[], total: number }
 
 /** Names of twins that were logged; past the bound they are logged no more. */
 const loggedAtMost = 10_000
+
+/** Extensions in all the pages that are remembered at once; each has bytes of its own. */
+const rememberedItems = 50_000
 
 /** Makes generations; one that was made of the very same listings is given again. */
 export function createGenerations (log: FastifyBaseLogger) {
   const latest = new Map<string, { inputs: ReadonlyArray<readonly Extension[]>, generation: Generation }>()
   const logged = new Set<string>()
+  const prepared = new WeakMap<Extension, Searchable>()
+  const remembered = new LRUCache<string, Found>({ maxSize: rememberedItems, sizeCalculation: ({ items }) => items.length + 1 })
+  let made = 0
+
+  /** Something that is found in a generation, once for all who ask for it. */
+  function remember (key: string, find: () => Found): Found {
+    let found = remembered.get(key)
+    if (found === undefined) remembered.set(key, found = find())
+    return found
+  }
+
+  function prepare (extension: Extension): Searchable {
+    let ready = prepared.get(extension)
+    if (ready === undefined) prepared.set(extension, ready = searchable(extension))
+    return ready
+  }
 
   function shadow (instance: string, { type, name }: Extension, owner: string): void {
     const twin = `${instance}:${type}/${name}`
@@ -53,13 +79,20 @@ export function createGenerations (log: FastifyBaseLogger) {
       }
       return [...owners.values()].map(({ extension }) => extension).sort((a, b) => a.name < b.name ? -1 : 1)
     })
-    let prepared: Searchable[] | undefined
+    const generation = made++
+    const total = extensions.length
+    let candidates: Searchable[] | undefined
     return {
       extensions,
       shadowed,
-      search: query => {
-        prepared ??= extensions.map(searchable)
-        return search(prepared, query)
+      page: ({ limit, offset }) => remember(`${generation}:${limit}:${offset}`, () => ({ items: extensions.slice(offset, offset + limit), total })).items,
+      search: (query, limit) => {
+        const wanted = query.trim().toLowerCase()
+        return remember(`${generation}:${limit}?${wanted}`, () => {
+          candidates ??= extensions.map(prepare)
+          const found = search(candidates, wanted)
+          return { items: found.slice(0, limit), total: found.length }
+        })
       }
     }
   }

@@ -1,6 +1,8 @@
-import { createHash } from 'node:crypto'
 import type { FastifyInstance, FastifyReply } from 'fastify'
 import fp from 'fastify-plugin'
+import { Extension } from '../schemas/extension.ts'
+import { Ref } from '../schemas/ref.ts'
+import { createBodies, type Body } from './body.ts'
 import { createDownloadSlots } from './download-slots.ts'
 import { proxyMember, type RegistryError } from './errors.ts'
 import { createFileReply, type Download } from './file-reply.ts'
@@ -31,6 +33,9 @@ export type { Download } from './file-reply.ts'
 
 export interface AnswerOptions { stale_if_error_seconds: number, max_downloads: number }
 
+/** What lists are made of. */
+const item = Ref(Extension)
+
 const cacheName = 'extension-registry'
 
 /** What every answer of the catalog says about itself (RFC 9111, RFC 9209, RFC 9211). */
@@ -52,15 +57,6 @@ function provenance ({ age, ttl, hit, stale, missing }: Answer<unknown>, staleIf
     ...(failed.length > 0 && { 'proxy-status': failed.join(', ') }),
     'x-content-type-options': 'nosniff'
   }
-}
-
-/** An object or array, serialized by the route's response schema, with a strong ETag of its bytes; or 304. */
-function sendBody (reply: FastifyReply, body: object): FastifyReply {
-  const payload = String(reply.serialize(body))
-  const etag = `"${createHash('sha256').update(payload).digest('base64url').slice(0, 27)}"`
-  reply.header('etag', etag)
-  if (notModified(reply, etag)) return reply.code(304).send()
-  return reply.type('application/json; charset=utf-8').send(payload)
 }
 
 /**
@@ -86,7 +82,7 @@ declare module 'fastify' {
     /** Sends an answer's value with the headers that say where it comes from, an ETag, and 304 when the client has it. */
     answer (answer: Answer<object>): FastifyReply
     /** The same for part of a list; with `query` it links to the other parts. */
-    answerPage (answer: Answer<Page<object>>, paging?: { query: Record<string, string | number | undefined>, limit: number, offset: number }): FastifyReply
+    answerPage (answer: Answer<Page<Extension>>, paging?: { query: Record<string, string | number | undefined>, limit: number, offset: number }): FastifyReply
     /** Sends a file as a download; to HEAD its headers only, without opening it. */
     answerFile (answer: Answer<Download>): Promise<FastifyReply>
     /** Redirects (302) to the exact version beside the path asked for, keeping the query. */
@@ -97,18 +93,32 @@ declare module 'fastify' {
 /** Reply decorators: the one place where answers become headers. */
 async function answers (fastify: FastifyInstance, { stale_if_error_seconds: staleIfError, max_downloads: mostDownloads }: AnswerOptions): Promise<void> {
   const { telemetry } = fastify
+  const bodies = createBodies()
   const slots = createDownloadSlots(mostDownloads)
   telemetry.gauge<string>('downloads_active', 'Downloads under way', [], () => [{ labels: {}, value: slots.active() }])
 
+  /** Sends a body in the coding that the client likes best; or 304. */
+  function sendBody (reply: FastifyReply, body: Body): FastifyReply {
+    const { bytes, etag, coding, current } = bodies.represent(body, reply.request.headers['accept-encoding'], etag => notModified(reply, etag))
+    reply.header('etag', etag)
+    if (body.large) {
+      const vary = reply.getHeader('vary')
+      reply.header('vary', vary === undefined ? 'Accept-Encoding' : `${String(vary)}, Accept-Encoding`)
+    }
+    if (current) return reply.code(304).send()
+    if (coding !== undefined) reply.header('content-encoding', coding)
+    return reply.type('application/json; charset=utf-8').send(bytes)
+  }
+
   fastify.decorateReply('answer', function (this: FastifyReply, answer) {
-    return sendBody(this.headers(provenance(answer, staleIfError)), answer.value)
+    return sendBody(this.headers(provenance(answer, staleIfError)), bodies.of(answer.value, value => String(this.serialize(value))))
   })
 
   fastify.decorateReply('answerPage', function (this: FastifyReply, answer, paging) {
     const { items, total } = answer.value
     this.headers(provenance(answer, staleIfError)).header('x-total-count', String(total))
     if (paging !== undefined) this.header('link', pageLinks(paging.query, { ...paging, total }))
-    return sendBody(this, items)
+    return sendBody(this, bodies.ofList(items, this.compileSerializationSchema(item) as (value: object) => string))
   })
 
   fastify.decorateReply('answerVersion', function (this: FastifyReply, answer) {
