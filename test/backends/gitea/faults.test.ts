@@ -66,7 +66,7 @@ await t.test('one repository that fails among good ones is marked, keeps what wa
   t.match((await cold.get('/api/v1/extensions/provider/aws')).json(), unavailable)
   t.equal((await cold.get('/api/v1/extensions/provider/upcloud')).statusCode, 200)
 
-  const warm = await setUp(t)
+  const warm = await setUp(t, { config: { reconcile_seconds: 0 } })
   await warm.get('/api/v1/extensions')
   warm.gitea.fault = cold.gitea.fault
   warm.clock.forward(301)
@@ -224,7 +224,7 @@ await t.test('stopped after a listing: known extensions stale, unknown names 503
 })
 
 await t.test('healthy as soon as the upstream is back, when the outage broke a walk', async t => {
-  const { gitea, get, clock } = await setUp(t, { registry: { probeInterval: 20 } })
+  const { gitea, get, clock } = await setUp(t, { config: { reconcile_seconds: 0 }, registry: { probeInterval: 20 } })
   await get('/api/v1/extensions')
   const health = async () => (await get('/health')).json<HealthResponse>()
   clock.forward(301)

@@ -200,7 +200,7 @@ await t.test('where tags tell no digest they are resolved, and what is cached by
   t.strictSame([of('resolve'), of('manifest')], [4, 2])
 })
 
-await t.test('a body that came with the digest is not read again, and wrong content is never cached', async t => {
+await t.test('a body that came with the digest is kept and not read again, and wrong content is never cached', async t => {
   const kept: string[] = []
   const immutable = { get: () => undefined, set: (digest: string) => { kept.push(digest) } }
   const change = (transport: Transport): Transport => ({
@@ -215,6 +215,7 @@ await t.test('a body that came with the digest is not read again, and wrong cont
   const whole = await driverOf(t, [provider('aws', '1.0.0')], { change, immutable })
   t.strictSame(await whole.versions('aws'), ['1.0.0'])
   t.equal(whole.of('manifest'), 0)
+  t.strictSame(kept.splice(0), [whole.content[0]?.manifest])
   const damaged = await driverOf(t, [provider('aws', '1.0.0', { fault: 'wrong manifest' })], { immutable })
   await t.rejects(damaged.versions('aws'), { code: 'service_unavailable', details: 'Content of a repository is damaged' })
   t.strictSame(kept, [])
