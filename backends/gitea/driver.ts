@@ -163,6 +163,7 @@ export function createGiteaDriver (api: GiteaApi, checksums: Checksums, options:
       return found === undefined ? of : { ...of, release: found.release }
     } catch (error) {
       if (!isRegistryError(error)) throw error
+      memory.forget(of.repository.name)
       return { ...of, error }
     }
   }

@@ -13,7 +13,7 @@ export interface WalkMemoryOptions {
 }
 
 /** What a repository's row in a listing shows of its releases. */
-interface Sign { owner: string, counter: number, updated: string }
+interface Sign { id: number | undefined, owner: string, counter: number, updated: string }
 
 /** What a repository last said: its current release, or that it has none. */
 export interface Word { release: Release | undefined }
@@ -31,8 +31,8 @@ const most = 20_000
 /** Milliseconds after a change in which a release may get its files, which no row of a listing shows. */
 const afterwards = 3_600_000
 
-function signOf ({ owner, release_counter: counter, updated_at: updated }: GiteaRepository): Sign | undefined {
-  return counter === undefined || typeof updated !== 'string' ? undefined : { owner: owner.login, counter, updated }
+function signOf ({ id, owner, release_counter: counter, updated_at: updated }: GiteaRepository): Sign | undefined {
+  return counter === undefined || typeof updated !== 'string' ? undefined : { id, owner: owner.login, counter, updated }
 }
 
 /**
@@ -58,7 +58,9 @@ export function createWalkMemory ({ reconcile, clock, wallClock = Date.now }: Wa
       const now = clock()
       const settled = rows.flatMap(row => {
         const word = words.get(row.name)
-        const holds = word !== undefined && isDeepStrictEqual(signOf(row), word.sign) && now >= word.lively && now - word.at < period
+        // That there is no version is not told again of one that has releases: a 404 rests on it.
+        const tells = word !== undefined && (word.release !== undefined || word.sign.counter === 0)
+        const holds = tells && isDeepStrictEqual(signOf(row), word.sign) && now >= word.lively && now - word.at < period
         return holds ? [{ name: row.name, word }] : []
       })
       // Of those without a release there is nothing to ask.

@@ -1,4 +1,3 @@
-import { setImmediate as turn } from 'node:timers/promises'
 import t, { type Test } from 'tap'
 import type { Extension, ExtensionVersion } from '../../../schemas/extension.ts'
 import { startApp } from '../../fakes/app.ts'
@@ -42,21 +41,23 @@ async function setUp (t: Test, config: object = {}) {
 const releases = (...letters: string[]) => letters.map(letter => `${letter}_prov/releases`)
 const all = names.map(name => `${name} 1.0.0`)
 const listing = 'orgs/org/repos'
+/** It may have got a version: asked at each walk. */
+const unversioned = 'unversioned_prov/releases'
 
 await t.test('a first walk asks every repository that has releases', async t => {
   const { asked } = await setUp(t)
-  t.strictSame(asked().filter(path => !path.startsWith('/attachments/')), [...releases(...names), listing, 'unversioned_prov/releases'].sort())
+  t.strictSame(asked().filter(path => !path.startsWith('/attachments/')), [...releases(...names), listing, unversioned].sort())
 })
 
-await t.test('a walk in which nothing has changed asks for the listing only, absences included', async t => {
+await t.test('a walk in which nothing has changed asks for the listing, and where there are releases but no version', async t => {
   const { walk } = await setUp(t)
-  for (let round = 0; round < 3; round++) t.match(await walk(), { asked: [listing], versions: all }, `walk ${round}`)
+  for (let round = 0; round < 3; round++) t.match(await walk(), { asked: [listing, unversioned], versions: all }, `walk ${round}`)
 })
 
 await t.test('what the listing says of a repository is told at once, though its releases are not asked for', async t => {
   const { gitea, get, walk } = await setUp(t)
   gitea.repository('a_prov').description = 'another one'
-  t.strictSame((await walk()).asked, [listing])
+  t.strictSame((await walk()).asked, [listing, unversioned])
   t.match((await get('/api/v1/extensions/provider/a')).json(), { description: 'another one', checksum: `sha256:${'a'.repeat(64)}` })
 })
 
@@ -64,8 +65,8 @@ await t.test('a new release costs that repository only, and its checksum file', 
   const { gitea, walk } = await setUp(t)
   gitea.publish('b_prov', { tag: '2.0.0', assets: [archive('2.0.0'), checksum] })
   const { asked, versions } = await walk()
-  t.match(asked, [/^\/attachments\//, 'b_prov/releases', listing])
-  t.equal(asked.length, 3)
+  t.match(asked, [/^\/attachments\//, 'b_prov/releases', listing, unversioned])
+  t.equal(asked.length, 4)
   t.ok(versions.includes('b 2.0.0'))
 })
 
@@ -86,7 +87,7 @@ await t.test('a release that is deleted, or made a draft by deleting its tag, is
   const [only] = gitea.repository('c_prov').releases
   if (only !== undefined) only.draft = true
   const { asked, versions } = await walk()
-  t.strictSame(asked, [...releases('a'), listing], 'c has none left, as the listing says itself')
+  t.strictSame(asked, [...releases('a'), listing, unversioned], 'c has none left, as the listing says itself')
   t.strictSame(versions, all.filter(version => version !== 'c 1.0.0'))
   t.equal((await get('/api/v1/extensions/provider/c')).statusCode, 404)
 })
@@ -97,19 +98,19 @@ await t.test('a push makes a repository be asked: a release may have been replac
   gitea.publish('d_prov', { tag: '1.1.0' })
   gitea.repository('d_prov').updated_at = pushed
   const { asked, versions } = await walk()
-  t.strictSame(asked, [...releases('d'), listing])
+  t.strictSame(asked, [...releases('d'), listing, unversioned])
   t.ok(versions.includes('d 1.1.0'))
 })
 
 await t.test('for an hour after a change a repository is asked at each walk: files come later than their release', async t => {
   const { gitea, get, walk } = await setUp(t)
   gitea.publish('e_prov', { tag: '2.0.0' })
-  t.strictSame((await walk()).asked, [...releases('e'), listing])
+  t.strictSame((await walk()).asked, [...releases('e'), listing, unversioned])
   gitea.attach('e_prov', '2.0.0', archive('2.0.0'))
-  t.strictSame((await walk()).asked, [...releases('e'), listing])
+  t.strictSame((await walk()).asked, [...releases('e'), listing, unversioned])
   t.match((await get('/api/v1/extensions/provider/e')).json(), { version: '2.0.0', size: 5 })
   for (let gone = 301; gone < 3600; gone += 301) await walk()
-  t.strictSame((await walk()).asked, [listing], 'an hour after the file came')
+  t.strictSame((await walk()).asked, [listing, unversioned], 'an hour after the file came')
 })
 
 await t.test('a release of the last hour may get its files yet, though it is met for the first time', async t => {
@@ -135,20 +136,20 @@ await t.test('what no listing shows is found within the time for which everythin
   const seen = new Set<string>()
   for (let round = 0; round < 10; round++) {
     const { asked } = await walk()
-    const fresh = asked.filter(path => path.endsWith('/releases') && !seen.has(path))
+    const fresh = asked.filter(path => path.endsWith('/releases') && path !== unversioned && !seen.has(path))
     shares.push(fresh.length)
     for (const path of fresh) seen.add(path)
   }
-  t.strictSame([...seen].sort(), [...releases(...names), 'unversioned_prov/releases'].sort(), 'each of them')
+  t.strictSame([...seen].sort(), releases(...names), 'each of them')
   t.ok(Math.max(...shares) <= 2, `spread evenly: ${shares.join(' ')}`)
   t.strictSame((await walk()).versions, names.map(name => `${name} 1.0.1`))
 })
 
 await t.test('after a longer pause than that everything is asked at once; with 0 always', async t => {
   const { walk } = await setUp(t, { reconcile_seconds: 3600 })
-  t.strictSame((await walk(3601)).asked, [...releases(...names), listing, 'unversioned_prov/releases'].sort())
+  t.strictSame((await walk(3601)).asked, [...releases(...names), listing, unversioned].sort())
   const always = await setUp(t, { reconcile_seconds: 0 })
-  t.strictSame((await always.walk()).asked, [...releases(...names), listing, 'unversioned_prov/releases'].sort())
+  t.strictSame((await always.walk()).asked, [...releases(...names), listing, unversioned].sort())
 })
 
 await t.test('a changed repository that cannot be read keeps its earlier answer, marked, and is asked again at the next walk', async t => {
@@ -157,10 +158,10 @@ await t.test('a changed repository that cannot be read keeps its earlier answer,
   gitea.fault = ({ path }) => path.includes('f_prov') ? { status: 500, body: '' } : undefined
   const failed = await walk()
   t.match(failed, { status: 200, versions: all, partial: /^gitea; / })
-  t.ok(failed.asked.every(path => path === listing || path === 'f_prov/releases'))
+  t.ok(failed.asked.every(path => [listing, unversioned, 'f_prov/releases'].includes(path)))
   gitea.fault = undefined
   const mended = await walk(61)
-  t.match(mended, { asked: [...releases('f'), listing], partial: undefined })
+  t.match(mended, { asked: [...releases('f'), listing, unversioned], partial: undefined })
   t.ok(mended.versions.includes('f 2.0.0'))
 })
 
@@ -187,22 +188,82 @@ await t.test('what is asked by name is known to the walks, too: a listing says n
   t.match((await get('/api/v1/extensions/provider/h')).json(), { size: 12 })
 })
 
-await t.test('a repository that goes and comes back is asked anew', async t => {
+await t.test('a repository that goes and comes back is asked anew, and so is another one of its name', async t => {
   const { gitea, walk } = await setUp(t)
   gitea.remove('a_prov')
-  t.strictSame(await walk(), { asked: [listing], versions: all.slice(1), status: 200, partial: undefined })
+  t.strictSame(await walk(), { asked: [listing, unversioned], versions: all.slice(1), status: 200, partial: undefined })
   gitea.add({ name: 'a_prov', releases: [{ tag: '3.0.0' }] })
-  t.match(await walk(), { asked: [...releases('a'), listing], versions: ['a 3.0.0', ...all.slice(1)] })
+  t.match(await walk(), { asked: [...releases('a'), listing, unversioned], versions: ['a 3.0.0', ...all.slice(1)] })
+  // As many releases, and nothing pushed since.
+  gitea.remove('b_prov')
+  gitea.add({ name: 'b_prov', releases: [{ tag: '4.0.0' }] })
+  const [c, d] = [gitea.repository('c_prov'), gitea.repository('d_prov')]
+  Object.assign(c, { name: 'd_prov' })
+  Object.assign(d, { name: 'c_prov' })
+  Object.assign(d.releases[0] ?? {}, { tag: '5.0.0' })
+  const { asked, versions } = await walk()
+  t.ok(releases('b', 'c', 'd').every(path => asked.includes(path)))
+  t.strictSame(versions.slice(1, 4), ['b 4.0.0', 'c 5.0.0', 'd 1.0.0'])
 })
 
-await t.test('a server that tells no time of the last push is asked everything', async t => {
+await t.test('a repository made private, and one whose releases are turned off, are gone at the next walk', async t => {
+  const { gitea, walk } = await setUp(t, { include_private: false })
+  gitea.repository('a_prov').private = true
+  gitea.repository('b_prov').has_releases = false
+  t.strictSame((await walk()).versions, all.slice(2))
+  gitea.repository('a_prov').private = false
+  gitea.repository('b_prov').has_releases = true
+  t.match(await walk(), { asked: [...releases('a', 'b'), listing, unversioned], versions: all })
+})
+
+await t.test('a published draft, and a version in the place of a release that was none, is found at the next walk, and by its name', async t => {
+  const { gitea, get, walk } = await setUp(t)
+  const draft = gitea.publish('a_prov', { tag: '2.0.0', draft: true })
+  t.match(await walk(), { asked: [listing, unversioned], versions: all })
+  draft.draft = false
+  gitea.withdraw('unversioned_prov', 'nightly')
+  gitea.publish('unversioned_prov', { tag: '0.1.0' })
+  const { versions } = await walk()
+  t.ok(versions.includes('a 2.0.0'))
+  t.ok(versions.includes('unversioned 0.1.0'))
+  t.match((await get('/api/v1/extensions/provider/unversioned')).json(), { version: '0.1.0' })
+})
+
+await t.test('a repository that could not be read in its turn is asked again at the next walk, though nothing shows a change', async t => {
+  const { gitea, walk } = await setUp(t, { reconcile_seconds: 2408 })
+  gitea.fault = ({ path }) => /[a-h]_prov\/releases/.test(path) ? { status: 500, body: '' } : undefined
+  const failed = await walk()
+  const [turn = ''] = failed.asked.filter(path => path.endsWith('/releases') && path !== unversioned)
+  t.match(failed, { versions: all, partial: /^gitea; / })
+  gitea.fault = undefined
+  const next = await walk(61)
+  t.ok(next.asked.includes(turn), turn)
+  t.match(next, { versions: all, partial: undefined })
+})
+
+await t.test('where one page of the list fails, what the others show is told, and the rest is not asked anew afterwards', async t => {
   const { gitea, walk } = await setUp(t)
   gitea.fault = async ({ path, headers }) => {
     if (!path.includes('/orgs/') || headers['x-again'] !== undefined) return undefined
     const rows = await (await fetch(gitea.url + path, { headers: { 'x-again': '1' } })).json() as object[]
-    return { status: 200, headers: { 'content-type': 'application/json', 'x-total-count': String(rows.length) }, body: JSON.stringify(rows.map(row => ({ ...row, updated_at: null }))) }
+    return { status: 200, headers: { 'content-type': 'application/json', 'x-total-count': String(rows.length) }, body: JSON.stringify(rows.slice(0, 3)) }
   }
-  await walk()
-  await turn()
-  t.equal((await walk()).asked.filter(path => path.endsWith('/releases')).length, 9)
+  t.match(await walk(), { versions: all, partial: /^gitea; / })
+  gitea.fault = undefined
+  t.match(await walk(), { asked: [listing, unversioned], versions: all, partial: undefined })
 })
+
+for (const field of ['updated_at', 'release_counter']) {
+  await t.test(`a server that tells no ${field} is asked everything`, async t => {
+    const { gitea, walk } = await setUp(t)
+    gitea.fault = async ({ path, headers }) => {
+      if (!path.includes('/orgs/') || headers['x-again'] !== undefined) return undefined
+      const rows = await (await fetch(gitea.url + path, { headers: { 'x-again': '1' } })).json() as object[]
+      return { status: 200, headers: { 'content-type': 'application/json', 'x-total-count': String(rows.length) }, body: JSON.stringify(rows.map(row => ({ ...row, [field]: undefined }))) }
+    }
+    // An hour after what it told before.
+    for (let gone = 0; gone < 3700; gone += 301) await walk()
+    const asked = (await walk()).asked.filter(path => path.endsWith('/releases'))
+    t.ok([...releases(...names), unversioned].every(path => asked.includes(path)), asked.join(' '))
+  })
+}
