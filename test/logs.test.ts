@@ -33,7 +33,7 @@ await t.test('a log that nobody reads holds up no request, and none of its lines
   while (await ask('/livez', 'start').catch(() => undefined) !== 200) await sleep(20)
 
   // Far more than a pipe holds.
-  const ids = Array.from({ length: 1000 }, (_, at) => `${at}-${'x'.repeat(100)}`)
+  const ids = Array.from({ length: 3000 }, (_, at) => `${at}-${'x'.repeat(120)}`)
   const statuses = await Promise.all(ids.map(async id => await ask('/api/v1/extensions', id)))
   t.ok(statuses.every(status => status === 200))
 
