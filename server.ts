@@ -1,4 +1,5 @@
 #!/usr/bin/env node
+import { once } from 'node:events'
 import { readFileSync } from 'node:fs'
 import { findPackageJSON } from 'node:module'
 import type { Socket } from 'node:net'
@@ -7,6 +8,7 @@ import { getSystemErrorMessage, parseArgs } from 'node:util'
 import closeWithGrace from 'close-with-grace'
 import Fastify from 'fastify'
 import fp from 'fastify-plugin'
+import { destination } from 'pino'
 import registry, { serverOptions } from './app.ts'
 import { ConfigError } from './plugins/config.ts'
 import { checkFiles, loadConfig, type LoadedConfig } from './plugins/config/load.ts'
@@ -30,6 +32,10 @@ const firstRoundLimit = 2000
 const unusedGrace = 1000
 /** Milliseconds that requests under way may still take once nothing listens any more. */
 const closeGrace = 25_000
+/** Bytes of log lines that wait to be read; beyond that they are dropped, for who does not read them must not stop the service. */
+const unreadLog = 64 * 1024 * 1024
+/** Milliseconds that the end waits for the last lines to be read. */
+const lastLines = 1000
 
 /** Ends the process at once with one line for the person who started it. */
 function fail (exitCode: number, line: string): never {
@@ -58,7 +64,9 @@ function describeListenError (error: unknown): string {
 }
 
 async function serve ({ config, embedded }: LoadedConfig): Promise<void> {
-  const app = Fastify(serverOptions(config))
+  // Lines are written behind the requests, as many at a time as have come together; what is left at an exit, before it.
+  const output = destination({ dest: 1, sync: false, maxLength: unreadLog })
+  const app = Fastify({ ...serverOptions(config), logger: { level: config.log.level, stream: output } })
   if (embedded) app.log.info('serving the embedded examples, since neither a file nor the environment configures a backend')
 
   const { host, port, shutdown_delay_seconds: shutdownDelay } = config.server
@@ -77,6 +85,9 @@ async function serve ({ config, embedded }: LoadedConfig): Promise<void> {
     setTimeout(() => { app.server.closeAllConnections() }, closeGrace).unref()
     setTimeout(() => { for (const socket of connections) if (socket.bytesRead === 0) socket.destroy() }, unusedGrace).unref()
     await app.close()
+    const written = once(output, 'drain')
+    output.write('')
+    await Promise.race([written, sleep(lastLines)])
   })
 
   // Browsers connect ahead of requests; to Node a connection is not idle before its first one.

@@ -1,11 +1,11 @@
 import { LRUCache } from 'lru-cache'
-import { finding, type Cache, type Finding, type Loader, type Slot } from '../plugins/cache.ts'
+import { finding, type Cache, type Cached, type Finding, type Loader, type Slot } from '../plugins/cache.ts'
 import { isRegistryError, registryError, type RegistryError } from '../plugins/errors.ts'
 import { extensionTypes, type Extension, type ExtensionType } from '../schemas/extension.ts'
-import type { Answered, Artifact, Backend, Driver, FileReference, Listing, OpenOptions, Release, Terms } from './backend.ts'
+import type { Answered, Artifact, Backend, Driver, FileReference, OpenOptions, Release, Terms } from './backend.ts'
 import { createBreaker, type RunOptions } from './breaker.ts'
 import { isAnswer } from './fuse.ts'
-import { toListing, type TypeListing } from './listing.ts'
+import { createListings, toListing, type TypeListing } from './listing.ts'
 import { createMemory } from './memory.ts'
 import { createPresentation, type PresentationOptions } from './presentation.ts'
 import { createSlots } from './slots.ts'
@@ -39,6 +39,7 @@ export function createCachedBackend (driver: Driver, options: CachedBackendOptio
   const remember = (file: FileReference): void => { if (file.checksum !== undefined) holders.set(file.checksum, file) }
   const slots = createSlots(instance)
   const { list: listSlot, metadata: metadataSlot, versions: versionsSlot } = slots
+  const listingOf = createListings()
   const presentation = createPresentation({ ...options, source, onFile: remember })
   const { toExtension, toVersion } = presentation
   const breaker = createBreaker(() => cache.now())
@@ -171,7 +172,7 @@ export function createCachedBackend (driver: Driver, options: CachedBackendOptio
   }
 
   /** Seconds since the oldest answer that a listing keeps. */
-  function ageOfKept ({ kept }: TypeListing): number {
+  function ageOfKept (kept: TypeListing['kept']): number {
     let oldest = cache.now()
     for (const at of kept.values()) oldest = Math.min(oldest, at)
     return (cache.now() - oldest) / 1000
@@ -208,24 +209,22 @@ export function createCachedBackend (driver: Driver, options: CachedBackendOptio
 
     async list (types, { deadline } = {}) {
       const loader = deadline === undefined ? listLoader : { ...listLoader, deadline }
-      const answers = await Promise.all(types.map(async type => ({ type, cached: await cache.get(listSlot(type), loader) })))
-      const listings = answers.map(({ type, cached: { value, ...rest } }) => {
+      // What is there is not waited for, not even for a turn.
+      const fresh = types.map(type => cache.fresh(listSlot(type), loader))
+      const answers: ReadonlyArray<Cached<TypeListing | undefined>> = fresh.every(answer => answer !== undefined) ? fresh : await Promise.all(types.map(async (type, at) => fresh[at] ?? await cache.get(listSlot(type), loader)))
+      const parts = answers.map(({ value }): TypeListing => {
         if (value === undefined) throw registryError('internal_error', 'Internal server error', { instance })
-        return { type, value, ...rest }
+        return value
       })
-      const error = listings.find(listing => listing.error !== undefined)?.error ?? listings.find(({ value }) => value.error !== undefined)?.value.error
-      const value: Listing = {
-        types: new Map(listings.map(({ type, value }) => [type, value.extensions])),
-        incomplete: listings.some(({ value }) => value.missing),
-        unread: new Set(listings.flatMap(({ type, value }) => value.unread.map(name => `${type}/${name}`)))
+      const error = answers.find(answer => answer.error !== undefined)?.error ?? parts.find(part => part.error !== undefined)?.error
+      let [age, ttl, hit] = [0, error === undefined ? Infinity : 0, true]
+      for (const answer of answers) {
+        age = Math.max(age, answer.age)
+        ttl = Math.min(ttl, answer.ttl)
+        hit &&= answer.hit
       }
-      return {
-        value,
-        age: listings.reduce((oldest, { value, age }) => Math.max(oldest, age, ageOfKept(value)), 0),
-        ttl: error === undefined ? Math.min(...listings.map(({ ttl }) => ttl)) : 0,
-        hit: listings.every(({ hit }) => hit),
-        ...(error !== undefined && { error })
-      }
+      for (const { kept } of parts) if (kept.size > 0) age = Math.max(age, ageOfKept(kept))
+      return { value: listingOf(types, parts), age, ttl, hit, ...(error !== undefined && { error }) }
     },
 
     async find (type, name, terms = {}) {

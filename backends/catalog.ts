@@ -21,6 +21,7 @@ export interface CatalogDependencies {
 
 const none: readonly Extension[] = []
 const nothing: ReadonlySet<string> = new Set()
+const only: Record<ExtensionType, readonly ExtensionType[]> = { provider: ['provider'], taskserv: ['taskserv'], cluster: ['cluster'] }
 
 export interface Scope { source?: ExtensionSource }
 export interface Name extends Scope { type: ExtensionType, name: string }
@@ -51,7 +52,7 @@ export function createCatalog ({ backends, downloads, log, negativeTtl, budget }
   const instances = byOwnership(backends)
   const generations = createGenerations(log)
   const of = ({ source }: Scope) => source === undefined ? instances : instances.filter(backend => backend.source === source)
-  const types = (type: ExtensionType | undefined) => type === undefined ? extensionTypes : [type]
+  const types = (type: ExtensionType | undefined): readonly ExtensionType[] => type === undefined ? extensionTypes : only[type]
 
   function wrap<T> (value: T, answers: ReadonlyArray<Answered<unknown>>, stale: Mark[], missing: Mark[]): Answer<T> {
     const whole = stale.length === 0 && missing.length === 0

@@ -1,7 +1,7 @@
 import type { Cache, Cached } from '../plugins/cache.ts'
 import type { RegistryError } from '../plugins/errors.ts'
 import type { Extension, ExtensionType } from '../schemas/extension.ts'
-import type { Crawl, Metadata, Release } from './backend.ts'
+import type { Crawl, Listing, Metadata, Release } from './backend.ts'
 
 /** One type's part of a listing, as it is cached. */
 export interface TypeListing {
@@ -57,5 +57,22 @@ export function toListing (type: ExtensionType, crawl: Crawl, earlier: Pick<Cach
     unread,
     kept,
     proof: complete ? { names: new Set(extensions.keys()), at: now() } : before?.proof
+  }
+}
+
+/** Puts the parts of a listing together, by the types that were asked for; the same object as long as the parts are the same. */
+export function createListings () {
+  const latest = new WeakMap<readonly ExtensionType[], { parts: readonly TypeListing[], listing: Listing }>()
+  return (types: readonly ExtensionType[], parts: readonly TypeListing[]): Listing => {
+    const last = latest.get(types)
+    if (last?.parts.every((part, at) => part === parts[at]) === true) return last.listing
+    const of = types.map((type, at) => ({ type, part: parts[at] as TypeListing }))
+    const listing: Listing = {
+      types: new Map(of.map(({ type, part }) => [type, part.extensions])),
+      incomplete: parts.some(({ missing }) => missing),
+      unread: new Set(of.flatMap(({ type, part }) => part.unread.map(name => `${type}/${name}`)))
+    }
+    latest.set(types, { parts, listing })
+    return listing
   }
 }

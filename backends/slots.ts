@@ -1,5 +1,5 @@
 import { slot, type Slot } from '../plugins/cache.ts'
-import type { Extension, ExtensionType, ExtensionVersion } from '../schemas/extension.ts'
+import { extensionTypes, type Extension, type ExtensionType, type ExtensionVersion } from '../schemas/extension.ts'
 import type { Release } from './backend.ts'
 import type { TypeListing } from './listing.ts'
 
@@ -7,9 +7,12 @@ import type { TypeListing } from './listing.ts'
 export interface VersionListing { releases: readonly Release[], versions: ExtensionVersion[] }
 
 /** Where an instance's answers are in the cache. */
-export const createSlots = (instance: string) => ({
-  list: (type: ExtensionType): Slot<TypeListing> => slot('list', `${instance}:list:${type}`),
-  metadata: (type: ExtensionType, name: string): Slot<Extension> => slot('metadata', `${instance}:${type}/${name}`),
-  versions: (type: ExtensionType, name: string): Slot<VersionListing> => slot('versions', `${instance}:${type}/${name}/versions`)
-})
+export function createSlots (instance: string) {
+  const lists = Object.fromEntries(extensionTypes.map(type => [type, slot('list', `${instance}:list:${type}`)])) as Record<ExtensionType, Slot<TypeListing>>
+  return {
+    list: (type: ExtensionType): Slot<TypeListing> => lists[type],
+    metadata: (type: ExtensionType, name: string): Slot<Extension> => slot('metadata', `${instance}:${type}/${name}`),
+    versions: (type: ExtensionType, name: string): Slot<VersionListing> => slot('versions', `${instance}:${type}/${name}/versions`)
+  }
+}
 export type Slots = ReturnType<typeof createSlots>

@@ -2,7 +2,7 @@ import type { FastifyInstance, FastifyReply } from 'fastify'
 import fp from 'fastify-plugin'
 import { Extension } from '../schemas/extension.ts'
 import { Ref } from '../schemas/ref.ts'
-import { createBodies, type Body } from './body.ts'
+import { createBodies, etagOf, type Body } from './body.ts'
 import { createDownloadSlots } from './download-slots.ts'
 import { proxyMember, type RegistryError } from './errors.ts'
 import { createFileReply, type Download } from './file-reply.ts'
@@ -37,44 +37,41 @@ export interface AnswerOptions { stale_if_error_seconds: number, max_downloads: 
 const item = Ref(Extension)
 
 const cacheName = 'extension-registry'
+const json = 'application/json; charset=utf-8'
 
 /** What every answer of the catalog says about itself (RFC 9111, RFC 9209, RFC 9211). */
 function provenance ({ age, ttl, hit, stale, missing }: Answer<unknown>, staleIfError: number): Record<string, string> {
-  const marks = [...stale, ...missing]
-  const whole = marks.length === 0
-  const failed = marks.flatMap(({ instance, error }) => error === undefined ? [] : [`${proxyMember(instance)}; error=${error.proxyError ?? 'proxy_internal_response'}`])
-  return {
+  const whole = stale.length === 0 && missing.length === 0
+  const left = String(whole ? Math.floor(ttl) : 0)
+  const ours = `${cacheName}; ${hit ? 'hit' : 'fwd=miss'}; ttl=${left}`
+  const headers: Record<string, string> = {
     // A cache downstream subtracts Age from max-age, so that what is left is ttl.
     'cache-control': whole ? `public, max-age=${Math.round(age + ttl)}, stale-if-error=${staleIfError}` : 'no-cache',
     age: String(Math.floor(age)),
-    'x-cache-hit': String(hit),
-    'x-cache-ttl': String(whole ? Math.floor(ttl) : 0),
-    'cache-status': [
-      ...stale.map(({ instance }) => `${proxyMember(instance)}; hit; detail=stale`),
-      `${cacheName}; ${hit ? 'hit' : 'fwd=miss'}; ttl=${whole ? Math.floor(ttl) : 0}`
-    ].join(', '),
-    ...(missing.length > 0 && { 'x-partial': missing.map(({ instance }) => instance).join(', ') }),
-    ...(failed.length > 0 && { 'proxy-status': failed.join(', ') }),
-    'x-content-type-options': 'nosniff'
+    'x-cache-hit': hit ? 'true' : 'false',
+    'x-cache-ttl': left,
+    'cache-status': whole ? ours : [...stale.map(({ instance }) => `${proxyMember(instance)}; hit; detail=stale`), ours].join(', ')
   }
+  if (whole) return headers
+  const failed = [...stale, ...missing].flatMap(({ instance, error }) => error === undefined ? [] : [`${proxyMember(instance)}; error=${error.proxyError ?? 'proxy_internal_response'}`])
+  if (missing.length > 0) headers['x-partial'] = missing.map(({ instance }) => instance).join(', ')
+  if (failed.length > 0) headers['proxy-status'] = failed.join(', ')
+  return headers
 }
 
 /**
  * `Link` to the other pages of a list (RFC 8288): relative references of the request's own path, so that they hold below
  * any prefix and behind any proxy.
  */
-export function pageLinks (query: Record<string, string | number | undefined>, { limit, offset, total }: { limit: number, offset: number, total: number }): string {
+export function pageLinks (query: Record<string, string | undefined>, { limit, offset, total }: { limit: number, offset: number, total: number }): string {
+  let scope = '<?'
+  for (const key in query) if (query[key] !== undefined) scope += `${encodeURIComponent(key)}=${encodeURIComponent(query[key])}&`
+  const link = (rel: string, to: number): string => `${scope}limit=${limit}&offset=${to}>; rel="${rel}"`
   const last = Math.max(0, Math.floor((total - 1) / limit) * limit)
-  const link = (rel: string, to: number) => {
-    const parameters = Object.entries({ ...query, limit, offset: to }).filter(([, value]) => value !== undefined)
-    return `<?${new URLSearchParams(parameters.map(([key, value]): [string, string] => [key, String(value)])).toString()}>; rel="${rel}"`
-  }
-  return [
-    link('first', 0),
-    ...(offset > 0 ? [link('prev', Math.min(last, Math.max(0, offset - limit)))] : []),
-    ...(offset + limit < total ? [link('next', offset + limit)] : []),
-    link('last', last)
-  ].join(', ')
+  let links = link('first', 0)
+  if (offset > 0) links += `, ${link('prev', Math.min(last, Math.max(0, offset - limit)))}`
+  if (offset + limit < total) links += `, ${link('next', offset + limit)}`
+  return `${links}, ${link('last', last)}`
 }
 
 declare module 'fastify' {
@@ -82,7 +79,7 @@ declare module 'fastify' {
     /** Sends an answer's value with the headers that say where it comes from, an ETag, and 304 when the client has it. */
     answer (answer: Answer<object>): FastifyReply
     /** The same for part of a list; with `query` it links to the other parts. */
-    answerPage (answer: Answer<Page<Extension>>, paging?: { query: Record<string, string | number | undefined>, limit: number, offset: number }): FastifyReply
+    answerPage (answer: Answer<Page<Extension>>, paging?: { query: Record<string, string | undefined>, limit: number, offset: number }): FastifyReply
     /** Sends a file as a download; to HEAD its headers only, without opening it. */
     answerFile (answer: Answer<Download>): Promise<FastifyReply>
     /** Redirects (302) to the exact version beside the path asked for, keeping the query. */
@@ -97,17 +94,19 @@ async function answers (fastify: FastifyInstance, { stale_if_error_seconds: stal
   const slots = createDownloadSlots(mostDownloads)
   telemetry.gauge<string>('downloads_active', 'Downloads under way', [], () => [{ labels: {}, value: slots.active() }])
 
-  /** Sends a body in the coding that the client likes best; or 304. */
+  /** Sends a body in the coding that the client likes best; or 304 when it has that, or the bytes as they are. */
   function sendBody (reply: FastifyReply, body: Body): FastifyReply {
-    const { bytes, etag, coding, current } = bodies.represent(body, reply.request.headers['accept-encoding'], etag => notModified(reply, etag))
-    reply.header('etag', etag)
     if (body.large) {
       const vary = reply.getHeader('vary')
       reply.header('vary', vary === undefined ? 'Accept-Encoding' : `${String(vary)}, Accept-Encoding`)
     }
-    if (current) return reply.code(304).send()
+    const { headers } = reply.request
+    const wanted = bodies.preferredCoding(body, headers['accept-encoding'])
+    const known = headers['if-none-match'] === undefined ? undefined : [etagOf(body, wanted), body.plain.etag].find(etag => notModified(reply, etag))
+    if (known !== undefined) return reply.header('etag', known).code(304).send()
+    const { content, etag, coding } = bodies.take(body, wanted)
     if (coding !== undefined) reply.header('content-encoding', coding)
-    return reply.type('application/json; charset=utf-8').send(bytes)
+    return reply.header('etag', etag).header('content-type', json).send(content)
   }
 
   fastify.decorateReply('answer', function (this: FastifyReply, answer) {
@@ -118,7 +117,7 @@ async function answers (fastify: FastifyInstance, { stale_if_error_seconds: stal
     const { items, total } = answer.value
     this.headers(provenance(answer, staleIfError)).header('x-total-count', String(total))
     if (paging !== undefined) this.header('link', pageLinks(paging.query, { ...paging, total }))
-    return sendBody(this, bodies.ofList(items, this.compileSerializationSchema(item) as (value: object) => string))
+    return sendBody(this, bodies.ofList(items, () => this.compileSerializationSchema(item) as (value: object) => string))
   })
 
   fastify.decorateReply('answerVersion', function (this: FastifyReply, answer) {

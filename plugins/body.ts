@@ -1,50 +1,54 @@
+import { isAscii } from 'node:buffer'
 import { createHash } from 'node:crypto'
 import { promisify } from 'node:util'
 import { brotliCompress, constants, gzip } from 'node:zlib'
-import { Negotiator } from '@fastify/accept-negotiator'
-import { LRUCache } from 'lru-cache'
 import pLimit from 'p-limit'
+import { createCodingChoice } from './accept-encoding.ts'
 
-/** Codings that a larger body is also kept in, the preferred one first. */
+/** Codings that a larger body is sent in, the preferred one first. */
 export const codings = ['br', 'gzip'] as const
 export type Coding = typeof codings[number]
 
+/** What a client gets of a body: the bytes as they are or in a coding, and their strong validator (RFC 9110, section 8.8.3). */
+export interface Form { readonly content: Buffer | string, readonly etag: string, readonly coding?: Coding }
+
 /** The bytes of a value, made once for as long as the value is kept. */
 export interface Body {
-  readonly bytes: Buffer
-  /** Names the bytes, without quotes. */
-  readonly tag: string
+  readonly plain: Form
   /** Whether it is large enough to be sent in another coding. */
   readonly large: boolean
-  readonly coded: Map<Coding, Buffer>
+  /** Its other forms, as soon as they are made. */
+  readonly coded: Map<Coding, Form>
 }
-
-/** What is sent to a client: the bytes, the strong validator of them (RFC 9110, section 8.8.3), and the coding that they are in. */
-export interface Representation { bytes: Buffer, etag: string, coding: Coding | undefined }
 
 /** Bytes from which another coding saves a client more than it costs. */
 export const largeFrom = 1024
-/** Values of `Accept-Encoding` of which it is remembered what they ask for. */
-const rememberedPreferences = 500
+/** Bytes up to which a text is written faster than a buffer: in one go with the headers. */
+const shortUpTo = 16 * 1024
 
 const compress: Record<Coding, (bytes: Buffer) => Promise<Buffer>> = {
   br: async bytes => await promisify(brotliCompress)(bytes, { params: { [constants.BROTLI_PARAM_QUALITY]: 5, [constants.BROTLI_PARAM_MODE]: constants.BROTLI_MODE_TEXT, [constants.BROTLI_PARAM_SIZE_HINT]: bytes.length } }),
   gzip: async bytes => await promisify(gzip)(bytes)
 }
 
+/** The validator of a body in this coding, made or not: it names the bytes that are coded. */
+export const etagOf = ({ plain: { etag } }: Body, coding: Coding | undefined): string => coding === undefined ? etag : `${etag.slice(0, -1)}-${coding}"`
+
 /**
- * The bodies of values, by the identity of the value: whoever gives the same object again gets the same bytes, which must
+ * The bodies of values, by the identity of the value: whoever gives the same object again gets the same bytes, so that it must
  * not be changed. A body lives as long as its value does.
  */
 export function createBodies () {
   const made = new WeakMap<object, Body>()
   const fragments = new WeakMap<object, Buffer>()
-  const negotiator = new Negotiator<Coding | 'identity'>({ supportedValues: [...codings, 'identity'], cache: new LRUCache<string, string>({ max: rememberedPreferences }) })
+  const preferred = createCodingChoice(codings)
   // Compressing shares its threads with reading files.
   const one = pLimit(1)
 
   function make (value: object, bytes: Buffer): Body {
-    const body = { bytes, tag: createHash('sha256').update(bytes).digest('base64url').slice(0, 27), large: bytes.length >= largeFrom, coded: new Map<Coding, Buffer>() }
+    const etag = `"${createHash('sha256').update(bytes).digest('base64url').slice(0, 27)}"`
+    const content = bytes.length <= shortUpTo && isAscii(bytes) ? bytes.toString('latin1') : bytes
+    const body = { plain: { content, etag }, large: bytes.length >= largeFrom, coded: new Map<Coding, Form>() }
     made.set(value, body)
     return body
   }
@@ -55,10 +59,10 @@ export function createBodies () {
     return bytes
   }
 
-  /** Makes a body's other form behind the one who first wanted it, who gets it as it is. */
-  function encode (body: Body, coding: Coding): void {
-    body.coded.set(coding, body.bytes)
-    void one(async () => { body.coded.set(coding, await compress[coding](body.bytes)) }).catch(() => { body.coded.delete(coding) })
+  /** Makes another form of a body behind the one who first wanted it. */
+  async function encode (body: Body, coding: Coding): Promise<void> {
+    const content = await compress[coding](Buffer.from(body.plain.content))
+    body.coded.set(coding, { content, etag: etagOf(body, coding), coding })
   }
 
   return {
@@ -66,24 +70,25 @@ export function createBodies () {
     of: (value: object, serialize: (value: object) => string): Body => made.get(value) ?? make(value, fragment(value, serialize)),
 
     /** The body of a list: the bytes of its items, which are made once for all lists that show them. */
-    ofList (items: readonly object[], serializeItem: (value: object) => string): Body {
+    ofList (items: readonly object[], itemSerializer: () => (value: object) => string): Body {
       const known = made.get(items)
       if (known !== undefined) return known
-      const parts = items.flatMap((item, at) => at === 0 ? [fragment(item, serializeItem)] : [comma, fragment(item, serializeItem)])
+      const serialize = itemSerializer()
+      const parts = items.flatMap((item, at) => at === 0 ? [fragment(item, serialize)] : [comma, fragment(item, serialize)])
       return make(items, Buffer.concat([opening, ...parts, closing]))
     },
 
-    /** What of a body is sent to who accepts these codings. The validator names the form that was chosen. */
-    represent (body: Body, accepted: string | undefined, isCurrent: (etag: string) => boolean): Representation & { current: boolean } {
-      const plain = { bytes: body.bytes, etag: `"${body.tag}"`, coding: undefined }
-      const wanted = accepted === undefined || !body.large ? null : negotiator.negotiate(accepted)
-      if (wanted === null || wanted === 'identity') return { ...plain, current: isCurrent(plain.etag) }
-      const etag = `"${body.tag}-${wanted}"`
-      if (isCurrent(etag)) return { ...plain, etag, coding: wanted, current: true }
-      const bytes = body.coded.get(wanted)
-      if (bytes === undefined) encode(body, wanted)
-      if (bytes === undefined || bytes === body.bytes) return { ...plain, current: isCurrent(plain.etag) }
-      return { bytes, etag, coding: wanted, current: false }
+    /** The coding in which a client would best get a body; undefined for its bytes as they are. */
+    preferredCoding: ({ large }: Body, accepted: string | undefined): Coding | undefined => large && accepted !== undefined ? preferred(accepted) : undefined,
+
+    /** A body in this coding; its bytes as they are while that is still being made. */
+    take (body: Body, coding: Coding | undefined): Form {
+      if (coding === undefined) return body.plain
+      const form = body.coded.get(coding)
+      if (form !== undefined) return form
+      body.coded.set(coding, body.plain)
+      one(encode, body, coding).catch(() => { body.coded.delete(coding) })
+      return body.plain
     }
   }
 }

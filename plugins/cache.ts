@@ -150,6 +150,7 @@ export function createCache (options: CacheOptions) {
   }
 
   const seconds = (milliseconds: number) => Math.max(0, milliseconds / 1000)
+  const oldestOf = ({ maxAge }: Loader) => maxAge === undefined ? Infinity : maxAge * 1000
   const describe = (entry: Entry, age: number) => ({ age: seconds(age), ttl: seconds(entry.ttl - age) })
 
   return {
@@ -205,19 +206,28 @@ export function createCache (options: CacheOptions) {
       if (entries.peek(slot.key) !== undefined) this.refresh(slot, loader)
     },
 
+    /** What `get` gives without waiting: what is in a slot, fresh and no older than `maxAge`. Else undefined, and it counts nothing. */
+    fresh<T> ({ section, key }: Slot<T>, loader: Loader): Cached<T> | undefined {
+      const entry = entries.get(key)
+      if (entry === undefined) return undefined
+      const age = clock() - entry.at
+      if (age > entry.ttl || age > oldestOf(loader)) return undefined
+      counts[section].hits++
+      if (age > entry.ttl * refreshAhead) this.refresh({ section, key }, loader)
+      return { value: entry.value as T, age: seconds(age), ttl: seconds(entry.ttl - age), hit: true }
+    },
+
     /**
      * What is in a slot; loads it when it is not there, no longer fresh or older than `maxAge`. When the load fails,
      * the entry stands in with `error` set, if it is not too old; else what the load threw is thrown.
      */
     async get<T> (slot: Slot<T>, loader: Loader): Promise<Cached<T | undefined>> {
+      const fresh = this.fresh(slot, loader)
+      if (fresh !== undefined) return fresh
       const { section, key } = slot
-      const maxAge = loader.maxAge === undefined ? Infinity : loader.maxAge * 1000
-      const entry = entries.get(key)
+      const maxAge = oldestOf(loader)
+      const entry = entries.peek(key)
       const age = entry === undefined ? Infinity : clock() - entry.at
-      if (entry !== undefined && age <= entry.ttl && age <= maxAge) {
-        this.use(slot, loader)
-        return { value: entry.value as T, ...describe(entry, age), hit: true }
-      }
       const absentSince = entry === undefined ? absences.get(key) : undefined
       const absence = absentSince === undefined ? Infinity : clock() - absentSince
       if (absence <= negativeTtl && absence <= maxAge && absence <= (loader.maxAbsence ?? Infinity) * 1000) {
@@ -240,8 +250,8 @@ export function createCache (options: CacheOptions) {
       const patience = (impatient ? Math.min(budget, staleBudget) : budget) - (clock() - since)
       try {
         const found = (await within(Math.min(patience, loader.deadline?.left() ?? Infinity), findings, () => late(loader.instance))).find(finding => finding.key === key)
-        const fresh = found?.value === undefined ? negativeTtl : (found.ttl ?? options.ttl_seconds) * 1000
-        return { value: found?.value as T | undefined, age: 0, ttl: seconds(fresh), hit: false }
+        const life = found?.value === undefined ? negativeTtl : (found.ttl ?? options.ttl_seconds) * 1000
+        return { value: found?.value as T | undefined, age: 0, ttl: seconds(life), hit: false }
       } catch (error) {
         if (!usable || !isRegistryError(error)) throw error
         return { value: entry.value as T, age: seconds(clock() - entry.at), ttl: 0, hit: false, error }

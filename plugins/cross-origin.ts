@@ -1,5 +1,5 @@
 import cors, { type FastifyCorsOptions } from '@fastify/cors'
-import type { FastifyInstance } from 'fastify'
+import type { FastifyInstance, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
 import type { ServerConfig } from '../schemas/config.ts'
 import { exposedHeaders } from '../schemas/responses.ts'
@@ -18,11 +18,13 @@ export const createCrossOrigin = ({ cors_origins: origins }: CrossOriginOptions)
   origin: origins.includes('*') ? '*' : origins,
   methods: ['GET', 'HEAD'],
   allowedHeaders: requestHeaders,
-  exposedHeaders: [...exposedHeaders],
+  exposedHeaders: exposedHeaders.join(', '),
   credentials: false,
   maxAge: preflightAge
 })
 export type CrossOrigin = ReturnType<typeof createCrossOrigin>
+
+const isPreflight = ({ headers }: FastifyRequest): boolean => headers.origin !== undefined && headers['access-control-request-method'] !== undefined
 
 /** Whether the host answers browsers itself: @fastify/cors above this scope, or a route of its own for every OPTIONS. */
 const isHosts = (fastify: FastifyInstance) => fastify.hasRequestDecorator('corsPreflightEnabled') ||
@@ -31,14 +33,19 @@ const isHosts = (fastify: FastifyInstance) => fastify.hasRequestDecorator('corsP
 /** CORS for the scope. Where the host has a policy of its own that one holds: ours could only loosen it. */
 async function crossOrigin (fastify: FastifyInstance, options: CrossOriginOptions): Promise<void> {
   if (options.cors_origins.length === 0 || isHosts(fastify)) return
+  const policy = createCrossOrigin(options)
   fastify.addHook('onRequest', (request, reply, done) => {
-    const { origin, 'access-control-request-method': method } = request.headers
     // An OPTIONS that is no preflight asks for a route that is not there.
-    if (request.method === 'OPTIONS' && request.routeOptions.url?.endsWith('*') === true && (origin === undefined || method === undefined)) notFoundHandler(request, reply)
+    if (request.method === 'OPTIONS' && !isPreflight(request) && request.routeOptions.url?.endsWith('*') === true) notFoundHandler(request, reply)
     else done()
   })
-  await fastify.register(cors, createCrossOrigin(options))
-  if (options.cors_origins.includes('*')) Object.assign(fastify.unroutedHeaders, { 'access-control-allow-origin': '*', 'access-control-expose-headers': exposedHeaders.join(', ') })
+  if (policy.origin !== '*') {
+    await fastify.register(cors, policy)
+    return
+  }
+  // What every answer says alike stands with the other headers that do; the plugin is left what needs it: to answer preflights.
+  Object.assign(fastify.commonHeaders, { 'access-control-allow-origin': '*', 'access-control-expose-headers': policy.exposedHeaders })
+  await fastify.register(async scope => { await scope.register(cors, policy) })
 }
 
-export default fp(crossOrigin, { name: 'registry-cross-origin', fastify: '5.x', dependencies: ['registry-errors', 'registry-security-headers'], decorators: { fastify: ['unroutedHeaders'] } })
+export default fp(crossOrigin, { name: 'registry-cross-origin', fastify: '5.x', dependencies: ['registry-errors', 'registry-security-headers'], decorators: { fastify: ['commonHeaders'] } })

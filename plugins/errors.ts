@@ -107,7 +107,7 @@ export function envelope (error: RegistryError): { status: number, headers: Reco
 /** Headers that say something of an answer which an error takes the place of; others may be the host's. */
 const ofAnAnswer = [
   'etag', 'age', 'cache-control', 'cache-status', 'proxy-status', 'x-cache-hit', 'x-cache-ttl', 'x-partial', 'x-total-count', 'link', 'location',
-  'content-disposition', 'content-length', 'content-type', 'content-range', 'accept-ranges', 'last-modified', 'repr-digest'
+  'content-disposition', 'content-encoding', 'content-length', 'content-type', 'content-range', 'accept-ranges', 'last-modified', 'repr-digest'
 ]
 
 /** Answers any error in the one envelope, and logs what the client is not told. */

@@ -3,8 +3,9 @@ import fp from 'fastify-plugin'
 
 /** Tells each client the id under which its request stands in the log. */
 async function requestId (fastify: FastifyInstance): Promise<void> {
-  fastify.addHook('onRequest', async (request, reply) => {
-    reply.headers({ 'x-request-id': request.id, 'x-content-type-options': 'nosniff' })
+  fastify.addHook('onRequest', (request, reply, done) => {
+    reply.header('x-request-id', request.id)
+    done()
   })
 }
 

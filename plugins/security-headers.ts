@@ -46,15 +46,15 @@ export type SecurityHeaders = Awaited<ReturnType<typeof createSecurityHeaders>>
 
 declare module 'fastify' {
   interface FastifyInstance {
-    /** What stands on every answer, for those that no hook runs for; plugins add theirs. */
-    unroutedHeaders: Record<string, string>
+    /** What stands on every answer, those that no hook runs for among them; plugins add theirs. */
+    commonHeaders: Record<string, string>
   }
 }
 
 /** Security headers on every answer of the scope. Helmet is asked once: on each request it would compose the same again. */
 async function securityHeaders (fastify: FastifyInstance, options: SecurityHeadersOptions): Promise<void> {
   const headers = await createSecurityHeaders(options)
-  fastify.decorate('unroutedHeaders', { ...headers })
+  fastify.decorate('commonHeaders', headers)
   fastify.addHook('onRequest', (_request, reply, done) => {
     reply.headers(headers)
     done()

@@ -100,7 +100,7 @@ export function serverOptions ({ server = {}, log = { level: 'info' }, gitea = [
       const message = error.code === 'FST_ERR_MAX_PARAM_LENGTH' ? 'A part of the path is too long' : error.code === 'FST_ERR_BAD_URL' ? 'Malformed URL' : error.message
       // No hook runs for a request that has no route.
       reply.header('x-request-id', request.id)
-      if (request.server.hasDecorator('unroutedHeaders')) reply.headers(request.server.unroutedHeaders)
+      if (request.server.hasDecorator('commonHeaders')) reply.headers(request.server.commonHeaders)
       errorHandler(registryError('invalid_request', message), request as FastifyRequest, reply as FastifyReply)
       request.log.info({ method: request.method, url: request.url.slice(0, longestParameter), status: 400, ip: request.ip }, 'request')
     }

@@ -1,11 +1,9 @@
-import client, { type Histogram, type LabelValues } from '@prometheus-io/client'
-import type { FastifyInstance, FastifyRequest } from 'fastify'
+import client, { type LabelValues } from '@prometheus-io/client'
+import type { FastifyInstance, onResponseHookHandler } from 'fastify'
 import fastifyMetrics from 'fastify-metrics'
 import fp from 'fastify-plugin'
 import { cacheSections } from './cache.ts'
-
-/** Bounds of the duration histograms, in seconds. */
-const buckets = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10]
+import { createRequestMetrics, durationBuckets as buckets } from './request-metrics.ts'
 
 /** Why a request was refused although it could have been answered. */
 export const shedReasons = ['event_loop', 'downloads', 'rate_limit'] as const
@@ -22,7 +20,7 @@ function refill<L extends string> (metric: { reset: () => void }, add: (labels: 
 export function createTelemetry () {
   const register = new client.Registry()
   const registers = [register]
-  const requests = new client.Counter({ name: 'http_requests_total', help: 'Total HTTP requests', labelNames: ['method', 'route', 'status'] as const, registers })
+  const requests = createRequestMetrics(register)
   const bytes = new client.Counter({ name: 'download_bytes_total', help: 'Bytes of files served: from the store, from a transfer begun for the download or one under way, or passed on without the store', labelNames: ['source'] as const, registers })
   const fetched = new client.Counter({ name: 'upstream_download_bytes_total', help: 'Bytes of files that came from upstreams', labelNames: ['backend'] as const, registers })
   const resumed = new client.Counter({ name: 'transfers_resumed_total', help: 'Files that broke off on their way from an upstream, and were asked for again', labelNames: ['backend'] as const, registers })
@@ -36,8 +34,7 @@ export function createTelemetry () {
 
   return {
     register,
-    /** Counts answered requests. */
-    observeRequest: (method: string, route: string, status: number, count = 1): void => { requests.inc({ method, route, status: String(status) }, count) },
+    requests,
     observeUpstream: (backend: string, status: string, seconds: number): void => {
       upstreamRequests.inc({ backend, status })
       upstreamSeconds.observe({ backend }, seconds)
@@ -79,38 +76,30 @@ declare module 'fastify' {
   interface FastifyInstance { telemetry: Telemetry }
 }
 
-/** The route's pattern, which is bounded in number, never the path that was asked for. */
-const routeOf = (request: FastifyRequest) => request.routeOptions.url ?? 'unknown'
-
 async function telemetry (fastify: FastifyInstance): Promise<void> {
   const telemetry = createTelemetry()
   fastify.decorate('telemetry', telemetry)
 
-  const { register } = telemetry
+  const { register, requests } = telemetry
   await fastify.register(fastifyMetrics.default, {
     name: 'httpMetrics',
     promClient: client,
     endpoint: null,
     defaultMetrics: { enabled: true, register },
-    routeMetrics: {
-      enabled: { histogram: true, summary: false },
-      registeredRoutesOnly: false,
-      overrides: {
-        labels: { status: 'status' },
-        histogram: { name: 'http_request_duration_seconds', help: 'HTTP request duration', buckets, registers: [register] },
-        summary: { registers: [] }
-      }
-    }
+    routeMetrics: { enabled: false }
   })
-  // Every series of the routes is there from the start, so that rates are right from the first request on.
-  const duration = register.getSingleMetric('http_request_duration_seconds') as Histogram<'method' | 'route' | 'status'>
-  fastify.addHook('onRoute', ({ method, url, config }) => {
-    for (const one of [method].flat()) {
-      telemetry.observeRequest(one, url, 200, 0)
-      if (one !== 'HEAD' && config?.disableMetrics !== true) duration.zero({ method: one, route: url, status: '200' })
+  fastify.addHook('onRoute', route => {
+    const observers = new Map([route.method].flat().map(method => [method, requests.route(method, route.url, route.config?.disableMetrics !== true)]))
+    const observe: onResponseHookHandler = (request, reply, done) => {
+      observers.get(request.method)?.(reply.statusCode, reply.elapsedTime)
+      done()
     }
+    route.onResponse = [...[route.onResponse ?? []].flat(), observe]
   })
-  fastify.addHook('onResponse', async (request, reply) => { telemetry.observeRequest(request.method, routeOf(request), reply.statusCode) })
+  fastify.addHook('onResponse', (request, reply, done) => {
+    if (request.is404) requests.unrouted(request.method)(reply.statusCode, reply.elapsedTime)
+    done()
+  })
 
   const perSection = (count: (section: typeof cacheSections[number]) => number) => () => cacheSections.map(section => ({ labels: { section }, value: count(section) }))
   const statistics = () => fastify.cache.statistics()

@@ -3,10 +3,10 @@ import { Type } from '@sinclair/typebox'
 import { Extension, ExtensionVersion } from '../schemas/extension.ts'
 import { ExtensionPath, ListQuery, SearchQuery, SourceQuery } from '../schemas/parameters.ts'
 import { Ref } from '../schemas/ref.ts'
-import { answer, catalogErrors, errors, listHeaders, noBody, pageHeaders, provenanceHeaders } from '../schemas/responses.ts'
+import { answer, bodyHeaders, catalogErrors, errors, listHeaders, noBody, pageHeaders } from '../schemas/responses.ts'
 
 const tags = ['extensions']
-const notModified = (headers: typeof provenanceHeaders) => noBody('The client has this answer already', headers)
+const notModified = ({ 'Content-Encoding': coding, ...headers }: typeof bodyHeaders) => noBody('The client has this answer already', headers)
 
 /** The catalog itself: list, search, metadata and versions. */
 const extensions: FastifyPluginCallbackTypebox = (fastify, _options, done) => {
@@ -43,7 +43,7 @@ const extensions: FastifyPluginCallbackTypebox = (fastify, _options, done) => {
       tags,
       params: ExtensionPath,
       querystring: SourceQuery,
-      response: { 200: answer('The extension', Ref(Extension), provenanceHeaders), 304: notModified(provenanceHeaders), ...catalogErrors }
+      response: { 200: answer('The extension', Ref(Extension), bodyHeaders), 304: notModified(bodyHeaders), ...catalogErrors }
     }
   }, async ({ params, query }, reply) => reply.answer(await catalog.find({ ...params, ...query })))
 
@@ -55,7 +55,7 @@ const extensions: FastifyPluginCallbackTypebox = (fastify, _options, done) => {
       tags,
       params: ExtensionPath,
       querystring: SourceQuery,
-      response: { 200: answer('The versions', Type.Array(Ref(ExtensionVersion)), provenanceHeaders), 304: notModified(provenanceHeaders), ...catalogErrors }
+      response: { 200: answer('The versions', Type.Array(Ref(ExtensionVersion)), bodyHeaders), 304: notModified(bodyHeaders), ...catalogErrors }
     }
   }, async ({ params, query }, reply) => reply.answer(await catalog.versions({ ...params, ...query })))
   done()

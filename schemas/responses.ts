@@ -21,7 +21,7 @@ const browserHeaders: Headers = {
   'Strict-Transport-Security': text('Where the registry is configured to be reached by https; else absent', 'max-age=31536000'),
   'Access-Control-Allow-Origin': text('Whose pages may read the answer; absent where cross-origin reading is turned off', '*'),
   'Access-Control-Expose-Headers': text('Headers that those pages may read; absent where cross-origin reading is turned off'),
-  Vary: text('`Origin` where some origins may read the answers and others may not; else absent', 'Origin')
+  Vary: text('`Origin` where some origins may read the answers and others may not, `Accept-Encoding` where the answer has other forms; else absent', 'Accept-Encoding')
 }
 
 const always: Headers = {
@@ -40,7 +40,7 @@ const limitHeaders: Headers = {
 export const provenanceHeaders: Headers = {
   ...always,
   ...limitHeaders,
-  ETag: text('Strong validator of this answer; `If-None-Match` with it gets 304'),
+  ETag: text('Strong validator of this answer, of each coding its own; `If-None-Match` with it gets 304'),
   'Cache-Control': text('How long the answer may be reused; `no-cache` when it is stale or partial', 'public, max-age=300, stale-if-error=86400'),
   Age: integer('Seconds since the upstreams said so (RFC 9111)', 12),
   'X-Cache-Hit': text('`true` when this answer waited for no upstream, else `false`', 'true'),
@@ -50,8 +50,15 @@ export const provenanceHeaders: Headers = {
   'X-Partial': text('Names of the instances whose entries are missing from this answer; absent when none is', 'gitea')
 }
 
+/** What the HTTP client undoes before anybody reads the answer. */
+const codingHeaders: Headers = {
+  'Content-Encoding': text('How a larger answer is compressed, where the client accepts it: `br` or `gzip`; else absent', 'br')
+}
+
+export const bodyHeaders: Headers = { ...provenanceHeaders, ...codingHeaders }
+
 export const pageHeaders: Headers = {
-  ...provenanceHeaders,
+  ...bodyHeaders,
   'X-Total-Count': integer('Results in all, whatever the limit', 45)
 }
 
@@ -101,7 +108,7 @@ const perhapsRetryAfter: Headers = { 'Retry-After': integer('Seconds after which
 
 /** Every header above that means something to a client: pages of other origins may read these. */
 export const exposedHeaders: readonly string[] = Object.keys({ ...listHeaders, ...partHeaders, ...redirectHeaders, ...retryAfter })
-  .filter(name => !Object.hasOwn(browserHeaders, name))
+  .filter(name => !Object.hasOwn({ ...browserHeaders, ...codingHeaders }, name))
 
 /** The error answers of a route, each in the one envelope. */
 export const errors = <S extends ErrorStatus>(...statuses: S[]) => Object.fromEntries(statuses.map(status => [status, answer(errorDescriptions[status], Ref(ErrorResponse), {

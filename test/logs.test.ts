@@ -1,0 +1,46 @@
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { Agent, get, type IncomingMessage } from 'node:http'
+import { createServer, type AddressInfo } from 'node:net'
+import { text } from 'node:stream/consumers'
+import { setTimeout as sleep } from 'node:timers/promises'
+import t from 'tap'
+
+async function freePort (): Promise<number> {
+  const server = createServer().listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  const { port } = server.address() as AddressInfo
+  server.close()
+  await once(server, 'close')
+  return port
+}
+
+await t.test('a log that nobody reads holds up no request, and none of its lines is lost when the service ends', async t => {
+  const port = await freePort()
+  const program = spawn(process.execPath, ['server.ts'], {
+    env: { PATH: process.env.PATH, REGISTRY_SERVER_PORT: String(port), REGISTRY_SERVER_HOST: '127.0.0.1', REGISTRY_SERVER_SHUTDOWN_DELAY_SECONDS: '0', REGISTRY_STORE_DIRECTORY: t.testdir({}) },
+    stdio: ['ignore', 'pipe', 'inherit']
+  })
+  const ended = once(program, 'close')
+  t.teardown(() => program.kill('SIGKILL'))
+  const agent = new Agent({ keepAlive: true, maxSockets: 8 })
+  t.teardown(() => { agent.destroy() })
+  const ask = async (path: string, id: string): Promise<number | undefined> => {
+    const [response] = await once(get({ port, host: '127.0.0.1', path, agent, headers: { 'x-request-id': id } }), 'response') as [IncomingMessage]
+    await text(response)
+    return response.statusCode
+  }
+  while (await ask('/livez', 'start').catch(() => undefined) !== 200) await sleep(20)
+
+  // Far more than a pipe holds.
+  const ids = Array.from({ length: 3000 }, (_, at) => `${at}-${'x'.repeat(120)}`)
+  const statuses = await Promise.all(ids.map(async id => await ask('/api/v1/extensions', id)))
+  t.ok(statuses.every(status => status === 200))
+
+  program.kill('SIGTERM')
+  const lines = (await text(program.stdout)).trimEnd().split('\n').map(line => JSON.parse(line) as { reqId?: string, msg: string })
+  const logged = lines.filter(({ msg }) => msg === 'request').map(({ reqId }) => reqId)
+  t.strictSame(logged.sort(), [...ids].sort(), 'one line each')
+  t.ok(lines.some(({ msg }) => msg === 'shutting down'))
+  t.strictSame(await ended, [0, null])
+})

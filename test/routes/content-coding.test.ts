@@ -1,0 +1,98 @@
+import { setImmediate } from 'node:timers/promises'
+import { brotliDecompressSync, gunzipSync } from 'node:zlib'
+import Fastify, { type LightMyRequestResponse } from 'fastify'
+import t, { type Test } from 'tap'
+import registry, { serverOptions } from '../../app.ts'
+import { startApp } from '../fakes/app.ts'
+
+const config = { oci: { registry: './examples/registry' } }
+const decode = { br: brotliDecompressSync, gzip: gunzipSync }
+type Coding = keyof typeof decode
+const list = '/api/v1/extensions'
+const small = '/api/v1/extensions?limit=1'
+
+/** Asks until the form that is made behind the first request is there. */
+async function untilCoded (t: Test, get: (url: string, headers: Record<string, string>) => Promise<LightMyRequestResponse>, url: string, coding: Coding): Promise<LightMyRequestResponse> {
+  for (let turns = 0; turns < 10_000; turns++) {
+    const answer = await get(url, { 'accept-encoding': coding })
+    if (answer.headers['content-encoding'] !== undefined) return answer
+    await setImmediate()
+  }
+  return t.fail(`${url} is never sent in ${coding}`) as never
+}
+
+await t.test('a larger answer is sent in the coding that the client likes, each with a validator of its own', async t => {
+  const { app, get } = await startApp(t, config)
+  const plain = await get(list)
+  t.ok(plain.rawPayload.length >= 1024)
+  t.match([plain.headers.vary, plain.headers['content-encoding']], ['Accept-Encoding', undefined])
+  const first = await get(list, { 'accept-encoding': 'br' })
+  t.match([first.headers['content-encoding'], first.headers.etag, first.body], [undefined, plain.headers.etag, plain.body], 'who asks first waits for no compression')
+
+  for (const coding of ['br', 'gzip'] as const) {
+    const { headers, rawPayload } = await untilCoded(t, get, list, coding)
+    t.match(headers, { 'content-encoding': coding, vary: 'Accept-Encoding', 'content-type': plain.headers['content-type'], 'content-length': String(rawPayload.length) })
+    t.equal(decode[coding](rawPayload).toString(), plain.body)
+    t.ok(rawPayload.length < plain.rawPayload.length)
+    t.not(headers.etag, plain.headers.etag)
+
+    const head = await app.inject({ method: 'HEAD', url: list, headers: { 'accept-encoding': coding } })
+    const { date, 'x-request-id': id, ...expected } = headers
+    t.match(head.headers, expected, 'HEAD says the same')
+    t.equal(head.body, '')
+
+    const again = await get(list, { 'accept-encoding': coding, 'if-none-match': String(headers.etag) })
+    t.match([again.statusCode, again.headers.etag, again.headers.vary, again.body], [304, headers.etag, 'Accept-Encoding', ''])
+    t.equal(again.headers['content-encoding'], undefined)
+    const known = await get(list, { 'accept-encoding': coding, 'if-none-match': String(plain.headers.etag) })
+    t.match([known.statusCode, known.headers.etag], [304, plain.headers.etag], 'who has the bytes as they are needs no other form')
+    const other = coding === 'br' ? 'gzip' : 'br'
+    t.equal((await get(list, { 'accept-encoding': other, 'if-none-match': String(headers.etag) })).statusCode, 200, 'a form that the client does not accept now is not the one it has')
+  }
+  const [br, gzip] = [await get(list, { 'accept-encoding': 'br' }), await get(list, { 'accept-encoding': 'gzip' })]
+  t.not(br.headers.etag, gzip.headers.etag)
+})
+
+await t.test('a form that a client has from another replica is known before it is made here', async t => {
+  const [one, two] = [await startApp(t, config), await startApp(t, config)]
+  const { headers: { etag } } = await untilCoded(t, one.get, list, 'br')
+  t.equal((await two.get(list, { 'accept-encoding': 'br', 'if-none-match': String(etag) })).statusCode, 304)
+})
+
+await t.test('who does not want a coding does not get it', async t => {
+  const { get } = await startApp(t, config)
+  for (const coding of ['br', 'gzip'] as const) await untilCoded(t, get, list, coding)
+  for (const accepted of ['identity', '*;q=0', 'br;q=0', 'br;q=0, gzip;q=0', 'deflate', '']) {
+    const { headers, body } = await get(list, { 'accept-encoding': accepted })
+    t.match([headers['content-encoding'], headers.vary], [undefined, 'Accept-Encoding'], accepted)
+    t.ok(Array.isArray(JSON.parse(body)))
+  }
+  t.equal((await get(list, { 'accept-encoding': 'br;q=0, *' })).headers['content-encoding'], 'gzip')
+})
+
+await t.test('a small answer is sent as it is', async t => {
+  const { get } = await startApp(t, config)
+  for (let times = 0; times < 3; times++) {
+    const { headers, rawPayload } = await get(small, { 'accept-encoding': 'br, gzip' })
+    t.ok(rawPayload.length < 1024)
+    t.match([headers['content-encoding'], headers.vary], [undefined, undefined])
+    await setImmediate()
+  }
+})
+
+await t.test('a host that compresses sees what is compressed already', async t => {
+  const host = Fastify({ ...serverOptions(), logger: false })
+  t.teardown(async () => { await host.close() })
+  const seen: unknown[] = []
+  // Those that compress leave alone what has a coding.
+  host.addHook('onSend', async (_request, reply, payload) => {
+    seen.push(reply.getHeader('content-encoding'))
+    return payload
+  })
+  await host.register(registry, { prefix: '/registry', config: { ...config, store: { directory: t.testdir() } } })
+  await host.ready()
+  const get = async (url: string, headers: Record<string, string>) => await host.inject({ url, headers })
+  const { rawPayload } = await untilCoded(t, get, `/registry${list}`, 'gzip')
+  t.equal(seen.at(-1), 'gzip')
+  t.ok(Array.isArray(JSON.parse(gunzipSync(rawPayload).toString())))
+})
