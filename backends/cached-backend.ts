@@ -63,7 +63,8 @@ export function createCachedBackend (driver: Driver, options: CachedBackendOptio
       // A walk takes its time: whether the upstream is back a shorter question tells.
       if (breaker.state !== 'closed') await ask(async () => { await driver.ping(AbortSignal.timeout(testTimeout)) })
       const found = await ask(() => driver.list())
-      const listings = extensionTypes.map(type => ({ type, listing: toListing(type, found, cache.peek(listSlot(type)), cache, toExtension) }))
+      const listings: Array<{ type: ExtensionType, listing: TypeListing }> = []
+      for (const type of extensionTypes) listings.push({ type, listing: await toListing(type, found, cache.peek(listSlot(type)), cache, toExtension) })
       const whole = listings.every(({ listing }) => listing.error === undefined && !listing.missing)
       incompleteInARow = whole ? 0 : incompleteInARow + 1
       failure = found.failed[0]?.error ?? (found.usual === true ? undefined : found.why)

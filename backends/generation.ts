@@ -62,10 +62,13 @@ export function createGenerations (log: FastifyBaseLogger) {
 
   function make (shares: readonly Share[]): Generation {
     const shadowed = new Map<string, number>()
-    const extensions = extensionTypes.flatMap(type => {
+    const extensions = extensionTypes.flatMap((type): readonly Extension[] => {
+      const having = shares.filter(({ types, unread }) => unread.size > 0 || (types.get(type)?.length ?? 0) > 0)
+      // One alone has them in order.
+      if (having.length <= 1) return having[0]?.types.get(type) ?? []
       const owners = new Map<string, { extension: Extension, instance: string }>()
       const held = new Set<string>()
-      for (const { instance, types, unread } of shares) {
+      for (const { instance, types, unread } of having) {
         for (const extension of types.get(type) ?? []) {
           const owner = owners.get(extension.name)
           if (held.has(`${type}/${extension.name}`)) continue

@@ -1,7 +1,8 @@
 import type { Cache, Cached } from '../plugins/cache.ts'
 import type { RegistryError } from '../plugins/errors.ts'
-import type { Extension, ExtensionType } from '../schemas/extension.ts'
+import { Extension, type ExtensionType } from '../schemas/extension.ts'
 import type { Crawl, Listing, Metadata, Release } from './backend.ts'
+import { forEachInTurn } from './pace.ts'
 
 /** One type's part of a listing, as it is cached. */
 export interface TypeListing {
@@ -22,24 +23,39 @@ export interface TypeListing {
 /** In the order of lists, by code point. */
 export const byName = (a: { name: string }, b: { name: string }): number => a.name < b.name ? -1 : 1
 
+const plainFields = (Object.keys(Extension.properties) as Array<keyof Extension>).filter(field => field !== 'tags')
+
+function same (a: Extension, b: Extension): boolean {
+  for (const field of plainFields) if (a[field] !== b[field]) return false
+  const [of, tags] = [a.tags ?? [], b.tags ?? []]
+  return of.length === tags.length && of.every((tag, at) => tag === tags[at])
+}
+
 /**
  * What a walk says of one type. What could not be read keeps its earlier answer, as long as that may stand in; a walk that
- * left something out removes nothing, and leaves the last proof as it was.
+ * left something out removes nothing, and leaves the last proof as it was. What has not changed is the same object as before,
+ * so that all that was made of it stays of use.
  */
-export function toListing (type: ExtensionType, crawl: Crawl, earlier: Pick<Cached<TypeListing>, 'value' | 'age'> | undefined, { now, times }: Cache, toExtension: (metadata: Metadata, release: Release) => Extension): TypeListing {
+export async function toListing (type: ExtensionType, crawl: Crawl, earlier: Pick<Cached<TypeListing>, 'value' | 'age'> | undefined, { now, times }: Cache, toExtension: (metadata: Metadata, release: Release) => Extension): Promise<TypeListing> {
   const failed = crawl.failed.filter(repository => repository.type === type)
   const before = earlier?.value
-  const oldest = now() - (times.ttl + times.staleIfError) * 1000
+  const at = now()
+  const oldest = at - (times.ttl + times.staleIfError) * 1000
   const kept = new Map<string, number>()
   const unread: string[] = []
-  const extensions = new Map(crawl.found.filter(({ metadata }) => metadata.type === type)
-    .map(({ metadata, release }) => [metadata.name, toExtension(metadata, release)]))
+  const extensions = new Map<string, Extension>()
+  await forEachInTurn(crawl.found, ({ metadata, release }) => {
+    if (metadata.type !== type) return
+    const known = before?.byName.get(metadata.name)
+    const extension = toExtension(metadata, release)
+    extensions.set(metadata.name, known !== undefined && same(known, extension) ? known : extension)
+  })
   const keep = (name: string): boolean => {
     const known = before?.byName.get(name)
-    const at = before?.kept.get(name) ?? now() - (earlier?.age ?? Infinity) * 1000
-    if (known === undefined || at < oldest) return false
+    const since = before?.kept.get(name) ?? at - (earlier?.age ?? Infinity) * 1000
+    if (known === undefined || since < oldest) return false
     extensions.set(name, known)
-    kept.set(name, at)
+    kept.set(name, since)
     return true
   }
   for (const { name } of failed) if (!keep(name)) unread.push(name)
@@ -49,14 +65,17 @@ export function toListing (type: ExtensionType, crawl: Crawl, earlier: Pick<Cach
     for (const name of before?.byName.keys() ?? []) if (!extensions.has(name) && !gone.has(name)) keep(name)
   }
   const complete = failed.length === 0 && crawl.truncated !== true
+  const ordered = [...extensions.values()].sort(byName)
+  // Whose parts are the same is the same, unless it shows less than it should.
+  const unchanged = before !== undefined && before.unread.length + unread.length === 0 && before.extensions.length === ordered.length && ordered.every((extension, at) => extension === before.extensions[at])
   return {
-    extensions: [...extensions.values()].sort(byName),
+    extensions: unchanged ? before.extensions : ordered,
     byName: extensions,
     error: failed[0]?.error ?? crawl.why,
     missing: crawl.truncated === true || unread.length > 0,
     unread,
     kept,
-    proof: complete ? { names: new Set(extensions.keys()), at: now() } : before?.proof
+    proof: complete ? { names: new Set(extensions.keys()), at } : before?.proof
   }
 }
 

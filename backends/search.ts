@@ -1,14 +1,14 @@
 import type { Extension } from '../schemas/extension.ts'
 
 /** An extension with its texts ready to be searched. */
-export interface Searchable { extension: Extension, name: string, description: string, tags: readonly string[] }
+export interface Searchable { extension: Extension, name: string, description: string, tags: readonly string[], all: string }
 
-export const searchable = (extension: Extension): Searchable => ({
-  extension,
-  name: extension.name.toLowerCase(),
-  description: extension.description.toLowerCase(),
-  tags: (extension.tags ?? []).map(tag => tag.toLowerCase())
-})
+export function searchable (extension: Extension): Searchable {
+  const name = extension.name.toLowerCase()
+  const description = extension.description.toLowerCase()
+  const tags = (extension.tags ?? []).map(tag => tag.toLowerCase())
+  return { extension, name, description, tags, all: [name, ...tags, description].join('\n') }
+}
 
 const wordCharacter = /[\p{L}\p{N}]/u
 
@@ -21,7 +21,9 @@ function atWordStart (text: string, query: string): boolean {
 }
 
 /** How well an extension fits, smaller is better; undefined when the query is nowhere in it. `query` is in lower case. */
-function rank ({ name, description, tags }: Searchable, query: string): number | undefined {
+function rank ({ name, description, tags, all }: Searchable, query: string): number | undefined {
+  // Most are in none of them.
+  if (!all.includes(query)) return undefined
   if (name === query) return 0
   if (name.startsWith(query)) return 1
   if (name.includes(query)) return atWordStart(name, query) ? 2 : 3

@@ -15,6 +15,9 @@ export interface WalkMemoryOptions {
 /** What a repository's row in a listing shows of its releases. */
 interface Sign { id: number | undefined, owner: string, counter: number, updated: string }
 
+const same = (a: Sign | undefined, b: Sign | undefined): boolean =>
+  a?.id === b?.id && a?.owner === b?.owner && a?.counter === b?.counter && a?.updated === b?.updated
+
 /** What a repository last said: its current release, or that it has none. */
 export interface Word { release: Release | undefined }
 
@@ -60,7 +63,7 @@ export function createWalkMemory ({ reconcile, clock, wallClock = Date.now }: Wa
         const word = words.get(row.name)
         // That there is no version is not told again of one that has releases: a 404 rests on it.
         const tells = word !== undefined && (word.release !== undefined || word.sign.counter === 0)
-        const holds = tells && isDeepStrictEqual(signOf(row), word.sign) && now >= word.lively && now - word.at < period
+        const holds = tells && same(signOf(row), word.sign) && now >= word.lively && now - word.at < period
         return holds ? [{ name: row.name, word }] : []
       })
       // Of those without a release there is nothing to ask.
@@ -85,7 +88,7 @@ export function createWalkMemory ({ reconcile, clock, wallClock = Date.now }: Wa
       }
       const changed = before === undefined
         ? recent(row.updated_at) || recent(release?.published_at)
-        : !isDeepStrictEqual(sign, before.sign) || !isDeepStrictEqual(release, before.release)
+        : !same(sign, before.sign) || !isDeepStrictEqual(release, before.release)
       words.set(row.name, { sign, release, at, lively: changed ? at + afterwards : before?.lively ?? -Infinity })
     },
 
