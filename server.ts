@@ -1,18 +1,26 @@
 #!/usr/bin/env node
 import { once } from 'node:events'
 import { readFileSync } from 'node:fs'
-import { findPackageJSON } from 'node:module'
+import { enableCompileCache, findPackageJSON } from 'node:module'
 import type { Socket } from 'node:net'
+import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { getSystemErrorMessage, parseArgs } from 'node:util'
-import closeWithGrace from 'close-with-grace'
-import Fastify from 'fastify'
-import fp from 'fastify-plugin'
-import { destination } from 'pino'
-import registry, { serverOptions } from './app.ts'
-import { ConfigError } from './plugins/config.ts'
-import { checkFiles, loadConfig, type LoadedConfig } from './plugins/config/load.ts'
-import { notFoundHandler } from './plugins/errors.ts'
+import type { LoadedConfig } from './plugins/config/load.ts'
+import { cacheHome } from './plugins/store/layout.ts'
+
+// What is loaded from here on is compiled once and not at each start, where that can be kept. A folder that others could
+// write to, as Node's own choice may be, would be taken at its word.
+const compiled = process.env.NODE_COMPILE_CACHE ?? (home => home && join(home, 'extension-registry', 'compiled'))(cacheHome())
+if (compiled !== undefined) enableCompileCache(compiled)
+const { default: closeWithGrace } = await import('close-with-grace')
+const { default: Fastify } = await import('fastify')
+const { default: fp } = await import('fastify-plugin')
+const { destination } = await import('pino')
+const { default: registry, serverOptions } = await import('./app.ts')
+const { ConfigError } = await import('./plugins/config.ts')
+const { checkFiles, loadConfig } = await import('./plugins/config/load.ts')
+const { notFoundHandler } = await import('./plugins/errors.ts')
 
 const help = `Usage: extension-registry [--config FILE] [--check-config]
 

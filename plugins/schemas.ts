@@ -26,7 +26,14 @@ async function schemas (fastify: FastifyInstance): Promise<void> {
   // Else a text that means infinity becomes a number to which no bound applies.
   fastify.setValidatorCompiler(AjvCompiler()(known, { customOptions: { strictNumbers: false } }))
   const serializer = SerializerSelector()(known)
-  fastify.setSerializerCompiler(({ httpStatus = '', ...route }) => serializer({ httpStatus, ...route }))
+  // Every route has the same errors: what is written alike is compiled once.
+  const compiled = new Map<string, ReturnType<typeof serializer>>()
+  fastify.setSerializerCompiler(({ httpStatus = '', ...route }) => {
+    const key = JSON.stringify(route.schema)
+    const made = compiled.get(key) ?? serializer({ httpStatus, ...route })
+    compiled.set(key, made)
+    return made
+  })
 }
 
 export default fp(schemas, { name: 'registry-schemas', fastify: '5.x' })

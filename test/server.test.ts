@@ -1,6 +1,6 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { readFileSync } from 'node:fs'
+import { readdirSync, readFileSync } from 'node:fs'
 import { Agent, createServer, get, type IncomingMessage } from 'node:http'
 import { connect, createServer as createListener, type AddressInfo, type Server } from 'node:net'
 import { join, resolve } from 'node:path'
@@ -83,6 +83,13 @@ await t.test('prints its options and exit codes', async t => {
 await t.test('prints the version of the package', async t => {
   const { version } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as { version: string }
   t.match(await run(t, { args: ['--version'] }).end, { code: 0, stdout: [version], stderr: '' })
+})
+
+await t.test('keeps what it compiles for the next start where caches of the user are, and starts where nothing can be kept', async t => {
+  const home = t.testdir({ file: 'no folder' })
+  for (let time = 0; time < 2; time++) t.match(await run(t, { args: ['--version'], env: { XDG_CACHE_HOME: home } }).end, { code: 0, stderr: '' })
+  t.equal(readdirSync(join(home, 'extension-registry/compiled')).length, 1, 'for this version of Node.js')
+  t.match(await run(t, { args: ['--version'], env: { XDG_CACHE_HOME: join(home, 'file') } }).end, { code: 0, stderr: '' })
 })
 
 await t.test('refuses an option that it does not know with one line and exit code 64', async t => {

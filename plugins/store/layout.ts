@@ -25,7 +25,7 @@ const leftOver = 2 * 60 * 60 * 1000
 const digestHex = (text: string, length: number): string => createHash('sha256').update(text).digest('hex').slice(0, length)
 
 /** Where caches of this user are (XDG Base Directory Specification); undefined for a user without a home. */
-function cacheHome (environment: NodeJS.ProcessEnv): string | undefined {
+export function cacheHome (environment: NodeJS.ProcessEnv = process.env): string | undefined {
   const { XDG_CACHE_HOME: configured } = environment
   if (configured !== undefined && isAbsolute(configured)) return configured
   try {
