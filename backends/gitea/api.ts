@@ -6,6 +6,7 @@ import type { Resumption } from '../../plugins/upstream-range.ts'
 import type { JsonAnswer, Upstream } from '../../plugins/upstream.ts'
 import { GiteaRelease, GiteaRepository } from '../../schemas/gitea.ts'
 import type { Skip } from '../backend.ts'
+import { forEachInTurn } from '../pace.ts'
 
 /** Elements asked for at once: the most that an unchanged Gitea or Forgejo gives (`[api] MAX_RESPONSE_ITEMS`). */
 export const pageSize = 50
@@ -129,7 +130,8 @@ export function createGiteaApi (upstream: Upstream, { instance, owner, skip, atO
      */
     async repositories (): Promise<Repositories> {
       const { bodies, steady } = await ofOwner(async of => await pages(listPath(of)))
-      const found = bodies.map((body, at) => elements<typeof GiteaRepository>(repositories, body, `${owner}, page ${at + 1}`))
+      const found: Array<ReturnType<typeof elements<typeof GiteaRepository>>> = []
+      await forEachInTurn(bodies, body => { found.push(elements<typeof GiteaRepository>(repositories, body, `${owner}, page ${found.length + 1}`)) })
       const bad = found.flatMap(({ bad }) => bad)
       if (bad.length > 0 && found.every(({ good }) => good.length === 0)) throw failed('Answer has an unexpected form')
       const unread = bad.flatMap(row => typeof row === 'object' && row !== null && 'name' in row && typeof row.name === 'string' && row.name !== '' ? [row.name] : [])

@@ -3,9 +3,10 @@ import { registryError, isRegistryError, type RegistryError } from '../../plugin
 import { statusError } from '../../plugins/upstream-errors.ts'
 import type { GiteaAsset, GiteaRelease, GiteaRepository } from '../../schemas/gitea.ts'
 import { archiveNames, isArchive, safeFileName } from '../archive.ts'
-import type { Driver, FileReference, Loaded, Metadata, Release, Skip } from '../backend.ts'
+import type { Crawl, Driver, FileReference, Loaded, Metadata, Release, Skip } from '../backend.ts'
 import { createFuse, type Fuse } from '../fuse.ts'
 import type { Identity, RepositoryMapping } from '../mapping.ts'
+import { forEachInTurn } from '../pace.ts'
 import { maxDescription, plainTags, plainText } from '../text.ts'
 import { currentRelease, orderReleases, tagsByVersion, utcSeconds } from '../version.ts'
 import type { GiteaApi } from './api.ts'
@@ -174,15 +175,22 @@ export function createGiteaDriver (api: GiteaApi, checksums: Checksums, options:
 
     async list () {
       const listed = await api.repositories()
-      const candidates = listed.found.flatMap(repository => candidate(repository) ?? [])
+      const candidates: Candidate[] = []
+      await forEachInTurn(listed.found, repository => {
+        const of = candidate(repository)
+        if (of !== undefined) candidates.push(of)
+      })
       options.onPrivate?.(candidates.filter(({ repository }) => repository.private || repository.internal === true).length)
       const fused = createFuse()
       const holding = memory.holding(candidates.map(({ repository }) => repository))
-      const read: Array<Read & Candidate> = await Promise.all(candidates.map(async of => {
+      const read: Array<Read & Candidate> = []
+      const asked: Candidate[] = []
+      await forEachInTurn(candidates, of => {
         const word = holding.get(of.repository.name)
-        if (word === undefined) return await walk(async () => await current(of, fused))
-        return word.release === undefined ? of : { ...of, release: word.release }
-      }))
+        if (word === undefined) asked.push(of)
+        else read.push(word.release === undefined ? of : { ...of, release: word.release })
+      })
+      read.push(...await Promise.all(asked.map(async of => await walk(async () => await current(of, fused)))))
       if (listed.truncated === undefined) memory.retain(new Set(candidates.map(({ repository }) => repository.name)))
       const errors = read.flatMap(({ error }) => error ?? [])
       const [worst] = errors
@@ -195,15 +203,19 @@ export function createGiteaDriver (api: GiteaApi, checksums: Checksums, options:
       })
       const chosen = new Map<string, Read>()
       const all: Read[] = [...read, ...unread]
-      for (const found of all.sort((a, b) => a.identity.rank - b.identity.rank)) {
-        if (found.release === undefined && found.error === undefined) continue
+      await forEachInTurn(all.sort((a, b) => a.identity.rank - b.identity.rank), found => {
+        if (found.release === undefined && found.error === undefined) return
         const key = `${found.identity.type}/${found.identity.name}`
         if (!chosen.has(key)) chosen.set(key, found)
         else if (found.repository !== undefined) skip('duplicate', found.repository.name)
-      }
+      })
       const owners = [...chosen.values()]
+      const found: Crawl['found'] = []
+      await forEachInTurn(owners, ({ release, repository, identity }) => {
+        if (release !== undefined && repository !== undefined) found.push({ metadata: metadata({ repository, identity }), release })
+      })
       return {
-        found: owners.flatMap(({ release, repository, identity }) => release === undefined || repository === undefined ? [] : [{ metadata: metadata({ repository, identity }), release }]),
+        found,
         failed: owners.flatMap(({ identity: { type, name }, error }) => error === undefined ? [] : [{ type, name, error }]),
         ...(listed.truncated !== undefined && { truncated: true, why: listed.truncated, gone: read.filter(({ release, error }) => release === undefined && error === undefined).map(({ identity: { type, name } }) => ({ type, name })) })
       }
