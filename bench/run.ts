@@ -38,7 +38,7 @@ if (!bounded(rounds, 50) || !bounded(seconds, 60) || (values.check && values['sa
 }
 
 const baseline = join(import.meta.dirname, 'baseline.json')
-const former = values.check ? (JSON.parse(await readFile(baseline, 'utf8')) as { ratios: Ratios }).ratios : undefined
+const former = values.check ? (JSON.parse(await readFile(baseline, 'utf8').catch(() => { throw new Error('There is no bench/baseline.json to compare with: npm run bench -- --save-baseline') })) as { ratios: Ratios }).ratios : undefined
 const folder = await mkdtemp(join(tmpdir(), 'extension-registry-bench-'))
 process.once('exit', () => { rmSync(folder, { recursive: true, force: true }) })
 const cores = chooseCores()

@@ -19,12 +19,12 @@ async function status (port: number): Promise<number | undefined> {
   })
 }
 
-async function once (command: string, args: readonly string[], looksAtMemory: boolean): Promise<{ firstAnswer: number, idle?: number }> {
+async function once (command: string, args: readonly string[], looksAtMemory: boolean, env: Record<string, string>): Promise<{ firstAnswer: number, idle?: number }> {
   const port = await freePort()
   const began = performance.now()
   const program = start(command, args, {
     cwd: root,
-    env: { REGISTRY_SERVER_HOST: '127.0.0.1', REGISTRY_SERVER_PORT: String(port), REGISTRY_SERVER_SHUTDOWN_DELAY_SECONDS: '0', HOME: process.env.HOME ?? '/' }
+    env: { REGISTRY_SERVER_HOST: '127.0.0.1', REGISTRY_SERVER_PORT: String(port), REGISTRY_SERVER_SHUTDOWN_DELAY_SECONDS: '0', HOME: process.env.HOME ?? '/', ...env }
   })
   try {
     while (await status(port) !== 200) {
@@ -40,11 +40,11 @@ async function once (command: string, args: readonly string[], looksAtMemory: bo
   }
 }
 
-/** Starts the server with the catalog it has by default, so many times; first once more, for the system to have read its files. */
-export async function measureStartup (command: string, args: readonly string[], { times, memory = false }: { times: number, memory?: boolean }): Promise<Startup> {
-  await once(command, args, false)
+/** Starts the server with the catalog it has by default, so many times; first once more, for the system to have read its files and Node.js to have kept what it compiled. */
+export async function measureStartup (command: string, args: readonly string[], { times, memory = false, env = {} }: { times: number, memory?: boolean, env?: Record<string, string> }): Promise<Startup> {
+  await once(command, args, false, env)
   const starts: Array<Awaited<ReturnType<typeof once>>> = []
-  for (let time = 0; time < times; time++) starts.push(await once(command, args, memory && time === 0))
+  for (let time = 0; time < times; time++) starts.push(await once(command, args, memory && time === 0, env))
   const held = starts[0]?.idle
   return { firstAnswer: spread(starts.map(({ firstAnswer }) => firstAnswer)), ...(held !== undefined && { idle: held }) }
 }
