@@ -55,8 +55,8 @@ export interface DownloadsDependencies {
 }
 
 /** Bytes that all readers together have in hand of what was read at once, and bounds for one of them. */
-const readAtOnce = 4 * 1024 * 1024
-const leastAtOnce = 64 * 1024
+const readAtOnce = 1024 * 1024
+const leastAtOnce = 16 * 1024
 const mostAtOnce = 256 * 1024
 
 /** The result of `work` as long as it is wanted; else why it no longer is. */
