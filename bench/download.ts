@@ -12,7 +12,7 @@ import { canPin, freePort, listening, peakRss, start, stop, type Running } from 
 const { values: { quick = false } } = parseArgs({ options: { quick: { type: 'boolean' } } })
 const rounds = quick ? 1 : 3
 /** Seconds of one measurement; a file that is under way then is cut off, and what came of it counts. */
-const seconds = quick ? 2 : 4
+const seconds = quick ? 2 : 3
 const mib = 1024 ** 2
 const sizes = quick ? [8 * mib, 256 * mib] : [8 * mib, 1024 * mib]
 const clients = [1, 32]
@@ -123,8 +123,8 @@ server { listen 127.0.0.1:${nginxPort}; root ${files}; } }`)
       for (let round = 0; round < rounds; round++) {
         note('nginx', await measure(nginxPort, `/${name}`, count, seconds))
         const warm = await registryOf(true)
-        // Cold: everybody's first download, one transfer for all; then the same from the store.
-        note('cold', await measure(warm.port, route, count, 0.001 * Number(size < 64 * mib) || 60), await peakRss(warm.program.pid))
+        // The first download, which fills the store; then the same from there.
+        note('cold', await measure(warm.port, route, 1, 0), await peakRss(warm.program.pid))
         note('store', await measure(warm.port, route, count, seconds), await peakRss(warm.program.pid))
         await stop(warm.program)
         note('direct', await measure(dockerPort, direct, count, seconds))
@@ -135,7 +135,9 @@ server { listen 127.0.0.1:${nginxPort}; root ${files}; } }`)
       }
       const rate = (what: string) => median((found.get(what) ?? []).map(({ rate }) => rate))
       const peak = (what: string) => Math.max(...(found.get(what) ?? []).map(({ peak }) => peak)) / mib
-      for (const [what, other, text] of [['store', 'nginx', 'from the store / nginx'], ['passed', 'direct', 'uncached, without a store / docker-registry']] as const) {
+      const pairs = [['store', 'nginx', 'from the store / nginx'], ['passed', 'direct', 'uncached, without a store / docker-registry'], ['cold', 'direct', 'uncached, into the store / docker-registry']] as const
+      for (const [what, other, text] of pairs) {
+        if (what === 'cold' && count > 1) continue
         rows.push([text, `${size / mib} MiB`, count, rate(what).toFixed(0), rate(other).toFixed(0), (rate(what) / rate(other)).toFixed(2), peak(what).toFixed(0)])
       }
     }

@@ -1,9 +1,11 @@
 // Reads one file over and over with raw connections, and looks at nothing but how much comes: `node load.ts PORT PATH CLIENTS SECONDS`.
-// Each client reads whole files until the time is over. Prints bytes, milliseconds and whether every answer was whole.
+// Each client reads files until the time is over, the last one in part; for 0 seconds one whole file. Prints bytes, milliseconds and
+// how many answers were not whole.
 import { connect } from 'node:net'
 
 const [port, path, clients, seconds] = process.argv.slice(2)
-const end = performance.now() + Number(seconds) * 1000
+const once = Number(seconds) === 0
+const end = performance.now() + (once ? Infinity : Number(seconds) * 1000)
 // One for all: what is read is thrown away.
 const buffer = Buffer.allocUnsafe(256 * 1024)
 let bytes = 0
@@ -52,6 +54,6 @@ async function get (): Promise<void> {
 const began = performance.now()
 await Promise.all(Array.from({ length: Number(clients) }, async () => {
   do await get()
-  while (performance.now() < end && wrong === 0)
+  while (!once && performance.now() < end && wrong === 0)
 }))
 console.log(JSON.stringify({ bytes, milliseconds: performance.now() - began, wrong }))

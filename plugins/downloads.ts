@@ -54,10 +54,11 @@ export interface DownloadsDependencies {
   observer?: FlowObserver & { onServed?: (source: ContentSource, bytes: number) => void }
 }
 
-/** Bytes that all readers together have in hand of what was read at once, and bounds for one of them. */
-const readAtOnce = 1024 * 1024
-const leastAtOnce = 16 * 1024
+/** Bytes that all readers together have in hand of what was read at once, the most for one of them, and what each has where they are many: slow ones among them cost memory. */
+const readAtOnce = 4 * 1024 * 1024
 const mostAtOnce = 256 * 1024
+const many = 32
+const amongMany = 16 * 1024
 
 /** The result of `work` as long as it is wanted; else why it no longer is. */
 async function whileWanted<T> (signal: AbortSignal, work: Promise<T>): Promise<T> {
@@ -76,7 +77,7 @@ export function createDownloads ({ blobs, health, releases, finishBytes, observe
   const { onServed, ...flowObserver } = observer
   const pool = blobs === undefined ? undefined : createPool({ blobs, finishBytes, onRefused: health.failed })
   let readers = 0
-  const piece = () => Math.min(mostAtOnce, Math.max(leastAtOnce, Math.floor(readAtOnce / Math.max(1, readers))))
+  const piece = () => readers > many ? amongMany : Math.min(mostAtOnce, Math.floor(readAtOnce / Math.max(1, readers)))
 
   const flowOptions = ({ file, origins, subject }: Wanted, digest: string | undefined) => ({
     ...flowObserver,
