@@ -4,8 +4,7 @@
 import { connect } from 'node:net'
 
 const [port, path, clients, seconds] = process.argv.slice(2)
-const once = Number(seconds) === 0
-const end = performance.now() + (once ? Infinity : Number(seconds) * 1000)
+const end = performance.now() + Number(seconds) * 1000
 // One for all: what is read is thrown away.
 const buffer = Buffer.allocUnsafe(256 * 1024)
 let bytes = 0
@@ -37,7 +36,7 @@ async function get (): Promise<void> {
           }
           bytes += count - from
           left -= count - from
-          if (left > 0 && performance.now() > end) socket.destroy()
+          if (left > 0 && performance.now() > end && Number(seconds) > 0) socket.destroy()
           return true
         }
       }
@@ -54,6 +53,6 @@ async function get (): Promise<void> {
 const began = performance.now()
 await Promise.all(Array.from({ length: Number(clients) }, async () => {
   do await get()
-  while (!once && performance.now() < end && wrong === 0)
+  while (performance.now() < end && wrong === 0)
 }))
 console.log(JSON.stringify({ bytes, milliseconds: performance.now() - began, wrong }))
