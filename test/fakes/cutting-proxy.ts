@@ -30,7 +30,7 @@ export async function createCuttingProxy (t: Test, url: string, options: Cutting
 
   /** The pieces of a chunk that begins at `at`, divided where something happens. */
   function * divide (chunk: Buffer, at: number): Generator<Buffer> {
-    const marks = [...proxy.cuts, ...proxy.hold?.slice(0, 1) as number[] | undefined ?? []].map(mark => mark - at)
+    const marks = [...proxy.cuts, proxy.hold?.[0] ?? 0].map(mark => mark - at)
     const ends = [...marks.filter(mark => mark > 0 && mark < chunk.length).sort((a, b) => a - b), chunk.length]
     for (const [index, end] of ends.entries()) yield chunk.subarray(ends[index - 1] ?? 0, end)
   }
