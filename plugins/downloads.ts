@@ -51,7 +51,11 @@ export interface DownloadsDependencies {
   health: StoreHealth
   releases: Releases
   finishBytes: number
-  observer?: FlowObserver & { onServed?: (source: ContentSource, bytes: number) => void }
+  observer?: Omit<FlowObserver, 'onDamage'> & {
+    onServed?: (source: ContentSource, bytes: number) => void
+    /** What an instance gave for a version is not what was published. */
+    onDamage?: (instance: string, subject: Subject, details: string) => void
+  }
 }
 
 /** Bytes that all readers together have in hand of what was read at once, the most for one of them, and what each has where they are many: slow ones among them cost memory. */
@@ -74,13 +78,14 @@ async function whileWanted<T> (signal: AbortSignal, work: Promise<T>): Promise<T
  * end of a file before all of it is what was published.
  */
 export function createDownloads ({ blobs, health, releases, finishBytes, observer = {} }: DownloadsDependencies) {
-  const { onServed, ...flowObserver } = observer
+  const { onServed, onDamage, ...flowObserver } = observer
   const pool = blobs === undefined ? undefined : createPool({ blobs, finishBytes, onRefused: health.failed })
   let readers = 0
   const piece = () => readers > many ? amongMany : Math.min(mostAtOnce, Math.floor(readAtOnce / Math.max(1, readers)))
 
   const flowOptions = ({ file, origins, subject }: Wanted, digest: string | undefined) => ({
     ...flowObserver,
+    onDamage: (instance: string, details: string) => { onDamage?.(instance, subject, details) },
     file,
     origins,
     pinned: (opened: FileFacts) => opened.validator === file.validator ? digest : undefined,
@@ -263,7 +268,11 @@ async function downloads (fastify: FastifyInstance, { config }: DownloadsOptions
     observer: {
       onBytes: telemetry.observeFetched,
       onResume: telemetry.observeResume,
-      onDamage: telemetry.observeDamage,
+      onDamage (backend, { type, name, version }, details) {
+        telemetry.observeDamage(backend)
+        // Who reads it sees a broken transfer; this is for whoever can mend it, and there also when nobody reads it.
+        log.warn({ backend, extension: `${type}/${name}`, version, details }, 'a file is not what was published')
+      },
       onServed: telemetry.observeServed
     }
   })

@@ -67,6 +67,22 @@ await t.test('a corrupt file never completes, is counted and not kept, and heals
   t.match(statistics(), { entries: 1, bytes: big.length })
 })
 
+await t.test('a corrupt file is one line of the log, also where nobody waits for it any more', async t => {
+  const { app, url, storage, idle } = await listenBeforeStorage(t, big)
+  const warnings = t.capture(app.log, 'warn')
+  storage.content = Buffer.from(big)
+  storage.content.writeUInt8(storage.content.readUInt8(5) ^ 1, 5)
+  const opened = Promise.withResolvers<void>()
+  storage.hold = [at(0.5), opened.promise]
+  const hangUp = new AbortController()
+  const answer = await fetch(url, { signal: hangUp.signal })
+  await answer.body?.getReader().read()
+  hangUp.abort()
+  opened.resolve()
+  await idle()
+  t.match(warnings().map(({ args }) => args), [[{ backend: 'oci', extension: 'taskserv/big', version: '1.0.0', details: 'File is damaged' }, 'a file is not what was published']])
+})
+
 await t.test('the end of a part of a file under way is withheld, as the end of the whole is', async t => {
   const { url, storage } = await listenBeforeStorage(t, big)
   const opened = Promise.withResolvers<void>()
