@@ -51,6 +51,8 @@ export function createBlobs ({ names, health, maxBytes, clock, onDamage }: Blobs
   /** From the one used longest ago to the last one. */
   const entries = new Map<string, Entry>()
   const checks = new Map<string, Promise<boolean>>()
+  /** Under way: until it is over, neither what is found nor what is put in its place stays. */
+  const removals = new Map<string, Promise<void>>()
   const counts = { hits: 0, misses: 0, evictions: 0, damaged: 0 }
   let bytes = 0
   let reserved = 0
@@ -70,7 +72,16 @@ export function createBlobs ({ names, health, maxBytes, clock, onDamage }: Blobs
   }
 
   async function removeBlob (digest: string): Promise<void> {
-    await rm(names.blob(digest), { force: true }).catch(health.failed)
+    const removal = rm(names.blob(digest), { force: true }).catch(health.failed).finally(() => { if (removals.get(digest) === removal) removals.delete(digest) })
+    removals.set(digest, removal)
+    await removal
+  }
+
+  /** Keeps an entry that there is from being pushed out, until it is let go. */
+  function keep (digest: string): () => void {
+    const entry = entries.get(digest)
+    if (entry !== undefined) entry.readers++
+    return () => { if (entry !== undefined) entry.readers-- }
   }
 
   /** Learns what is in the directory: all of it at first, what others have put there later. */
@@ -84,9 +95,10 @@ export function createBlobs ({ names, health, maxBytes, clock, onDamage }: Blobs
         await Promise.all((await orNone(readdir(directory))).map(async name => {
           const digest = usableDigest(`${algorithm}:${name}`)
           if (digest === undefined) return
-          const { size, mtimeMs } = await stat(join(directory, name))
-          found.push({ digest, size, used: mtimeMs })
-        })).catch((error: unknown) => { if (!isAbsence(error)) throw error })
+          // One that was removed meanwhile is not there; its neighbours are.
+          const [told] = await orNone(stat(join(directory, name)).then(one => [one]))
+          if (told !== undefined) found.push({ digest, size: told.size, used: told.mtimeMs })
+        }))
       }
     }
     found.sort((a, b) => a.used - b.used)
@@ -142,6 +154,12 @@ export function createBlobs ({ names, health, maxBytes, clock, onDamage }: Blobs
   }
 
   async function find (digest: string): Promise<StoredFile | undefined> {
+    while (removals.has(digest)) await removals.get(digest)
+    const letGo = keep(digest)
+    return await openKept(digest).finally(letGo)
+  }
+
+  async function openKept (digest: string): Promise<StoredFile | undefined> {
     const handle = await open(names.blob(digest), constants.O_RDONLY | constants.O_NOFOLLOW)
     const found = await handle.stat()
     const entry = entries.get(digest) ?? remember(digest, found.size, false)
@@ -240,6 +258,8 @@ export function createBlobs ({ names, health, maxBytes, clock, onDamage }: Blobs
           return true
         },
         async commit (digest) {
+          while (removals.has(digest)) await removals.get(digest)
+          const letGo = keep(digest)
           try {
             // On disk before it has its name: no crash of the machine leaves a name with less under it.
             await handle.sync()
@@ -249,6 +269,8 @@ export function createBlobs ({ names, health, maxBytes, clock, onDamage }: Blobs
           } catch (error) {
             health.failed(error)
             return false
+          } finally {
+            letGo()
           }
           freeOwn()
           kept = remember(digest, written, true)
