@@ -8,6 +8,7 @@ import type { Content, FileFacts } from './downloads.ts'
 import { registryError } from './errors.ts'
 import { notModified } from './not-modified.ts'
 import { mayContinue, parseRange } from './range.ts'
+import { heldBytes } from './transfer/reader.ts'
 
 /** A file that is only fetched when it is opened. */
 export interface Download {
@@ -98,8 +99,9 @@ export function createFileReply ({ slots, onShed }: { slots: DownloadSlots, onSh
       const opened = stream = content.read(part ?? { start: 0, ...(size !== undefined && { end: size }) })
       gone.addEventListener('abort', () => { opened.destroy() })
       gone.throwIfAborted()
-      // What lies further on may take its time to come; the beginning may not, though the upstream is tried again and again.
-      if (waited && (part?.start ?? 0) === 0) {
+      // What lies further on, or is withheld until a larger file is whole, may take its time to come; the beginning may not,
+      // though the upstream is tried again and again.
+      if (waited && (part === undefined || (part.start === 0 && (part.end > heldBytes || size === undefined || size <= heldBytes)))) {
         const begun = once(opened, 'readable', { signal: gone })
         begun.catch(() => {})
         await within(deadline.left(), begun, late)

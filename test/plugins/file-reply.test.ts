@@ -77,3 +77,15 @@ await t.test('a file that does not begin in time is told to be late', async t =>
     t.ok(content.stream.destroyed)
   }
 })
+
+await t.test('a small part of a large file, which can only come when all of that is there, may take its time', async t => {
+  for (const [range, size, status] of [['bytes=0-0', 100_000, 206], ['bytes=0-32767', 100_000, 206], ['bytes=0-32768', 100_000, 503], ['bytes=0-0', 32_768, 503], ['bytes=3-', 100_000, 206]] as const) {
+    const content = { ...silent(), file: { ...file, size }, size }
+    const { url } = await listen(t, async () => content, { left: () => 0 })
+    const answer = fetch(url, { headers: { range } })
+    content.stream.push('x')
+    content.stream.push(null)
+    // What it then brings is another matter.
+    t.equal((await answer).status, status, `${range} of ${size}`)
+  }
+})
