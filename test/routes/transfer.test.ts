@@ -146,6 +146,14 @@ await t.test('another instance that has the same file goes on where its owner fa
   t.not(url, both.url)
 })
 
+await t.test('a connection that was kept and ends just as it is used again costs nobody a download', async t => {
+  const file = fileOf(100_000)
+  const { url, storage } = await listenBeforeStorage(t, file, { config: { store: { enabled: false } } })
+  storage.reuse = false
+  for (let times = 0; times < 4; times++) t.ok((await bytesOf(await fetch(url))).equals(file))
+  t.equal(storage.requests.length, 4)
+})
+
 await t.test('nothing half written is left over, and a directory that can not be written costs nobody anything', async t => {
   const directory = t.testdir({ file: 'no directory' })
   const { url, storage, get, metric } = await listenBeforeStorage(t, big, { config: { store: { directory: join(directory, 'file', 'store') } } })
