@@ -5,7 +5,7 @@ import { Value } from '@sinclair/typebox/value'
 import { LRUCache } from 'lru-cache'
 import { parseJson } from '../json.ts'
 import type { StoreHealth } from './health.ts'
-import type { LayoutNames } from './layout.ts'
+import { isAbsence, type LayoutNames } from './layout.ts'
 
 /** What a version's file was when it was first downloaded whole, or is by now. */
 export const Pin = Type.Object({
@@ -23,8 +23,6 @@ const remembered = 10_000
 
 /** What is known not to be on disk. */
 const none = Symbol('none')
-
-const isAbsence = (error: unknown): boolean => error instanceof Error && 'code' in error && error.code === 'ENOENT'
 
 /**
  * What was found under versions whose publisher tells no checksum, by a key that names instance and version. Kept on disk

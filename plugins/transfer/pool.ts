@@ -38,6 +38,7 @@ export function createPool ({ blobs, finishBytes, onRefused }: PoolOptions) {
     const forget = () => { if (shares.get(key) === shared) shares.delete(key) }
     const { signal } = shared.stop
     let partial
+    let flow
     try {
       partial = await blobs.create(flowOptions.file.size)
       if (partial === undefined) {
@@ -45,8 +46,9 @@ export function createPool ({ blobs, finishBytes, onRefused }: PoolOptions) {
         return 'apart'
       }
       signal.throwIfAborted()
-      const flow = await openFlow({ ...flowOptions, signal })
-      if (flow !== undefined) {
+      flow = await openFlow({ ...flowOptions, signal })
+      // Only for what can be had others go.
+      if (flow !== undefined && partial.reserve(flow.size ?? 0)) {
         shared.size = flow.size
         shared.transfer = createTransfer({ flow, partial, abort: () => { shared.stop.abort() }, onRefused, onEnd: forget })
         return shared.transfer
@@ -57,8 +59,10 @@ export function createPool ({ blobs, finishBytes, onRefused }: PoolOptions) {
       throw error
     }
     forget()
+    shared.stop.abort()
+    flow?.discard()
     await partial.close()
-    return undefined
+    return flow === undefined ? undefined : 'apart'
   }
 
   function leave (key: string, shared: Shared): void {
