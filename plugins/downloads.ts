@@ -177,7 +177,8 @@ export function createDownloads ({ blobs, health, releases, finishBytes, observe
         if (stored !== undefined) return stored
         // One that was under way may have ended meanwhile.
         if (digest !== undefined && !pool.has(key) && blobs.has(digest, file.size)) continue
-        const share = pool.join(key, flowOptions(wanted, digest))
+        // Of what may have to be refused nothing is sent before its end: nobody may have the patience, but the next one gets it.
+        const share = pool.join(key, flowOptions(wanted, digest), { finish: doubtful })
         try {
           const transfer = await whileWanted(signal, share.opening)
           let apart = transfer === 'apart'

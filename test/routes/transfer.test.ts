@@ -1,7 +1,7 @@
 import { readdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import t from 'tap'
-import { bytesOf, digestOf, fileOf, listenBeforeStorage } from '../fakes/storage.ts'
+import { bytesOf, contentOfFiles, digestOf, fileOf, listenBeforeStorage } from '../fakes/storage.ts'
 
 const big = fileOf(8 * 1024 * 1024)
 const held = 32 * 1024
@@ -160,6 +160,25 @@ await t.test('another instance that has the same file goes on where its owner fa
   t.equal(storage.requests.length, 1)
   t.type(await metric('transfers_active'), 'number')
   t.not(url, both.url)
+})
+
+await t.test('a connection that was kept and ends just as it is used again costs nobody a download', async t => {
+  const file = fileOf(100_000)
+  const { url, storage } = await listenBeforeStorage(t, file, { config: { store: { enabled: false } } })
+  storage.reuse = false
+  for (let times = 0; times < 4; times++) t.ok((await bytesOf(await fetch(url))).equals(file))
+  t.equal(storage.requests.length, 4)
+})
+
+await t.test('what can not be had pushes nothing out of the store', async t => {
+  const small = fileOf(100_000)
+  const { fake, oci } = await listenBeforeStorage(t, small)
+  for (const [repository, content] of contentOfFiles({ 'taskserv/other': big })) fake.content.set(repository, content)
+  const { url, idle, statistics } = await listenBeforeStorage(t, small, { config: { oci, store: { max_bytes: big.length } } })
+  await bytesOf(await fetch(url))
+  await idle()
+  t.equal((await fetch(url.replace('/big/', '/other/'))).status, 503)
+  t.match(statistics(), { entries: 1, bytes: small.length, reserved: 0, evictions: 0 })
 })
 
 await t.test('nothing half written is left over, and a directory that can not be written costs nobody anything', async t => {
