@@ -51,13 +51,18 @@ export interface DownloadsDependencies {
   health: StoreHealth
   releases: Releases
   finishBytes: number
-  observer?: FlowObserver & { onServed?: (source: ContentSource, bytes: number) => void }
+  observer?: Omit<FlowObserver, 'onDamage'> & {
+    onServed?: (source: ContentSource, bytes: number) => void
+    /** What an instance gave for a version is not what was published. */
+    onDamage?: (instance: string, subject: Subject, details: string) => void
+  }
 }
 
-/** Bytes that all readers together have in hand of what was read at once, and bounds for one of them. */
+/** Bytes that all readers together have in hand of what was read at once, the most for one of them, and what each has where they are many: slow ones among them cost memory. */
 const readAtOnce = 4 * 1024 * 1024
-const leastAtOnce = 64 * 1024
 const mostAtOnce = 256 * 1024
+const many = 32
+const amongMany = 16 * 1024
 
 /** The result of `work` as long as it is wanted; else why it no longer is. */
 async function whileWanted<T> (signal: AbortSignal, work: Promise<T>): Promise<T> {
@@ -73,13 +78,14 @@ async function whileWanted<T> (signal: AbortSignal, work: Promise<T>): Promise<T
  * end of a file before all of it is what was published.
  */
 export function createDownloads ({ blobs, health, releases, finishBytes, observer = {} }: DownloadsDependencies) {
-  const { onServed, ...flowObserver } = observer
+  const { onServed, onDamage, ...flowObserver } = observer
   const pool = blobs === undefined ? undefined : createPool({ blobs, finishBytes, onRefused: health.failed })
   let readers = 0
-  const piece = () => Math.min(mostAtOnce, Math.max(leastAtOnce, Math.floor(readAtOnce / Math.max(1, readers))))
+  const piece = () => readers > many ? amongMany : Math.min(mostAtOnce, Math.floor(readAtOnce / Math.max(1, readers)))
 
   const flowOptions = ({ file, origins, subject }: Wanted, digest: string | undefined) => ({
     ...flowObserver,
+    onDamage: (instance: string, details: string) => { onDamage?.(instance, subject, details) },
     file,
     origins,
     pinned: (opened: FileFacts) => opened.validator === file.validator ? digest : undefined,
@@ -171,7 +177,8 @@ export function createDownloads ({ blobs, health, releases, finishBytes, observe
         if (stored !== undefined) return stored
         // One that was under way may have ended meanwhile.
         if (digest !== undefined && !pool.has(key) && blobs.has(digest, file.size)) continue
-        const share = pool.join(key, flowOptions(wanted, digest))
+        // Of what may have to be refused nothing is sent before its end: nobody may have the patience, but the next one gets it.
+        const share = pool.join(key, flowOptions(wanted, digest), { finish: doubtful })
         try {
           const transfer = await whileWanted(signal, share.opening)
           let apart = transfer === 'apart'
@@ -262,7 +269,11 @@ async function downloads (fastify: FastifyInstance, { config }: DownloadsOptions
     observer: {
       onBytes: telemetry.observeFetched,
       onResume: telemetry.observeResume,
-      onDamage: telemetry.observeDamage,
+      onDamage (backend, { type, name, version }, details) {
+        telemetry.observeDamage(backend)
+        // Who reads it sees a broken transfer; this is for whoever can mend it, and there also when nobody reads it.
+        log.warn({ backend, extension: `${type}/${name}`, version, details }, 'a file is not what was published')
+      },
       onServed: telemetry.observeServed
     }
   })

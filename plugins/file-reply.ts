@@ -8,6 +8,7 @@ import type { Content, FileFacts } from './downloads.ts'
 import { registryError } from './errors.ts'
 import { notModified } from './not-modified.ts'
 import { mayContinue, parseRange } from './range.ts'
+import { heldBytes } from './transfer/reader.ts'
 
 /** A file that is only fetched when it is opened. */
 export interface Download {
@@ -77,8 +78,14 @@ export function createFileReply ({ slots, onShed }: { slots: DownloadSlots, onSh
     const hangUp = new AbortController()
     reply.raw.once('close', () => { hangUp.abort() })
     if (reply.raw.destroyed) hangUp.abort()
-    const content = await open(hangUp.signal)
-    return await reply.send(await read(reply, content, hangUp.signal, tell, download))
+    try {
+      const content = await open(hangUp.signal)
+      return await reply.send(await read(reply, content, hangUp.signal, tell, download))
+    } catch (error) {
+      // Nobody is there to be told, and that somebody left is no failure.
+      if (hangUp.signal.aborted) return reply.hijack()
+      throw error
+    }
   }
 
   /** The stream of an opened file, with the headers of what it then is. */
@@ -91,9 +98,14 @@ export function createFileReply ({ slots, onShed }: { slots: DownloadSlots, onSh
       if (part !== undefined) reply.code(206).header('content-range', `bytes ${part.start}-${part.end - 1}/${size}`)
       const opened = stream = content.read(part ?? { start: 0, ...(size !== undefined && { end: size }) })
       gone.addEventListener('abort', () => { opened.destroy() })
-      if (gone.aborted) opened.destroy()
-      // What lies further on may take its time to come; the beginning may not, though the upstream is tried again and again.
-      else if (waited && (part?.start ?? 0) === 0) await within(deadline.left(), once(opened, 'readable'), late)
+      gone.throwIfAborted()
+      // What lies further on, or is withheld until a larger file is whole, may take its time to come; the beginning may not,
+      // though the upstream is tried again and again.
+      if (waited && (part === undefined || (part.start === 0 && (part.end > heldBytes || size === undefined || size <= heldBytes)))) {
+        const begun = once(opened, 'readable', { signal: gone })
+        begun.catch(() => {})
+        await within(deadline.left(), begun, late)
+      }
       return opened
     } catch (error) {
       if (stream === undefined) content.release()

@@ -8,6 +8,9 @@ import { envelope, errorHandler, registryError } from './errors.ts'
 /** Milliseconds that a request's headers may take to arrive, that the whole of it may take, and after which both are looked at again. */
 const arrival = { headersTimeout: 15_000, requestTimeout: 30_000, connectionsCheckingInterval: 5_000 }
 
+/** Bytes that wait in the process for a client that takes them slowly; what comes after them stays where it is. */
+const unsent = 16 * 1024
+
 /** Seconds after which a connection on which nothing moves is given up, unless the registry itself may be waiting for longer. */
 const silence = 120
 
@@ -92,7 +95,7 @@ export function serverOptions ({ server = {}, log = { level: 'info' }, gitea = [
     return503OnClosing: false,
     forceCloseConnections: 'idle',
     requestTimeout: arrival.requestTimeout,
-    http: arrival,
+    http: { ...arrival, highWaterMark: unsent },
     // A client that takes nothing of its download would hold it for ever.
     connectionTimeout: Math.max(silence, 2 * Math.max(budget, ...waits)) * 1000,
     clientErrorHandler,

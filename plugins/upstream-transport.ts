@@ -1,7 +1,7 @@
 import { lookup } from 'node:dns'
 import { Readable } from 'node:stream'
 import got, { TimeoutError, type Got, type Response } from 'got'
-import { registryError, type RegistryError } from './errors.ts'
+import { isRegistryError, registryError, type RegistryError } from './errors.ts'
 import type { Secret } from './secret.ts'
 import { createGate, isPublic, namesHost, pathBelow, type Guard, type Resolver } from './upstream-addresses.ts'
 import { createAgents, type ProxyEnvironment } from './upstream-agents.ts'
@@ -242,11 +242,16 @@ export function createTransport ({ userAgent, observe, random = Math.random, env
       const { url, request, statusCode, headers } = await follow(start, async target => {
         const given = { accept: '*/*', 'accept-encoding': 'identity', ...range, ...await credentials(target, start, question.authorization) }
         return await opening(async () => {
-          const answer = await measured(async () => {
+          const once = async () => await measured(async () => {
             // Not a moment before somebody listens to it: it begins by itself, and may fail at once.
             const request = client.stream(target, { dnsLookup: lookupOf(target), headers: given, signal: AbortSignal.any([closed.signal, question.signal]), decompress: false, retry: { limit: 0 } })
             const { statusCode, headers } = await responseOf(request)
             return { request, statusCode, headers }
+          })
+          // A connection that was kept may end just as it is used again, which says nothing of the file.
+          const answer = await once().catch(async (error: unknown) => {
+            if (question.signal.aborted || !isRegistryError(error) || error.proxyError !== 'connection_terminated' || !retryBudget.take()) throw error
+            return await once()
           })
           if (!hasBody(answer.statusCode)) answer.request.destroy()
           return answer

@@ -3,7 +3,7 @@ import { mkdir, open, readdir, rename, rm, stat, utimes, type FileHandle } from 
 import { dirname, join } from 'node:path'
 import { digestOf, usableDigest } from './digest.ts'
 import type { StoreHealth } from './health.ts'
-import type { LayoutNames } from './layout.ts'
+import { isAbsence, orNone, type LayoutNames } from './layout.ts'
 
 export interface BlobsOptions {
   names: LayoutNames
@@ -21,7 +21,9 @@ export interface StoredFile { handle: FileHandle, size: number, release: () => v
 /** Content that is being written. */
 export interface PartialFile {
   handle: FileHandle
-  /** Takes room for as many bytes more; false when there is none. */
+  /** Takes room for so many bytes in all; false when there is none. */
+  reserve: (bytes: number) => boolean
+  /** The same for as many more than were written. */
   grow: (bytes: number) => boolean
   /** Puts it in its place under the digest that it was found to have; it stays open. False when that failed. */
   commit: (digest: string) => Promise<boolean>
@@ -36,12 +38,6 @@ const noteUse = 60_000
 /** Milliseconds after which the directory is looked through again, for what other processes have put there. */
 const rescan = 60_000
 
-const isAbsence = (error: unknown): boolean => error instanceof Error && 'code' in error && (error.code === 'ENOENT' || error.code === 'ENOTDIR')
-const orNone = async <T>(names: Promise<T[]>): Promise<T[]> => await names.catch((error: unknown) => {
-  if (isAbsence(error)) return []
-  throw error
-})
-
 /**
  * Verified content by digest, in a directory, bounded in bytes: what was used longest ago goes first, never what is being
  * read. It throws nothing that is the disk's fault: content that can't be read is not there, and room that can't be had is
@@ -51,6 +47,8 @@ export function createBlobs ({ names, health, maxBytes, clock, onDamage }: Blobs
   /** From the one used longest ago to the last one. */
   const entries = new Map<string, Entry>()
   const checks = new Map<string, Promise<boolean>>()
+  /** Under way: until it is over, neither what is found nor what is put in its place stays. */
+  const removals = new Map<string, Promise<void>>()
   const counts = { hits: 0, misses: 0, evictions: 0, damaged: 0 }
   let bytes = 0
   let reserved = 0
@@ -70,7 +68,16 @@ export function createBlobs ({ names, health, maxBytes, clock, onDamage }: Blobs
   }
 
   async function removeBlob (digest: string): Promise<void> {
-    await rm(names.blob(digest), { force: true }).catch(health.failed)
+    const removal = rm(names.blob(digest), { force: true }).catch(health.failed).finally(() => { if (removals.get(digest) === removal) removals.delete(digest) })
+    removals.set(digest, removal)
+    await removal
+  }
+
+  /** Keeps an entry that there is from being pushed out, until it is let go. */
+  function keep (digest: string): () => void {
+    const entry = entries.get(digest)
+    if (entry !== undefined) entry.readers++
+    return () => { if (entry !== undefined) entry.readers-- }
   }
 
   /** Learns what is in the directory: all of it at first, what others have put there later. */
@@ -84,9 +91,10 @@ export function createBlobs ({ names, health, maxBytes, clock, onDamage }: Blobs
         await Promise.all((await orNone(readdir(directory))).map(async name => {
           const digest = usableDigest(`${algorithm}:${name}`)
           if (digest === undefined) return
-          const { size, mtimeMs } = await stat(join(directory, name))
-          found.push({ digest, size, used: mtimeMs })
-        })).catch((error: unknown) => { if (!isAbsence(error)) throw error })
+          // One that was removed meanwhile is not there; its neighbours are.
+          const [told] = await orNone(stat(join(directory, name)).then(one => [one]))
+          if (told !== undefined) found.push({ digest, size: told.size, used: told.mtimeMs })
+        }))
       }
     }
     found.sort((a, b) => a.used - b.used)
@@ -107,12 +115,15 @@ export function createBlobs ({ names, health, maxBytes, clock, onDamage }: Blobs
     await scan()
   })().catch(health.failed)
 
+  const idle = () => [...entries].filter(([, { readers }]) => readers === 0)
+  /** Whether so many bytes more would find room, with what may go gone. */
+  const fits = (need: number): boolean => maxBytes - bytes - reserved + idle().reduce((sum, [, { size }]) => sum + size, 0) >= need
+
   /** Makes room for so many bytes more; false when that takes more than may go. */
   function room (need: number): boolean {
-    const idle = [...entries].filter(([, { readers }]) => readers === 0)
+    if (!fits(need)) return false
     let free = maxBytes - bytes - reserved
-    if (free + idle.reduce((sum, [, { size }]) => sum + size, 0) < need) return false
-    for (const [digest, { size }] of idle) {
+    for (const [digest, { size }] of idle()) {
       if (free >= need) break
       forget(digest)
       counts.evictions++
@@ -142,6 +153,12 @@ export function createBlobs ({ names, health, maxBytes, clock, onDamage }: Blobs
   }
 
   async function find (digest: string): Promise<StoredFile | undefined> {
+    while (removals.has(digest)) await removals.get(digest)
+    const letGo = keep(digest)
+    return await openKept(digest).finally(letGo)
+  }
+
+  async function openKept (digest: string): Promise<StoredFile | undefined> {
     const handle = await open(names.blob(digest), constants.O_RDONLY | constants.O_NOFOLLOW)
     const found = await handle.stat()
     const entry = entries.get(digest) ?? remember(digest, found.size, false)
@@ -204,14 +221,13 @@ export function createBlobs ({ names, health, maxBytes, clock, onDamage }: Blobs
       return entry !== undefined && (size === undefined || size === entry.size)
     },
 
-    /** A file to write content to, `size` bytes if that is known; undefined where it can't be kept. */
+    /** A file to write content to, `size` bytes if that is known; undefined where it can't be kept. Nothing goes for it yet. */
     async create (size = 0): Promise<PartialFile | undefined> {
       if (!health.usable) return undefined
       await ready
       if (clock() - scannedAt > rescan) await scan().catch(health.failed)
-      if (!health.usable || !room(size)) return undefined
-      reserved += size
-      let own = size
+      if (!health.usable || !fits(size)) return undefined
+      let own = 0
       let written = 0
       let kept: Entry | undefined
       const path = names.aside()
@@ -224,22 +240,23 @@ export function createBlobs ({ names, health, maxBytes, clock, onDamage }: Blobs
         await mkdir(dirname(path), { recursive: true, mode: 0o700 })
         handle = await open(path, 'wx+', 0o600)
       } catch (error) {
-        freeOwn()
         health.failed(error)
         return undefined
       }
+      const reserve = (wanted: number): boolean => {
+        const missing = Math.max(0, wanted - own)
+        if (missing > 0 && !room(missing)) return false
+        own += missing
+        reserved += missing
+        return true
+      }
       return {
         handle,
-        grow (more) {
-          written += more
-          const missing = written - own
-          if (missing <= 0) return true
-          if (!room(missing)) return false
-          own += missing
-          reserved += missing
-          return true
-        },
+        reserve,
+        grow: more => reserve(written += more),
         async commit (digest) {
+          while (removals.has(digest)) await removals.get(digest)
+          const letGo = keep(digest)
           try {
             // On disk before it has its name: no crash of the machine leaves a name with less under it.
             await handle.sync()
@@ -249,6 +266,8 @@ export function createBlobs ({ names, health, maxBytes, clock, onDamage }: Blobs
           } catch (error) {
             health.failed(error)
             return false
+          } finally {
+            letGo()
           }
           freeOwn()
           kept = remember(digest, written, true)

@@ -80,6 +80,14 @@ async function lastWritten (directory: string): Promise<number> {
   }
 }
 
+/** Whether an error says that something is not there. */
+export const isAbsence = (error: unknown): boolean => error instanceof Error && 'code' in error && (error.code === 'ENOENT' || error.code === 'ENOTDIR')
+/** Names, or none where what would have them is not there. */
+export const orNone = async <T>(names: Promise<T[]>): Promise<T[]> => await names.catch((error: unknown) => {
+  if (isAbsence(error)) return []
+  throw error
+})
+
 /** Names in the directory of a store. */
 export function createLayoutNames (directory: string) {
   const tmp = join(directory, 'tmp')

@@ -5,7 +5,7 @@ import { Value } from '@sinclair/typebox/value'
 import { LRUCache } from 'lru-cache'
 import { parseJson } from '../json.ts'
 import type { StoreHealth } from './health.ts'
-import type { LayoutNames } from './layout.ts'
+import { isAbsence, type LayoutNames } from './layout.ts'
 
 /** What a version's file was when it was first downloaded whole, or is by now. */
 export const Pin = Type.Object({
@@ -30,22 +30,28 @@ const none = Symbol('none')
  */
 export function createPins ({ names, health }: { names: LayoutNames | undefined, health: StoreHealth }) {
   const pins = new LRUCache<string, Pin | typeof none>({ max: remembered })
+  /** Those in memory that are on disk, too. */
+  const kept = new WeakSet<Pin>()
 
-  async function read (path: string): Promise<Pin | undefined> {
+  async function read (path: string, known: Pin | typeof none | undefined): Promise<Pin | typeof none> {
+    // What could not be written is known better here than on disk.
+    if (known !== undefined && known !== none && !kept.has(known)) return known
     try {
       const pin: unknown = parseJson(await readFile(path))
-      return Value.Check(Pin, pin) ? pin : undefined
-    } catch {
-      return undefined
+      if (!Value.Check(Pin, pin)) return known ?? none
+      kept.add(pin)
+      return pin
+    } catch (error) {
+      return isAbsence(error) ? none : known ?? none
     }
   }
 
   return {
-    /** With `fresh` as it stands on disk now: another process may have set it. */
+    /** With `fresh` as it stands on disk now: another process may have set it, or a person removed it. */
     async get (key: string, { fresh = false } = {}): Promise<Pin | undefined> {
       const known = pins.get(key)
       if (names === undefined || (!fresh && known !== undefined)) return known === none ? undefined : known
-      const found = await read(names.pin(key)) ?? known ?? none
+      const found = await read(names.pin(key), known)
       pins.set(key, found)
       return found === none ? undefined : found
     },
@@ -60,6 +66,7 @@ export function createPins ({ names, health }: { names: LayoutNames | undefined,
         await mkdir(dirname(place), { recursive: true, mode: 0o700 })
         await writeFile(aside, `${JSON.stringify({ key, ...pin })}\n`, { mode: 0o600, flush: true })
         await rename(aside, place)
+        kept.add(pin)
       } catch (error) {
         health.failed(error)
         await rm(aside, { force: true }).catch(() => {})

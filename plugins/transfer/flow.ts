@@ -17,8 +17,8 @@ export interface FlowObserver {
   onBytes?: (instance: string, count: number) => void
   /** A file that broke off is asked for again. */
   onResume?: (instance: string) => void
-  /** What an instance gave is not what was published. */
-  onDamage?: (instance: string) => void
+  /** What an instance gave is not what was published; `details` say what is wrong with it. */
+  onDamage?: (instance: string, details: string) => void
 }
 
 export interface FlowOptions extends FlowObserver {
@@ -110,7 +110,7 @@ function continueFlow (options: FlowOptions, facts: Facts, position: Position): 
 
   function damaged (details: string): RegistryError {
     const { instance } = origin()
-    onDamage?.(instance)
+    onDamage?.(instance, details)
     return registryError('service_unavailable', `Instance ${instance} cannot be asked`, { instance, details, proxyError: 'http_response_incomplete' })
   }
   const unfinished = () => registryError('service_unavailable', `Instance ${origin().instance} cannot be asked`, { instance: origin().instance, details: 'Answer is incomplete', proxyError: 'http_response_incomplete' })

@@ -11,7 +11,7 @@ export interface PoolOptions {
 
 /** A file under way, or about to be; `apart` when it can't be kept, so that everybody fetches it alone. */
 type Opening = Promise<Transfer | 'apart' | undefined>
-interface Shared { opening: Opening, transfer?: Transfer, interest: number, size: number | undefined, stop: AbortController }
+interface Shared { opening: Opening, transfer?: Transfer, interest: number, size: number | undefined, finish: boolean, stop: AbortController }
 
 /** A share in a transfer, until it is left. */
 export interface Share { opening: Opening, first: boolean, leave: () => void }
@@ -38,6 +38,7 @@ export function createPool ({ blobs, finishBytes, onRefused }: PoolOptions) {
     const forget = () => { if (shares.get(key) === shared) shares.delete(key) }
     const { signal } = shared.stop
     let partial
+    let flow
     try {
       partial = await blobs.create(flowOptions.file.size)
       if (partial === undefined) {
@@ -45,8 +46,9 @@ export function createPool ({ blobs, finishBytes, onRefused }: PoolOptions) {
         return 'apart'
       }
       signal.throwIfAborted()
-      const flow = await openFlow({ ...flowOptions, signal })
-      if (flow !== undefined) {
+      flow = await openFlow({ ...flowOptions, signal })
+      // Only for what can be had others go.
+      if (flow !== undefined && partial.reserve(flow.size ?? 0)) {
         shared.size = flow.size
         shared.transfer = createTransfer({ flow, partial, abort: () => { shared.stop.abort() }, onRefused, onEnd: forget })
         return shared.transfer
@@ -57,8 +59,10 @@ export function createPool ({ blobs, finishBytes, onRefused }: PoolOptions) {
       throw error
     }
     forget()
+    shared.stop.abort()
+    flow?.discard()
     await partial.close()
-    return undefined
+    return flow === undefined ? undefined : 'apart'
   }
 
   function leave (key: string, shared: Shared): void {
@@ -66,7 +70,7 @@ export function createPool ({ blobs, finishBytes, onRefused }: PoolOptions) {
     if (shared.interest > 0 || shared.transfer?.over === true || shared.transfer?.verified === true) return
     const abandoned = [...shares.values()].filter(({ interest }) => interest === 0).length
     // Where nothing has come yet nothing is lost, and the next one need not wait for what may be stuck.
-    if (shared.transfer !== undefined && (shared.size ?? Infinity) <= finishBytes && abandoned <= mostAbandoned) return
+    if (shared.transfer !== undefined && (shared.finish || (shared.size ?? Infinity) <= finishBytes) && abandoned <= mostAbandoned) return
     if (shares.get(key) === shared) shares.delete(key)
     shared.stop.abort()
   }
@@ -75,12 +79,12 @@ export function createPool ({ blobs, finishBytes, onRefused }: PoolOptions) {
     /** Files under way. */
     active: (): number => shares.size,
 
-    /** Takes a share in the transfer of a key, which is started where there is none. */
-    join (key: string, flowOptions: Omit<FlowOptions, 'signal'>): Share {
+    /** Takes a share in the transfer of a key, which is started where there is none. With `finish` it goes on to its end, however large, when all have left. */
+    join (key: string, flowOptions: Omit<FlowOptions, 'signal'>, { finish = false } = {}): Share {
       let shared = shares.get(key)
       const first = shared === undefined
       if (shared === undefined) {
-        const begun: Shared = { opening: Promise.resolve(undefined), interest: 0, size: flowOptions.file.size, stop: new AbortController() }
+        const begun: Shared = { opening: Promise.resolve(undefined), interest: 0, size: flowOptions.file.size, finish, stop: new AbortController() }
         shares.set(key, begun)
         begun.opening = start(key, flowOptions, begun)
         const work = end(begun.opening).finally(() => { running.delete(work) })
@@ -89,6 +93,7 @@ export function createPool ({ blobs, finishBytes, onRefused }: PoolOptions) {
       }
       const taken = shared
       taken.interest++
+      taken.finish ||= finish
       let left = false
       return {
         opening: taken.opening,

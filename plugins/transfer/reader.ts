@@ -102,7 +102,8 @@ export function createGrowingReader (growing: Growing, { start, end, piece, onBy
   }
 
   return new Readable({
-    highWaterMark: heldBytes,
+    // One piece ahead, whatever its size: what a slow reader does not take stays on disk.
+    highWaterMark: 1,
     read () { pull(this) },
     destroy (error, done) {
       forget?.()

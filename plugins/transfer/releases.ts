@@ -53,8 +53,11 @@ export function createReleases ({ pins, onRerelease, identity, log, onFound }: R
     /** What is known of a version's file before it is opened. Throws `conflict` for one that is refused. */
     async look (subject: Subject, file: FileFacts): Promise<{ digest?: string, doubtful: boolean }> {
       const told = usableDigest(file.checksum)
-      const pin = await pins.get(keyOf(subject))
-      if (pin !== undefined && refusing && pin.refused === file.validator) throw conflict(subject)
+      let pin = await pins.get(keyOf(subject))
+      const refused = () => refusing && pin?.refused === file.validator
+      // A person may have removed it, so that the file is accepted.
+      if (refused()) pin = await pins.get(keyOf(subject), { fresh: true })
+      if (refused()) throw conflict(subject)
       if (told !== undefined) {
         if (pin !== undefined && pin.digest !== told) await settle(subject, file, told, file.size ?? 0)
         return { digest: told, doubtful: false }

@@ -14,6 +14,14 @@ export interface TransferOptions {
 }
 
 /**
+ * Frees the memory of a chunk that nobody reads any more. The garbage collector does not hurry for what lies outside of its
+ * heap: a fast upstream would fill memory with what was written long ago. What shares its memory with others is left alone.
+ */
+function giveBack ({ buffer, byteLength }: Buffer): void {
+  if (buffer instanceof ArrayBuffer && buffer.byteLength === byteLength) buffer.transfer(0)
+}
+
+/**
  * One file on its way from an upstream to the disk, for all who want it meanwhile. It belongs to none of them. When the disk
  * takes no more, those who read it go on by themselves. The file is closed when it is over and nobody holds it.
  */
@@ -54,7 +62,11 @@ export function createTransfer ({ flow, partial, abort, onRefused, onEnd }: Tran
   }
 
   async function run (): Promise<void> {
+    let before: Buffer | undefined
     for await (const chunk of flow.chunks()) {
+      // By now it is hashed, too.
+      if (before !== undefined) giveBack(before)
+      before = chunk
       if (await write(chunk)) continue
       rest = flow
       break

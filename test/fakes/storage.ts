@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto'
 import { createServer } from 'node:http'
-import type { AddressInfo } from 'node:net'
+import type { AddressInfo, Socket } from 'node:net'
 import { setImmediate as turn } from 'node:timers/promises'
 import type { Test } from 'tap'
 import { startApp } from './app.ts'
@@ -27,15 +27,23 @@ export interface StorageBehaviour {
   cuts: number[]
   /** What is sent before a byte waits until this settles: `[offset, promise]`. */
   hold: [number, Promise<void>] | undefined
+  /** Whether a connection that was kept takes another request; else it ends just then. */
+  reuse: boolean
 }
 
 const piece = 64 * 1024
 
 /** An object storage with one file, which counts what it sends. `content` and the behaviour may be changed while it runs. */
 export async function createStorage (t: Test, content: Buffer, given: Partial<StorageBehaviour> = {}) {
-  const state = { content, ranges: true, etag: '"one"', cuts: [], hold: undefined, sent: 0, requests: [] as Array<string | undefined>, ...given } as StorageBehaviour & { content: Buffer, sent: number, requests: Array<string | undefined> }
+  const state = { content, ranges: true, etag: '"one"', cuts: [], hold: undefined, reuse: true, sent: 0, requests: [] as Array<string | undefined>, ...given } as StorageBehaviour & { content: Buffer, sent: number, requests: Array<string | undefined> }
+  const used = new WeakSet<Socket>()
   const server = createServer((request, response) => {
     const answer = async () => {
+      if (!state.reuse && used.has(request.socket)) {
+        request.socket.resetAndDestroy()
+        return
+      }
+      used.add(request.socket)
       const { content, etag, ranges } = state
       state.requests.push(request.headers.range)
       const start = ranges ? Number(/^bytes=(\d+)-$/.exec(request.headers.range ?? '')?.[1] ?? 0) : 0

@@ -1,9 +1,10 @@
+import { Readable } from 'node:stream'
 import t, { type Test } from 'tap'
 import { startApp } from '../fakes/app.ts'
 import { createGiteaFake, provisioningContent } from '../fakes/gitea.ts'
 
 /** A Gitea whose `aws` 1.2.0 tells no checksum, and the registry before it. */
-async function setUp (t: Test, store: object = {}) {
+async function setUp (t: Test, store: object = {}, server: object = {}) {
   const gitea = await createGiteaFake(provisioningContent())
   t.teardown(gitea.close)
   gitea.detach('aws_prov', '1.2.0', 'aws_prov.tar.gz.sha256')
@@ -13,7 +14,7 @@ async function setUp (t: Test, store: object = {}) {
     files.add(`/attachments/${gitea.attach('aws_prov', '1.2.0', { name: 'aws_prov.tar.gz', content }).uuid}`)
   }
   replace('the first one')
-  const config = { gitea: { url: gitea.url, organization: 'provisioning' }, store }
+  const config = { gitea: { url: gitea.url, organization: 'provisioning' }, store, server }
   const { get, clock, app } = await startApp(t, config)
   const path = '/api/v1/extensions/provider/aws/1.2.0'
   const idle = async () => { while (app.downloads.active() > 0) await new Promise(resolve => { setImmediate(resolve) }) }
@@ -26,7 +27,7 @@ async function setUp (t: Test, store: object = {}) {
   const fetched = () => gitea.requests.filter(({ path }) => files.has(path)).length
   const metric = async () => /^rereleases_total\{backend="gitea"\} (\d+)$/m.exec((await get('/metrics')).body)?.[1]
   const head = async (url: string) => await app.inject({ method: 'HEAD', url })
-  return { head, replace, download, fetched, metric, get, path }
+  return { head, replace, download, fetched, metric, get, path, gitea, clock, idle }
 }
 
 await t.test('a version without a checksum is fetched once, and its digest is told from then on', async t => {
@@ -71,4 +72,24 @@ await t.test('or it is refused, from the first answer on, with nothing of it sen
     replace('the first one')
     t.match(await download(), { statusCode: 200, body: 'the first one' })
   }
+})
+
+await t.test('what may have to be refused is fetched to its end, though nobody has the patience to wait for that', async t => {
+  const { download, replace, fetched, get, path, gitea, clock, idle } = await setUp(t, { on_rerelease: 'refuse', finish_bytes: 0 }, { request_budget_seconds: 1 })
+  await download()
+  replace('the first one')
+  clock.forward(301)
+  const opened = Promise.withResolvers<void>()
+  async function * slowly () {
+    yield 'the first'
+    await opened.promise
+    yield ' one'
+  }
+  gitea.fault = ({ path }) => path.startsWith('/attachments/') ? { status: 200, headers: { 'content-length': 13 }, body: Readable.from(slowly(), { objectMode: false }) } : undefined
+  t.match(await get(path), { statusCode: 503 })
+  t.equal(fetched(), 2)
+  opened.resolve()
+  await idle()
+  t.match(await get(path), { statusCode: 200, body: 'the first one' })
+  t.equal(fetched(), 2)
 })

@@ -1,7 +1,7 @@
 import { readdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import t from 'tap'
-import { bytesOf, digestOf, fileOf, listenBeforeStorage } from '../fakes/storage.ts'
+import { bytesOf, contentOfFiles, digestOf, fileOf, listenBeforeStorage } from '../fakes/storage.ts'
 
 const big = fileOf(8 * 1024 * 1024)
 const held = 32 * 1024
@@ -65,6 +65,22 @@ await t.test('a corrupt file never completes, is counted and not kept, and heals
   t.ok((await bytesOf(await fetch(url))).equals(big))
   await idle()
   t.match(statistics(), { entries: 1, bytes: big.length })
+})
+
+await t.test('a corrupt file is one line of the log, also where nobody waits for it any more', async t => {
+  const { app, url, storage, idle } = await listenBeforeStorage(t, big)
+  const warnings = t.capture(app.log, 'warn')
+  storage.content = Buffer.from(big)
+  storage.content.writeUInt8(storage.content.readUInt8(5) ^ 1, 5)
+  const opened = Promise.withResolvers<void>()
+  storage.hold = [at(0.5), opened.promise]
+  const hangUp = new AbortController()
+  const answer = await fetch(url, { signal: hangUp.signal })
+  await answer.body?.getReader().read()
+  hangUp.abort()
+  opened.resolve()
+  await idle()
+  t.match(warnings().map(({ args }) => args), [[{ backend: 'oci', extension: 'taskserv/big', version: '1.0.0', details: 'File is damaged' }, 'a file is not what was published']])
 })
 
 await t.test('the end of a part of a file under way is withheld, as the end of the whole is', async t => {
@@ -144,6 +160,25 @@ await t.test('another instance that has the same file goes on where its owner fa
   t.equal(storage.requests.length, 1)
   t.type(await metric('transfers_active'), 'number')
   t.not(url, both.url)
+})
+
+await t.test('a connection that was kept and ends just as it is used again costs nobody a download', async t => {
+  const file = fileOf(100_000)
+  const { url, storage } = await listenBeforeStorage(t, file, { config: { store: { enabled: false } } })
+  storage.reuse = false
+  for (let times = 0; times < 4; times++) t.ok((await bytesOf(await fetch(url))).equals(file))
+  t.equal(storage.requests.length, 4)
+})
+
+await t.test('what can not be had pushes nothing out of the store', async t => {
+  const small = fileOf(100_000)
+  const { fake, oci } = await listenBeforeStorage(t, small)
+  for (const [repository, content] of contentOfFiles({ 'taskserv/other': big })) fake.content.set(repository, content)
+  const { url, idle, statistics } = await listenBeforeStorage(t, small, { config: { oci, store: { max_bytes: big.length } } })
+  await bytesOf(await fetch(url))
+  await idle()
+  t.equal((await fetch(url.replace('/big/', '/other/'))).status, 503)
+  t.match(statistics(), { entries: 1, bytes: small.length, reserved: 0, evictions: 0 })
 })
 
 await t.test('nothing half written is left over, and a directory that can not be written costs nobody anything', async t => {

@@ -72,6 +72,33 @@ await t.test('what was used longest ago goes first, and what is being read stays
   t.equal(blobs.statistics().entries, 2, 'for which nothing goes')
 })
 
+await t.test('what is counted is on disk, also when it would be pushed out while somebody opens it', async t => {
+  const { directory, put, blobs } = await setUp(t)
+  await put(a)
+  await put(b)
+  const [opened] = await Promise.all([blobs.open(digestOf(a)), put(c)])
+  t.ok(opened, 'what is being opened stays, as what is being read does')
+  opened?.release()
+  const files = await readdir(join(directory, 'blobs'), { recursive: true, withFileTypes: true })
+  t.strictSame(files.filter(file => file.isFile()).map(({ name }) => name).sort(), [a, c].map(content => digestOf(content).slice(7)).sort())
+  t.match(blobs.statistics(), { entries: 2, bytes: 800 })
+})
+
+await t.test('what is opened or brought back while it is being removed is there, or is not', async t => {
+  const { put, read, blobs, names } = await setUp(t)
+  await put(a)
+  await put(b)
+  const partial = await blobs.create(400)
+  partial?.reserve(400)
+  const stored = await blobs.open(digestOf(a))
+  t.equal(stored, undefined)
+  t.match(blobs.statistics(), { entries: 1, bytes: 400, reserved: 400 })
+  await partial?.close()
+  t.ok(await put(a))
+  t.ok((await stat(names.blob(digestOf(a)))).isFile())
+  t.ok((await read(a))?.equals(a))
+})
+
 await t.test('the order of use survives a restart', async t => {
   const { directory, put, blobs, names } = await setUp(t)
   await put(a)

@@ -51,6 +51,7 @@ await t.test('a process that is killed at any moment leaves verified files, and 
 
   let wrong = 0
   let whole = 0
+  let leaked = 0
   for (let times = 0; times < kills; times++) {
     const { child, url, end } = await start()
     // Killed when so many bytes have come: at the beginning, on the way, at the end, while it is put in its place, or afterwards.
@@ -60,6 +61,8 @@ await t.test('a process that is killed at any moment leaves verified files, and 
     const kill = () => { child.kill('SIGKILL') }
     try {
       const answer = await fetch(url)
+      // By now the store was looked through: there is what this process writes, and nothing that those before it have left.
+      if ((await readdir(join(directory, 'tmp')).catch(() => [])).length > 1) leaked++
       if (moment === 0) kill()
       for await (const chunk of answer.body ?? []) {
         const bytes = Buffer.from(chunk as Uint8Array)
@@ -81,6 +84,7 @@ await t.test('a process that is killed at any moment leaves verified files, and 
     if (seen === file.length && times % 2 === 0) await rm(join(directory, 'blobs'), { recursive: true, force: true })
   }
   t.equal(wrong, 0, 'nobody got a wrong byte')
+  t.equal(leaked, 0, 'nothing half written outlives the next start')
   t.comment(`${whole} of ${kills} downloads were whole`)
   const { child, url, end } = await start()
   t.ok((await bytesOf(await fetch(url))).equals(file))

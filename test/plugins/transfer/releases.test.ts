@@ -1,4 +1,4 @@
-import { writeFile } from 'node:fs/promises'
+import { rm, writeFile } from 'node:fs/promises'
 import t from 'tap'
 import { createStoreHealth } from '../../../plugins/store/health.ts'
 import { createLayoutNames } from '../../../plugins/store/layout.ts'
@@ -57,6 +57,17 @@ await t.test('or it is refused, told once, and from then on before anybody fetch
   t.strictSame(found, ['gitea'])
   t.equal(await known(releases), digest('a'), 'the first one is as good as ever')
   await setUp(directory).releases.look(subject, second)
+})
+
+await t.test('a file that was refused is accepted once its pin is removed, also while the registry runs', async t => {
+  const { releases, names } = setUp(t.testdir(), { onRerelease: 'refuse' })
+  await releases.settle(subject, first, digest('a'), 5)
+  await t.rejects(releases.settle(subject, second, digest('b'), 5), { code: 'conflict' })
+  await t.rejects(releases.look(subject, second), { code: 'conflict' })
+  await rm(names?.pin(JSON.stringify(['gitea at home', 'provider', 'aws', '1.0.0'])) ?? '')
+  t.strictSame(await releases.look(subject, second), { doubtful: false })
+  await releases.settle(subject, second, digest('b'), 5)
+  t.equal(await known(releases, second), digest('b'))
 })
 
 await t.test('a checksum that its publisher tells later is held against the pin at once', async t => {

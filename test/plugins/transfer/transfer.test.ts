@@ -58,6 +58,7 @@ async function partialOf (t: Test, room = Infinity): Promise<PartialFile & { com
     handle,
     committed,
     closed: closed.promise,
+    reserve: () => true,
     grow: bytes => (written += bytes) <= room,
     commit: async digest => committed.push(digest) > 0,
     close: async () => {

@@ -1,0 +1,114 @@
+import { execFileSync } from 'node:child_process'
+import { createHash, randomBytes } from 'node:crypto'
+import { readFileSync } from 'node:fs'
+import { createServer, type ServerResponse } from 'node:http'
+import { connect, type AddressInfo, type Socket } from 'node:net'
+import { join } from 'node:path'
+import { Readable } from 'node:stream'
+import { setTimeout as sleep } from 'node:timers/promises'
+import t from 'tap'
+import { freePort, listening, peakRss, resident, start, stop } from '../../bench/process.ts'
+import { quantile } from '../soak/report.ts'
+
+const mib = 1024 * 1024
+const readers = 100
+/** Seconds of reading; in the meantime the whole file comes from its upstream. */
+const seconds = 15
+/** Bytes that the process may come to. */
+const mostMemory = 150e6
+const block = randomBytes(mib)
+const blocks = 1024
+
+function * content (): Generator<Buffer> {
+  for (let number = 0; number < blocks; number++) yield block
+}
+
+/** An upstream with one version of one extension, a file of 1 GiB that is made as it is sent. */
+async function startUpstream () {
+  const digestOf = (bytes: string) => `sha256:${createHash('sha256').update(bytes).digest('hex')}`
+  const hash = createHash('sha256')
+  for (const piece of content()) hash.update(piece)
+  const layer = `sha256:${hash.digest('hex')}`
+  const config = '{}'
+  const manifest = JSON.stringify({
+    schemaVersion: 2,
+    mediaType: 'application/vnd.oci.image.manifest.v1+json',
+    artifactType: 'application/vnd.example',
+    config: { mediaType: 'application/vnd.oci.empty.v1+json', digest: digestOf(config), size: config.length },
+    layers: [{ mediaType: 'application/vnd.oci.image.layer.v1.tar+gzip', digest: layer, size: block.length * blocks }]
+  })
+  let files = 0
+  const send = (response: ServerResponse, body: string, type: string) => { response.writeHead(200, { 'content-type': type, 'docker-content-digest': digestOf(body), 'content-length': body.length }).end(body) }
+  const server = createServer(({ url = '' }, response) => {
+    if (url.includes('/tags/list')) send(response, JSON.stringify({ name: 'provisioning/provider/huge', tags: ['1.0.0'] }), 'application/json')
+    else if (url.includes('/manifests/')) send(response, manifest, 'application/vnd.oci.image.manifest.v1+json')
+    else if (url.endsWith(layer)) {
+      files++
+      response.writeHead(200, { 'content-type': 'application/octet-stream', 'content-length': block.length * blocks })
+      Readable.from(content(), { objectMode: false }).pipe(response)
+    } else if (url.endsWith(digestOf(config))) send(response, config, 'application/octet-stream')
+    else send(response, '{}', 'application/json')
+  }).listen(0, '127.0.0.1')
+  await new Promise(resolve => { server.once('listening', resolve) })
+  return { url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`, files: () => files, close () { server.closeAllConnections(); server.close() } }
+}
+
+/** Asks for the file, and takes 64 KiB of it now and then. */
+function readSlowly (port: number, pause: number): { socket: Socket, bytes: () => number } {
+  let bytes = 0
+  const socket = connect({ port, host: '127.0.0.1' }, () => { socket.write('GET /api/v1/extensions/provider/huge/1.0.0 HTTP/1.1\r\nhost: localhost\r\n\r\n') })
+  socket.on('error', () => {})
+  // What is not read waits where it is; without a listener nothing would be read at all.
+  socket.on('readable', () => {})
+  const timer = setInterval(() => { bytes += (socket.read() as Buffer | null)?.length ?? 0 }, pause)
+  socket.once('close', () => { clearInterval(timer) })
+  return { socket, bytes: () => bytes }
+}
+
+await t.test('a hundred slow readers of 1 GiB cost the process little memory, and others no time', async t => {
+  const upstream = await startUpstream()
+  t.teardown(() => { upstream.close() })
+  const port = await freePort()
+  const folder = t.testdir({})
+  const dist = join(folder, 'dist')
+  execFileSync('tsc', ['-p', 'tsconfig.build.json', '--outDir', dist])
+  // As the image starts it, without what tap puts into every process that a test starts.
+  const [, ...args] = JSON.parse(/^ENTRYPOINT (.*)$/m.exec(readFileSync('deploy/Dockerfile', 'utf8'))?.[1] ?? '[]') as string[]
+  const program = start('env', ['-u', 'NODE_OPTIONS', process.execPath, ...args.map(arg => arg.replace(/^dist(?=\/)/, dist))], {
+    env: {
+      REGISTRY_SERVER_PORT: String(port),
+      REGISTRY_SERVER_HOST: '127.0.0.1',
+      REGISTRY_SERVER_SHUTDOWN_DELAY_SECONDS: '0',
+      REGISTRY_LOG_LEVEL: 'warn',
+      REGISTRY_OCI_REGISTRY: upstream.url,
+      REGISTRY_OCI_NAMESPACE: 'provisioning',
+      REGISTRY_OCI_DISCOVERY: 'list',
+      REGISTRY_OCI_REPOSITORIES: 'provider/huge',
+      REGISTRY_STORE_DIRECTORY: join(folder, 'store')
+    }
+  })
+  t.teardown(async () => { await stop(program) })
+  await listening(port, program)
+  const { pid } = program
+  const ask = async () => {
+    const began = performance.now()
+    const answer = await fetch(`http://127.0.0.1:${port}/api/v1/extensions`)
+    await answer.arrayBuffer()
+    t.equal(answer.status, 200)
+    return performance.now() - began
+  }
+  await ask()
+  const idle = await peakRss(pid)
+
+  const slow = Array.from({ length: readers }, (_, number) => readSlowly(port, 400 + number))
+  t.teardown(() => { for (const { socket } of slow) socket.destroy() })
+  const times: number[] = []
+  for (const end = performance.now() + seconds * 1000; performance.now() < end; await sleep(200)) times.push(await ask())
+
+  const [peak, last] = [await peakRss(pid), await resident(pid)]
+  t.comment(`memory: ${(idle / mib).toFixed(0)} MiB at most before, ${(peak / mib).toFixed(0)} at most, ${(last / mib).toFixed(0)} at the end; JSON: p50 ${quantile(times, 0.5).toFixed(1)} ms, most ${Math.max(...times).toFixed(0)} ms`)
+  t.ok(slow.every(({ bytes }) => bytes() > mib), 'every reader gets on')
+  t.equal(upstream.files(), 1, 'one transfer for all')
+  t.ok(peak < mostMemory, `${(peak / mib).toFixed(0)} MiB at most`)
+  t.ok(Math.max(...times) < 1000, 'nobody waits for a JSON answer')
+})
