@@ -136,7 +136,7 @@ export interface Backend {
   list (types: readonly ExtensionType[], terms?: Terms): Promise<Answered<Listing>>
   find (type: ExtensionType, name: string, terms?: Terms): Promise<Answered<Extension | undefined>>
   /** Highest first. */
-  versions (type: ExtensionType, name: string, terms?: Terms): Promise<Answered<ExtensionVersion[] | undefined>>
+  versions (type: ExtensionType, name: string, terms?: Terms): Promise<Answered<readonly ExtensionVersion[] | undefined>>
   /** The file of a version, unopened; undefined when there is no such version, `file` absent when it has no file. */
   stat (type: ExtensionType, name: string, version: string, terms?: Terms): Promise<Answered<{ file?: FileReference, published_at: string } | undefined>>
   /** Opens the file of a version; undefined when there is none. It may be another file than `stat` told: a replaced one is found. */

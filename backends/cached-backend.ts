@@ -8,6 +8,7 @@ import { isAnswer } from './fuse.ts'
 import { createListings, toListing, type TypeListing } from './listing.ts'
 import { createMemory } from './memory.ts'
 import { createPresentation, type PresentationOptions } from './presentation.ts'
+import { again, allAgain } from './sameness.ts'
 import { createSlots } from './slots.ts'
 import { currentRelease } from './version.ts'
 
@@ -91,9 +92,10 @@ export function createCachedBackend (driver: Driver, options: CachedBackendOptio
     const { metadata, releases, partial } = loaded
     loads++
     const ttl = partial === true ? Math.min(incompleteTtl, cache.times.ttl) : undefined
+    const shown = { extension: cache.glance(metadataSlot(type, name))?.value, versions: cache.glance(versionsSlot(type, name))?.value.versions }
     return [
-      finding(metadataSlot(type, name), toExtension(metadata, current), ttl),
-      finding(versionsSlot(type, name), { releases, versions: releases.map(release => toVersion(metadata, release)) }, ttl)
+      finding(metadataSlot(type, name), again(shown.extension, toExtension(metadata, current)), ttl),
+      finding(versionsSlot(type, name), { releases, versions: allAgain(shown.versions, releases.map(release => toVersion(metadata, release))) }, ttl)
     ]
   }
   /** `shown`: whether what a listing shows of the extension is an answer, too. */

@@ -175,7 +175,7 @@ export function createCatalog ({ backends, downloads, log, negativeTtl, budget }
     },
 
     /** All versions of an extension, highest first. Throws `not_found`. */
-    async versions (name: Name): Promise<Answer<ExtensionVersion[]>> {
+    async versions (name: Name): Promise<Answer<readonly ExtensionVersion[]>> {
       const { answer } = await owner(name, createDeadline(budget * 1000), async (backend, terms) => await backend.versions(name.type, name.name, terms))
       if (answer === undefined) throw notFound(name)
       return answer

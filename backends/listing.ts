@@ -2,6 +2,7 @@ import type { Cache, Cached } from '../plugins/cache.ts'
 import type { RegistryError } from '../plugins/errors.ts'
 import type { Extension, ExtensionType } from '../schemas/extension.ts'
 import type { Crawl, Listing, Metadata, Release } from './backend.ts'
+import { again, allAgain } from './sameness.ts'
 
 /** One type's part of a listing, as it is cached. */
 export interface TypeListing {
@@ -24,7 +25,7 @@ export const byName = (a: { name: string }, b: { name: string }): number => a.na
 
 /**
  * What a walk says of one type. What could not be read keeps its earlier answer, as long as that may stand in; a walk that
- * left something out removes nothing, and leaves the last proof as it was.
+ * left something out removes nothing, and leaves the last proof as it was. What has not changed is the same object as before.
  */
 export function toListing (type: ExtensionType, crawl: Crawl, earlier: Pick<Cached<TypeListing>, 'value' | 'age'> | undefined, { now, times }: Cache, toExtension: (metadata: Metadata, release: Release) => Extension): TypeListing {
   const failed = crawl.failed.filter(repository => repository.type === type)
@@ -33,7 +34,7 @@ export function toListing (type: ExtensionType, crawl: Crawl, earlier: Pick<Cach
   const kept = new Map<string, number>()
   const unread: string[] = []
   const extensions = new Map(crawl.found.filter(({ metadata }) => metadata.type === type)
-    .map(({ metadata, release }) => [metadata.name, toExtension(metadata, release)]))
+    .map(({ metadata, release }) => [metadata.name, again(before?.byName.get(metadata.name), toExtension(metadata, release))]))
   const keep = (name: string): boolean => {
     const known = before?.byName.get(name)
     const at = before?.kept.get(name) ?? now() - (earlier?.age ?? Infinity) * 1000
@@ -50,7 +51,7 @@ export function toListing (type: ExtensionType, crawl: Crawl, earlier: Pick<Cach
   }
   const complete = failed.length === 0 && crawl.truncated !== true
   return {
-    extensions: [...extensions.values()].sort(byName),
+    extensions: allAgain(before?.extensions, [...extensions.values()].sort(byName)),
     byName: extensions,
     error: failed[0]?.error ?? crawl.why,
     missing: crawl.truncated === true || unread.length > 0,
