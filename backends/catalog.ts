@@ -6,7 +6,7 @@ import type { Downloads, OpenAt, Origin, Wanted } from '../plugins/downloads.ts'
 import { isRegistryError, registryError, type RegistryError } from '../plugins/errors.ts'
 import { extensionSources, extensionTypes, type Extension, type ExtensionSource, type ExtensionType, type ExtensionVersion } from '../schemas/extension.ts'
 import type { Answered, Artifact, Backend, FileReference, Terms } from './backend.ts'
-import { createGenerations } from './generation.ts'
+import { createGenerations, type Share } from './generation.ts'
 
 export interface CatalogDependencies {
   downloads: Pick<Downloads, 'look' | 'open'>
@@ -55,15 +55,13 @@ export function createCatalog ({ backends, downloads, log, negativeTtl, budget }
   const types = (type: ExtensionType | undefined): readonly ExtensionType[] => type === undefined ? extensionTypes : only[type]
 
   function wrap<T> (value: T, answers: ReadonlyArray<Answered<unknown>>, stale: Mark[], missing: Mark[]): Answer<T> {
-    const whole = stale.length === 0 && missing.length === 0
-    return {
-      value,
-      age: Math.max(0, ...answers.map(({ age }) => age)),
-      ttl: whole && answers.length > 0 ? Math.min(...answers.map(({ ttl }) => ttl)) : 0,
-      hit: answers.every(({ hit }) => hit),
-      stale,
-      missing
+    let [age, ttl, hit] = [0, stale.length === 0 && missing.length === 0 && answers.length > 0 ? Infinity : 0, true]
+    for (const answer of answers) {
+      age = Math.max(age, answer.age)
+      ttl = Math.min(ttl, answer.ttl)
+      hit &&= answer.hit
     }
+    return { value, age, ttl, hit, stale, missing }
   }
 
   /** All extensions of a scope, merged by ownership, of whatever instances and cached entries can answer. */
@@ -78,15 +76,21 @@ export function createCatalog ({ backends, downloads, log, negativeTtl, budget }
     }))
     const stale: Mark[] = []
     const missing: Mark[] = []
+    const answers: Array<Answered<unknown>> = []
+    const shares: Share[] = []
     for (const { backend: { name: instance }, answer, error } of asked) {
-      if (answer === undefined) missing.push({ instance, error })
-      else if (answer.value.incomplete) missing.push({ instance, error: answer.error })
+      if (answer === undefined) {
+        missing.push({ instance, error })
+        continue
+      }
+      const { types, unread, incomplete } = answer.value
+      if (incomplete) missing.push({ instance, error: answer.error })
       else if (answer.error !== undefined) stale.push({ instance, error: answer.error })
+      answers.push(answer)
+      shares.push({ instance, types, unread })
     }
-    const answered = asked.flatMap(({ backend, answer }) => answer === undefined ? [] : [{ backend, answer }])
-    if (answered.length === 0 && asked.length > 0) throw worst(asked.flatMap(({ error }) => error ?? []))
-    const generation = generations.merge(answered.map(({ backend, answer }) => ({ instance: backend.name, ...answer.value })), `${source ?? ''}:${type ?? ''}`)
-    return wrap(generation, answered.map(({ answer }) => answer), stale, missing)
+    if (answers.length === 0 && asked.length > 0) throw worst(asked.flatMap(({ error }) => error ?? []))
+    return wrap(generations.merge(shares, `${source ?? ''}:${type ?? ''}`), answers, stale, missing)
   }
 
   /** The first instance's answer that is not "not there"; undefined when all of them could be asked and none has it. */

@@ -2,18 +2,20 @@ import t from 'tap'
 import { createCachedBackend } from '../../backends/cached-backend.ts'
 import { createCatalog } from '../../backends/catalog.ts'
 import { createCache } from '../../plugins/cache.ts'
+import { registryError } from '../../plugins/errors.ts'
 import { createClock } from '../fakes/clock.ts'
 import { createPlainDownloads } from '../fakes/downloads.ts'
 import { createFakeDriver } from '../fakes/driver.ts'
 import { createLog } from '../fakes/log.ts'
 
-function setUp () {
+function setUp (others: Record<string, string[]> = {}) {
   const clock = createClock()
   const cache = createCache({ capacity: 1000, ttl_seconds: 300, stale_if_error_seconds: 3600, negative_ttl_seconds: 30, clock: clock.now })
   const upstream = createFakeDriver('gitea', 'gitea', { 'provider/aws': ['1.0.0'], 'provider/gcp': ['1.0.0'], 'cluster/k3s': ['2.0.0'] })
   const backend = createCachedBackend(upstream.driver, { cache, priority: 100, downloadUrls: 'upstream' })
+  const other = createCachedBackend(createFakeDriver('oci', 'oci', others).driver, { cache, priority: 200, downloadUrls: 'upstream' })
   const { log } = createLog()
-  const catalog = createCatalog({ backends: [backend], downloads: createPlainDownloads(), log, negativeTtl: 30, budget: 10 })
+  const catalog = createCatalog({ backends: [backend, other], downloads: createPlainDownloads(), log, negativeTtl: 30, budget: 10 })
   const list = async (query: { type?: 'provider', offset?: number } = {}) => (await catalog.list({ limit: 10, offset: 0, ...query })).value.items
   return { upstream, clock, catalog, list }
 }
@@ -55,4 +57,15 @@ await t.test('versions that are read again stay the list that they were as long 
   upstream.content.set('provider/aws', ['1.0.0', '1.1.0'])
   clock.forward(301)
   t.strictSame((await versions()).map(({ version }) => version), ['1.1.0', '1.0.0'])
+})
+
+await t.test('a name that could not be read and is then known to be gone is its next owner\'s, though all else is as before', async t => {
+  const { upstream, clock, list } = setUp({ 'provider/azure': ['3.0.0'] })
+  upstream.content.set('provider/azure', ['1.0.0'])
+  upstream.broken.set('provider/azure', registryError('service_unavailable', 'Broken', { instance: 'gitea' }))
+  t.strictSame((await list()).map(({ name }) => name), ['aws', 'gcp', 'k3s'], 'it may be the first instance\'s')
+  upstream.broken.clear()
+  upstream.content.delete('provider/azure')
+  clock.forward(301)
+  t.strictSame((await list()).map(({ name, source }) => `${name} ${source}`), ['aws gitea', 'azure oci', 'gcp gitea', 'k3s gitea'])
 })
