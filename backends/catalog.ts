@@ -5,7 +5,7 @@ import { createDeadline, late, type Deadline } from '../plugins/deadline.ts'
 import type { Downloads, OpenAt, Origin, Wanted } from '../plugins/downloads.ts'
 import { isRegistryError, registryError, type RegistryError } from '../plugins/errors.ts'
 import { extensionSources, extensionTypes, type Extension, type ExtensionSource, type ExtensionType, type ExtensionVersion } from '../schemas/extension.ts'
-import type { Answered, Artifact, Backend, FileReference, Terms } from './backend.ts'
+import type { Answered, Artifact, Awaitable, Backend, FileReference, Terms } from './backend.ts'
 import { createGenerations, type Share } from './generation.ts'
 
 export interface CatalogDependencies {
@@ -94,13 +94,14 @@ export function createCatalog ({ backends, downloads, log, negativeTtl, budget }
   }
 
   /** The first instance's answer that is not "not there"; undefined when all of them could be asked and none has it. */
-  async function first<T> (scope: Scope, question: (backend: Backend) => Promise<Answered<T | undefined>>) {
+  async function first<T> (scope: Scope, question: (backend: Backend) => Awaitable<Answered<T | undefined>>) {
     const doubts: Mark[] = []
     const absences: Array<Answered<unknown>> = []
     for (const backend of of(scope)) {
-      const answer = await question(backend).catch((error: unknown) => {
-        throw worst([...doubts.flatMap(doubt => doubt.error ?? []), rethrowUnknown(error)])
-      })
+      const asked = question(backend)
+      const answer = asked instanceof Promise
+        ? await asked.catch((error: unknown) => { throw worst([...doubts.flatMap(doubt => doubt.error ?? []), rethrowUnknown(error)]) })
+        : asked
       const { value, error } = answer
       if (value !== undefined) {
         const stale = error === undefined ? doubts : [...doubts, { instance: backend.name, error }]
@@ -114,10 +115,10 @@ export function createCatalog ({ backends, downloads, log, negativeTtl, budget }
   }
 
   /** The same, with what is cached made as young as a 404 must be before nothing is found. */
-  async function owner<T> (scope: Scope, deadline: Deadline, question: (backend: Backend, terms: Terms) => Promise<Answered<T | undefined>>) {
-    const found = await first(scope, async backend => await question(backend, { deadline }))
+  async function owner<T> (scope: Scope, deadline: Deadline, question: (backend: Backend, terms: Terms) => Awaitable<Answered<T | undefined>>) {
+    const found = await first(scope, backend => question(backend, { deadline }))
     if (found.answer !== undefined || found.oldest <= negativeTtl) return found
-    return await first(scope, async backend => await question(backend, { deadline, maxAge: negativeTtl }))
+    return await first(scope, backend => question(backend, { deadline, maxAge: negativeTtl }))
   }
 
   /** Opens a file in the time that is left. */
@@ -173,14 +174,14 @@ export function createCatalog ({ backends, downloads, log, negativeTtl, budget }
 
     /** An extension at its current version. Throws `not_found`. */
     async find (name: Name): Promise<Answer<Extension>> {
-      const { answer } = await owner(name, createDeadline(budget * 1000), async (backend, terms) => await backend.find(name.type, name.name, terms))
+      const { answer } = await owner(name, createDeadline(budget * 1000), (backend, terms) => backend.find(name.type, name.name, terms))
       if (answer === undefined) throw notFound(name)
       return answer
     },
 
     /** All versions of an extension, highest first. Throws `not_found`. */
     async versions (name: Name): Promise<Answer<readonly ExtensionVersion[]>> {
-      const { answer } = await owner(name, createDeadline(budget * 1000), async (backend, terms) => await backend.versions(name.type, name.name, terms))
+      const { answer } = await owner(name, createDeadline(budget * 1000), (backend, terms) => backend.versions(name.type, name.name, terms))
       if (answer === undefined) throw notFound(name)
       return answer
     },
@@ -190,7 +191,7 @@ export function createCatalog ({ backends, downloads, log, negativeTtl, budget }
       const { type, name: extension } = name
       const missing = registryError('not_found', `Extension ${type}/${extension} version ${version} not found`)
       const deadline = createDeadline(budget * 1000)
-      const { backend, answer } = await owner(name, deadline, async (candidate, terms) => await candidate.find(type, extension, terms))
+      const { backend, answer } = await owner(name, deadline, (candidate, terms) => candidate.find(type, extension, terms))
       if (backend === undefined) throw missing
       const stat = await backend.stat(type, extension, version, { deadline })
       if (stat.value === undefined) throw stat.error ?? missing
