@@ -60,6 +60,9 @@ export interface Artifact extends OpenedFile { file: FileReference }
 /** Where a file is opened: at its first byte if unset. */
 export type OpenOptions = Partial<OpenAt> & Pick<OpenAt, 'signal'>
 
+/** What is there already, or will be. */
+export type Awaitable<T> = T | Promise<T>
+
 /** What a question may cost. */
 export interface Terms {
   /** Seconds: bounds the age of what an absence may rest on; anything older is asked for again, once. */
@@ -134,9 +137,10 @@ export interface Backend {
   /** Smaller first, see {@link byOwnership}. */
   readonly priority: number
   list (types: readonly ExtensionType[], terms?: Terms): Promise<Answered<Listing>>
-  find (type: ExtensionType, name: string, terms?: Terms): Promise<Answered<Extension | undefined>>
+  /** Whatever is in the cache is answered at once, not even in a later turn. */
+  find (type: ExtensionType, name: string, terms?: Terms): Awaitable<Answered<Extension | undefined>>
   /** Highest first. */
-  versions (type: ExtensionType, name: string, terms?: Terms): Promise<Answered<ExtensionVersion[] | undefined>>
+  versions (type: ExtensionType, name: string, terms?: Terms): Promise<Answered<readonly ExtensionVersion[] | undefined>>
   /** The file of a version, unopened; undefined when there is no such version, `file` absent when it has no file. */
   stat (type: ExtensionType, name: string, version: string, terms?: Terms): Promise<Answered<{ file?: FileReference, published_at: string } | undefined>>
   /** Opens the file of a version; undefined when there is none. It may be another file than `stat` told: a replaced one is found. */

@@ -8,6 +8,7 @@ import { isAnswer } from './fuse.ts'
 import { createListings, toListing, type TypeListing } from './listing.ts'
 import { createMemory } from './memory.ts'
 import { createPresentation, type PresentationOptions } from './presentation.ts'
+import { again, allAgain } from './sameness.ts'
 import { createSlots } from './slots.ts'
 import { currentRelease } from './version.ts'
 
@@ -92,9 +93,10 @@ export function createCachedBackend (driver: Driver, options: CachedBackendOptio
     const { metadata, releases, partial } = loaded
     loads++
     const ttl = partial === true ? Math.min(incompleteTtl, cache.times.ttl) : undefined
+    const shown = { extension: cache.glance(metadataSlot(type, name))?.value, versions: cache.glance(versionsSlot(type, name))?.value.versions }
     return [
-      finding(metadataSlot(type, name), toExtension(metadata, current), ttl),
-      finding(versionsSlot(type, name), { releases, versions: releases.map(release => toVersion(metadata, release)) }, ttl)
+      finding(metadataSlot(type, name), again(shown.extension, toExtension(metadata, current)), ttl),
+      finding(versionsSlot(type, name), { releases, versions: allAgain(shown.versions, releases.map(release => toVersion(metadata, release))) }, ttl)
     ]
   }
   /** `shown`: whether what a listing shows of the extension is an answer, too. */
@@ -115,13 +117,13 @@ export function createCachedBackend (driver: Driver, options: CachedBackendOptio
   }
 
   /** An answer of the listing about one name: the extension, or that there is none; undefined when the listing can't tell. */
-  function fromListing (type: ExtensionType, name: string, maxAge: number, newerThan: number): Answered<Extension | undefined> | undefined {
+  function fromListing (type: ExtensionType, name: string, slot: Slot<Extension>, maxAge: number, newerThan: number): Answered<Extension | undefined> | undefined {
     const listed = cache.peek(listSlot(type))
     if (listed === undefined || !listed.fresh || listed.age > newerThan) return undefined
     const { byName, error, missing, kept } = listed.value
     const value = byName.get(name)
     // What was looked for and not found since is no longer there.
-    if (value !== undefined && (cache.absentFor(metadataSlot(type, name)) ?? Infinity) < listed.age) return undefined
+    if (value !== undefined && (cache.absentFor(slot) ?? Infinity) < listed.age) return undefined
     if (value === undefined ? (error !== undefined || missing || listed.age > maxAge) : kept.has(name)) return undefined
     cache.use(listSlot(type), listLoader)
     return { value, age: listed.age, ttl: listed.ttl, hit: true }
@@ -228,17 +230,16 @@ export function createCachedBackend (driver: Driver, options: CachedBackendOptio
       return { value: listingOf(types, parts), age, ttl, hit, ...(error !== undefined && { error }) }
     },
 
-    async find (type, name, terms = {}) {
+    find (type, name, terms = {}) {
       const { maxAge = cache.times.ttl } = terms
-      const own = cache.peek(metadataSlot(type, name))
-      const listed = fromListing(type, name, maxAge, own?.age ?? Infinity)
-      if (listed !== undefined) return listed
-      return await askOrStandIn(type, name, metadataSlot(type, name), extensionLoader(type, name, { ...terms, maxAge }, true), value => value, known => known)
+      const slot = metadataSlot(type, name)
+      return fromListing(type, name, slot, maxAge, cache.peek(slot)?.age ?? Infinity) ??
+        askOrStandIn(type, name, slot, extensionLoader(type, name, { ...terms, maxAge }, true), value => value, known => known)
     },
 
     async versions (type, name, terms = {}) {
       const { maxAge = cache.times.ttl } = terms
-      const listed = fromListing(type, name, maxAge, cache.peek(versionsSlot(type, name))?.age ?? Infinity)
+      const listed = fromListing(type, name, metadataSlot(type, name), maxAge, cache.peek(versionsSlot(type, name))?.age ?? Infinity)
       if (listed !== undefined && listed.value === undefined) return { ...listed, value: undefined }
       return await askOrStandIn(type, name, versionsSlot(type, name), versionsLoader(type, name, { ...terms, maxAge }), ({ versions }) => versions, () => undefined)
     },

@@ -5,8 +5,8 @@ import { createDeadline, late, type Deadline } from '../plugins/deadline.ts'
 import type { Downloads, OpenAt, Origin, Wanted } from '../plugins/downloads.ts'
 import { isRegistryError, registryError, type RegistryError } from '../plugins/errors.ts'
 import { extensionSources, extensionTypes, type Extension, type ExtensionSource, type ExtensionType, type ExtensionVersion } from '../schemas/extension.ts'
-import type { Answered, Artifact, Backend, FileReference, Terms } from './backend.ts'
-import { createGenerations } from './generation.ts'
+import type { Answered, Artifact, Awaitable, Backend, FileReference, Terms } from './backend.ts'
+import { createGenerations, type Share } from './generation.ts'
 
 export interface CatalogDependencies {
   downloads: Pick<Downloads, 'look' | 'open'>
@@ -55,15 +55,13 @@ export function createCatalog ({ backends, downloads, log, negativeTtl, budget }
   const types = (type: ExtensionType | undefined): readonly ExtensionType[] => type === undefined ? extensionTypes : only[type]
 
   function wrap<T> (value: T, answers: ReadonlyArray<Answered<unknown>>, stale: Mark[], missing: Mark[]): Answer<T> {
-    const whole = stale.length === 0 && missing.length === 0
-    return {
-      value,
-      age: Math.max(0, ...answers.map(({ age }) => age)),
-      ttl: whole && answers.length > 0 ? Math.min(...answers.map(({ ttl }) => ttl)) : 0,
-      hit: answers.every(({ hit }) => hit),
-      stale,
-      missing
+    let [age, ttl, hit] = [0, stale.length === 0 && missing.length === 0 && answers.length > 0 ? Infinity : 0, true]
+    for (const answer of answers) {
+      age = Math.max(age, answer.age)
+      ttl = Math.min(ttl, answer.ttl)
+      hit &&= answer.hit
     }
+    return { value, age, ttl, hit, stale, missing }
   }
 
   /** All extensions of a scope, merged by ownership, of whatever instances and cached entries can answer. */
@@ -78,25 +76,32 @@ export function createCatalog ({ backends, downloads, log, negativeTtl, budget }
     }))
     const stale: Mark[] = []
     const missing: Mark[] = []
+    const answers: Array<Answered<unknown>> = []
+    const shares: Share[] = []
     for (const { backend: { name: instance }, answer, error } of asked) {
-      if (answer === undefined) missing.push({ instance, error })
-      else if (answer.value.incomplete) missing.push({ instance, error: answer.error })
+      if (answer === undefined) {
+        missing.push({ instance, error })
+        continue
+      }
+      const { types, unread, incomplete } = answer.value
+      if (incomplete) missing.push({ instance, error: answer.error })
       else if (answer.error !== undefined) stale.push({ instance, error: answer.error })
+      answers.push(answer)
+      shares.push({ instance, types, unread })
     }
-    const answered = asked.flatMap(({ backend, answer }) => answer === undefined ? [] : [{ backend, answer }])
-    if (answered.length === 0 && asked.length > 0) throw worst(asked.flatMap(({ error }) => error ?? []))
-    const generation = generations.merge(answered.map(({ backend, answer }) => ({ instance: backend.name, ...answer.value })), `${source ?? ''}:${type ?? ''}`)
-    return wrap(generation, answered.map(({ answer }) => answer), stale, missing)
+    if (answers.length === 0 && asked.length > 0) throw worst(asked.flatMap(({ error }) => error ?? []))
+    return wrap(generations.merge(shares, `${source ?? ''}:${type ?? ''}`), answers, stale, missing)
   }
 
   /** The first instance's answer that is not "not there"; undefined when all of them could be asked and none has it. */
-  async function first<T> (scope: Scope, question: (backend: Backend) => Promise<Answered<T | undefined>>) {
+  async function first<T> (scope: Scope, question: (backend: Backend) => Awaitable<Answered<T | undefined>>) {
     const doubts: Mark[] = []
     const absences: Array<Answered<unknown>> = []
     for (const backend of of(scope)) {
-      const answer = await question(backend).catch((error: unknown) => {
-        throw worst([...doubts.flatMap(doubt => doubt.error ?? []), rethrowUnknown(error)])
-      })
+      const asked = question(backend)
+      const answer = asked instanceof Promise
+        ? await asked.catch((error: unknown) => { throw worst([...doubts.flatMap(doubt => doubt.error ?? []), rethrowUnknown(error)]) })
+        : asked
       const { value, error } = answer
       if (value !== undefined) {
         const stale = error === undefined ? doubts : [...doubts, { instance: backend.name, error }]
@@ -110,10 +115,10 @@ export function createCatalog ({ backends, downloads, log, negativeTtl, budget }
   }
 
   /** The same, with what is cached made as young as a 404 must be before nothing is found. */
-  async function owner<T> (scope: Scope, deadline: Deadline, question: (backend: Backend, terms: Terms) => Promise<Answered<T | undefined>>) {
-    const found = await first(scope, async backend => await question(backend, { deadline }))
+  async function owner<T> (scope: Scope, deadline: Deadline, question: (backend: Backend, terms: Terms) => Awaitable<Answered<T | undefined>>) {
+    const found = await first(scope, backend => question(backend, { deadline }))
     if (found.answer !== undefined || found.oldest <= negativeTtl) return found
-    return await first(scope, async backend => await question(backend, { deadline, maxAge: negativeTtl }))
+    return await first(scope, backend => question(backend, { deadline, maxAge: negativeTtl }))
   }
 
   /** Opens a file in the time that is left. */
@@ -169,14 +174,14 @@ export function createCatalog ({ backends, downloads, log, negativeTtl, budget }
 
     /** An extension at its current version. Throws `not_found`. */
     async find (name: Name): Promise<Answer<Extension>> {
-      const { answer } = await owner(name, createDeadline(budget * 1000), async (backend, terms) => await backend.find(name.type, name.name, terms))
+      const { answer } = await owner(name, createDeadline(budget * 1000), (backend, terms) => backend.find(name.type, name.name, terms))
       if (answer === undefined) throw notFound(name)
       return answer
     },
 
     /** All versions of an extension, highest first. Throws `not_found`. */
-    async versions (name: Name): Promise<Answer<ExtensionVersion[]>> {
-      const { answer } = await owner(name, createDeadline(budget * 1000), async (backend, terms) => await backend.versions(name.type, name.name, terms))
+    async versions (name: Name): Promise<Answer<readonly ExtensionVersion[]>> {
+      const { answer } = await owner(name, createDeadline(budget * 1000), (backend, terms) => backend.versions(name.type, name.name, terms))
       if (answer === undefined) throw notFound(name)
       return answer
     },
@@ -186,7 +191,7 @@ export function createCatalog ({ backends, downloads, log, negativeTtl, budget }
       const { type, name: extension } = name
       const missing = registryError('not_found', `Extension ${type}/${extension} version ${version} not found`)
       const deadline = createDeadline(budget * 1000)
-      const { backend, answer } = await owner(name, deadline, async (candidate, terms) => await candidate.find(type, extension, terms))
+      const { backend, answer } = await owner(name, deadline, (candidate, terms) => candidate.find(type, extension, terms))
       if (backend === undefined) throw missing
       const stat = await backend.stat(type, extension, version, { deadline })
       if (stat.value === undefined) throw stat.error ?? missing

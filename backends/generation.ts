@@ -32,9 +32,19 @@ const loggedAtMost = 10_000
 /** Extensions in all the pages that are remembered at once; each has bytes of its own. */
 const rememberedItems = 50_000
 
+/** Whether a share is what it was. */
+function isSame ({ instance, types, unread }: Share, before: Share | undefined): boolean {
+  if (before === undefined || before.instance !== instance) return false
+  if (before.types === types && before.unread === unread) return true
+  if (before.types.size !== types.size || before.unread.size !== unread.size) return false
+  for (const [type, extensions] of types) if (before.types.get(type) !== extensions) return false
+  for (const name of unread) if (!before.unread.has(name)) return false
+  return true
+}
+
 /** Makes generations; one that was made of the very same listings is given again. */
 export function createGenerations (log: FastifyBaseLogger) {
-  const latest = new Map<string, { inputs: ReadonlyArray<readonly Extension[]>, generation: Generation }>()
+  const latest = new Map<string, { shares: readonly Share[], generation: Generation }>()
   const logged = new Set<string>()
   const prepared = new WeakMap<Extension, Searchable>()
   const remembered = new LRUCache<string, Found>({ maxSize: rememberedItems, sizeCalculation: ({ items }) => items.length + 1 })
@@ -103,11 +113,10 @@ export function createGenerations (log: FastifyBaseLogger) {
   return {
     /** Merges in the order given: the first that has an extension owns it. `scope` names what is merged, so that each scope's last one is kept. */
     merge (shares: readonly Share[], scope: string): Generation {
-      const inputs = shares.flatMap(({ types }) => [...types.values()])
       const last = latest.get(scope)
-      if (last !== undefined && last.inputs.length === inputs.length && last.inputs.every((input, at) => input === inputs[at])) return last.generation
+      if (last?.shares.length === shares.length && shares.every((share, at) => isSame(share, last.shares[at]))) return last.generation
       const generation = make(shares)
-      latest.set(scope, { inputs, generation })
+      latest.set(scope, { shares, generation })
       return generation
     }
   }

@@ -1,8 +1,9 @@
 import type { Cache, Cached } from '../plugins/cache.ts'
 import type { RegistryError } from '../plugins/errors.ts'
-import { Extension, type ExtensionType } from '../schemas/extension.ts'
+import type { Extension, ExtensionType } from '../schemas/extension.ts'
 import type { Crawl, Listing, Metadata, Release } from './backend.ts'
 import { forEachInTurn } from './pace.ts'
+import { again, allAgain } from './sameness.ts'
 
 /** One type's part of a listing, as it is cached. */
 export interface TypeListing {
@@ -23,18 +24,9 @@ export interface TypeListing {
 /** In the order of lists, by code point. */
 export const byName = (a: { name: string }, b: { name: string }): number => a.name < b.name ? -1 : 1
 
-const plainFields = (Object.keys(Extension.properties) as Array<keyof Extension>).filter(field => field !== 'tags')
-
-function same (a: Extension, b: Extension): boolean {
-  for (const field of plainFields) if (a[field] !== b[field]) return false
-  const [of, tags] = [a.tags ?? [], b.tags ?? []]
-  return of.length === tags.length && of.every((tag, at) => tag === tags[at])
-}
-
 /**
  * What a walk says of one type. What could not be read keeps its earlier answer, as long as that may stand in; a walk that
- * left something out removes nothing, and leaves the last proof as it was. What has not changed is the same object as before,
- * so that all that was made of it stays of use.
+ * left something out removes nothing, and leaves the last proof as it was. What has not changed is the same object as before.
  */
 export async function toListing (type: ExtensionType, crawl: Crawl, earlier: Pick<Cached<TypeListing>, 'value' | 'age'> | undefined, { now, times }: Cache, toExtension: (metadata: Metadata, release: Release) => Extension): Promise<TypeListing> {
   const failed = crawl.failed.filter(repository => repository.type === type)
@@ -45,10 +37,7 @@ export async function toListing (type: ExtensionType, crawl: Crawl, earlier: Pic
   const unread: string[] = []
   const extensions = new Map<string, Extension>()
   await forEachInTurn(crawl.found, ({ metadata, release }) => {
-    if (metadata.type !== type) return
-    const known = before?.byName.get(metadata.name)
-    const extension = toExtension(metadata, release)
-    extensions.set(metadata.name, known !== undefined && same(known, extension) ? known : extension)
+    if (metadata.type === type) extensions.set(metadata.name, again(before?.byName.get(metadata.name), toExtension(metadata, release)))
   })
   const keep = (name: string): boolean => {
     const known = before?.byName.get(name)
@@ -65,11 +54,8 @@ export async function toListing (type: ExtensionType, crawl: Crawl, earlier: Pic
     for (const name of before?.byName.keys() ?? []) if (!extensions.has(name) && !gone.has(name)) keep(name)
   }
   const complete = failed.length === 0 && crawl.truncated !== true
-  const ordered = [...extensions.values()].sort(byName)
-  // Whose parts are the same is the same, unless it shows less than it should.
-  const unchanged = before !== undefined && before.unread.length + unread.length === 0 && before.extensions.length === ordered.length && ordered.every((extension, at) => extension === before.extensions[at])
   return {
-    extensions: unchanged ? before.extensions : ordered,
+    extensions: allAgain(before?.extensions, [...extensions.values()].sort(byName)),
     byName: extensions,
     error: failed[0]?.error ?? crawl.why,
     missing: crawl.truncated === true || unread.length > 0,

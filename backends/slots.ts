@@ -4,7 +4,7 @@ import type { Release } from './backend.ts'
 import type { TypeListing } from './listing.ts'
 
 /** All versions of an extension: as the driver says them, and as they are shown. */
-export interface VersionListing { releases: readonly Release[], versions: ExtensionVersion[] }
+export interface VersionListing { releases: readonly Release[], versions: readonly ExtensionVersion[] }
 
 /** Where an instance's answers are in the cache. */
 export function createSlots (instance: string) {

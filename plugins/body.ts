@@ -23,8 +23,8 @@ export interface Body {
 
 /** Bytes from which another coding saves a client more than it costs. */
 export const largeFrom = 1024
-/** Bytes up to which a text is written faster than a buffer: in one go with the headers. */
-const shortUpTo = 16 * 1024
+/** Bytes up to which Node writes a text faster than a buffer: in one go with the headers, as long as three bytes a character would fit its 16 KiB. */
+const shortUpTo = 4 * 1024
 
 const compress: Record<Coding, (bytes: Buffer) => Promise<Buffer>> = {
   br: async bytes => await promisify(brotliCompress)(bytes, { params: { [constants.BROTLI_PARAM_QUALITY]: 5, [constants.BROTLI_PARAM_MODE]: constants.BROTLI_MODE_TEXT, [constants.BROTLI_PARAM_SIZE_HINT]: bytes.length } }),

@@ -1,55 +1,71 @@
-import { setImmediate as turn } from 'node:timers/promises'
 import t from 'tap'
-import type { Crawl } from '../../backends/backend.ts'
-import { toListing, type TypeListing } from '../../backends/listing.ts'
-import { forEachInTurn } from '../../backends/pace.ts'
-import { createPresentation } from '../../backends/presentation.ts'
+import { createCachedBackend } from '../../backends/cached-backend.ts'
+import { createCatalog } from '../../backends/catalog.ts'
 import { createCache } from '../../plugins/cache.ts'
 import { registryError } from '../../plugins/errors.ts'
+import { createClock } from '../fakes/clock.ts'
+import { createPlainDownloads } from '../fakes/downloads.ts'
+import { createFakeDriver } from '../fakes/driver.ts'
+import { createLog } from '../fakes/log.ts'
 
-const cache = createCache({ capacity: 10, ttl_seconds: 300, stale_if_error_seconds: 600, negative_ttl_seconds: 30, clock: () => 0 })
-const { toExtension } = createPresentation({ source: 'gitea', downloadUrls: 'upstream' })
-const error = registryError('service_unavailable', 'Instance gitea cannot be asked')
-const found = (name: string, version = '1.0.0', description = '', tags = ['a', 'b']): Crawl['found'][number] => ({ metadata: { type: 'provider', name, description, tags: [...tags] }, release: { version, published_at: '2026-11-23T05:24:36Z' } })
-const listing = async (crawl: Partial<Crawl>, before?: TypeListing) => await toListing('provider', { found: [], failed: [], ...crawl }, before && { value: before, age: 1 }, cache, toExtension)
+function setUp (others: Record<string, string[]> = {}) {
+  const clock = createClock()
+  const cache = createCache({ capacity: 1000, ttl_seconds: 300, stale_if_error_seconds: 3600, negative_ttl_seconds: 30, clock: clock.now })
+  const upstream = createFakeDriver('gitea', 'gitea', { 'provider/aws': ['1.0.0'], 'provider/gcp': ['1.0.0'], 'cluster/k3s': ['2.0.0'] })
+  const backend = createCachedBackend(upstream.driver, { cache, priority: 100, downloadUrls: 'upstream' })
+  const other = createCachedBackend(createFakeDriver('oci', 'oci', others).driver, { cache, priority: 200, downloadUrls: 'upstream' })
+  const { log } = createLog()
+  const catalog = createCatalog({ backends: [backend, other], downloads: createPlainDownloads(), log, negativeTtl: 30, budget: 10 })
+  const list = async (query: { type?: 'provider', offset?: number } = {}) => (await catalog.list({ limit: 10, offset: 0, ...query })).value.items
+  return { upstream, clock, catalog, list }
+}
 
-await t.test('an extension that has not changed is the same object, one that has is another', async t => {
-  const before = await listing({ found: ['a', 'b', 'c', 'd', 'e'].map(name => found(name)) })
-  const after = await listing({ found: [found('e', '1.0.0', '', ['a', 'c']), found('d', '1.0.0', '', ['a']), found('c', '1.0.0', 'other'), found('b', '1.0.1'), found('a')] }, before)
-  t.strictSame(after.extensions.map((extension, at) => extension === before.extensions[at]), [true, false, false, false, false])
-  t.match(after.extensions.slice(1), [{ version: '1.0.1' }, { description: 'other' }, { tags: ['a'] }, { tags: ['a', 'c'] }])
-  t.equal(after.byName.get('a'), before.extensions[0])
+await t.test('a walk that finds nothing new leaves every list and extension the object that it was', async t => {
+  const { upstream, clock, catalog, list } = setUp()
+  const before = { all: await list(), providers: await list({ type: 'provider' }), second: await list({ offset: 1 }), found: (await catalog.search({ q: 'a', limit: 10 })).value }
+  clock.forward(301)
+  t.equal(await list(), before.all)
+  t.equal(upstream.calls.list, 2)
+  t.equal(await list({ type: 'provider' }), before.providers)
+  t.equal(await list({ offset: 1 }), before.second)
+  t.equal((await catalog.search({ q: ' A ', limit: 10 })).value, before.found)
 })
 
-await t.test('a list of the same extensions is the same array, one with less or more is another', async t => {
-  const whole = { found: ['a', 'b'].map(name => found(name)) }
-  const before = await listing(whole)
-  t.equal((await listing(whole, before)).extensions, before.extensions)
-  t.strictSame((await listing({ found: [found('a')] }, before)).extensions, [before.extensions[0]])
-  t.equal((await listing({ found: ['a', 'b', 'c'].map(name => found(name)) }, before)).extensions.length, 3)
+await t.test('what changed is another object, and what did not change is not', async t => {
+  const { upstream, clock, list } = setUp()
+  const [aws, gcp, k3s] = await list()
+  upstream.content.set('provider/gcp', ['1.0.0', '1.1.0'])
+  upstream.content.set('provider/azure', ['1.0.0'])
+  clock.forward(301)
+  const after = await list()
+  t.strictSame(after.map(({ name, version }) => `${name} ${version}`), ['aws 1.0.0', 'azure 1.0.0', 'gcp 1.1.0', 'k3s 2.0.0'])
+  t.equal(after[0], aws)
+  t.not(after[2], gcp)
+  t.equal(after[3], k3s)
+  upstream.content.delete('provider/aws')
+  clock.forward(301)
+  t.strictSame((await list()).map(({ name }) => name), ['azure', 'gcp', 'k3s'])
 })
 
-await t.test('a list behind which something could not be read is another, though it shows the same: ownership depends on it', async t => {
-  const whole = { found: [found('a')] }
-  const before = await listing(whole)
-  const unread = await listing({ ...whole, failed: [{ type: 'provider', name: 'x', error }] }, before)
-  t.strictSame(unread.extensions, before.extensions)
-  t.not(unread.extensions, before.extensions)
-  t.not((await listing(whole, unread)).extensions, unread.extensions)
+await t.test('versions that are read again stay the list that they were as long as none is new', async t => {
+  const { upstream, clock, catalog } = setUp()
+  const versions = async () => (await catalog.versions({ type: 'provider', name: 'aws' })).value
+  const before = await versions()
+  clock.forward(301)
+  t.equal(await versions(), before)
+  t.ok(upstream.calls.load > 1)
+  upstream.content.set('provider/aws', ['1.0.0', '1.1.0'])
+  clock.forward(301)
+  t.strictSame((await versions()).map(({ version }) => version), ['1.1.0', '1.0.0'])
 })
 
-await t.test('long work lets others have their turn, and does everything in order', async t => {
-  let turns = 0
-  const working = new AbortController()
-  const others = (async () => { while (!working.signal.aborted) { await turn(); turns++ } })()
-  const things = Array.from({ length: 64 }, (_, at) => at)
-  const done: number[] = []
-  await forEachInTurn(things, thing => {
-    done.push(thing)
-    for (const until = performance.now() + 1; performance.now() < until;);
-  })
-  working.abort()
-  await others
-  t.strictSame(done, things)
-  t.ok(turns >= 8, `${turns} turns`)
+await t.test('a name that could not be read and is then known to be gone is its next owner\'s, though all else is as before', async t => {
+  const { upstream, clock, list } = setUp({ 'provider/azure': ['3.0.0'] })
+  upstream.content.set('provider/azure', ['1.0.0'])
+  upstream.broken.set('provider/azure', registryError('service_unavailable', 'Broken', { instance: 'gitea' }))
+  t.strictSame((await list()).map(({ name }) => name), ['aws', 'gcp', 'k3s'], 'it may be the first instance\'s')
+  upstream.broken.clear()
+  upstream.content.delete('provider/azure')
+  clock.forward(301)
+  t.strictSame((await list()).map(({ name, source }) => `${name} ${source}`), ['aws gitea', 'azure oci', 'gcp gitea', 'k3s gitea'])
 })

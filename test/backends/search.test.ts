@@ -32,3 +32,13 @@ await t.test('what a plain substring search finds is found', async t => {
   t.strictSame(names('.*', extension('web', 'anything')), [], 'a query is no expression')
   t.strictSame(names('ub', extension('h', 'ubub')), ['h'])
 })
+
+await t.test('nothing is found across a name, a tag and a description', async t => {
+  const one = extension('aws', 'cloud', ['tag', 'other'])
+  for (const query of ['aws\ntag', 'tag\nother', 'other\ncloud', 's\nt']) t.strictSame(names(query, one), [], JSON.stringify(query))
+  t.strictSame(names('r\nc', extension('aws', 'or\nc', ['r', 'c'])), ['aws'])
+})
+
+await t.test('a word starts behind what is neither letter nor digit in any script', async t => {
+  t.strictSame(names('mond', extension('a', 'übermond'), extension('b', 'über mond'), extension('c', 'Ümond'), extension('d', '9mond')), ['b', 'a', 'c', 'd'])
+})
