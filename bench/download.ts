@@ -7,7 +7,7 @@ import { cpus, tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { table } from '../test/soak/report.ts'
-import { canPin, freePort, listening, peakRss, start, stop, type Running } from './process.ts'
+import { canPin, freePort, listening, peakRss, start, startFlags, stop, type Running } from './process.ts'
 
 const { values: { quick = false } } = parseArgs({ options: { quick: { type: 'boolean' } } })
 const rounds = quick ? 1 : 3
@@ -16,7 +16,6 @@ const seconds = quick ? 2 : 3
 const mib = 1024 ** 2
 const sizes = quick ? [8 * mib, 256 * mib] : [8 * mib, 1024 * mib]
 const clients = [1, 32]
-const flags = ['--max-semi-space-size=1']
 const [serverCore, loadCore] = [0, 1]
 
 interface Measured { rate: number, peak: number }
@@ -99,7 +98,7 @@ server { listen 127.0.0.1:${nginxPort}; root ${files}; } }`)
   /** A process of the registry with a store of its own that is empty, or with none. */
   async function registryOf (stored: boolean): Promise<{ program: Running, port: number }> {
     const port = await freePort()
-    const program = await run(process.execPath, [...flags, 'server.ts'], port, {
+    const program = await run(process.execPath, [...startFlags, 'server.ts'], port, {
       REGISTRY_SERVER_HOST: '127.0.0.1',
       REGISTRY_SERVER_PORT: String(port),
       REGISTRY_SERVER_SHUTDOWN_DELAY_SECONDS: '0',

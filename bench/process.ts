@@ -1,7 +1,9 @@
 import { spawn, spawnSync, type ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
+import { readFileSync } from 'node:fs'
 import { readFile } from 'node:fs/promises'
 import { createServer, connect, type AddressInfo } from 'node:net'
+import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 
 export interface StartOptions {
@@ -23,6 +25,11 @@ export interface Running {
 
 /** Whether processes can be held to one processor here. */
 export const canPin: boolean = spawnSync('taskset', ['--version'], { stdio: 'ignore' }).status === 0
+
+const { scripts } = JSON.parse(readFileSync(join(import.meta.dirname, '..', 'package.json'), 'utf8')) as { scripts: { start: string } }
+
+/** Options of Node.js that `npm start` has. */
+export const startFlags: readonly string[] = scripts.start.split(' ').filter(word => word.startsWith('--'))
 
 const running = new Set<ChildProcess>()
 // Nothing outlives the one that measures, however it ends.

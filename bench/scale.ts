@@ -5,7 +5,7 @@ import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { table } from '../test/soak/report.ts'
 import { describeMachine, describeVersions } from './machine.ts'
-import { start } from './process.ts'
+import { start, startFlags } from './process.ts'
 import { versions } from './scale-app.ts'
 import type { ScaleResult, Times } from './scale-run.ts'
 import { measureStartup } from './startup.ts'
@@ -15,7 +15,7 @@ const mib = 1024 ** 2
 const per = 10_000
 
 async function run (extensions: number, withVersions: boolean): Promise<ScaleResult> {
-  const program = start(process.execPath, ['--expose-gc', join(import.meta.dirname, 'scale-run.ts'), String(extensions), ...(withVersions ? ['versions'] : [])], { output: 'pipe' })
+  const program = start(process.execPath, [...startFlags, '--expose-gc', join(import.meta.dirname, 'scale-run.ts'), String(extensions), ...(withVersions ? ['versions'] : [])], { output: 'pipe' })
   const chunks: Buffer[] = []
   program.child.stdout?.on('data', (chunk: Buffer) => { chunks.push(chunk) })
   const code = await program.end

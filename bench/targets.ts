@@ -7,7 +7,7 @@ import { stringify } from 'smol-toml'
 import { writeLayout } from '../test/fakes/layout.ts'
 import type { chooseCores } from './cores.ts'
 import { nginxPath, writeNginx } from './nginx.ts'
-import { freePort, listening, start, type Running } from './process.ts'
+import { freePort, listening, start, startFlags, type Running } from './process.ts'
 import { header, record, type Recorded } from './recording.ts'
 import { extensions, type Scenario } from './scenarios.ts'
 import { describe } from './words.ts'
@@ -69,7 +69,7 @@ export async function startRegistry ({ folder, cores, profile }: Setting, upstre
     oci: { registry: upstreams.oci }
   }))
   const flags = profile === undefined ? [] : ['--cpu-prof', '--cpu-prof-dir', profile, '--cpu-prof-name', `${name.replace(', ', '-')}${refreshing ? '-refreshing' : ''}.cpuprofile`]
-  const running = start(process.execPath, [...flags, join(root, 'server.ts'), '--config', file], cores.server === undefined ? {} : { core: cores.server })
+  const running = start(process.execPath, [...startFlags, ...flags, join(root, 'server.ts'), '--config', file], cores.server === undefined ? {} : { core: cores.server })
   await listening(port, running, 60_000)
   const target = { name, port, running, at: same } as const
   await settle(target)
