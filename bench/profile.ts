@@ -12,6 +12,8 @@ interface Profile {
 
 /** Functions that are shown. */
 const shown = 25
+/** Parts that are shown. */
+const shownParts = 12
 const root = fileURLToPath(new URL('..', import.meta.url))
 
 /** Where a function is, without the folders of this machine. */
@@ -40,8 +42,24 @@ export function selfTimes ({ nodes, samples, timeDeltas }: Profile): Array<{ nam
   return [...times.values()].sort((a, b) => b.time - a.time).map(({ time, ...rest }) => ({ ...rest, share: time / busy }))
 }
 
+/** Whose a function is: a package's, ours, Node.js's own JavaScript, or a native part that has a name of its own. */
+function partOf ({ name, place }: { name: string, place: string }): string {
+  if (place === '') return `\`${name}\``
+  if (place.startsWith('node:')) return 'Node.js'
+  if (/\.ts:\d+$/.test(place)) return 'the registry'
+  return place.split('/').slice(0, place.startsWith('@') ? 2 : 1).join('/')
+}
+
+/** The same times by whose they are. */
+export function byPart (times: ReturnType<typeof selfTimes>): Array<{ part: string, share: number }> {
+  const shares = new Map<string, number>()
+  for (const one of times) shares.set(partOf(one), (shares.get(partOf(one)) ?? 0) + one.share)
+  return [...shares].map(([part, share]) => ({ part, share })).sort((a, b) => b.share - a.share)
+}
+
 if (import.meta.main) {
   const profile = JSON.parse(await readFile(process.argv[2] ?? '', 'utf8')) as Profile
+  console.log(table(['part', 'of the time'], byPart(selfTimes(profile)).slice(0, shownParts).map(({ part, share }) => [part, `${(share * 100).toFixed(1)} %`])).join('\n'), '\n')
   console.log(table(['function', 'where', 'of the time'], selfTimes(profile).slice(0, shown)
     .map(({ name, place, share }) => [`\`${name}\``, place, `${(share * 100).toFixed(1)} %`])).join('\n'))
 }

@@ -3,7 +3,7 @@ import t from 'tap'
 import { parseCores } from '../bench/cores.ts'
 import { margin, slower } from '../bench/guard.ts'
 import { createAddresses, createSequence, zipf } from '../bench/mix.ts'
-import { selfTimes } from '../bench/profile.ts'
+import { byPart, selfTimes } from '../bench/profile.ts'
 import { ratioTable, toRatios } from '../bench/results.ts'
 import { median, ratios } from '../bench/statistics.ts'
 import { describe } from '../bench/words.ts'
@@ -69,4 +69,10 @@ await t.test('committed results name no place of the machine that made them', as
   for (const file of readdirSync(folder).filter(name => /\.(?:md|json)$/.test(name))) {
     t.notMatch(readFileSync(new URL(file, folder), 'utf8'), /\/(?:home|root|tmp|work|Users)\//, file)
   }
+})
+
+await t.test('and for whose they are: packages, the registry, Node.js, and native parts by name', async t => {
+  const at = (name: string, place: string, share: number) => ({ name, place, share })
+  t.strictSame(byPart([at('send', 'fastify/lib/reply.js:1', 0.25), at('header', 'fastify/lib/reply.js:9', 0.25), at('list', 'backends/catalog.ts:3', 0.125), at('observe', '@prometheus-io/client/lib/histogram.js:2', 0.125), at('emit', 'node:events:1', 0.125), at('writev', '', 0.0625)])
+    .map(({ part, share }) => [part, share]), [['fastify', 0.5], ['the registry', 0.125], ['@prometheus-io/client', 0.125], ['Node.js', 0.125], ['`writev`', 0.0625]])
 })
