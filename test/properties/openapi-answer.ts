@@ -1,4 +1,5 @@
 import { deepEqual, equal, ok } from 'node:assert/strict'
+import { brotliDecompressSync, gunzipSync } from 'node:zlib'
 import AjvCompiler from '@fastify/ajv-compiler'
 import type { LightMyRequestResponse } from 'fastify'
 import { errorTable } from '../../plugins/errors.ts'
@@ -15,6 +16,17 @@ export const routesOf = ({ paths }: Document): Route[] => Object.entries(paths).
   Object.entries(operations).filter(([method]) => methods.has(method)).map(([method, operation]) => ({ path, method: method.toUpperCase(), operation })))
 
 const escaped = (part: string): string => encodeURIComponent(part.replaceAll('~', '~0').replaceAll('/', '~1'))
+
+const decoders: Record<string, (bytes: Buffer) => Buffer> = { br: brotliDecompressSync, gzip: gunzipSync }
+
+/** What a client reads of an answer once it has undone its coding. */
+function decode ({ headers, rawPayload }: LightMyRequestResponse): Buffer {
+  const coding = headers['content-encoding']
+  if (coding === undefined) return rawPayload
+  const decoder = decoders[String(coding)]
+  ok(decoder, `a coding that is asked for: ${String(coding)}`)
+  return decoder(rawPayload)
+}
 
 /** Judges answers by an OpenAPI document alone; what an object's schema does not name, no body may have. */
 export function createJudge (document: Document) {
@@ -65,7 +77,7 @@ export function createJudge (document: Document) {
       if (content === undefined || (method === 'HEAD' && answer.rawPayload.length === 0)) return equal(answer.rawPayload.length, 0, 'there is no body')
       equal(String(headers['content-type']).split(';')[0], type, 'the body has its documented type')
       if (type !== 'application/json') return
-      const body: unknown = JSON.parse(answer.body)
+      const body: unknown = JSON.parse(decode(answer).toString())
       validate(`${pointer}/content/${escaped(type)}/schema`, body)
       if (status >= 400) error(status, body)
     },
