@@ -29,8 +29,11 @@ export interface Found { items: readonly Extension[], total: number }
 /** Names of twins that were logged; past the bound they are logged no more. */
 const loggedAtMost = 10_000
 
-/** Extensions in all the pages that are remembered at once; each has bytes of its own. */
-const rememberedItems = 50_000
+/** Extensions in all the pages of a generation that are remembered at once, a page itself as some of them; each page has bytes of its own. */
+const rememberedItems = 20_000
+const pageItself = 5
+/** Extensions in all its searches that are. */
+const rememberedMatches = 200_000
 
 /** Whether a share is what it was. */
 function isSame ({ instance, types, unread }: Share, before: Share | undefined): boolean {
@@ -47,15 +50,6 @@ export function createGenerations (log: FastifyBaseLogger) {
   const latest = new Map<string, { shares: readonly Share[], generation: Generation }>()
   const logged = new Set<string>()
   const prepared = new WeakMap<Extension, Searchable>()
-  const remembered = new LRUCache<string, Found>({ maxSize: rememberedItems, sizeCalculation: ({ items }) => items.length + 1 })
-  let made = 0
-
-  /** Something that is found in a generation, once for all who ask for it. */
-  function remember (key: string, find: () => Found): Found {
-    let found = remembered.get(key)
-    if (found === undefined) remembered.set(key, found = find())
-    return found
-  }
 
   function prepare (extension: Extension): Searchable {
     let ready = prepared.get(extension)
@@ -92,20 +86,32 @@ export function createGenerations (log: FastifyBaseLogger) {
       }
       return [...owners.values()].map(({ extension }) => extension).sort((a, b) => a.name < b.name ? -1 : 1)
     })
-    const generation = made++
-    const total = extensions.length
+    const pages = new LRUCache<string, readonly Extension[]>({ maxSize: rememberedItems, sizeCalculation: ({ length }) => length + pageItself })
+    const matches = new LRUCache<string, readonly Extension[]>({ maxSize: rememberedMatches, sizeCalculation: ({ length }) => length + 1 })
     let candidates: Searchable[] | undefined
+
+    /** Part of a list; the same one for all questions that it answers. */
+    function part (list: readonly Extension[], of: string, start: number, end: number): readonly Extension[] {
+      const key = `${Math.min(start, list.length)}-${Math.min(end, list.length)}${of}`
+      let known = pages.get(key)
+      if (known === undefined) pages.set(key, known = list.slice(start, end))
+      return known
+    }
+
+    function find (query: string): readonly Extension[] {
+      let found = matches.get(query)
+      if (found === undefined) matches.set(query, found = search(candidates ??= extensions.map(prepare), query))
+      return found
+    }
+
     return {
       extensions,
       shadowed,
-      page: ({ limit, offset }) => remember(`${generation}:${limit}:${offset}`, () => ({ items: extensions.slice(offset, offset + limit), total })).items,
+      page: ({ limit, offset }) => part(extensions, '', offset, offset + limit),
       search: (query, limit) => {
         const wanted = query.trim().toLowerCase()
-        return remember(`${generation}:${limit}?${wanted}`, () => {
-          candidates ??= extensions.map(prepare)
-          const found = search(candidates, wanted)
-          return { items: found.slice(0, limit), total: found.length }
-        })
+        const found = find(wanted)
+        return { items: part(found, `?${wanted}`, 0, limit), total: found.length }
       }
     }
   }

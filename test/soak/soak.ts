@@ -52,7 +52,8 @@ timeout_seconds = 0.5
 
 /** Runs `server.ts` with a configuration file; resolves once it listens. */
 async function startRegistry (file: string) {
-  const child = spawn(process.execPath, ['server.ts', '--config', file], { cwd: root, env: { PATH: process.env.PATH }, stdio: ['ignore', 'pipe', 'pipe'] })
+  // Without what tap puts into every process that a test starts: its source maps would be counted as memory of the registry.
+  const child = spawn('env', ['-u', 'NODE_OPTIONS', process.execPath, 'server.ts', '--config', file], { cwd: root, env: { PATH: process.env.PATH }, stdio: ['ignore', 'pipe', 'pipe'] })
   const exit = once(child, 'exit').then(([code, signal]: Array<number | string | null>) => code ?? signal ?? null)
   const fatal: string[] = []
   createInterface(child.stderr).on('line', line => { if (fatal.length < mostReasons) fatal.push(line) })
