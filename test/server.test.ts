@@ -5,6 +5,7 @@ import { Agent, createServer, get, type IncomingMessage } from 'node:http'
 import { connect, createServer as createListener, type AddressInfo, type Server } from 'node:net'
 import { join, resolve } from 'node:path'
 import { createInterface } from 'node:readline'
+import { text } from 'node:stream/consumers'
 import t, { type Test } from 'tap'
 import { createSearch } from './fakes/canary.ts'
 import { createGiteaFake, provisioningContent } from './fakes/gitea.ts'
@@ -137,6 +138,20 @@ await t.test('answers once it listens, and unknown routes in the one envelope', 
   const { code, stdout } = await end
   t.equal(code, 0)
   t.notMatch(stdout.join('\n'), 'embedded examples')
+})
+
+await t.test('answers a request that names a type of content and brings none, or brings what nobody reads', async t => {
+  const { port } = await start(t)
+  for (const method of ['POST', 'PUT', 'PATCH', 'DELETE']) {
+    for (const content of ['', 'Content-Length: 2\r\n', 'Content-Length: 0\r\n', 'Transfer-Encoding: chunked\r\n']) {
+      const client = connect(port, '127.0.0.1')
+      client.setTimeout(5000, () => { client.destroy() })
+      client.write(`${method} /api/v1/extensions HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Type: application/json\r\n${content}\r\n`)
+      if (content.includes('2')) client.write('{}')
+      if (content.includes('chunked')) client.write('2\r\n{}\r\n0\r\n\r\n')
+      t.match(await text(client), new RegExp(`^HTTP/1.1 404 [^]*Route ${method} /api/v1/extensions not found`), `${method} ${content}`)
+    }
+  }
 })
 
 await t.test('says in one line that it cannot listen', async t => {
