@@ -29,8 +29,13 @@ export interface Found { items: readonly Extension[], total: number }
 /** Names of twins that were logged; past the bound they are logged no more. */
 const loggedAtMost = 10_000
 
-/** Extensions in all the pages that are remembered at once; each has bytes of its own. */
-const rememberedItems = 50_000
+/** Size of all the pages that are remembered at once, about that of their bytes: each has its own. */
+const rememberedBytes = 32 * 1024 * 1024
+/** About what a page, and an extension beside its texts of any length, takes. */
+const about = 512
+
+const sizeOf = ({ items }: Found): number =>
+  items.reduce((sum, { description, tags = [] }) => tags.reduce((sum, tag) => sum + tag.length, sum + about + description.length), about)
 
 /** Whether a share is what it was. */
 function isSame ({ instance, types, unread }: Share, before: Share | undefined): boolean {
@@ -47,7 +52,7 @@ export function createGenerations (log: FastifyBaseLogger) {
   const latest = new Map<string, { shares: readonly Share[], generation: Generation }>()
   const logged = new Set<string>()
   const prepared = new WeakMap<Extension, Searchable>()
-  const remembered = new LRUCache<string, Found>({ maxSize: rememberedItems, sizeCalculation: ({ items }) => items.length + 1 })
+  const remembered = new LRUCache<string, Found>({ maxSize: rememberedBytes, sizeCalculation: sizeOf })
   let made = 0
 
   /** Something that is found in a generation, once for all who ask for it. */
