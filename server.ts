@@ -11,8 +11,8 @@ import { cacheHome } from './plugins/store/layout.ts'
 
 // What is loaded from here on is compiled once and not at each start, where that can be kept. A folder that others could
 // write to, as Node's own choice may be, would be taken at its word.
-const compiled = process.env.NODE_COMPILE_CACHE ?? (home => home && join(home, 'extension-registry', 'compiled'))(cacheHome())
-if (compiled !== undefined) enableCompileCache(compiled)
+const compiled = process.env.NODE_COMPILE_CACHE || (home => home && join(home, 'extension-registry', 'compiled'))(cacheHome())
+if (compiled) enableCompileCache(compiled)
 const { default: closeWithGrace } = await import('close-with-grace')
 const { default: Fastify } = await import('fastify')
 const { default: fp } = await import('fastify-plugin')

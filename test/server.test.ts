@@ -24,9 +24,9 @@ interface Run {
 }
 
 /** Runs `server.ts` with an environment of its own. */
-function run (t: Test, { args = [], env = {}, node = [] }: { args?: string[], env?: Record<string, string>, node?: string[] } = {}): Run {
+function run (t: Test, { args = [], env = {}, node = [], cwd = root }: { args?: string[], env?: Record<string, string>, node?: string[], cwd?: string } = {}): Run {
   const child = spawn(process.execPath, [...node, join(root, 'server.ts'), ...args], {
-    cwd: root,
+    cwd,
     env: { REGISTRY_SERVER_HOST: '127.0.0.1', REGISTRY_SERVER_PORT: '0', REGISTRY_SERVER_SHUTDOWN_DELAY_SECONDS: '0', ...env }
   })
   const stdout: string[] = []
@@ -87,10 +87,13 @@ await t.test('prints the version of the package', async t => {
 })
 
 await t.test('keeps what it compiles for the next start where caches of the user are, and starts where nothing can be kept', async t => {
-  const home = t.testdir({ file: 'no folder' })
+  const home = t.testdir({ file: 'no folder', empty: {} })
   for (let time = 0; time < 2; time++) t.match(await run(t, { args: ['--version'], env: { XDG_CACHE_HOME: home } }).end, { code: 0, stderr: '' })
   t.equal(readdirSync(join(home, 'extension-registry/compiled')).length, 1, 'for this version of Node.js')
   t.match(await run(t, { args: ['--version'], env: { XDG_CACHE_HOME: join(home, 'file') } }).end, { code: 0, stderr: '' })
+  const empty = join(home, 'empty')
+  t.match(await run(t, { args: ['--version'], cwd: empty, env: { HOME: '', NODE_COMPILE_CACHE: '' } }).end, { code: 0, stderr: '' })
+  t.strictSame(readdirSync(empty), [], 'nothing where it was started, for want of a home')
 })
 
 await t.test('refuses an option that it does not know with one line and exit code 64', async t => {
