@@ -11,8 +11,8 @@ import { cacheHome } from './plugins/store/layout.ts'
 
 // What is loaded from here on is compiled once and not at each start, where that can be kept. A folder that others could
 // write to, as Node's own choice may be, would be taken at its word.
-const compiled = process.env.NODE_COMPILE_CACHE ?? (home => home && join(home, 'extension-registry', 'compiled'))(cacheHome())
-if (compiled !== undefined) enableCompileCache(compiled)
+const compiled = process.env.NODE_COMPILE_CACHE || (home => home && join(home, 'extension-registry', 'compiled'))(cacheHome())
+if (compiled) enableCompileCache(compiled)
 const { default: closeWithGrace } = await import('close-with-grace')
 const { default: Fastify } = await import('fastify')
 const { default: fp } = await import('fastify-plugin')
@@ -74,7 +74,11 @@ function describeListenError (error: unknown): string {
 async function serve ({ config, embedded }: LoadedConfig): Promise<void> {
   // Lines are written behind the requests, as many at a time as have come together; what is left at an exit, before it.
   const output = destination({ dest: 1, sync: false, maxLength: unreadLog })
-  const app = Fastify({ ...serverOptions(config), logger: { level: config.log.level, stream: output } })
+  const { http, ...options } = serverOptions(config)
+  // A request without a body needs no stream for it. No route here takes one, so that no parser waits for the end of what
+  // never began; a host's routes may, and may listen for the end of a request.
+  const app = Fastify({ ...options, http: { ...http, optimizeEmptyRequests: true }, logger: { level: config.log.level, stream: output } })
+  app.removeAllContentTypeParsers()
   if (embedded) app.log.info('serving the embedded examples, since neither a file nor the environment configures a backend')
 
   const { host, port, shutdown_delay_seconds: shutdownDelay } = config.server

@@ -29,11 +29,15 @@ export interface Found { items: readonly Extension[], total: number }
 /** Names of twins that were logged; past the bound they are logged no more. */
 const loggedAtMost = 10_000
 
-/** Extensions in all the pages of a generation that are remembered at once, a page itself as some of them; each page has bytes of its own. */
-const rememberedItems = 20_000
-const pageItself = 5
-/** Extensions in all its searches that are. */
+/** Size of all the pages of a generation that are remembered at once, about that of their bytes: each has its own. */
+const rememberedBytes = 16 * 1024 * 1024
+/** About what a page, and an extension beside its texts of any length, takes. */
+const about = 512
+/** Extensions in all the searches of a generation that are remembered. */
 const rememberedMatches = 200_000
+
+const sizeOf = (page: readonly Extension[]): number =>
+  page.reduce((sum, { description, tags = [] }) => tags.reduce((sum, tag) => sum + tag.length, sum + about + description.length), about)
 
 /** Whether a share is what it was. */
 function isSame ({ instance, types, unread }: Share, before: Share | undefined): boolean {
@@ -86,7 +90,7 @@ export function createGenerations (log: FastifyBaseLogger) {
       }
       return [...owners.values()].map(({ extension }) => extension).sort((a, b) => a.name < b.name ? -1 : 1)
     })
-    const pages = new LRUCache<string, readonly Extension[]>({ maxSize: rememberedItems, sizeCalculation: ({ length }) => length + pageItself })
+    const pages = new LRUCache<string, readonly Extension[]>({ maxSize: rememberedBytes, sizeCalculation: sizeOf })
     const matches = new LRUCache<string, readonly Extension[]>({ maxSize: rememberedMatches, sizeCalculation: ({ length }) => length + 1 })
     let candidates: Searchable[] | undefined
 

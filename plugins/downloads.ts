@@ -58,9 +58,8 @@ export interface DownloadsDependencies {
   }
 }
 
-/** Bytes that all readers together have in hand of what was read at once, the most for one of them, and what each has where they are many: slow ones among them cost memory. */
-const readAtOnce = 4 * 1024 * 1024
-const mostAtOnce = 256 * 1024
+/** Bytes that are read at once for a reader, and for each where readers are many: slow ones among them cost memory. */
+const atOnce = 64 * 1024
 const many = 32
 const amongMany = 16 * 1024
 
@@ -81,7 +80,7 @@ export function createDownloads ({ blobs, health, releases, finishBytes, observe
   const { onServed, onDamage, ...flowObserver } = observer
   const pool = blobs === undefined ? undefined : createPool({ blobs, finishBytes, onRefused: health.failed })
   let readers = 0
-  const piece = () => readers > many ? amongMany : Math.min(mostAtOnce, Math.floor(readAtOnce / Math.max(1, readers)))
+  const piece = () => readers > many ? amongMany : atOnce
 
   const flowOptions = ({ file, origins, subject }: Wanted, digest: string | undefined) => ({
     ...flowObserver,

@@ -95,8 +95,7 @@ export function serverOptions ({ server = {}, log = { level: 'info' }, gitea = [
     return503OnClosing: false,
     forceCloseConnections: 'idle',
     requestTimeout: arrival.requestTimeout,
-    // A request without a body needs no stream for it.
-    http: { ...arrival, highWaterMark: unsent, optimizeEmptyRequests: true },
+    http: { ...arrival, highWaterMark: unsent },
     // A client that takes nothing of its download would hold it for ever.
     connectionTimeout: Math.max(silence, 2 * Math.max(budget, ...waits)) * 1000,
     clientErrorHandler,

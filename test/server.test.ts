@@ -5,6 +5,7 @@ import { Agent, createServer, get, type IncomingMessage } from 'node:http'
 import { connect, createServer as createListener, type AddressInfo, type Server } from 'node:net'
 import { join, resolve } from 'node:path'
 import { createInterface } from 'node:readline'
+import { text } from 'node:stream/consumers'
 import t, { type Test } from 'tap'
 import { createSearch } from './fakes/canary.ts'
 import { createGiteaFake, provisioningContent } from './fakes/gitea.ts'
@@ -23,9 +24,9 @@ interface Run {
 }
 
 /** Runs `server.ts` with an environment of its own. */
-function run (t: Test, { args = [], env = {}, node = [] }: { args?: string[], env?: Record<string, string>, node?: string[] } = {}): Run {
+function run (t: Test, { args = [], env = {}, node = [], cwd = root }: { args?: string[], env?: Record<string, string>, node?: string[], cwd?: string } = {}): Run {
   const child = spawn(process.execPath, [...node, join(root, 'server.ts'), ...args], {
-    cwd: root,
+    cwd,
     env: { REGISTRY_SERVER_HOST: '127.0.0.1', REGISTRY_SERVER_PORT: '0', REGISTRY_SERVER_SHUTDOWN_DELAY_SECONDS: '0', ...env }
   })
   const stdout: string[] = []
@@ -86,10 +87,13 @@ await t.test('prints the version of the package', async t => {
 })
 
 await t.test('keeps what it compiles for the next start where caches of the user are, and starts where nothing can be kept', async t => {
-  const home = t.testdir({ file: 'no folder' })
+  const home = t.testdir({ file: 'no folder', empty: {} })
   for (let time = 0; time < 2; time++) t.match(await run(t, { args: ['--version'], env: { XDG_CACHE_HOME: home } }).end, { code: 0, stderr: '' })
   t.equal(readdirSync(join(home, 'extension-registry/compiled')).length, 1, 'for this version of Node.js')
   t.match(await run(t, { args: ['--version'], env: { XDG_CACHE_HOME: join(home, 'file') } }).end, { code: 0, stderr: '' })
+  const empty = join(home, 'empty')
+  t.match(await run(t, { args: ['--version'], cwd: empty, env: { HOME: '', NODE_COMPILE_CACHE: '' } }).end, { code: 0, stderr: '' })
+  t.strictSame(readdirSync(empty), [], 'nothing where it was started, for want of a home')
 })
 
 await t.test('refuses an option that it does not know with one line and exit code 64', async t => {
@@ -137,6 +141,20 @@ await t.test('answers once it listens, and unknown routes in the one envelope', 
   const { code, stdout } = await end
   t.equal(code, 0)
   t.notMatch(stdout.join('\n'), 'embedded examples')
+})
+
+await t.test('answers a request that names a type of content and brings none, or brings what nobody reads', async t => {
+  const { port } = await start(t)
+  for (const method of ['POST', 'PUT', 'PATCH', 'DELETE']) {
+    for (const content of ['', 'Content-Length: 2\r\n', 'Content-Length: 0\r\n', 'Transfer-Encoding: chunked\r\n']) {
+      const client = connect(port, '127.0.0.1')
+      client.setTimeout(5000, () => { client.destroy() })
+      client.write(`${method} /api/v1/extensions HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Type: application/json\r\n${content}\r\n`)
+      if (content.includes('2')) client.write('{}')
+      if (content.includes('chunked')) client.write('2\r\n{}\r\n0\r\n\r\n')
+      t.match(await text(client), new RegExp(`^HTTP/1.1 404 [^]*Route ${method} /api/v1/extensions not found`), `${method} ${content}`)
+    }
+  }
 })
 
 await t.test('says in one line that it cannot listen', async t => {

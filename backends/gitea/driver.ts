@@ -11,7 +11,7 @@ import { maxDescription, plainTags, plainText } from '../text.ts'
 import { currentRelease, orderReleases, tagsByVersion, utcSeconds } from '../version.ts'
 import type { GiteaApi } from './api.ts'
 import { usableAssets, type Checksums } from './checksums.ts'
-import { createWalkMemory } from './walk-memory.ts'
+import { createWalkMemory, type Word } from './walk-memory.ts'
 
 export interface GiteaDriverOptions {
   name: string
@@ -153,6 +153,9 @@ export function createGiteaDriver (api: GiteaApi, checksums: Checksums, options:
     else memory.forget(repository.name)
   }
 
+  /** A repository with what it said. */
+  const told = ({ repository, identity }: Candidate, { release }: Word): Candidate & { release?: Release } => ({ repository, identity, ...(release !== undefined && { release }) })
+
   /** The current release of a repository, or why it could not be read. */
   async function current (of: Candidate, fused: Fuse): Promise<Candidate & { release?: Release, error?: RegistryError }> {
     const at = memory.now()
@@ -174,6 +177,7 @@ export function createGiteaDriver (api: GiteaApi, checksums: Checksums, options:
     source: 'gitea',
 
     async list () {
+      const began = memory.now()
       const listed = await api.repositories()
       const candidates: Candidate[] = []
       await forEachInTurn(listed.found, repository => {
@@ -183,14 +187,20 @@ export function createGiteaDriver (api: GiteaApi, checksums: Checksums, options:
       options.onPrivate?.(candidates.filter(({ repository }) => repository.private || repository.internal === true).length)
       const fused = createFuse()
       const holding = memory.holding(candidates.map(({ repository }) => repository))
-      const read: Array<Read & Candidate> = []
+      const held: Array<Read & Candidate> = []
       const asked: Candidate[] = []
       await forEachInTurn(candidates, of => {
         const word = holding.get(of.repository.name)
         if (word === undefined) asked.push(of)
-        else read.push(word.release === undefined ? of : { ...of, release: word.release })
+        else held.push(told(of, word))
       })
-      read.push(...await Promise.all(asked.map(async of => await walk(async () => await current(of, fused)))))
+      const answers = await Promise.all(asked.map(async of => await walk(async () => await current(of, fused))))
+      const read: Array<Read & Candidate> = []
+      // What a client has heard of a repository meanwhile is younger than what the walk knows.
+      await forEachInTurn([...held, ...answers], of => {
+        const word = memory.since(of.repository.name, began)
+        read.push(word === undefined ? of : told(of, word))
+      })
       if (listed.truncated === undefined) memory.retain(new Set(candidates.map(({ repository }) => repository.name)))
       const errors = read.flatMap(({ error }) => error ?? [])
       const [worst] = errors

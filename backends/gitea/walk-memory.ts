@@ -92,6 +92,12 @@ export function createWalkMemory ({ reconcile, clock, wallClock = Date.now }: Wa
       words.set(row.name, { sign, release, at, lively: changed ? at + afterwards : before?.lively ?? -Infinity })
     },
 
+    /** What a repository has said since a walk began, to whomever; undefined when nobody has asked it, or could not read it. */
+    since (name: string, began: number): Word | undefined {
+      const word = words.peek(name)
+      return word !== undefined && word.at >= began ? word : undefined
+    },
+
     /** Forgets one repository: it is asked at the next walk. */
     forget (name: string): void { words.delete(name) },
 

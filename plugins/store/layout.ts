@@ -29,7 +29,8 @@ export function cacheHome (environment: NodeJS.ProcessEnv = process.env): string
   const { XDG_CACHE_HOME: configured } = environment
   if (configured !== undefined && isAbsolute(configured)) return configured
   try {
-    return join(homedir(), '.cache')
+    const home = homedir()
+    return isAbsolute(home) ? join(home, '.cache') : undefined
   } catch {
     return undefined
   }

@@ -57,6 +57,30 @@ await t.test('a request that takes too long to arrive is refused in the envelope
   t.equal(await said(''), '')
 })
 
+await t.test("a host's own routes are told of what Fastify promises: the end of a body that is empty, and that a client is gone", async t => {
+  const app = Fastify({ ...serverOptions(), logger: false })
+  t.teardown(async () => { await app.close() })
+  const gone = new Promise<void>(resolve => {
+    app.addHook('onRequestAbort', (_request, done) => {
+      resolve()
+      done()
+    })
+  })
+  app.post('/own', async () => ({}))
+  app.get('/slow', async () => { await gone })
+  const port = Number(new URL(await app.listen({ host: '127.0.0.1', port: 0 })).port)
+  const poster = connect(port, '127.0.0.1')
+  poster.setTimeout(5000, () => { poster.destroy() })
+  poster.write('POST /own HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Type: application/json\r\n\r\n')
+  t.match(await text(poster), /^HTTP\/1\.1 400 [^]*FST_ERR_CTP_EMPTY_JSON_BODY/)
+  const asked = new Promise<void>(resolve => { app.server.once('request', () => { resolve() }) })
+  const client = connect(port, '127.0.0.1')
+  client.write('GET /slow HTTP/1.1\r\nHost: localhost\r\n\r\n')
+  await asked
+  client.destroy()
+  await gone
+})
+
 await t.test('headers have their bounds: in time, in size, and in silence', async t => {
   const bounds = async (settings: Parameters<typeof serverOptions>[0]) => {
     const app = Fastify({ ...serverOptions(settings), logger: false })

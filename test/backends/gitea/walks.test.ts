@@ -188,6 +188,29 @@ await t.test('what is asked by name is known to the walks, too: a listing says n
   t.match((await get('/api/v1/extensions/provider/h')).json(), { size: 12 })
 })
 
+await t.test('what a client hears while a walk is under way the walk does not take back', async t => {
+  const { gitea, get, clock } = await setUp(t)
+  gitea.detach('h_prov', '1.0.0', 'x.tar.gz')
+  gitea.attach('h_prov', '1.0.0', { name: 'x.tar.gz', content: 'another file' })
+  gitea.publish('a_prov', { tag: '2.0.0' })
+  const [reached, released] = [Promise.withResolvers<undefined>(), Promise.withResolvers<undefined>()]
+  gitea.fault = async ({ path }) => {
+    if (!path.includes('a_prov/releases')) return undefined
+    reached.resolve(undefined)
+    return await released.promise
+  }
+  clock.forward(301)
+  const walking = get('/api/v1/extensions')
+  await reached.promise
+  // The walk has taken what it knows of it for unchanged.
+  t.equal((await get('/api/v1/extensions/provider/h/versions')).json<ExtensionVersion[]>()[0]?.size, 12)
+  released.resolve(undefined)
+  await walking
+  const listed = (await get('/api/v1/extensions')).json<Extension[]>()
+  t.match(listed.find(({ name }) => name === 'a'), { version: '2.0.0' })
+  t.match(listed.find(({ name }) => name === 'h'), { size: 12 })
+})
+
 await t.test('a repository that goes and comes back is asked anew, and so is another one of its name', async t => {
   const { gitea, walk } = await setUp(t)
   gitea.remove('a_prov')
