@@ -73,9 +73,11 @@ await t.test('a hundred slow readers of 1 GiB cost the process little memory, an
   const dist = join(folder, 'dist')
   execFileSync('tsc', ['-p', 'tsconfig.build.json', '--outDir', dist])
   // As the image starts it, without what tap puts into every process that a test starts.
-  const [, ...args] = JSON.parse(/^ENTRYPOINT (.*)$/m.exec(readFileSync('deploy/Dockerfile', 'utf8'))?.[1] ?? '[]') as string[]
+  const dockerfile = readFileSync('deploy/Dockerfile', 'utf8')
+  const [, ...args] = JSON.parse(/^ENTRYPOINT (.*)$/m.exec(dockerfile)?.[1] ?? '[]') as string[]
   const program = start('env', ['-u', 'NODE_OPTIONS', process.execPath, ...args.map(arg => arg.replace(/^dist(?=\/)/, dist))], {
     env: {
+      MALLOC_ARENA_MAX: /^ENV MALLOC_ARENA_MAX=(\d+)$/m.exec(dockerfile)?.[1] ?? '',
       REGISTRY_SERVER_PORT: String(port),
       REGISTRY_SERVER_HOST: '127.0.0.1',
       REGISTRY_SERVER_SHUTDOWN_DELAY_SECONDS: '0',
