@@ -107,6 +107,17 @@ export interface Answered<T> {
   error?: RegistryError
 }
 
+/** What several answers together are: as old as the oldest, fresh as long as all are; `ttl` is infinite for none. */
+export function together (answers: ReadonlyArray<Pick<Answered<unknown>, 'age' | 'ttl' | 'hit'>>): { age: number, ttl: number, hit: boolean } {
+  let [age, ttl, hit] = [0, Infinity, true]
+  for (const answer of answers) {
+    age = Math.max(age, answer.age)
+    ttl = Math.min(ttl, answer.ttl)
+    hit &&= answer.hit
+  }
+  return { age, ttl, hit }
+}
+
 /** What one instance has of some types. */
 export interface Listing {
   /** Of each type asked for, ordered by name. The same object as long as nothing changed. */

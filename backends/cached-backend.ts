@@ -2,7 +2,7 @@ import { LRUCache } from 'lru-cache'
 import { finding, type Cache, type Cached, type Finding, type Loader, type Slot } from '../plugins/cache.ts'
 import { isRegistryError, registryError, type RegistryError } from '../plugins/errors.ts'
 import { extensionTypes, type Extension, type ExtensionType } from '../schemas/extension.ts'
-import type { Answered, Artifact, Backend, Driver, FileReference, OpenOptions, Release, Terms } from './backend.ts'
+import { together, type Answered, type Artifact, type Backend, type Driver, type FileReference, type OpenOptions, type Release, type Terms } from './backend.ts'
 import { createBreaker, type RunOptions } from './breaker.ts'
 import { isAnswer } from './fuse.ts'
 import { createListings, toListing, type TypeListing } from './listing.ts'
@@ -220,14 +220,9 @@ export function createCachedBackend (driver: Driver, options: CachedBackendOptio
         return value
       })
       const error = answers.find(answer => answer.error !== undefined)?.error ?? parts.find(part => part.error !== undefined)?.error
-      let [age, ttl, hit] = [0, error === undefined ? Infinity : 0, true]
-      for (const answer of answers) {
-        age = Math.max(age, answer.age)
-        ttl = Math.min(ttl, answer.ttl)
-        hit &&= answer.hit
-      }
-      for (const { kept } of parts) if (kept.size > 0) age = Math.max(age, ageOfKept(kept))
-      return { value: listingOf(types, parts), age, ttl, hit, ...(error !== undefined && { error }) }
+      const { age, ttl, hit } = together(answers)
+      const oldest = parts.reduce((oldest, { kept }) => kept.size > 0 ? Math.max(oldest, ageOfKept(kept)) : oldest, age)
+      return { value: listingOf(types, parts), age: oldest, ttl: error === undefined ? ttl : 0, hit, ...(error !== undefined && { error }) }
     },
 
     find (type, name, terms = {}) {

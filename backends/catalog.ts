@@ -5,7 +5,7 @@ import { createDeadline, late, type Deadline } from '../plugins/deadline.ts'
 import type { Downloads, OpenAt, Origin, Wanted } from '../plugins/downloads.ts'
 import { isRegistryError, registryError, type RegistryError } from '../plugins/errors.ts'
 import { extensionSources, extensionTypes, type Extension, type ExtensionSource, type ExtensionType, type ExtensionVersion } from '../schemas/extension.ts'
-import type { Answered, Artifact, Awaitable, Backend, FileReference, Terms } from './backend.ts'
+import { together, type Answered, type Artifact, type Awaitable, type Backend, type FileReference, type Terms } from './backend.ts'
 import { createGenerations, type Share } from './generation.ts'
 
 export interface CatalogDependencies {
@@ -55,13 +55,9 @@ export function createCatalog ({ backends, downloads, log, negativeTtl, budget }
   const types = (type: ExtensionType | undefined): readonly ExtensionType[] => type === undefined ? extensionTypes : only[type]
 
   function wrap<T> (value: T, answers: ReadonlyArray<Answered<unknown>>, stale: Mark[], missing: Mark[]): Answer<T> {
-    let [age, ttl, hit] = [0, stale.length === 0 && missing.length === 0 && answers.length > 0 ? Infinity : 0, true]
-    for (const answer of answers) {
-      age = Math.max(age, answer.age)
-      ttl = Math.min(ttl, answer.ttl)
-      hit &&= answer.hit
-    }
-    return { value, age, ttl, hit, stale, missing }
+    const { age, ttl, hit } = together(answers)
+    const whole = stale.length === 0 && missing.length === 0 && answers.length > 0
+    return { value, age, ttl: whole ? ttl : 0, hit, stale, missing }
   }
 
   /** All extensions of a scope, merged by ownership, of whatever instances and cached entries can answer. */
