@@ -3,11 +3,14 @@
 import { execFileSync, spawnSync } from 'node:child_process'
 import { createHash, randomBytes } from 'node:crypto'
 import { mkdir, mkdtemp, open, rm, writeFile } from 'node:fs/promises'
-import { cpus, tmpdir } from 'node:os'
+import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { table } from '../test/soak/report.ts'
-import { canPin, freePort, listening, peakRss, start, startFlags, stop, type Running } from './process.ts'
+import { chooseCores } from './cores.ts'
+import { describeMachine, describeVersions } from './machine.ts'
+import { freePort, listening, peakRss, start, startFlags, stop, type Running } from './process.ts'
+import { median } from './statistics.ts'
 
 const { values: { quick = false } } = parseArgs({ options: { quick: { type: 'boolean' } } })
 const rounds = quick ? 1 : 3
@@ -16,14 +19,15 @@ const seconds = quick ? 2 : 3
 const mib = 1024 ** 2
 const sizes = quick ? [8 * mib, 256 * mib] : [8 * mib, 1024 * mib]
 const clients = [1, 32]
-const [serverCore, loadCore] = [0, 1]
+const cores = chooseCores()
+const [onServer, onLoad] = [cores.server, cores.load].map(core => core === undefined ? {} : { core })
 
 interface Measured { rate: number, peak: number }
 const folder = await mkdtemp(join(tmpdir(), 'download-bench-'))
 const started: Running[] = []
 
 async function run (command: string, args: string[], port: number, env: Record<string, string> = {}): Promise<Running> {
-  const program = start(command, args, { core: serverCore, env })
+  const program = start(command, args, { ...onServer, env })
   started.push(program)
   await listening(port, program)
   return program
@@ -60,7 +64,7 @@ async function push (url: string, name: string, path: string, digest: string, si
 }
 
 async function measure (port: number, path: string, count: number, time: number): Promise<number> {
-  const load = start(process.execPath, [join(import.meta.dirname, 'load.ts'), String(port), path, String(count), String(time)], { core: loadCore, output: 'pipe' })
+  const load = start(process.execPath, [join(import.meta.dirname, 'load.ts'), String(port), path, String(count), String(time)], { ...onLoad, output: 'pipe' })
   const chunks: Buffer[] = []
   load.child.stdout?.on('data', (chunk: Buffer) => { chunks.push(chunk) })
   await load.end
@@ -68,8 +72,6 @@ async function measure (port: number, path: string, count: number, time: number)
   if (wrong > 0) throw new Error(`${wrong} downloads of ${path} were not whole`)
   return bytes / mib / (milliseconds / 1000)
 }
-
-const median = (values: number[]): number => values.sort((a, b) => a - b)[Math.floor(values.length / 2)] ?? NaN
 
 try {
   const files = join(folder, 'files')
@@ -83,7 +85,7 @@ server { listen 127.0.0.1:${nginxPort}; root ${files}; } }`)
   await run('nginx', ['-c', join(folder, 'nginx.conf')], nginxPort)
   const docker = `http://127.0.0.1:${dockerPort}`
   // On the core of the load: the registry's own work is not the gateway's.
-  const registry = start('docker-registry', ['serve', join(folder, 'registry.yml')], { core: loadCore, env: { OTEL_TRACES_EXPORTER: 'none' } })
+  const registry = start('docker-registry', ['serve', join(folder, 'registry.yml')], { ...onLoad, env: { OTEL_TRACES_EXPORTER: 'none' } })
   started.push(registry)
   await listening(dockerPort, registry)
   const contents: Array<{ name: string, size: number, digest: string }> = []
@@ -142,12 +144,12 @@ server { listen 127.0.0.1:${nginxPort}; root ${files}; } }`)
     }
   }
 
-  const version = (command: string, ...args: string[]) => /\d+\.\d+[\d.]*/.exec(spawnSync(command, args, { encoding: 'utf8' }).output.join(''))?.[0] ?? 'unknown'
+  const registryVersion = /v?\d+\.\d+[\d.]*/.exec(spawnSync('docker-registry', ['--version'], { encoding: 'utf8' }).output.join(''))?.[0] ?? 'unknown'
   const lines = [
     ...table(['What', 'File', 'Clients', 'MiB/s', 'MiB/s of the other', 'Ratio', 'Peak RSS (MiB)'], rows),
     '',
-    `${new Date().toISOString().slice(0, 10)}; ${cpus().length} cores (${cpus()[0]?.model.trim()}); Node.js ${process.versions.node}, nginx ${version('nginx', '-v')}, docker-registry ${version('docker-registry', '--version')}. Medians of ${rounds} interleaved round${rounds === 1 ? '' : 's'} of ${seconds} s each.`,
-    canPin ? 'The server that is measured is held to one core; the load, and the registry that files come from, to another.' : 'Nothing was held to a core.'
+    `${new Date().toISOString().slice(0, 10)}; ${describeMachine()}; ${describeVersions()}, docker-registry ${registryVersion}. Medians of ${rounds} interleaved round${rounds === 1 ? '' : 's'} of ${seconds} s each.`,
+    cores.server !== undefined ? 'The server that is measured is held to one core; the load, and the registry that files come from, to another.' : 'Nothing was held to a core.'
   ]
   console.log(lines.join('\n'))
   if (!quick) await writeFile('docs/downloads-bench.md', `# Downloads, measured\n\nWritten by \`npm run bench:download\`.\n\n${lines.join('\n')}\n`)

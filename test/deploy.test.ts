@@ -75,6 +75,7 @@ await t.test('the image', async t => {
     const [program, ...args] = JSON.parse(last('ENTRYPOINT')) as string[]
     t.equal(program, 'node')
     t.strictSame(args.filter(arg => !arg.startsWith('--')), [packageJson.bin['extension-registry']])
+    for (const flag of packageJson.scripts['start']?.split(' ').filter(word => word.startsWith('--')) ?? []) t.ok(args.includes(flag), `${flag}, as npm start`)
   })
 
   await t.test('listens where it says', async t => {
