@@ -1,6 +1,7 @@
 import type { Deadline } from '../plugins/deadline.ts'
 import type { FileFacts, OpenAt, OpenedFile } from '../plugins/downloads.ts'
 import type { RegistryError } from '../plugins/errors.ts'
+import type { Awaitable } from './awaitable.ts'
 import type { Circuit } from './breaker.ts'
 import type { SnapshotRecord } from '../schemas/snapshot.ts'
 import type { Extension, ExtensionSource, ExtensionType, ExtensionVersion } from '../schemas/extension.ts'
@@ -59,9 +60,6 @@ export interface Artifact extends OpenedFile { file: FileReference }
 
 /** Where a file is opened: at its first byte if unset. */
 export type OpenOptions = Partial<OpenAt> & Pick<OpenAt, 'signal'>
-
-/** What is there already, or will be. */
-export type Awaitable<T> = T | Promise<T>
 
 /** What a question may cost. */
 export interface Terms {
@@ -138,7 +136,8 @@ export interface Memory {
 
 /**
  * An instance as the catalog sees it: a driver behind the cache. Absent is a value; failing throws what the driver threw.
- * An absence with `error` rests on the last complete listing only, for the upstream cannot be asked.
+ * An absence with `error` rests on the last complete listing only, for the upstream cannot be asked. What is fresh in the cache
+ * is answered at once, not even in a later turn.
  */
 export interface Backend {
   readonly name: string
@@ -147,11 +146,10 @@ export interface Backend {
   readonly local: boolean
   /** Smaller first, see {@link byOwnership}. */
   readonly priority: number
-  list (types: readonly ExtensionType[], terms?: Terms): Promise<Answered<Listing>>
-  /** Whatever is in the cache is answered at once, not even in a later turn. */
+  list (types: readonly ExtensionType[], terms?: Terms): Awaitable<Answered<Listing>>
   find (type: ExtensionType, name: string, terms?: Terms): Awaitable<Answered<Extension | undefined>>
   /** Highest first. */
-  versions (type: ExtensionType, name: string, terms?: Terms): Promise<Answered<readonly ExtensionVersion[] | undefined>>
+  versions (type: ExtensionType, name: string, terms?: Terms): Awaitable<Answered<readonly ExtensionVersion[] | undefined>>
   /** The file of a version, unopened; undefined when there is no such version, `file` absent when it has no file. */
   stat (type: ExtensionType, name: string, version: string, terms?: Terms): Promise<Answered<{ file?: FileReference, published_at: string } | undefined>>
   /** Opens the file of a version; undefined when there is none. It may be another file than `stat` told: a replaced one is found. */

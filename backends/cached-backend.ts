@@ -2,7 +2,8 @@ import { LRUCache } from 'lru-cache'
 import { finding, type Cache, type Cached, type Finding, type Loader, type Slot } from '../plugins/cache.ts'
 import { isRegistryError, registryError, type RegistryError } from '../plugins/errors.ts'
 import { extensionTypes, type Extension, type ExtensionType } from '../schemas/extension.ts'
-import { together, type Answered, type Artifact, type Backend, type Driver, type FileReference, type OpenOptions, type Release, type Terms } from './backend.ts'
+import type { Awaitable } from './awaitable.ts'
+import { together, type Answered, type Artifact, type Backend, type Driver, type FileReference, type Listing, type OpenOptions, type Release, type Terms } from './backend.ts'
 import { createBreaker, type RunOptions } from './breaker.ts'
 import { isAnswer } from './fuse.ts'
 import { createListings, toListing, type TypeListing } from './listing.ts'
@@ -152,7 +153,12 @@ export function createCachedBackend (driver: Driver, options: CachedBackendOptio
     return proof !== undefined && !proof.names.has(name) && (cache.now() - proof.at) / 1000 < age
   }
 
-  async function askOrStandIn<T, U> (type: ExtensionType, name: string, slot: Slot<T>, loader: Loader, map: (value: T) => U, stale: (known: Extension) => U | undefined): Promise<Answered<U | undefined>> {
+  function askOrStandIn<T, U> (type: ExtensionType, name: string, slot: Slot<T>, loader: Loader, map: (value: T) => U, stale: (known: Extension) => U | undefined): Awaitable<Answered<U | undefined>> {
+    const fresh = cache.fresh(slot, loader)
+    return fresh === undefined ? loadOrStandIn(type, name, slot, loader, map, stale) : { ...fresh, value: map(fresh.value) }
+  }
+
+  async function loadOrStandIn<T, U> (type: ExtensionType, name: string, slot: Slot<T>, loader: Loader, map: (value: T) => U, stale: (known: Extension) => U | undefined): Promise<Answered<U | undefined>> {
     const waitsForNothing = cache.refusal(loader) !== undefined
     try {
       const cached = await cache.get(slot, loader)
@@ -179,6 +185,18 @@ export function createCachedBackend (driver: Driver, options: CachedBackendOptio
     let oldest = cache.now()
     for (const at of kept.values()) oldest = Math.min(oldest, at)
     return (cache.now() - oldest) / 1000
+  }
+
+  /** The parts of a listing as one answer. */
+  function whole (types: readonly ExtensionType[], answers: ReadonlyArray<Cached<TypeListing | undefined>>): Answered<Listing> {
+    const parts = answers.map(({ value }): TypeListing => {
+      if (value === undefined) throw registryError('internal_error', 'Internal server error', { instance })
+      return value
+    })
+    const error = answers.find(answer => answer.error !== undefined)?.error ?? parts.find(part => part.error !== undefined)?.error
+    const { age, ttl, hit } = together(answers)
+    const oldest = parts.reduce((oldest, { kept }) => kept.size > 0 ? Math.max(oldest, ageOfKept(kept)) : oldest, age)
+    return { value: listingOf(types, parts), age: oldest, ttl: error === undefined ? ttl : 0, hit, ...(error !== undefined && { error }) }
   }
 
   const versionsLoader = (type: ExtensionType, name: string, terms: Terms) => extensionLoader(type, name, agreeing(type, name, terms))
@@ -210,21 +228,12 @@ export function createCachedBackend (driver: Driver, options: CachedBackendOptio
     get failure () { return failure },
     get circuit () { return breaker.state },
 
-    async list (types, { deadline } = {}) {
+    list (types, { deadline } = {}) {
+      const fresh = types.map(type => cache.fresh(listSlot(type), listLoader))
+      if (fresh.every(answer => answer !== undefined)) return whole(types, fresh)
       const loader = deadline === undefined ? listLoader : { ...listLoader, deadline }
-      // What is there is not waited for, not even for a turn.
-      const fresh = types.map(type => cache.fresh(listSlot(type), loader))
-      const answers: ReadonlyArray<Cached<TypeListing | undefined>> = fresh.every(answer => answer !== undefined) ? fresh : await Promise.all(types.map(async (type, at) => fresh[at] ?? await cache.get(listSlot(type), loader)))
-      const parts = answers.map(({ value }): TypeListing => {
-        if (value === undefined) throw registryError('internal_error', 'Internal server error', { instance })
-        return value
-      })
-      const error = answers.find(answer => answer.error !== undefined)?.error ?? parts.find(part => part.error !== undefined)?.error
-      const { age, ttl, hit } = together(answers)
-      const oldest = parts.reduce((oldest, { kept }) => kept.size > 0 ? Math.max(oldest, ageOfKept(kept)) : oldest, age)
-      return { value: listingOf(types, parts), age: oldest, ttl: error === undefined ? ttl : 0, hit, ...(error !== undefined && { error }) }
+      return Promise.all(types.map(async (type, at) => fresh[at] ?? await cache.get(listSlot(type), loader))).then(answers => whole(types, answers))
     },
-
     find (type, name, terms = {}) {
       const { maxAge = cache.times.ttl } = terms
       const slot = metadataSlot(type, name)
@@ -232,11 +241,11 @@ export function createCachedBackend (driver: Driver, options: CachedBackendOptio
         askOrStandIn(type, name, slot, extensionLoader(type, name, { ...terms, maxAge }, true), value => value, known => known)
     },
 
-    async versions (type, name, terms = {}) {
+    versions (type, name, terms = {}) {
       const { maxAge = cache.times.ttl } = terms
       const listed = fromListing(type, name, metadataSlot(type, name), maxAge, cache.peek(versionsSlot(type, name))?.age ?? Infinity)
       if (listed !== undefined && listed.value === undefined) return { ...listed, value: undefined }
-      return await askOrStandIn(type, name, versionsSlot(type, name), versionsLoader(type, name, { ...terms, maxAge }), ({ versions }) => versions, () => undefined)
+      return askOrStandIn(type, name, versionsSlot(type, name), versionsLoader(type, name, { ...terms, maxAge }), ({ versions }) => versions, () => undefined)
     },
 
     async stat (type, name, version, terms) {

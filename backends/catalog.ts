@@ -5,8 +5,9 @@ import { createDeadline, late, type Deadline } from '../plugins/deadline.ts'
 import type { Downloads, OpenAt, Origin, Wanted } from '../plugins/downloads.ts'
 import { isRegistryError, registryError, type RegistryError } from '../plugins/errors.ts'
 import { extensionSources, extensionTypes, type Extension, type ExtensionSource, type ExtensionType, type ExtensionVersion } from '../schemas/extension.ts'
-import { together, type Answered, type Artifact, type Awaitable, type Backend, type FileReference, type Terms } from './backend.ts'
-import { createGenerations, type Share } from './generation.ts'
+import { answering, whenThere, type Awaitable } from './awaitable.ts'
+import { together, type Answered, type Artifact, type Backend, type Listing, type FileReference, type Terms } from './backend.ts'
+import { createGenerations, type Generation, type Share } from './generation.ts'
 
 export interface CatalogDependencies {
   downloads: Pick<Downloads, 'look' | 'open'>
@@ -22,6 +23,12 @@ export interface CatalogDependencies {
 const none: readonly Extension[] = []
 const nothing: ReadonlySet<string> = new Set()
 const only: Record<ExtensionType, readonly ExtensionType[]> = { provider: ['provider'], taskserv: ['taskserv'], cluster: ['cluster'] }
+
+/** What one instance answered when it was asked for everything. */
+type Asked = { backend: Backend, answer: Answered<Listing>, error?: never } | { backend: Backend, answer?: never, error: RegistryError }
+
+/** Whose an extension is; or seconds since the oldest word that nobody's it is. */
+type Found<T> = { backend: Backend, answer: Answer<T>, oldest?: never } | { backend?: never, answer?: never, oldest: number }
 
 export interface Scope { source?: ExtensionSource }
 export interface Name extends Scope { type: ExtensionType, name: string }
@@ -51,7 +58,8 @@ function rethrowUnknown (error: unknown): RegistryError {
 export function createCatalog ({ backends, downloads, log, negativeTtl, budget }: CatalogDependencies) {
   const instances = byOwnership(backends)
   const generations = createGenerations(log)
-  const of = ({ source }: Scope) => source === undefined ? instances : instances.filter(backend => backend.source === source)
+  const ofSource = new Map(extensionSources.map(source => [source, instances.filter(backend => backend.source === source)]))
+  const of = ({ source }: Scope) => source === undefined ? instances : ofSource.get(source) ?? []
   const types = (type: ExtensionType | undefined): readonly ExtensionType[] => type === undefined ? extensionTypes : only[type]
 
   function wrap<T> (value: T, answers: ReadonlyArray<Answered<unknown>>, stale: Mark[], missing: Mark[]): Answer<T> {
@@ -61,15 +69,18 @@ export function createCatalog ({ backends, downloads, log, negativeTtl, budget }
   }
 
   /** All extensions of a scope, merged by ownership, of whatever instances and cached entries can answer. */
-  async function everything ({ type, source }: { type?: ExtensionType } & Scope) {
+  function everything (scope: { type?: ExtensionType } & Scope): Awaitable<Answer<Generation>> {
     const deadline = createDeadline(budget * 1000)
-    const asked = await Promise.all(of({ ...(source && { source }) }).map(async backend => {
-      try {
-        return { backend, answer: await backend.list(types(type), { deadline }) }
-      } catch (error) {
-        return { backend, error: rethrowUnknown(error) }
-      }
-    }))
+    const asked = of(scope).map((backend): Awaitable<Asked> => {
+      const answer = backend.list(types(scope.type), { deadline })
+      return answer instanceof Promise
+        ? answer.then(answer => ({ backend, answer }), (error: unknown) => ({ backend, error: rethrowUnknown(error) }))
+        : { backend, answer }
+    })
+    return asked.every(one => !(one instanceof Promise)) ? merge(scope, asked as Asked[]) : Promise.all(asked).then(asked => merge(scope, asked))
+  }
+
+  function merge ({ type, source }: { type?: ExtensionType } & Scope, asked: readonly Asked[]): Answer<Generation> {
     const stale: Mark[] = []
     const missing: Mark[] = []
     const answers: Array<Answered<unknown>> = []
@@ -90,32 +101,39 @@ export function createCatalog ({ backends, downloads, log, negativeTtl, budget }
   }
 
   /** The first instance's answer that is not "not there"; undefined when all of them could be asked and none has it. */
-  async function first<T> (scope: Scope, question: (backend: Backend) => Awaitable<Answered<T | undefined>>) {
+  function first<T> (scope: Scope, question: (backend: Backend) => Awaitable<Answered<T | undefined>>): Awaitable<Found<T>> {
     const doubts: Mark[] = []
     const absences: Array<Answered<unknown>> = []
-    for (const backend of of(scope)) {
-      const asked = question(backend)
-      const answer = asked instanceof Promise
-        ? await asked.catch((error: unknown) => { throw worst([...doubts.flatMap(doubt => doubt.error ?? []), rethrowUnknown(error)]) })
-        : asked
-      const { value, error } = answer
-      if (value !== undefined) {
-        const stale = error === undefined ? doubts : [...doubts, { instance: backend.name, error }]
-        return { backend, answer: wrap(value, [...absences, answer], stale, []) }
+    const candidates = of(scope)
+    function ask (at: number): Awaitable<Found<T>> {
+      const backend = candidates[at]
+      if (backend === undefined) {
+        if (doubts.length > 0) throw worst(doubts.flatMap(doubt => doubt.error ?? []))
+        return { oldest: Math.max(0, ...absences.map(({ age }) => age)) }
       }
-      if (error !== undefined) doubts.push({ instance: backend.name, error })
-      absences.push(answer)
+      const take = (answer: Answered<T | undefined>): Awaitable<Found<T>> => {
+        const { value, error } = answer
+        if (value !== undefined) {
+          const stale = error === undefined ? doubts : [...doubts, { instance: backend.name, error }]
+          return { backend, answer: wrap(value, [...absences, answer], stale, []) }
+        }
+        if (error !== undefined) doubts.push({ instance: backend.name, error })
+        absences.push(answer)
+        return ask(at + 1)
+      }
+      const asked = question(backend)
+      return asked instanceof Promise
+        ? asked.then(take, (error: unknown) => { throw worst([...doubts.flatMap(doubt => doubt.error ?? []), rethrowUnknown(error)]) })
+        : take(asked)
     }
-    if (doubts.length > 0) throw worst(doubts.flatMap(doubt => doubt.error ?? []))
-    return { oldest: Math.max(0, ...absences.map(({ age }) => age)) }
+    return ask(0)
   }
 
   /** The same, with what is cached made as young as a 404 must be before nothing is found. */
-  async function owner<T> (scope: Scope, deadline: Deadline, question: (backend: Backend, terms: Terms) => Awaitable<Answered<T | undefined>>) {
-    const found = await first(scope, backend => question(backend, { deadline }))
-    if (found.answer !== undefined || found.oldest <= negativeTtl) return found
-    return await first(scope, backend => question(backend, { deadline, maxAge: negativeTtl }))
-  }
+  const owner = <T>(scope: Scope, deadline: Deadline, question: (backend: Backend, terms: Terms) => Awaitable<Answered<T | undefined>>): Awaitable<Found<T>> =>
+    whenThere(first(scope, backend => question(backend, { deadline })), found => found.answer !== undefined || found.oldest <= negativeTtl
+      ? found
+      : first(scope, backend => question(backend, { deadline, maxAge: negativeTtl })))
 
   /** Opens a file in the time that is left. */
   async function openWithin<T> (instance: string, deadline: Deadline, signal: AbortSignal, open: (signal: AbortSignal) => Promise<T>): Promise<T> {
@@ -150,37 +168,31 @@ export function createCatalog ({ backends, downloads, log, negativeTtl, budget }
     return [first, ...others]
   }
 
-  const notFound = ({ type, name }: Name) => registryError('not_found', `Extension ${type}/${name} not found`)
+  /** The answer about a name, or that there is none. */
+  const foundOr404 = ({ type, name }: Name) => <T>({ answer }: Found<T>): Answer<T> => {
+    if (answer === undefined) throw registryError('not_found', `Extension ${type}/${name} not found`)
+    return answer
+  }
 
   return {
     /** Every instance, in order of ownership. */
     instances,
 
     /** A page of all extensions, by type and then by name. */
-    async list ({ limit, offset, ...scope }: { type?: ExtensionType, limit: number, offset: number } & Scope): Promise<Answer<Page<Extension>>> {
-      const { value: generation, ...rest } = await everything(scope)
-      return { ...rest, value: { items: generation.page({ limit, offset }), total: generation.extensions.length } }
-    },
+    list: (query: { type?: ExtensionType, limit: number, offset: number } & Scope): Awaitable<Answer<Page<Extension>>> => answering(() =>
+      whenThere(everything(query), all => ({ ...all, value: { items: all.value.page(query), total: all.value.extensions.length } }))),
 
     /** The best matches for `q`, in the order of {@link search}. */
-    async search ({ q, limit, ...scope }: { q: string, type?: ExtensionType, limit: number } & Scope): Promise<Answer<Page<Extension>>> {
-      const { value: generation, ...rest } = await everything(scope)
-      return { ...rest, value: generation.search(q, limit) }
-    },
+    search: (query: { q: string, type?: ExtensionType, limit: number } & Scope): Awaitable<Answer<Page<Extension>>> => answering(() =>
+      whenThere(everything(query), all => ({ ...all, value: all.value.search(query.q, query.limit) }))),
 
     /** An extension at its current version. Throws `not_found`. */
-    async find (name: Name): Promise<Answer<Extension>> {
-      const { answer } = await owner(name, createDeadline(budget * 1000), (backend, terms) => backend.find(name.type, name.name, terms))
-      if (answer === undefined) throw notFound(name)
-      return answer
-    },
+    find: (name: Name): Awaitable<Answer<Extension>> => answering(() =>
+      whenThere(owner(name, createDeadline(budget * 1000), (backend, terms) => backend.find(name.type, name.name, terms)), foundOr404(name))),
 
     /** All versions of an extension, highest first. Throws `not_found`. */
-    async versions (name: Name): Promise<Answer<readonly ExtensionVersion[]>> {
-      const { answer } = await owner(name, createDeadline(budget * 1000), (backend, terms) => backend.versions(name.type, name.name, terms))
-      if (answer === undefined) throw notFound(name)
-      return answer
-    },
+    versions: (name: Name): Awaitable<Answer<readonly ExtensionVersion[]>> => answering(() =>
+      whenThere(owner(name, createDeadline(budget * 1000), (backend, terms) => backend.versions(name.type, name.name, terms)), foundOr404(name))),
 
     /** The file of a version of the extension's owner, not opened yet. Throws `not_found` when there is no such version, or it has no file. */
     async file ({ version, ...name }: Name & { version: string }): Promise<Answer<Download>> {

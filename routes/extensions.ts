@@ -1,5 +1,6 @@
 import type { FastifyPluginCallbackTypebox } from '@fastify/type-provider-typebox'
 import { Type } from '@sinclair/typebox'
+import { whenThere } from '../backends/awaitable.ts'
 import { Extension, ExtensionVersion } from '../schemas/extension.ts'
 import { ExtensionPath, ListQuery, SearchQuery, SourceQuery } from '../schemas/parameters.ts'
 import { Ref } from '../schemas/ref.ts'
@@ -21,7 +22,7 @@ const extensions: FastifyPluginCallbackTypebox = (fastify, _options, done) => {
       querystring: ListQuery,
       response: { 200: answer('A page of the list', Type.Array(Ref(Extension)), listHeaders), 304: notModified(listHeaders), ...errors(400, 401, 429, 500, 503) }
     }
-  }, async ({ query }, reply) => reply.answerPage(await catalog.list(query), { query: { type: query.type, source: query.source }, ...query }))
+  }, ({ query }, reply) => whenThere(catalog.list(query), page => { void reply.answerPage(page, { query: { type: query.type, source: query.source }, ...query }) }))
 
   fastify.get('/extensions/search', {
     schema: {
@@ -33,7 +34,7 @@ const extensions: FastifyPluginCallbackTypebox = (fastify, _options, done) => {
       querystring: SearchQuery,
       response: { 200: answer('The best matches', Type.Array(Ref(Extension)), pageHeaders), 304: notModified(pageHeaders), ...errors(400, 401, 429, 500, 503) }
     }
-  }, async ({ query }, reply) => reply.answerPage(await catalog.search(query)))
+  }, ({ query }, reply) => whenThere(catalog.search(query), page => { void reply.answerPage(page) }))
 
   fastify.get('/extensions/:type/:name', {
     schema: {
@@ -45,7 +46,7 @@ const extensions: FastifyPluginCallbackTypebox = (fastify, _options, done) => {
       querystring: SourceQuery,
       response: { 200: answer('The extension', Ref(Extension), bodyHeaders), 304: notModified(bodyHeaders), ...catalogErrors }
     }
-  }, async ({ params, query }, reply) => reply.answer(await catalog.find({ ...params, ...query })))
+  }, ({ params, query }, reply) => whenThere(catalog.find({ ...params, ...query }), extension => { void reply.answer(extension) }))
 
   fastify.get('/extensions/:type/:name/versions', {
     schema: {
@@ -57,7 +58,7 @@ const extensions: FastifyPluginCallbackTypebox = (fastify, _options, done) => {
       querystring: SourceQuery,
       response: { 200: answer('The versions', Type.Array(Ref(ExtensionVersion)), bodyHeaders), 304: notModified(bodyHeaders), ...catalogErrors }
     }
-  }, async ({ params, query }, reply) => reply.answer(await catalog.versions({ ...params, ...query })))
+  }, ({ params, query }, reply) => whenThere(catalog.versions({ ...params, ...query }), versions => { void reply.answer(versions) }))
   done()
 }
 export default extensions

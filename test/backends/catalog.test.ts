@@ -85,9 +85,9 @@ await t.test('an outage after a listing: known names are answered stale, unknown
   t.match(await catalog.versions(aws), { value: [{ version: '1.0.0' }], stale: [{ instance: 'gitea' }] })
   t.match(await catalog.find(k3s), { value: { version: '2.0.0' }, stale: [{ instance: 'gitea' }] })
   t.match(await catalog.versions(k3s), { value: [{ version: '2.0.0' }] })
-  await t.rejects(catalog.find({ type: 'provider', name: 'nowhere' }), { code: 'service_unavailable' })
-  await t.rejects(catalog.versions({ type: 'provider', name: 'nowhere' }), { code: 'service_unavailable' })
-  await t.rejects(catalog.file({ ...aws, version: '7.7.7' }), { code: 'service_unavailable' }, 'a version may have been published')
+  await t.rejects(async () => await catalog.find({ type: 'provider', name: 'nowhere' }), { code: 'service_unavailable' })
+  await t.rejects(async () => await catalog.versions({ type: 'provider', name: 'nowhere' }), { code: 'service_unavailable' })
+  await t.rejects(async () => await catalog.file({ ...aws, version: '7.7.7' }), { code: 'service_unavailable' }, 'a version may have been published')
   t.match(await list(), { names: ['provider/aws gitea', 'taskserv/k3s oci'], stale: [{ instance: 'gitea' }], missing: [] })
   gitea.content.set('provider/new', ['1.0.0'])
   gitea.fault = undefined
@@ -99,9 +99,9 @@ await t.test('an outage after a listing: known names are answered stale, unknown
 await t.test('an outage before any listing never hands ownership over', async t => {
   const { catalog, gitea, list } = setUp({ gitea: { 'provider/aws': ['1.0.0'] }, oci: { 'provider/aws': ['9.0.0'] } })
   gitea.fault = down
-  await t.rejects(catalog.find(aws), { code: 'service_unavailable' })
-  await t.rejects(catalog.versions(aws), { code: 'service_unavailable' })
-  await t.rejects(catalog.file({ ...aws, version: '9.0.0' }), { code: 'service_unavailable' })
+  await t.rejects(async () => await catalog.find(aws), { code: 'service_unavailable' })
+  await t.rejects(async () => await catalog.versions(aws), { code: 'service_unavailable' })
+  await t.rejects(async () => await catalog.file({ ...aws, version: '9.0.0' }), { code: 'service_unavailable' })
   t.match(await list(), { names: ['provider/aws oci'], missing: [{ instance: 'gitea' }], ttl: 0 }, 'the list says who is missing')
   t.match(await catalog.find({ ...aws, source: 'oci' }), { value: { version: '9.0.0' } }, 'who asks for that kind gets it')
 })
@@ -111,7 +111,7 @@ await t.test('when nothing can answer, the cause is told: unavailable before the
   gitea.fault = refused
   oci.fault = refused
   await t.rejects(list(), { code: 'auth_error' })
-  await t.rejects(catalog.find(aws), { code: 'auth_error' })
+  await t.rejects(async () => await catalog.find(aws), { code: 'auth_error' })
   oci.fault = limited
   await t.rejects(list(), { code: 'rate_limit', retryAfter: 60 })
   gitea.fault = down
@@ -126,7 +126,7 @@ await t.test('a stale entry stands in for as long as it may, and no longer', asy
   clock.forward(3800)
   t.match(await catalog.find(aws), { value: { version: '1.0.0' } })
   clock.forward(200)
-  await t.rejects(catalog.find(aws), { code: 'service_unavailable' })
+  await t.rejects(async () => await catalog.find(aws), { code: 'service_unavailable' })
   await t.rejects(list({ source: 'gitea' }), { code: 'service_unavailable' })
 })
 
@@ -145,12 +145,12 @@ await t.test('a 404 costs one question within the time that an absence is rememb
   const { catalog, clock, list, gitea } = setUp({ gitea: { 'provider/aws': ['1.0.0'] } })
   await list()
   const missing = { type: 'provider', name: 'missing' } as const
-  for (let times = 0; times < 3; times++) await t.rejects(catalog.find(missing), { code: 'not_found', message: 'Extension provider/missing not found' })
+  for (let times = 0; times < 3; times++) await t.rejects(async () => await catalog.find(missing), { code: 'not_found', message: 'Extension provider/missing not found' })
   t.equal(gitea.calls.load, 0, 'a young and complete listing says it')
   clock.forward(31)
-  for (let times = 0; times < 3; times++) await t.rejects(catalog.find(missing), { code: 'not_found' })
+  for (let times = 0; times < 3; times++) await t.rejects(async () => await catalog.find(missing), { code: 'not_found' })
   t.equal(gitea.calls.load, 1)
-  await t.rejects(catalog.file({ ...aws, version: '7.7.7' }), { code: 'not_found', message: 'Extension provider/aws version 7.7.7 not found' })
+  await t.rejects(async () => await catalog.file({ ...aws, version: '7.7.7' }), { code: 'not_found', message: 'Extension provider/aws version 7.7.7 not found' })
 })
 
 await t.test('one repository that cannot be read keeps its last known version, and proves nothing absent', async t => {
@@ -179,8 +179,8 @@ await t.test('what disappears from a complete listing disappears', async t => {
   clock.forward(301)
   t.match((await list()).names, ['provider/gcp gitea'])
   clock.forward(31)
-  await t.rejects(catalog.find(aws), { code: 'not_found' })
-  await t.rejects(catalog.versions(aws), { code: 'not_found' })
+  await t.rejects(async () => await catalog.find(aws), { code: 'not_found' })
+  await t.rejects(async () => await catalog.versions(aws), { code: 'not_found' })
 })
 
 await t.test('a file that is gone under its known address is looked for once more', async t => {
@@ -197,7 +197,7 @@ await t.test('a file that is gone under its known address is looked for once mor
 await t.test('an upstream that fails again and again is left alone for a moment', async t => {
   const { catalog, clock, gitea } = setUp({ gitea: { 'provider/aws': ['1.0.0'] } })
   gitea.fault = down
-  for (let times = 0; times < 20; times++) await t.rejects(catalog.find(aws), { code: 'service_unavailable' })
+  for (let times = 0; times < 20; times++) await t.rejects(async () => await catalog.find(aws), { code: 'service_unavailable' })
   t.equal(gitea.calls.load, 3)
   gitea.fault = undefined
   clock.forward(2)
@@ -207,7 +207,7 @@ await t.test('an upstream that fails again and again is left alone for a moment'
 await t.test('one repository that fails leaves the others alone', async t => {
   const { catalog, gitea } = setUp({ gitea: { 'provider/aws': ['1.0.0'], 'provider/bad': ['1.0.0'] } })
   gitea.broken.set('provider/bad', registryError('service_unavailable', 'bad', { instance: 'gitea', proxyError: 'destination_unavailable' }))
-  for (let times = 0; times < 10; times++) await t.rejects(catalog.versions({ type: 'provider', name: 'bad' }), { code: 'service_unavailable' })
+  for (let times = 0; times < 10; times++) await t.rejects(async () => await catalog.versions({ type: 'provider', name: 'bad' }), { code: 'service_unavailable' })
   t.match(await catalog.versions(aws), { value: [{ version: '1.0.0' }] })
 })
 
@@ -231,22 +231,22 @@ await t.test('during an outage the newer of two old words counts, and what was d
 await t.test('what a listing has shown since is no longer absent, and what is absent since is no longer shown', async t => {
   const { catalog, clock, list, gitea } = setUp({ gitea: { 'provider/old': ['1.0.0'] } })
   const [old, next] = [{ type: 'provider', name: 'old' }, { type: 'provider', name: 'next' }] as const
-  await t.rejects(catalog.versions(next), { code: 'not_found' })
+  await t.rejects(async () => await catalog.versions(next), { code: 'not_found' })
   clock.forward(1)
   gitea.content.set('provider/next', ['1.0.0'])
   await list()
   clock.forward(1)
   t.match((await catalog.versions(next)).value, [{ version: '1.0.0' }])
   gitea.content.delete('provider/old')
-  await t.rejects(catalog.versions(old), { code: 'not_found' })
-  await t.rejects(catalog.find(old), { code: 'not_found' })
+  await t.rejects(async () => await catalog.versions(old), { code: 'not_found' })
+  await t.rejects(async () => await catalog.find(old), { code: 'not_found' })
 })
 
 await t.test('a repository that stays unreadable is forgotten in time, and meanwhile nobody else takes its name', async t => {
   const { catalog, clock, list, gitea } = setUp({ gitea: { 'provider/aws': ['1.0.0'], 'provider/gcp': ['1.0.0'] }, oci: { 'provider/aws': ['9.0.0'] } })
   gitea.broken.set('provider/aws', down)
   t.match(await list(), { names: ['provider/gcp gitea'], missing: [{ instance: 'gitea' }] }, 'never read')
-  await t.rejects(catalog.find(aws), { code: 'service_unavailable' })
+  await t.rejects(async () => await catalog.find(aws), { code: 'service_unavailable' })
   gitea.broken.clear()
   clock.forward(31)
   t.match((await list()).names, ['provider/aws gitea', 'provider/gcp gitea'])
@@ -263,10 +263,10 @@ await t.test('a repository that stays unreadable is forgotten in time, and meanw
 await t.test("an upstream's Retry-After is obeyed and passed on", async t => {
   const { catalog, clock, gitea } = setUp({ gitea: { 'provider/aws': ['1.0.0'] } })
   gitea.fault = limited
-  await t.rejects(catalog.find(aws), { code: 'rate_limit', retryAfter: 60 })
+  await t.rejects(async () => await catalog.find(aws), { code: 'rate_limit', retryAfter: 60 })
   gitea.fault = undefined
   clock.forward(20)
-  await t.rejects(catalog.find(aws), { code: 'rate_limit', retryAfter: 40 })
+  await t.rejects(async () => await catalog.find(aws), { code: 'rate_limit', retryAfter: 40 })
   clock.forward(41)
   t.match(await catalog.find(aws), { value: { version: '1.0.0' } })
 })

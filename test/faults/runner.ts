@@ -84,7 +84,7 @@ async function cold (t: Test, setting: Setting, fault: FaultName, question: Ques
   const { app } = running
   // How long the other instance takes is not what the cell is about.
   for (const other of app.catalog.instances.filter(({ name }) => name !== instance)) {
-    while (await other.list(extensionTypes).then(() => false, () => true)) await wait(20)
+    while (await (async () => await other.list(extensionTypes))().then(() => false, () => true)) await wait(20)
   }
   const first = await askCell(running, cell, question)
   await quiet(server)
