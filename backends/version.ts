@@ -1,4 +1,5 @@
-import { compare, parse } from 'semver'
+import compare from 'semver/functions/compare.js'
+import parse from 'semver/functions/parse.js'
 import type { Release } from './backend.ts'
 
 /** Longest version that is read; semver sets no limit, tags and URLs do. */

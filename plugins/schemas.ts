@@ -24,7 +24,7 @@ async function schemas (fastify: FastifyInstance): Promise<void> {
   for (const component of components) fastify.addSchema(component)
   const known = fastify.getSchemas() as Record<string, object>
   // Else a text that means infinity becomes a number to which no bound applies.
-  fastify.setValidatorCompiler(AjvCompiler()(known, { customOptions: { strictNumbers: false } }))
+  fastify.setValidatorCompiler(AjvCompiler()(known, { customOptions: { strictNumbers: false, validateSchema: false } }))
   const serializer = SerializerSelector()(known)
   // Every route has the same errors: what is written alike is compiled once.
   const compiled = new Map<string, ReturnType<typeof serializer>>()

@@ -1,8 +1,9 @@
-import helmet, { type FastifyHelmetOptions } from '@fastify/helmet'
+import { IncomingMessage, ServerResponse } from 'node:http'
+import { Socket } from 'node:net'
 import type { FastifyInstance } from 'fastify'
 import fp from 'fastify-plugin'
+import helmet, { type HelmetOptions } from 'helmet'
 import type { ServerConfig } from '../schemas/config.ts'
-import { privateServer } from './private-server.ts'
 
 export type SecurityHeadersOptions = Pick<ServerConfig, 'public_url' | 'cors_origins'>
 
@@ -10,7 +11,7 @@ export type SecurityHeadersOptions = Pick<ServerConfig, 'public_url' | 'cors_ori
  * What helmet is to say. An answer of the API is no page: a browser that opens it as one loads nothing for it, shows it in no
  * frame, and tells nobody where it came from. What only pages need is left out; Swagger UI brings a policy of its own.
  */
-export const helmetOptions = ({ public_url: publicUrl, cors_origins: origins }: SecurityHeadersOptions): FastifyHelmetOptions => ({
+export const helmetOptions = ({ public_url: publicUrl, cors_origins: origins }: SecurityHeadersOptions): HelmetOptions => ({
   contentSecurityPolicy: { useDefaults: false, directives: { 'default-src': ["'none'"], 'frame-ancestors': ["'none'"] } },
   // Open to pages as far as `cors_origins` is: a fetch is judged by that, and whatever asks without CORS by this.
   crossOriginResourcePolicy: { policy: origins.includes('*') ? 'cross-origin' : 'same-origin' },
@@ -28,21 +29,16 @@ export const helmetOptions = ({ public_url: publicUrl, cors_origins: origins }: 
   xPermittedCrossDomainPolicies: false,
   xPoweredBy: false,
   xXssProtection: false
-} as FastifyHelmetOptions)
+})
 
 /** The headers that helmet sets on an answer; they are the same on each. */
-export async function createSecurityHeaders (options: SecurityHeadersOptions): Promise<Record<string, string>> {
-  const server = await privateServer(helmet, helmetOptions(options))
-  let headers: Record<string, string> = {}
-  server.get('/', async (_request, reply) => {
-    headers = Object.fromEntries(Object.entries(reply.raw.getHeaders()).map(([name, value]) => [name, String(value)]))
-    return ''
-  })
-  await server.inject('/')
-  await server.close()
-  return headers
+export function createSecurityHeaders (options: SecurityHeadersOptions): Record<string, string> {
+  const request = new IncomingMessage(new Socket())
+  const response = new ServerResponse(request)
+  helmet(helmetOptions(options))(request, response, error => { if (error !== undefined) throw error })
+  return Object.fromEntries(Object.entries(response.getHeaders()).map(([name, value]) => [name, String(value)]))
 }
-export type SecurityHeaders = Awaited<ReturnType<typeof createSecurityHeaders>>
+export type SecurityHeaders = ReturnType<typeof createSecurityHeaders>
 
 declare module 'fastify' {
   interface FastifyInstance {
@@ -53,7 +49,7 @@ declare module 'fastify' {
 
 /** Security headers on every answer of the scope. Helmet is asked once: on each request it would compose the same again. */
 async function securityHeaders (fastify: FastifyInstance, options: SecurityHeadersOptions): Promise<void> {
-  const headers = await createSecurityHeaders(options)
+  const headers = createSecurityHeaders(options)
   fastify.decorate('commonHeaders', headers)
   fastify.addHook('onRequest', (_request, reply, done) => {
     reply.headers(headers)

@@ -16,10 +16,10 @@ declare module 'fastify' {
   interface FastifyInstance { gitea: Instances }
 }
 
-function createGitea (fastify: FastifyInstance, gitea: GiteaConfig, publicUrl: string | undefined): Backend {
+async function createGitea (fastify: FastifyInstance, gitea: GiteaConfig, publicUrl: string | undefined): Promise<Backend> {
   const { name, organization, token, token_file: file, ca_file: caFile } = gitea
   const secret = createSecret({ instance: name, ...(token !== undefined && { value: token }), ...(file !== undefined && { file }) })
-  const upstream = fastify.upstream({
+  const upstream = await fastify.upstream({
     instance: name,
     url: gitea.url,
     authorization: async () => {
@@ -57,7 +57,7 @@ function createGitea (fastify: FastifyInstance, gitea: GiteaConfig, publicUrl: s
 
 /** `fastify.gitea`: the configured Gitea and Forgejo instances, behind the cache. */
 async function gitea (fastify: FastifyInstance, { config }: GiteaOptions): Promise<void> {
-  fastify.decorate('gitea', { instances: config.gitea.map(instance => createGitea(fastify, instance, config.server.public_url)) })
+  fastify.decorate('gitea', { instances: await Promise.all(config.gitea.map(async instance => await createGitea(fastify, instance, config.server.public_url))) })
 }
 
 export default fp(gitea, {

@@ -1,6 +1,6 @@
 import type { Static, TSchema } from '@sinclair/typebox'
 import { Value } from '@sinclair/typebox/value'
-import type { Upstream, UpstreamAnswer } from '../../plugins/upstream.ts'
+import type { Upstream, UpstreamAnswer } from '../../plugins/upstream-client.ts'
 
 /** One page of a list of names. */
 export interface Page {

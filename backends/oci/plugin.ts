@@ -17,13 +17,13 @@ declare module 'fastify' {
   interface FastifyInstance { oci: Instances }
 }
 
-function createTransport (fastify: FastifyInstance, oci: OciConfig): Transport {
+async function createTransport (fastify: FastifyInstance, oci: OciConfig): Promise<Transport> {
   const { name, namespace, ca_file: caFile } = oci
   if (!isRegistryAddress(oci.registry)) return createLayout({ instance: name, registry: oci.registry })
   const registry = new URL(oci.registry)
   const publicUrl = (oci.public_url ?? oci.registry).replace(/\/+$/, '')
   const credentials = createCredentials(oci, registry)
-  const upstream = fastify.upstream({
+  const upstream = await fastify.upstream({
     instance: name,
     url: registry.href,
     timeout: oci.timeout_seconds,
@@ -48,14 +48,14 @@ function createTransport (fastify: FastifyInstance, oci: OciConfig): Transport {
   })
 }
 
-function createOci (fastify: FastifyInstance, oci: OciConfig, publicUrl: string | undefined): Backend {
+async function createOci (fastify: FastifyInstance, oci: OciConfig, publicUrl: string | undefined): Promise<Backend> {
   const { name, namespace } = oci
   const { immutable } = fastify.cache
   const driver = createOciDriver({
     name,
     namespace,
     mapping: createMapping(oci.mapping),
-    transport: createTransport(fastify, oci),
+    transport: await createTransport(fastify, oci),
     concurrency: oci.concurrency,
     skip: createSkip(name, fastify.log, reason => { fastify.telemetry.observeSkip(name, reason) }),
     onDamage: () => { fastify.telemetry.observeDamage(name) },
@@ -66,7 +66,7 @@ function createOci (fastify: FastifyInstance, oci: OciConfig, publicUrl: string 
 
 /** `fastify.oci`: the configured OCI registries and trees of image layouts, behind the cache. */
 async function oci (fastify: FastifyInstance, { config }: OciOptions): Promise<void> {
-  fastify.decorate('oci', { instances: config.oci.map(instance => createOci(fastify, instance, config.server.public_url)) })
+  fastify.decorate('oci', { instances: await Promise.all(config.oci.map(async instance => await createOci(fastify, instance, config.server.public_url))) })
 }
 
 export default fp(oci, {

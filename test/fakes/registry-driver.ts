@@ -6,7 +6,7 @@ import { createOciDriver } from '../../backends/oci/driver.ts'
 import { createRegistry } from '../../backends/oci/registry.ts'
 import type { Transport } from '../../backends/oci/transport.ts'
 import { parseConfig } from '../../plugins/config.ts'
-import { createUpstream } from '../../plugins/upstream.ts'
+import { createUpstream } from '../../plugins/upstream-client.ts'
 
 export interface TransportMore {
   /** Milliseconds, for the lives of tokens. */

@@ -1,7 +1,8 @@
 import Fastify from 'fastify'
 import t from 'tap'
 import errors, { envelope, errorTable, registryError, toRegistryError, type ErrorType } from '../../plugins/errors.ts'
-import { failureOf, retryAfterSeconds, statusError } from '../../plugins/upstream-errors.ts'
+import { retryAfterSeconds, statusError } from '../../plugins/upstream-errors.ts'
+import { failureOf } from '../../plugins/upstream-failure.ts'
 
 await t.test('every error of the table has its status and its name in the envelope', async t => {
   for (const [type, { status }] of Object.entries(errorTable)) {

@@ -2,7 +2,7 @@ import type { LookupAddress } from 'node:dns'
 import t, { type Test } from 'tap'
 import { isRegistryError } from '../../plugins/errors.ts'
 import { createLookup, isPublic, namesHost, pathBelow, prohibited, type Guard, type Resolver } from '../../plugins/upstream-addresses.ts'
-import { createUpstream, type UpstreamOptions } from '../../plugins/upstream.ts'
+import { createUpstream, type UpstreamOptions } from '../../plugins/upstream-client.ts'
 import { createLoopback } from '../fakes/loopback.ts'
 import { createProxy } from '../fakes/proxy.ts'
 

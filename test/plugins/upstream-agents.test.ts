@@ -4,7 +4,7 @@ import type { AddressInfo } from 'node:net'
 import { fileURLToPath } from 'node:url'
 import t, { type Test } from 'tap'
 import { isRegistryError } from '../../plugins/errors.ts'
-import { createUpstream, type UpstreamOptions } from '../../plugins/upstream.ts'
+import { createUpstream, type UpstreamOptions } from '../../plugins/upstream-client.ts'
 import { createLoopback } from '../fakes/loopback.ts'
 import { createProxy } from '../fakes/proxy.ts'
 

@@ -1,7 +1,7 @@
 import t, { type Test } from 'tap'
 import { createPause, createQueue, createRetryBudget } from '../../plugins/upstream-limits.ts'
 import { statusError } from '../../plugins/upstream-errors.ts'
-import { createUpstream } from '../../plugins/upstream.ts'
+import { createUpstream } from '../../plugins/upstream-client.ts'
 import { createClock } from '../fakes/clock.ts'
 import { createLoopback, type LoopbackHandler } from '../fakes/loopback.ts'
 

@@ -5,7 +5,7 @@ import { createChecksums } from '../../../backends/gitea/checksums.ts'
 import { createGiteaDriver } from '../../../backends/gitea/driver.ts'
 import { createMapping } from '../../../backends/mapping.ts'
 import { isRegistryError } from '../../../plugins/errors.ts'
-import { createUpstream } from '../../../plugins/upstream.ts'
+import { createUpstream } from '../../../plugins/upstream-client.ts'
 import { parseConfig } from '../../../plugins/config.ts'
 import { createLoopback, type LoopbackAnswer, type LoopbackRequest } from '../../fakes/loopback.ts'
 
