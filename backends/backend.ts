@@ -1,7 +1,7 @@
 import type { Deadline } from '../plugins/deadline.ts'
 import type { FileFacts, OpenAt, OpenedFile } from '../plugins/downloads.ts'
 import type { RegistryError } from '../plugins/errors.ts'
-import type { Awaitable } from './awaitable.ts'
+import type { Awaitable } from '../plugins/awaitable.ts'
 import type { Circuit } from './breaker.ts'
 import type { SnapshotRecord } from '../schemas/snapshot.ts'
 import type { Extension, ExtensionSource, ExtensionType, ExtensionVersion } from '../schemas/extension.ts'

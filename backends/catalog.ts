@@ -5,7 +5,7 @@ import { createDeadline, late, type Deadline } from '../plugins/deadline.ts'
 import type { Downloads, OpenAt, Origin, Wanted } from '../plugins/downloads.ts'
 import { isRegistryError, registryError, type RegistryError } from '../plugins/errors.ts'
 import { extensionSources, extensionTypes, type Extension, type ExtensionSource, type ExtensionType, type ExtensionVersion } from '../schemas/extension.ts'
-import { answering, whenThere, type Awaitable } from './awaitable.ts'
+import { answering, whenThere, type Awaitable } from '../plugins/awaitable.ts'
 import { together, type Answered, type Artifact, type Backend, type Listing, type FileReference, type Terms } from './backend.ts'
 import { createGenerations, type Generation, type Share } from './generation.ts'
 

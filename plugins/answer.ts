@@ -2,6 +2,7 @@ import type { FastifyInstance, FastifyReply } from 'fastify'
 import fp from 'fastify-plugin'
 import { Extension } from '../schemas/extension.ts'
 import { Ref } from '../schemas/ref.ts'
+import { whenThere, type Awaitable } from './awaitable.ts'
 import { createBodies, etagOf, type Body } from './body.ts'
 import { createDownloadSlots } from './download-slots.ts'
 import { proxyMember, type RegistryError } from './errors.ts'
@@ -76,10 +77,13 @@ export function pageLinks (query: Record<string, string | undefined>, { limit, o
 
 declare module 'fastify' {
   interface FastifyReply {
-    /** Sends an answer's value with the headers that say where it comes from, an ETag, and 304 when the client has it. */
-    answer (answer: Answer<object>): FastifyReply
+    /**
+     * Sends an answer's value with the headers that say where it comes from, an ETag, and 304 when the client has it. What is
+     * there already is sent at once: a promise costs more than the rest of it.
+     */
+    answer (answer: Awaitable<Answer<object>>): Awaitable<void>
     /** The same for part of a list; with `query` it links to the other parts. */
-    answerPage (answer: Answer<Page<Extension>>, paging?: { query: Record<string, string | undefined>, limit: number, offset: number }): FastifyReply
+    answerPage (answer: Awaitable<Answer<Page<Extension>>>, paging?: { query: Record<string, string | undefined>, limit: number, offset: number }): Awaitable<void>
     /** Sends a file as a download; to HEAD its headers only, without opening it. */
     answerFile (answer: Answer<Download>): Promise<FastifyReply>
     /** Redirects (302) to the exact version beside the path asked for, keeping the query. */
@@ -95,7 +99,7 @@ async function answers (fastify: FastifyInstance, { stale_if_error_seconds: stal
   telemetry.gauge<string>('downloads_active', 'Downloads under way', [], () => [{ labels: {}, value: slots.active() }])
 
   /** Sends a body in the coding that the client likes best; or 304 when it has that, or the bytes as they are. */
-  function sendBody (reply: FastifyReply, body: Body): FastifyReply {
+  function sendBody (reply: FastifyReply, body: Body): void {
     if (body.large) {
       const vary = reply.getHeader('vary')
       reply.header('vary', vary === undefined ? 'Accept-Encoding' : `${String(vary)}, Accept-Encoding`)
@@ -103,21 +107,28 @@ async function answers (fastify: FastifyInstance, { stale_if_error_seconds: stal
     const { headers } = reply.request
     const wanted = bodies.preferredCoding(body, headers['accept-encoding'])
     const known = headers['if-none-match'] === undefined ? undefined : [etagOf(body, wanted), body.plain.etag].find(etag => notModified(reply, etag))
-    if (known !== undefined) return reply.header('etag', known).code(304).send()
+    if (known !== undefined) {
+      void reply.header('etag', known).code(304).send()
+      return
+    }
     const { content, etag, coding } = bodies.take(body, wanted)
     if (coding !== undefined) reply.header('content-encoding', coding)
-    return reply.header('etag', etag).header('content-type', json).send(content)
+    void reply.header('etag', etag).header('content-type', json).send(content)
   }
 
-  fastify.decorateReply('answer', function (this: FastifyReply, answer) {
-    return sendBody(this.headers(provenance(answer, staleIfError)), bodies.of(answer.value, value => String(this.serialize(value))))
+  fastify.decorateReply('answer', function (this: FastifyReply, awaited) {
+    return whenThere(awaited, answer => {
+      sendBody(this.headers(provenance(answer, staleIfError)), bodies.of(answer.value, value => String(this.serialize(value))))
+    })
   })
 
-  fastify.decorateReply('answerPage', function (this: FastifyReply, answer, paging) {
-    const { items, total } = answer.value
-    this.headers(provenance(answer, staleIfError)).header('x-total-count', String(total))
-    if (paging !== undefined) this.header('link', pageLinks(paging.query, { ...paging, total }))
-    return sendBody(this, bodies.ofList(items, () => this.compileSerializationSchema(item) as (value: object) => string))
+  fastify.decorateReply('answerPage', function (this: FastifyReply, awaited, paging) {
+    return whenThere(awaited, answer => {
+      const { items, total } = answer.value
+      this.headers(provenance(answer, staleIfError)).header('x-total-count', String(total))
+      if (paging !== undefined) this.header('link', pageLinks(paging.query, { ...paging, total }))
+      sendBody(this, bodies.ofList(items, () => this.compileSerializationSchema(item) as (value: object) => string))
+    })
   })
 
   fastify.decorateReply('answerVersion', function (this: FastifyReply, answer) {

@@ -1,6 +1,5 @@
 import type { FastifyPluginCallbackTypebox } from '@fastify/type-provider-typebox'
 import { Type } from '@sinclair/typebox'
-import { whenThere } from '../backends/awaitable.ts'
 import { Extension, ExtensionVersion } from '../schemas/extension.ts'
 import { ExtensionPath, ListQuery, SearchQuery, SourceQuery } from '../schemas/parameters.ts'
 import { Ref } from '../schemas/ref.ts'
@@ -22,7 +21,7 @@ const extensions: FastifyPluginCallbackTypebox = (fastify, _options, done) => {
       querystring: ListQuery,
       response: { 200: answer('A page of the list', Type.Array(Ref(Extension)), listHeaders), 304: notModified(listHeaders), ...errors(400, 401, 429, 500, 503) }
     }
-  }, ({ query }, reply) => whenThere(catalog.list(query), page => { void reply.answerPage(page, { query: { type: query.type, source: query.source }, ...query }) }))
+  }, ({ query }, reply) => reply.answerPage(catalog.list(query), { query: { type: query.type, source: query.source }, ...query }))
 
   fastify.get('/extensions/search', {
     schema: {
@@ -34,7 +33,7 @@ const extensions: FastifyPluginCallbackTypebox = (fastify, _options, done) => {
       querystring: SearchQuery,
       response: { 200: answer('The best matches', Type.Array(Ref(Extension)), pageHeaders), 304: notModified(pageHeaders), ...errors(400, 401, 429, 500, 503) }
     }
-  }, ({ query }, reply) => whenThere(catalog.search(query), page => { void reply.answerPage(page) }))
+  }, ({ query }, reply) => reply.answerPage(catalog.search(query)))
 
   fastify.get('/extensions/:type/:name', {
     schema: {
@@ -46,7 +45,7 @@ const extensions: FastifyPluginCallbackTypebox = (fastify, _options, done) => {
       querystring: SourceQuery,
       response: { 200: answer('The extension', Ref(Extension), bodyHeaders), 304: notModified(bodyHeaders), ...catalogErrors }
     }
-  }, ({ params, query }, reply) => whenThere(catalog.find({ ...params, ...query }), extension => { void reply.answer(extension) }))
+  }, ({ params, query }, reply) => reply.answer(catalog.find({ ...params, ...query })))
 
   fastify.get('/extensions/:type/:name/versions', {
     schema: {
@@ -58,7 +57,7 @@ const extensions: FastifyPluginCallbackTypebox = (fastify, _options, done) => {
       querystring: SourceQuery,
       response: { 200: answer('The versions', Type.Array(Ref(ExtensionVersion)), bodyHeaders), 304: notModified(bodyHeaders), ...catalogErrors }
     }
-  }, ({ params, query }, reply) => whenThere(catalog.versions({ ...params, ...query }), versions => { void reply.answer(versions) }))
+  }, ({ params, query }, reply) => reply.answer(catalog.versions({ ...params, ...query })))
   done()
 }
 export default extensions

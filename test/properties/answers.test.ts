@@ -74,8 +74,8 @@ function createUpstream (source: ExtensionSource, content: readonly Loaded[]) {
 
 /** Sends each value as it is: the route's schema makes the bytes, as Fastify does it by itself. */
 const plainAnswers = fp(async (fastify: FastifyInstance) => {
-  fastify.decorateReply('answer', function (answer) { return this.send(answer.value) })
-  fastify.decorateReply('answerPage', function (answer) { return this.send(answer.value.items) })
+  fastify.decorateReply('answer', async function (answer) { void this.send((await answer).value) })
+  fastify.decorateReply('answerPage', async function (answer) { void this.send((await answer).value.items) })
 }, { name: 'registry-answers' })
 
 /** The routes, over a catalog that can be replaced. */
@@ -88,10 +88,10 @@ async function createRoutes (current: () => Catalog, plugin: typeof plainAnswers
   await app.register(plugin as typeof answers, { stale_if_error_seconds: 300, max_downloads: 1 })
   const { log } = createLog()
   const questions: Pick<Catalog, 'list' | 'search' | 'find' | 'versions'> = {
-    list: async query => await current().list(query),
-    search: async query => await current().search(query),
-    find: async name => await current().find(name),
-    versions: async name => await current().versions(name)
+    list: query => current().list(query),
+    search: query => current().search(query),
+    find: name => current().find(name),
+    versions: name => current().versions(name)
   }
   app.decorate('catalog', questions as Catalog)
   app.decorate('health', createHealth([], log) as never)
