@@ -23,6 +23,9 @@ export interface Series {
   upstream: Map<Target['name'], { sent: number, answered: number }>
 }
 
+/** Seconds for which a server that has just started is asked before it is measured: so long it gets faster. */
+export const warmUp = 5
+
 const isRegistry = ({ name }: Target): boolean => name.startsWith('registry')
 
 async function upstreamRequests (target: Target): Promise<number> {
@@ -42,20 +45,21 @@ async function prepare ({ paths, conditional = false }: Scenario, target: Target
   return { port: target.port, paths: paths.map(target.at), headers }
 }
 
-/** Measures a scenario round by round, each target once a round, after all have been asked for a second, together. */
+/** Measures a scenario round by round, each target once a round, after each has been asked until it is warm. */
 export async function measure (scenario: Scenario, targets: readonly Target[], { generator, core, sequence, rounds, seconds, warm }: MeasureOptions): Promise<Series> {
   const loads = new Map<Target, Load>()
   const registry = targets.find(isRegistry)
   const etag = scenario.conditional === true && registry !== undefined ? header(await record(registry.port, scenario.paths[0] ?? '/'), 'etag') : undefined
-  await Promise.all(targets.map(async target => {
+  for (const target of targets) {
     const load = { ...await prepare(scenario, target, etag), sequence, seconds, ...(core !== undefined && { core }) }
     loads.set(target, load)
     // What has become old since would be waited for.
     if (isRegistry(target)) await settle(target)
-    // Only what is compiled while it runs gets faster; to the bare ones every answer is the same work.
-    if (target.name !== 'nginx' && !(warm.has(target) && !isRegistry(target))) await generator.measure({ ...load, seconds: 1, sequence: `${sequence}-${target.port}` })
+    // Only what is compiled while it runs gets faster; to the bare ones every answer is the same work. Each by itself: who
+    // shares a core gets as warm as its share.
+    if (target.name !== 'nginx' && !(warm.has(target) && !isRegistry(target))) await generator.measure({ ...load, seconds: warm.has(target) ? 1 : warmUp })
     warm.add(target)
-  }))
+  }
   const series: Series = { scenario: scenario.name, measured: new Map(targets.map(({ name }) => [name, []])), upstream: new Map() }
   const once = async (target: Target): Promise<Measured> => {
     const measured = await generator.measure(loads.get(target) as Load)
