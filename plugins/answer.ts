@@ -1,4 +1,4 @@
-import type { FastifyInstance, FastifyReply } from 'fastify'
+import type { FastifyInstance, FastifyReply, onSendHookHandler } from 'fastify'
 import fp from 'fastify-plugin'
 import { Extension } from '../schemas/extension.ts'
 import { Ref } from '../schemas/ref.ts'
@@ -91,9 +91,18 @@ declare module 'fastify' {
   }
 }
 
+/** Of what a client has already no length is told that is not its own (RFC 9110, section 8.6), as Fastify's HEAD routes do. */
+const withoutLength: onSendHookHandler = (_request, reply, payload, done) => {
+  if (reply.statusCode === 304) reply.removeHeader('content-length')
+  done(null, payload)
+}
+
 /** Reply decorators: the one place where answers become headers. */
 async function answers (fastify: FastifyInstance, { stale_if_error_seconds: staleIfError, max_downloads: mostDownloads }: AnswerOptions): Promise<void> {
   const { telemetry } = fastify
+  fastify.addHook('onRoute', route => {
+    if (route.method === 'HEAD') route.onSend = [...[route.onSend ?? []].flat(), withoutLength]
+  })
   const bodies = createBodies()
   const slots = createDownloadSlots(mostDownloads)
   telemetry.gauge<string>('downloads_active', 'Downloads under way', [], () => [{ labels: {}, value: slots.active() }])

@@ -67,7 +67,7 @@ await t.test('?source= chooses among the owners, on every route; ?type= narrows 
 })
 
 await t.test('an ETag belongs to the bytes: the same again is 304, in every form of If-None-Match', async t => {
-  const { get } = await setUp(t)
+  const { app, get } = await setUp(t)
   for (const path of [list, `${list}/search?q=alpha`, `${list}/provider/alpha`, `${list}/provider/alpha/versions`, `${list}/provider/alpha/1.0.0`]) {
     const { headers } = await get(path)
     const etag = String(headers.etag)
@@ -77,6 +77,8 @@ await t.test('an ETag belongs to the bytes: the same again is 304, in every form
       t.match([again.statusCode, again.body, again.headers.etag], [304, '', etag], `${path} ${condition}`)
     }
     t.equal((await get(path, { 'if-none-match': etag, 'cache-control': 'no-cache' })).statusCode, 304, `${path}, as fetch asks`)
+    const head = await app.inject({ method: 'HEAD', url: path, headers: { 'if-none-match': etag } })
+    t.strictSame([head.statusCode, head.headers.etag, head.headers['content-length']], [304, etag, undefined], `HEAD ${path}: no length but that of the bytes`)
     t.equal((await get(path, { 'if-none-match': '"other"' })).statusCode, 200, path)
   }
   t.not((await get(`${list}?limit=1`)).headers.etag, (await get(`${list}?limit=2`)).headers.etag)
