@@ -162,11 +162,14 @@ async function stillness<T> (work: () => Promise<T>): Promise<{ done: T, stood: 
 const patience = 200_000
 const begun = performance.now()
 
-/** What broke a promise while the whole process stood still is tried again, later: budgets so short say nothing of a machine so busy. */
+/**
+ * What broke a promise while the whole process stood still is tried again, later: budgets so short say nothing of a machine so
+ * busy. Once it is tried again in any case, for the upstream may be a process that stood still by itself.
+ */
 async function patiently (work: () => Promise<Seen[]>): Promise<Seen[]> {
   for (let tries = 1; ; tries++) {
     const { done, stood } = await stillness(work)
-    if (tries === 6 || stood < 20 || performance.now() - begun > patience || done.every(({ problems }) => problems.length === 0)) return done
+    if (tries === (stood < 20 ? 2 : 6) || performance.now() - begun > patience || done.every(({ problems }) => problems.length === 0)) return done
     await wait(tries * 100)
   }
 }
