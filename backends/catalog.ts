@@ -178,6 +178,8 @@ export function createCatalog ({ backends, downloads, log, negativeTtl, budget }
     /** Every instance, in order of ownership. */
     instances,
 
+    // What is in the cache is given as it is, without a promise: whoever asks awaits either.
+
     /** A page of all extensions, by type and then by name. */
     list: (query: { type?: ExtensionType, limit: number, offset: number } & Scope): Awaitable<Answer<Page<Extension>>> => answering(() =>
       whenThere(everything(query), all => ({ ...all, value: { items: all.value.page(query), total: all.value.extensions.length } }))),

@@ -1,5 +1,4 @@
-import compare from 'semver/functions/compare.js'
-import parse from 'semver/functions/parse.js'
+import { compare, parse } from 'semver'
 import type { Release } from './backend.ts'
 
 /** Longest version that is read; semver sets no limit, tags and URLs do. */

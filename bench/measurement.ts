@@ -24,7 +24,7 @@ export interface Series {
 }
 
 /** Seconds for which a server that has just started is asked before it is measured: so long it gets faster. */
-export const warmUp = 5
+const warmUp = 5
 
 const isRegistry = ({ name }: Target): boolean => name.startsWith('registry')
 

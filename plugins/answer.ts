@@ -2,7 +2,7 @@ import type { FastifyInstance, FastifyReply, onSendHookHandler } from 'fastify'
 import fp from 'fastify-plugin'
 import { Extension } from '../schemas/extension.ts'
 import { Ref } from '../schemas/ref.ts'
-import { whenThere, type Awaitable } from './awaitable.ts'
+import type { Awaitable } from './awaitable.ts'
 import { createBodies, etagOf, type Body } from './body.ts'
 import { createDownloadSlots } from './download-slots.ts'
 import { proxyMember, type RegistryError } from './errors.ts'
@@ -79,7 +79,7 @@ declare module 'fastify' {
   interface FastifyReply {
     /**
      * Sends an answer's value with the headers that say where it comes from, an ETag, and 304 when the client has it. What is
-     * there already is sent at once: a promise costs more than the rest of it.
+     * there already is sent at once, for a promise costs more than the rest of it; a handler gives back what this gives.
      */
     answer (answer: Awaitable<Answer<object>>): Awaitable<void>
     /** The same for part of a list; with `query` it links to the other parts. */
@@ -95,6 +95,18 @@ declare module 'fastify' {
 const withoutLength: onSendHookHandler = (_request, reply, payload, done) => {
   if (reply.statusCode === 304) reply.removeHeader('content-length')
   done(null, payload)
+}
+
+/** Sends what is there at once, and else when it has come. */
+function sendWhenThere<T> (reply: FastifyReply, awaited: Awaitable<T>, send: (answer: T) => void): Awaitable<void> {
+  if (awaited instanceof Promise) return sendLater(reply, awaited, send)
+  send(awaited)
+}
+
+async function sendLater<T> (reply: FastifyReply, promise: Promise<T>, send: (answer: T) => void): Promise<void> {
+  send(await promise)
+  // To Fastify a handler that has ended and sent nothing sends nothing; and a host's hook may take its time with what was sent.
+  await reply
 }
 
 /** Reply decorators: the one place where answers become headers. */
@@ -126,13 +138,13 @@ async function answers (fastify: FastifyInstance, { stale_if_error_seconds: stal
   }
 
   fastify.decorateReply('answer', function (this: FastifyReply, awaited) {
-    return whenThere(awaited, answer => {
+    return sendWhenThere(this, awaited, answer => {
       sendBody(this.headers(provenance(answer, staleIfError)), bodies.of(answer.value, value => String(this.serialize(value))))
     })
   })
 
   fastify.decorateReply('answerPage', function (this: FastifyReply, awaited, paging) {
-    return whenThere(awaited, answer => {
+    return sendWhenThere(this, awaited, answer => {
       const { items, total } = answer.value
       this.headers(provenance(answer, staleIfError)).header('x-total-count', String(total))
       if (paging !== undefined) this.header('link', pageLinks(paging.query, { ...paging, total }))

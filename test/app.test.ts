@@ -1,4 +1,6 @@
 import { join } from 'node:path'
+import { Readable } from 'node:stream'
+import { setTimeout as sleep } from 'node:timers/promises'
 import Fastify from 'fastify'
 import t from 'tap'
 import registry from '../app.ts'
@@ -81,3 +83,31 @@ await t.test('a configuration that is not valid fails the registration, naming t
   const host = Fastify()
   await t.rejects(async () => { await host.register(registry, { config: { gitea: { url: 'http://localhost' } } }) }, { message: /gitea\[0\]\.organization/ })
 })
+
+for (const [kind, sent] of [
+  ['is asynchronous', async (body: string): Promise<unknown> => {
+    await sleep(5)
+    return body
+  }],
+  ['makes a stream of the body', async (body: string): Promise<unknown> => Readable.from([body])]
+] as const) {
+  await t.test(`a host's onSend that ${kind} runs once for each answer, waited for or not`, async t => {
+    const gitea = await createGiteaFake(provisioningContent())
+    t.teardown(gitea.close)
+    const host = Fastify()
+    t.teardown(async () => { await host.close() })
+    const runs: string[] = []
+    host.addHook('onSend', async (request, _reply, payload) => {
+      runs.push(request.url)
+      return await sent(String(payload))
+    })
+    await host.register(registry, { config: { gitea: { url: gitea.url, organization: 'provisioning' } } })
+    const paths = ['', '/search?q=a', '/provider/aws', '/provider/aws/versions'].map(path => `/api/v1/extensions${path}`)
+    for (const path of [...paths, ...paths]) {
+      const { statusCode, body } = await host.inject({ url: path })
+      t.equal(statusCode, 200, path)
+      t.ok(JSON.parse(body), 'the whole body')
+    }
+    t.strictSame(runs, [...paths, ...paths])
+  })
+}

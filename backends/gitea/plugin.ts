@@ -57,7 +57,9 @@ async function createGitea (fastify: FastifyInstance, gitea: GiteaConfig, public
 
 /** `fastify.gitea`: the configured Gitea and Forgejo instances, behind the cache. */
 async function gitea (fastify: FastifyInstance, { config }: GiteaOptions): Promise<void> {
-  fastify.decorate('gitea', { instances: await Promise.all(config.gitea.map(async instance => await createGitea(fastify, instance, config.server.public_url))) })
+  const instances: Backend[] = []
+  for (const instance of config.gitea) instances.push(await createGitea(fastify, instance, config.server.public_url))
+  fastify.decorate('gitea', { instances })
 }
 
 export default fp(gitea, {

@@ -1,6 +1,5 @@
 import pLimit from 'p-limit'
-import compare from 'semver/functions/compare.js'
-import rcompare from 'semver/functions/rcompare.js'
+import { compare, rcompare } from 'semver'
 import { isRegistryError, registryError, type RegistryError } from '../../plugins/errors.ts'
 import type { ExtensionType } from '../../schemas/extension.ts'
 import type { Crawl, Driver, Loaded, Metadata, Release, Skip } from '../backend.ts'

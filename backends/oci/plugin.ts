@@ -66,7 +66,9 @@ async function createOci (fastify: FastifyInstance, oci: OciConfig, publicUrl: s
 
 /** `fastify.oci`: the configured OCI registries and trees of image layouts, behind the cache. */
 async function oci (fastify: FastifyInstance, { config }: OciOptions): Promise<void> {
-  fastify.decorate('oci', { instances: await Promise.all(config.oci.map(async instance => await createOci(fastify, instance, config.server.public_url))) })
+  const instances: Backend[] = []
+  for (const instance of config.oci) instances.push(await createOci(fastify, instance, config.server.public_url))
+  fastify.decorate('oci', { instances })
 }
 
 export default fp(oci, {

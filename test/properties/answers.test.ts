@@ -74,8 +74,8 @@ function createUpstream (source: ExtensionSource, content: readonly Loaded[]) {
 
 /** Sends each value as it is: the route's schema makes the bytes, as Fastify does it by itself. */
 const plainAnswers = fp(async (fastify: FastifyInstance) => {
-  fastify.decorateReply('answer', async function (answer) { void this.send((await answer).value) })
-  fastify.decorateReply('answerPage', async function (answer) { void this.send((await answer).value.items) })
+  fastify.decorateReply('answer', async function (answer) { return await this.send((await answer).value) })
+  fastify.decorateReply('answerPage', async function (answer) { return await this.send((await answer).value.items) })
 }, { name: 'registry-answers' })
 
 /** The routes, over a catalog that can be replaced. */
