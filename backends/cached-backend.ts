@@ -188,7 +188,7 @@ export function createCachedBackend (driver: Driver, options: CachedBackendOptio
   }
 
   /** The parts of a listing as one answer. */
-  function whole (types: readonly ExtensionType[], answers: ReadonlyArray<Cached<TypeListing | undefined>>): Answered<Listing> {
+  function asOne (types: readonly ExtensionType[], answers: ReadonlyArray<Cached<TypeListing | undefined>>): Answered<Listing> {
     const parts = answers.map(({ value }): TypeListing => {
       if (value === undefined) throw registryError('internal_error', 'Internal server error', { instance })
       return value
@@ -230,9 +230,9 @@ export function createCachedBackend (driver: Driver, options: CachedBackendOptio
 
     list (types, { deadline } = {}) {
       const fresh = types.map(type => cache.fresh(listSlot(type), listLoader))
-      if (fresh.every(answer => answer !== undefined)) return whole(types, fresh)
+      if (fresh.every(answer => answer !== undefined)) return asOne(types, fresh)
       const loader = deadline === undefined ? listLoader : { ...listLoader, deadline }
-      return Promise.all(types.map(async (type, at) => fresh[at] ?? await cache.get(listSlot(type), loader))).then(answers => whole(types, answers))
+      return Promise.all(types.map(async (type, at) => fresh[at] ?? await cache.get(listSlot(type), loader))).then(answers => asOne(types, answers))
     },
     find (type, name, terms = {}) {
       const { maxAge = cache.times.ttl } = terms

@@ -80,6 +80,7 @@ export function createCatalog ({ backends, downloads, log, negativeTtl, budget }
     return asked.every(one => !(one instanceof Promise)) ? merge(scope, asked as Asked[]) : Promise.all(asked).then(asked => merge(scope, asked))
   }
 
+  /** What was answered, merged by ownership; throws when nobody answered. */
   function merge ({ type, source }: { type?: ExtensionType } & Scope, asked: readonly Asked[]): Answer<Generation> {
     const stale: Mark[] = []
     const missing: Mark[] = []

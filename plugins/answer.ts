@@ -79,7 +79,7 @@ declare module 'fastify' {
   interface FastifyReply {
     /**
      * Sends an answer's value with the headers that say where it comes from, an ETag, and 304 when the client has it. What is
-     * there already is sent at once, for a promise costs more than the rest of it; a handler gives back what this gives.
+     * there already is sent at once, without a promise; a handler gives back what this gives.
      */
     answer (answer: Awaitable<Answer<object>>): Awaitable<void>
     /** The same for part of a list; with `query` it links to the other parts. */
@@ -91,7 +91,7 @@ declare module 'fastify' {
   }
 }
 
-/** Of what a client has already no length is told that is not its own (RFC 9110, section 8.6), as Fastify's HEAD routes do. */
+/** A 304 tells no length but that of the bytes (RFC 9110, section 8.6); Fastify's HEAD routes have set that of what they send, 0. */
 const withoutLength: onSendHookHandler = (_request, reply, payload, done) => {
   if (reply.statusCode === 304) reply.removeHeader('content-length')
   done(null, payload)
