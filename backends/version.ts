@@ -23,9 +23,11 @@ export function isPrerelease (version: string): boolean {
   return (parse(version)?.prerelease.length ?? 0) > 0
 }
 
+const byText = (a: string, b: string): number => a < b ? -1 : a > b ? 1 : 0
+
 /** Highest first; equal precedence by date of publication, newest first, then by text. */
 function compareReleases (a: Release, b: Release): number {
-  return compare(b.version, a.version) || b.published_at.localeCompare(a.published_at) || (a.version < b.version ? -1 : a.version > b.version ? 1 : 0)
+  return compare(b.version, a.version) || byText(b.published_at, a.published_at) || byText(a.version, b.version)
 }
 
 /** A copy in the order in which versions are listed: highest first. */

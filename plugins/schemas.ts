@@ -16,6 +16,12 @@ const components: TSchema[] = [
 /** A component's name in the OpenAPI document. */
 export const componentName = (id: string): string => id.replace(/^registry\./, '')
 
+/** A function that is made when it is first called: of all serializers a process uses few, and one that has just started none but one. */
+function whenUsed<A extends unknown[], R> (make: () => (...given: A) => R): (...given: A) => R {
+  let made: ((...given: A) => R) | undefined
+  return (...given) => (made ??= make())(...given)
+}
+
 /**
  * Validation and serialization as Fastify does them by default, whatever the host uses for its own routes: parameters are
  * coerced, and answers are what their schemas say.
@@ -30,7 +36,7 @@ async function schemas (fastify: FastifyInstance): Promise<void> {
   const compiled = new Map<string, ReturnType<typeof serializer>>()
   fastify.setSerializerCompiler(({ httpStatus = '', ...route }) => {
     const key = JSON.stringify(route.schema)
-    const made = compiled.get(key) ?? serializer({ httpStatus, ...route })
+    const made = compiled.get(key) ?? whenUsed(() => serializer({ httpStatus, ...route }))
     compiled.set(key, made)
     return made
   })

@@ -1,4 +1,3 @@
-import { IncomingMessage, ServerResponse } from 'node:http'
 import { Socket } from 'node:net'
 import type { FastifyInstance } from 'fastify'
 import fp from 'fastify-plugin'
@@ -33,6 +32,8 @@ export const helmetOptions = ({ public_url: publicUrl, cors_origins: origins }: 
 
 /** The headers that helmet sets on an answer; they are the same on each. */
 export function createSecurityHeaders (options: SecurityHeadersOptions): Record<string, string> {
+  // An import of it would load, for each name that it has, what is behind that: a WebSocket client among it.
+  const { IncomingMessage, ServerResponse } = process.getBuiltinModule('node:http')
   const request = new IncomingMessage(new Socket())
   const response = new ServerResponse(request)
   helmet(helmetOptions(options))(request, response, error => { if (error !== undefined) throw error })

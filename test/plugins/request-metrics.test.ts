@@ -1,6 +1,7 @@
 import client from '@prometheus-io/client'
+import fc from 'fast-check'
 import t from 'tap'
-import { createRequestMetrics } from '../../plugins/request-metrics.ts'
+import { createRequestMetrics, durationBuckets } from '../../plugins/request-metrics.ts'
 import { startApp } from '../fakes/app.ts'
 
 /** The series of a metric with their values, by their labels as they are written. */
@@ -26,6 +27,24 @@ await t.test('every answer is counted and timed by its method, route and status'
   })
   t.strictSame(seriesOf(text, 'http_request_duration_seconds_sum'), { 'method="GET",route="/a/:b",status="200"': 0.034, 'method="GET",route="/a/:b",status="404"': 7 })
   t.strictSame(seriesOf(await register.metrics(), 'http_requests_total'), seriesOf(text, 'http_requests_total'), 'reading counts nothing')
+})
+
+await t.test('the times are those that a histogram of the library would tell, in the same words', async t => {
+  const milliseconds = fc.oneof(fc.double({ min: 0, max: 20_000, noNaN: true }), fc.constantFrom(...durationBuckets.map(seconds => seconds * 1000)))
+  await fc.assert(fc.asyncProperty(fc.array(fc.tuple(fc.constantFrom('/a', '/b"'), fc.constantFrom(200, 304, 500), milliseconds), { maxLength: 40 }), async observations => {
+    const [ours, theirs] = [new client.Registry(), new client.Registry()]
+    const requests = createRequestMetrics(ours)
+    const routes = new Map(['/a', '/b"'].map(route => [route, requests.route('GET', route, true)]))
+    const { name, help } = await ours.getSingleMetric('http_request_duration_seconds')?.get() ?? { name: '', help: '' }
+    const histogram = new client.Histogram({ name, help, labelNames: ['method', 'route', 'status'], buckets: durationBuckets, registers: [theirs] })
+    for (const route of routes.keys()) histogram.zero({ method: 'GET', route, status: '200' })
+    for (const [route, status, time] of observations) {
+      routes.get(route)?.(status, time)
+      histogram.observe({ method: 'GET', route, status: String(status) }, time / 1000)
+    }
+    ours.removeSingleMetric('http_requests_total')
+    t.equal(await ours.metrics(), await theirs.metrics())
+  }))
 })
 
 await t.test('what is asked for without work is counted and not timed, and so are metrics themselves', async t => {
