@@ -1,10 +1,16 @@
+import { createRequire } from 'node:module'
 import type { FastifyInstance } from 'fastify'
 import fp from 'fastify-plugin'
 import { LRUCache } from 'lru-cache'
-import { LRUMap, LRUMapWithDelete } from 'mnemonist'
+import type * as mnemonist from 'mnemonist'
 import type { CacheConfig } from '../schemas/config.ts'
 import { late, within, type Deadline } from './deadline.ts'
 import { isRegistryError, type RegistryError } from './errors.ts'
+
+// One by one, as it can be had by CommonJS alone: the whole of it is fifty files.
+const require = createRequire(import.meta.url)
+const LRUMap = require('mnemonist/lru-map') as typeof mnemonist.LRUMap
+const LRUMapWithDelete = require('mnemonist/lru-map-with-delete') as typeof mnemonist.LRUMapWithDelete
 
 export const cacheSections = ['list', 'metadata', 'versions'] as const
 export type CacheSection = typeof cacheSections[number]

@@ -3,7 +3,7 @@ import rateLimit from '@fastify/rate-limit'
 import Fastify, { type FastifyInstance } from 'fastify'
 import t, { type Test } from 'tap'
 import registry, { serverOptions } from '../../app.ts'
-import { clientOf } from '../../plugins/rate-limit.ts'
+import { clientOf } from '../../plugins/client-rate.ts'
 import { startApp, whole } from '../fakes/app.ts'
 
 const oci = { registry: 'examples/registry' }
