@@ -13,6 +13,8 @@ export interface MeasureOptions {
   seconds: number
   /** Servers that have been warm before, whatever they were asked. */
   warm: Set<Target>
+  /** Seconds until one of our servers is warm. */
+  warmUp: number
 }
 
 /** What all rounds of one scenario brought, by target. */
@@ -23,8 +25,9 @@ export interface Series {
   upstream: Map<Target['name'], { sent: number, answered: number }>
 }
 
-/** Seconds for which a server that has just started is asked before it is measured: so long it gets faster. */
-const warmUp = 5
+/** Seconds for which a server is asked before it is measured: just started the whole time, for so long it gets faster; then, or when it runs little, part of it. */
+const warming = (target: Target, { warm, warmUp }: Pick<MeasureOptions, 'warm' | 'warmUp'>): number =>
+  Math.floor(warmUp * (warm.has(target) ? 0.2 : isRegistry(target) ? 1 : 0.4))
 
 const isRegistry = ({ name }: Target): boolean => name.startsWith('registry')
 
@@ -46,7 +49,7 @@ async function prepare ({ paths, conditional = false }: Scenario, target: Target
 }
 
 /** Measures a scenario round by round, each target once a round, after each has been asked until it is warm. */
-export async function measure (scenario: Scenario, targets: readonly Target[], { generator, core, sequence, rounds, seconds, warm }: MeasureOptions): Promise<Series> {
+export async function measure (scenario: Scenario, targets: readonly Target[], { generator, core, sequence, rounds, seconds, warm, warmUp }: MeasureOptions): Promise<Series> {
   const loads = new Map<Target, Load>()
   const registry = targets.find(isRegistry)
   const etag = scenario.conditional === true && registry !== undefined ? header(await record(registry.port, scenario.paths[0] ?? '/'), 'etag') : undefined
@@ -57,7 +60,8 @@ export async function measure (scenario: Scenario, targets: readonly Target[], {
     if (isRegistry(target)) await settle(target)
     // Only what is compiled while it runs gets faster; to the bare ones every answer is the same work. Each by itself: who
     // shares a core gets as warm as its share.
-    if (target.name !== 'nginx' && !(warm.has(target) && !isRegistry(target))) await generator.measure({ ...load, seconds: warm.has(target) ? 1 : warmUp })
+    const first = target.name === 'nginx' || (warm.has(target) && !isRegistry(target)) ? 0 : warming(target, { warm, warmUp })
+    if (first > 0) await generator.measure({ ...load, seconds: first })
     warm.add(target)
   }
   const series: Series = { scenario: scenario.name, measured: new Map(targets.map(({ name }) => [name, []])), upstream: new Map() }

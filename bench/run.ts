@@ -44,7 +44,7 @@ process.once('exit', () => { rmSync(folder, { recursive: true, force: true }) })
 const cores = chooseCores()
 const setting = { folder, cores, ...(values.profile !== undefined && { profile: resolve(values.profile) }) }
 const generator = createGenerator(wanted)
-const options = { generator, core: cores.load, sequence: join(folder, 'sequence'), rounds, seconds, warm: new Set<Target>() }
+const options = { generator, core: cores.load, sequence: join(folder, 'sequence'), rounds, seconds, warm: new Set<Target>(), warmUp: quick ? 3 : 10 }
 const scenarios = createScenarios().filter(({ name }) => only === undefined || name.includes(only))
 const all: Series[] = []
 
