@@ -77,7 +77,9 @@ async function serve ({ config, embedded }: LoadedConfig): Promise<void> {
   const { http, ...options } = serverOptions(config)
   // A request without a body needs no stream for it. No route here takes one, so that no parser waits for the end of what
   // never began; a host's routes may, and may listen for the end of a request.
-  const app = Fastify({ ...options, http: { ...http, optimizeEmptyRequests: true }, logger: options.logger !== false && { level: config.log.level, stream: output } })
+  // Of a logger that writes nothing each request would still make one of its own.
+  const logger = config.log.level !== 'silent' && { level: config.log.level, stream: output }
+  const app = Fastify({ ...options, http: { ...http, optimizeEmptyRequests: true }, logger })
   app.removeAllContentTypeParsers()
   if (embedded) app.log.info('serving the embedded examples, since neither a file nor the environment configures a backend')
 

@@ -25,7 +25,7 @@ export interface Series {
   upstream: Map<Target['name'], { sent: number, answered: number }>
 }
 
-/** Seconds for which a server is asked before it is measured: just started the whole time, for so long it gets faster; then, or when it runs little, part of it. */
+/** Seconds for which a server is asked before it is measured: `warmUp` when it has just started, two fifths of that where it runs little that could get faster, and a fifth when only the question is new. */
 const warming = (target: Target, { warm, warmUp }: Pick<MeasureOptions, 'warm' | 'warmUp'>): number =>
   Math.floor(warmUp * (warm.has(target) ? 0.2 : isRegistry(target) ? 1 : 0.4))
 

@@ -16,6 +16,9 @@ const components: TSchema[] = [
 /** A component's name in the OpenAPI document. */
 export const componentName = (id: string): string => id.replace(/^registry\./, '')
 
+/** Whether a schema, as JSON, refers to nothing but these. One that refers to what is not there is to fail at the start: a host's may. */
+const refersTo = (schema: string, known: Record<string, object>): boolean => [...schema.matchAll(/"\$ref":"([^"#]*)/g)].every(([, id = '']) => id in known)
+
 /** A function that is made when it is first called: of all serializers a process uses few, and one that has just started none but one. */
 function whenUsed<A extends unknown[], R> (make: () => (...given: A) => R): (...given: A) => R {
   let made: ((...given: A) => R) | undefined
@@ -36,7 +39,7 @@ async function schemas (fastify: FastifyInstance): Promise<void> {
   const compiled = new Map<string, ReturnType<typeof serializer>>()
   fastify.setSerializerCompiler(({ httpStatus = '', ...route }) => {
     const key = JSON.stringify(route.schema)
-    const made = compiled.get(key) ?? whenUsed(() => serializer({ httpStatus, ...route }))
+    const made = compiled.get(key) ?? (refersTo(key, known) ? whenUsed(() => serializer({ httpStatus, ...route })) : serializer({ httpStatus, ...route }))
     compiled.set(key, made)
     return made
   })

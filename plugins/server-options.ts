@@ -87,8 +87,7 @@ export function serverOptions ({ server = {}, log = { level: 'info' }, gitea = [
   const { trust_proxy: trusted = false, trusted_proxies: proxies = [], request_budget_seconds: budget = 0 } = server
   const waits = [gitea, oci].flat().map(waitOf)
   return {
-    // Of a logger that writes nothing each request would still make one of its own.
-    logger: log.level === 'silent' ? false : { level: log.level },
+    logger: { level: log.level },
     logController: new RequestLog(),
     genReqId: ({ headers }) => requestId(headers),
     trustProxy: trusted && proxies.length > 0 ? [...proxies] : trusted,

@@ -4,7 +4,8 @@ import t from 'tap'
 import { serverOptions } from '../../app.ts'
 import { whole } from '../fakes/app.ts'
 
-await t.test('serializers are made when they are first used, and all of them can be', async t => {
+// A serializer is made when it is first used: that it can be is not told by the start.
+await t.test('the serializer of every answer can be made', async t => {
   const app = Fastify(serverOptions({ log: { level: 'silent' } }))
   t.teardown(async () => { await app.close() })
   const routes: RouteOptions[] = []
@@ -21,4 +22,12 @@ await t.test('serializers are made when they are first used, and all of them can
     }
   }
   t.ok(made > 40, 'answers were found')
+})
+
+await t.test('an answer of a host that refers to what is not there fails at the start', async t => {
+  const app = Fastify(serverOptions({ log: { level: 'silent' } }))
+  t.teardown(async () => { await app.close() })
+  await app.register(whole, { config: { oci: { registry: 'examples/registry' } } })
+  app.get('/own', { schema: { response: { 200: { $ref: 'nothere#' } } } }, () => ({}))
+  await t.rejects(async () => { await app.ready() }, { code: 'FST_ERR_SCH_SERIALIZATION_BUILD' })
 })
