@@ -39,7 +39,8 @@ async function schemas (fastify: FastifyInstance): Promise<void> {
   const compiled = new Map<string, ReturnType<typeof serializer>>()
   fastify.setSerializerCompiler(({ httpStatus = '', ...route }) => {
     const key = JSON.stringify(route.schema)
-    const made = compiled.get(key) ?? (refersTo(key, known) ? whenUsed(() => serializer({ httpStatus, ...route })) : serializer({ httpStatus, ...route }))
+    const make = () => serializer({ httpStatus, ...route })
+    const made = compiled.get(key) ?? (refersTo(key, known) ? whenUsed(make) : make())
     compiled.set(key, made)
     return made
   })
