@@ -53,6 +53,8 @@ export interface Crawl {
   usual?: boolean
   /** What was looked at by name and has no version; only of use where the walk is truncated. */
   gone?: Array<{ type: ExtensionType, name: string }>
+  /** Repositories that were not read again, because nothing shows a change: what was skipped in them still is. */
+  unchanged?: ReadonlySet<string>
 }
 
 /** An opened file. Its stream errors when the upstream breaks, and is not verified. */
@@ -69,9 +71,32 @@ export interface Terms {
   deadline?: Deadline
 }
 
-/** Called by a driver for whatever it leaves out; `item` says which, `reason` is a metric label. */
-export type Skip = (reason: SkipReason, item: string) => void
+/** Why something is skipped; a metric label. */
 export type SkipReason = 'not_semver' | 'not_an_artifact' | 'malformed' | 'mirror' | 'private' | 'releases_off' | 'invalid_name' | 'duplicate' | 'bad_checksum_file' | 'missing_content'
+
+/** Something that a driver does not show. Only `kind` and `reason` are always known. */
+export interface Skipped {
+  kind: 'repository' | 'release' | 'tag' | 'asset' | 'layer' | 'checksum_file'
+  reason: SkipReason
+  /** Extension that it belongs to, or would belong to. */
+  type?: ExtensionType
+  name?: string
+  /** Full name of the repository. What is skipped as `private` is counted and never named. */
+  repository?: string
+  version?: string
+  tag?: string
+  /** Name of the asset, layer or checksum file. */
+  file?: string
+}
+
+/** Called by a driver for each item that it skips. */
+export type Skip = (skipped: Skipped) => void
+
+/** What the caller of a driver takes beside the result. */
+export interface ReadOptions { skip: Skip }
+
+/** Reads without an interest in what is skipped. */
+export const readQuietly: ReadOptions = { skip: () => {} }
 
 /**
  * One upstream without cache: what it says right now. Absent is a value (`undefined`); failing throws an error of the table
@@ -83,9 +108,9 @@ export interface Driver {
   /** Whether its files are on this machine's own disk; not so if unset. */
   readonly local?: boolean
   /** Walks the whole upstream, in as few requests as it takes. Throws when nothing could be read. */
-  list (): Promise<Crawl>
+  list (options?: ReadOptions): Promise<Crawl>
   /** Everything of one extension; undefined when the upstream answered and has no version of it. */
-  load (type: ExtensionType, name: string): Promise<Loaded | undefined>
+  load (type: ExtensionType, name: string, options?: ReadOptions): Promise<Loaded | undefined>
   /** Opens a file, where it can at the byte that is wanted; undefined when it is gone. */
   open (file: FileReference, options: OpenOptions): Promise<Artifact | undefined>
   /** Resolves when the upstream answers as it must for `list` to work. */
@@ -124,6 +149,19 @@ export interface Listing {
   incomplete: boolean
   /** `{type}/{name}` of those that are missing by name. */
   unread: ReadonlySet<string>
+}
+
+/** A skipped item of one instance. */
+export interface SkippedItem extends Skipped {
+  instance: string
+  /** When it was first skipped: UTC with `Z`, whole seconds. */
+  since: string
+}
+
+/** What is skipped: the items that have a name, and the number of all of them, the private ones included. */
+export interface SkippedReport {
+  items: readonly SkippedItem[]
+  counts: ReadonlyArray<{ instance: string, kind: Skipped['kind'], reason: SkipReason, count: number }>
 }
 
 /** What an instance knows, as records that outlive the process. */
@@ -175,6 +213,8 @@ export interface Backend {
   readonly memory: Memory
   /** How many loads have changed what is remembered. */
   readonly loads: number
+  /** What the last reads of the upstream skipped. */
+  skipped (): SkippedReport
   /** What is in the cache now, without asking or counting; undefined when there is none. */
   peek (type: ExtensionType): readonly Extension[] | undefined
 }

@@ -10,6 +10,7 @@ import { createListings, toListing, type TypeListing } from './listing.ts'
 import { createMemory } from './memory.ts'
 import { createPresentation, type PresentationOptions } from './presentation.ts'
 import { again, allAgain } from './sameness.ts'
+import { createSkips, type Skips } from './skips.ts'
 import { createSlots } from './slots.ts'
 import { currentRelease } from './version.ts'
 
@@ -20,6 +21,8 @@ export interface CachedBackendOptions extends Omit<PresentationOptions, 'source'
   identity?: string
   /** Told of each walk's failure, or of its success after one. */
   onFailure?: (error: RegistryError | undefined) => void
+  /** Keeps what the driver skips; logged and counted nowhere if unset. */
+  skips?: Skips
 }
 
 /** Digests of which it is remembered what has them. */
@@ -37,6 +40,7 @@ const incompleteTtl = 30
 export function createCachedBackend (driver: Driver, options: CachedBackendOptions): Backend {
   const { cache, priority } = options
   const { name: instance, source } = driver
+  const skips = options.skips ?? createSkips({ instance })
   const holders = new LRUCache<string, FileReference>({ max: rememberedDigests })
   const remember = (file: FileReference): void => { if (file.checksum !== undefined) holders.set(file.checksum, file) }
   const slots = createSlots(instance)
@@ -64,7 +68,9 @@ export function createCachedBackend (driver: Driver, options: CachedBackendOptio
     try {
       // A walk takes its time: whether the upstream is back a shorter question tells.
       if (breaker.state !== 'closed') await ask(async () => { await driver.ping(AbortSignal.timeout(testTimeout)) })
-      const found = await ask(() => driver.list())
+      const { skip, end } = skips.crawl()
+      const found = await ask(() => driver.list({ skip }))
+      end(found)
       const listings: Array<{ type: ExtensionType, listing: TypeListing }> = []
       for (const type of extensionTypes) listings.push({ type, listing: await toListing(type, found, cache.peek(listSlot(type)), cache, toExtension) })
       const whole = listings.every(({ listing }) => listing.error === undefined && !listing.missing)
@@ -88,7 +94,9 @@ export function createCachedBackend (driver: Driver, options: CachedBackendOptio
   const listLoader = { instance, flight: `${instance}:list`, load: crawl, rest }
 
   async function load (type: ExtensionType, name: string): Promise<Finding[]> {
-    const loaded = await ask(async () => await driver.load(type, name), { forgives: isAnswer, passes })
+    const { skip, end } = skips.load(type, name)
+    const loaded = await ask(async () => await driver.load(type, name, { skip }), { forgives: isAnswer, passes })
+    end()
     const current = loaded === undefined ? undefined : currentRelease(loaded.releases)
     if (loaded === undefined || current === undefined) return [finding(metadataSlot(type, name), undefined), finding(versionsSlot(type, name), undefined)]
     const { metadata, releases, partial } = loaded
@@ -225,6 +233,7 @@ export function createCachedBackend (driver: Driver, options: CachedBackendOptio
     identity: options.identity ?? instance,
     memory: createMemory({ cache, slots, presentation }),
     get loads () { return loads },
+    skipped: () => skips.report(),
     get failure () { return failure },
     get circuit () { return breaker.state },
 

@@ -6,7 +6,7 @@ import type { Downloads, OpenAt, Origin, Wanted } from '../plugins/downloads.ts'
 import { isRegistryError, registryError, type RegistryError } from '../plugins/errors.ts'
 import { extensionSources, extensionTypes, type Extension, type ExtensionSource, type ExtensionType, type ExtensionVersion } from '../schemas/extension.ts'
 import { answering, whenThere, type Awaitable } from '../plugins/awaitable.ts'
-import { together, type Answered, type Artifact, type Backend, type Listing, type FileReference, type Terms } from './backend.ts'
+import { together, type Answered, type Artifact, type Backend, type Listing, type FileReference, type SkippedReport, type Terms } from './backend.ts'
 import { createGenerations, type Generation, type Share } from './generation.ts'
 
 export interface CatalogDependencies {
@@ -223,6 +223,12 @@ export function createCatalog ({ backends, downloads, log, negativeTtl, budget }
         }
       }
       return wrap(download, [answer, stat], stat.error === undefined ? answer.stale : [{ instance: backend.name, error: stat.error }], [])
+    },
+
+    /** Returns what the instances skip, in the order of ownership, with why and since when. No upstream is asked. */
+    skipped (): SkippedReport {
+      const reports = instances.map(backend => backend.skipped())
+      return { items: reports.flatMap(({ items }) => items), counts: reports.flatMap(({ counts }) => counts) }
     },
 
     /** What the cached listings hold now, without asking anybody: extensions by type and source, and shadowed twins by instance. */

@@ -3,6 +3,7 @@ import type { FastifyInstance } from 'fastify'
 import type { GiteaConfig, OciConfig } from '../schemas/config.ts'
 import type { Backend, Driver } from './backend.ts'
 import { createCachedBackend } from './cached-backend.ts'
+import { createSkips } from './skips.ts'
 
 /** What a kind of backend decorates the server with: its configured instances, in order of appearance. */
 export interface Instances { readonly instances: readonly Backend[] }
@@ -27,6 +28,7 @@ export function createInstance (fastify: FastifyInstance, driver: Driver, config
     priority,
     downloadUrls,
     identity: identityOf(config, publicUrl),
+    skips: createSkips({ instance: driver.name, log: fastify.log, count: reason => { fastify.telemetry.observeSkip(driver.name, reason) } }),
     ...(publicUrl !== undefined && { publicUrl }),
     onFailure: error => {
       if (error !== undefined) fastify.log.warn({ backend: driver.name, err: error }, 'the listing could not be read, or not all of it')

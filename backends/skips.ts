@@ -1,20 +1,143 @@
 import type { FastifyBaseLogger } from 'fastify'
-import type { Skip } from './backend.ts'
+import type { Crawl, Skip, Skipped, SkippedItem, SkippedReport } from './backend.ts'
 import { plainText } from './text.ts'
+import { utcSeconds } from './version.ts'
 
-/** Items remembered of one instance; past the bound they are counted again and again. */
-const remembered = 10_000
+/** Maximum number of skipped items kept of one instance; further ones are only counted by the metric. */
+const maxItems = 10_000
+/** Maximum characters kept of each field: an upstream chooses them. */
+const maxField = 512
 
-/** Counts and logs what an instance leaves out: each item once, however often it is met. */
-export function createSkip (instance: string, log: FastifyBaseLogger, count: (reason: string) => void): Skip {
-  const seen = new Set<string>()
-  return (reason, named) => {
-    // Its name may be anything; it is kept and logged.
-    const item = plainText(named, 512) ?? ''
-    const key = `${reason} ${item}`
-    if (seen.has(key)) return
-    if (seen.size < remembered) seen.add(key)
-    count(reason)
-    log.debug({ backend: instance, reason, item }, 'left out of the catalog')
+export interface SkipsOptions {
+  instance: string
+  log?: Pick<FastifyBaseLogger, 'debug' | 'info'>
+  /** Called once for each new item. */
+  count?: (reason: string) => void
+  /** Milliseconds since the epoch. */
+  wallClock?: () => number
+}
+
+interface Entry {
+  skipped: Skipped
+  since: number
+  /** Whether a crawl meets it; else only reading the whole extension does. */
+  crawled: boolean
+}
+
+const fields = ['type', 'name', 'repository', 'version', 'tag', 'file'] as const
+
+/** Copies an item with texts that are safe to log and to show. */
+function plain ({ kind, reason, ...named }: Skipped): Skipped {
+  const texts = fields.flatMap(field => {
+    const text = plainText(named[field], maxField)
+    return text === undefined ? [] : [[field, text] as const]
+  })
+  return { kind, reason, ...Object.fromEntries(texts) }
+}
+
+const keyOf = (skipped: Skipped): string => JSON.stringify([skipped.kind, skipped.reason, ...fields.map(field => skipped[field])])
+const extensionOf = ({ type, name }: { type?: string, name?: string }): string => `${type ?? ''}/${name ?? ''}`
+
+const plurals: Record<Skipped['kind'], string> = {
+  repository: 'repositories', release: 'releases', tag: 'tags', asset: 'assets', layer: 'layers', checksum_file: 'checksum files'
+}
+
+/** Returns counts in words: `skipped 4 tags: 3 not_semver, 1 not_an_artifact; 1 repository: 1 mirror`. */
+export function describeCounts (counts: SkippedReport['counts']): string {
+  const kinds = [...new Set(counts.map(({ kind }) => kind))]
+  const parts = kinds.map(kind => {
+    const those = counts.filter(count => count.kind === kind)
+    const total = those.reduce((sum, { count }) => sum + count, 0)
+    return `${total} ${total === 1 ? kind.replace('_', ' ') : plurals[kind]}: ${those.map(({ reason, count }) => `${count} ${reason}`).join(', ')}`
+  })
+  return parts.length === 0 ? 'nothing is skipped any more' : `skipped ${parts.join('; ')}`
+}
+
+/**
+ * Keeps what an instance skips. An item is kept until a complete crawl, or for what only a whole extension shows the next
+ * read of that extension, no longer meets it. One info line a crawl reports the numbers when they have changed.
+ */
+export function createSkips ({ instance, log, count, wallClock = Date.now }: SkipsOptions) {
+  const entries = new Map<string, Entry>()
+  let reported = ''
+
+  function collect (crawled: boolean): { met: ReadonlySet<string>, skip: Skip } {
+    const met = new Set<string>()
+    return {
+      met,
+      skip: given => {
+        const skipped = plain(given)
+        const key = keyOf(skipped)
+        if (met.has(key)) return
+        const known = entries.get(key)
+        if (met.size < maxItems) met.add(key)
+        if (known !== undefined) {
+          known.crawled ||= crawled
+          return
+        }
+        count?.(skipped.reason)
+        if (entries.size < maxItems) entries.set(key, { skipped, since: wallClock(), crawled })
+        log?.debug({ backend: instance, ...(skipped.reason === 'private' ? { kind: skipped.kind, reason: skipped.reason } : skipped) }, 'skipped')
+      }
+    }
+  }
+
+  function counts (): SkippedReport['counts'] {
+    const numbers = new Map<string, { instance: string, kind: Skipped['kind'], reason: Skipped['reason'], count: number }>()
+    for (const { skipped: { kind, reason } } of entries.values()) {
+      const key = `${kind} ${reason}`
+      const number = numbers.get(key) ?? { instance, kind, reason, count: 0 }
+      number.count++
+      numbers.set(key, number)
+    }
+    return [...numbers.values()].sort((a, b) => a.kind === b.kind ? b.count - a.count || (a.reason < b.reason ? -1 : 1) : a.kind < b.kind ? -1 : 1)
+  }
+
+  function report (): void {
+    const message = describeCounts(counts())
+    if (message !== reported && (reported !== '' || entries.size > 0)) log?.info({ backend: instance }, message)
+    reported = message
+  }
+
+  return {
+    /** Begins a crawl. `end` drops what a complete crawl did not meet, and reports. */
+    crawl () {
+      const { met, skip } = collect(true)
+      return {
+        skip,
+        end ({ found, failed, truncated, unchanged }: Crawl): void {
+          const unread = new Set(failed.map(extensionOf))
+          const there = new Set([...found.map(({ metadata }) => extensionOf(metadata)), ...unread])
+          for (const [key, { skipped, crawled }] of truncated === true ? [] : entries) {
+            const extension = extensionOf(skipped)
+            const stays = crawled ? unread.has(extension) || unchanged?.has(skipped.repository ?? '') === true : there.has(extension)
+            if (!met.has(key) && !stays) entries.delete(key)
+          }
+          report()
+        }
+      }
+    },
+
+    /** Begins a read of one whole extension. `end` drops what only such a read shows, and this one did not meet. */
+    load (type: string, name: string) {
+      const { met, skip } = collect(false)
+      return {
+        skip,
+        end (): void {
+          for (const [key, { skipped, crawled }] of entries) {
+            if (!crawled && !met.has(key) && extensionOf(skipped) === `${type}/${name}`) entries.delete(key)
+          }
+        }
+      }
+    },
+
+    /** Returns what is skipped now. */
+    report (): SkippedReport {
+      const items = [...entries.values()].filter(({ skipped }) => skipped.reason !== 'private').map(({ skipped, since }): SkippedItem => ({
+        instance, ...skipped, since: utcSeconds(new Date(since).toISOString()) ?? ''
+      }))
+      return { items, counts: counts() }
+    }
   }
 }
+export type Skips = ReturnType<typeof createSkips>

@@ -12,6 +12,7 @@ import { createOciDriver } from '../backends/oci/driver.ts'
 import { createLayout } from '../backends/oci/layout.ts'
 import { extensionTypes } from '../schemas/extension.ts'
 import { OciConfig } from '../schemas/config.ts'
+import { notingSkips } from './fakes/skips.ts'
 
 const run = promisify(execFile)
 const root = join(import.meta.dirname, '..')
@@ -24,14 +25,12 @@ async function filesBelow (directory: string): Promise<Map<string, Buffer>> {
 }
 
 const { mapping } = Value.Default(OciConfig, { registry }) as OciConfig
-const skipped: string[] = []
-const driver = createOciDriver({
+const { driver, skipped } = notingSkips(createOciDriver({
   name: 'examples',
   namespace: '',
   mapping: createMapping(mapping),
-  transport: createLayout({ instance: 'examples', registry }),
-  skip: (reason, item) => { skipped.push(`${reason} ${item}`) }
-})
+  transport: createLayout({ instance: 'examples', registry })
+}))
 const { found, failed } = await driver.list()
 const all = await Promise.all(found.map(async ({ metadata: { type, name } }) => await driver.load(type, name)))
 

@@ -19,6 +19,12 @@ const mostBytes = 64 * 1024 * 1024
 /** The pages of a list; `steady` when all of them told the same total, so that nothing moved between them. */
 interface Walk { bodies: unknown[], steady: boolean }
 
+/** Returns a text field of a row that has not the form that it should have. */
+export const textField = (row: unknown, field: string): string | undefined => {
+  const value: unknown = typeof row === 'object' && row !== null ? (row as Record<string, unknown>)[field] : undefined
+  return typeof value === 'string' && value !== '' ? value : undefined
+}
+
 const rowsOf = (body: unknown): number => Array.isArray(body) ? body.length : 0
 /** What tells a page from others: the ids of its rows. */
 const identityOf = (body: unknown): string => JSON.stringify(body, (key, value: unknown) => key !== '' && typeof value === 'object' && value !== null && 'id' in value ? value.id : value)
@@ -41,13 +47,12 @@ export interface GiteaApiOptions {
   instance: string
   /** The organisation or user. */
   owner: string
-  skip: Skip
   /** Most pages of a list that are asked for at once. */
   atOnce?: number
 }
 
 /** Gitea's HTTP API, as far as the registry asks it. */
-export function createGiteaApi (upstream: Upstream, { instance, owner, skip, atOnce = 4 }: GiteaApiOptions) {
+export function createGiteaApi (upstream: Upstream, { instance, owner, atOnce = 4 }: GiteaApiOptions) {
   const api = ['api', 'v1'] as const
   /** Whether the owner is a user; found out by the first listing. */
   let kind: 'orgs' | 'users' | undefined
@@ -56,11 +61,11 @@ export function createGiteaApi (upstream: Upstream, { instance, owner, skip, atO
   const failed = (details: string) => registryError('service_unavailable', `Instance ${instance} cannot be asked`, { instance, details, proxyError: 'http_protocol_error' })
 
   /** The elements that are as they should be, and the others, which cost only themselves. */
-  function elements<T extends TSchema> (check: { Check: (value: unknown) => value is Static<T> }, body: unknown, what: string): { good: Array<Static<T>>, bad: unknown[] } {
+  function elements<T extends TSchema> (check: { Check: (value: unknown) => value is Static<T> }, body: unknown, malformed: (row: unknown) => void): { good: Array<Static<T>>, bad: unknown[] } {
     if (!Array.isArray(body)) throw failed('Answer has an unexpected form')
     const good = body.filter((element: unknown): element is Static<T> => check.Check(element))
     const bad = body.filter((element: unknown) => !check.Check(element))
-    for (const element of bad) skip('malformed', `${what}[${body.indexOf(element)}]`)
+    for (const row of bad) malformed(row)
     return { good, bad }
   }
 
@@ -128,13 +133,19 @@ export function createGiteaApi (upstream: Upstream, { instance, owner, skip, atO
      * Every repository of the owner that the credentials can see, each once. What is deleted while the list is read moves others
      * between the pages, out of sight: then it is `truncated`, too.
      */
-    async repositories (): Promise<Repositories> {
+    async repositories (skip: Skip): Promise<Repositories> {
       const { bodies, steady } = await ofOwner(async of => await pages(listPath(of)))
       const found: Array<ReturnType<typeof elements<typeof GiteaRepository>>> = []
-      await forEachInTurn(bodies, body => { found.push(elements<typeof GiteaRepository>(repositories, body, `${owner}, page ${found.length + 1}`)) })
+      const malformed = (row: unknown): void => {
+        const name = textField(row, 'name')
+        // A private repository is not named, and a row like this may not say what it is.
+        const isPublic = typeof row === 'object' && row !== null && 'private' in row && row.private === false && !('internal' in row && row.internal === true)
+        skip({ kind: 'repository', reason: 'malformed', ...(isPublic && name !== undefined && { repository: name }) })
+      }
+      await forEachInTurn(bodies, body => { found.push(elements<typeof GiteaRepository>(repositories, body, malformed)) })
       const bad = found.flatMap(({ bad }) => bad)
       if (bad.length > 0 && found.every(({ good }) => good.length === 0)) throw failed('Answer has an unexpected form')
-      const unread = bad.flatMap(row => typeof row === 'object' && row !== null && 'name' in row && typeof row.name === 'string' && row.name !== '' ? [row.name] : [])
+      const unread = bad.flatMap(row => textField(row, 'name') ?? [])
       return {
         found: [...new Map(found.flatMap(({ good }) => good).map(repository => [repository.name, repository])).values()],
         unread: [...new Set(unread)],
@@ -150,12 +161,12 @@ export function createGiteaApi (upstream: Upstream, { instance, owner, skip, atO
       return answer.body.name === name ? answer.body : undefined
     },
 
-    /** Every published release of a repository, newest first, and whether there are any that cannot be read; undefined when the repository is gone. */
-    async releases (repository: string): Promise<{ found: GiteaRelease[], whole: boolean } | undefined> {
+    /** Every published release of a repository, newest first, and whether there are any that cannot be read, each given to `malformed`; undefined when the repository is gone. */
+    async releases (repository: string, malformed: (row: unknown) => void): Promise<{ found: GiteaRelease[], whole: boolean } | undefined> {
       const answer = await pages([...api, 'repos', owner, repository, 'releases'], { draft: 'false' })
       if (typeof answer === 'string') return undefined
       if (!answer.steady) throw failed('Answer changed while it was read')
-      const read = answer.bodies.map((body, at) => elements<typeof GiteaRelease>(releases, body, `${repository} releases, page ${at + 1}`))
+      const read = answer.bodies.map(body => elements<typeof GiteaRelease>(releases, body, malformed))
       return { found: read.flatMap(({ good }) => good).filter(({ draft }) => !draft), whole: read.every(({ bad }) => bad.length === 0) }
     },
 

@@ -1,8 +1,11 @@
 import { TypeCompiler } from '@sinclair/typebox/compiler'
 import { registryError } from '../../plugins/errors.ts'
 import { GiteaAsset } from '../../schemas/gitea.ts'
-import type { Skip } from '../backend.ts'
-import type { GiteaApi } from './api.ts'
+import type { Skip, Skipped } from '../backend.ts'
+import { textField, type GiteaApi } from './api.ts'
+
+/** Release that an asset belongs to. */
+export type Place = Pick<Skipped, 'type' | 'name' | 'repository' | 'version' | 'tag'>
 
 /** Bytes of a checksum file; a larger one is none. */
 const largest = 1024 * 1024
@@ -13,10 +16,11 @@ const asset = TypeCompiler.Compile(GiteaAsset)
 const sha256 = /^[0-9a-f]{64}$/i
 
 /** The assets of a release that are as they should be and whose content the server itself has. */
-export function usableAssets (assets: readonly unknown[], where: string, skip: Skip): GiteaAsset[] {
-  return assets.filter((element, at): element is GiteaAsset => {
+export function usableAssets (assets: readonly unknown[], where: Place, skip: Skip): GiteaAsset[] {
+  return assets.filter((element): element is GiteaAsset => {
     if (!asset.Check(element) || !element.name.isWellFormed()) {
-      skip('malformed', `${where} asset ${at}`)
+      const file = textField(element, 'name')
+      skip({ kind: 'asset', reason: 'malformed', ...where, ...(file !== undefined && { file }) })
       return false
     }
     return element.type !== 'external'
@@ -34,7 +38,7 @@ function digestOf (name: string, text: string, alone: boolean): string | undefin
 }
 
 /** Finds the checksums that a release's publisher or its server tells. Checksum files are fetched once: a uuid's content never changes. */
-export function createChecksums (api: GiteaApi, { instance, immutable, skip }: { instance: string, immutable: { get: (key: string) => Buffer | undefined, set: (key: string, bytes: Buffer) => void }, skip: Skip }) {
+export function createChecksums (api: GiteaApi, { instance, immutable }: { instance: string, immutable: { get: (key: string) => Buffer | undefined, set: (key: string, bytes: Buffer) => void } }) {
   async function content ({ uuid, size }: GiteaAsset, onGone: () => void): Promise<string | undefined> {
     if (size > largest) return undefined
     // Another instance's uuids are another's word.
@@ -56,7 +60,7 @@ export function createChecksums (api: GiteaApi, { instance, immutable, skip }: {
      * `sha256:…` of a file, by the server's own field or a sibling file; undefined when nobody says. Throws when the sibling
      * cannot be read; `onGone` is told when it is no longer there.
      */
-    async of (file: GiteaAsset, siblings: readonly GiteaAsset[], where: string, onGone: () => void = () => {}): Promise<string | undefined> {
+    async of (file: GiteaAsset, siblings: readonly GiteaAsset[], { where, skip, onGone = () => {} }: { where: Place, skip: Skip, onGone?: () => void }): Promise<string | undefined> {
       const told = [file.digest?.replace(/^sha256:/, ''), file.sha256?.replace(/^sha256:/, '')].find(digest => digest !== undefined && sha256.test(digest))
       if (told !== undefined) return `sha256:${told.toLowerCase()}`
       for (const name of [`${file.name}.sha256`, ...lists]) {
@@ -65,7 +69,7 @@ export function createChecksums (api: GiteaApi, { instance, immutable, skip }: {
         const text = await content(sibling, onGone)
         const digest = text === undefined ? undefined : digestOf(file.name, text, name === `${file.name}.sha256`)
         if (digest !== undefined) return `sha256:${digest}`
-        skip('bad_checksum_file', `${where} ${name}`)
+        skip({ kind: 'checksum_file', reason: 'bad_checksum_file', ...where, file: name })
       }
       return undefined
     }

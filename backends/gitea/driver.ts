@@ -3,14 +3,14 @@ import { registryError, isRegistryError, type RegistryError } from '../../plugin
 import { statusError } from '../../plugins/upstream-errors.ts'
 import type { GiteaAsset, GiteaRelease, GiteaRepository } from '../../schemas/gitea.ts'
 import { archiveNames, isArchive, safeFileName } from '../archive.ts'
-import type { Crawl, Driver, FileReference, Loaded, Metadata, Release, Skip } from '../backend.ts'
+import { readQuietly, type Crawl, type Driver, type FileReference, type Loaded, type Metadata, type Release, type Skip, type SkipReason } from '../backend.ts'
 import { createFuse, type Fuse } from '../fuse.ts'
 import type { Identity, RepositoryMapping } from '../mapping.ts'
 import { forEachInTurn } from '../pace.ts'
 import { maxDescription, plainTags, plainText } from '../text.ts'
 import { currentRelease, orderReleases, tagsByVersion, utcSeconds } from '../version.ts'
-import type { GiteaApi } from './api.ts'
-import { usableAssets, type Checksums } from './checksums.ts'
+import { textField, type GiteaApi } from './api.ts'
+import { usableAssets, type Checksums, type Place } from './checksums.ts'
 import { createWalkMemory, type Word } from './walk-memory.ts'
 
 export interface GiteaDriverOptions {
@@ -19,7 +19,6 @@ export interface GiteaDriverOptions {
   publicUrl: string
   includePrivate: boolean
   mapping: RepositoryMapping
-  skip: Skip
   /** Most requests that a walk has under way at once. */
   atOnce: number
   /** Seconds within which a walk asks a repository again that shows no change; an hour if unset. */
@@ -53,18 +52,19 @@ function chooseFile (assets: readonly GiteaAsset[], repository: string, name: st
 
 /** Extensions as releases of the repositories of one Gitea or Forgejo organisation or user. */
 export function createGiteaDriver (api: GiteaApi, checksums: Checksums, options: GiteaDriverOptions): Driver {
-  const { name: instance, publicUrl, mapping, skip, reconcile = 3600, clock = () => performance.now() } = options
+  const { name: instance, publicUrl, mapping, reconcile = 3600, clock = () => performance.now() } = options
   const walk = pLimit(options.atOnce)
   const memory = createWalkMemory({ reconcile, clock })
 
   /** The extension that a repository is, if it is one that may be shown. */
-  function candidate (repository: GiteaRepository): Candidate | undefined {
+  function candidate (repository: GiteaRepository, skip: Skip): Candidate | undefined {
     const identity = mapping.identify(repository.name)
     if (identity === undefined) return undefined
-    if (repository.mirror === true) skip('mirror', repository.name)
-    else if (!options.includePrivate && (repository.private || repository.internal === true)) skip('private', repository.name)
-    else if (repository.has_releases === false) skip('releases_off', repository.name)
-    else return { repository, identity }
+    const reason: SkipReason | undefined = !options.includePrivate && (repository.private || repository.internal === true)
+      ? 'private'
+      : repository.mirror === true ? 'mirror' : repository.has_releases === false ? 'releases_off' : undefined
+    if (reason === undefined) return { repository, identity }
+    skip({ kind: 'repository', reason, type: identity.type, name: identity.name, repository: repository.name })
     return undefined
   }
 
@@ -98,19 +98,22 @@ export function createGiteaDriver (api: GiteaApi, checksums: Checksums, options:
 
   const unreadable = () => registryError('service_unavailable', `Instance ${instance} cannot be asked`, { instance, details: 'Answer has an unexpected form', proxyError: 'http_protocol_error' })
 
-  function drafts ({ repository, identity }: Candidate, releases: readonly GiteaRelease[]): { versions: Draft[], whole: boolean } {
+  const placeOf = ({ repository, identity: { type, name } }: Candidate): Place => ({ type, name, repository: repository.name })
+
+  function drafts ({ repository, identity }: Candidate, releases: readonly GiteaRelease[], skip: Skip): { versions: Draft[], whole: boolean } {
+    const of = placeOf({ repository, identity })
     const byTag = new Map(releases.map(release => [release.tag_name, release]))
-    const tags = tagsByVersion(byTag.keys(), tag => { skip('not_semver', `${repository.name} ${tag}`) })
+    const tags = tagsByVersion(byTag.keys(), tag => { skip({ kind: 'tag', reason: 'not_semver', ...of, tag }) })
     let whole = true
     const versions = orderReleases([...tags].flatMap(([version, tag]): Draft[] => {
       const release = byTag.get(tag)
       const published = utcSeconds(release?.published_at ?? undefined) ?? utcSeconds(release?.created_at ?? undefined)
       if (release === undefined || published === undefined) {
-        skip('malformed', `${repository.name} ${tag}`)
+        skip({ kind: 'release', reason: 'malformed', ...of, version, tag })
         whole = false
         return []
       }
-      const siblings = usableAssets(release.assets, `${repository.name} ${tag}`, skip)
+      const siblings = usableAssets(release.assets, { ...of, version, tag }, skip)
       const asset = chooseFile(siblings, repository.name, identity.name, [version, tag])
       return [{ version, published_at: published, siblings, ...(asset !== undefined && { asset, file: fileOf(repository, tag, asset, siblings) }) }]
     }))
@@ -118,17 +121,17 @@ export function createGiteaDriver (api: GiteaApi, checksums: Checksums, options:
   }
 
   /** With its checksum; `settled` unless the release changes while it is read. */
-  async function finish ({ repository }: Candidate, { asset, siblings, file, ...release }: Draft): Promise<{ release: Release, settled: boolean }> {
+  async function finish (of: Candidate, { asset, siblings, file, ...release }: Draft, skip: Skip): Promise<{ release: Release, settled: boolean }> {
     if (asset === undefined || file === undefined) return { release, settled: true }
     let settled = true
-    const checksum = await checksums.of(asset, siblings, `${repository.name} ${release.version}`, () => { settled = false })
+    const checksum = await checksums.of(asset, siblings, { where: { ...placeOf(of), version: release.version }, skip, onGone: () => { settled = false } })
     return { release: { ...release, file: { ...file, ...(checksum !== undefined && { checksum }) } }, settled }
   }
 
   /** The same; a checksum file that cannot be read now costs its own release the checksum, and no other release anything. */
-  async function finishOrLeave (of: Candidate, draft: Draft): Promise<{ release: Release, settled: boolean, whole: boolean }> {
+  async function finishOrLeave (of: Candidate, draft: Draft, skip: Skip): Promise<{ release: Release, settled: boolean, whole: boolean }> {
     try {
-      return { ...await finish(of, draft), whole: true }
+      return { ...await finish(of, draft, skip), whole: true }
     } catch (error) {
       if (!isRegistryError(error)) throw error
       const { asset, siblings, ...release } = draft
@@ -137,10 +140,15 @@ export function createGiteaDriver (api: GiteaApi, checksums: Checksums, options:
   }
 
   /** The versions of a repository, highest first; `settled` when each of its releases could be read. */
-  async function draftsOf (of: Candidate): Promise<{ versions: Draft[], settled: boolean }> {
-    const releases = of.repository.release_counter === 0 ? { found: [], whole: true } : await api.releases(of.repository.name)
+  async function draftsOf (of: Candidate, skip: Skip): Promise<{ versions: Draft[], settled: boolean }> {
+    const releases = of.repository.release_counter === 0
+      ? { found: [], whole: true }
+      : await api.releases(of.repository.name, row => {
+        const tag = textField(row, 'tag_name')
+        skip({ kind: 'release', reason: 'malformed', ...placeOf(of), ...(tag !== undefined && { tag }) })
+      })
     if (releases === undefined) throw registryError('service_unavailable', `Instance ${instance} cannot be asked`, { instance, details: 'A repository disappeared while it was read', proxyError: 'destination_unavailable' })
-    const { versions, whole } = drafts(of, releases.found)
+    const { versions, whole } = drafts(of, releases.found, skip)
     // Where nothing but unreadable releases is, there may well be a version: that is no absence.
     const settled = whole && releases.whole
     if (versions.length === 0 && !settled) throw unreadable()
@@ -157,12 +165,12 @@ export function createGiteaDriver (api: GiteaApi, checksums: Checksums, options:
   const told = ({ repository, identity }: Candidate, { release }: Word): Candidate & { release?: Release } => ({ repository, identity, ...(release !== undefined && { release }) })
 
   /** The current release of a repository, or why it could not be read. */
-  async function current (of: Candidate, fused: Fuse): Promise<Candidate & { release?: Release, error?: RegistryError }> {
+  async function current (of: Candidate, fused: Fuse, skip: Skip): Promise<Candidate & { release?: Release, error?: RegistryError }> {
     const at = memory.now()
     try {
-      const { versions, settled } = await fused(async () => await draftsOf(of))
+      const { versions, settled } = await fused(async () => await draftsOf(of, skip))
       const draft = currentRelease(versions)
-      const found = draft === undefined ? undefined : await fused(async () => await finish(of, draft))
+      const found = draft === undefined ? undefined : await fused(async () => await finish(of, draft, skip))
       note(of, found?.release, settled && found?.settled !== false, at)
       return found === undefined ? of : { ...of, release: found.release }
     } catch (error) {
@@ -176,12 +184,12 @@ export function createGiteaDriver (api: GiteaApi, checksums: Checksums, options:
     name: instance,
     source: 'gitea',
 
-    async list () {
+    async list ({ skip } = readQuietly) {
       const began = memory.now()
-      const listed = await api.repositories()
+      const listed = await api.repositories(skip)
       const candidates: Candidate[] = []
       await forEachInTurn(listed.found, repository => {
-        const of = candidate(repository)
+        const of = candidate(repository, skip)
         if (of !== undefined) candidates.push(of)
       })
       options.onPrivate?.(candidates.filter(({ repository }) => repository.private || repository.internal === true).length)
@@ -194,7 +202,7 @@ export function createGiteaDriver (api: GiteaApi, checksums: Checksums, options:
         if (word === undefined) asked.push(of)
         else held.push(told(of, word))
       })
-      const answers = await Promise.all(asked.map(async of => await walk(async () => await current(of, fused))))
+      const answers = await Promise.all(asked.map(async of => await walk(async () => await current(of, fused, skip))))
       const read: Array<Read & Candidate> = []
       // What a client has heard of a repository meanwhile is younger than what the walk knows.
       await forEachInTurn([...held, ...answers], of => {
@@ -217,7 +225,7 @@ export function createGiteaDriver (api: GiteaApi, checksums: Checksums, options:
         if (found.release === undefined && found.error === undefined) return
         const key = `${found.identity.type}/${found.identity.name}`
         if (!chosen.has(key)) chosen.set(key, found)
-        else if (found.repository !== undefined) skip('duplicate', found.repository.name)
+        else if (found.repository !== undefined) skip({ kind: 'repository', reason: 'duplicate', type: found.identity.type, name: found.identity.name, repository: found.repository.name })
       })
       const owners = [...chosen.values()]
       const found: Crawl['found'] = []
@@ -226,19 +234,20 @@ export function createGiteaDriver (api: GiteaApi, checksums: Checksums, options:
       })
       return {
         found,
+        unchanged: new Set(holding.keys()),
         failed: owners.flatMap(({ identity: { type, name }, error }) => error === undefined ? [] : [{ type, name, error }]),
         ...(listed.truncated !== undefined && { truncated: true, why: listed.truncated, gone: read.filter(({ release, error }) => release === undefined && error === undefined).map(({ identity: { type, name } }) => ({ type, name })) })
       }
     },
 
-    async load (type, name): Promise<Loaded | undefined> {
+    async load (type, name, { skip } = readQuietly): Promise<Loaded | undefined> {
       for (const repositoryName of mapping.repositories(type, name)) {
         const repository = await api.repository(repositoryName)
-        const of = repository === undefined ? undefined : candidate(repository)
+        const of = repository === undefined ? undefined : candidate(repository, skip)
         if (of === undefined) continue
         const at = memory.now()
-        const { versions, settled } = await draftsOf(of)
-        const read = await Promise.all(versions.map(async draft => await finishOrLeave(of, draft)))
+        const { versions, settled } = await draftsOf(of, skip)
+        const read = await Promise.all(versions.map(async draft => await finishOrLeave(of, draft, skip)))
         const current = currentRelease(read.map(({ release }) => release))
         note(of, current, settled && read.find(({ release }) => release === current)?.settled !== false, at)
         if (read.length > 0) return { metadata: metadata(of), releases: read.map(({ release }) => release), ...(read.some(({ whole }) => !whole) && { partial: true }) }

@@ -5,7 +5,6 @@ import type { Config, GiteaConfig } from '../../schemas/config.ts'
 import type { Backend } from '../backend.ts'
 import { createInstance, type Instances } from '../instances.ts'
 import { createMapping } from '../mapping.ts'
-import { createSkip } from '../skips.ts'
 import { createGiteaApi } from './api.ts'
 import { createChecksums } from './checksums.ts'
 import { createGiteaDriver } from './driver.ts'
@@ -33,12 +32,11 @@ async function createGitea (fastify: FastifyInstance, gitea: GiteaConfig, public
     waiting: gitea.queue,
     ...(caFile !== undefined && { caFile })
   })
-  const skip = createSkip(name, fastify.log, reason => { fastify.telemetry.observeSkip(name, reason) })
   // A walk leaves room for what clients wait for.
   const atOnce = Math.max(1, gitea.concurrency - 2)
-  const api = createGiteaApi(upstream, { instance: name, owner: organization, skip, atOnce })
+  const api = createGiteaApi(upstream, { instance: name, owner: organization, atOnce })
   let shown = 0
-  const driver = createGiteaDriver(api, createChecksums(api, { instance: name, immutable: fastify.cache.immutable, skip }), {
+  const driver = createGiteaDriver(api, createChecksums(api, { instance: name, immutable: fastify.cache.immutable }), {
     name,
     publicUrl: (gitea.public_url ?? gitea.url).replace(/\/+$/, ''),
     includePrivate: gitea.include_private,
@@ -46,7 +44,6 @@ async function createGitea (fastify: FastifyInstance, gitea: GiteaConfig, public
     reconcile: gitea.reconcile_seconds,
     clock: fastify.cache.now,
     mapping: createMapping(gitea.mapping),
-    skip,
     onPrivate: count => {
       if (count !== shown) fastify.log.warn({ backend: name, private: count }, 'private repositories are shown to everybody who can reach this registry; include_private = false leaves them out')
       shown = count

@@ -2,7 +2,7 @@ import pLimit from 'p-limit'
 import { compare, rcompare } from 'semver'
 import { isRegistryError, registryError, type RegistryError } from '../../plugins/errors.ts'
 import type { ExtensionType } from '../../schemas/extension.ts'
-import type { Crawl, Driver, Loaded, Metadata, Release, Skip } from '../backend.ts'
+import { readQuietly, type Crawl, type Driver, type Loaded, type Metadata, type Release, type Skip } from '../backend.ts'
 import { createFuse } from '../fuse.ts'
 import type { RepositoryMapping } from '../mapping.ts'
 import { currentRelease, isPrerelease, orderReleases, tagsByVersion } from '../version.ts'
@@ -17,8 +17,6 @@ export interface OciDriverOptions {
   namespace: string
   mapping: RepositoryMapping
   transport: Transport
-  /** Told of whatever is left out. */
-  skip: Skip
   /** Told of each file that is not what its digest or size says. */
   onDamage?: () => void
   /** Keeps verified manifests and configs by digest. */
@@ -32,7 +30,7 @@ interface Subject { type: ExtensionType, name: string }
 interface Version extends Release { annotations: unknown[] }
 interface Current { metadata: Metadata, release: Release }
 /** A reader that knows in which repositories it has met damage. */
-interface DriverReader extends Reader { damaged: ReadonlySet<string> }
+interface DriverReader extends Reader { damaged: ReadonlySet<string>, skip: Skip }
 
 /** The tag of each version. In tags `_` stands for `+`, which they cannot hold; in a layout's names it may stand itself. */
 function versionTags (tags: readonly Tag[], skip: (tag: string) => void): Map<string, Tag> {
@@ -65,20 +63,21 @@ const toCurrent = ({ annotations, ...release }: Version, subject: Subject): Curr
 
 /**
  * The driver of one OCI registry or directory of image layouts, reached over `transport`. A version is a tag that is a
- * semantic version of an artifact; what is none is told to `skip`. Throws what the transport throws; see `Driver`.
+ * semantic version of an artifact; others are skipped. Throws what the transport throws; see `Driver`.
  */
 export function createOciDriver (options: OciDriverOptions): Driver {
-  const { name: instance, namespace, mapping, transport, skip, immutable, concurrency = 8, onDamage } = options
+  const { name: instance, namespace, mapping, transport, immutable, concurrency = 8, onDamage } = options
   const below = namespace === '' ? '' : `${namespace}/`
   const pointed = createTagMemory()
   // Limits of its own for each call: a download's look-up does not queue behind a walk.
-  function reader (): DriverReader {
+  function reader (skip: Skip): DriverReader {
     const damaged = new Set<string>()
-    const note: Skip = (reason, item) => {
-      if (reason === 'malformed' || reason === 'missing_content') damaged.add(item.slice(0, item.lastIndexOf(':')))
-      skip(reason, item)
+    const note: Skip = skipped => {
+      const { reason, repository } = skipped
+      if (repository !== undefined && (reason === 'malformed' || reason === 'missing_content')) damaged.add(repository)
+      skip(skipped)
     }
-    return { ...createReader({ transport, limit: pLimit(concurrency), skip: note, pointed, ...(immutable !== undefined && { immutable }) }), damaged }
+    return { ...createReader({ transport, limit: pLimit(concurrency), skip: note, pointed, ...(immutable !== undefined && { immutable }) }), damaged, skip }
   }
 
   /** Of a repository without any version that can be read: throws when that is for damage, which is no absence. */
@@ -86,9 +85,9 @@ export function createOciDriver (options: OciDriverOptions): Driver {
     if (damaged.has(repository)) throw registryError('service_unavailable', `Instance ${instance} cannot be asked`, { instance, details: 'Content of a repository is damaged', proxyError: 'http_protocol_error' })
   }
 
-  async function tagsOf (repository: string, { limit }: Reader): Promise<Map<string, Tag>> {
+  async function tagsOf (repository: string, subject: Subject, { limit, skip }: DriverReader): Promise<Map<string, Tag>> {
     const tags = await limit(() => transport.tags(repository))
-    return versionTags(tags ?? [], tag => skip('not_semver', `${repository}:${tag}`))
+    return versionTags(tags ?? [], tag => skip({ kind: 'tag', reason: 'not_semver', ...subject, repository, tag }))
   }
 
   async function readVersions (repository: string, tags: Map<string, Tag>, versions: Iterable<string>, subject: Subject, { read }: Reader): Promise<Version[]> {
@@ -101,7 +100,7 @@ export function createOciDriver (options: OciDriverOptions): Driver {
 
   /** The current version of a repository, found with as few manifests as it takes. */
   async function currentOf (repository: string, subject: Subject, reader: DriverReader): Promise<Current | undefined> {
-    const tags = await tagsOf(repository, reader)
+    const tags = await tagsOf(repository, subject, reader)
     for (const group of byPrecedence(tags.keys())) {
       const [first] = await readVersions(repository, tags, group, subject, reader)
       if (first !== undefined) return toCurrent(first, subject)
@@ -115,7 +114,7 @@ export function createOciDriver (options: OciDriverOptions): Driver {
     for (const [index, repository] of repositories.entries()) {
       const found = await currentOf(repository, subject, reader)
       if (found === undefined) continue
-      for (const shadowed of repositories.slice(index + 1)) skip('duplicate', shadowed)
+      for (const shadowed of repositories.slice(index + 1)) reader.skip({ kind: 'repository', reason: 'duplicate', ...subject, repository: shadowed })
       return found
     }
     return undefined
@@ -142,8 +141,8 @@ export function createOciDriver (options: OciDriverOptions): Driver {
     source: 'oci',
     local: transport.local,
 
-    async list () {
-      const shared = reader()
+    async list ({ skip } = readQuietly) {
+      const shared = reader(skip)
       const { names, truncated, why, usual } = await transport.repositories(namespace)
       const crawl: Crawl = { found: [], failed: [], ...(truncated === true && { truncated, gone: [] }), ...(why !== undefined && { why }), ...(usual === true && { usual }) }
       const fused = createFuse()
@@ -166,14 +165,14 @@ export function createOciDriver (options: OciDriverOptions): Driver {
       return crawl
     },
 
-    async load (type, name): Promise<Loaded | undefined> {
-      const shared = reader()
+    async load (type, name, { skip } = readQuietly): Promise<Loaded | undefined> {
+      const shared = reader(skip)
       const subject = { type, name }
       let denied: RegistryError | undefined
       for (const path of mapping.repositories(type, name)) {
         const repository = below + path
         try {
-          const tags = await tagsOf(repository, shared)
+          const tags = await tagsOf(repository, subject, shared)
           const versions = await readVersions(repository, tags, tags.keys(), subject, shared)
           const current = currentRelease(versions)
           if (current !== undefined) return { metadata: metadataOf(current.annotations, subject), releases: versions.map(toRelease) }

@@ -4,7 +4,6 @@ import { isRegistryAddress, type Config, type OciConfig } from '../../schemas/co
 import type { Backend } from '../backend.ts'
 import { createInstance, type Instances } from '../instances.ts'
 import { createMapping } from '../mapping.ts'
-import { createSkip } from '../skips.ts'
 import { createCredentials, knownAuthHosts } from './credentials.ts'
 import { createOciDriver } from './driver.ts'
 import { createLayout } from './layout.ts'
@@ -57,7 +56,6 @@ async function createOci (fastify: FastifyInstance, oci: OciConfig, publicUrl: s
     mapping: createMapping(oci.mapping),
     transport: await createTransport(fastify, oci),
     concurrency: oci.concurrency,
-    skip: createSkip(name, fastify.log, reason => { fastify.telemetry.observeSkip(name, reason) }),
     onDamage: () => { fastify.telemetry.observeDamage(name) },
     immutable
   })

@@ -2,7 +2,7 @@ import { LRUCache } from 'lru-cache'
 import type { LimitFunction } from 'p-limit'
 import type { Descriptor } from '../../schemas/oci.ts'
 import type { ExtensionType } from '../../schemas/extension.ts'
-import type { FileReference, Release, Skip } from '../backend.ts'
+import type { FileReference, Release, Skip, SkipReason } from '../backend.ts'
 import { readVerified } from './content.ts'
 import { chooseArtifact, fileName } from './manifest.ts'
 import { publishedAt, tellsTime } from './metadata.ts'
@@ -98,12 +98,12 @@ export function createReader ({ transport, limit, skip, immutable, pointed }: Re
 
     /** The version that a tag is, with the annotations that tell about it; undefined, and told to `skip`, when it is none. */
     async read (repository: string, tag: Tag, { version, ...subject }: { type: ExtensionType, name: string, version: string }): Promise<Release & { annotations: unknown[] } | undefined> {
-      const item = `${repository}:${tag.name}`
+      const skipTag = (reason: SkipReason): void => { skip({ kind: 'tag', reason, ...subject, repository, version, tag: tag.name }) }
       try {
         const root = await rootOf(repository, tag)
         const chosen = root === undefined ? 'missing_content' : await chooseArtifact(root.manifest, async child => await manifestOf(repository, child))
         if (root === undefined || typeof chosen === 'string') {
-          skip(typeof chosen === 'string' ? chosen : 'missing_content', item)
+          skipTag(typeof chosen === 'string' ? chosen : 'missing_content')
           return undefined
         }
         const annotations = [...chosen.annotations, root.target.annotations]
@@ -115,7 +115,7 @@ export function createReader ({ transport, limit, skip, immutable, pointed }: Re
         }
       } catch (error) {
         if (!(error instanceof ContentError)) throw error
-        skip('malformed', item)
+        skipTag('malformed')
         return undefined
       }
     }

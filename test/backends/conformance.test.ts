@@ -20,17 +20,16 @@ import { createGiteaRegistry, push, writeContent } from '../real/registry-conten
 import { conformance } from './conformance.ts'
 
 const { gitea: [gitea], oci: [oci] } = parseConfig({ gitea: { url: 'http://localhost', organization: 'x' }, oci: { registry: '/' } })
-const skip = () => {}
 
 function giteaDriver (t: Test, url: string, organization: string, token?: string) {
   const upstream = createUpstream({ userAgent: 'extension-registry-tests' }, {
     instance: 'gitea', url, authorization: async () => token === undefined ? undefined : `token ${token}`, timeout: 10, verifySsl: true, redirectHosts: [], concurrency: 8
   })
   t.teardown(() => { upstream.close() })
-  const api = createGiteaApi(upstream, { instance: 'gitea', owner: organization, skip })
-  const checksums = createChecksums(api, { instance: 'gitea', immutable: { get: () => undefined, set: () => {} }, skip })
+  const api = createGiteaApi(upstream, { instance: 'gitea', owner: organization })
+  const checksums = createChecksums(api, { instance: 'gitea', immutable: { get: () => undefined, set: () => {} } })
   if (gitea === undefined) throw new Error('no configuration')
-  return createGiteaDriver(api, checksums, { name: 'gitea', publicUrl: url, includePrivate: true, atOnce: 6, mapping: createMapping(gitea.mapping), skip })
+  return createGiteaDriver(api, checksums, { name: 'gitea', publicUrl: url, includePrivate: true, atOnce: 6, mapping: createMapping(gitea.mapping) })
 }
 
 await t.test('Gitea, faked from recordings', async t => {
@@ -55,7 +54,7 @@ async function layoutSubject (t: Test, options: FakeLayoutOptions) {
   if (oci === undefined) throw new Error('no configuration')
   const transport = createLayout({ instance: 'oci', registry: root })
   return {
-    driver: createOciDriver({ name: 'oci', namespace: '', mapping: createMapping(oci.mapping), transport, skip }),
+    driver: createOciDriver({ name: 'oci', namespace: '', mapping: createMapping(oci.mapping), transport }),
     stop: async () => { await rm(root, { recursive: true }) }
   }
 }

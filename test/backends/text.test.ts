@@ -4,7 +4,7 @@ import t from 'tap'
 import { createChecksums } from '../../backends/gitea/checksums.ts'
 import type { GiteaApi } from '../../backends/gitea/api.ts'
 import { safeFileName } from '../../backends/archive.ts'
-import { createSkip } from '../../backends/skips.ts'
+import { createSkips } from '../../backends/skips.ts'
 import { maxTags, plainTags, plainText } from '../../backends/text.ts'
 import { createLog } from '../fakes/log.ts'
 
@@ -49,18 +49,18 @@ await t.test('no text takes longer for being made of blanks', async t => {
   const blanks = `a${' '.repeat(200_000)}x`
   const text = `${'0'.repeat(64)} x${' '.repeat(100_000)}x`
   const api = { attachment: async () => Buffer.from(text) } as unknown as GiteaApi
-  const { of } = createChecksums(api, { instance: 'gitea', immutable: { get: () => undefined, set: () => {} }, skip: () => {} })
+  const { of } = createChecksums(api, { instance: 'gitea', immutable: { get: () => undefined, set: () => {} } })
   const file = (name: string) => ({ id: 1, name, size: Buffer.byteLength(text), uuid: '1' })
   const started = performance.now()
   t.equal(safeFileName(blanks)?.length, 200)
   t.equal(plainText(blanks), 'a')
-  t.equal(await of(file('a'), [file('a.sha256')], 'x'), undefined)
+  t.equal(await of(file('a'), [file('a.sha256')], { where: {}, skip: () => {} }), undefined)
   t.ok(performance.now() - started < 2000)
 })
 
 await t.test('what is left out is logged without control characters, and no longer than a line', t => {
   const { log, lines } = createLog('debug')
-  createSkip('gitea', log, () => {})('malformed', `a\r\n\u009b\u202e${'x'.repeat(10_000)}`)
-  t.match(lines[0], /"item":"a x{510}"/)
+  createSkips({ instance: 'gitea', log }).crawl().skip({ kind: 'tag', reason: 'malformed', tag: `a\r\n\u009b\u202e${'x'.repeat(10_000)}` })
+  t.match(lines[0], /"tag":"a x{510}"/)
   t.end()
 })

@@ -39,5 +39,5 @@ export function createRegistryDriver (t: Test, config: object, more: TransportMo
   const { oci: [oci] } = parseConfig({ oci: config })
   if (oci === undefined) throw new Error('no configuration')
   const { name, namespace, mapping } = oci
-  return createOciDriver({ name, namespace, mapping: createMapping(mapping), transport: createRegistryTransport(t, config, more), skip: () => {} })
+  return createOciDriver({ name, namespace, mapping: createMapping(mapping), transport: createRegistryTransport(t, config, more) })
 }

@@ -8,6 +8,7 @@ import { isRegistryError } from '../../../plugins/errors.ts'
 import { createUpstream } from '../../../plugins/upstream-client.ts'
 import { parseConfig } from '../../../plugins/config.ts'
 import { createLoopback, type LoopbackAnswer, type LoopbackRequest } from '../../fakes/loopback.ts'
+import { notingSkips } from '../../fakes/skips.ts'
 
 interface Recording {
   note: string
@@ -36,15 +37,13 @@ async function replay (t: Test, answers: (request: LoopbackRequest) => string) {
   })
   const { gitea: [config] } = parseConfig({ gitea: { url: server.url, organization: 'provisioning' } })
   if (config === undefined) throw new Error('No configuration')
-  const skipped: string[] = []
-  const skip = (reason: string, item: string) => { skipped.push(`${reason}: ${item}`) }
   const upstream = createUpstream({ userAgent: 'test', random: () => 0 }, {
     instance: 'gitea', url: server.url, authorization: async () => undefined, timeout: 5, verifySsl: true, redirectHosts: [], concurrency: 8
   })
   t.teardown(async () => { upstream.close(); await server.close() })
-  const api = createGiteaApi(upstream, { instance: 'gitea', owner: 'provisioning', skip })
-  const checksums = createChecksums(api, { instance: 'gitea', immutable: { get: () => undefined, set: () => {} }, skip })
-  const driver = createGiteaDriver(api, checksums, { name: 'gitea', publicUrl: 'https://gitea.example.com', includePrivate: true, atOnce: 6, mapping: createMapping(config.mapping), skip })
+  const api = createGiteaApi(upstream, { instance: 'gitea', owner: 'provisioning' })
+  const checksums = createChecksums(api, { instance: 'gitea', immutable: { get: () => undefined, set: () => {} } })
+  const { driver, skipped } = notingSkips(createGiteaDriver(api, checksums, { name: 'gitea', publicUrl: 'https://gitea.example.com', includePrivate: true, atOnce: 6, mapping: createMapping(config.mapping) }))
   return { api, driver, skipped, server }
 }
 
@@ -120,9 +119,9 @@ await t.test('every recording is understood', async t => {
     const size = recordings.get(name)?.response.headers['content-length']
     const question = async () => {
       switch (ask) {
-        case 'repositories': return (await api.repositories()).found
+        case 'repositories': return (await api.repositories(() => {})).found
         case 'repository': return await api.repository(as)
-        case 'releases': return await api.releases(as).then(all => all === undefined ? undefined : [...new Map(all.found.map(one => [one.tag_name, one])).values()])
+        case 'releases': return await api.releases(as, () => {}).then(all => all === undefined ? undefined : [...new Map(all.found.map(one => [one.tag_name, one])).values()])
         case 'ping': { await api.ping(AbortSignal.timeout(5000)); return undefined }
         case 'file': {
           const file = { name: 'x.tar.gz', validator: 'x', locator: '81b8787c-ba30-4f87-92b9-5fdf20a5ac6e', size: name === 'signin-required-login-page' ? 106 : Number(size ?? 106) }

@@ -10,6 +10,7 @@ import { ContentError, type Transport } from '../../../backends/oci/transport.ts
 import { registryError } from '../../../plugins/errors.ts'
 import { OciConfig } from '../../../schemas/config.ts'
 import { halfWriteIndex, indexType, writeLayout, type FakeArtifact, type FakeLayoutOptions } from '../../fakes/layout.ts'
+import { notingSkips } from '../../fakes/skips.ts'
 
 const { mapping } = Value.Default(OciConfig, { registry: '.' }) as OciConfig
 const { signal } = new AbortController()
@@ -35,8 +36,7 @@ async function driverOf (t: Test, artifacts: FakeArtifact[], { written = {}, cha
   const root = join(t.testdir({}), 'root')
   const content = await writeLayout(root, artifacts, written)
   const { counting, calls, of } = counted(change(createLayout({ instance: 'oci', registry: root, delay: 0 })))
-  const skipped: string[] = []
-  const driver = createOciDriver({ name: 'oci', namespace: '', mapping: createMapping(mapping), transport: counting, skip: (reason, item) => { skipped.push(`${reason} ${item}`) }, ...options })
+  const { driver, skipped } = notingSkips(createOciDriver({ name: 'oci', namespace: '', mapping: createMapping(mapping), transport: counting, ...options }))
   const list = async () => (await driver.list()).found.map(({ metadata: { type, name }, release: { version } }) => `${type}/${name} ${version}`).sort()
   const versions = async (name: string) => (await driver.load('provider', name))?.releases.map(({ version }) => version)
   return { root, driver, content, skipped, calls, of, list, versions }
