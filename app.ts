@@ -1,13 +1,13 @@
 import { readFileSync } from 'node:fs'
 import { findPackageJSON } from 'node:module'
-import type { FastifyInstance } from 'fastify'
+import type { FastifyInstance, FastifyPluginAsync } from 'fastify'
 import catalog from './backends/catalog.ts'
 import gitea from './backends/gitea/plugin.ts'
-import health, { type HealthOptions } from './backends/health.ts'
+import health from './backends/health.ts'
 import oci from './backends/oci/plugin.ts'
-import warmStart, { type WarmStartOptions } from './backends/warm-start.ts'
+import warmStart from './backends/warm-start.ts'
 import answers from './plugins/answer.ts'
-import cache, { type CacheOptions } from './plugins/cache.ts'
+import cache from './plugins/cache.ts'
 import { parseConfig } from './plugins/config.ts'
 import crossOrigin from './plugins/cross-origin.ts'
 import downloads from './plugins/downloads.ts'
@@ -17,45 +17,45 @@ import openapi from './plugins/openapi.ts'
 import rateLimit from './plugins/rate-limit.ts'
 import requestId from './plugins/request-id.ts'
 import schemas from './plugins/schemas.ts'
+import { sealPlugin } from './plugins/seal-plugin.ts'
 import securityHeaders from './plugins/security-headers.ts'
 import telemetry from './plugins/telemetry.ts'
-import upstream, { type UpstreamDependencies } from './plugins/upstream.ts'
+import upstream from './plugins/upstream.ts'
+import type { Guard, Resolver } from './plugins/upstream-addresses.ts'
 import download from './routes/download.ts'
 import extensions from './routes/extensions.ts'
 import { apiSystem, rootSystem } from './routes/system.ts'
+import type { RegistryConfig } from './schemas/config.ts'
 
+// No exported type may come from a module that extends Fastify's types: a host would see the decorators of this plugin.
+export type { Backend, Driver } from './backends/backend.ts'
+export { ConfigError } from './plugins/config.ts'
+export { RegistryError, type ErrorType } from './plugins/errors.ts'
 export { serverOptions, type ServerSettings } from './plugins/server-options.ts'
-export type { Config } from './schemas/config.ts'
-// Each of these modules declares its decorator: a host that takes the registry in without encapsulation finds them typed.
-export type { Catalog } from './backends/catalog.ts'
-export type { Health } from './backends/health.ts'
-export type { Instances } from './backends/instances.ts'
-export type { GiteaOptions } from './backends/gitea/plugin.ts'
-export type { OciOptions } from './backends/oci/plugin.ts'
-export type { Answer, Download, Page } from './plugins/answer.ts'
-export type { Cache } from './plugins/cache.ts'
-export type { Downloads } from './plugins/downloads.ts'
-export type { OpenapiDocument } from './plugins/openapi.ts'
-export type { SecurityHeaders } from './plugins/security-headers.ts'
-export type { Telemetry } from './plugins/telemetry.ts'
-export type { Upstream } from './plugins/upstream.ts'
+export { CacheStats } from './schemas/cache-stats.ts'
+export type { RegistryConfig } from './schemas/config.ts'
+export { ErrorResponse } from './schemas/error.ts'
+export { Extension, ExtensionSource, ExtensionType, ExtensionVersion } from './schemas/extension.ts'
+export { BackendHealth, BackendStatus, HealthResponse, InstanceStatus, ProbeResponse } from './schemas/health.ts'
 
-export interface RegistryOptions extends HealthOptions, Pick<WarmStartOptions, 'saveInterval'>, Pick<CacheOptions, 'clock'> {
-  /** The configuration, as in the TOML file; what is left out has its default. Throws at registration when it is not valid. */
-  config: unknown
-  /** How names are looked up, and which addresses may be connected to on hosts that the configuration does not name. */
-  network?: Pick<UpstreamDependencies, 'guard' | 'resolver'>
+export interface RegistryOptions {
+  /** The configuration, as in the TOML file. A value that is not valid fails the registration with a {@link ConfigError}. */
+  config: RegistryConfig
+  /** Milliseconds from the start of a health probe to the start of the next one; 15,000 if unset. */
+  probeInterval?: number
+  /** Milliseconds after which a health probe fails; 4,000 if unset. */
+  probeTimeout?: number
+  /** Milliseconds between two checks for a changed catalog, which is then saved to `cache.directory`; 5,000 if unset. */
+  saveInterval?: number
+  /** Returns milliseconds of a clock that only goes forward; the process's own if unset. */
+  clock?: () => number
+  /** How host names are resolved, and which addresses may be connected to for hosts that the configuration does not name. */
+  network?: { guard?: Guard, resolver?: Resolver }
 }
 
 const { version } = JSON.parse(readFileSync(findPackageJSON(import.meta.url) ?? '', 'utf8')) as { version: string }
 
-/**
- * The extension registry as a plugin: `await host.register(registry, { prefix: '/registry', config: { … } })`. It is
- * encapsulated and shares nothing with its host, nor with another one in the same process but the directory of verified
- * files where both have the same; its routes are `{prefix}/api/v1/…`
- * and, beside them, `{prefix}/health`, `/livez`, `/readyz`, `/metrics`, `/openapi.yaml`, `/openapi.json` and `/docs`.
- */
-export default async function registry (fastify: FastifyInstance, { config: given, clock, network, saveInterval, ...probes }: RegistryOptions): Promise<void> {
+async function registry (fastify: FastifyInstance, { config: given, clock, network, saveInterval, ...probes }: RegistryOptions): Promise<void> {
   const config = parseConfig(given)
 
   await fastify.register(schemas)
@@ -74,7 +74,7 @@ export default async function registry (fastify: FastifyInstance, { config: give
   await fastify.register(oci, { config })
   await fastify.register(catalog)
   await fastify.register(warmStart, { ...config.cache, ...(saveInterval !== undefined && { saveInterval }) })
-  await fastify.register(health, probes)
+  await fastify.register(health, { version, ...probes })
 
   // What refuses requests holds for the catalog alone: probes and metrics are answered whatever happens.
   await fastify.register(async scope => {
@@ -83,6 +83,16 @@ export default async function registry (fastify: FastifyInstance, { config: give
     await scope.register(extensions)
     await scope.register(download)
   }, { prefix: '/api/v1' })
-  await fastify.register(apiSystem, { prefix: '/api/v1', version })
-  await fastify.register(rootSystem, { version })
+  await fastify.register(apiSystem, { prefix: '/api/v1' })
+  await fastify.register(rootSystem)
 }
+
+/**
+ * The extension registry as an encapsulated plugin: `await host.register(registry, { prefix: '/registry', config: { … } })`.
+ * Its decorators, hooks and handlers stay in its own scope. Several in one process share nothing but the directory of
+ * verified files where both have the same one. Its routes are `{prefix}/api/v1/…` and, beside them, `{prefix}/health`,
+ * `/livez`, `/readyz`, `/metrics`, `/openapi.yaml`, `/openapi.json` and `/docs`. `extension-registry/global` is the same with
+ * the decorator `registry` on the host.
+ */
+const plugin: FastifyPluginAsync<RegistryOptions> = sealPlugin(registry)
+export default plugin

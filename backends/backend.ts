@@ -1,5 +1,5 @@
 import type { Deadline } from '../plugins/deadline.ts'
-import type { FileFacts, OpenAt, OpenedFile } from '../plugins/downloads.ts'
+import type { FileFacts, OpenAt, OpenedFile } from '../plugins/transfer/source.ts'
 import type { RegistryError } from '../plugins/errors.ts'
 import type { Awaitable } from '../plugins/awaitable.ts'
 import type { Circuit } from './breaker.ts'

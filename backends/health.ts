@@ -2,11 +2,13 @@ import type { FastifyBaseLogger, FastifyInstance } from 'fastify'
 import fp from 'fastify-plugin'
 import { isRegistryError } from '../plugins/errors.ts'
 import { extensionTypes, type ExtensionSource } from '../schemas/extension.ts'
-import type { BackendHealth, BackendStatus, InstanceStatus } from '../schemas/health.ts'
+import type { BackendHealth, BackendStatus, HealthResponse, InstanceStatus } from '../schemas/health.ts'
 import type { Backend } from './backend.ts'
 import { circuits } from './breaker.ts'
 
 export interface HealthOptions {
+  /** Version of the service, for the report. */
+  version?: string
   /** Milliseconds from the beginning of a probe to the beginning of the next one. */
   probeInterval?: number
   /** Milliseconds that a probe may take. Both together are the longest that an outage goes unseen: less than 20 seconds. */
@@ -23,7 +25,8 @@ function words (error: unknown): string {
  * Knows how every instance does, by asking each in the background: whoever wants to know never waits. An instance is
  * healthy when it answered the last probe and its last walk succeeded.
  */
-export function createHealth (instances: readonly Backend[], log: FastifyBaseLogger, { probeInterval = 15_000, probeTimeout = 4_000 }: HealthOptions = {}) {
+export function createHealth (instances: readonly Backend[], log: FastifyBaseLogger, { version = '', probeInterval = 15_000, probeTimeout = 4_000 }: HealthOptions = {}) {
+  const started = performance.now()
   const probed = new Map<Backend, string | undefined>(instances.map(instance => [instance, 'Not checked yet']))
   const closed = new AbortController()
   const timers = new Map<Backend, NodeJS.Timeout>()
@@ -76,6 +79,9 @@ export function createHealth (instances: readonly Backend[], log: FastifyBaseLog
     }
   }
 
+  const backends = (): BackendHealth => ({ gitea: statusOfKind('gitea'), oci: statusOfKind('oci') })
+  const healthy = (): boolean => instances.every(instance => statusOf(instance).healthy)
+
   return {
     /** Starts probing; resolves after the first probe of each. */
     start: async (): Promise<void> => { await Promise.all(instances.map(watch)) },
@@ -85,9 +91,16 @@ export function createHealth (instances: readonly Backend[], log: FastifyBaseLog
     },
     /** From now on the service is not ready: it is about to end. */
     drain (): void { draining = true },
-    backends: (): BackendHealth => ({ gitea: statusOfKind('gitea'), oci: statusOfKind('oci') }),
+    backends,
     /** Whether every enabled kind is healthy. */
-    healthy: (): boolean => instances.every(instance => statusOf(instance).healthy),
+    healthy,
+    /** Returns the body of the health routes, from the last probes. */
+    report: (): HealthResponse => ({
+      status: healthy() ? 'healthy' : 'degraded',
+      version,
+      uptime: Math.floor((performance.now() - started) / 1000),
+      backends: backends()
+    }),
     /** Whether anything can be served: an instance that answers, or a listing of one that did. */
     ready: (): boolean => !draining && instances.some(instance => statusOf(instance).healthy || extensionTypes.some(type => instance.peek(type) !== undefined)),
     instances: (): Array<{ name: string, healthy: boolean }> => instances.map(instance => ({ name: instance.name, healthy: statusOf(instance).healthy }))

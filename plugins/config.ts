@@ -23,6 +23,8 @@ export function formatKey (path: KeyPath): string {
  */
 export class ConfigError extends Error {
   override readonly name = 'ConfigError'
+  /** The same code as that of an error of the API for a wrong configuration. */
+  readonly code = 'config_error'
   /** For the process that stops because of it: EX_CONFIG of sysexits. */
   readonly exitCode = 78
   readonly key: string

@@ -30,10 +30,16 @@ function whenUsed<A extends unknown[], R> (make: () => (...given: A) => R): (...
  * coerced, and answers are what their schemas say.
  */
 async function schemas (fastify: FastifyInstance): Promise<void> {
-  for (const component of components) fastify.addSchema(component)
+  for (const component of components) {
+    // A host may have added the exported schemas for its own routes. Another schema of the same id fails here.
+    const known = fastify.getSchema(component.$id ?? '')
+    if (JSON.stringify(known) !== JSON.stringify(component)) fastify.addSchema(component)
+  }
   const known = fastify.getSchemas() as Record<string, object>
   // Else a text that means infinity becomes a number to which no bound applies.
   fastify.setValidatorCompiler(AjvCompiler()(known, { customOptions: { strictNumbers: false, validateSchema: false } }))
+  // A host's serializer of replies would replace the serializers of the schemas.
+  fastify.setReplySerializer(null as never)
   const serializer = SerializerSelector()(known)
   // Every route has the same errors: what is written alike is compiled once.
   const compiled = new Map<string, ReturnType<typeof serializer>>()

@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto'
 import type { Server } from 'node:http'
 import type { Socket } from 'node:net'
 import { LogController, type FastifyHttpOptions, type FastifyReply, type FastifyRequest } from 'fastify'
-import type { LogConfig, ServerConfig } from '../schemas/config.ts'
+import type { RegistryConfig } from '../schemas/config.ts'
 import { envelope, errorHandler, registryError } from './errors.ts'
 
 /** Milliseconds that a request's headers may take to arrive, that the whole of it may take, and after which both are looked at again. */
@@ -27,13 +27,6 @@ class RequestLog extends LogController {
     if (error !== null && error !== undefined) reply.log.error({ ...line, err: error }, 'request')
     else if (request.routeOptions.config.probe === true) reply.log.debug(line, 'request')
     else reply.log.info(line, 'request')
-  }
-}
-
-declare module 'fastify' {
-  interface FastifyContextConfig {
-    /** The route is asked by machines all day long: its requests are logged at debug. */
-    probe?: boolean
   }
 }
 
@@ -68,8 +61,8 @@ function clientErrorHandler (error: Error & { code?: string }, socket: Socket): 
 
 /** The part of the configuration that the server itself is made with; what is left out has its default. The rest may stand beside it. */
 export interface ServerSettings {
-  server?: Partial<ServerConfig>
-  log?: LogConfig
+  server?: RegistryConfig['server']
+  log?: RegistryConfig['log']
   /** Of the instances only `timeout_seconds` counts. */
   gitea?: object | readonly object[]
   oci?: object | readonly object[]
@@ -83,11 +76,11 @@ const waitOf = (instance: object): number => 'timeout_seconds' in instance && ty
  * leaves them out loses: names of over 100 characters, the error envelope for malformed URLs and requests, one log line a
  * request, and the request ids of clients.
  */
-export function serverOptions ({ server = {}, log = { level: 'info' }, gitea = [], oci = [] }: ServerSettings = {}): FastifyHttpOptions<Server> {
+export function serverOptions ({ server = {}, log = {}, gitea = [], oci = [] }: ServerSettings = {}): FastifyHttpOptions<Server> {
   const { trust_proxy: trusted = false, trusted_proxies: proxies = [], request_budget_seconds: budget = 0 } = server
   const waits = [gitea, oci].flat().map(waitOf)
   return {
-    logger: { level: log.level },
+    logger: { level: log.level ?? 'info' },
     logController: new RequestLog(),
     genReqId: ({ headers }) => requestId(headers),
     trustProxy: trusted && proxies.length > 0 ? [...proxies] : trusted,

@@ -6,18 +6,19 @@ import { HealthResponse, ProbeResponse } from '../schemas/health.ts'
 import { Ref } from '../schemas/ref.ts'
 import { answer, errors, systemHeaders } from '../schemas/responses.ts'
 
+declare module 'fastify' {
+  interface FastifyContextConfig {
+    /** The route is asked by machines all day long: its requests are logged at debug. */
+    probe?: boolean
+  }
+}
+
 const tags = ['system']
 const config = { probe: true }
 
-export interface SystemOptions {
-  /** Version of the service, as health tells it. */
-  version: string
-}
-
 /** Health and metrics, at the root and below `/api/v1`; the two have operation ids of their own. */
-const healthAndMetrics = (suffix: string): FastifyPluginCallbackTypebox<SystemOptions> => (fastify, { version }, done) => {
+const healthAndMetrics = (suffix: string): FastifyPluginCallbackTypebox => (fastify, _options, done) => {
   const { health, telemetry } = fastify
-  const started = performance.now()
 
   fastify.get('/health', {
     config,
@@ -28,12 +29,7 @@ const healthAndMetrics = (suffix: string): FastifyPluginCallbackTypebox<SystemOp
       tags,
       response: { 200: answer('Healthy or degraded', Ref(HealthResponse)), ...errors(400, 500) }
     }
-  }, async (_request, reply) => reply.header('cache-control', 'no-store').send({
-    status: health.healthy() ? 'healthy' : 'degraded',
-    version,
-    uptime: Math.floor((performance.now() - started) / 1000),
-    backends: health.backends()
-  }))
+  }, async (_request, reply) => reply.header('cache-control', 'no-store').send(health.report()))
 
   fastify.get('/metrics', {
     config: { ...config, disableMetrics: true },
@@ -52,9 +48,9 @@ const healthAndMetrics = (suffix: string): FastifyPluginCallbackTypebox<SystemOp
 }
 
 /** System routes below `/api/v1`. */
-export const apiSystem: FastifyPluginCallbackTypebox<SystemOptions> = (fastify, { version }, done) => {
+export const apiSystem: FastifyPluginCallbackTypebox = (fastify, _options, done) => {
   const { cache, downloads } = fastify
-  void fastify.register(healthAndMetrics(''), { version })
+  void fastify.register(healthAndMetrics(''))
 
   fastify.get('/cache/stats', {
     schema: {
@@ -80,9 +76,9 @@ export const apiSystem: FastifyPluginCallbackTypebox<SystemOptions> = (fastify, 
 }
 
 /** System routes at the root: probes, and the OpenAPI document. */
-export const rootSystem: FastifyPluginCallbackTypebox<SystemOptions> = (fastify, { version }, done) => {
+export const rootSystem: FastifyPluginCallbackTypebox = (fastify, _options, done) => {
   const { health, openapiDocument } = fastify
-  void fastify.register(healthAndMetrics('AtRoot'), { version })
+  void fastify.register(healthAndMetrics('AtRoot'))
 
   fastify.get('/livez', {
     config,

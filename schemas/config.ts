@@ -1,11 +1,12 @@
-import { Type, type Static } from '@sinclair/typebox'
+import type { Static, TArray } from '@sinclair/typebox'
+import { Type, type InputOf, type TableOf } from './input.ts'
 
 // Beside JSON Schema's own keywords: `expected` says in words what a pattern wants, `secret` that a value is never shown, `path` that a
 // relative one starts at the file that names it, `examples` what stands in config.example.toml for a key without default.
 
 /** One of some words. A union of literals, since TypeBox checks no `enum`. */
 const Choice = <const T extends readonly string[]>(values: T, options: { description: string, default: T[number] }) =>
-  Type.Unsafe<T[number]>(Type.Union(values.map(value => Type.Literal(value)), options))
+  Object.assign(Type.Unsafe<T[number]>(Type.Union(values.map(value => Type.Literal(value)), options)), { default: options.default })
 
 const Integer = (description: string, value: number, minimum: number, maximum: number) =>
   Type.Integer({ description, default: value, minimum, maximum })
@@ -206,6 +207,12 @@ export const Config = Type.Object({
 }, { $id: 'Config', additionalProperties: false, default: {} })
 
 export type Config = Static<typeof Config>
+
+type Tables = typeof Config.properties
+/** The configuration as a host gives it: keys with a default are optional, and a single instance needs no list. */
+export type RegistryConfig = TableOf<{
+  [K in keyof Tables]: Tables[K] extends TArray<infer I> ? InputOf<I> | ReadonlyArray<InputOf<I>> : InputOf<Tables[K]>
+}, keyof Tables>
 export type ServerConfig = Static<typeof ServerConfig>
 export type LogConfig = Static<typeof LogConfig>
 export type RateLimitConfig = Static<typeof RateLimitConfig>

@@ -97,7 +97,7 @@ async function createRoutes (current: () => Catalog, plugin: typeof plainAnswers
   app.decorate('health', createHealth([], log) as never)
   app.decorate('downloads', { statistics: () => ({ entries: 0, bytes: 0 }) } as never)
   await app.register(extensions, { prefix: '/api/v1' })
-  await app.register(apiSystem, { prefix: '/api/v1', version: '1.0.0' })
+  await app.register(apiSystem, { prefix: '/api/v1' })
   await app.ready()
   return app
 }

@@ -1,0 +1,34 @@
+import {
+  Type as TypeBox, type ArrayOptions, type IntegerOptions, type NumberOptions, type ObjectOptions, type SchemaOptions, type Static, type StringOptions,
+  type TArray, type TBoolean, type TInteger, type TNumber, type TObject, type TOptional, type TProperties, type TSchema, type TString
+} from '@sinclair/typebox'
+
+/** The default of a schema with these options, as part of its type; nothing where they have none. */
+type DefaultOf<O> = O extends { default: infer D } ? { default: D } : unknown
+
+/** TypeBox's constructors. Their types keep whether a default was given, which TypeBox's own do not. */
+interface Constructors extends Omit<typeof TypeBox, 'Array' | 'Boolean' | 'Integer' | 'Number' | 'Object' | 'String'> {
+  Array<S extends TSchema, O extends ArrayOptions> (items: S, options?: O): TArray<S> & DefaultOf<O>
+  Boolean<O extends SchemaOptions> (options?: O): TBoolean & DefaultOf<O>
+  Integer<O extends IntegerOptions> (options?: O): TInteger & DefaultOf<O>
+  Number<O extends NumberOptions> (options?: O): TNumber & DefaultOf<O>
+  Object<P extends TProperties, O extends ObjectOptions> (properties: P, options?: O): TObject<P> & DefaultOf<O>
+  String<O extends StringOptions> (options?: O): TString & DefaultOf<O>
+}
+
+/** TypeBox for schemas with an {@link InputOf}. */
+export const Type = TypeBox as Constructors
+
+type OptionalKey<P> = { [K in keyof P]: P[K] extends { default: unknown } | TOptional<TSchema> ? K : never }[keyof P]
+
+/**
+ * The type of a value before its defaults are filled in: a key with a default is optional. A key that is `undefined` counts
+ * as absent.
+ */
+export type InputOf<S extends TSchema> =
+  S extends TObject<infer P> ? TableOf<{ [K in keyof P]: P[K] extends TSchema ? InputOf<P[K]> : never }, OptionalKey<P>>
+    : S extends TArray<infer I> ? ReadonlyArray<InputOf<I>>
+      : Static<S>
+
+/** A table of values, of which some keys are optional. */
+export type TableOf<T, Optional extends keyof T> = { [K in Exclude<keyof T, Optional>]: T[K] } & { [K in Optional]?: T[K] | undefined }
