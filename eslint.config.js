@@ -1,7 +1,7 @@
 import neostandard, { plugins } from 'neostandard'
 
 export default [
-  ...neostandard({ ts: true, ignores: ['node_modules', 'examples/registry', 'examples/host.ts', 'test/clients/*/generated', '**/dist', '.tap', 'openapi.yaml'] }),
+  ...neostandard({ ts: true, ignores: ['node_modules', 'examples/registry', 'examples/host.ts', 'test/clients/*/generated', 'test/types', '**/dist', '.tap', 'openapi.yaml'] }),
   {
     files: ['**/*.ts'],
     languageOptions: { parserOptions: { projectService: true } },

@@ -1,16 +1,15 @@
 import Fastify, { type FastifyInstance } from 'fastify'
-import fp from 'fastify-plugin'
-import registry, { serverOptions, type Config, type RegistryOptions } from 'extension-registry'
+import { serverOptions, type RegistryConfig } from 'extension-registry'
+import registry from 'extension-registry/global'
 
-const log: Config['log'] = { level: 'warn' }
-const options: RegistryOptions = { config: { oci: { registry: 'extensions' } } }
+const config: RegistryConfig = { log: { level: 'warn' }, oci: { registry: 'extensions' } }
 
-/** A host whose own routes ask the catalog: without encapsulation it has the registry's decorators. */
+/** Creates a host whose own route reads the catalog, by the decorator `registry`. */
 export async function createHost (): Promise<FastifyInstance> {
-  const host = Fastify(serverOptions({ log }))
-  await host.register(fp(registry), options)
+  const host = Fastify(serverOptions(config))
+  await host.register(registry, { prefix: '/registry', config })
   host.get('/names', async (): Promise<string[]> => {
-    const { value } = await host.catalog.list({ limit: 1000, offset: 0 })
+    const { value } = await host.registry.catalog.list({ limit: 1000 })
     return value.items.map(({ name }) => name)
   })
   return host

@@ -64,8 +64,8 @@ export interface ServerSettings {
   server?: RegistryConfig['server']
   log?: RegistryConfig['log']
   /** Of the instances only `timeout_seconds` counts. */
-  gitea?: object | readonly object[]
-  oci?: object | readonly object[]
+  gitea?: object | readonly object[] | undefined
+  oci?: object | readonly object[] | undefined
 }
 
 /** How long an instance may be waited for, in seconds. */
