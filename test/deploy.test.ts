@@ -61,7 +61,15 @@ await t.test('the image', async t => {
     for (const file of copied) t.ok(existsSync(join(root, file)), file)
     const { include } = readJson<{ include: string[] }>('tsconfig.build.json')
     for (const part of include) t.ok(part === '*.ts' || copied.includes(part), `${part} is built`)
-    for (const file of ['app.ts', 'server.ts', 'tsconfig.json', 'tsconfig.build.json']) t.ok(copied.includes(file), file)
+    for (const file of ['app.ts', 'global.ts', 'server.ts', 'tsconfig.json', 'tsconfig.build.json']) t.ok(copied.includes(file), file)
+  })
+
+  await t.test('has every package that the program needs, those that hosts bring included', async t => {
+    const { packages } = readJson<{ packages: Record<string, { dev?: boolean, dependencies?: object, peerDependencies?: object }> }>('package-lock.json')
+    for (const name of Object.keys({ ...packages['']?.dependencies, ...packages['']?.peerDependencies })) {
+      const installed = packages[`node_modules/${name}`]
+      t.ok(installed !== undefined && installed.dev !== true, `npm ci --omit=dev installs ${name}`)
+    }
   })
 
   await t.test('runs on the release of Node.js that the project runs on', async t => {

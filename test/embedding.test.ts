@@ -1,5 +1,7 @@
-import { join } from 'node:path'
-import Fastify, { type FastifyServerOptions } from 'fastify'
+import { cpSync } from 'node:fs'
+import { registerHooks } from 'node:module'
+import { join, resolve } from 'node:path'
+import Fastify, { type FastifyInstance, type FastifyServerOptions } from 'fastify'
 import fp from 'fastify-plugin'
 import t, { type Test } from 'tap'
 import * as encapsulated from '../app.ts'
@@ -253,4 +255,29 @@ await t.test('it can be registered on hosts of other protocols', async t => {
   await host.register(registry, { prefix: '/one', config })
   await host.register(globalRegistry, { prefix: '/two', config })
   for (const prefix of ['/one', '/two']) t.equal((await host.inject(`${prefix}/api/v1/extensions`)).statusCode, 200, prefix)
+})
+
+await t.test('the example of a host without encapsulation reads the catalog in a route of its own', async t => {
+  const root = resolve(import.meta.dirname, '..')
+  const folder = t.testdir({})
+  cpSync(join(root, 'examples/registry'), join(folder, 'extensions'), { recursive: true })
+  // The exports of the package are those of the build; here they are the sources.
+  const sources: Record<string, string> = { 'extension-registry': '../app.ts', 'extension-registry/global': '../global.ts' }
+  const hooks = registerHooks({
+    resolve: (specifier, context, next) => Object.hasOwn(sources, specifier) ? next(new URL(sources[specifier] ?? '', import.meta.url).href, context) : next(specifier, context)
+  })
+  const before = process.cwd()
+  process.chdir(folder)
+  t.teardown(() => {
+    process.chdir(before)
+    hooks.deregister()
+  })
+  const example = '../examples/host.ts'
+  const { createHost } = await import(example) as { createHost: () => Promise<FastifyInstance> }
+  const host = await createHost()
+  t.teardown(async () => { await host.close() })
+  const names = (await host.inject('/names')).json<string[]>()
+  t.equal(names.length, 16)
+  t.ok(names.includes('kubernetes'))
+  t.equal((await host.inject('/registry/api/v1/extensions')).headers['x-total-count'], '16')
 })

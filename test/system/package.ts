@@ -3,13 +3,14 @@ import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { cp, mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { createRequire } from 'node:module'
 import { tmpdir } from 'node:os'
-import { dirname, join, resolve } from 'node:path'
+import { basename, dirname, join, resolve } from 'node:path'
 import t from 'tap'
+import { declarationsOf, typedExports, type Exports } from '../../scripts/declarations.ts'
 import { startProgram } from './server.ts'
 
 const root = resolve(import.meta.dirname, '../..')
-const { version, dependencies, devDependencies } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as {
-  version: string, dependencies: Record<string, string>, devDependencies: Record<string, string>
+const { version, exports, peerDependencies, devDependencies } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as {
+  version: string, exports: Exports, peerDependencies: Record<string, string>, devDependencies: Record<string, string>
 }
 
 // A user's machine has a Node.js of its own: the one that runs this test, without what this project has beside it.
@@ -31,7 +32,7 @@ const host = join(folder, 'host')
 const installed = join(host, 'node_modules')
 await mkdir(host)
 await writeFile(join(host, 'package.json'), JSON.stringify({ private: true, type: 'module' }))
-run(host, 'npm', ['install', '--no-audit', '--no-fund', `fastify@${dependencies['fastify']}`, pack(folder)])
+run(host, 'npm', ['install', '--no-audit', '--no-fund', `fastify@${peerDependencies['fastify']}`, pack(folder)])
 
 await t.test('the package brings what it needs, and no Node.js', async t => {
   t.ok(existsSync(join(installed, '.bin/extension-registry')))
@@ -40,6 +41,7 @@ await t.test('the package brings what it needs, and no Node.js', async t => {
   t.strictSame(readdirSync(join(installed, 'extension-registry')).sort(), [
     'CHANGELOG.md', 'LICENSE', 'README.md', 'SECURITY.md', 'config.example.toml', 'dist', 'docs', 'examples', 'openapi.yaml', 'package.json'
   ])
+  t.notOk(existsSync(join(installed, 'extension-registry/node_modules/fastify')), "Fastify is the host's")
   const { resolve } = createRequire(join(host, 'host.js'))
   t.equal(readFileSync(resolve('extension-registry/openapi.yaml'), 'utf8'), readFileSync(join(root, 'openapi.yaml'), 'utf8'))
   t.match(JSON.parse(readFileSync(resolve('extension-registry/package.json'), 'utf8')), { version })
@@ -71,25 +73,37 @@ await t.test('the example host embeds it', async t => {
   t.match(await long.json(), { error: 'invalid_request', message: 'A part of the path is too long' }, 'by serverOptions')
 })
 
-await t.test('a TypeScript host compiles against its declarations, those of libraries included', async t => {
-  await mkdir(join(host, 'typed'))
-  await cp(join(root, 'examples/host.ts'), join(host, 'typed/host.ts'))
-  await writeFile(join(host, 'typed/refused.ts'), [
-    "import { createHost } from './host.js'",
-    "import { serverOptions } from 'extension-registry'",
-    'const host = await createHost()',
-    '// @ts-expect-error: no such question',
-    'export const nothing = host.catalog.nothing',
-    '// @ts-expect-error: no such level',
-    "export const options = serverOptions({ log: { level: 'loud' } })"
-  ].join('\n'))
-  await writeFile(join(host, 'tsconfig.json'), JSON.stringify({
-    compilerOptions: {
-      target: 'ES2022', module: 'NodeNext', types: ['node'], strict: true, noUncheckedIndexedAccess: true, exactOptionalPropertyTypes: true, skipLibCheck: false, noEmit: true
-    },
-    include: ['typed']
-  }))
+await t.test('its declarations are those that its exports load, and only the second export extends a type of Fastify', async t => {
+  const folder = join(installed, 'extension-registry')
+  const loaded = Object.entries(typedExports(exports)).map(([subpath, types]) => ({ subpath, ...declarationsOf(folder, types) }))
+  t.strictSame(loaded.map(({ subpath, augmentations }) => [subpath, augmentations.map(({ file }) => file)]), [['.', []], ['./global', ['dist/global.d.ts']]])
+  const files = readdirSync(join(folder, 'dist'), { recursive: true, encoding: 'utf8' }).filter(file => file.endsWith('.d.ts')).map(file => join('dist', file))
+  t.strictSame(files.sort(), [...new Set(loaded.flatMap(({ files }) => files))].sort())
+})
+
+await t.test('TypeScript hosts compile against its declarations, those of libraries included, and fail where they are wrong', async t => {
+  const compilerOptions = {
+    target: 'ES2022', module: 'NodeNext', types: ['node'], strict: true, noUncheckedIndexedAccess: true, exactOptionalPropertyTypes: true, skipLibCheck: false, noEmit: true
+  }
   const wanted = ['@types/node', 'typescript'].map(name => `${name}@${devDependencies[name]}`)
-  run(host, 'npm', ['install', '--no-audit', '--no-fund', '--save-dev', `fastify-plugin@${dependencies['fastify-plugin']}`, ...wanted])
-  t.equal(run(host, join(installed, '.bin/tsc'), ['-p', '.']), '')
+  run(host, 'npm', ['install', '--no-audit', '--no-fund', '--save-dev', ...wanted])
+  // Each a program of its own: an import of the second export extends Fastify's types for all files of a program.
+  for (const [name, ...files] of [['encapsulated', 'test/types/encapsulated.ts'], ['global', 'test/types/global.ts', 'examples/host.ts']] as const) {
+    await mkdir(join(host, name))
+    for (const file of files) await cp(join(root, file), join(host, name, basename(file)))
+    await writeFile(join(host, name, 'tsconfig.json'), JSON.stringify({ compilerOptions }))
+    t.equal(run(host, join(installed, '.bin/tsc'), ['-p', name]), '', name)
+  }
+})
+
+await t.test('the example of a host without encapsulation reads the catalog', async t => {
+  const program = "const { createHost } = await import('./global/host.ts'); const host = await createHost(); console.log((await host.inject('/names')).body); await host.close()"
+  const names = JSON.parse(run(host, process.execPath, ['--input-type=module', '--eval', program])) as string[]
+  t.equal(names.length, 16)
+  t.ok(names.includes('kubernetes'))
+})
+
+await t.test('a CommonJS host can require both exports', async t => {
+  const program = "const { default: one } = require('extension-registry'); const { default: two } = require('extension-registry/global'); console.log(typeof one, typeof two, one === two)"
+  t.equal(run(host, process.execPath, ['--input-type=commonjs', '--eval', program]), 'function function false\n')
 })
