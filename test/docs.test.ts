@@ -30,6 +30,15 @@ await t.test('the README shows programs that other tests run, as they are', asyn
   for (const file of ['examples/host.js', 'test/clients/typescript/example.ts']) t.match(read('README.md'), `\n\`\`\`${file.slice(-2)}\n${read(file)}\`\`\`\n`, file)
 })
 
+await t.test('the description of embedding shows the example that other tests run, and names every export', async t => {
+  const text = read('docs/embedding.md')
+  t.match(text, `\n\`\`\`ts\n${read('examples/host.ts')}\`\`\`\n`)
+  const declared = [...`${read('app.ts')}\n${read('global.ts')}`.matchAll(/^export (?:type )?\{ ?([^}]+) \}|^export interface (\w+)/gm)]
+    .flatMap(([, list, name = '']) => list?.split(', ').map(word => word.replace(/^type /, '')) ?? [name])
+  t.ok(declared.length > 20)
+  for (const name of declared) t.match(text, new RegExp(`\\b${name}\\b`), name)
+})
+
 await t.test('the configuration table has every key of the schema, and no other', async t => {
   t.strictSame(rows('docs/configuration.md', 'configuration'), configKeys.map(({ key }) => key))
 })
