@@ -183,7 +183,7 @@ await t.test('the decorator shows the catalog to routes of the host', async t =>
   t.match(everything[2], /1\.1\.0.*1\.0\.0/)
 })
 
-await t.test('the catalog of the decorator rejects what the API rejects, and names nothing that the API does not', async t => {
+await t.test('the catalog of the decorator rejects what the API rejects, and ignores parameters that the API does not have', async t => {
   const host = createHost(t)
   await host.register(globalRegistry, { config })
   const { catalog } = host.registry
@@ -208,7 +208,7 @@ await t.test('the catalog of the decorator rejects what the API rejects, and nam
   t.match(await catalog.find({ type: 'provider', name: 'aws', maxAge: 0, deadline: 'x' } as never), { value: { name: 'aws' } }, 'undeclared parameters are ignored')
 })
 
-await t.test('an outage is told in the result, and rejects where nothing is cached', async t => {
+await t.test('an outage is reported in the result, and a call rejects where nothing is cached', async t => {
   const gitea = await createGiteaFake(provisioningContent())
   await gitea.close()
   const host = createHost(t)
