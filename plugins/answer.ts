@@ -3,11 +3,11 @@ import fp from 'fastify-plugin'
 import { Extension } from '../schemas/extension.ts'
 import { Ref } from '../schemas/ref.ts'
 import type { Awaitable } from './awaitable.ts'
-import { createBodies, etagOf, type Body } from './body.ts'
+import { createBodies, etagOf, etagsOf, type Body } from './body.ts'
+import { evaluateConditions, isConditional } from './conditions.ts'
 import { createDownloadSlots } from './download-slots.ts'
-import { proxyMember, type RegistryError } from './errors.ts'
+import { preconditionFailed, proxyMember, type RegistryError } from './errors.ts'
 import { createFileReply, type Download } from './file-reply.ts'
-import { notModified } from './not-modified.ts'
 
 /** An instance that an answer does without, or has only older entries of, and why. */
 export interface Mark { instance: string, error: RegistryError | undefined }
@@ -119,17 +119,21 @@ async function answers (fastify: FastifyInstance, { stale_if_error_seconds: stal
   const slots = createDownloadSlots(mostDownloads)
   telemetry.gauge<string>('downloads_active', 'Downloads under way', [], () => [{ labels: {}, value: slots.active() }])
 
-  /** Sends a body in the coding that the client likes best; or 304 when it has that, or the bytes as they are. */
+  /**
+   * Sends a body in the coding that the client likes best; or 304 when it has that, or the bytes as they are. Throws
+   * `precondition_failed` when `If-Match` names none of its codings. It has no modification date.
+   */
   function sendBody (reply: FastifyReply, body: Body): void {
     if (body.large) {
       const vary = reply.getHeader('vary')
       reply.header('vary', vary === undefined ? 'Accept-Encoding' : `${String(vary)}, Accept-Encoding`)
     }
-    const { headers } = reply.request
-    const wanted = bodies.preferredCoding(body, headers['accept-encoding'])
-    const known = headers['if-none-match'] === undefined ? undefined : [etagOf(body, wanted), body.plain.etag].find(etag => notModified(reply, etag))
-    if (known !== undefined) {
-      void reply.header('etag', known).code(304).send()
+    const { request } = reply
+    const wanted = bodies.preferredCoding(body, request.headers['accept-encoding'])
+    const refusal = isConditional(request) ? evaluateConditions(request, { current: etagsOf(body), usable: [etagOf(body, wanted), body.plain.etag] }) : undefined
+    if (refusal?.status === 412) throw preconditionFailed(refusal.header)
+    if (refusal !== undefined) {
+      void reply.header('etag', refusal.etag).code(304).send()
       return
     }
     const { content, etag, coding } = bodies.take(body, wanted)

@@ -34,6 +34,9 @@ const compress: Record<Coding, (bytes: Buffer) => Promise<Buffer>> = {
 /** The validator of a body in this coding, made or not: it names the bytes that are coded. */
 export const etagOf = ({ plain: { etag } }: Body, coding: Coding | undefined): string => coding === undefined ? etag : `${etag.slice(0, -1)}-${coding}"`
 
+/** Returns the entity tags of a body in each coding that it may be sent in, made or not. */
+export const etagsOf = (body: Body): string[] => body.large ? [undefined, ...codings].map(coding => etagOf(body, coding)) : [body.plain.etag]
+
 /**
  * The bodies of values, by the identity of the value: whoever gives the same object again gets the same bytes, so that it must
  * not be changed. A body lives as long as its value does.

@@ -10,6 +10,7 @@ export const errorTable = {
   invalid_request: { status: 400, when: 'Any other bad parameter, or a request that cannot be understood' },
   auth_error: { status: 401, when: "The upstreams that could answer refuse the registry's own credentials, and nothing cached stands in" },
   conflict: { status: 409, when: 'The version was published again with another content, and `store.on_rerelease` is refuse' },
+  precondition_failed: { status: 412, when: '`If-Match` does not name a current `ETag`, or the file was published after `If-Unmodified-Since`' },
   range_not_satisfiable: { status: 416, when: 'The `Range` of a download begins behind the end of the file; with `Content-Range`' },
   rate_limit: { status: 429, when: "The client asks more often than is configured here, or the upstream's limit is exceeded and nothing cached stands in; with `Retry-After`" },
   config_error: { status: 500, when: 'The registry is misconfigured for this request' },
@@ -56,6 +57,11 @@ export class RegistryError extends Error {
 
 /** Makes an error of the table, to be thrown anywhere; it is answered in one place. */
 export const registryError = (type: ErrorType, message: string, options?: ErrorOptions): RegistryError => new RegistryError(type, message, options)
+
+/** Returns the error of a request whose condition does not hold (RFC 9110, section 13.2.2). */
+export const preconditionFailed = (header: 'If-Match' | 'If-Unmodified-Since'): RegistryError => registryError('precondition_failed', header === 'If-Match'
+  ? 'If-Match does not name the current entity tag of the resource'
+  : 'The file was published after the date in If-Unmodified-Since')
 
 export const isRegistryError = (error: unknown): error is RegistryError => error instanceof RegistryError
 

@@ -2,12 +2,12 @@ import { once } from 'node:events'
 import type { Readable } from 'node:stream'
 import { create as contentDisposition } from 'content-disposition'
 import type { FastifyReply } from 'fastify'
+import { applicableRange, evaluateConditions, isConditional } from './conditions.ts'
 import { within, type Deadline } from './deadline.ts'
 import type { DownloadSlots } from './download-slots.ts'
 import type { Content, FileFacts } from './downloads.ts'
-import { registryError } from './errors.ts'
-import { notModified } from './not-modified.ts'
-import { mayContinue, parseRange } from './range.ts'
+import { preconditionFailed, registryError } from './errors.ts'
+import { parseRange } from './range.ts'
 import { heldBytes } from './transfer/reader.ts'
 
 /** A file that is only fetched when it is opened. */
@@ -36,19 +36,40 @@ function reprDigest (digest: string | undefined): Record<string, string> {
 }
 
 /**
- * Answers with a file as a download: whole, in part, or that the client has it (RFC 9110). Its validator is its `ETag`;
- * `Last-Modified` tells people when the version was published, but no condition by date is ever met: a file that replaces
- * another may bear the same date.
+ * Sends a file as a download: whole, in part, or 304 when the client has it (RFC 9110). Its strong validator is its `ETag`;
+ * `Last-Modified` is when the version was published. Conditions are evaluated before the file is opened and, since it may
+ * have been replaced meanwhile, against the opened file. They are evaluated before `Range`.
  */
 export function createFileReply ({ slots, onShed }: { slots: DownloadSlots, onShed: () => void }) {
   const etagOf = ({ validator }: FileFacts) => `"${validator}"`
 
+  /** Whether the client has this file, so that the response is 304. Throws `precondition_failed`. */
+  function isKnown ({ request }: FastifyReply, file: FileFacts, published: string): boolean {
+    if (!isConditional(request)) return false
+    const etags = [etagOf(file)]
+    const refusal = evaluateConditions(request, { current: etags, usable: etags, modified: published === unknownTime ? undefined : Date.parse(published) })
+    if (refusal?.status === 412) throw preconditionFailed(refusal.header)
+    return refusal !== undefined
+  }
+
   /** The part that is asked for of a file; undefined for all of it. Throws when there is no such part. */
-  function partOf ({ request: { method, headers } }: FastifyReply, file: FileFacts, size: number | undefined): { start: number, end: number } | undefined {
-    if (method !== 'GET' || size === undefined || !mayContinue(headers['if-range'], etagOf(file))) return undefined
-    const range = parseRange(headers.range, size)
+  function partOf ({ request }: FastifyReply, file: FileFacts, size: number | undefined): { start: number, end: number } | undefined {
+    if (size === undefined) return undefined
+    const range = parseRange(applicableRange(request, etagOf(file)), size)
     if (range === 'unsatisfiable') throw registryError('range_not_satisfiable', `The file has no such range: it has ${size} bytes`, { size })
     return range === 'whole' ? undefined : range
+  }
+
+  /** The same for an opened file, which is released unless it is to be sent. */
+  function isOpenedKnown (reply: FastifyReply, { file, release }: Content, published: string): boolean {
+    let wanted = false
+    try {
+      wanted = !isKnown(reply, file, published)
+      return !wanted
+    } finally {
+      // Also when a condition has failed.
+      if (!wanted) release()
+    }
   }
 
   return async function send (reply: FastifyReply, download: Download, provenance: (waited: boolean) => Record<string, string>): Promise<FastifyReply> {
@@ -68,7 +89,8 @@ export function createFileReply ({ slots, onShed }: { slots: DownloadSlots, onSh
         ...reprDigest(told.checksum ?? digest)
       })
     }
-    if (notModified(reply, etagOf(file))) return await reply.code(304).headers({ ...provenance(false), etag: etagOf(file) }).send()
+    const notModified = (known: FileFacts, waited = false) => reply.code(304).headers({ ...provenance(waited), etag: etagOf(known) })
+    if (isKnown(reply, file, published)) return await notModified(file).send()
     if (reply.request.method === 'HEAD') return await tell(file, file.size, digest).send()
     partOf(reply, file, file.size)
     if (!slots.take(reply.raw)) {
@@ -80,6 +102,7 @@ export function createFileReply ({ slots, onShed }: { slots: DownloadSlots, onSh
     if (reply.raw.destroyed) hangUp.abort()
     try {
       const content = await open(hangUp.signal)
+      if (isOpenedKnown(reply, content, published)) return await notModified(content.file, content.waited).send()
       return await reply.send(await read(reply, content, hangUp.signal, tell, download))
     } catch (error) {
       // Nobody is there to be told, and that somebody left is no failure.

@@ -15,9 +15,3 @@ export function parseRange (header: string | undefined, size: number): RangeRequ
   if (start >= size) return 'unsatisfiable'
   return { start, end: last === '' ? size : Math.min(Number(last) + 1, size) }
 }
-
-/**
- * Whether a part may be sent to someone who has another one: `If-Range` names the very file, by its strong validator. A date
- * never does: two files may have been published in one second (RFC 9110 section 13.1.5).
- */
-export const mayContinue = (ifRange: string | string[] | undefined, etag: string): boolean => ifRange === undefined || ifRange === etag

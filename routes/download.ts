@@ -29,14 +29,14 @@ const download: FastifyPluginCallbackTypebox = (fastify, _options, done) => {
       operationId: 'downloadExtension',
       summary: 'Download extension',
       description: 'The file of a version. Its end is only sent when all of it is what was published: a transfer that fails ends short of `Content-Length`, ' +
-        'and is resumed with `Range` and `If-Range`. `latest` redirects to the current version.',
+        'and is resumed with `Range` and `If-Range` or `If-Match`. `latest` redirects to the current version.',
       response: {
         200: { description: 'The file', headers: downloadHeaders, content },
         206: { description: 'The part that `Range` asks for; several ranges get the whole file', headers: partHeaders, content },
         302: found,
         304: notModified,
         ...catalogErrors,
-        ...errors(409, 416)
+        ...errors(409, 412, 416)
       }
     }
   }, answer)
@@ -48,7 +48,7 @@ const download: FastifyPluginCallbackTypebox = (fastify, _options, done) => {
       operationId: 'headExtension',
       summary: 'Headers of a download',
       description: 'What a download would say of the file, without fetching it.',
-      response: { 200: noBody('Headers of the file', downloadHeaders), 302: found, 304: notModified, ...catalogErrors, ...errors(409) }
+      response: { 200: noBody('Headers of the file', downloadHeaders), 302: found, 304: notModified, ...catalogErrors, ...errors(409, 412) }
     }
   }, answer)
   done()

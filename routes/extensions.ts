@@ -19,7 +19,7 @@ const extensions: FastifyPluginCallbackTypebox = (fastify, _options, done) => {
       description: 'All extensions at their current versions, by type (provider, taskserv, cluster) and then by name.',
       tags,
       querystring: ListQuery,
-      response: { 200: answer('A page of the list', Type.Array(Ref(Extension)), listHeaders), 304: notModified(listHeaders), ...errors(400, 401, 429, 500, 503) }
+      response: { 200: answer('A page of the list', Type.Array(Ref(Extension)), listHeaders), 304: notModified(listHeaders), ...errors(400, 401, 412, 429, 500, 503) }
     }
   }, ({ query }, reply) => reply.answerPage(catalog.list(query), { query: { type: query.type, source: query.source }, ...query }))
 
@@ -31,7 +31,7 @@ const extensions: FastifyPluginCallbackTypebox = (fastify, _options, done) => {
         'name prefix, start of a word in the name, elsewhere in the name, tag, start of a word in the description, elsewhere in the description.',
       tags,
       querystring: SearchQuery,
-      response: { 200: answer('The best matches', Type.Array(Ref(Extension)), pageHeaders), 304: notModified(pageHeaders), ...errors(400, 401, 429, 500, 503) }
+      response: { 200: answer('The best matches', Type.Array(Ref(Extension)), pageHeaders), 304: notModified(pageHeaders), ...errors(400, 401, 412, 429, 500, 503) }
     }
   }, ({ query }, reply) => reply.answerPage(catalog.search(query)))
 
@@ -43,7 +43,7 @@ const extensions: FastifyPluginCallbackTypebox = (fastify, _options, done) => {
       tags,
       params: ExtensionPath,
       querystring: SourceQuery,
-      response: { 200: answer('The extension', Ref(Extension), bodyHeaders), 304: notModified(bodyHeaders), ...catalogErrors }
+      response: { 200: answer('The extension', Ref(Extension), bodyHeaders), 304: notModified(bodyHeaders), ...catalogErrors, ...errors(412) }
     }
   }, ({ params, query }, reply) => reply.answer(catalog.find({ ...params, ...query })))
 
@@ -55,7 +55,7 @@ const extensions: FastifyPluginCallbackTypebox = (fastify, _options, done) => {
       tags,
       params: ExtensionPath,
       querystring: SourceQuery,
-      response: { 200: answer('The versions', Type.Array(Ref(ExtensionVersion)), bodyHeaders), 304: notModified(bodyHeaders), ...catalogErrors }
+      response: { 200: answer('The versions', Type.Array(Ref(ExtensionVersion)), bodyHeaders), 304: notModified(bodyHeaders), ...catalogErrors, ...errors(412) }
     }
   }, ({ params, query }, reply) => reply.answer(catalog.versions({ ...params, ...query })))
   done()

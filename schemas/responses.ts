@@ -40,7 +40,7 @@ const limitHeaders: Headers = {
 export const provenanceHeaders: Headers = {
   ...always,
   ...limitHeaders,
-  ETag: text('Strong validator of this answer, of each coding its own; `If-None-Match` with it gets 304'),
+  ETag: text('Strong validator of this response, of each coding its own; `If-None-Match` with it gets 304, `If-Match` with another one 412'),
   'Cache-Control': text('How long the answer may be reused; `no-cache` when it is stale or partial', 'public, max-age=300, stale-if-error=86400'),
   Age: integer('Seconds since the upstreams said so (RFC 9111)', 12),
   'X-Cache-Hit': text('`true` when this answer waited for no upstream, else `false`', 'true'),
@@ -72,7 +72,7 @@ export const downloadHeaders: Headers = {
   'Content-Disposition': text("`attachment` with the file's real name (RFC 6266)", 'attachment; filename=kubernetes_taskserv.tar.gz'),
   'Content-Length': integer('Bytes of the answer; absent when unknown', 2048000),
   'Accept-Ranges': text('Always `bytes`: a part of the file may be asked for with `Range`', 'bytes'),
-  'Last-Modified': text('When the version was published; absent when unknown. `ETag` is what conditions go by', 'Mon, 15 Jan 2025 10:30:00 GMT'),
+  'Last-Modified': text('When the version was published; absent when unknown. `If-Unmodified-Since` with an earlier date gets 412; `If-Modified-Since` never gets 304', 'Wed, 15 Jan 2025 10:30:00 GMT'),
   'Repr-Digest': text('Digest of the file (RFC 9530); absent when none is known', 'sha-256=:Zszlqj…:')
 }
 
@@ -96,6 +96,7 @@ const errorDescriptions = {
   401: "`auth_error`: the upstreams that could answer refuse the registry's own credentials",
   404: '`not_found`: the resource does not exist',
   409: '`conflict`: the version was published again with another content, and the registry is configured to refuse that',
+  412: '`precondition_failed`: `If-Match` does not name a current `ETag`, or the file was published after `If-Unmodified-Since`',
   416: '`range_not_satisfiable`: the range begins behind the end of the file',
   429: "`rate_limit`: the client's limit at this registry, or an upstream's, is exceeded",
   500: '`internal_error` or `config_error`',

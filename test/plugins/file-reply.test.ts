@@ -89,3 +89,38 @@ await t.test('a small part of a large file, which can only come when all of that
     t.equal((await answer).status, status, `${range} of ${size}`)
   }
 })
+
+await t.test('conditions hold for the file that is opened, which may not be the one that was looked up', async t => {
+  const other = { name: 'x.tar.gz', size: 7, validator: 'two' }
+  let released = 0
+  const open = async (): Promise<Content> => ({
+    file: other,
+    size: 7,
+    digest: undefined,
+    source: 'upstream',
+    waited: true,
+    release: () => { released++ },
+    read: ({ start, end }) => Readable.from([Buffer.from('another').subarray(start, end)])
+  })
+  const { url } = await listen(t, open)
+  const get = async (headers: Record<string, string>) => await fetch(url, { headers })
+  const mismatch = await get({ range: 'bytes=2-', 'if-match': '"one"' })
+  t.match([mismatch.status, mismatch.headers.get('etag'), mismatch.headers.get('content-range'), mismatch.headers.get('cache-control')], [412, null, null, 'no-store'])
+  t.match(await mismatch.json(), { error: 'precondition_failed' })
+  t.equal(released, 1)
+  const known = await get({ 'if-none-match': '"two"' })
+  t.match([known.status, known.headers.get('etag'), await known.text()], [304, '"two"', ''])
+  t.equal(released, 2, 'a file that is not sent is released')
+  const either = await get({ range: 'bytes=2-', 'if-match': '"one", "two"' })
+  t.match([either.status, either.headers.get('etag'), await either.text()], [206, '"two"', 'other'])
+  const held = await get({ range: 'bytes=2-', 'if-range': '"one"' })
+  t.match([held.status, await held.text()], [200, 'another'])
+  t.equal((await get({ 'if-unmodified-since': 'Wed, 31 Dec 2025 23:59:59 GMT' })).status, 412)
+  t.equal((await get({ 'if-unmodified-since': 'Thu, 01 Jan 2026 00:00:00 GMT' })).status, 200)
+})
+
+await t.test('a request whose condition fails takes no place among the downloads, and opens no file', async t => {
+  const { url, slots } = await listen(t, async () => { throw new Error('opened') })
+  t.equal((await fetch(url, { headers: { 'if-match': '"other"' } })).status, 412)
+  t.equal(slots.active(), 0)
+})

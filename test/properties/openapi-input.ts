@@ -79,6 +79,9 @@ function pair ({ name, required, schema }: Parameter, given: fc.Arbitrary<Value>
 const headerText = fc.string({ unit: fc.integer({ min: 0x20, max: 0x7e }).map(code => String.fromCharCode(code)), maxLength: 200 })
 const headers = fc.record({
   'if-none-match': fc.oneof(fc.constantFrom('*', '"x"', 'W/"x"', '"a", "b"'), headerText),
+  'if-match': fc.oneof(fc.constantFrom('*', '"x"', 'W/"x"', '"a", "b"'), headerText),
+  'if-unmodified-since': fc.oneof(fc.constantFrom('Mon, 23 Nov 2026 05:24:36 GMT', 'Saturday, 01-Jan-00 00:00:00 GMT'), headerText),
+  'if-range': fc.oneof(fc.constantFrom('"x"', 'Mon, 23 Nov 2026 05:24:36 GMT'), headerText),
   'if-modified-since': fc.oneof(fc.constant('Mon, 23 Nov 2026 05:24:36 GMT'), headerText),
   range: fc.oneof(fc.constantFrom('bytes=0-0', 'bytes=5-', 'bytes=-1', 'bytes=9-2', 'bytes=0-1,3-4'), headerText),
   accept: fc.oneof(fc.constantFrom('application/json', 'text/html', '*/*', 'image/*;q=0'), headerText),

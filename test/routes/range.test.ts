@@ -59,7 +59,7 @@ await t.test('parts of a file', async t => {
     const head = await get({ range: 'bytes=5-' }, 'HEAD')
     t.match([head.status, head.headers.get('content-length'), head.headers.get('content-range'), head.headers.get('accept-ranges')], [200, '300000', null, 'bytes'])
     t.equal((await get({ range: 'bytes=5-', 'if-none-match': etag })).status, 304)
-    t.equal((await get({ 'if-modified-since': new Date().toUTCString() })).status, 200, 'no condition by date is ever met')
+    t.equal((await get({ 'if-modified-since': new Date().toUTCString() })).status, 200, 'no 304 by date')
   })
   t.equal(storage.requests.length, 1, 'all of that from the store')
 })

@@ -141,7 +141,7 @@ await t.test('the real curl gets ranges, conditions, names and heads as HTTP has
   t.strictSame(lasting(head), lasting(named), 'a head is that of the answer')
 })
 
-await t.test('If-Range restarts a download of a version that was published again, instead of mending two files into one', async t => {
+await t.test('If-Range restarts a download of a version that was published again, and If-Match refuses it, instead of joining two files', async t => {
   const { url, metric } = await start(t, 'published-again', { env: { REGISTRY_CACHE_TTL_SECONDS: '1' } })
   const got = join(folder, 'mended')
   const begun = await readSome(url, size / 4)
@@ -149,13 +149,18 @@ await t.test('If-Range restarts a download of a version that was published again
   await publish(other)
   const current = `"${digestOf(other)}"`
   while ((await curl(folder, '--head', url)).headers.etag !== current) await sleep(50)
-  const resume = async (validator: string) => {
+  const resume = async (validator: string, header = 'If-Range') => {
     await writeFile(got, begun)
-    return await curl(folder, '--output', got, '--range', `${begun.length}-`, '--header', `If-Range: ${validator}`, url)
+    return await curl(folder, '--output', got, '--range', `${begun.length}-`, '--header', `${header}: ${validator}`, url)
   }
   t.match(await resume(etag), { exit: 0, status: 200, size, headers: { etag: current } })
   t.equal(digestOf(await readFile(got)), digestOf(other), 'with the validator of before the new file comes whole')
   t.match(await resume(current), { exit: 0, status: 206, size: size - begun.length, headers: { etag: current } })
   t.ok((await readFile(got)).equals(other.subarray(begun.length)), 'with the current one the part')
+  // A browser resumes with If-Match.
+  const refused = await resume(etag, 'If-Match')
+  t.match([refused.status, refused.headers.etag, refused.headers['cache-control']], [412, undefined, 'no-store'])
+  t.match(JSON.parse(await readFile(got, 'utf8')), { error: 'precondition_failed' })
+  t.match(await resume(current, 'If-Match'), { exit: 0, status: 206, size: size - begun.length, headers: { etag: current } })
   t.equal(await metric('checksum_failures_total{backend="oci"}'), 0)
 })
