@@ -1,7 +1,7 @@
 import { isDeepStrictEqual } from 'node:util'
 import swagger from '@fastify/swagger'
 import swaggerUi from '@fastify/swagger-ui'
-import type { FastifyInstance } from 'fastify'
+import type { FastifyInstance, onRequestHookHandler } from 'fastify'
 import fp from 'fastify-plugin'
 import { componentName } from './schemas.ts'
 
@@ -48,9 +48,13 @@ function share (document: Document): Document {
   return JSON.parse(JSON.stringify({ ...document, paths, components: { ...document.components, headers, responses } })) as Document
 }
 
+/**
+ * The OpenAPI document. `address` is the path below the registry's prefix at which it is served, such as `/openapi.json`:
+ * its server is then relative to that address, so that it holds below the prefix of any proxy. Without it the server is `/`.
+ */
 export interface OpenapiDocument {
-  json: () => object
-  yaml: () => string
+  json: (address?: string) => object
+  yaml: (address?: string) => string
 }
 
 declare module 'fastify' {
@@ -61,15 +65,71 @@ declare module 'fastify' {
 }
 
 type Swagger = FastifyInstance['swagger']
-const document = (swagger: () => Swagger): OpenapiDocument => ({
-  json: () => swagger()(),
-  yaml: () => swagger()({ yaml: true })
-})
+
+/** The server of the document, to whose URL the paths are appended. */
+const rootServer = '/'
+const serverLine = (url: string): string => `\nservers:\n  - url: ${url}\n`
+
+/**
+ * Returns the URL reference that leads from a document to the root of its paths, which include the registry's prefix. A client
+ * resolves it against the document's own address (OpenAPI 3.1, section 4.6).
+ */
+export function relativeServer (prefix: string, address: string): string {
+  const levels = `${prefix}${address}`.split('/').filter(segment => segment !== '').length - 1
+  return levels === 0 ? '.' : Array.from({ length: levels }, () => '..').join('/')
+}
+
+function createOpenapiDocument (swagger: () => Swagger, prefix: string): OpenapiDocument {
+  const written = new Map<string, string>()
+  return {
+    json (address) {
+      const document = swagger()() as Document
+      if (address === undefined) return document
+      return { ...document, servers: document.servers?.map(server => ({ ...server, url: relativeServer(prefix, address) })) }
+    },
+    yaml (address) {
+      const document = swagger()({ yaml: true })
+      if (address === undefined) return document
+      const text = written.get(address) ?? document.replace(serverLine(rootServer), serverLine(relativeServer(prefix, address)))
+      written.set(address, text)
+      return text
+    }
+  }
+}
+
+const pagePath = '/docs'
+
+/**
+ * Redirects addresses of the page that do not work as Swagger UI serves them: with a query its script requests the document at
+ * a wrong address, and its own redirect of `index.html` loses the prefix of a proxy. These redirects are relative.
+ */
+const redirectPage: onRequestHookHandler = (request, reply, done) => {
+  const [path = '', query] = request.url.split('?', 2)
+  if (/\/static\/(?:index\.html)?$/.test(path)) reply.redirect('../')
+  else if (query === undefined || !/\/docs\/?$/.test(path)) done()
+  else reply.redirect(path.endsWith('/') ? './' : `.${pagePath}`)
+}
+
+/** Serves Swagger UI, in a scope in which `swagger` is the registry's document, also where the host has one of its own. */
+async function openapiPage (scope: FastifyInstance): Promise<void> {
+  const { openapiDocument } = scope
+  scope.decorate('swagger', ((options?: { yaml?: boolean }) => options?.yaml === true
+    ? openapiDocument.yaml(`${pagePath}/yaml`)
+    : openapiDocument.json(`${pagePath}/json`)) as Swagger)
+  scope.addHook('onRequest', redirectPage)
+  await scope.register(swaggerUi, {
+    routePrefix: pagePath,
+    // The page at `/docs` refers to its assets by this; the page at `/docs/` has relative references in any case.
+    indexPrefix: '.',
+    staticCSP: contentSecurityPolicy,
+    uiConfig: { deepLinking: true, tryItOutEnabled: true, displayRequestDuration: true, validatorUrl: null },
+    theme: { title: 'Extension registry' }
+  })
+}
 
 async function openapi (fastify: FastifyInstance): Promise<void> {
-  // A host may have a document of its own: then ours stands under another name, without a page.
-  const hosted = fastify.hasDecorator('swagger')
-  const decorator = hosted ? 'registrySwagger' : 'swagger'
+  // A name of its own: the host may have a document, too.
+  const decorator = 'registrySwagger'
   await fastify.register(swagger, {
     decorator,
     openapi: {
@@ -80,7 +140,7 @@ async function openapi (fastify: FastifyInstance): Promise<void> {
         version: apiVersion,
         license: { name: 'MIT', identifier: 'MIT' }
       },
-      servers: [{ url: '/', description: 'The registry that serves this document; by default http://localhost:8082' }],
+      servers: [{ url: rootServer, description: 'The registry that serves this document; by default http://localhost:8082' }],
       tags: [
         { name: 'extensions', description: 'What exists, which versions, and the files' },
         { name: 'system', description: 'Health, metrics and statistics of the service' }
@@ -91,16 +151,11 @@ async function openapi (fastify: FastifyInstance): Promise<void> {
     refResolver: { buildLocalReference: (json, _baseUri, _fragment, at) => typeof json.$id === 'string' ? componentName(json.$id) : `def-${at}` }
   } as Parameters<typeof swagger>[1])
 
-  fastify.decorate('openapiDocument', document(() => (fastify as unknown as Record<string, Swagger>)[decorator] as Swagger))
+  fastify.decorate('openapiDocument', createOpenapiDocument(() => fastify.getDecorator<Swagger>(decorator), fastify.prefix))
 
-  if (hosted) return
-  await fastify.register(swaggerUi, {
-    routePrefix: '/docs',
-    indexPrefix: fastify.prefix,
-    staticCSP: contentSecurityPolicy,
-    uiConfig: { deepLinking: true, tryItOutEnabled: true, displayRequestDuration: true, validatorUrl: null },
-    theme: { title: 'Extension registry' }
-  })
+  const taken = [pagePath, `${pagePath}/`, `${pagePath}/json`, `${pagePath}/yaml`, `${pagePath}/static/*`].find(path => fastify.hasRoute({ method: 'GET', url: `${fastify.prefix}${path}` }))
+  if (taken === undefined) await fastify.register(openapiPage)
+  else fastify.log.warn(`route ${fastify.prefix}${taken} of the host exists: Swagger UI is not served; register the registry with a prefix`)
 }
 
 export default fp(openapi, { name: 'registry-openapi', fastify: '5.x', dependencies: ['registry-schemas'] })

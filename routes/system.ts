@@ -106,8 +106,8 @@ export const rootSystem: FastifyPluginCallbackTypebox = (fastify, _options, done
   })
 
   fastify.get('/openapi.json', { schema: { hide: true } }, async (_request, reply) =>
-    reply.header('cache-control', 'no-store').send(openapiDocument.json()))
+    reply.header('cache-control', 'no-store').send(openapiDocument.json('/openapi.json')))
   fastify.get('/openapi.yaml', { schema: { hide: true } }, async (_request, reply) =>
-    reply.header('cache-control', 'no-store').type('application/yaml').send(openapiDocument.yaml()))
+    reply.header('cache-control', 'no-store').type('application/yaml').send(openapiDocument.yaml('/openapi.yaml')))
   done()
 }
