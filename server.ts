@@ -18,8 +18,10 @@ const { default: Fastify } = await import('fastify')
 const { default: fp } = await import('fastify-plugin')
 const { destination } = await import('pino')
 const { default: registry, serverOptions } = await import('./app.ts')
-const { ConfigError } = await import('./plugins/config.ts')
-const { checkFiles, loadConfig } = await import('./plugins/config/load.ts')
+const { checkDockerConfig } = await import('./backends/oci/credentials.ts')
+const { ConfigError, formatKey } = await import('./plugins/config.ts')
+const { checkFiles } = await import('./plugins/config/files.ts')
+const { loadConfig } = await import('./plugins/config/load.ts')
 const { notFoundHandler } = await import('./plugins/errors.ts')
 
 const help = `Usage: extension-registry [--config FILE] [--check-config]
@@ -133,6 +135,15 @@ async function serve ({ config, embedded }: LoadedConfig): Promise<void> {
   }
 }
 
+/** Throws a `ConfigError` for anything outside of the configuration itself that would fail later: the files that it names. */
+async function check (loaded: LoadedConfig): Promise<void> {
+  await checkFiles(loaded)
+  for (const [index, oci] of loaded.config.oci.entries()) {
+    const path = ['oci', index, 'docker_config']
+    await checkDockerConfig(oci, formatKey(path), loaded.origin(path))
+  }
+}
+
 const options = readOptions()
 if (options.help) {
   console.log(help.trimEnd())
@@ -141,7 +152,7 @@ if (options.help) {
 } else {
   try {
     const loaded = await loadConfig({ file: options.config, env: process.env, cwd: process.cwd() })
-    await checkFiles(loaded)
+    await check(loaded)
     if (options['check-config']) console.log('OK')
     else await serve(loaded)
   } catch (error) {

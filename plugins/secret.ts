@@ -1,25 +1,76 @@
-import { readFile, stat } from 'node:fs/promises'
+import { GiteaConfig } from '../schemas/config.ts'
 import { registryError } from './errors.ts'
+import { decodeText, FileProblem, watchFile, type FileLog } from './watched-file.ts'
 
 /** Gives a secret whenever it is needed; undefined when none is configured. */
 export type Secret = () => Promise<string | undefined>
 
+/** The keys of the configuration that name a file with one secret. */
+export type SecretFileKey = 'token_file' | 'password_file'
+
+/** Bytes that a file with a secret may have. */
+export const secretBytes = 65_536
+
+const { pattern: tokenPattern = '', expected: tokenExpected } = GiteaConfig.properties.token as { pattern?: string, expected?: string }
+const isToken = new RegExp(tokenPattern)
+
+/** Returns text as it is. Throws a {@link FileProblem} unless it is one line without control characters. */
+export function checkLine (text: string): string {
+  if (/[\r\n\u2028\u2029]/.test(text)) throw new FileProblem('expected one line, got more than one')
+  if (/\p{Cc}/u.test(text)) throw new FileProblem('expected text without control characters')
+  return text
+}
+
 /**
- * A secret from the configuration or from a file. A file's trailing newline is dropped, and it is read again when it has
- * changed, which is seen by a `stat` at each use: Kubernetes swaps a link and tells nobody. Throws `config_error`, without
- * the path, when the file cannot be read.
+ * Returns the secret in the bytes of a file, without a byte order mark and surrounding blanks. Throws a {@link FileProblem}.
+ * A token follows the rules of the inline form; a password may be any text of one line.
  */
-export function createSecret ({ value, file, instance }: { value?: string, file?: string, instance: string }): Secret {
-  if (file === undefined) return async () => value
-  let known: { stamp: string, secret: string } | undefined
+export function parseSecret (key: SecretFileKey, bytes: Uint8Array): string {
+  const text = decodeText(bytes).replace(/^[ \t\r\n]+|[ \t\r\n]+$/g, '')
+  if (text === '') throw new FileProblem('expected a secret, but the file is empty')
+  if (key === 'token_file' && !isToken.test(checkLine(text))) throw new FileProblem(`expected ${tokenExpected}`)
+  return checkLine(text)
+}
+
+export interface CredentialFileOptions<T> {
+  file: string
+  /** The key of the configuration that names the file. */
+  key: string
+  instance: string
+  log?: FileLog | undefined
+  /** Most bytes that are read; 64 KiB if unset. */
+  limit?: number
+  parse: (bytes: Buffer) => T
+}
+
+/**
+ * Returns a function that gives the parsed content of a file with credentials, which is read again when it has changed.
+ * A file that cannot be used is logged once per change with its key and path. The function then throws `config_error`
+ * until the file changes; the error names the instance and the key only.
+ */
+export function createCredentialFile<T> ({ file, key, instance, log, limit = secretBytes, parse }: CredentialFileOptions<T>): () => Promise<T> {
+  const read = watchFile(file, limit, parse)
+  const subject = `${key} of instance ${instance}`
+  let failing = false
   return async () => {
-    try {
-      const { mtimeMs, ino, size } = await stat(file)
-      const stamp = `${mtimeMs}:${ino}:${size}`
-      if (known?.stamp !== stamp) known = { stamp, secret: (await readFile(file, 'utf8')).trimEnd() }
-      return known.secret
-    } catch (error) {
-      throw registryError('config_error', `The secret of instance ${instance} cannot be read`, { instance, cause: error, proxyError: 'proxy_configuration_error' })
+    const { changed, exists, ...outcome } = await read()
+    const about = { backend: instance, key, ...(exists && { file }) }
+    if ('problem' in outcome) {
+      if (changed) log?.error(about, `${subject} cannot be used: ${outcome.problem.message}; requests that need it fail until the file changes`)
+      failing = true
+      throw registryError('config_error', `${subject} cannot be used`, { instance, cause: outcome.problem, proxyError: 'proxy_configuration_error' })
     }
+    if (failing) log?.info(about, `${subject} can be used again`)
+    failing = false
+    return outcome.value
   }
+}
+
+/**
+ * Returns the function that gives a secret from the configuration or from a file; see {@link createCredentialFile} for a
+ * file that changes or cannot be used.
+ */
+export function createSecret ({ value, file, key, instance, log }: { value?: string, file?: string, key: SecretFileKey, instance: string, log?: FileLog }): Secret {
+  if (file === undefined) return async () => value
+  return createCredentialFile({ file, key, instance, log, parse: bytes => parseSecret(key, bytes) })
 }

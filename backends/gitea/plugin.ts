@@ -17,7 +17,7 @@ declare module 'fastify' {
 
 async function createGitea (fastify: FastifyInstance, gitea: GiteaConfig, publicUrl: string | undefined): Promise<Backend> {
   const { name, organization, token, token_file: file, ca_file: caFile } = gitea
-  const secret = createSecret({ instance: name, ...(token !== undefined && { value: token }), ...(file !== undefined && { file }) })
+  const secret = createSecret({ instance: name, key: 'token_file', log: fastify.log, ...(token !== undefined && { value: token }), ...(file !== undefined && { file }) })
   const upstream = await fastify.upstream({
     instance: name,
     url: gitea.url,

@@ -1,8 +1,7 @@
-import { readFileSync } from 'node:fs'
 import { Value } from '@sinclair/typebox/value'
-import { ConfigError } from '../../plugins/config.ts'
-import { registryError } from '../../plugins/errors.ts'
-import { createSecret } from '../../plugins/secret.ts'
+import { checkFile } from '../../plugins/config/files.ts'
+import { checkLine, createCredentialFile, createSecret } from '../../plugins/secret.ts'
+import { decodeText, decodeUtf8, FileProblem, type FileLog } from '../../plugins/watched-file.ts'
 import type { OciConfig } from '../../schemas/config.ts'
 import { DockerConfig } from '../../schemas/oci.ts'
 
@@ -30,63 +29,68 @@ function places (registry: URL, namespace: string): string[] {
     .sort((a, b) => b.split('/').length - a.split('/').length)
 }
 
-/** Splits `user:password`; undefined when it is not that. */
-function pair (text: string): Credentials | undefined {
+/** Bytes that Docker's `config.json` may have. */
+const dockerConfigBytes = 1024 * 1024
+
+const neither = 'expected auth, username and password or registrytoken'
+
+/** Splits `user:password`. Throws a {@link FileProblem} for other text, and for a password that `password_file` could not hold. */
+function pair (text: string): Credentials {
   const colon = text.indexOf(':')
-  return colon < 1 ? undefined : { kind: 'basic', username: text.slice(0, colon), password: text.slice(colon + 1) }
+  if (colon < 1) throw new FileProblem(neither)
+  // Docker drops NUL characters around a password, and `echo … | base64` leaves a newline.
+  const password = text.slice(colon + 1).replace(/^[ \t\r\n\0]+|[ \t\r\n\0]+$/g, '')
+  return { kind: 'basic', username: checkLine(text.slice(0, colon)), password: checkLine(password) }
 }
 
-/** The credentials that Docker's `config.json` has for a registry, or in words why there are none. */
-function fromDockerConfig (text: string, registry: URL, namespace: string): Credentials | string {
+/** Returns the credentials that Docker's `config.json` has for a registry. Throws a {@link FileProblem}. */
+function fromDockerConfig (bytes: Uint8Array, registry: URL, namespace: string): Credentials {
+  const text = decodeText(bytes)
+  if (text.trim() === '') throw new FileProblem('expected JSON, but the file is empty')
   let config: unknown
   try {
     config = JSON.parse(text)
   } catch {
-    return 'expected a file that holds JSON'
+    throw new FileProblem('expected a file that holds JSON')
   }
-  if (!Value.Check(DockerConfig, config)) return "expected Docker's config.json"
-  if (config.credsStore !== undefined || config.credHelpers !== undefined) return 'expected a file without credsStore and credHelpers, for credential helpers are not supported'
+  if (!Value.Check(DockerConfig, config)) throw new FileProblem("expected Docker's config.json")
+  if (config.credsStore !== undefined || config.credHelpers !== undefined) throw new FileProblem('expected a file without credsStore and credHelpers, for credential helpers are not supported')
   const auths = new Map(Object.entries(config.auths ?? {}).map(([key, auth]) => [place(key), auth]))
   const found = places(registry, namespace).map(name => auths.get(name)).find(auth => auth !== undefined)
-  if (found === undefined) return `expected a file with auths for ${registry.host}`
+  if (found === undefined) throw new FileProblem(`expected a file with auths for ${registry.host}`)
   const { auth, username, password, registrytoken: token, identitytoken } = found
-  if (token) return /^[\x21-\x7e]+$/.test(token) ? { kind: 'bearer', token } : 'expected a registrytoken of printable characters'
-  if (identitytoken) return 'expected auth, username and password or registrytoken, for identitytoken is not supported'
-  const basic = auth ? pair(Buffer.from(auth, 'base64').toString('utf8')) : username && password !== undefined ? pair(`${username}:${password}`) : undefined
-  return basic ?? 'expected auth, username and password or registrytoken'
+  if (token) {
+    if (!/^[\x21-\x7e]+$/.test(token)) throw new FileProblem('expected a registrytoken of printable characters')
+    return { kind: 'bearer', token }
+  }
+  if (identitytoken) throw new FileProblem('expected auth, username and password or registrytoken, for identitytoken is not supported')
+  if (auth) return pair(decodeUtf8(Buffer.from(auth, 'base64')))
+  if (username && password !== undefined) return pair(`${username}:${password}`)
+  throw new FileProblem(neither)
 }
 
 /**
- * The credentials of a configured registry. Throws a {@link ConfigError} at once when `docker_config` cannot be used, and
- * `config_error`, without paths and values, when a file later cannot.
+ * Reads the `docker_config` of an instance, if it has one, at the start. Throws a `ConfigError` when it cannot be used;
+ * `key` and `origin` name the key there.
  */
-export function createCredentials (oci: OciConfig, registry: URL): CredentialSource {
+export async function checkDockerConfig ({ docker_config: file, name, namespace, registry }: OciConfig, key = 'docker_config', origin = `instance ${name}`): Promise<void> {
+  if (file === undefined) return
+  await checkFile({ file, key, origin, limit: dockerConfigBytes, parse: bytes => fromDockerConfig(bytes, new URL(registry), namespace) })
+}
+
+/**
+ * Returns the function that gives the credentials of a configured registry. It throws `config_error`, without paths and
+ * values, when a file cannot be used.
+ */
+export function createCredentials (oci: OciConfig, registry: URL, log?: FileLog): CredentialSource {
   const { name: instance, username, token, namespace } = oci
   if (oci.docker_config !== undefined) {
     const file = oci.docker_config
-    const read = (text: string) => fromDockerConfig(text, registry, namespace)
-    let known = ''
-    let credentials: Credentials | string
-    try {
-      known = readFileSync(file, 'utf8').trimEnd()
-      credentials = read(known)
-    } catch {
-      credentials = 'expected a file that can be read'
-    }
-    if (typeof credentials === 'string') throw new ConfigError('docker_config', credentials, `instance ${instance}`)
-    const secret = createSecret({ file, instance })
-    return async () => {
-      const text = await secret() ?? ''
-      if (text !== known) {
-        credentials = read(text)
-        known = text
-      }
-      if (typeof credentials !== 'string') return credentials
-      throw registryError('config_error', `The secret of instance ${instance} cannot be used`, { instance, details: `docker_config: ${credentials}`, proxyError: 'proxy_configuration_error' })
-    }
+    return createCredentialFile({ file, key: 'docker_config', instance, log, limit: dockerConfigBytes, parse: bytes => fromDockerConfig(bytes, registry, namespace) })
   }
-  const file = oci.token_file ?? oci.password_file
-  const secret = createSecret({ instance, ...(token !== undefined && { value: token }), ...(file !== undefined && { file }) })
+  const key = oci.token_file === undefined ? 'password_file' : 'token_file'
+  const file = oci[key]
+  const secret = createSecret({ instance, key, ...(log && { log }), ...(token !== undefined && { value: token }), ...(file !== undefined && { file }) })
   return async () => {
     const value = await secret()
     if (value === undefined) return { kind: 'anonymous' }

@@ -4,7 +4,7 @@ import { isRegistryAddress, type Config, type OciConfig } from '../../schemas/co
 import type { Backend } from '../backend.ts'
 import { createInstance, type Instances } from '../instances.ts'
 import { createMapping } from '../mapping.ts'
-import { createCredentials, knownAuthHosts } from './credentials.ts'
+import { checkDockerConfig, createCredentials, knownAuthHosts } from './credentials.ts'
 import { createOciDriver } from './driver.ts'
 import { createLayout } from './layout.ts'
 import { createRegistry } from './registry.ts'
@@ -21,7 +21,8 @@ async function createTransport (fastify: FastifyInstance, oci: OciConfig): Promi
   if (!isRegistryAddress(oci.registry)) return createLayout({ instance: name, registry: oci.registry })
   const registry = new URL(oci.registry)
   const publicUrl = (oci.public_url ?? oci.registry).replace(/\/+$/, '')
-  const credentials = createCredentials(oci, registry)
+  await checkDockerConfig(oci)
+  const credentials = createCredentials(oci, registry, fastify.log)
   const upstream = await fastify.upstream({
     instance: name,
     url: registry.href,

@@ -1,9 +1,10 @@
-import { access, constants, readFile } from 'node:fs/promises'
+import { readFile } from 'node:fs/promises'
 import { findPackageJSON } from 'node:module'
 import { dirname, join, resolve } from 'node:path'
 import { getSystemErrorMessage } from 'node:util'
 import { parse, TomlError } from 'smol-toml'
 import type { Config } from '../../schemas/config.ts'
+import { decodeText, FileProblem } from '../watched-file.ts'
 import { ConfigError, formatKey, isTable, normalize, parseConfig, type KeyPath, type Origin } from '../config.ts'
 import { absolutePath, readEnvironment } from './environment.ts'
 import { configKeys } from './keys.ts'
@@ -32,13 +33,14 @@ function reasonOf (error: unknown): string {
     const [reason = ''] = error.message.replace('Invalid TOML document: ', '').split('\n', 1)
     return `expected TOML, but line ${error.line}, column ${error.column}: ${reason}`
   }
+  if (error instanceof FileProblem) return error.message
   if (error instanceof Error && 'errno' in error && typeof error.errno === 'number') return `expected a file that can be read: ${getSystemErrorMessage(error.errno)}`
   throw error
 }
 
 async function readDocument (file: string, key: string): Promise<Table> {
   try {
-    return normalize(parse(await readFile(file, 'utf8'))) as Table
+    return normalize(parse(decodeText(await readFile(file)))) as Table
   } catch (error) {
     // No cause: its message has a frame of the file's text.
     throw new ConfigError(key, reasonOf(error), file)
@@ -65,21 +67,6 @@ function place (container: unknown, [first, ...rest]: KeyPath, value: unknown): 
 
 function hasBackend (input: Table): boolean {
   return [input['gitea'] ?? [], input['oci'] ?? []].flat().length > 0
-}
-
-/** Throws a {@link ConfigError} for a file that cannot be read, which would only be found out later. */
-export async function checkFiles ({ config: { gitea, oci }, origin }: LoadedConfig): Promise<void> {
-  for (const [kind, instances] of Object.entries({ gitea, oci })) {
-    for (const [index, instance] of instances.entries()) {
-      for (const [key, value] of Object.entries(instance)) {
-        if (!/^(?:\w+_file|docker_config)$/.test(key) || typeof value !== 'string') continue
-        const path = [kind, index, key]
-        await access(value, constants.R_OK).catch((cause: unknown) => {
-          throw new ConfigError(formatKey(path), 'expected a file that can be read', origin(path), { cause })
-        })
-      }
-    }
-  }
 }
 
 /** The examples of this project, wherever it is installed. */

@@ -1,3 +1,4 @@
+import { writeFile } from 'node:fs/promises'
 import { join, resolve } from 'node:path'
 import t from 'tap'
 import { parseConfig } from '../../../plugins/config.ts'
@@ -70,6 +71,14 @@ await t.test('a file', async t => {
     t.notMatch(line, 'h-u-s-h')
     const error = await load({ file: file('broken') }).catch((error: unknown) => error)
     t.notMatch(error instanceof Error ? `${error.stack} ${String(error.cause)}` : '', 'h-u-s-h')
+  })
+
+  await t.test('may begin with a BOM, and is refused in UTF-16', async t => {
+    const text = '\uFEFF[server]\nport = 9000\n[oci]\nregistry = "layouts"\n'
+    await writeFile(file('bom'), text)
+    t.equal((await load({ file: file('bom') })).config.server.port, 9000)
+    await writeFile(file('utf16'), text, 'utf16le')
+    t.equal(await loadRefusal({ file: file('utf16') }), `--config: expected UTF-8, but the file is UTF-16 (in ${file('utf16')})`)
   })
 
   await t.test('that cannot be read is refused with the system\'s reason', async t => {
