@@ -22,6 +22,7 @@ const { checkDockerConfig } = await import('./backends/oci/credentials.ts')
 const { ConfigError, formatKey } = await import('./plugins/config.ts')
 const { checkFiles } = await import('./plugins/config/files.ts')
 const { loadConfig } = await import('./plugins/config/load.ts')
+const { isRegistryAddress } = await import('./schemas/config.ts')
 const { notFoundHandler } = await import('./plugins/errors.ts')
 
 const help = `Usage: extension-registry [--config FILE] [--check-config]
@@ -135,9 +136,13 @@ async function serve ({ config, embedded }: LoadedConfig): Promise<void> {
   }
 }
 
-/** Throws a `ConfigError` for anything outside of the configuration itself that would fail later: the files that it names. */
+/** Throws a `ConfigError` for anything outside of the configuration itself that would fail later: the files that it names, and the proxy variables. */
 async function check (loaded: LoadedConfig): Promise<void> {
   await checkFiles(loaded)
+  if (loaded.config.gitea.length > 0 || loaded.config.oci.some(({ registry }) => isRegistryAddress(registry))) {
+    const { readProxies } = await import('./plugins/proxies.ts')
+    readProxies(process.env)
+  }
   for (const [index, oci] of loaded.config.oci.entries()) {
     const path = ['oci', index, 'docker_config']
     await checkDockerConfig(oci, formatKey(path), loaded.origin(path))

@@ -4,6 +4,7 @@ import { statusError } from './upstream-errors.ts'
 import { askFrom, type Resumption } from './upstream-range.ts'
 import { createTransport, isJson, type UpstreamDependencies, type UpstreamOptions } from './upstream-transport.ts'
 
+export { readProxies } from './proxies.ts'
 export type { Question, UpstreamAnswer, UpstreamDependencies, UpstreamObserver, UpstreamOptions } from './upstream-transport.ts'
 
 /** A JSON answer of `size` bytes, or why there is none: nothing is there, or it is elsewhere now. */

@@ -19,6 +19,8 @@ const network: Record<string, readonly [string, string]> = {
   SELF_SIGNED_CERT_IN_CHAIN: ['Certificate is not trusted', 'tls_certificate_error'],
   UNABLE_TO_VERIFY_LEAF_SIGNATURE: ['Certificate is not trusted', 'tls_certificate_error'],
   UNABLE_TO_GET_ISSUER_CERT_LOCALLY: ['Certificate is not trusted', 'tls_certificate_error'],
+  CERT_SIGNATURE_FAILURE: ['Certificate is not trusted', 'tls_certificate_error'],
+  CERT_NOT_YET_VALID: ['Certificate is not valid yet', 'tls_certificate_error'],
   ERR_TLS_CERT_ALTNAME_INVALID: ['Certificate is for another host', 'tls_certificate_error'],
   CERT_HAS_EXPIRED: ['Certificate has expired', 'tls_certificate_error']
 }

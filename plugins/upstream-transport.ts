@@ -8,6 +8,7 @@ import { createAgents, type ProxyEnvironment } from './upstream-agents.ts'
 import { parseJson } from './json.ts'
 import { retryAfterSeconds, statusError } from './upstream-errors.ts'
 import { failureOf } from './upstream-failure.ts'
+import type { FileLog } from './watched-file.ts'
 import { createPause, createQueue, createRetryBudget, patience } from './upstream-limits.ts'
 import { limitSilence, responseOf } from './upstream-stream.ts'
 
@@ -27,6 +28,8 @@ export interface UpstreamDependencies {
   resolver?: Resolver
   /** Milliseconds of a clock that only goes forward, for the pauses that upstreams ask for. */
   clock?: () => number
+  /** Receives a line when a file that is read again has changed or cannot be used. */
+  log?: FileLog
 }
 
 export interface UpstreamOptions {
@@ -80,7 +83,7 @@ const retries = 2
  * The HTTP client of one instance: nothing else configures HTTP. Every failure it throws is an error of the table, with
  * the instance's name and the cause, and without addresses or secrets in its message.
  */
-export function createTransport ({ userAgent, observe, random = Math.random, environment = process.env, guard = isPublic, resolver = lookup, clock = () => performance.now() }: UpstreamDependencies, options: UpstreamOptions) {
+export function createTransport ({ userAgent, observe, random = Math.random, environment = process.env, guard = isPublic, resolver = lookup, clock = () => performance.now(), log }: UpstreamDependencies, options: UpstreamOptions) {
   const { instance, timeout } = options
   const base = new URL(options.url.endsWith('/') ? options.url : `${options.url}/`)
   const waiting = createQueue(options)
@@ -88,17 +91,20 @@ export function createTransport ({ userAgent, observe, random = Math.random, env
   const opening = createQueue(options)
   const retryBudget = createRetryBudget()
   const pause = createPause(clock)
-  const { agents, https, close } = createAgents(environment, options)
+  const agents = createAgents(environment, { ...options, ...(log && { log }) })
   const closed = new AbortController()
   const findHost = createGate({ guard, resolver, named: [base.host, ...options.redirectHosts, ...options.namedHosts ?? []] })
   const wait = timeout * 1000
   const client: Got = got.extend({
-    agent: agents,
     headers: { 'user-agent': userAgent },
     followRedirect: false,
     throwHttpErrors: false,
     timeout: { lookup: wait, connect: wait, secureConnect: wait, response: wait },
-    https,
+    https: { rejectUnauthorized: options.verifySsl },
+    hooks: {
+      // Before each attempt: the file of certificates may have changed since the one before.
+      beforeRequest: [async request => { if (request.url !== undefined) request.agent = await agents.of(new URL(request.url)) }]
+    },
     retry: {
       limit: retries,
       methods: ['GET', 'HEAD'],
@@ -274,7 +280,7 @@ export function createTransport ({ userAgent, observe, random = Math.random, env
     /** Ends everything that is under way or waits, and its connections. */
     close (): void {
       closed.abort()
-      close()
+      agents.close()
     }
   }
 }

@@ -14,8 +14,12 @@ declare module 'fastify' {
 async function upstream (fastify: FastifyInstance, dependencies: UpstreamDependencies): Promise<void> {
   const clients: Upstream[] = []
   fastify.decorate('upstream', async (options: UpstreamOptions) => {
-    const { createUpstream } = await import('./upstream-client.ts')
-    const client = createUpstream({ observe: fastify.telemetry.observeUpstream, clock: fastify.cache.now, ...dependencies }, options)
+    const { createUpstream, readProxies } = await import('./upstream-client.ts')
+    if (clients.length === 0) {
+      const { ignored: { variable, entries } } = readProxies(dependencies.environment ?? process.env)
+      if (entries.length > 0) fastify.log.warn({ variable, entries }, `${variable} has entries that are not a host, an address or a network: they are ignored`)
+    }
+    const client = createUpstream({ observe: fastify.telemetry.observeUpstream, clock: fastify.cache.now, log: fastify.log, ...dependencies }, options)
     clients.push(client)
     return client
   })

@@ -26,15 +26,17 @@ export function decodeUtf8 (bytes: Uint8Array): string {
   }
 }
 
-/**
- * Returns the text of a file in UTF-8, without a byte order mark at its beginning. Throws a {@link FileProblem} for UTF-16,
- * for other encodings and for NUL characters, which no text file has.
- */
-export function decodeText (bytes: Uint8Array): string {
+/** Throws a {@link FileProblem} for UTF-16, and for NUL characters, which no text file has. */
+export function refuseOtherEncodings (bytes: Uint8Array): void {
   const [first, second] = bytes
   if ((first === 0xff && second === 0xfe) || (first === 0xfe && second === 0xff)) throw new FileProblem('expected UTF-8, but the file is UTF-16')
   // UTF-16 without its mark is full of NUL characters, too.
   if (bytes.includes(0)) throw new FileProblem('expected text, but the file holds NUL characters')
+}
+
+/** Returns the text of a file in UTF-8, without a byte order mark at its beginning. Throws a {@link FileProblem} for other files. */
+export function decodeText (bytes: Uint8Array): string {
+  refuseOtherEncodings(bytes)
   return decodeUtf8(bytes)
 }
 

@@ -1,4 +1,5 @@
 import type { Config } from '../../schemas/config.ts'
+import { authoritiesBytes, parseAuthorities } from '../authorities.ts'
 import { ConfigError, formatKey } from '../config.ts'
 import { parseSecret, secretBytes } from '../secret.ts'
 import { FileProblem, readBounded } from '../watched-file.ts'
@@ -28,11 +29,11 @@ export async function checkFile ({ file, key, origin, limit, parse }: CheckedFil
 /** The limit and the parser of the file that a key names; undefined for other keys. */
 function rulesOf (key: string): Pick<CheckedFile, 'limit' | 'parse'> | undefined {
   if (key === 'token_file' || key === 'password_file') return { limit: secretBytes, parse: bytes => parseSecret(key, bytes) }
-  if (key === 'ca_file') return { limit: 16 * 1024 * 1024, parse: () => undefined }
+  if (key === 'ca_file') return { limit: authoritiesBytes, parse: parseAuthorities }
   return undefined
 }
 
-/** Throws a {@link ConfigError} for a file with a secret that cannot be used, instead of a failure of each later request. */
+/** Throws a {@link ConfigError} for a file with a secret or with certificates that cannot be used, instead of a failure of each later request. */
 export async function checkFiles ({ config: { gitea, oci }, origin }: LoadedConfig): Promise<void> {
   const instances: Array<[kind: keyof Config, index: number, instance: object]> = [...gitea.entries()].map(([index, instance]) => ['gitea', index, instance])
   instances.push(...[...oci.entries()].map(([index, instance]): [keyof Config, number, object] => ['oci', index, instance]))
