@@ -1,15 +1,16 @@
 import { lookup } from 'node:dns'
 import { Readable } from 'node:stream'
+import type { FastifyBaseLogger } from 'fastify'
 import got, { TimeoutError, type Got, type Response } from 'got'
 import { isRegistryError, registryError, type RegistryError } from './errors.ts'
 import type { Secret } from './secret.ts'
-import { createGate, isPublic, namesHost, pathBelow, type Guard, type Resolver } from './upstream-addresses.ts'
+import { createGate, isPublic, pathBelow, type Guard, type Resolver } from './upstream-addresses.ts'
 import { createAgents, type ProxyEnvironment } from './upstream-agents.ts'
 import { parseJson } from './json.ts'
 import { retryAfterSeconds, statusError } from './upstream-errors.ts'
 import { failureOf } from './upstream-failure.ts'
-import type { FileLog } from './watched-file.ts'
 import { createPause, createQueue, createRetryBudget, patience } from './upstream-limits.ts'
+import { createRedirects } from './upstream-redirects.ts'
 import { limitSilence, responseOf } from './upstream-stream.ts'
 
 /** What is measured of each request to an upstream: `status` is an HTTP status, or `error` when there was none. */
@@ -28,14 +29,16 @@ export interface UpstreamDependencies {
   resolver?: Resolver
   /** Milliseconds of a clock that only goes forward, for the pauses that upstreams ask for. */
   clock?: () => number
-  /** Receives a line when a file that is read again has changed or cannot be used. */
-  log?: FileLog
+  /** Receives the lines about redirects that are refused and about a `ca_file` that changes. */
+  log?: Pick<FastifyBaseLogger, 'info' | 'warn' | 'error'>
 }
 
 export interface UpstreamOptions {
   instance: string
   /** Base address; paths are appended to it. */
   url: string
+  /** The key of the configuration that has the address, for messages: `gitea.url`. */
+  addressKey?: string
   /** Value of `Authorization`, sent to `url`'s own origin only; absent where each question has its own. */
   authorization?: Secret
   /** Seconds to wait for a connection, for the headers, and between two chunks. */
@@ -93,6 +96,7 @@ export function createTransport ({ userAgent, observe, random = Math.random, env
   const pause = createPause(clock)
   const agents = createAgents(environment, { ...options, ...(log && { log }) })
   const closed = new AbortController()
+  const redirected = createRedirects({ instance, base, redirectHosts: options.redirectHosts, addressKey: options.addressKey ?? 'its address', ...(log && { log }) })
   const findHost = createGate({ guard, resolver, named: [base.host, ...options.redirectHosts, ...options.namedHosts ?? []] })
   const wait = timeout * 1000
   const client: Got = got.extend({
@@ -163,17 +167,6 @@ export function createTransport ({ userAgent, observe, random = Math.random, env
     if (url === undefined) throw unexpected('A name cannot stand in an address', 'http_protocol_error')
     for (const [key, value] of Object.entries(query)) url.searchParams.set(key, String(value))
     return url
-  }
-
-  /** Where a redirect may lead; throws when it leads anywhere else. */
-  function redirected (from: URL, location: string | undefined): URL {
-    const to = location !== undefined && URL.canParse(location, from.href) ? new URL(location, from.href) : undefined
-    // User information would become credentials that nobody configured.
-    const allowed = to !== undefined && to.username === '' && to.password === '' && (to.origin === base.origin ||
-      ((to.protocol === 'https:' || to.protocol === base.protocol) && namesHost(options.redirectHosts, to)))
-    if (to === undefined || !allowed) throw unexpected('Redirect to a host that is not configured', 'destination_ip_prohibited')
-    if (to.pathname.endsWith('/user/login')) throw statusError(instance, 401)
-    return to
   }
 
   async function bytes (url: URL, most: number, { method = 'GET', accept = '*/*', authorization, signal, urgent = signal !== undefined }: Question, start = url): Promise<Response<Uint8Array>> {

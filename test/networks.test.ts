@@ -5,7 +5,9 @@ import { connect, type AddressInfo } from 'node:net'
 import { join, resolve } from 'node:path'
 import { createServer } from 'node:tls'
 import t, { type Test } from 'tap'
+import { startApp } from './fakes/app.ts'
 import { createGiteaFake, provisioningContent } from './fakes/gitea.ts'
+import { createLoopback } from './fakes/loopback.ts'
 import { run, start } from './fakes/process.ts'
 import { createProxy } from './fakes/proxy.ts'
 
@@ -107,4 +109,17 @@ await t.test('a ca_file that is replaced is trusted without a restart, and a bro
   t.match(await run(t, { args: ['--check-config'], env: { ...env, REGISTRY_GITEA_CA_FILE: join(directory, '..1', 'ca.pem') } }).end, {
     code: 78, stderr: `gitea[0].ca_file: file ${join(directory, '..1', 'ca.pem')}: expected PEM certificates, but the file has none (in REGISTRY_GITEA_CA_FILE)\n`
   })
+})
+
+await t.test('an upstream that redirects http to https of the same host is unhealthy with the key to change', async t => {
+  const server = await createLoopback(({ headers, path }) => ({ status: 301, headers: { location: `https://${(headers.host ?? '').split(':')[0]}${path}` }, body: '' }))
+  t.teardown(server.close)
+  for (const [config, key] of [[{ gitea: { url: server.url, organization: 'infra' } }, 'gitea.url'], [{ oci: { registry: server.url } }, 'oci.registry']] as const) {
+    const { app, get } = await startApp(t, config)
+    await app.health.firstRound
+    const advice = `Redirect from http to https: set ${key} to the https address`
+    t.match((await get('/health')).json(), { status: 'degraded', backends: { [key.split('.')[0] ?? '']: { healthy: false, error: advice } } })
+    t.match((await get('/api/v1/extensions')).json(), { error: 'service_unavailable', details: advice })
+    t.notMatch((await get('/api/v1/extensions')).body, '127.0.0.1')
+  }
 })

@@ -21,6 +21,7 @@ async function createGitea (fastify: FastifyInstance, gitea: GiteaConfig, public
   const upstream = await fastify.upstream({
     instance: name,
     url: gitea.url,
+    addressKey: 'gitea.url',
     authorization: async () => {
       const value = await secret()
       return value === undefined ? undefined : `token ${value}`

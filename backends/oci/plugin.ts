@@ -26,6 +26,7 @@ async function createTransport (fastify: FastifyInstance, oci: OciConfig): Promi
   const upstream = await fastify.upstream({
     instance: name,
     url: registry.href,
+    addressKey: 'oci.registry',
     timeout: oci.timeout_seconds,
     verifySsl: oci.verify_ssl,
     redirectHosts: oci.redirect_hosts,

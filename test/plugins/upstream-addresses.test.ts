@@ -1,8 +1,10 @@
 import type { LookupAddress } from 'node:dns'
+import type { FastifyBaseLogger } from 'fastify'
 import t, { type Test } from 'tap'
 import { isRegistryError } from '../../plugins/errors.ts'
 import { createLookup, isPublic, namesHost, pathBelow, prohibited, type Guard, type Resolver } from '../../plugins/upstream-addresses.ts'
 import { createUpstream, type UpstreamOptions } from '../../plugins/upstream-client.ts'
+import { createLog } from '../fakes/log.ts'
 import { createLoopback } from '../fakes/loopback.ts'
 import { createProxy } from '../fakes/proxy.ts'
 
@@ -58,7 +60,7 @@ await t.test('no name leaves its place in an address', async t => {
   }
 })
 
-interface More { guard?: Guard, resolver?: Resolver, environment?: Record<string, string> }
+interface More { log?: FastifyBaseLogger, guard?: Guard, resolver?: Resolver, environment?: Record<string, string> }
 function asking (t: Test, url: string, { environment = {}, ...more }: More, options: Partial<UpstreamOptions> = {}) {
   const made = createUpstream({ userAgent: 'test', random: () => 0, environment, ...more }, { instance: 'oci', url, timeout: 5, verifySsl: true, redirectHosts: [], concurrency: 8, ...options })
   t.teardown(() => { made.close() })
@@ -105,6 +107,33 @@ await t.test('no spelling of an inner address is asked, nor redirected to', asyn
   }
   t.equal(target.connections, 0)
   t.ok(own.requests.every(({ headers }) => headers.authorization === undefined))
+})
+
+await t.test('a redirect from http to https of the same host says what to configure', async t => {
+  let location = ''
+  const own = await createLoopback(() => ({ status: 301, headers: { location }, body: '' }))
+  t.teardown(own.close)
+  const { log, lines } = createLog()
+  const client = asking(t, own.url, { log }, { addressKey: 'oci.registry' })
+  const advice = ['service_unavailable', 'Redirect from http to https: set oci.registry to the https address', 'destination_ip_prohibited']
+  for (const to of ['https://127.0.0.1/x', `https://127.0.0.1:${own.port}/x?X-Amz-Signature=canary`, 'https://127.0.0.1:8443']) {
+    location = to
+    for (const way of [client.ask, client.stream, client.json]) t.strictSame(await way(`${own.url}/x`), advice, to)
+  }
+  for (const to of ['https://www.other.test/x', 'http://127.0.0.1:1/x', 'https://localhost/x']) {
+    location = to
+    for (let time = 0; time < 2; time++) t.strictSame(await client.ask(`${own.url}/x`), elsewhere, to)
+  }
+  const logged = lines.map(line => JSON.parse(line) as { origin: string, msg: string })
+  t.strictSame(logged.map(({ origin }) => origin), ['https://127.0.0.1', `https://127.0.0.1:${own.port}`, 'https://127.0.0.1:8443', 'https://www.other.test', 'http://127.0.0.1:1', 'https://localhost'], 'each once')
+  t.match(logged[0], { level: 40, backend: 'oci', msg: 'the upstream redirects to another scheme: the request failed; set oci.registry to the https address' })
+  t.match(logged[3], { msg: 'the upstream redirects to a host that is not configured: the request failed; add the host to redirect_hosts if files are stored there, or set oci.registry to the address that the upstream redirects to' })
+  t.notMatch(lines.join(), 'canary')
+  for (let host = 0; host < 30; host++) {
+    location = `https://h${host}.test/`
+    t.strictSame(await client.ask(`${own.url}/x`), elsewhere)
+  }
+  t.equal(lines.length, 20, 'bounded')
 })
 
 await t.test('hosts that the operator has named may be on any network', async t => {

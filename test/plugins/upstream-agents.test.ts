@@ -7,10 +7,10 @@ import type { AddressInfo, Socket } from 'node:net'
 import { join } from 'node:path'
 import { text } from 'node:stream/consumers'
 import { fileURLToPath } from 'node:url'
+import type { FastifyBaseLogger } from 'fastify'
 import t, { type Test } from 'tap'
 import { isRegistryError } from '../../plugins/errors.ts'
 import { createUpstream, type UpstreamOptions } from '../../plugins/upstream-client.ts'
-import type { FileLog } from '../../plugins/watched-file.ts'
 import { createLog } from '../fakes/log.ts'
 import { createLoopback } from '../fakes/loopback.ts'
 import { createProxy } from '../fakes/proxy.ts'
@@ -47,7 +47,7 @@ async function secureServer (t: Test, name = 'server') {
   }
 }
 
-function upstream (t: Test, url: string, environment: Record<string, string>, options: Partial<UpstreamOptions> = {}, log?: FileLog) {
+function upstream (t: Test, url: string, environment: Record<string, string>, options: Partial<UpstreamOptions> = {}, log?: FastifyBaseLogger) {
   const made = createUpstream({ userAgent: 'test', random: () => 0, environment, ...(log && { log }) }, { instance: 'oci', url, timeout: 5, verifySsl: true, redirectHosts: [], concurrency: 8, ...options })
   t.teardown(() => { made.close() })
   return {
