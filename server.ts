@@ -6,6 +6,7 @@ import type { Socket } from 'node:net'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { getSystemErrorMessage, parseArgs } from 'node:util'
+import type { FastifyInstance } from 'fastify'
 import type { LoadedConfig } from './plugins/config/load.ts'
 import { cacheHome } from './plugins/store/layout.ts'
 
@@ -23,6 +24,7 @@ const { ConfigError, formatKey } = await import('./plugins/config.ts')
 const { checkFiles } = await import('./plugins/config/files.ts')
 const { loadConfig } = await import('./plugins/config/load.ts')
 const { isRegistryAddress } = await import('./schemas/config.ts')
+const { listenHost } = await import('./plugins/host-name.ts')
 const { notFoundHandler } = await import('./plugins/errors.ts')
 
 const help = `Usage: extension-registry [--config FILE] [--check-config]
@@ -72,6 +74,18 @@ function version (): string {
 function describeListenError (error: unknown): string {
   if (error instanceof Error && 'errno' in error && typeof error.errno === 'number') return getSystemErrorMessage(error.errno)
   return error instanceof Error ? error.message : String(error)
+}
+
+/** Listens on an address. `::` means IPv4 alone where the machine has no IPv6, so that one manifest fits every cluster. */
+async function listen (app: FastifyInstance, host: string, port: number): Promise<void> {
+  try {
+    await app.listen({ host, port })
+  } catch (error) {
+    const code = error instanceof Error && 'code' in error ? error.code : undefined
+    if (host !== '::' || (code !== 'EAFNOSUPPORT' && code !== 'EADDRNOTAVAIL')) throw error
+    app.log.warn({ host, code }, 'IPv6 is not available on this machine: listening on 0.0.0.0 instead')
+    await app.listen({ host: '0.0.0.0', port })
+  }
 }
 
 async function serve ({ config, embedded }: LoadedConfig): Promise<void> {
@@ -130,7 +144,7 @@ async function serve ({ config, embedded }: LoadedConfig): Promise<void> {
   await Promise.race([app.health.firstRound, sleep(firstRoundLimit)])
   if (stopping) return
   try {
-    await app.listen({ host, port })
+    await listen(app, listenHost(host) ?? host, port)
   } catch (error) {
     fail(1, `cannot listen on ${host} port ${port}: ${describeListenError(error)}`)
   }

@@ -2,9 +2,10 @@ import { isIP } from 'node:net'
 import { isDeepStrictEqual } from 'node:util'
 import { KindGuard, type TSchema } from '@sinclair/typebox'
 import { Value, ValueErrorType, ValuePointer, type ValueError } from '@sinclair/typebox/value'
-import { Config, corsOrigin, isRegistryAddress, OciConfig, proxyAddress, type ServerConfig } from '../schemas/config.ts'
+import { Config, corsOrigin, isRegistryAddress, listenAddress, OciConfig, proxyAddress, type ServerConfig } from '../schemas/config.ts'
 import { isRepositoryName } from '../schemas/oci.ts'
 import { expectation, tableOf } from './config/keys.ts'
+import { listenHost } from './host-name.ts'
 
 /** Where a key is: `['gitea', 0, 'url']`. */
 export type KeyPath = ReadonlyArray<string | number>
@@ -138,6 +139,7 @@ function isProxyAddress (text: string): boolean {
 }
 
 function checkServer (server: ServerConfig, refuse: (path: KeyPath, problem: string) => never): void {
+  if (listenHost(server.host) === undefined) refuse(['server', 'host'], `expected ${listenAddress}`)
   for (const [index, proxy] of server.trusted_proxies.entries()) if (!isProxyAddress(proxy)) refuse(['server', 'trusted_proxies', index], `expected ${proxyAddress}`)
   if (server.trusted_proxies.length > 0 && !server.trust_proxy) refuse(['server', 'trusted_proxies'], 'expected an empty list, for trust_proxy is false')
   for (const [index, origin] of server.cors_origins.entries()) {

@@ -1,7 +1,7 @@
 import { isIP, isIPv4, isIPv6 } from 'node:net'
-import { domainToASCII } from 'node:url'
 import ipaddr from 'ipaddr.js'
 import { ConfigError } from './config.ts'
+import { hostName } from './host-name.ts'
 
 /** The variables that name proxies and the hosts without a proxy; names in lower case win. */
 export type ProxyEnvironment = Readonly<Record<string, string | undefined>>
@@ -72,12 +72,8 @@ function rangeRule (first: string, last: string): Rule | 'malformed' {
 function hostRule (text: string): Rule | undefined {
   const address = text.replace(/^\[(.*:.*)\]$/, '$1')
   if (isIP(address) !== 0) return address.includes('%') ? undefined : inNetwork(ipaddr.parse(address), longest(address))
-  const plain = text.replace(/^\*?\./, '').replace(/\.$/, '')
-  const name = /^[\x21-\x7e]*$/.test(plain) ? plain : domainToASCII(plain)
-  const labels = name.split('.')
-  const isName = name.length <= 253 && labels.every(label => /^[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?$/.test(label))
-  // A name that ends in a number would be an address.
-  if (!isName || /^(?:\d+|0x[0-9a-f]*)$/.test(labels.at(-1) ?? '')) return undefined
+  const name = hostName(text.replace(/^\*?\./, '').replace(/\.$/, ''))
+  if (name === undefined) return undefined
   return ({ host }) => host === name || host.endsWith(`.${name}`)
 }
 

@@ -45,7 +45,7 @@ const Hosts = (description: string) => Type.Array(Type.String({ pattern: '^[A-Za
 
 const timeout = Seconds('Longest wait for a connection, for the headers of an answer, and between two chunks of it', 30, 0.01, 3600)
 const verifySsl = Type.Boolean({ description: "Check the server's certificate", default: true })
-const caFile = Type.Optional(File("PEM file of certificate authorities to trust instead of the system's", '/etc/ssl/private-ca.pem'))
+const caFile = Type.Optional(File("PEM file of certificate authorities to trust instead of the system's; re-read when it changes", '/etc/ssl/private-ca.pem'))
 const redirectHosts = Hosts('Other hosts (`host` or `host:port`) that a download may be redirected to, without credentials')
 const concurrency = Integer('Most requests under way to this instance at once', 8, 1, 256)
 const queue = Integer('Most requests that wait for their turn; who comes then is refused with 503', 1000, 1, 1_000_000)
@@ -57,13 +57,17 @@ const DownloadUrls = (value: 'upstream' | 'gateway') => Choice(['upstream', 'gat
   description: "What `download_url` points at: the upstream's own address, or this registry's download route on `server.public_url`", default: value
 })
 
+/** What `server.host` must be, in words. */
+export const listenAddress = 'an address such as 0.0.0.0, :: or 127.0.0.1, or a host name, without a port'
 /** What an item of `server.trusted_proxies` must be, in words. */
 export const proxyAddress = 'an address or a network such as 10.0.0.0/8'
 /** What an item of `server.cors_origins` must be, in words. */
 export const corsOrigin = '"*" or an origin as browsers send it, such as https://portal.example.com'
 
 export const ServerConfig = Type.Object({
-  host: Type.String({ description: 'Address to listen on', default: '0.0.0.0', minLength: 1 }),
+  host: Type.String({
+    description: 'Address to listen on: `0.0.0.0` for IPv4, `::` for IPv6 and IPv4 (only IPv4 on a machine without IPv6)', default: '0.0.0.0', expected: listenAddress
+  }),
   port: Integer('Port to listen on; 0 takes a free one', 8082, 0, 65535),
   public_url: Type.Optional(Address(
     'Where people outside reach this registry; needed for `download_urls = "gateway"`', 'https://registry.example.com'

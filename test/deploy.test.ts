@@ -124,6 +124,8 @@ await t.test('the manifest', async t => {
     t.equal(env['REGISTRY_CONFIG'], `${mountOf(({ configMap: source }) => source?.name === configMap.metadata.name)}/config.toml`)
   })
 
+  await t.test('listens on IPv6 and IPv4', async t => { t.equal(config.server.host, '::') })
+
   await t.test("mounts the Secret's keys where the configuration looks for them", async t => {
     const mounted = mountOf(({ secret: source }) => source?.secretName === secret.metadata.name)
     t.strictSame(config.gitea.map(({ token_file: file }) => file), Object.keys(secret.stringData).map(key => `${mounted}/${key}`))

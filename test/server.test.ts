@@ -2,6 +2,7 @@ import { once } from 'node:events'
 import { readdirSync, readFileSync } from 'node:fs'
 import { Agent, createServer, get, type IncomingMessage } from 'node:http'
 import { connect, createServer as createListener, type AddressInfo, type Server } from 'node:net'
+import { networkInterfaces } from 'node:os'
 import { join, resolve } from 'node:path'
 import { text } from 'node:stream/consumers'
 import t, { type Test } from 'tap'
@@ -109,6 +110,32 @@ await t.test('answers a request that names a type of content and brings none, or
       t.match(await text(client), new RegExp(`^HTTP/1.1 404 [^]*Route ${method} /api/v1/extensions not found`), `${method} ${content}`)
     }
   }
+})
+
+const hasIpv6 = Object.values(networkInterfaces()).flat().some(address => address?.address === '::1')
+
+await t.test('listens on an IPv6 address with brackets and without, on both families for ::', { skip: !hasIpv6 && 'no IPv6 on this machine' }, async t => {
+  const env = { REGISTRY_OCI_REGISTRY: t.testdir({}) }
+  for (const [host, at, asked] of [['[::]', '[::]', ['[::1]', '127.0.0.1']], ['::', '[::]', ['[::1]', '127.0.0.1']], ['[::1]', '[::1]', ['[::1]']], ['localhost', '127.0.0.1', ['127.0.0.1']]] as const) {
+    t.match(await run(t, { args: ['--check-config'], env: { ...env, REGISTRY_SERVER_HOST: host } }).end, { code: 0, stdout: ['OK'], stderr: '' }, host)
+    const server = run(t, { env: { ...env, REGISTRY_SERVER_HOST: host } })
+    const port = (await server.line(new RegExp(`"msg":"Server listening at http://${at.replaceAll(/[[\]]/g, '\\$&')}:(\\d+)"`)))[1]
+    for (const name of asked) t.equal((await fetch(`http://${name}:${port}/livez`)).status, 200, `${host} at ${name}`)
+    server.kill('SIGTERM')
+    t.match(await server.end, { code: 0 })
+  }
+})
+
+await t.test('listens on 0.0.0.0 for :: where the machine has no IPv6', async t => {
+  // A kernel without IPv6 refuses the socket; this refuses it in its place.
+  const refuse = 'data:text/javascript,import net from "node:net"; const { listen } = net.Server.prototype; net.Server.prototype.listen = function (options, ...rest) { if (options.host !== "::") return listen.call(this, options, ...rest); process.nextTick(() => { this.emit("error", Object.assign(new Error("listen EAFNOSUPPORT"), { code: "EAFNOSUPPORT", errno: -97 })) }); return this }'
+  const env = { REGISTRY_OCI_REGISTRY: t.testdir({}) }
+  const server = run(t, { env: { ...env, REGISTRY_SERVER_HOST: '::' }, node: ['--import', refuse] })
+  await server.line(/"level":40,.*"msg":"IPv6 is not available on this machine: listening on 0.0.0.0 instead"/)
+  const port = (await server.line(/"msg":"Server listening at http:\/\/127\.0\.0\.1:(\d+)"/))[1]
+  t.equal((await fetch(`http://127.0.0.1:${port}/livez`)).status, 200)
+  server.kill('SIGTERM')
+  t.match(await server.end, { code: 0 })
 })
 
 await t.test('says in one line that it cannot listen', async t => {

@@ -97,6 +97,15 @@ await t.test('an object', async t => {
   })
 })
 
+await t.test('a host to listen on is an address or a name, IPv6 with brackets or without', async t => {
+  for (const host of ['0.0.0.0', '127.0.0.1', '::', '[::]', '::1', '[::1]', '[fe80::1%eth0]', 'fe80::1%eth0', '::ffff:127.0.0.1', 'localhost', 'LOCALHOST', 'registry.example.com', 'registry.example.com.', 'my_host', 'bücher.example']) {
+    t.equal(parseConfig({ server: { host } }).server.host, host)
+  }
+  for (const host of ['', ' ', '*', '[', '[]', '[::', '::]', '[localhost]', '[127.0.0.1]', '0.0.0.0:8082', '[::]:8082', 'localhost:8082', 'http://localhost', '127.0.0.256', '10.0.0', '0', ':::', 'a b', '0.0.0.0/0', 'a..b', '-a']) {
+    t.equal(await refuse({ server: { host } }), 'server.host: expected an address such as 0.0.0.0, :: or 127.0.0.1, or a host name, without a port (in test)', host)
+  }
+})
+
 await t.test('a configuration is refused with one line that names the key, what was expected and where it came from', async t => {
   const registryName = 'expected a name that a registry can have: lower-case letters and digits, with single dots, hyphens and underscores between them (in test)'
   const registryAddress = 'expected an address without user, path and query; what stands before the names of repositories is the namespace (in test)'
@@ -127,8 +136,8 @@ await t.test('a configuration is refused with one line that names the key, what 
     ['an origin that no browser sends', { server: { cors_origins: ['https://portal.example.com:443'] } }, 'server.cors_origins[0]: expected "*" or an origin as browsers send it, such as https://portal.example.com (in test)'],
     ['a string for a boolean', { server: { trust_proxy: 'false' } }, 'server.trust_proxy: expected true or false, got a string (in test)'],
     ['a number for a string', { gitea: { ...gitea, ca_file: 7 } }, 'gitea[0].ca_file: expected a path, got a number (in test)'],
-    ['a date for a string', { server: { host: new Date() } }, 'server.host: expected a string that is not empty, got a date (in test)'],
-    ['an empty string', { server: { host: '' } }, 'server.host: expected a string that is not empty (in test)'],
+    ['a date for a string', { server: { host: new Date() } }, 'server.host: expected an address such as 0.0.0.0, :: or 127.0.0.1, or a host name, without a port, got a date (in test)'],
+    ['an empty string', { server: { host: '' } }, 'server.host: expected an address such as 0.0.0.0, :: or 127.0.0.1, or a host name, without a port (in test)'],
     ['a word that is none of the known ones', { gitea: { ...gitea, download_urls: 'both' } }, 'gitea[0].download_urls: expected one of upstream, gateway (in test)'],
     ['a string for a list', { gitea: { ...gitea, redirect_hosts: 'a.example' } }, 'gitea[0].redirect_hosts: expected a list of strings, got a string (in test)'],
     ['a bad item of a list', { gitea: { ...gitea, redirect_hosts: ['a.example', 'https://b.example'] } }, 'gitea[0].redirect_hosts[1]: expected host or host:port (in test)'],
