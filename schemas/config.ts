@@ -53,6 +53,12 @@ const priority = Integer('Order of ownership: an extension belongs to the instan
 const publicUrl = Type.Optional(Address(
   'Base of `repository` and `download_url`, as people outside reach this upstream; the configured address if unset', 'https://git.example.com'
 ))
+const Platform = (description: string) => Type.Optional(Type.String({
+  description,
+  pattern: '^[A-Za-z0-9_.-]+/[A-Za-z0-9_.-]+(/[A-Za-z0-9_.-]+)?$',
+  expected: 'an operating system, an architecture and optionally a variant, such as linux/arm64 or linux/arm/v7',
+  examples: ['linux/arm64']
+}))
 const DownloadUrls = (value: 'upstream' | 'gateway') => Choice(['upstream', 'gateway'], {
   description: "What `download_url` points at: the upstream's own address, or this registry's download route on `server.public_url`", default: value
 })
@@ -127,6 +133,9 @@ export const GiteaConfig = Type.Object({
   include_private: Type.Boolean({ description: 'Show private repositories that the token can read to everybody who can reach this registry', default: true }),
   public_url: publicUrl,
   download_urls: DownloadUrls('upstream'),
+  platform: Platform(
+    'Platform whose file is taken when a release has a file for each of several: the asset whose name ends in `_linux_arm64` or `-linux-arm64` before the suffix; the first file if unset'
+  ),
   reconcile_seconds: Integer("Time within which every repository is asked for its releases, though the server's list of repositories shows no change; 0 asks all at each walk", 3600, 0, 86_400),
   timeout_seconds: timeout,
   verify_ssl: verifySsl,
@@ -164,6 +173,7 @@ export const OciConfig = Type.Object({
   repositories: Type.Array(Type.String({ pattern: '^[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)*$', expected: 'a path without a slash at either end' }), {
     description: 'Repositories below the namespace that are looked at, whatever else is found', default: []
   }),
+  platform: Platform('Platform whose artifact is taken from an index of several; the first artifact of the index if unset'),
   token: Token('Bearer token for every request; not together with other credentials', '0123456789abcdef'),
   token_file: Type.Optional(File('File that holds the token; re-read when it changes', '/run/secrets/oci-token')),
   username: Type.Optional(Type.String({

@@ -115,7 +115,7 @@ await t.test('a configuration is refused with one line that names the key, what 
     ['an unknown section', { gitae: gitea }, 'gitae: unknown key, expected one of server, log, rate_limit, cache, store, gitea, oci (in test)'],
     ['an unknown key', { server: { prot: 1 } }, 'server.prot: unknown key, expected one of host, port, public_url, trust_proxy, trusted_proxies, cors_origins, max_event_loop_delay_seconds, max_downloads, request_budget_seconds, shutdown_delay_seconds (in test)'],
     ['a misspelt key, rather than the missing one', { gitea: [gitea, { name: 'b', url: gitea.url, organisation: 'infra' }] },
-      'gitea[1].organisation: unknown key, expected one of name, url, organization, token, token_file, include_private, public_url, download_urls, reconcile_seconds, timeout_seconds, verify_ssl, ca_file, redirect_hosts, concurrency, queue, priority, mapping (in test)'],
+      'gitea[1].organisation: unknown key, expected one of name, url, organization, token, token_file, include_private, public_url, download_urls, platform, reconcile_seconds, timeout_seconds, verify_ssl, ca_file, redirect_hosts, concurrency, queue, priority, mapping (in test)'],
     ['a key that tries to break the line', { log: { 'a\nb\u2028c': 1 } }, 'log.a b c: unknown key, expected one of level (in test)'],
     ['a missing key', { gitea: { url: gitea.url } }, 'gitea[0].organization: missing, expected letters, digits, dots, hyphens and underscores (in test)'],
     ['an instance that is no table', { gitea: 'x' }, 'gitea: expected a table or a list of tables, got a string (in test)'],
@@ -138,6 +138,13 @@ await t.test('a configuration is refused with one line that names the key, what 
     ['a number for a string', { gitea: { ...gitea, ca_file: 7 } }, 'gitea[0].ca_file: expected a path, got a number (in test)'],
     ['a date for a string', { server: { host: new Date() } }, 'server.host: expected an address such as 0.0.0.0, :: or 127.0.0.1, or a host name, without a port, got a date (in test)'],
     ['an empty string', { server: { host: '' } }, 'server.host: expected an address such as 0.0.0.0, :: or 127.0.0.1, or a host name, without a port (in test)'],
+    ...['arm64', 'linux/', '/arm64', 'linux/arm/v7/x', 'linux arm64', 'linux/arm64 '].flatMap((platform): Array<[string, unknown, string]> => {
+      const expected = 'expected an operating system, an architecture and optionally a variant, such as linux/arm64 or linux/arm/v7 (in test)'
+      return [
+        [`the Gitea platform ${platform}`, { gitea: { ...gitea, platform } }, `gitea[0].platform: ${expected}`],
+        [`the OCI platform ${platform}`, { oci: { registry: '/x', platform } }, `oci[0].platform: ${expected}`]
+      ]
+    }),
     ['a word that is none of the known ones', { gitea: { ...gitea, download_urls: 'both' } }, 'gitea[0].download_urls: expected one of upstream, gateway (in test)'],
     ['a string for a list', { gitea: { ...gitea, redirect_hosts: 'a.example' } }, 'gitea[0].redirect_hosts: expected a list of strings, got a string (in test)'],
     ['a bad item of a list', { gitea: { ...gitea, redirect_hosts: ['a.example', 'https://b.example'] } }, 'gitea[0].redirect_hosts[1]: expected host or host:port (in test)'],
