@@ -72,11 +72,11 @@ export interface Terms {
 }
 
 /** Why something is skipped; a metric label. */
-export type SkipReason = 'not_semver' | 'not_an_artifact' | 'malformed' | 'mirror' | 'private' | 'releases_off' | 'invalid_name' | 'duplicate' | 'bad_checksum_file' | 'missing_content'
+export type SkipReason = 'not_semver' | 'not_an_artifact' | 'malformed' | 'mirror' | 'private' | 'releases_off' | 'invalid_name' | 'duplicate' | 'bad_checksum_file' | 'missing_content' | 'not_chosen' | 'other_platform'
 
 /** Something that a driver does not show. Only `kind` and `reason` are always known. */
 export interface Skipped {
-  kind: 'repository' | 'release' | 'tag' | 'asset' | 'layer' | 'checksum_file'
+  kind: 'repository' | 'release' | 'tag' | 'asset' | 'manifest' | 'layer' | 'checksum_file'
   reason: SkipReason
   /** Extension that it belongs to, or would belong to. */
   type?: ExtensionType
@@ -85,8 +85,10 @@ export interface Skipped {
   repository?: string
   version?: string
   tag?: string
-  /** Name of the asset, layer or checksum file. */
+  /** Name of the asset, layer or checksum file; of a manifest in an index its platform, else its digest. */
   file?: string
+  /** Name, in the form of `file`, of the one of several that is shown instead. */
+  chosen?: string
 }
 
 /** Called by a driver for each item that it skips. */

@@ -24,7 +24,7 @@ interface Entry {
   crawled: boolean
 }
 
-const fields = ['type', 'name', 'repository', 'version', 'tag', 'file'] as const
+const fields = ['type', 'name', 'repository', 'version', 'tag', 'file', 'chosen'] as const
 
 /** Copies an item with texts that are safe to log and to show. */
 function plain ({ kind, reason, ...named }: Skipped): Skipped {
@@ -39,7 +39,7 @@ const keyOf = (skipped: Skipped): string => JSON.stringify([skipped.kind, skippe
 const extensionOf = ({ type, name }: { type?: string, name?: string }): string => `${type ?? ''}/${name ?? ''}`
 
 const plurals: Record<Skipped['kind'], string> = {
-  repository: 'repositories', release: 'releases', tag: 'tags', asset: 'assets', layer: 'layers', checksum_file: 'checksum files'
+  repository: 'repositories', release: 'releases', tag: 'tags', asset: 'assets', manifest: 'manifests', layer: 'layers', checksum_file: 'checksum files'
 }
 
 /** Returns counts in words: `skipped 4 tags: 3 not_semver, 1 not_an_artifact; 1 repository: 1 mirror`. */

@@ -12,7 +12,7 @@ export const Digest = Type.String({
 
 /** Annotations are checked one by one where they are read: one of a wrong type costs itself only. */
 const annotations = Type.Optional(Type.Unknown({ description: 'Strings by key, if the publisher kept to the specification' }))
-const mediaType = Type.Optional(Type.String({ description: 'What the document says that it is' }))
+const mediaType = Type.Optional(Type.Union([Type.String(), Type.Null()], { description: 'Kind of the document, by its own word; absent, null or empty where the publisher left it out' }))
 
 /** Where content is and how it is verified (image-spec, descriptor.md). */
 export const Descriptor = Type.Object({
@@ -20,13 +20,16 @@ export const Descriptor = Type.Object({
   digest: Digest,
   size: Type.Integer({ minimum: 0, maximum: Number.MAX_SAFE_INTEGER, description: 'Bytes of the content' }),
   annotations,
-  platform: Type.Optional(Type.Unknown({ description: 'What an image runs on; `unknown` marks an attestation' }))
+  platform: Type.Optional(Type.Unknown({ description: 'What an image runs on; `unknown` marks an attestation' })),
+  artifactType: Type.Optional(Type.Unknown({ description: 'Kind of the artifact behind a manifest' })),
+  urls: Type.Optional(Type.Unknown({ description: 'Other places of the content, which are never read' }))
 }, { description: 'An OCI descriptor' })
 export type Descriptor = Static<typeof Descriptor>
 
 /** An image manifest, also of Docker's kind (image-spec, manifest.md). */
 export const ImageManifest = Type.Object({
   mediaType,
+  artifactType: Type.Optional(Type.Unknown({ description: 'Kind of the artifact; that of its config if unset' })),
   config: Type.Optional(Type.Unknown({ description: 'A descriptor; a bad one costs only what the config would tell' })),
   layers: Type.Array(Descriptor, { description: 'All good or none: with one left out, another would be taken for the only one' }),
   annotations

@@ -5,9 +5,10 @@ import type { ExtensionType } from '../../schemas/extension.ts'
 import { readQuietly, type Crawl, type Driver, type Loaded, type Metadata, type Release, type Skip } from '../backend.ts'
 import { createFuse } from '../fuse.ts'
 import type { RepositoryMapping } from '../mapping.ts'
+import { parsePlatform } from '../platform.ts'
 import { currentRelease, isPrerelease, orderReleases, tagsByVersion } from '../version.ts'
 import { metadataOf } from './metadata.ts'
-import { createReader, createTagMemory, type ByteCache, type Reader } from './reader.ts'
+import { createReader, createTagMemory, type ByteCache, type FirstPlatform, type Reader } from './reader.ts'
 import { ContentError, type Tag, type Transport } from './transport.ts'
 
 export interface OciDriverOptions {
@@ -21,6 +22,10 @@ export interface OciDriverOptions {
   onDamage?: () => void
   /** Keeps verified manifests and configs by digest. */
   immutable?: ByteCache
+  /** Platform whose artifacts are taken from an index, such as `linux/arm64`; the first artifact if unset. */
+  platform?: string
+  /** Called when the first platform of several is taken, since none is configured. */
+  onFirstPlatform?: (choice: FirstPlatform) => void
   /** Most questions that one walk or load has under way at once; 8 if unset. */
   concurrency?: number
 }
@@ -66,7 +71,8 @@ const toCurrent = ({ annotations, ...release }: Version, subject: Subject): Curr
  * semantic version of an artifact; others are skipped. Throws what the transport throws; see `Driver`.
  */
 export function createOciDriver (options: OciDriverOptions): Driver {
-  const { name: instance, namespace, mapping, transport, immutable, concurrency = 8, onDamage } = options
+  const { name: instance, namespace, mapping, transport, immutable, concurrency = 8, onDamage, onFirstPlatform } = options
+  const platform = options.platform === undefined ? undefined : parsePlatform(options.platform)
   const below = namespace === '' ? '' : `${namespace}/`
   const pointed = createTagMemory()
   // Limits of its own for each call: a download's look-up does not queue behind a walk.
@@ -77,7 +83,7 @@ export function createOciDriver (options: OciDriverOptions): Driver {
       if (repository !== undefined && (reason === 'malformed' || reason === 'missing_content')) damaged.add(repository)
       skip(skipped)
     }
-    return { ...createReader({ transport, limit: pLimit(concurrency), skip: note, pointed, ...(immutable !== undefined && { immutable }) }), damaged, skip }
+    return { ...createReader({ transport, limit: pLimit(concurrency), skip: note, platform, onFirstPlatform, pointed, ...(immutable !== undefined && { immutable }) }), damaged, skip }
   }
 
   /** Of a repository without any version that can be read: throws when that is for damage, which is no absence. */

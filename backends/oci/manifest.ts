@@ -1,25 +1,33 @@
 import { Value } from '@sinclair/typebox/value'
 import { parseJson } from '../../plugins/json.ts'
 import { ImageIndex, ImageManifest, type Descriptor } from '../../schemas/oci.ts'
-import { isArchive, safeFileName } from '../archive.ts'
-import type { SkipReason } from '../backend.ts'
+import type { Skipped, SkipReason } from '../backend.ts'
+import { describePlatform, platformOf, type Platform } from '../platform.ts'
 import { toDescriptor } from './content.ts'
+import { chooseLayer, layerName } from './layers.ts'
+import { baseType, indexTypes, isStatementType, manifestTypes } from './media-types.ts'
 import { ContentError, type Manifest } from './transport.ts'
 
-const manifestTypes = new Set(['application/vnd.oci.image.manifest.v1+json', 'application/vnd.docker.distribution.manifest.v2+json'])
-const indexTypes = new Set(['application/vnd.oci.image.index.v1+json', 'application/vnd.docker.distribution.manifest.list.v2+json'])
-const emptyType = 'application/vnd.oci.empty.v1+json'
-const titleAnnotation = 'org.opencontainers.image.title'
-
-/** Most manifests that are read to find the file behind one tag, however indexes are nested. */
+/** Maximum number of manifests read to find the file of one tag, nested indexes included. */
 const maxChildren = 16
 
 /** A manifest or an index; undefined is of a kind that is not known here. */
 export type Document = { kind: 'manifest', manifest: ImageManifest } | { kind: 'index', index: ImageIndex } | undefined
 
 /**
- * Parses a manifest or an index. Its own `mediaType` says which it is, else the transport's, else its form.
- * Throws a {@link ContentError} when it is not JSON, not what it says that it is, or both at once.
+ * Returns the media type that decides what a document is: its own, else the transport's where that names a kind of document.
+ * Servers that do not know the kind call it `application/json`, `text/plain` or `application/octet-stream`; its form decides then.
+ */
+function decidingType (body: object, outer: string | undefined): string | undefined {
+  const own = 'mediaType' in body && typeof body.mediaType === 'string' ? baseType(body.mediaType) : ''
+  if (own !== '') return own
+  const given = baseType(outer ?? '')
+  return given.startsWith('application/vnd.') ? given : undefined
+}
+
+/**
+ * Parses a manifest or an index. Its own `mediaType` decides which it is, else the transport's, else its form.
+ * Throws a {@link ContentError} when it is not JSON, not of its declared kind, or of both kinds at once.
  */
 export function parseDocument ({ bytes, mediaType: outer }: Manifest): Document {
   let body: unknown
@@ -31,34 +39,18 @@ export function parseDocument ({ bytes, mediaType: outer }: Manifest): Document 
   if (typeof body !== 'object' || body === null || Array.isArray(body)) throw new ContentError('The manifest is no object')
   // One document must not be read in two ways (CVE-2021-41190).
   if ('manifests' in body && 'layers' in body) throw new ContentError('The manifest is also an index')
-  const own = 'mediaType' in body && typeof body.mediaType === 'string' ? body.mediaType : undefined
-  const mediaType = own ?? outer?.split(';', 1)[0]?.trim() ?? ('manifests' in body ? 'application/vnd.oci.image.index.v1+json' : 'application/vnd.oci.image.manifest.v1+json')
-  if (indexTypes.has(mediaType)) {
+  const mediaType = decidingType(body, outer)
+  if (mediaType === undefined ? 'manifests' in body : indexTypes.has(mediaType)) {
     if (!Value.Check(ImageIndex, body)) throw new ContentError('The index is malformed')
     return { kind: 'index', index: body }
   }
-  if (!manifestTypes.has(mediaType)) return undefined
+  if (mediaType !== undefined && !manifestTypes.has(mediaType)) return undefined
   if (!Value.Check(ImageManifest, body)) throw new ContentError('The manifest is malformed')
   return { kind: 'manifest', manifest: body }
 }
 
-/** The publisher's name of a layer. */
-function titleOf ({ annotations }: Descriptor): string | undefined {
-  const title = typeof annotations === 'object' && annotations !== null ? (annotations as Record<string, unknown>)[titleAnnotation] : undefined
-  return typeof title === 'string' ? title : undefined
-}
-
-/**
- * The layer that is the artifact's file: the only one, else the first whose title is that of an archive. `file` is absent
- * when there is no content; undefined when it is a container image or the like.
- */
-export function chooseLayer ({ layers }: ImageManifest): { file?: Descriptor } | undefined {
-  const content = layers.filter(layer => layer.mediaType !== emptyType)
-  const [first] = content
-  if (first === undefined) return {}
-  const file = content.length === 1 ? first : content.find(layer => isArchive(titleOf(layer) ?? ''))
-  return file === undefined ? undefined : { file }
-}
+/** A manifest or layer that could have been the artifact or its file. */
+export type PassedOver = Pick<Skipped, 'kind' | 'reason' | 'file' | 'chosen'>
 
 /** An artifact behind a tag. */
 export interface Chosen {
@@ -67,21 +59,74 @@ export interface Chosen {
   config: Descriptor | undefined
   /** Absent when the version has no file. */
   file?: Descriptor
+  /** Whether the file is of a side kind, such as a signature. */
+  side: boolean
+  passedOver: readonly PassedOver[]
+  /** Platform of the chosen child, when the index has several and none is configured. */
+  firstPlatform?: string
 }
 
-/** Attestations stand in an index beside what they are about, and look like artifacts of one file. */
+export interface ChooseOptions {
+  /** Reads a child of an index; undefined when it is missing. Throws a {@link ContentError} when it is damaged. */
+  fetch: (child: Descriptor) => Promise<Manifest | undefined>
+  /** Platform whose artifacts are taken; the first of an index if unset. */
+  platform?: Platform | undefined
+}
+
+const platformText = ({ platform }: Descriptor): string | undefined => {
+  const known = platformOf(platform)
+  return known === undefined ? undefined : describePlatform(known)
+}
+const childName = (child: Descriptor): string => platformText(child) ?? child.digest
+
+/** Attestations stand in an index beside their subjects, and look like artifacts of one file. */
 function isAttestation ({ annotations, platform }: Descriptor): boolean {
   const has = (value: unknown, key: string, wanted?: string) =>
     typeof value === 'object' && value !== null && key in value && (wanted === undefined || (value as Record<string, unknown>)[key] === wanted)
   return has(platform, 'os', 'unknown') || has(annotations, 'vnd.docker.reference.type')
 }
 
+/** Returns the children of an index that may be artifacts, each once, in order; signatures and the like behind all others. */
+function childrenOf ({ manifests }: ImageIndex): Descriptor[] {
+  const children = new Map<string, Descriptor>()
+  for (const item of manifests) {
+    const child = toDescriptor(item)
+    if (child === undefined || isAttestation(child)) continue
+    const type = baseType(child.mediaType)
+    if (manifestTypes.has(type) || indexTypes.has(type)) children.set(child.digest, children.get(child.digest) ?? child)
+  }
+  const isStatement = ({ artifactType }: Descriptor) => typeof artifactType === 'string' && isStatementType(artifactType)
+  const all = [...children.values()]
+  return [...all.filter(child => !isStatement(child)), ...all.filter(isStatement)]
+}
+
+/** Returns the children that a wanted platform may take: those of the platform, then those that name none. */
+function fitting (children: readonly Descriptor[], platform: Platform | undefined): readonly Descriptor[] {
+  if (platform === undefined) return children
+  const wanted = describePlatform(platform)
+  return [...children.filter(child => platformText(child) === wanted), ...children.filter(child => platformText(child) === undefined)]
+}
+
+/** Returns the children beside the chosen one as skipped items, and its platform when it is the first of several. */
+function besides (children: readonly Descriptor[], chosen: Descriptor, reasons: ReadonlyMap<string, SkipReason>, configured: boolean): Pick<Chosen, 'passedOver' | 'firstPlatform'> {
+  const platform = platformText(chosen)
+  const isOther = (child: Descriptor) => platform !== undefined && platformText(child) !== undefined && platformText(child) !== platform
+  const others = children.filter(child => child !== chosen)
+  return {
+    passedOver: others.map(child => ({
+      kind: 'manifest', reason: reasons.get(child.digest) ?? (isOther(child) ? 'other_platform' : 'not_chosen'), file: childName(child), chosen: childName(chosen)
+    })),
+    ...(!configured && platform !== undefined && others.some(isOther) && { firstPlatform: platform })
+  }
+}
+
 /**
- * Chooses the artifact behind a tag's manifest or index. In an index the first usable child counts, one with a file before
- * one without; children that are missing, malformed or of unknown kinds are passed over. `fetch` reads a child.
- * The reason when there is no artifact; throws a {@link ContentError} when the document itself is malformed.
+ * Chooses the artifact behind a tag's manifest or index. In an index the first child of the wanted platform that is an artifact
+ * counts, one with a file before one without. A child that names no platform fits every wanted one. Missing, malformed and
+ * unknown children are passed over. Returns the reason when there is no artifact: `other_platform` when an index has
+ * artifacts, but none for the wanted platform. Throws a {@link ContentError} when the document itself is malformed.
  */
-export async function chooseArtifact (root: Manifest, fetch: (child: Descriptor) => Promise<Manifest | undefined>): Promise<Chosen | SkipReason> {
+export async function chooseArtifact (root: Manifest, { fetch, platform }: ChooseOptions): Promise<Chosen | SkipReason> {
   let left = maxChildren
 
   async function child (descriptor: Descriptor, annotations: unknown[]): Promise<Chosen | SkipReason> {
@@ -94,33 +139,40 @@ export async function chooseArtifact (root: Manifest, fetch: (child: Descriptor)
     }
   }
 
+  function ofManifest (manifest: ImageManifest, outer: unknown[]): Chosen | SkipReason {
+    const { annotations, config } = manifest
+    const layer = chooseLayer(manifest)
+    if (layer === undefined) return 'not_an_artifact'
+    const { file, side, others } = layer
+    const passedOver = file === undefined ? [] : others.map((other): PassedOver => ({ kind: 'layer', reason: 'not_chosen', file: layerName(other), chosen: layerName(file) }))
+    return { annotations: [annotations, ...outer], config: toDescriptor(config), ...(file !== undefined && { file }), side, passedOver }
+  }
+
+  async function ofIndex (index: ImageIndex, outer: unknown[]): Promise<Chosen | SkipReason> {
+    const children = childrenOf(index)
+    const candidates = fitting(children, platform)
+    if (candidates.length === 0) return children.length > 0 ? 'other_platform' : 'not_an_artifact'
+    const reasons = new Map<string, SkipReason>()
+    let best: { descriptor: Descriptor, found: Chosen } | undefined
+    for (const descriptor of candidates) {
+      if (left-- <= 0) break
+      const found = await child(descriptor, [descriptor.annotations, index.annotations, ...outer])
+      if (typeof found === 'string') reasons.set(descriptor.digest, found)
+      else if (best === undefined || rank(found) > rank(best.found)) best = { descriptor, found }
+      if (best !== undefined && rank(best.found) === 2) break
+    }
+    if (best === undefined) return [...reasons.values()][0] ?? 'not_an_artifact'
+    const { passedOver, ...rest } = besides(children, best.descriptor, reasons, platform !== undefined)
+    return { ...best.found, ...rest, passedOver: [...best.found.passedOver, ...passedOver] }
+  }
+
   async function choose (manifest: Manifest, outer: unknown[]): Promise<Chosen | SkipReason> {
     const document = parseDocument(manifest)
     if (document === undefined) return 'not_an_artifact'
-    if (document.kind === 'manifest') {
-      const { annotations, config } = document.manifest
-      const layer = chooseLayer(document.manifest)
-      return layer === undefined ? 'not_an_artifact' : { annotations: [annotations, ...outer], config: toDescriptor(config), ...layer }
-    }
-    let without: Chosen | undefined
-    let reason: SkipReason | undefined
-    for (const item of document.index.manifests) {
-      const descriptor = toDescriptor(item)
-      if (descriptor === undefined || isAttestation(descriptor) || left <= 0) continue
-      if (!manifestTypes.has(descriptor.mediaType) && !indexTypes.has(descriptor.mediaType)) continue
-      left--
-      const found = await child(descriptor, [descriptor.annotations, document.index.annotations, ...outer])
-      if (typeof found === 'string') reason ??= found
-      else if (found.file !== undefined) return found
-      else without ??= found
-    }
-    return without ?? reason ?? 'not_an_artifact'
+    return document.kind === 'manifest' ? ofManifest(document.manifest, outer) : await ofIndex(document.index, outer)
   }
   return await choose(root, [])
 }
 
-/** What the file of a version is called: its layer's title as a safe base name, else `{name}-{version}.tar.gz`. */
-export function fileName (layer: Descriptor, { name, version }: { name: string, version: string }): string {
-  // What is cut may end in half a character.
-  return safeFileName(titleOf(layer) ?? '') ?? `${name}-${version}.tar.gz`
-}
+/** Returns the order in which artifacts of an index count: 0 without a file, 1 with a file of a side kind, else 2. */
+const rank = ({ file, side }: Chosen): 0 | 1 | 2 => file === undefined ? 0 : side ? 1 : 2

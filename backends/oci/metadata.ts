@@ -5,11 +5,11 @@ import type { ExtensionType } from '../../schemas/extension.ts'
 import type { Metadata } from '../backend.ts'
 import { maxDescription, maxTags, maxText, plainTags, plainText } from '../text.ts'
 import { utcSeconds } from '../version.ts'
+import { baseType, imageConfigTypes } from './media-types.ts'
 import { maxManifestBytes } from './transport.ts'
 
 const prefix = 'org.opencontainers.image.'
 const keywords = 'io.artifacthub.keywords'
-const configTypes = new Set(['application/vnd.oci.image.config.v1+json', 'application/vnd.docker.container.image.v1+json'])
 
 const maxUrl = 2048
 
@@ -65,7 +65,7 @@ export function metadataOf (annotations: readonly unknown[], { type, name }: { t
 
 /** Whether a config may tell when its image was made, and is small enough to be asked. */
 export function tellsTime (config: Descriptor | undefined): config is Descriptor {
-  return config !== undefined && configTypes.has(config.mediaType) && config.size <= maxManifestBytes
+  return config !== undefined && imageConfigTypes.has(baseType(config.mediaType)) && config.size <= maxManifestBytes
 }
 
 /**

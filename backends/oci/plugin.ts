@@ -52,12 +52,18 @@ async function createTransport (fastify: FastifyInstance, oci: OciConfig): Promi
 async function createOci (fastify: FastifyInstance, oci: OciConfig, publicUrl: string | undefined): Promise<Backend> {
   const { name, namespace } = oci
   const { immutable } = fastify.cache
+  let logged = false
   const driver = createOciDriver({
     name,
     namespace,
     mapping: createMapping(oci.mapping),
     transport: await createTransport(fastify, oci),
     concurrency: oci.concurrency,
+    ...(oci.platform !== undefined && { platform: oci.platform }),
+    onFirstPlatform: choice => {
+      if (!logged) fastify.log.info({ backend: name, ...choice }, 'an index has several platforms: its first artifact is served; set oci.platform to choose another')
+      logged = true
+    },
     onDamage: () => { fastify.telemetry.observeDamage(name) },
     immutable
   })

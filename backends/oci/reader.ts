@@ -4,7 +4,9 @@ import type { Descriptor } from '../../schemas/oci.ts'
 import type { ExtensionType } from '../../schemas/extension.ts'
 import type { FileReference, Release, Skip, SkipReason } from '../backend.ts'
 import { readVerified } from './content.ts'
-import { chooseArtifact, fileName } from './manifest.ts'
+import type { Platform } from '../platform.ts'
+import { fileName } from './layers.ts'
+import { chooseArtifact } from './manifest.ts'
 import { publishedAt, tellsTime } from './metadata.ts'
 import { ContentError, type Manifest, type Tag, type Target, type Transport } from './transport.ts'
 
@@ -19,10 +21,17 @@ export interface ReaderOptions {
   /** Through which every question to the transport goes. */
   limit: LimitFunction
   skip: Skip
+  /** The platform whose artifacts are taken from an index; the first if unset. */
+  platform?: Platform | undefined
+  /** Called when the first platform of several is taken, since none is configured. */
+  onFirstPlatform?: ((choice: FirstPlatform) => void) | undefined
   immutable?: ByteCache
   /** Digests behind tags, as they were last seen. */
   pointed?: TagMemory
 }
+
+/** A tag whose index has several platforms, and the one that is taken. */
+export interface FirstPlatform { repository: string, tag: string, platform: string }
 
 /** Tags of which it is remembered where they pointed. */
 const rememberedTags = 20_000
@@ -32,7 +41,7 @@ export const createTagMemory = () => new LRUCache<string, string>({ max: remembe
 export type TagMemory = ReturnType<typeof createTagMemory>
 
 /** Reads what is behind tags. */
-export function createReader ({ transport, limit, skip, immutable, pointed }: ReaderOptions) {
+export function createReader ({ transport, limit, skip, platform, onFirstPlatform, immutable, pointed }: ReaderOptions) {
   /** Where a tag points: asked with the manifest, unless the one that it pointed at is at hand. */
   async function targetOf (repository: string, tag: string): Promise<Target | undefined> {
     const key = `${repository}:${tag}`
@@ -98,14 +107,17 @@ export function createReader ({ transport, limit, skip, immutable, pointed }: Re
 
     /** The version that a tag is, with the annotations that tell about it; undefined, and told to `skip`, when it is none. */
     async read (repository: string, tag: Tag, { version, ...subject }: { type: ExtensionType, name: string, version: string }): Promise<Release & { annotations: unknown[] } | undefined> {
-      const skipTag = (reason: SkipReason): void => { skip({ kind: 'tag', reason, ...subject, repository, version, tag: tag.name }) }
+      const place = { ...subject, repository, version, tag: tag.name }
+      const skipTag = (reason: SkipReason): void => { skip({ kind: 'tag', reason, ...place }) }
       try {
         const root = await rootOf(repository, tag)
-        const chosen = root === undefined ? 'missing_content' : await chooseArtifact(root.manifest, async child => await manifestOf(repository, child))
+        const chosen = root === undefined ? 'missing_content' : await chooseArtifact(root.manifest, { fetch: async child => await manifestOf(repository, child), platform })
         if (root === undefined || typeof chosen === 'string') {
           skipTag(typeof chosen === 'string' ? chosen : 'missing_content')
           return undefined
         }
+        for (const passedOver of chosen.passedOver) skip({ ...passedOver, ...place })
+        if (chosen.firstPlatform !== undefined) onFirstPlatform?.({ repository, tag: tag.name, platform: chosen.firstPlatform })
         const annotations = [...chosen.annotations, root.target.annotations]
         return {
           version,

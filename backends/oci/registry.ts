@@ -8,6 +8,7 @@ import { isRepositoryName, TagList } from '../../schemas/oci.ts'
 import { createAuthentication, type AuthenticationOptions } from './authentication.ts'
 import { isDigest, verifyBytes } from './content.ts'
 import { createDiscovery, pageBytes, type DiscoveryOptions } from './discovery.ts'
+import { indexTypes, manifestTypes } from './media-types.ts'
 import { checked, nextPage, walkPages, type Page } from './paging.ts'
 import { ContentError, maxManifestBytes, type Manifest, type Transport } from './transport.ts'
 
@@ -21,13 +22,8 @@ export interface RegistryOptions extends Omit<AuthenticationOptions, 'upstream'>
   onRefused?: () => void
 }
 
-/** Every kind of manifest that is understood: without them some servers say that there is none. */
-export const manifestTypes = [
-  'application/vnd.oci.image.manifest.v1+json',
-  'application/vnd.oci.image.index.v1+json',
-  'application/vnd.docker.distribution.manifest.v2+json',
-  'application/vnd.docker.distribution.manifest.list.v2+json'
-].join(', ')
+/** `Accept` of a manifest: without the exact types some servers answer that there is no manifest. */
+const accepted = [...manifestTypes, ...indexTypes].join(', ')
 
 const tagName = /^[A-Za-z0-9_][A-Za-z0-9._-]{0,127}$/
 /** Tags asked for at once; distribution 3 takes no more. */
@@ -112,7 +108,7 @@ export function createRegistry (upstream: Upstream, options: RegistryOptions): T
   /** A manifest by tag or digest, not verified yet. */
   async function fetchManifest (repository: string, reference: string): Promise<UpstreamAnswer & { body: Buffer } | undefined> {
     try {
-      const answer = await ask(repository, address(repository, 'manifests', reference), maxManifestBytes, { accept: manifestTypes })
+      const answer = await ask(repository, address(repository, 'manifests', reference), maxManifestBytes, { accept: accepted })
       if (await isAbsence(answer)) return undefined
       mustAnswer(answer)
       return answer
@@ -156,7 +152,7 @@ export function createRegistry (upstream: Upstream, options: RegistryOptions): T
     async resolve (repository, tag, { wanted } = { wanted: false }) {
       if (!isRepositoryName(repository) || !tagName.test(tag)) return undefined
       if (wanted) return await resolveByContent(repository, tag)
-      const answer = await ask(repository, address(repository, 'manifests', tag), maxManifestBytes, { method: 'HEAD', accept: manifestTypes })
+      const answer = await ask(repository, address(repository, 'manifests', tag), maxManifestBytes, { method: 'HEAD', accept: accepted })
       if (await isAbsence(answer)) return undefined
       if (answer.status !== 405 && answer.status !== 501) mustAnswer(answer)
       const digest = String(answer.headers['docker-content-digest'] ?? '')

@@ -12,6 +12,8 @@ export interface FakeLayer {
   content: string | Buffer
   title?: string
   mediaType?: string
+  /** Annotations beside the title. */
+  annotations?: Record<string, string>
 }
 
 /** What is done wrong when an artifact is written. */
@@ -44,8 +46,10 @@ export interface FakeArtifact {
   config?: Record<string, unknown>
   /** What the config says that it is; that of a container image unless told. */
   configType?: string
-  /** Puts the manifest into an index, behind these descriptors, with these annotations. */
-  index?: { before?: unknown[], annotations?: Record<string, unknown> }
+  /** `artifactType` of the manifest; null leaves it out, as container images and Helm do. */
+  artifactType?: string | null
+  /** Puts the manifest into an index, behind these descriptors, with these annotations; `descriptor` adds to its own one. */
+  index?: { before?: unknown[], descriptor?: object, annotations?: Record<string, unknown> }
   /** The algorithm of the file's and the manifest's digest. */
   algorithm?: 'sha256' | 'sha512'
   fault?: Fault
@@ -79,17 +83,22 @@ async function putBlob (layout: string, content: string | Buffer, mediaType: str
 
 /** Writes one artifact's content; gives the descriptor for `index.json`. */
 async function writeArtifact (root: string, layout: string, artifact: FakeArtifact) {
-  const { annotations, algorithm = 'sha256', fault } = artifact
+  const { annotations, algorithm = 'sha256', artifactType = 'application/vnd.example', fault } = artifact
   const layers = await Promise.all((artifact.layers ?? [{ content: `file of ${artifact.repository} ${artifact.tag}`, title: `${basename(artifact.repository)}.tar.gz` }])
-    .map(async ({ content, title, mediaType = layerType }) => ({
+    .map(async ({ content, title, mediaType = layerType, annotations: more }) => ({
       ...await putBlob(layout, content, mediaType, algorithm),
-      ...(title !== undefined && { annotations: { 'org.opencontainers.image.title': title } })
+      ...((title !== undefined || more !== undefined) && { annotations: { ...(title !== undefined && { 'org.opencontainers.image.title': title }), ...more } })
     })))
   const config = artifact.config === undefined
     ? await putBlob(layout, emptyConfig.content, emptyConfig.mediaType)
     : await putBlob(layout, JSON.stringify(artifact.config), artifact.configType ?? imageConfigType)
   const manifest = await putBlob(layout, JSON.stringify({
-    schemaVersion: 2, mediaType: manifestType, artifactType: 'application/vnd.example', config, layers, ...(annotations && { annotations })
+    schemaVersion: 2,
+    mediaType: manifestType,
+    ...(artifactType !== null && { artifactType }),
+    config,
+    layers,
+    ...(annotations && { annotations })
   }), manifestType, algorithm)
   const [file] = layers
 
@@ -117,7 +126,7 @@ async function writeArtifact (root: string, layout: string, artifact: FakeArtifa
   const target = artifact.index === undefined
     ? manifest
     : await putBlob(layout, JSON.stringify({
-      schemaVersion: 2, mediaType: indexType, manifests: [...artifact.index.before ?? [], manifest], ...(artifact.index.annotations && { annotations: artifact.index.annotations })
+      schemaVersion: 2, mediaType: indexType, manifests: [...artifact.index.before ?? [], { ...manifest, ...artifact.index.descriptor }], ...(artifact.index.annotations && { annotations: artifact.index.annotations })
     }), indexType)
   return { target, written: { manifest: manifest.digest, ...(file && { file: file.digest }) } }
 }

@@ -9,7 +9,8 @@ import { createLayout } from '../../../backends/oci/layout.ts'
 import { ContentError, type Transport } from '../../../backends/oci/transport.ts'
 import { registryError } from '../../../plugins/errors.ts'
 import { OciConfig } from '../../../schemas/config.ts'
-import { halfWriteIndex, indexType, writeLayout, type FakeArtifact, type FakeLayoutOptions } from '../../fakes/layout.ts'
+import { halfWriteIndex, indexType, manifestType, writeLayout, type FakeArtifact, type FakeLayoutOptions } from '../../fakes/layout.ts'
+import { chart, containerImage as image, helmChart, orasArtifact, orasDirectory, orasFile, provenance } from '../../fakes/pushed.ts'
 import { notingSkips } from '../../fakes/skips.ts'
 
 const { mapping } = Value.Default(OciConfig, { registry: '.' }) as OciConfig
@@ -43,7 +44,6 @@ async function driverOf (t: Test, artifacts: FakeArtifact[], { written = {}, cha
 }
 
 const provider = (name: string, tag: string, more: Partial<FakeArtifact> = {}): FakeArtifact => ({ repository: `provider/${name}`, tag, ...more })
-const containerImage = { layers: [{ content: 'base' }, { content: 'app' }] }
 const down = () => registryError('service_unavailable', 'Instance oci cannot be asked', { instance: 'oci' })
 
 await t.test('lists each extension once, at its current version, with what its manifest says', async t => {
@@ -76,12 +76,12 @@ await t.test('a walk reads only the manifests that the current version takes', a
 })
 
 await t.test('a walk goes down until a version is an artifact, releases before pre-releases', async t => {
-  const artifacts = [provider('aws', '3.0.0', containerImage), provider('aws', '2.0.0', { fault: 'missing manifest' }), provider('aws', '1.0.0'), provider('aws', '4.0.0-rc.1')]
+  const artifacts = [image('provider/aws', '3.0.0', ['base', 'app']), provider('aws', '2.0.0', { fault: 'missing manifest' }), provider('aws', '1.0.0'), provider('aws', '4.0.0-rc.1')]
   const { list, skipped, of } = await driverOf(t, artifacts)
   t.strictSame(await list(), ['provider/aws 1.0.0'])
   t.equal(of('manifest'), 3)
   t.strictSame(skipped, ['not_an_artifact provider/aws:3.0.0', 'missing_content provider/aws:2.0.0'])
-  t.strictSame(await (await driverOf(t, [provider('aws', '1.0.0', containerImage), provider('aws', '0.9.0-beta.1'), provider('aws', '0.9.0-beta.2')])).list(), ['provider/aws 0.9.0-beta.2'])
+  t.strictSame(await (await driverOf(t, [image('provider/aws', '1.0.0', ['base', 'app']), provider('aws', '0.9.0-beta.1'), provider('aws', '0.9.0-beta.2')])).list(), ['provider/aws 0.9.0-beta.2'])
 })
 
 await t.test('of equal precedence the newest is current, in the list as among the versions', async t => {
@@ -142,7 +142,7 @@ await t.test('a damaged manifest costs only its version', async t => {
 
 await t.test("of two repositories that mean one extension the first in the map's order that has a version counts", async t => {
   const { list, versions, skipped } = await driverOf(t, [
-    { repository: 'aws-prov', tag: '9.0.0' }, { repository: 'providers/aws', tag: '1.0.0' }, { repository: 'provider/aws', tag: '2.0.0', ...containerImage }
+    { repository: 'aws-prov', tag: '9.0.0' }, { repository: 'providers/aws', tag: '1.0.0' }, image('provider/aws', '2.0.0', ['base', 'app'])
   ])
   t.strictSame(await list(), ['provider/aws 1.0.0'])
   t.ok(skipped.includes('duplicate aws-prov'))
@@ -280,4 +280,47 @@ await t.test('a repository whose every version is damaged is no absence, unlike 
   t.strictSame(found.map(({ metadata: { name }, release: { version } }) => `${name} ${version}`).sort(), ['good 1.0.0', 'image 1.0.0', 'partly 1.0.0'])
   for (const name of ['damaged', 'lost']) await t.rejects(driver.load('provider', name), { code: 'service_unavailable', details: 'Content of a repository is damaged' })
   t.match(await driver.load('provider', 'partly'), { releases: [{ version: '1.0.0' }] })
+})
+
+await t.test('a chart that is signed from some version on is listed with all its versions', async t => {
+  const { list, driver, skipped, content } = await driverOf(t, [
+    helmChart('provider/aws', '1.0.0', [chart('1.0.0')]), helmChart('provider/aws', '1.1.0', [chart('1.1.0'), provenance('of 1.1.0')]), helmChart('provider/aws', '1.2.0_build.1', [provenance('of 1.2.0'), chart('1.2.0')])
+  ])
+  t.strictSame(await list(), ['provider/aws 1.2.0+build.1'])
+  const loaded = await driver.load('provider', 'aws')
+  t.strictSame(loaded?.releases.map(({ version, file }) => [version, file?.name, file?.size]), [['1.2.0+build.1', 'aws-1.2.0+build.1.tar.gz', 5], ['1.1.0', 'aws-1.1.0.tar.gz', 5], ['1.0.0', 'aws-1.0.0.tar.gz', 5]])
+  t.equal(loaded?.releases[1]?.file?.checksum, content[1]?.file)
+  t.strictSame(skipped, [])
+})
+
+await t.test('a directory beside a README, as ORAS pushes them, is the file in either order', async t => {
+  const { list, driver, skipped } = await driverOf(t, [
+    orasArtifact('provider/aws', '1.0.0', [orasDirectory('aws', 'the directory'), orasFile('README.md', 'read me')]), orasArtifact('provider/aws', '1.1.0', [orasFile('README.md', 'read me'), orasDirectory('aws', 'the new directory')])
+  ])
+  t.strictSame(await list(), ['provider/aws 1.1.0'])
+  t.strictSame((await driver.load('provider', 'aws'))?.releases.map(({ file }) => [file?.name, file?.size]), [['aws.tar.gz', 17], ['aws.tar.gz', 13]])
+  t.strictSame(skipped, [])
+})
+
+await t.test('a second archive of a version is reported as skipped by its name', async t => {
+  const { list, versions, skipped } = await driverOf(t, [orasArtifact('provider/aws', '1.0.0', [orasFile('b.tar.gz', 'b'), orasFile('LICENSE', 'free'), orasFile('a.tar.gz', 'a')])])
+  await list()
+  await versions('aws')
+  t.strictSame(skipped, ['not_chosen provider/aws:1.0.0 a.tar.gz', 'not_chosen provider/aws:1.0.0 a.tar.gz'])
+})
+
+await t.test('the configured platform of an index is served, and its other platforms are reported as skipped', async t => {
+  const on = (architecture: string) => ({ platform: { os: 'linux', architecture } })
+  const amd64 = { mediaType: manifestType, digest: `sha256:${'a'.repeat(64)}`, size: 1, ...on('amd64') }
+  const artifacts = [provider('aws', '1.0.0', { index: { before: [amd64], descriptor: on('arm64') } }), provider('aws', '1.1.0', { index: { before: [amd64], descriptor: on('riscv64') } })]
+  const configured = await driverOf(t, artifacts, { platform: 'linux/aarch64', onFirstPlatform: () => { t.fail('a platform is configured') } })
+  t.strictSame(await configured.versions('aws'), ['1.0.0'])
+  t.strictSame(await configured.list(), ['provider/aws 1.0.0'])
+  t.strictSame([...new Set(configured.skipped)].sort(), ['other_platform provider/aws:1.0.0 linux/amd64', 'other_platform provider/aws:1.1.0'])
+  const told: unknown[] = []
+  const first = await driverOf(t, artifacts.slice(0, 1), { onFirstPlatform: choice => { told.push(choice) } })
+  t.strictSame(await first.versions('aws'), ['1.0.0'])
+  t.strictSame(first.skipped, ['missing_content provider/aws:1.0.0 linux/amd64'])
+  t.strictSame(told, [{ repository: 'provider/aws', tag: '1.0.0', platform: 'linux/arm64' }])
+  t.strictSame(await (await driverOf(t, artifacts.slice(1), { platform: 'linux/arm64' })).list(), [], 'an extension of another platform is absent, which is not an outage')
 })

@@ -1,6 +1,8 @@
 import { createHash } from 'node:crypto'
 import t from 'tap'
-import { chooseArtifact, chooseLayer, fileName, parseDocument } from '../../../backends/oci/manifest.ts'
+import { chooseLayer, fileName } from '../../../backends/oci/layers.ts'
+import { chooseArtifact, parseDocument } from '../../../backends/oci/manifest.ts'
+import { parsePlatform } from '../../../backends/platform.ts'
 import { metadataOf, publishedAt, tellsTime } from '../../../backends/oci/metadata.ts'
 import { ContentError, type Manifest } from '../../../backends/oci/transport.ts'
 import type { Descriptor } from '../../../schemas/oci.ts'
@@ -16,6 +18,8 @@ const bodyOf = (body: unknown, mediaType?: string): Manifest => {
   return { digest: digestOf(bytes), bytes, ...(mediaType !== undefined && { mediaType }) }
 }
 const titled = (...titles: unknown[]) => ({ layers: titles.map(title => layer(title)) })
+/** A container image of two layers. */
+const container = { layers: [layer(), { ...layer(), digest: digestOf('second') }], config: { mediaType: 'application/vnd.oci.image.config.v1+json', digest: digestOf('config'), size: 2 } }
 const image = (key: string) => `org.opencontainers.image.${key}`
 const subject = { type: 'taskserv' as const, name: 'kubernetes' }
 
@@ -31,14 +35,14 @@ await t.test('of several layers the first that is titled like an archive is the 
 })
 
 await t.test('several layers without an archive among them are no artifact', async t => {
-  t.equal(chooseLayer(titled(undefined, undefined)), undefined)
-  t.equal(chooseLayer(titled('README.md', 'gz')), undefined)
-  t.equal(chooseLayer(titled(7, ['a.zip'])), undefined)
+  t.equal(chooseLayer(container), undefined)
+  t.equal(chooseLayer({ layers: [layer('README.md'), layer('a.sha256')] }), undefined)
+  t.equal(chooseLayer({ layers: [layer(7, 'application/octet-stream'), layer(['a.zip'], 'application/octet-stream')] }), undefined)
 })
 
 await t.test('no layer, or only the empty one, means that there is no file', async t => {
-  t.strictSame(chooseLayer({ layers: [] }), {})
-  t.strictSame(chooseLayer({ layers: [emptyLayer] }), {})
+  t.strictSame(chooseLayer({ layers: [] }), { side: false, others: [] })
+  for (const mediaType of [emptyLayer.mediaType, 'application/vnd.OCI.empty.v1+JSON', 'application/vnd.oci.scratch.v1+json']) t.strictSame(chooseLayer({ layers: [{ ...emptyLayer, mediaType }] }), { side: false, others: [] })
   t.equal(chooseLayer({ layers: [emptyLayer, layer('a')] })?.file?.digest, digestOf('a'))
 })
 
@@ -49,6 +53,29 @@ await t.test('a document is what its own media type says, then what the transpor
   t.equal(parseDocument(bodyOf({ layers: [] }))?.kind, 'manifest')
   t.equal(parseDocument(bodyOf({ layers: [], mediaType: 'application/vnd.docker.distribution.manifest.v2+json' }))?.kind, 'manifest')
   t.equal(parseDocument(bodyOf({ layers: [], mediaType: 'application/vnd.example+json' })), undefined)
+})
+
+await t.test('a document without a media type is read by its form when the server sends a general one', async t => {
+  const generic = ['application/json', 'application/json; charset=utf-8', 'Application/JSON', 'text/plain', 'text/plain; charset=us-ascii', 'application/octet-stream', 'binary/octet-stream', 'text/json', '', undefined]
+  for (const outer of generic) {
+    for (const own of [undefined, null, '']) {
+      const what = `${String(outer)}, ${String(own)}`
+      t.equal(parseDocument(bodyOf({ layers: [], mediaType: own }, outer))?.kind, 'manifest', what)
+      t.equal(parseDocument(bodyOf({ manifests: [], mediaType: own }, outer))?.kind, 'index', what)
+    }
+    t.equal(parseDocument(bodyOf({ layers: [], mediaType: 'application/vnd.example+json' }, outer)), undefined, 'an unknown kind of its own')
+  }
+})
+
+await t.test('media types are compared without their letter case and parameters', async t => {
+  for (const spelling of [(type: string) => type.toUpperCase(), (type: string) => ` ${type} ; charset=utf-8`]) {
+    t.equal(parseDocument(bodyOf({ layers: [] }, spelling(manifestType)))?.kind, 'manifest')
+    t.equal(parseDocument(bodyOf({ manifests: [], mediaType: spelling(indexType) }))?.kind, 'index')
+  }
+  t.equal(parseDocument(bodyOf({ layers: [] }, 'application/vnd.oci.artifact.manifest.v1+json')), undefined, 'an unknown kind of the server')
+  t.throws(() => parseDocument(bodyOf({ layers: [] }, indexType)), ContentError, 'another kind than the server sends')
+  t.throws(() => parseDocument(bodyOf({ blobs: [] }, 'application/json')), ContentError, 'neither form')
+  t.ok(tellsTime({ mediaType: 'application/vnd.OCI.image.config.v1+JSON', digest: digestOf('c'), size: 100 }))
 })
 
 await t.test('a document that is malformed, or could be read in two ways, is refused', async t => {
@@ -71,13 +98,14 @@ await t.test('in an index', async t => {
     const fetch = async ({ digest }: Descriptor) => { fetched.push(digest); return store.get(digest) }
     return { root: bodyOf({ mediaType: indexType, manifests, ...(annotations && { annotations }) }), fetch, fetched, store }
   }
-  const fileOf = async ({ root, fetch }: ReturnType<typeof indexOf>) => {
-    const chosen = await chooseArtifact(root, fetch)
+  const fileOf = async ({ root, fetch }: ReturnType<typeof indexOf>, platform?: string) => {
+    const chosen = await chooseArtifact(root, { fetch, ...(platform !== undefined && { platform: parsePlatform(platform) }) })
     return typeof chosen === 'string' ? chosen : chosen.file?.digest
   }
+  const on = (os: string, architecture: string, variant?: string) => ({ platform: { os, architecture, ...(variant !== undefined && { variant }) } })
 
   await t.test('the first child with a file counts, and no later one is read', async t => {
-    const index = indexOf([{ body: titled(undefined, undefined) }, { body: titled('a') }, { body: titled('b') }])
+    const index = indexOf([{ body: container }, { body: titled('a') }, { body: titled('b') }])
     t.equal(await fileOf(index), digestOf('a'))
     t.equal(index.fetched.length, 2)
   })
@@ -103,7 +131,7 @@ await t.test('in an index', async t => {
   await t.test('the reason tells what the first unusable child was', async t => {
     t.equal(await fileOf(indexOf([{}])), 'missing_content')
     t.equal(await fileOf(indexOf([{ body: { layers: 7 } }, {}])), 'malformed')
-    t.equal(await fileOf(indexOf([{ body: titled(undefined, undefined) }])), 'not_an_artifact')
+    t.equal(await fileOf(indexOf([{ body: container }])), 'not_an_artifact')
     t.equal(await fileOf(indexOf([])), 'not_an_artifact')
   })
 
@@ -113,18 +141,91 @@ await t.test('in an index', async t => {
     t.equal(await fileOf({ ...outer, fetch: async descriptor => await outer.fetch(descriptor) ?? await inner.fetch(descriptor) }), digestOf('deep'))
     let reads = 0
     const endless = { mediaType: indexType, manifests: Array.from({ length: 50 }, () => ({ ...layer(), mediaType: indexType })) }
-    t.equal(await chooseArtifact(bodyOf(endless), async () => { reads++; return bodyOf(endless) }), 'not_an_artifact')
+    t.equal(await chooseArtifact(bodyOf(endless), { fetch: async () => { reads++; return bodyOf(endless) } }), 'not_an_artifact')
     t.ok(reads <= 16)
+  })
+
+  await t.test('a child whose descriptor has another letter case or parameters is read', async t => {
+    t.equal(await fileOf(indexOf([{ body: titled('a'), descriptor: { mediaType: `${manifestType.toUpperCase()}; charset=utf-8` } }])), digestOf('a'))
+  })
+
+  await t.test('the child of the wanted platform counts, in any spelling, and no other is read', async t => {
+    const children = [
+      { body: titled('amd64'), descriptor: on('linux', 'amd64') }, { body: titled('arm64'), descriptor: on('linux', 'arm64', 'v8') },
+      { body: titled('v6'), descriptor: on('linux', 'arm', 'v6') }, { body: titled('v7'), descriptor: on('linux', 'arm', 'v7') }, { body: titled('windows'), descriptor: on('windows', 'amd64') }
+    ]
+    const wanted = { 'linux/arm64': 'arm64', 'linux/aarch64': 'arm64', 'Linux/x86_64': 'amd64', 'linux/arm/v6': 'v6', 'linux/arm': 'v7', 'windows/amd64': 'windows' }
+    for (const [platform, title] of Object.entries(wanted)) {
+      const index = indexOf(children)
+      t.equal(await fileOf(index, platform), digestOf(title), platform)
+      t.equal(index.fetched.length, 1)
+    }
+    t.equal(await fileOf(indexOf(children)), digestOf('amd64'), 'the first without a wanted platform')
+    t.equal(await fileOf(indexOf([{ body: { mediaType: indexType, manifests: [] } }, ...children]), 'linux/arm64'), digestOf('arm64'))
+  })
+
+  await t.test('the file of another platform is never served in place of the wanted one', async t => {
+    const index = indexOf([{ body: titled('amd64'), descriptor: on('linux', 'amd64') }, { body: titled('v6'), descriptor: on('linux', 'arm', 'v6') }])
+    for (const platform of ['linux/arm64', 'linux/arm/v7', 'linux/amd64/v3', 'darwin/amd64']) t.equal(await fileOf(index, platform), 'other_platform', platform)
+    t.strictSame(index.fetched, [])
+    const broken = indexOf([{ body: titled('amd64'), descriptor: on('linux', 'amd64') }, { descriptor: on('linux', 'arm64') }])
+    t.equal(await fileOf(broken, 'linux/arm64'), 'missing_content', 'a child of the platform whose manifest is missing')
+  })
+
+  await t.test('a child that names no platform fits every wanted one, behind those that name it', async t => {
+    const bare = { body: titled('any') }
+    t.equal(await fileOf(indexOf([bare, { body: titled('amd64'), descriptor: on('linux', 'amd64') }]), 'linux/arm64'), digestOf('any'))
+    t.equal(await fileOf(indexOf([bare, { body: titled('arm64'), descriptor: on('linux', 'arm64') }]), 'linux/arm64'), digestOf('arm64'))
+    t.equal(await fileOf(indexOf([{ body: titled('any'), descriptor: { platform: { os: 'linux' } } }]), 'linux/arm64'), digestOf('any'))
+    const manifest = bodyOf(titled('plain'))
+    t.match(await chooseArtifact(manifest, { fetch: async () => undefined, platform: parsePlatform('linux/arm64') }), { file: { digest: digestOf('plain') } }, 'a manifest without an index')
+  })
+
+  await t.test('a wanted platform is looked for in a nested index', async t => {
+    const inner = indexOf([{ body: titled('amd64'), descriptor: on('linux', 'amd64') }, { body: titled('arm64'), descriptor: on('linux', 'arm64') }])
+    const outer = indexOf([{ body: JSON.parse(inner.root.bytes.toString()) as unknown }])
+    const both = { ...outer, fetch: async (descriptor: Descriptor) => await outer.fetch(descriptor) ?? await inner.fetch(descriptor) }
+    t.equal(await fileOf(both, 'linux/arm64'), digestOf('arm64'))
+    t.equal(await fileOf(both, 'linux/riscv64'), 'other_platform')
+  })
+
+  await t.test('passed-over children and layers are reported with the chosen one', async t => {
+    const index = indexOf([
+      { body: container, descriptor: on('linux', '386') },
+      { body: titled('amd64'), descriptor: on('linux', 'amd64') },
+      { body: titled('arm64'), descriptor: on('linux', 'arm64') },
+      { body: titled('bare') },
+      { body: titled('y'), descriptor: on('unknown', 'unknown') }
+    ])
+    const bare = bodyOf(titled('bare')).digest
+    const besides = (chosen: string, ...others: Array<[reason: string, file: string]>) => others.map(([reason, file]) => ({ kind: 'manifest', reason, file, chosen }))
+    t.match(await chooseArtifact(index.root, { fetch: index.fetch }), {
+      passedOver: besides('linux/amd64', ['not_an_artifact', 'linux/386'], ['other_platform', 'linux/arm64'], ['not_chosen', bare]), firstPlatform: 'linux/amd64'
+    })
+    const wanted = await chooseArtifact(index.root, { fetch: index.fetch, platform: parsePlatform('linux/arm64') })
+    t.match(wanted, { passedOver: besides('linux/arm64', ['other_platform', 'linux/386'], ['other_platform', 'linux/amd64'], ['not_chosen', bare]) })
+    t.notMatch(wanted, { firstPlatform: String })
+    t.notMatch(await chooseArtifact(indexOf([{ body: titled('a'), descriptor: on('linux', 'amd64') }, { body: titled('b') }]).root, { fetch: index.fetch }), { firstPlatform: String })
+    t.match(await chooseArtifact(bodyOf(titled('b.zip', 'README.md', 'a.tgz')), { fetch: async () => undefined }), {
+      passedOver: [{ kind: 'layer', reason: 'not_chosen', file: 'a.tgz', chosen: 'b.zip' }]
+    })
+  })
+
+  await t.test('a child that is a signature is the artifact only when there is no other', async t => {
+    const signature = { layers: [layer(undefined, 'application/jose+json')] }
+    t.equal(await fileOf(indexOf([{ body: signature }, { body: titled('a') }])), digestOf('a'))
+    t.equal(await fileOf(indexOf([{ body: titled('s'), descriptor: { artifactType: 'application/vnd.cncf.notary.signature.v1+json' } }, { body: titled('a') }])), digestOf('a'))
+    t.equal(await fileOf(indexOf([{ body: signature }, { body: { layers: [] } }])), signature.layers[0]?.digest)
   })
 
   await t.test('annotations come nearest first: manifest, descriptor, index', async t => {
     const index = indexOf([{ body: { ...titled('a'), annotations: { at: 1 } }, descriptor: { annotations: { at: 2 } } }], { at: 3 })
-    t.match(await chooseArtifact(index.root, index.fetch), { annotations: [{ at: 1 }, { at: 2 }, { at: 3 }] })
+    t.match(await chooseArtifact(index.root, { fetch: index.fetch }), { annotations: [{ at: 1 }, { at: 2 }, { at: 3 }] })
   })
 
   await t.test('a failing fetch fails, instead of choosing another child', async t => {
     const index = indexOf([{ body: titled('a') }, { body: titled('b') }])
-    await t.rejects(chooseArtifact(index.root, async () => { throw new Error('down') }), { message: 'down' })
+    await t.rejects(chooseArtifact(index.root, { fetch: async () => { throw new Error('down') } }), { message: 'down' })
   })
 })
 
