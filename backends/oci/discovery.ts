@@ -58,11 +58,12 @@ export function createDiscovery (options: DiscoveryOptions) {
     const items = checked(upstream, HarborRepositories, headers, body)
     const names = items.map(item => typeof item === 'object' && item !== null && 'name' in item ? item.name : undefined)
     const page = Number(url.searchParams.get('page'))
+    const more = page * harborPageSize < Number(headers['x-total-count'] ?? 0)
     const link = nextPage(upstream, headers.link, url)
-    if (link.next !== undefined || page * harborPageSize >= Number(headers['x-total-count'] ?? 0)) return { names, ...link }
+    if (link.next !== undefined || !more) return { names, more, ...link }
     const next = new URL(url)
     next.searchParams.set('page', String(page + 1))
-    return { names, next }
+    return { names, more, next }
   }
 
   /** All pages; undefined when the registry refuses to tell. */

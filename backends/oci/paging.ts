@@ -7,6 +7,8 @@ export interface Page {
   /** As they were read: what is no string is no name, and may hide one. */
   names: readonly unknown[]
   next?: URL
+  /** Whether the answer counts more names than the pages up to this one hold. */
+  more?: boolean
 }
 
 /**
@@ -56,27 +58,42 @@ export function checked<T extends TSchema> (upstream: Upstream, schema: T, heade
 const mostNames = 100_000
 
 /**
- * Reads pages until there is no next one. An empty page is the last, since some servers announce a next one for ever; one that
- * holds nothing new and announces another ends the walk, without having seen what may be behind it. What is new is judged by
- * all that a page holds; only names that `keep` takes are kept.
- * `read` gives undefined for a page that is not there; so does this for the first one. At most `most` pages are read.
+ * Whether a page that holds nothing new is the page just read: at the same address, or with the same names at another one.
+ * At another address a page of exactly the requested size proves nothing: a cache that ignores the query sends such a one.
+ */
+function isPageJustRead (page: Page, address: URL, before: { address: URL, names: ReadonlySet<unknown> }): boolean {
+  if (page.more === true) return false
+  if (address.href === before.address.href) return true
+  const names = new Set(page.names)
+  const size = address.searchParams.get('n') ?? address.searchParams.get('page_size')
+  return names.size === before.names.size && [...names].every(name => before.names.has(name)) && Number(size ?? 0) !== page.names.length
+}
+
+/**
+ * Reads pages until there is no next one. An empty page is the last, since some servers announce a next one for ever; so is a
+ * page that leads back to itself. Any other page that holds nothing new and announces another ends the walk as incomplete.
+ * A name is new if no page held it; only names that `keep` takes are kept.
+ * `read` returns undefined for a page that is not there; so does this for the first one. At most `most` pages are read.
  */
 export async function walkPages (first: URL, read: (page: URL) => Promise<Page | undefined>, most: number, keep: (name: string) => boolean): Promise<Walk | undefined> {
   const names = new Set<string>()
-  let before: ReadonlySet<unknown> = new Set()
+  let before: { address: URL, names: ReadonlySet<unknown> } = { address: first, names: new Set() }
   let damaged = false
   let next: URL | undefined = first
   for (let page = 0; next !== undefined; page++) {
     if (page === most || names.size > mostNames) return { names: [...names], truncated: 'too many pages', lost: false, damaged }
-    const found: Page | undefined = await read(next)
+    const address: URL = next
+    const found: Page | undefined = await read(address)
     if (found === undefined) return page === 0 ? undefined : { names: [...names], truncated: false, lost: true, damaged }
-    const fresh = found.names.some(name => !before.has(name) && !(typeof name === 'string' && names.has(name)))
-    if (!fresh && found.names.length > 0 && found.next !== undefined) return { names: [...names], truncated: 'a page twice', lost: false, damaged }
+    const fresh = found.names.some(name => !before.names.has(name) && !(typeof name === 'string' && names.has(name)))
+    if (!fresh && found.names.length > 0 && found.next !== undefined) {
+      return { names: [...names], truncated: isPageJustRead(found, address, before) ? false : 'a page twice', lost: false, damaged }
+    }
     for (const name of found.names) {
       if (typeof name !== 'string') damaged = true
       else if (keep(name)) names.add(name)
     }
-    before = new Set(found.names)
+    before = { address, names: new Set(found.names) }
     next = fresh ? found.next : undefined
   }
   return { names: [...names], truncated: false, lost: false, damaged }

@@ -99,6 +99,73 @@ await t.test('a page that holds nothing is the last; pages that repeat, or witho
   t.strictSame([names.length, truncated], [1000, true])
 })
 
+/** Answers tags or repositories with these names. */
+const named = (url: URL, names: unknown[], link?: string): LoopbackAnswer =>
+  json(url.pathname.endsWith('_catalog') ? { repositories: names } : { tags: names }, link === undefined ? {} : { link: `<${link}>; rel="next"` })
+const twelve = Array.from({ length: 12 }, (_, at) => `provider/x${at}`)
+const asTags = (names: string[]) => names.map(name => name.replace('provider/', ''))
+
+await t.test('a Link that leads back to the page just read is the end of the list', async t => {
+  const ends: Array<[what: string, link: (url: URL) => string, requests: number]> = [
+    ['the same address', url => url.pathname + url.search, 2],
+    ['the same address, absolute and of another scheme', url => `https://${url.host}${url.pathname}${url.search}`, 2],
+    ['the same names after the last one', url => `${url.pathname}?n=1000&last=x9`, 2],
+    ['the same names, without a page size', url => `${url.pathname}?last=x9`, 2],
+    ['the same names on a page of another size', url => `${url.pathname}?n=5&last=x9`, 2]
+  ]
+  for (const [what, link, requests] of ends) {
+    const { fake, transport } = await scripted(t, (request, url) => {
+      url.host = request.headers.host ?? ''
+      return named(url, url.pathname.endsWith('_catalog') ? twelve : asTags(twelve), link(url))
+    })
+    t.strictSame((await transport.tags('provider/aws'))?.map(({ name }) => name), asTags(twelve), what)
+    t.equal(fake.count(/tags\/list/), requests, what)
+    t.strictSame(await transport.repositories(''), { names: [...twelve].sort(), truncated: false }, what)
+  }
+})
+
+await t.test('a later page that leads back to itself is the end, too', async t => {
+  const { fake, transport } = await scripted(t, (_request, url) => url.searchParams.has('last')
+    ? named(url, ['c', 'd'], `${url.pathname}?n=2&last=b`)
+    : named(url, ['a', 'b'], `${url.pathname}?n=2&last=b`))
+  t.strictSame((await transport.tags('provider/aws'))?.map(({ name }) => name), ['a', 'b', 'c', 'd'])
+  t.equal(fake.count(/tags\/list/), 3)
+})
+
+await t.test('a page that holds something new when it is read again is not the end', async t => {
+  const { transport } = await scripted(t, (_request, url) => named(url, fakeReads(url) === 1 ? ['a'] : ['a', 'b'], url.pathname + url.search))
+  const reads = new Map<string, number>()
+  function fakeReads (url: URL): number {
+    reads.set(url.href, (reads.get(url.href) ?? 0) + 1)
+    return reads.get(url.href) ?? 0
+  }
+  t.strictSame((await transport.tags('provider/aws'))?.map(({ name }) => name), ['a', 'b'])
+})
+
+await t.test('a repeated page anywhere else proves no end', async t => {
+  const pages: Array<[what: string, page: (url: URL) => LoopbackAnswer]> = [
+    ['the page before the last', url => url.searchParams.get('last') === 'b' ? named(url, ['c', 'd'], `${url.pathname}?n=2&last=d`) : named(url, ['a', 'b'], `${url.pathname}?n=2&last=b`)],
+    ['the first page, by its address', url => url.searchParams.has('last') ? named(url, ['c', 'd'], `${url.pathname}?n=1000`) : named(url, ['a', 'b'], `${url.pathname}?n=2&last=b`)],
+    ['a part of the page', url => named(url, url.searchParams.has('last') ? ['b'] : ['a', 'b'], `${url.pathname}?n=2&last=b`)],
+    ['a full page at another address', url => named(url, ['a', 'b'], `${url.pathname}?n=2&last=b`)]
+  ]
+  for (const [what, page] of pages) {
+    const { transport } = await scripted(t, (_request, url) => page(url))
+    t.match(await outcome(transport.tags('provider/aws')), { code: 'service_unavailable', details: 'Answer has a page twice' }, what)
+  }
+})
+
+await t.test("Harbor's own list ends where a Link leads back to the page just read, unless its count shows more", async t => {
+  for (const [total, truncated] of [[12, false], [undefined, false], [230, true]] as const) {
+    const { transport } = await scripted(t, (_request, url) => ({
+      ...json(twelve.map(name => ({ name })), { ...(total !== undefined && { 'x-total-count': String(total) }), link: `<${url.pathname}${url.search}>; rel="next"` })
+    }), { discovery: 'harbor', namespace: 'provider' })
+    t.match(await transport.repositories('provider'), { names: [...twelve].sort(), truncated })
+  }
+  const counted = await scripted(t, () => json(twelve.map(name => ({ name })), { 'x-total-count': '230' }), { discovery: 'harbor', namespace: 'provider' })
+  t.match(await counted.transport.repositories('provider'), { names: [...twelve].sort(), truncated: true }, 'the same page by its number')
+})
+
 await t.test('a Link may be absolute on the same host, under another scheme too, and goes nowhere else', async t => {
   const paged = (link: (host: string, path: string) => string) => (request: LoopbackRequest, url: URL) =>
     url.searchParams.has('last') ? json({ tags: ['b'] }) : json({ tags: ['a'] }, { link: `<${link(request.headers.host ?? '', `${url.pathname}?n=1&last=a`)}>; rel="next"` })

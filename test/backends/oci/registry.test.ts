@@ -171,7 +171,7 @@ await t.test('a tag', async t => {
     t.strictSame(await transport.resolve(repository, '1.0.0'), { digest: manifest, mediaType: manifestType })
     const { method, headers } = fake.requests.at(-1) ?? {}
     t.equal(method, 'HEAD')
-    t.equal(headers?.accept, [manifestType, indexType, 'application/vnd.docker.distribution.manifest.v2+json', 'application/vnd.docker.distribution.manifest.list.v2+json'].join(', '))
+    t.equal(headers?.accept, [manifestType, 'application/vnd.docker.distribution.manifest.v2+json', indexType, 'application/vnd.docker.distribution.manifest.list.v2+json'].join(', '))
     t.equal(await transport.resolve(repository, '9.9.9'), undefined)
     t.equal(await transport.resolve(repository, '../x'), undefined)
   })
