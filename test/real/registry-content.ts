@@ -1,6 +1,7 @@
 import { createHash, randomBytes } from 'node:crypto'
 import { artifacts } from '../fakes/artifacts.ts'
 import { indexType, manifestType, writeLayout, type FakeArtifact } from '../fakes/layout.ts'
+import { chart, containerImage, helmChart, orasArtifact, orasDirectory, orasFile, provenance } from '../fakes/pushed.ts'
 import type { RegistryContent } from '../fakes/registry.ts'
 
 const annotations = (description: string) => ({ 'org.opencontainers.image.created': '2026-11-23T05:24:36Z', 'org.opencontainers.image.description': description, 'org.opencontainers.image.vendor': 'Provisioning team' })
@@ -17,6 +18,12 @@ const special: FakeArtifact[] = [
   { repository: 'taskserv/signed', tag: '1.0.0', annotations: annotations('With a signature') },
   { repository: 'taskserv/signed', tag: `sha256-${'a'.repeat(64)}.sig`, annotations: annotations('A signature') },
   { repository: 'taskserv/signed', tag: 'latest', annotations: annotations('A tag that is no version') },
+  helmChart('taskserv/chart', '1.0.0', [chart('chart 1.0.0')]),
+  helmChart('taskserv/chart', '1.1.0', [chart('chart 1.1.0'), provenance('provenance of 1.1.0')]),
+  helmChart('taskserv/chart', '1.2.0_build.1', [provenance('provenance of 1.2.0'), chart('chart 1.2.0')]),
+  containerImage('taskserv/chart', '2.0.0', ['base', 'application']),
+  orasArtifact('provider/directory', '1.0.0', [orasDirectory('mydir', 'directory 1.0.0'), orasFile('README.md', 'read me')]),
+  orasArtifact('provider/directory', '1.1.0', [orasFile('README.md', 'read me'), orasDirectory('mydir', 'directory 1.1.0')]),
   { repository: 'provider/nightlyonly', tag: 'nightly', annotations: annotations('Never a version') }
 ]
 

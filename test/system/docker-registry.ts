@@ -79,5 +79,12 @@ await t.test('three registries and a directory with the same content are told ap
   t.match(wanted['/cluster/multi'], { status: 200, body: /"description":"From an index"/ })
   t.match(wanted['/cluster/typed'], { status: 200, body: /"version":"2\.0\.0"/ })
   t.match(wanted['/provider/nightlyonly'], { status: 404 })
+  t.match(wanted['/taskserv/chart'], { status: 200, body: /"version":"1\.2\.0\+build\.1"/ })
+  t.match(wanted['/taskserv/chart/versions'], { status: 200, body: /^\[\{"version":"1\.2\.0\+build\.1"[^{]*\},\{"version":"1\.1\.0"[^{]*\},\{"version":"1\.0\.0"[^{]*\}\]$/ })
+  t.match(wanted['/taskserv/chart/1.1.0'], { status: 200, headers: { disposition: 'attachment; filename=chart-1.1.0.tar.gz' }, body: 'chart 1.1.0' })
+  t.match(wanted['/taskserv/chart/1.2.0%2Bbuild.1'], { status: 200, headers: { disposition: /filename="?chart-1\.2\.0\+build\.1\.tar\.gz/ }, body: 'chart 1.2.0' })
+  for (const version of ['1.0.0', '1.1.0']) {
+    t.match(wanted[`/provider/directory/${version}`], { status: 200, headers: { disposition: 'attachment; filename=mydir.tar.gz' }, body: `directory ${version}` })
+  }
   for (const [name, config] of Object.entries(configs)) t.strictSame(await everything(t, { namespace, ...config }), wanted, name)
 })
