@@ -30,7 +30,7 @@ type Asked = { backend: Backend, answer: Answered<Listing>, error?: never } | { 
 /** Whose an extension is; or seconds since the oldest word that nobody's it is. */
 type Found<T> = { backend: Backend, answer: Answer<T>, oldest?: never } | { backend?: never, answer?: never, oldest: number }
 
-export interface Scope { source?: ExtensionSource }
+export interface Scope { source?: ExtensionSource | undefined }
 export interface Name extends Scope { type: ExtensionType, name: string }
 
 /** The order of ownership: smaller priority first, then Gitea before OCI, then order of appearance. */
@@ -69,7 +69,7 @@ export function createCatalog ({ backends, downloads, log, negativeTtl, budget }
   }
 
   /** All extensions of a scope, merged by ownership, of whatever instances and cached entries can answer. */
-  function everything (scope: { type?: ExtensionType } & Scope): Awaitable<Answer<Generation>> {
+  function everything (scope: { type?: ExtensionType | undefined } & Scope): Awaitable<Answer<Generation>> {
     const deadline = createDeadline(budget * 1000)
     const asked = of(scope).map((backend): Awaitable<Asked> => {
       const answer = backend.list(types(scope.type), { deadline })
@@ -81,7 +81,7 @@ export function createCatalog ({ backends, downloads, log, negativeTtl, budget }
   }
 
   /** What was answered, merged by ownership; throws when nobody answered. */
-  function merge ({ type, source }: { type?: ExtensionType } & Scope, asked: readonly Asked[]): Answer<Generation> {
+  function merge ({ type, source }: { type?: ExtensionType | undefined } & Scope, asked: readonly Asked[]): Answer<Generation> {
     const stale: Mark[] = []
     const missing: Mark[] = []
     const answers: Array<Answered<unknown>> = []
@@ -182,11 +182,11 @@ export function createCatalog ({ backends, downloads, log, negativeTtl, budget }
     // What is in the cache is given as it is, without a promise: whoever asks awaits either.
 
     /** A page of all extensions, by type and then by name. */
-    list: (query: { type?: ExtensionType, limit: number, offset: number } & Scope): Awaitable<Answer<Page<Extension>>> => answering(() =>
+    list: (query: { type?: ExtensionType | undefined, limit: number, offset: number } & Scope): Awaitable<Answer<Page<Extension>>> => answering(() =>
       whenThere(everything(query), all => ({ ...all, value: { items: all.value.page(query), total: all.value.extensions.length } }))),
 
     /** The best matches for `q`, in the order of {@link search}. */
-    search: (query: { q: string, type?: ExtensionType, limit: number } & Scope): Awaitable<Answer<Page<Extension>>> => answering(() =>
+    search: (query: { q: string, type?: ExtensionType | undefined, limit: number } & Scope): Awaitable<Answer<Page<Extension>>> => answering(() =>
       whenThere(everything(query), all => ({ ...all, value: all.value.search(query.q, query.limit) }))),
 
     /** An extension at its current version. Throws `not_found`. */

@@ -157,8 +157,10 @@ async function answers (fastify: FastifyInstance, { stale_if_error_seconds: stal
   })
 
   fastify.decorateReply('answerVersion', function (this: FastifyReply, answer) {
-    const query = this.request.url.indexOf('?')
-    const location = encodeURIComponent(answer.value.version) + (query === -1 ? '' : this.request.url.slice(query))
+    const { url } = this.request
+    // The router takes a number sign for a question mark, and for any character after that; in a Location it would begin a fragment.
+    const query = url.search(/[?#]/)
+    const location = encodeURIComponent(answer.value.version) + (query === -1 ? '' : `?${url.slice(query + 1).replaceAll('#', '%23')}`)
     return this.headers(provenance(answer, staleIfError)).code(302).header('location', location).send()
   })
 

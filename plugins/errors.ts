@@ -7,7 +7,7 @@ export const errorTable = {
   not_found: { status: 404, when: 'Every instance that could own it answered and none has it; an unknown route' },
   invalid_type: { status: 400, when: '`type` (path or query) is not provider, taskserv or cluster' },
   invalid_version: { status: 400, when: 'The version is no semantic version, nor `latest`' },
-  invalid_request: { status: 400, when: 'Any other bad parameter, or a request that cannot be understood' },
+  invalid_request: { status: 400, when: 'Any other bad parameter, a query parameter that is given more than once, or a request that cannot be understood' },
   auth_error: { status: 401, when: "The upstreams that could answer refuse the registry's own credentials, and nothing cached stands in" },
   conflict: { status: 409, when: 'The version was published again with another content, and `store.on_rerelease` is refuse' },
   precondition_failed: { status: 412, when: '`If-Match` does not name a current `ETag`, or the file was published after `If-Unmodified-Since`' },
@@ -72,6 +72,10 @@ function fromValidation (error: FastifyError): RegistryError {
   const [first] = error.validation ?? []
   const where = first?.instancePath.split('/')[1] ?? String(first?.params?.missingProperty ?? '')
   const context = error.validationContext === 'params' ? 'path' : error.validationContext === 'querystring' ? 'query' : error.validationContext ?? 'request'
+  // A query lists the values of a repeated parameter. None of them is preferred: proxies and clients disagree about which one counts.
+  if (context === 'query' && first !== undefined && 'data' in first && Array.isArray(first.data)) {
+    return registryError(where === 'type' ? 'invalid_type' : 'invalid_request', `Invalid query parameter ${where}: given more than once`)
+  }
   if (where === 'type') return registryError('invalid_type', 'Invalid extension type: expected provider, taskserv or cluster')
   if (where === 'version' && context === 'path') return registryError('invalid_version', 'Invalid version: expected a semantic version such as 1.2.0, or latest')
   if (where === 'q' && first?.keyword === 'pattern') return registryError('invalid_request', 'Invalid query parameter q: expected 1 to 256 characters')

@@ -36,8 +36,10 @@ async function schemas (fastify: FastifyInstance): Promise<void> {
     if (JSON.stringify(known) !== JSON.stringify(component)) fastify.addSchema(component)
   }
   const known = fastify.getSchemas() as Record<string, object>
-  // Else a text that means infinity becomes a number to which no bound applies.
-  fastify.setValidatorCompiler(AjvCompiler()(known, { customOptions: { strictNumbers: false, validateSchema: false } }))
+  // Without `strictNumbers: false` the text `Infinity` becomes a number that passes every limit. `verbose` puts the value on an error.
+  const validator = AjvCompiler()(known, { customOptions: { strictNumbers: false, validateSchema: false, verbose: true } })
+  // A query parameter without a declaration is removed here: a handler cannot pass on what its schema does not name.
+  fastify.setValidatorCompiler(route => validator(route.httpPart === 'querystring' ? { ...route, schema: { additionalProperties: false, ...route.schema as object } } : route))
   // A host's serializer of replies would replace the serializers of the schemas.
   fastify.setReplySerializer(null as never)
   const serializer = SerializerSelector()(known)

@@ -17,10 +17,12 @@ const found = noBody('`latest` was asked for: the exact version is at `Location`
 const download: FastifyPluginCallbackTypebox = (fastify, _options, done) => {
   const { catalog } = fastify
   const canonical = (version: string) => version.startsWith('v') ? version.slice(1) : version
-  /** The same for GET and HEAD: what differs is the reply's. */
-  const answer = async ({ params: { version, ...name }, query }: { params: Static<typeof VersionPath>, query: Static<typeof SourceQuery> }, reply: FastifyReply) => version === 'latest'
-    ? reply.answerVersion(await catalog.find({ ...name, ...query }))
-    : await reply.answerFile(await catalog.file({ ...name, ...query, version: canonical(version) }))
+  /** Responds to GET and HEAD alike; the reply knows the difference. */
+  const answer = async (request: { params: Static<typeof VersionPath>, query: Static<typeof SourceQuery> }, reply: FastifyReply) => {
+    const { params: { type, name, version }, query: { source } } = request
+    if (version === 'latest') return reply.answerVersion(await catalog.find({ type, name, source }))
+    return await reply.answerFile(await catalog.file({ type, name, source, version: canonical(version) }))
+  }
 
   fastify.get('/extensions/:type/:name/:version', {
     exposeHeadRoute: false,

@@ -21,7 +21,8 @@ const extensions: FastifyPluginCallbackTypebox = (fastify, _options, done) => {
       querystring: ListQuery,
       response: { 200: answer('A page of the list', Type.Array(Ref(Extension)), listHeaders), 304: notModified(listHeaders), ...errors(400, 401, 412, 429, 500, 503) }
     }
-  }, ({ query }, reply) => reply.answerPage(catalog.list(query), { query: { type: query.type, source: query.source }, ...query }))
+  }, ({ query: { type, source, limit, offset } }, reply) =>
+    reply.answerPage(catalog.list({ type, source, limit, offset }), { query: { type, source }, limit, offset }))
 
   fastify.get('/extensions/search', {
     schema: {
@@ -33,7 +34,7 @@ const extensions: FastifyPluginCallbackTypebox = (fastify, _options, done) => {
       querystring: SearchQuery,
       response: { 200: answer('The best matches', Type.Array(Ref(Extension)), pageHeaders), 304: notModified(pageHeaders), ...errors(400, 401, 412, 429, 500, 503) }
     }
-  }, ({ query }, reply) => reply.answerPage(catalog.search(query)))
+  }, ({ query: { q, type, source, limit } }, reply) => reply.answerPage(catalog.search({ q, type, source, limit })))
 
   fastify.get('/extensions/:type/:name', {
     schema: {
@@ -45,7 +46,7 @@ const extensions: FastifyPluginCallbackTypebox = (fastify, _options, done) => {
       querystring: SourceQuery,
       response: { 200: answer('The extension', Ref(Extension), bodyHeaders), 304: notModified(bodyHeaders), ...catalogErrors, ...errors(412) }
     }
-  }, ({ params, query }, reply) => reply.answer(catalog.find({ ...params, ...query })))
+  }, ({ params: { type, name }, query: { source } }, reply) => reply.answer(catalog.find({ type, name, source })))
 
   fastify.get('/extensions/:type/:name/versions', {
     schema: {
@@ -57,7 +58,7 @@ const extensions: FastifyPluginCallbackTypebox = (fastify, _options, done) => {
       querystring: SourceQuery,
       response: { 200: answer('The versions', Type.Array(Ref(ExtensionVersion)), bodyHeaders), 304: notModified(bodyHeaders), ...catalogErrors, ...errors(412) }
     }
-  }, ({ params, query }, reply) => reply.answer(catalog.versions({ ...params, ...query })))
+  }, ({ params: { type, name }, query: { source } }, reply) => reply.answer(catalog.versions({ type, name, source })))
   done()
 }
 export default extensions

@@ -11,7 +11,16 @@ export type Kind = 'valid' | 'invalid' | 'either'
 interface Value { kind: Kind, text: string }
 
 /** A request that an operation may get; `kind` is that of its worst parameter. */
-export interface Input { route: Route, kind: Kind, url: string, parameters: Record<string, string>, headers: Record<string, string>, [fc.toStringMethod]: () => string }
+export interface Input {
+  route: Route
+  kind: Kind
+  url: string
+  /** The same request without the parameters that the operation does not declare. */
+  declaredUrl: string
+  parameters: Record<string, string>
+  headers: Record<string, string>
+  [fc.toStringMethod]: () => string
+}
 
 const as = (kind: Kind) => (text: string): Value => ({ kind, text })
 
@@ -98,8 +107,37 @@ const headers = fc.record({
 }, { requiredKeys: [] })
 
 const worst = (kinds: Kind[]): Kind => kinds.includes('either') ? 'either' : kinds.includes('invalid') ? 'invalid' : 'valid'
-/** Something else in the query, which means nothing. */
-const noise = fc.oneof({ weight: 6, arbitrary: fc.constant('') }, { weight: 1, arbitrary: fc.tuple(fc.string({ minLength: 1 }), fc.string()).map(([name, text]) => `x-${encode(name)}=${encode(text)}`) })
+
+/** Names that the implementation may use where the parameters of a request are passed on: options and members of objects. */
+const innerNames = [
+  'query', 'params', 'total', 'deadline', 'maxAge', 'signal', 'range', 'start', 'end', 'at', 'size', 'origins', 'instance', 'backend', 'key', 'value', 'items', 'terms', 'scope',
+  'age', 'ttl', 'hit', 'stale', 'missing', 'prefix', 'url', 'file', 'digest', 'published', '__proto__', 'constructor', 'prototype', 'toString', 'hasOwnProperty', 'then', 'length'
+]
+
+/**
+ * Parameters that the operation does not declare, in any spelling: most of all those of its own path and those of other
+ * operations, then names that the implementation may use, then any text. None of them may change a response.
+ */
+function undeclared ({ operation: { parameters = [] } }: Route, known: Record<string, readonly string[]>): fc.Arbitrary<string> {
+  const declared = parameters.filter(parameter => parameter.in === 'query').map(({ name }) => name)
+  const everywhere = ['type', 'name', 'version', 'source', 'limit', 'offset', 'q', ...parameters.map(({ name }) => name)]
+  const name = fc.oneof(
+    { weight: 6, arbitrary: fc.constantFrom(...new Set(everywhere.filter(name => !declared.includes(name)))) },
+    { weight: 3, arbitrary: fc.constantFrom(...innerNames) },
+    { weight: 1, arbitrary: fc.string({ minLength: 1 }).filter(name => !declared.includes(name)) }
+  )
+  const text = fc.oneof(
+    { weight: 3, arbitrary: fc.constantFrom(...Object.values(known).flat(), 'provider', 'taskserv', 'cluster', 'gitea', 'oci', '0', '1', '-1', 'true') },
+    { weight: 1, arbitrary: odd }
+  )
+  // A list or an object under a declared name is a parameter of another name, too.
+  const spelled = fc.tuple(fc.oneof({ weight: 8, arbitrary: name }, { weight: 1, arbitrary: fc.constantFrom(...declared, 'name').map(name => `${name}[]`) }), text, text)
+    .chain(([name, text, other]) => fc.constantFrom(
+      `${encode(name)}=${encode(text)}`, `${encode(name)}=${encode(text)}`, encode(name), `${encode(name)}=`,
+      `${encode(name)}=${encode(text)}&${encode(name)}=${encode(other)}`, `${encode(name)}[]=${encode(text)}`, `${encode(name)}[${encode(other)}]=${encode(text)}`
+    ))
+  return fc.oneof({ weight: 2, arbitrary: fc.constant('') }, { weight: 1, arbitrary: fc.array(spelled, { minLength: 1, maxLength: 3 }).map(parts => parts.join('&')) })
+}
 
 /** Requests to an operation, from nothing but what its parameters say; `known` has values by parameter that something is behind. */
 export function inputs (route: Route, known: Record<string, readonly string[]>): fc.Arbitrary<Input> {
@@ -110,16 +148,19 @@ export function inputs (route: Route, known: Record<string, readonly string[]>):
   return fc.record({
     segments: fc.tuple(...inPath.map(parameter => segment(values(parameter)))),
     pairs: fc.tuple(...inQuery.map(parameter => pair(parameter, values(parameter)))),
-    noise,
+    others: undeclared(route, known),
     headers
-  }).map(({ segments, pairs, noise, headers }) => {
+  }).map(({ segments, pairs, others, headers }) => {
     const filled = inPath.reduce((url, { name }, at) => url.replace(`{${name}}`, () => segments[at]?.text ?? ''), path)
-    const query = [...pairs.map(({ text }) => text), noise].filter(text => text !== '').join('&')
+    const urlOf = (parts: string[]) => [filled, parts.filter(text => text !== '').join('&')].filter(text => text !== '').join('?')
+    const declared = pairs.map(({ text }) => text)
+    const url = urlOf([...declared, others])
     return {
-      [fc.toStringMethod]: () => `${route.method} ${query === '' ? filled : `${filled}?${query}`} ${JSON.stringify(headers)}`,
+      [fc.toStringMethod]: () => `${route.method} ${url} ${JSON.stringify(headers)}`,
       route,
       kind: worst([...segments, ...pairs].map(({ kind }) => kind)),
-      url: query === '' ? filled : `${filled}?${query}`,
+      url,
+      declaredUrl: urlOf(declared),
       parameters: Object.fromEntries([...inPath.map(({ name }, at) => [name, segments[at]?.text ?? '']), ...inQuery.map(({ name }, at) => [name, pairs[at]?.text ?? ''])]),
       headers
     }

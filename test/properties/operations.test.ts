@@ -1,7 +1,7 @@
 import fc from 'fast-check'
 import { equal, notEqual, ok } from 'node:assert/strict'
 import { setTimeout as delay } from 'node:timers/promises'
-import Fastify, { type FastifyInstance } from 'fastify'
+import Fastify, { type FastifyInstance, type LightMyRequestResponse } from 'fastify'
 import fp from 'fastify-plugin'
 import t, { type Test } from 'tap'
 import registry, { serverOptions } from '../../app.ts'
@@ -39,6 +39,9 @@ const faults: FaultAction[] = [
   said(302, '', { location: 'http://169.254.169.254/' }), said(302, '', { location: '/user/login' }), said(200, '[]', { 'x-total-count': '99999999', link: '<https://x/?page=99999>; rel="last"' })
 ]
 const places = [/./, /\/(?:repos|_catalog)\b/, /\/releases/, /\/(?:tags|manifests)\//, /\/(?:attachments|blobs)\//]
+
+/** Operations of which two responses in a row are alike: what they return depends on nothing but the catalog. */
+const comparable = new Set(['listExtensions', 'searchExtensions', 'getExtension', 'listExtensionVersions', 'downloadExtension', 'headExtension'])
 
 interface Switch { upstream: 0 | 1, fault: number | undefined, place: number }
 interface Step { switches: Switch[], forward: number, inputs: Input[] }
@@ -94,7 +97,26 @@ await t.test('every operation answers any request, whatever its upstreams do, as
   /** Answers that a busy machine was too late for. */
   let slow = 0
 
-  async function ask (app: FastifyInstance, { route, kind, url, parameters, headers }: Input, troubled: boolean): Promise<void> {
+  /** Requests with undeclared parameters whose response was compared with that to the request without them. */
+  let compared = 0
+
+  /** Requests the operation without the undeclared parameters and compares: they may not change the response. */
+  async function compare (app: FastifyInstance, { route, url, declaredUrl, headers }: Input, answer: LightMyRequestResponse): Promise<void> {
+    if (url === declaredUrl || !comparable.has(route.operation.operationId)) return
+    const plain = await app.inject({ url: declaredUrl, headers, method: route.method as 'GET' })
+    // A busy machine may be late with either.
+    if (plain.statusCode === 503 || answer.statusCode === 503) return
+    compared++
+    const { headers: expected } = plain
+    equal(answer.statusCode, plain.statusCode, `undeclared parameters change the status: ${answer.body}`)
+    for (const name of ['link', 'x-total-count', 'content-disposition', 'content-range', 'repr-digest']) equal(answer.headers[name], expected[name], `undeclared parameters change ${name}`)
+    equal(String(answer.headers.location).split('?', 1)[0], String(expected.location).split('?', 1)[0], 'undeclared parameters change the target')
+    // The coding of a body may change once it has been compressed in the background.
+    if (answer.headers['content-encoding'] === expected['content-encoding']) ok(answer.rawPayload.equals(plain.rawPayload), `undeclared parameters change the body: ${answer.body}`)
+  }
+
+  async function ask (app: FastifyInstance, input: Input, troubled: boolean): Promise<void> {
+    const { route, kind, url, parameters, headers } = input
     const began = performance.now()
     const answer = await app.inject({ url, headers, method: route.method as 'GET' }).catch((error: unknown) => error as Error)
     const took = performance.now() - began
@@ -125,6 +147,7 @@ await t.test('every operation answers any request, whatever its upstreams do, as
       if (kind === 'invalid') equal(status, 400)
       const { type, name, source } = parameters
       if (kind === 'valid' && (id === 'getExtension' || id === 'listExtensionVersions') && type === 'provider' && name === 'aws' && source !== 'source=oci') notEqual(status, 404, 'an outage is no 404')
+      if (!troubled) await compare(app, input, answer)
     } catch (error) {
       throw new Error(`${what} ${JSON.stringify(headers)}: ${error instanceof Error ? error.message : String(error)}`, { cause: error })
     }
@@ -165,6 +188,8 @@ await t.test('every operation answers any request, whatever its upstreams do, as
   t.comment(`${cases} cases over ${routes.length} operations: ${[...counts].map(([id, count]) => `${id} ${count}`).join(', ')}`)
   t.comment(`statuses: ${[...statuses].sort(([a], [b]) => a - b).map(([status, count]) => `${status} ${count}`).join(', ')}; slowest ${Math.round(slowest)} ms, ${slow} late though nothing was wrong`)
   t.ok(cases >= wanted, `at least ${wanted} cases`)
+  t.comment(`${compared} responses compared with those to the same requests without undeclared parameters`)
+  t.ok(compared >= cases / 50, 'undeclared parameters are sent, and their responses compared')
   t.ok(slow <= cases / 20, 'and hardly one is late when nothing is wrong')
   t.ok([...counts.values()].every(count => count > 0), 'every operation is asked')
 })
