@@ -9,10 +9,11 @@ import warmStart from './backends/warm-start.ts'
 import answers from './plugins/answer.ts'
 import cache from './plugins/cache.ts'
 import { parseConfig } from './plugins/config.ts'
-import crossOrigin from './plugins/cross-origin.ts'
+import crossOrigin, { preflights } from './plugins/cross-origin.ts'
 import downloads from './plugins/downloads.ts'
-import errors from './plugins/errors.ts'
+import errors, { unknownRoutes } from './plugins/errors.ts'
 import loadShedding from './plugins/load-shedding.ts'
+import methods from './plugins/methods.ts'
 import openapi from './plugins/openapi.ts'
 import rateLimit from './plugins/rate-limit.ts'
 import requestId from './plugins/request-id.ts'
@@ -60,6 +61,7 @@ async function registry (fastify: FastifyInstance, { config: given, clock, netwo
 
   await fastify.register(schemas)
   await fastify.register(errors)
+  await fastify.register(methods)
   await fastify.register(requestId)
   await fastify.register(securityHeaders, config.server)
   await fastify.register(cache, { ...config.cache, ...(clock && { clock }), budget: config.server.request_budget_seconds * 1000 })
@@ -85,6 +87,9 @@ async function registry (fastify: FastifyInstance, { config: given, clock, netwo
   }, { prefix: '/api/v1' })
   await fastify.register(apiSystem, { prefix: '/api/v1' })
   await fastify.register(rootSystem)
+  await fastify.register(preflights)
+  // Without a prefix unknown routes are the server's own: `server.ts` handles them, and a host is left alone.
+  if (fastify.prefix !== '') await fastify.register(unknownRoutes)
 }
 
 /**

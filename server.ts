@@ -25,7 +25,7 @@ const { checkFiles } = await import('./plugins/config/files.ts')
 const { loadConfig } = await import('./plugins/config/load.ts')
 const { isRegistryAddress } = await import('./schemas/config.ts')
 const { listenHost } = await import('./plugins/host-name.ts')
-const { notFoundHandler } = await import('./plugins/errors.ts')
+const { unknownRoutes } = await import('./plugins/errors.ts')
 
 const help = `Usage: extension-registry [--config FILE] [--check-config]
 
@@ -128,7 +128,6 @@ async function serve ({ config, embedded }: LoadedConfig): Promise<void> {
     socket.once('close', () => { connections.delete(socket) })
   })
 
-  app.setNotFoundHandler(notFoundHandler)
   // A client that keeps its connection would come back on it until the very end, and then hold up the end until the grace is over.
   app.addHook('onSend', (_request, reply, payload, done) => {
     if (stopping) reply.header('connection', 'close')
@@ -140,6 +139,7 @@ async function serve ({ config, embedded }: LoadedConfig): Promise<void> {
   })
   // Not encapsulated: what the registry does for its routes holds for unknown ones too.
   await app.register(fp(registry), { config })
+  await app.register(unknownRoutes)
   await app.ready()
   await Promise.race([app.health.firstRound, sleep(firstRoundLimit)])
   if (stopping) return

@@ -9,6 +9,7 @@ export const errorTable = {
   invalid_version: { status: 400, when: 'The version is no semantic version, nor `latest`' },
   invalid_request: { status: 400, when: 'Any other bad parameter, a query parameter that is given more than once, or a request that cannot be understood' },
   auth_error: { status: 401, when: "The upstreams that could answer refuse the registry's own credentials, and nothing cached stands in" },
+  method_not_allowed: { status: 405, when: 'The path exists, but not for the method of the request, `OPTIONS` and `TRACE` included; with `Allow`' },
   conflict: { status: 409, when: 'The version was published again with another content, and `store.on_rerelease` is refuse' },
   precondition_failed: { status: 412, when: '`If-Match` does not name a current `ETag`, or the file was published after `If-Unmodified-Since`' },
   range_not_satisfiable: { status: 416, when: 'The `Range` of a download begins behind the end of the file; with `Content-Range`' },
@@ -33,6 +34,8 @@ export interface ErrorOptions {
   proxyError?: string
   /** Bytes of the file that has no such range; answered as `Content-Range`. */
   size?: number
+  /** Methods that the path is served for; sent as `Allow`. */
+  allow?: readonly string[]
 }
 
 /** An error of {@link errorTable}. Its message is for the client, so it names no address and no secret; what happened underneath is its `cause`. */
@@ -46,6 +49,7 @@ export class RegistryError extends Error {
   readonly instance?: string
   readonly proxyError?: string
   readonly size?: number
+  readonly allow?: readonly string[]
 
   constructor (code: ErrorType, message: string, { cause, ...rest }: ErrorOptions = {}) {
     super(message, cause === undefined ? {} : { cause })
@@ -106,6 +110,7 @@ export function envelope (error: RegistryError): { status: number, headers: Reco
   const headers: Record<string, string> = { 'cache-control': 'no-store', 'x-content-type-options': 'nosniff' }
   if (error.statusCode === 503 || error.retryAfter !== undefined) headers['retry-after'] = String(Math.max(1, Math.ceil(error.retryAfter ?? defaultRetryAfter)))
   if (error.size !== undefined) headers['content-range'] = `bytes */${error.size}`
+  if (error.allow !== undefined) headers['allow'] = error.allow.join(', ')
   if (error.instance !== undefined) headers['proxy-status'] = `${proxyMember(error.instance)}; error=${error.proxyError ?? 'proxy_internal_response'}`
   return {
     status: error.statusCode,
@@ -131,19 +136,36 @@ export function errorHandler (thrown: unknown, request: FastifyRequest, reply: F
   return reply.code(status).type('application/json; charset=utf-8').headers(headers).send(body)
 }
 
-/** Answers an unknown route. */
+/** A path as it may stand in a message: without its query, and not longer than 200 characters. */
+function shownPath (url: string): string {
+  const path = url.split('?', 1)[0] ?? ''
+  return path.length > 200 ? `${path.slice(0, 200)}…` : path
+}
+
+/** Responds to a request that has no route: 405 where the path has other methods (RFC 9110, section 15.5.6), else 404. */
 export function notFoundHandler (request: FastifyRequest, reply: FastifyReply): FastifyReply {
-  const path = request.url.split('?', 1)[0] ?? ''
-  return errorHandler(registryError('not_found', `Route ${request.method} ${path.length > 200 ? `${path.slice(0, 200)}…` : path} not found`), request, reply)
+  const { method, url, server } = request
+  const allow = server.hasDecorator('methods') ? server.methods.allowed(url) : []
+  // A route that finds nothing under its own method, such as that of static files, comes here as well.
+  const error = allow.length === 0 || allow.includes(method)
+    ? registryError('not_found', `Route ${method} ${shownPath(url)} not found`)
+    : registryError('method_not_allowed', `Method ${method} is not allowed for ${shownPath(url)}: use ${allow.join(' or ')}`, { allow })
+  return errorHandler(error, request, reply)
 }
 
 /**
- * The error envelope for every route of the scope it is registered in, and for unknown routes below the scope's prefix.
- * Without a prefix the not-found handler is the server's own and is left alone: `server.ts` sets it.
+ * Handles the requests without a route of a scope with a prefix, or of a whole server. Responds before a body is read: no
+ * body changes the response, and a body that cannot be parsed would. Has to be registered after every hook of the scope,
+ * because a scope has those hooks only that were there before it.
  */
+export async function unknownRoutes (fastify: FastifyInstance): Promise<void> {
+  fastify.addHook('onRequest', (request, reply) => { notFoundHandler(request, reply) })
+  fastify.setNotFoundHandler(notFoundHandler)
+}
+
+/** The error envelope for every route of the scope that it is registered in. */
 async function errors (fastify: FastifyInstance): Promise<void> {
   fastify.setErrorHandler(errorHandler)
-  if (fastify.prefix !== '') fastify.setNotFoundHandler(notFoundHandler)
 }
 
 export default fp(errors, { name: 'registry-errors', fastify: '5.x' })

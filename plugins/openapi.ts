@@ -136,7 +136,9 @@ async function openapi (fastify: FastifyInstance): Promise<void> {
       openapi: '3.1.0',
       info: {
         title: 'Extension registry',
-        description: 'One read-only catalog over infrastructure extensions (providers, taskservs and clusters) that are published as Gitea releases and as OCI artifacts.',
+        description: 'One read-only catalog over infrastructure extensions (providers, taskservs and clusters) that are published as Gitea releases and as OCI artifacts.\n\n' +
+          'Unknown query parameters are ignored. A path responds to methods other than its own, `OPTIONS` and `TRACE` included, with status 405, ' +
+          '`Allow` and the error `method_not_allowed`; an unknown path with 404 and `not_found`. CORS preflights are the only exception.',
         version: apiVersion,
         license: { name: 'MIT', identifier: 'MIT' }
       },

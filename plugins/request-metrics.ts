@@ -101,7 +101,9 @@ export function createRequestMetrics (register: Registry) {
   const unrouted = new Map<string, ObserveAnswer>()
   return {
     /** The observer of a route, by its pattern: those are bounded in number, paths are not. */
-    route: (method: string, pattern: string, timed: boolean): ObserveAnswer => observer(method, pattern, timed ? pattern : undefined, [200]),
+    route: (method: string, pattern: string, timed: boolean): ObserveAnswer =>
+      // A route for preflights never responds with 200.
+      observer(method, pattern, timed ? pattern : undefined, method === 'OPTIONS' ? [] : [200]),
 
     /** The observer of all that has no route. */
     unrouted (method: string): ObserveAnswer {

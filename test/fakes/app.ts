@@ -5,7 +5,7 @@ import Fastify, { type FastifyInstance, type LightMyRequestResponse } from 'fast
 import fp from 'fastify-plugin'
 import type { Test } from 'tap'
 import registry, { serverOptions, type RegistryOptions } from '../../app.ts'
-import { notFoundHandler } from '../../plugins/errors.ts'
+import { unknownRoutes } from '../../plugins/errors.ts'
 import { watchSecrets } from './canary.ts'
 import { createClock } from './clock.ts'
 
@@ -25,8 +25,8 @@ export async function startApp (t: Test, config: unknown, options: Partial<Regis
   const app = Fastify({ ...serverOptions(), logger: { level: 'trace', stream } })
   t.teardown(async () => { await app.close() })
   watch(app)
-  app.setNotFoundHandler(notFoundHandler)
   await app.register(whole, { config: { ...given, store: { directory, ...given.store } }, clock: clock.now, ...options })
+  await app.register(unknownRoutes)
   await app.ready()
   return { app, clock, get: async (url, headers = {}) => await app.inject({ url, headers }) }
 }

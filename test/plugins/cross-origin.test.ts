@@ -39,17 +39,18 @@ await t.test('a preflight is answered for reading, with the headers that a clien
     t.equal(body, '')
     t.equal(headers['access-control-allow-origin'], '*')
     t.strictSame(words(headers['access-control-allow-methods']), ['get', 'head'])
-    for (const name of ['if-none-match', 'range', 'x-request-id']) t.ok(words(headers['access-control-allow-headers']).includes(name), name)
+    for (const name of ['if-match', 'if-none-match', 'if-range', 'if-unmodified-since', 'range', 'x-request-id']) t.ok(words(headers['access-control-allow-headers']).includes(name), name)
     t.ok(Number(headers['access-control-max-age']) > 0)
   }
 })
 
-await t.test('an OPTIONS that is no preflight is an unknown route, in the envelope', async t => {
+await t.test('an OPTIONS request that is not a preflight is a method that is not allowed', async t => {
   const { app } = await startApp(t, { oci })
   for (const headers of [{}, { origin: 'https://portal.example.com' }]) {
     const answer = await app.inject({ method: 'OPTIONS', url: '/api/v1/extensions', headers })
-    t.equal(answer.statusCode, 404)
-    t.match(answer.json(), { error: 'not_found', message: 'Route OPTIONS /api/v1/extensions not found' })
+    t.equal(answer.statusCode, 405)
+    t.equal(answer.headers.allow, 'GET, HEAD')
+    t.match(answer.json(), { error: 'method_not_allowed', message: 'Method OPTIONS is not allowed for /api/v1/extensions: use GET or HEAD' })
   }
 })
 
@@ -71,7 +72,7 @@ await t.test('an empty list turns it off', async t => {
   const { headers } = await get('/api/v1/extensions', { origin: 'https://portal.example.com' })
   t.strictSame(Object.keys(headers).filter(name => name.startsWith('access-control-')), [])
   t.equal(headers.vary, 'Accept-Encoding')
-  t.equal((await app.inject({ method: 'OPTIONS', url: '/api/v1/extensions', headers: preflight })).statusCode, 404)
+  t.equal((await app.inject({ method: 'OPTIONS', url: '/api/v1/extensions', headers: preflight })).statusCode, 405)
 })
 
 await t.test("embedded it answers below its prefix, and a host's own policy holds instead of it", async t => {
@@ -94,3 +95,65 @@ await t.test("embedded it answers below its prefix, and a host's own policy hold
     t.equal(await of('https://portal.example.com'), undefined, "not opened wider than the host's")
   }
 })
+
+/** Paths that are not the registry's, whose prefix is `/registry`. */
+const others = [
+  '/registry-admin/secret', '/registryx', '/registry.json', '/registry%2d', '/registry%2fapi', '/regis', '/REGISTRY/api/v1/extensions', '//registry/api/v1/extensions',
+  '/own/registry/api/v1/extensions', '/own', '/', '*'
+]
+
+for (const origins of [['*'], ['https://portal.example.com']]) {
+  await t.test(`a preflight to a path of the host is the host's; cors_origins = ${JSON.stringify(origins)}`, async t => {
+    const config = { oci, server: { cors_origins: origins } }
+    const host = Fastify()
+    t.teardown(async () => { await host.close() })
+    host.get('/registry-admin/secret', async () => 'secret')
+    host.get('/own', async () => 'own')
+    host.delete('/registry-admin/*', async () => 'secret')
+    await host.register(registry, { prefix: '/registry', config })
+    await host.register(registry, { prefix: '/one', config })
+    await host.register(registry, { prefix: '/one-two', config })
+    await host.ready()
+    const options = async (url: string) => await host.inject({ method: 'OPTIONS', url, headers: preflight })
+    for (const url of others) {
+      const { statusCode, headers } = await options(url)
+      t.equal(statusCode, 404, url)
+      t.strictSame(Object.keys(headers).filter(name => name.startsWith('access-control-')), [], url)
+    }
+    for (const url of ['/registry/health', '/registry/%68ealth', '/one/api/v1/extensions', '/one-two/api/v1/extensions', '/registry/docs', '/registry/docs/', '/registry/docs/static/index.css', '/one-two/api/v1/extensions/provider/aws/latest?source=oci']) {
+      const { statusCode, headers } = await options(url)
+      t.equal(statusCode, 204, url)
+      t.equal(headers['access-control-allow-origin'], origins[0], url)
+    }
+    // A preflight is answered where a request would be.
+    for (const url of ['/registry', '/registry/', '/registry/nowhere', '/one/one-two/health', '/registry/health/']) {
+      t.equal((await options(url)).statusCode, 404, url)
+    }
+  })
+
+  await t.test(`without a prefix a preflight to a path of the host is the host's; cors_origins = ${JSON.stringify(origins)}`, async t => {
+    const host = Fastify()
+    t.teardown(async () => { await host.close() })
+    host.get('/secret', async () => 'secret')
+    await host.register(registry, { config: { oci, server: { cors_origins: origins } } })
+    // The host's policy may come later; its wildcard is not in the way, and neither is a route of its own.
+    host.options('/later/*', async (_request, reply) => await reply.code(299).send())
+    const options = async (url: string) => await host.inject({ method: 'OPTIONS', url, headers: preflight })
+    t.strictSame([(await options('/secret')).statusCode, (await options('/secret')).headers['access-control-allow-origin']], [404, undefined])
+    t.equal((await options('/later/x')).statusCode, 299)
+    t.equal((await options('/api/v1/extensions')).statusCode, 204)
+    t.equal((await host.inject({ method: 'OPTIONS', url: '/api/v1/extensions' })).statusCode, 405)
+  })
+
+  await t.test(`a wildcard route of the host keeps what is not the registry's; cors_origins = ${JSON.stringify(origins)}`, async t => {
+    const host = Fastify()
+    t.teardown(async () => { await host.close() })
+    host.all('/*', async (_request, reply) => await reply.code(299).send('wild'))
+    await host.register(registry, { prefix: '/registry', config: { oci, server: { cors_origins: origins } } })
+    for (const url of [...others.filter(url => url !== '*'), '/registry', '/registry/nowhere']) {
+      const { statusCode, headers } = await host.inject({ method: 'OPTIONS', url, headers: preflight })
+      t.strictSame([statusCode, headers['access-control-allow-origin']], [299, undefined], url)
+    }
+    t.equal((await host.inject({ method: 'OPTIONS', url: '/registry/health', headers: preflight })).statusCode, 204)
+  })
+}
