@@ -15,6 +15,8 @@ export interface FileReference extends FileFacts {
   url?: string
   /** What the driver needs to open it; means nothing to anybody else. */
   locator: string
+  /** What the driver needs to look up the checksum; absent once that is done, and where `load` and `list` return it themselves. */
+  checksumLocator?: string
 }
 
 /** One version with what the upstream says of it. */
@@ -113,6 +115,13 @@ export interface Driver {
   list (options?: ReadOptions): Promise<Crawl>
   /** Everything of one extension; undefined when the upstream answered and has no version of it. */
   load (type: ExtensionType, name: string, options?: ReadOptions): Promise<Loaded | undefined>
+  /**
+   * Looks up the checksum of a file that has a `checksumLocator`; required of a driver that sets it. Returns an empty object
+   * when the publisher states no checksum, and undefined when the release has changed since it was read. A driver sets
+   * `checksumLocator` where a checksum costs a request of its own: then only the checksums that a response needs are looked
+   * up. The releases of `list` never have one.
+   */
+  checksum? (file: FileReference, options?: ReadOptions): Promise<{ checksum?: string } | undefined>
   /** Opens a file, where it can at the byte that is wanted; undefined when it is gone. */
   open (file: FileReference, options: OpenOptions): Promise<Artifact | undefined>
   /** Resolves when the upstream answers as it must for `list` to work. */
@@ -188,6 +197,8 @@ export interface Backend {
   readonly priority: number
   list (types: readonly ExtensionType[], terms?: Terms): Awaitable<Answered<Listing>>
   find (type: ExtensionType, name: string, terms?: Terms): Awaitable<Answered<Extension | undefined>>
+  /** Returns `true` where `find` returns an extension, and looks up no checksum for it. */
+  has (type: ExtensionType, name: string, terms?: Terms): Awaitable<Answered<true | undefined>>
   /** Highest first. */
   versions (type: ExtensionType, name: string, terms?: Terms): Awaitable<Answered<readonly ExtensionVersion[] | undefined>>
   /** The file of a version, unopened; undefined when there is no such version, `file` absent when it has no file. */

@@ -2,16 +2,17 @@ import { LRUCache } from 'lru-cache'
 import { finding, type Cache, type Cached, type Finding, type Loader, type Slot } from '../plugins/cache.ts'
 import { isRegistryError, registryError, type RegistryError } from '../plugins/errors.ts'
 import { extensionTypes, type Extension, type ExtensionType } from '../schemas/extension.ts'
-import type { Awaitable } from '../plugins/awaitable.ts'
+import { whenThere, type Awaitable } from '../plugins/awaitable.ts'
 import { together, type Answered, type Artifact, type Backend, type Driver, type FileReference, type Listing, type OpenOptions, type Release, type Terms } from './backend.ts'
 import { createBreaker, type RunOptions } from './breaker.ts'
 import { isAnswer } from './fuse.ts'
 import { createListings, toListing, type TypeListing } from './listing.ts'
+import { createLookups, isUnchecked, versionListing } from './lookups.ts'
 import { createMemory } from './memory.ts'
 import { createPresentation, type PresentationOptions } from './presentation.ts'
 import { again, allAgain } from './sameness.ts'
 import { createSkips, type Skips } from './skips.ts'
-import { createSlots } from './slots.ts'
+import { createSlots, type Described, type VersionListing } from './slots.ts'
 import { currentRelease } from './version.ts'
 
 export interface CachedBackendOptions extends Omit<PresentationOptions, 'source'> {
@@ -64,6 +65,17 @@ export function createCachedBackend (driver: Driver, options: CachedBackendOptio
     }, options)
   }
 
+  const lookups = createLookups({
+    driver,
+    cache,
+    slots,
+    presentation,
+    skips,
+    // A checksum file that cannot be read costs its release the checksum: it does not open the circuit.
+    ask: async call => await ask(call, { forgives: () => true, passes }),
+    onChange: () => { loads++ }
+  })
+
   async function crawl (): Promise<Finding[]> {
     try {
       // A walk takes its time: whether the upstream is back a shorter question tells.
@@ -102,10 +114,11 @@ export function createCachedBackend (driver: Driver, options: CachedBackendOptio
     const { metadata, releases, partial } = loaded
     loads++
     const ttl = partial === true ? Math.min(incompleteTtl, cache.times.ttl) : undefined
-    const shown = { extension: cache.glance(metadataSlot(type, name))?.value, versions: cache.glance(versionsSlot(type, name))?.value.versions }
+    const shown = { extension: cache.glance(metadataSlot(type, name))?.value.extension, versions: cache.glance(versionsSlot(type, name))?.value.versions }
+    const extension = again(shown.extension, toExtension(metadata, current))
     return [
-      finding(metadataSlot(type, name), again(shown.extension, toExtension(metadata, current)), ttl),
-      finding(versionsSlot(type, name), { releases, versions: allAgain(shown.versions, releases.map(release => toVersion(metadata, release))) }, ttl)
+      finding(metadataSlot(type, name), isUnchecked(current) ? { extension, unchecked: { metadata, release: current } } : { extension }, ttl),
+      finding(versionsSlot(type, name), versionListing(releases, allAgain(shown.versions, releases.map(release => toVersion(metadata, release)))), ttl)
     ]
   }
   /** `shown`: whether what a listing shows of the extension is an answer, too. */
@@ -126,7 +139,7 @@ export function createCachedBackend (driver: Driver, options: CachedBackendOptio
   }
 
   /** An answer of the listing about one name: the extension, or that there is none; undefined when the listing can't tell. */
-  function fromListing (type: ExtensionType, name: string, slot: Slot<Extension>, maxAge: number, newerThan: number): Answered<Extension | undefined> | undefined {
+  function fromListing (type: ExtensionType, name: string, slot: Slot<Described>, maxAge: number, newerThan: number): Answered<Extension | undefined> | undefined {
     const listed = cache.peek(listSlot(type))
     if (listed === undefined || !listed.fresh || listed.age > newerThan) return undefined
     const { byName, error, missing, kept } = listed.value
@@ -222,6 +235,24 @@ export function createCachedBackend (driver: Driver, options: CachedBackendOptio
     return await release(type, name, version, { ...terms, maxAge: cache.times.negativeTtl })
   }
 
+  const described = (type: ExtensionType, name: string, terms: Terms): Awaitable<Answered<Described | undefined>> =>
+    askOrStandIn(type, name, metadataSlot(type, name), extensionLoader(type, name, terms, true), value => value, (known): Described => ({ extension: known }))
+
+  const versionsOf = (type: ExtensionType, name: string, terms: Terms): Awaitable<Answered<VersionListing | undefined>> =>
+    askOrStandIn(type, name, versionsSlot(type, name), versionsLoader(type, name, terms), value => value, () => undefined)
+
+  /** The extension as the listing has it, or as it was described since. */
+  function find (type: ExtensionType, name: string, terms: Terms): { listed: Answered<Extension | undefined> } | { asked: Awaitable<Answered<Described | undefined>> } {
+    const { maxAge = cache.times.ttl } = terms
+    const slot = metadataSlot(type, name)
+    const listed = fromListing(type, name, slot, maxAge, cache.peek(slot)?.age ?? Infinity)
+    return listed === undefined ? { asked: described(type, name, { ...terms, maxAge }) } : { listed }
+  }
+
+  /** A version's release with the checksum of its file. */
+  const checkedRelease = async (type: ExtensionType, name: string, version: string, terms: Terms = {}): Promise<Answered<Release | undefined>> =>
+    await lookups.release({ type, name, terms, answer: await freshRelease(type, name, version, terms), reload: () => release(type, name, version, { ...terms, maxAge: -1 }) })
+
   const openFile = async (file: FileReference, options: OpenOptions): Promise<Artifact | undefined> =>
     await ask(async () => await driver.open(file, options), { forgives: error => options.signal.aborted || isAnswer(error), passes })
 
@@ -244,21 +275,24 @@ export function createCachedBackend (driver: Driver, options: CachedBackendOptio
       return Promise.all(types.map(async (type, at) => fresh[at] ?? await cache.get(listSlot(type), loader))).then(answers => asOne(types, answers))
     },
     find (type, name, terms = {}) {
-      const { maxAge = cache.times.ttl } = terms
-      const slot = metadataSlot(type, name)
-      return fromListing(type, name, slot, maxAge, cache.peek(slot)?.age ?? Infinity) ??
-        askOrStandIn(type, name, slot, extensionLoader(type, name, { ...terms, maxAge }, true), value => value, known => known)
+      const found = find(type, name, terms)
+      return 'listed' in found ? found.listed : whenThere(found.asked, answer => lookups.extension({ type, name, terms, answer, reload: () => described(type, name, { ...terms, maxAge: -1 }) }))
+    },
+
+    has (type, name, terms = {}) {
+      const found = find(type, name, terms)
+      return whenThere<Answered<Extension | Described | undefined>, Answered<true | undefined>>('listed' in found ? found.listed : found.asked, answer => ({ ...answer, value: answer.value && true }))
     },
 
     versions (type, name, terms = {}) {
       const { maxAge = cache.times.ttl } = terms
       const listed = fromListing(type, name, metadataSlot(type, name), maxAge, cache.peek(versionsSlot(type, name))?.age ?? Infinity)
       if (listed !== undefined && listed.value === undefined) return { ...listed, value: undefined }
-      return askOrStandIn(type, name, versionsSlot(type, name), versionsLoader(type, name, { ...terms, maxAge }), ({ versions }) => versions, () => undefined)
+      return whenThere(versionsOf(type, name, { ...terms, maxAge }), answer => lookups.versions({ type, name, terms, answer, reload: () => versionsOf(type, name, { ...terms, maxAge: -1 }) }))
     },
 
     async stat (type, name, version, terms) {
-      const { value: found, ...rest } = await freshRelease(type, name, version, terms)
+      const { value: found, ...rest } = await checkedRelease(type, name, version, terms)
       return { ...rest, value: found && { published_at: found.published_at, ...(found.file !== undefined && { file: found.file }) } }
     },
 
@@ -269,13 +303,14 @@ export function createCachedBackend (driver: Driver, options: CachedBackendOptio
     async open (type, name, version, { deadline, ...openOptions }): Promise<Artifact | undefined> {
       const open = async (file: FileReference | undefined) => file === undefined ? undefined : await openFile(file, openOptions)
       const terms = deadline === undefined ? {} : { deadline }
-      const { value } = await freshRelease(type, name, version, terms)
+      const { value } = await checkedRelease(type, name, version, terms)
       const artifact = await open(value?.file)
       if (artifact !== undefined || value?.file === undefined) return artifact
       // What the upstream no longer has under the known address may be there under a new one.
-      const again = await release(type, name, version, { ...terms, maxAge: -1 })
-      if (again.error !== undefined) throw again.error
-      return again.value?.file === undefined || again.value.file.locator === value.file.locator ? undefined : await open(again.value.file)
+      const replaced = await release(type, name, version, { ...terms, maxAge: -1 })
+      if (replaced.error !== undefined) throw replaced.error
+      if (replaced.value?.file === undefined || replaced.value.file.locator === value.file.locator) return undefined
+      return await open((await checkedRelease(type, name, version, terms)).value?.file)
     },
 
     async ping (signal) {

@@ -202,7 +202,7 @@ export function createCatalog ({ backends, downloads, log, negativeTtl, budget }
       const { type, name: extension } = name
       const missing = registryError('not_found', `Extension ${type}/${extension} version ${version} not found`)
       const deadline = createDeadline(budget * 1000)
-      const { backend, answer } = await owner(name, deadline, (candidate, terms) => candidate.find(type, extension, terms))
+      const { backend, answer } = await owner(name, deadline, (candidate, terms) => candidate.has(type, extension, terms))
       if (backend === undefined) throw missing
       const stat = await backend.stat(type, extension, version, { deadline })
       if (stat.value === undefined) throw stat.error ?? missing

@@ -2,6 +2,7 @@ import { finding, type Cache } from '../plugins/cache.ts'
 import { extensionTypes, type Extension, type ExtensionType } from '../schemas/extension.ts'
 import type { SnapshotListing, SnapshotRecord } from '../schemas/snapshot.ts'
 import type { Memory, Release } from './backend.ts'
+import { versionListing } from './lookups.ts'
 import type { Presentation } from './presentation.ts'
 import type { Slots } from './slots.ts'
 
@@ -44,7 +45,7 @@ export function createMemory ({ cache, slots, presentation, wallClock = Date.now
       const versions = cache.glance(slots.versions(type, name))
       const extension = cache.glance(slots.metadata(type, name))
       if (versions === undefined || extension === undefined) continue
-      yield { kind: 'versions', at: toWall(cache.now() - versions.age * 1000), extension: extension.value, releases: [...versions.value.releases] }
+      yield { kind: 'versions', at: toWall(cache.now() - versions.age * 1000), extension: extension.value.extension, releases: [...versions.value.releases] }
     }
   }
 
@@ -74,8 +75,8 @@ export function createMemory ({ cache, slots, presentation, wallClock = Date.now
           const { at, extension, releases } = record
           const { type, name } = extension
           const versions = releases.map(release => presentation.toVersion(extension, release as Release))
-          cache.restore(finding(slots.metadata(type, name), extension), fromWall(at))
-          cache.restore(finding(slots.versions(type, name), { releases: releases as Release[], versions }), fromWall(at))
+          cache.restore(finding(slots.metadata(type, name), { extension }), fromWall(at))
+          cache.restore(finding(slots.versions(type, name), versionListing(releases as Release[], versions)), fromWall(at))
         }
       }
       // Last, so that it is not the first to go.

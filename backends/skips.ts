@@ -131,6 +131,9 @@ export function createSkips ({ instance, log, count, wallClock = Date.now }: Ski
       }
     },
 
+    /** Takes an item that is met outside of a crawl and of a read of a whole extension; the next such read that does not meet it drops it. */
+    add (skipped: Skipped): void { collect(false).skip(skipped) },
+
     /** Returns what is skipped now. */
     report (): SkippedReport {
       const items = [...entries.values()].filter(({ skipped }) => skipped.reason !== 'private').map(({ skipped, since }): SkippedItem => ({

@@ -189,6 +189,12 @@ export function createCache (options: CacheOptions) {
       keep({ section, key, value }, { at, ttl: -1 })
     },
 
+    /** Replaces the value of a slot, as long as it is still `before`, and leaves its age and its time to live as they are. */
+    amend<T> ({ key }: Slot<T>, before: T, after: T): void {
+      const entry = entries.peek(key)
+      if (entry !== undefined && entry.value === before) entry.value = after
+    },
+
     /** Seconds since something was proven absent, as long as that is remembered. */
     absentFor ({ key }: Slot<unknown>): number | undefined {
       const since = entries.peek(key) === undefined ? absences.peek(key) : undefined

@@ -41,7 +41,9 @@ const SavedRelease = Type.Object({
     checksum: text,
     url: text,
     validator: Type.String({ pattern: '^[\\x21\\x23-\\x7e]+$' }),
-    locator: Type.String({ minLength: 1 })
+    locator: Type.String({ minLength: 1 }),
+    /** A checksum that was not looked up yet stays so. */
+    checksumLocator: text
   }))
 })
 

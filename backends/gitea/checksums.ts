@@ -1,3 +1,4 @@
+import { Type, type Static } from '@sinclair/typebox'
 import { TypeCompiler } from '@sinclair/typebox/compiler'
 import { registryError } from '../../plugins/errors.ts'
 import { GiteaAsset } from '../../schemas/gitea.ts'
@@ -14,6 +15,21 @@ const lists = ['SHA256SUMS', 'checksums.txt']
 
 const asset = TypeCompiler.Compile(GiteaAsset)
 const sha256 = /^[0-9a-f]{64}$/i
+
+/** A checksum file that may have the checksum of an asset. */
+const Candidate = Type.Object({
+  name: Type.String(),
+  uuid: GiteaAsset.properties.uuid,
+  size: GiteaAsset.properties.size,
+  /** Whether it is the asset's own, such as `{asset}.sha256`; else a list of several. */
+  own: Type.Boolean()
+})
+type Candidate = Static<typeof Candidate>
+
+/** What a look-up needs; kept as text in `FileReference.checksumLocator`, which a snapshot holds. */
+const Locator = Type.Object({ file: Type.String(), repository: Type.String(), candidates: Type.Array(Candidate) })
+type Locator = Static<typeof Locator>
+const locator = TypeCompiler.Compile(Locator)
 
 /** The assets of a release that are as they should be and whose content the server itself has. */
 export function usableAssets (assets: readonly unknown[], where: Place, skip: Skip): GiteaAsset[] {
@@ -37,41 +53,86 @@ function digestOf (name: string, text: string, alone: boolean): string | undefin
   return undefined
 }
 
-/** Finds the checksums that a release's publisher or its server tells. Checksum files are fetched once: a uuid's content never changes. */
-export function createChecksums (api: GiteaApi, { instance, immutable }: { instance: string, immutable: { get: (key: string) => Buffer | undefined, set: (key: string, bytes: Buffer) => void } }) {
-  async function content ({ uuid, size }: GiteaAsset, onGone: () => void): Promise<string | undefined> {
-    if (size > largest) return undefined
-    // Another instance's uuids are another's word.
-    const key = `${instance}:${uuid}`
-    const known = immutable.get(key)
-    if (known !== undefined) return known.toString('utf8')
-    const bytes = await api.attachment(uuid, largest)
-    if (bytes === undefined) {
-      onGone()
-      return undefined
+/** Returns the checksum files of an asset, in the order in which they count. */
+function candidatesOf (file: GiteaAsset, siblings: readonly GiteaAsset[]): Candidate[] {
+  return [`${file.name}.sha256`, ...lists].flatMap((wanted, at) => {
+    const found = siblings.find(({ name }) => name === wanted)
+    return found === undefined ? [] : [{ name: found.name, uuid: found.uuid, size: found.size, own: at === 0 }]
+  })
+}
+
+/** A checksum, or that the release has none. */
+export interface KnownChecksum { checksum?: string }
+
+export interface ChecksumsOptions {
+  instance: string
+  /** Keeps the content of checksum files, which never changes under an asset's uuid. */
+  immutable: { get: (key: string) => Buffer | undefined, set: (key: string, bytes: Buffer) => void }
+}
+
+/** Finds the checksums that the publisher or the server of a release states. */
+export function createChecksums (api: Pick<GiteaApi, 'attachment'>, { instance, immutable }: ChecksumsOptions) {
+  // Another instance may use the same uuid for other content.
+  const keyOf = ({ uuid }: Candidate): string => `${instance}:${uuid}`
+
+  /** Reads a checksum file; undefined when it is gone. */
+  async function fetch (candidate: Candidate): Promise<Buffer | undefined> {
+    const bytes = await api.attachment(candidate.uuid, largest)
+    if (bytes !== undefined && bytes.length !== candidate.size) throw registryError('service_unavailable', `Instance ${instance} cannot be asked`, { instance, details: 'A checksum file is not as it was published', proxyError: 'http_response_incomplete' })
+    return bytes
+  }
+
+  /** Evaluates the files that `contentOf` has, as far as they are needed; returns the first file that is needed and not there. */
+  function evaluate ({ file, candidates }: Locator, contentOf: (candidate: Candidate) => Buffer | undefined): KnownChecksum & { unread?: Candidate, unfit: string[] } {
+    const unfit: string[] = []
+    for (const candidate of candidates) {
+      const bytes = candidate.size > largest ? Buffer.alloc(0) : contentOf(candidate)
+      if (bytes === undefined) return { unread: candidate, unfit }
+      const digest = digestOf(file, bytes.toString('utf8'), candidate.own)
+      if (digest !== undefined) return { checksum: `sha256:${digest}`, unfit }
+      unfit.push(candidate.name)
     }
-    if (bytes.length !== size) throw registryError('service_unavailable', `Instance ${instance} cannot be asked`, { instance, details: 'A checksum file is not as it was published', proxyError: 'http_response_incomplete' })
-    immutable.set(key, bytes)
-    return bytes.toString('utf8')
+    return { unfit }
+  }
+
+  const report = ({ unfit }: { unfit: readonly string[] }, where: Place, skip: Skip): void => {
+    for (const file of unfit) skip({ kind: 'checksum_file', reason: 'bad_checksum_file', ...where, file })
   }
 
   return {
     /**
-     * `sha256:…` of a file, by the server's own field or a sibling file; undefined when nobody says. Throws when the sibling
-     * cannot be read; `onGone` is told when it is no longer there.
+     * Returns the checksum of a file as far as no request is needed for it, or a `checksumLocator` to look it up with. The
+     * digest that the server states comes first, then `{asset}.sha256`, then lists.
      */
-    async of (file: GiteaAsset, siblings: readonly GiteaAsset[], { where, skip, onGone = () => {} }: { where: Place, skip: Skip, onGone?: () => void }): Promise<string | undefined> {
-      const told = [file.digest?.replace(/^sha256:/, ''), file.sha256?.replace(/^sha256:/, '')].find(digest => digest !== undefined && sha256.test(digest))
-      if (told !== undefined) return `sha256:${told.toLowerCase()}`
-      for (const name of [`${file.name}.sha256`, ...lists]) {
-        const sibling = siblings.find(candidate => candidate.name === name)
-        if (sibling === undefined) continue
-        const text = await content(sibling, onGone)
-        const digest = text === undefined ? undefined : digestOf(file.name, text, name === `${file.name}.sha256`)
-        if (digest !== undefined) return `sha256:${digest}`
-        skip({ kind: 'checksum_file', reason: 'bad_checksum_file', ...where, file: name })
+    of (file: GiteaAsset, siblings: readonly GiteaAsset[], where: Place, skip: Skip): KnownChecksum & { checksumLocator?: string } {
+      const stated = [file.digest?.replace(/^sha256:/, ''), file.sha256?.replace(/^sha256:/, '')].find(digest => digest !== undefined && sha256.test(digest))
+      if (stated !== undefined) return { checksum: `sha256:${stated.toLowerCase()}` }
+      const needed: Locator = { file: file.name, repository: where.repository ?? '', candidates: candidatesOf(file, siblings) }
+      const { unread, checksum, unfit } = evaluate(needed, candidate => immutable.get(keyOf(candidate)))
+      if (unread !== undefined) return { checksumLocator: JSON.stringify(needed) }
+      report({ unfit }, where, skip)
+      return checksum === undefined ? {} : { checksum }
+    },
+
+    /**
+     * Looks up a checksum with as few requests as it takes; undefined when a checksum file is gone, so that the release has
+     * changed since it was read. Throws when a checksum file cannot be read.
+     */
+    async look (text: string, skip: Skip): Promise<KnownChecksum | undefined> {
+      const needed: unknown = JSON.parse(text)
+      if (!locator.Check(needed)) throw new TypeError('Not a checksum locator')
+      const read = new Map<string, Buffer>()
+      for (;;) {
+        const { unread, checksum, unfit } = evaluate(needed, candidate => read.get(candidate.uuid) ?? immutable.get(keyOf(candidate)))
+        if (unread === undefined) {
+          report({ unfit }, { repository: needed.repository }, skip)
+          return checksum === undefined ? {} : { checksum }
+        }
+        const bytes = await fetch(unread)
+        if (bytes === undefined) return undefined
+        read.set(unread.uuid, bytes)
+        immutable.set(keyOf(unread), bytes)
       }
-      return undefined
     }
   }
 }

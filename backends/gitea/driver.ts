@@ -35,9 +35,6 @@ interface Candidate { repository: GiteaRepository, identity: Identity }
 /** What became of one repository of a walk: a release, why there is none, or neither. Of one that is not as it should be only the name is known. */
 interface Read { repository?: GiteaRepository, identity: Identity, release?: Release, error?: RegistryError }
 
-/** A release before its checksum is looked up, which may cost a request. */
-interface Draft extends Release { asset?: GiteaAsset, siblings: readonly GiteaAsset[] }
-
 /** The release's file: the repository's archive, else one of the version's, else one of the extension's name, else the only archive. Of one name the newest. */
 function chooseFile (assets: readonly GiteaAsset[], repository: string, name: string, versions: readonly string[]): GiteaAsset | undefined {
   const names = [`${repository}.tar.gz`, ...versions.flatMap(version => archiveNames(`${repository}-${version}`)), ...archiveNames(name)]
@@ -83,8 +80,9 @@ export function createGiteaDriver (api: GiteaApi, checksums: Checksums, options:
     }
   }
 
-  function fileOf (repository: GiteaRepository, tag: string, asset: GiteaAsset, assets: readonly GiteaAsset[]): FileReference {
+  function fileOf (repository: GiteaRepository, asset: GiteaAsset, assets: readonly GiteaAsset[], where: Place, skip: Skip): FileReference {
     const { name, uuid, size } = asset
+    const { tag = '', ...of } = where
     // The address by name leads to either of two files of one name, the one by uuid to this one.
     const twice = assets.filter(other => other.name === name).length > 1
     return {
@@ -92,7 +90,8 @@ export function createGiteaDriver (api: GiteaApi, checksums: Checksums, options:
       size,
       url: twice ? `${publicUrl}/attachments/${uuid}` : `${page(repository)}/releases/download/${encodeURIComponent(tag)}/${encodeURIComponent(name)}`,
       validator: uuid,
-      locator: uuid
+      locator: uuid,
+      ...checksums.of(asset, assets, of, skip)
     }
   }
 
@@ -100,47 +99,39 @@ export function createGiteaDriver (api: GiteaApi, checksums: Checksums, options:
 
   const placeOf = ({ repository, identity: { type, name } }: Candidate): Place => ({ type, name, repository: repository.name })
 
-  function drafts ({ repository, identity }: Candidate, releases: readonly GiteaRelease[], skip: Skip): { versions: Draft[], whole: boolean } {
+  /** The versions of published releases, highest first; `whole` when each of them could be read. */
+  function versionsOf ({ repository, identity }: Candidate, releases: readonly GiteaRelease[], skip: Skip): { versions: Release[], whole: boolean } {
     const of = placeOf({ repository, identity })
     const byTag = new Map(releases.map(release => [release.tag_name, release]))
     const tags = tagsByVersion(byTag.keys(), tag => { skip({ kind: 'tag', reason: 'not_semver', ...of, tag }) })
     let whole = true
-    const versions = orderReleases([...tags].flatMap(([version, tag]): Draft[] => {
+    const versions = orderReleases([...tags].flatMap(([version, tag]): Release[] => {
       const release = byTag.get(tag)
       const published = utcSeconds(release?.published_at ?? undefined) ?? utcSeconds(release?.created_at ?? undefined)
+      const where = { ...of, version, tag }
       if (release === undefined || published === undefined) {
-        skip({ kind: 'release', reason: 'malformed', ...of, version, tag })
+        skip({ kind: 'release', reason: 'malformed', ...where })
         whole = false
         return []
       }
-      const siblings = usableAssets(release.assets, { ...of, version, tag }, skip)
-      const asset = chooseFile(siblings, repository.name, identity.name, [version, tag])
-      return [{ version, published_at: published, siblings, ...(asset !== undefined && { asset, file: fileOf(repository, tag, asset, siblings) }) }]
+      const assets = usableAssets(release.assets, where, skip)
+      const asset = chooseFile(assets, repository.name, identity.name, [version, tag])
+      return [{ version, published_at: published, ...(asset !== undefined && { file: fileOf(repository, asset, assets, where, skip) }) }]
     }))
     return { versions, whole }
   }
 
-  /** With its checksum; `settled` unless the release changes while it is read. */
-  async function finish (of: Candidate, { asset, siblings, file, ...release }: Draft, skip: Skip): Promise<{ release: Release, settled: boolean }> {
-    if (asset === undefined || file === undefined) return { release, settled: true }
-    let settled = true
-    const checksum = await checksums.of(asset, siblings, { where: { ...placeOf(of), version: release.version }, skip, onGone: () => { settled = false } })
-    return { release: { ...release, file: { ...file, ...(checksum !== undefined && { checksum }) } }, settled }
-  }
-
-  /** The same; a checksum file that cannot be read now costs its own release the checksum, and no other release anything. */
-  async function finishOrLeave (of: Candidate, draft: Draft, skip: Skip): Promise<{ release: Release, settled: boolean, whole: boolean }> {
-    try {
-      return { ...await finish(of, draft, skip), whole: true }
-    } catch (error) {
-      if (!isRegistryError(error)) throw error
-      const { asset, siblings, ...release } = draft
-      return { release, settled: false, whole: false }
-    }
+  /** A release with its checksum; `settled` unless the release changes while it is read. */
+  async function finish (of: Candidate, release: Release, skip: Skip): Promise<{ release: Release, settled: boolean }> {
+    const { file } = release
+    if (file?.checksumLocator === undefined) return { release, settled: true }
+    const found = await checksums.look(file.checksumLocator, skipped => { skip({ ...placeOf(of), version: release.version, ...skipped }) })
+    const { checksumLocator, ...rest } = file
+    return { release: { ...release, file: { ...rest, ...found } }, settled: found !== undefined }
   }
 
   /** The versions of a repository, highest first; `settled` when each of its releases could be read. */
-  async function draftsOf (of: Candidate, skip: Skip): Promise<{ versions: Draft[], settled: boolean }> {
+  async function releasesOf (of: Candidate, skip: Skip): Promise<{ versions: Release[], settled: boolean }> {
     const releases = of.repository.release_counter === 0
       ? { found: [], whole: true }
       : await api.releases(of.repository.name, row => {
@@ -148,7 +139,7 @@ export function createGiteaDriver (api: GiteaApi, checksums: Checksums, options:
         skip({ kind: 'release', reason: 'malformed', ...placeOf(of), ...(tag !== undefined && { tag }) })
       })
     if (releases === undefined) throw registryError('service_unavailable', `Instance ${instance} cannot be asked`, { instance, details: 'A repository disappeared while it was read', proxyError: 'destination_unavailable' })
-    const { versions, whole } = drafts(of, releases.found, skip)
+    const { versions, whole } = versionsOf(of, releases.found, skip)
     // Where nothing but unreadable releases is, there may well be a version: that is no absence.
     const settled = whole && releases.whole
     if (versions.length === 0 && !settled) throw unreadable()
@@ -168,15 +159,31 @@ export function createGiteaDriver (api: GiteaApi, checksums: Checksums, options:
   async function current (of: Candidate, fused: Fuse, skip: Skip): Promise<Candidate & { release?: Release, error?: RegistryError }> {
     const at = memory.now()
     try {
-      const { versions, settled } = await fused(async () => await draftsOf(of, skip))
-      const draft = currentRelease(versions)
-      const found = draft === undefined ? undefined : await fused(async () => await finish(of, draft, skip))
+      const { versions, settled } = await fused(async () => await releasesOf(of, skip))
+      const release = currentRelease(versions)
+      const found = release === undefined ? undefined : await fused(async () => await finish(of, release, skip))
       note(of, found?.release, settled && found?.settled !== false, at)
       return found === undefined ? of : { ...of, release: found.release }
     } catch (error) {
       if (!isRegistryError(error)) throw error
       memory.forget(of.repository.name)
       return { ...of, error }
+    }
+  }
+
+  /** The same of what is known of a repository, which a client's request may have left without its checksum. */
+  async function finishKnown (of: Read & Candidate, fused: Fuse, skip: Skip): Promise<Read & Candidate> {
+    const { release } = of
+    if (release?.file?.checksumLocator === undefined) return of
+    const at = memory.now()
+    try {
+      const found = await fused(async () => await finish(of, release, skip))
+      note(of, found.release, found.settled, at)
+      return { ...of, release: found.release }
+    } catch (error) {
+      if (!isRegistryError(error)) throw error
+      memory.forget(of.repository.name)
+      return { repository: of.repository, identity: of.identity, error }
     }
   }
 
@@ -203,12 +210,13 @@ export function createGiteaDriver (api: GiteaApi, checksums: Checksums, options:
         else held.push(told(of, word))
       })
       const answers = await Promise.all(asked.map(async of => await walk(async () => await current(of, fused, skip))))
-      const read: Array<Read & Candidate> = []
+      const known: Array<Read & Candidate> = []
       // What a client has heard of a repository meanwhile is younger than what the walk knows.
       await forEachInTurn([...held, ...answers], of => {
         const word = memory.since(of.repository.name, began)
-        read.push(word === undefined ? of : told(of, word))
+        known.push(word === undefined ? of : told(of, word))
       })
+      const read = await Promise.all(known.map(async of => of.release?.file?.checksumLocator === undefined ? of : await walk(async () => await finishKnown(of, fused, skip))))
       if (listed.truncated === undefined) memory.retain(new Set(candidates.map(({ repository }) => repository.name)))
       const errors = read.flatMap(({ error }) => error ?? [])
       const [worst] = errors
@@ -246,13 +254,15 @@ export function createGiteaDriver (api: GiteaApi, checksums: Checksums, options:
         const of = repository === undefined ? undefined : candidate(repository, skip)
         if (of === undefined) continue
         const at = memory.now()
-        const { versions, settled } = await draftsOf(of, skip)
-        const read = await Promise.all(versions.map(async draft => await finishOrLeave(of, draft, skip)))
-        const current = currentRelease(read.map(({ release }) => release))
-        note(of, current, settled && read.find(({ release }) => release === current)?.settled !== false, at)
-        if (read.length > 0) return { metadata: metadata(of), releases: read.map(({ release }) => release), ...(read.some(({ whole }) => !whole) && { partial: true }) }
+        const { versions, settled } = await releasesOf(of, skip)
+        note(of, currentRelease(versions), settled, at)
+        if (versions.length > 0) return { metadata: metadata(of), releases: versions }
       }
       return undefined
+    },
+
+    async checksum ({ checksumLocator }, { skip } = readQuietly) {
+      return checksumLocator === undefined ? {} : await checksums.look(checksumLocator, skip)
     },
 
     async open (file, { signal, offset: wanted = 0, etag }) {

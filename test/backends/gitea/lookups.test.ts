@@ -1,0 +1,205 @@
+import t, { type Test } from 'tap'
+import type { Extension, ExtensionVersion } from '../../../schemas/extension.ts'
+import { startApp } from '../../fakes/app.ts'
+import { createGiteaFake, type GiteaContent } from '../../fakes/gitea.ts'
+import { sha256 } from '../../fakes/gitea/provisioning.ts'
+
+const versions = Array.from({ length: 60 }, (_, minor) => `1.${minor}.0`)
+const bytesOf = (version: string) => `archive of ${version}`
+const checksumOf = (version: string) => `sha256:${sha256(bytesOf(version))}`
+const newest = '1.59.0'
+
+/** One extension of 60 versions, each with an archive and its checksum file. */
+function content (): GiteaContent {
+  return {
+    owner: { login: 'org' },
+    repositories: [{
+      name: 'x_prov',
+      releases: versions.map(tag => ({
+        tag,
+        assets: [{ name: 'x_prov.tar.gz', content: bytesOf(tag) }, { name: 'x_prov.tar.gz.sha256', content: `${sha256(bytesOf(tag))}  x_prov.tar.gz\n` }]
+      }))
+    }]
+  }
+}
+
+async function setUp (t: Test, { more = {} }: { more?: object } = {}) {
+  const gitea = await createGiteaFake(content())
+  t.teardown(gitea.close)
+  const crawl = Promise.withResolvers<undefined>()
+  t.teardown(() => { crawl.resolve(undefined) })
+  gitea.fault = async ({ path }) => /\/orgs\/.*limit=50/.test(path) ? await crawl.promise : undefined
+  const started = await startApp(t, { gitea: { url: gitea.url, organization: 'org', timeout_seconds: 20 }, ...more })
+  /** Paths that were requested, without the probes of health and the crawl, which waits for `crawl`. */
+  const requested = (): string[] => gitea.requests.map(({ path }) => path).filter(path => !path.includes('/orgs/'))
+  const checksumFiles = () => new Set(gitea.repository('x_prov').releases.flatMap(({ assets }) => assets.flatMap(({ name, uuid }) => name.endsWith('.sha256') ? [`/attachments/${uuid}`] : [])))
+  const checksumRequests = (): string[] => { const files = checksumFiles(); return requested().filter(path => files.has(path)) }
+  const checksumUuid = (version: string) => gitea.repository('x_prov').releases.find(({ tag }) => tag === version)?.assets.find(({ name }) => name.endsWith('.sha256'))?.uuid ?? ''
+  return { gitea, ...started, crawl: () => { crawl.resolve(undefined) }, requested, checksumRequests, checksumUuid }
+}
+const path = '/api/v1/extensions/provider/x'
+const shown = (list: ExtensionVersion[]) => list.map(({ version, checksum }) => [version, checksum])
+const complete = versions.map(version => [version, checksumOf(version)]).reverse()
+
+await t.test('a cold download of one of 60 versions costs five requests: repository, two pages of releases, checksum file, file', async t => {
+  for (const version of [newest, '1.3.0']) {
+    const { get, requested } = await setUp(t)
+    const answer = await get(`${path}/${version}`)
+    t.match([answer.statusCode, answer.body], [200, bytesOf(version)])
+    t.equal(answer.headers['repr-digest'], `sha-256=:${Buffer.from(sha256(bytesOf(version)), 'hex').toString('base64')}:`, 'the checksum of the publisher is known before the headers')
+    t.equal(requested().length, 5, requested().join('\n'))
+  }
+})
+
+await t.test('metadata of an extension of 60 versions costs the checksum file of the current version only', async t => {
+  const { get, requested } = await setUp(t)
+  t.match((await get(path)).json<Extension>(), { version: newest, checksum: checksumOf(newest) })
+  t.equal(requested().length, 4, requested().join('\n'))
+})
+
+await t.test('a list of versions has the checksum of each of them, and one that is known is not fetched again', async t => {
+  const { get, checksumRequests } = await setUp(t)
+  await get(`${path}/1.7.0`)
+  await get(path)
+  t.equal(checksumRequests().length, 2)
+  t.strictSame(shown((await get(`${path}/versions`)).json()), complete)
+  t.equal(checksumRequests().length, 60)
+  t.equal((await get(`${path}/1.8.0`)).statusCode, 200)
+  t.equal(checksumRequests().length, 60, 'a download after it fetches none')
+})
+
+await t.test('parallel downloads of several versions read the releases once, and each checksum file once', async t => {
+  const { get, requested, checksumRequests } = await setUp(t)
+  const wanted = ['1.1.0', '1.2.0', '1.3.0', '1.1.0', '1.2.0', '1.3.0']
+  const answers = await Promise.all(wanted.map(async version => await get(`${path}/${version}`)))
+  t.strictSame(answers.map(({ statusCode, body }) => [statusCode, body]), wanted.map(version => [200, bytesOf(version)]))
+  t.equal(checksumRequests().length, 3)
+  t.equal(requested().filter(path => path.includes('/repos/')).length, 3)
+})
+
+await t.test('metadata, versions and a listing show the same checksum in whatever order they are requested', async t => {
+  const orders = [[path, `${path}/versions`], [`${path}/versions`, path], [`${path}/${newest}`, path, `${path}/versions`], [`${path}/1.3.0`, `${path}/versions`, path]]
+  for (const order of orders) {
+    const { get, crawl } = await setUp(t)
+    const bodies = new Map<string, string>()
+    for (const url of order) bodies.set(url, (await get(url)).body)
+    t.equal((JSON.parse(bodies.get(path) ?? '') as Extension).checksum, checksumOf(newest))
+    t.strictSame(shown(JSON.parse(bodies.get(`${path}/versions`) ?? '') as ExtensionVersion[]), complete)
+    const [one, other] = await Promise.all([get(`${path}/versions`), get(`${path}/versions`)])
+    t.equal(one.headers.etag, other.headers.etag)
+    t.equal(one.body, bodies.get(`${path}/versions`))
+    crawl()
+    t.equal((await get('/api/v1/extensions')).json<Extension[]>()[0]?.checksum, checksumOf(newest))
+    t.equal((await get(path)).body, bodies.get(path))
+  }
+})
+
+await t.test('checksum files that were read once are not read again when the releases are', async t => {
+  const { get, clock, checksumRequests } = await setUp(t)
+  await get(`${path}/versions`)
+  clock.forward(301)
+  const again = await get(`${path}/versions`)
+  t.strictSame(shown(again.json()), complete)
+  t.equal(checksumRequests().length, 60)
+})
+
+await t.test('a checksum file that cannot be read costs its own version the checksum, and is tried again half a minute later', async t => {
+  const { gitea, get, clock, checksumUuid, checksumRequests } = await setUp(t)
+  const before = gitea.fault
+  gitea.fault = request => request.path.includes(checksumUuid('1.3.0')) ? { status: 500, body: '' } : before?.(request)
+  const first = await get(`${path}/versions`)
+  t.strictSame(shown(first.json()), complete.map(([version, checksum]) => [version, version === '1.3.0' ? undefined : checksum]))
+  t.ok(Number(first.headers['x-cache-ttl']) <= 30, 'the answer is fresh for half a minute')
+  const requests = checksumRequests().length
+  t.equal((await get(`${path}/1.3.0`)).body, bytesOf('1.3.0'))
+  await get(`${path}/versions`)
+  t.equal(checksumRequests().length, requests, 'not tried again at once')
+  gitea.fault = before
+  clock.forward(31)
+  t.strictSame(shown((await get(`${path}/versions`)).json()), complete)
+})
+
+await t.test('checksum files of which none can be read leave the instance usable', async t => {
+  for (const fault of [{ status: 500, body: '' }, { status: 403, body: '' }, 'refuse-reset'] as const) {
+    const { gitea, get } = await setUp(t)
+    const before = gitea.fault
+    gitea.fault = request => request.path.startsWith('/attachments/') ? fault : before?.(request)
+    const answer = await get(`${path}/versions`)
+    t.equal(answer.statusCode, 200)
+    t.strictSame(shown(answer.json()), complete.map(([version]) => [version, undefined]))
+    gitea.fault = before
+    t.equal((await get(`${path}/1.3.0`)).statusCode, 200, 'the circuit is closed')
+  }
+})
+
+await t.test('a server that refuses each connection is not asked for the rest of the checksum files', async t => {
+  const { gitea, get, checksumRequests } = await setUp(t)
+  const before = gitea.fault
+  gitea.fault = request => request.path.startsWith('/attachments/') ? 'refuse-reset' : before?.(request)
+  t.equal((await get(`${path}/versions`)).statusCode, 200)
+  t.ok(checksumRequests().length <= 30, String(checksumRequests().length))
+})
+
+await t.test('a checksum file that does not come in time is left out, and shown when it has come', async t => {
+  const { gitea, get, clock, checksumUuid } = await setUp(t, { more: { server: { request_budget_seconds: 1 } } })
+  const [reached, released] = [Promise.withResolvers<undefined>(), Promise.withResolvers<undefined>()]
+  const before = gitea.fault
+  gitea.fault = async request => {
+    if (!request.path.includes(checksumUuid('1.3.0'))) return await before?.(request)
+    reached.resolve(undefined)
+    return await released.promise
+  }
+  const first = await get(`${path}/versions`)
+  await reached.promise
+  t.strictSame(shown(first.json()), complete.map(([version, checksum]) => [version, version === '1.3.0' ? undefined : checksum]))
+  released.resolve(undefined)
+  clock.forward(31)
+  t.strictSame(shown((await get(`${path}/versions`)).json()), complete)
+})
+
+await t.test('a checksum file that is gone means that its release has changed: the releases are read again, once', async t => {
+  const { gitea, get, requested } = await setUp(t)
+  await get(`${path}/1.1.0`)
+  gitea.detach('x_prov', '1.3.0', 'x_prov.tar.gz')
+  gitea.detach('x_prov', '1.3.0', 'x_prov.tar.gz.sha256')
+  gitea.attach('x_prov', '1.3.0', { name: 'x_prov.tar.gz', content: 'mended' })
+  gitea.attach('x_prov', '1.3.0', { name: 'x_prov.tar.gz.sha256', content: sha256('mended') })
+  const answer = await get(`${path}/1.3.0`)
+  t.match([answer.statusCode, answer.body], [200, 'mended'])
+  t.equal(answer.headers['repr-digest'], `sha-256=:${Buffer.from(sha256('mended'), 'hex').toString('base64')}:`)
+  t.equal(requested().filter(path => path.includes('/repos/')).length, 6, 'twice the repository and its two pages of releases')
+  gitea.fault = ({ path }) => path.startsWith('/attachments/') && !path.includes('x_prov') ? { status: 404, body: '' } : undefined
+  for (let round = 0; round < 3; round++) t.equal((await get(path)).json<Extension>().checksum, undefined)
+  t.equal(requested().filter(path => path.includes('/repos/')).length, 9, 'a file that stays away is not a reason to read them at each request')
+})
+
+await t.test('a file that is not what its checksum file says is refused', async t => {
+  const { gitea, get } = await setUp(t)
+  gitea.detach('x_prov', '1.3.0', 'x_prov.tar.gz.sha256')
+  gitea.attach('x_prov', '1.3.0', { name: 'x_prov.tar.gz.sha256', content: 'a'.repeat(64) })
+  await t.rejects(get(`${path}/1.3.0`).then(({ statusCode, body }) => { if (statusCode !== 200 || body !== bytesOf('1.3.0')) throw new Error(String(statusCode)) }))
+  t.match((await get('/metrics')).body, /checksum_failures_total\{backend="gitea"\} 1/)
+})
+
+await t.test('a checksum that was looked up is the crawl\'s, too, and one that was not is looked up by it', async t => {
+  const { get, crawl, checksumRequests } = await setUp(t)
+  await get(`${path}/1.3.0`)
+  crawl()
+  t.equal((await get('/api/v1/extensions')).json<Extension[]>()[0]?.checksum, checksumOf(newest))
+  t.equal(checksumRequests().length, 2)
+})
+
+await t.test('after a restart without an upstream the checksums that were looked up are shown, and the others are not made up', async t => {
+  const gitea = await createGiteaFake(content())
+  t.teardown(gitea.close)
+  const config = { cache: { directory: t.testdir({}) }, gitea: { url: gitea.url, organization: 'org', timeout_seconds: 1 } }
+  const former = await startApp(t, config)
+  await former.get('/api/v1/extensions')
+  await former.get(`${path}/1.3.0`)
+  await former.app.close()
+  await gitea.stop()
+  const { get } = await startApp(t, config)
+  const answer = await get(`${path}/versions`)
+  t.match([answer.statusCode, answer.headers['x-cache-ttl']], [200, '0'], 'stale')
+  t.strictSame(shown(answer.json()), complete.map(([version, checksum]) => [version, version === '1.3.0' || version === newest ? checksum : undefined]))
+})
