@@ -4,14 +4,17 @@ import { registryError } from '../../plugins/errors.ts'
 import { GiteaAsset } from '../../schemas/gitea.ts'
 import type { Skip, Skipped } from '../backend.ts'
 import { textField, type GiteaApi } from './api.ts'
+import { digestIn } from './checksum-file.ts'
 
 /** Release that an asset belongs to. */
 export type Place = Pick<Skipped, 'type' | 'name' | 'repository' | 'version' | 'tag'>
 
 /** Bytes of a checksum file; a larger one is none. */
 const largest = 1024 * 1024
-/** Names of files that list the checksums of others, beside `{asset}.sha256`. */
-const lists = ['SHA256SUMS', 'checksums.txt']
+/** Endings of an asset's own checksum file, behind its name. */
+const ownEndings = ['.sha256', '.sha256sum']
+/** Checksum files of one asset that are read at most. */
+const mostCandidates = 8
 
 const asset = TypeCompiler.Compile(GiteaAsset)
 const sha256 = /^[0-9a-f]{64}$/i
@@ -43,22 +46,26 @@ export function usableAssets (assets: readonly unknown[], where: Place, skip: Sk
   })
 }
 
-/** What `sha256sum` writes: a digest, then a name; a file of one digest alone speaks of its one sibling. */
-function digestOf (name: string, text: string, alone: boolean): string | undefined {
-  for (const line of text.split(/\r?\n/)) {
-    // A pattern that could divide blanks in two ways would take hours over a line that is nothing else.
-    const [, digest = '', file] = /^\\?([0-9a-fA-F]{64})(?:\s+\*?(\S.*))?$/.exec(line.trimEnd()) ?? []
-    if (digest !== '' && (file === undefined ? alone : file.replace(/^\.\//, '') === name)) return digest.toLowerCase()
-  }
-  return undefined
+/** Returns the lowercase names of lists that may hold the checksum of an asset, in the order in which they count. */
+function listNames ({ repository = '', name = '', version = '', tag = version }: Place): string[] {
+  const stems = [...new Set([name, repository])].flatMap(stem => [...new Set([version, tag])].map(of => `${stem}_${of}`))
+  return [
+    'sha256sums', 'sha256sums.txt', 'sha256sum.txt', 'checksums.txt', ...stems.map(stem => `${stem}_checksums.txt`), ...stems.map(stem => `${stem}_sha256sums`)
+  ].map(list => list.toLowerCase())
 }
 
-/** Returns the checksum files of an asset, in the order in which they count. */
-function candidatesOf (file: GiteaAsset, siblings: readonly GiteaAsset[]): Candidate[] {
-  return [`${file.name}.sha256`, ...lists].flatMap((wanted, at) => {
-    const found = siblings.find(({ name }) => name === wanted)
-    return found === undefined ? [] : [{ name: found.name, uuid: found.uuid, size: found.size, own: at === 0 }]
-  })
+/** Returns the checksum files of an asset, in the order in which they count: its own ones, lists by name, other `*.sha256sum`. Of one name the newest. */
+function candidatesOf (file: GiteaAsset, siblings: readonly GiteaAsset[], where: Place): Candidate[] {
+  const byAge = siblings.filter(({ uuid }) => uuid !== file.uuid).sort((a, b) => b.id - a.id)
+  const named = (wanted: string): GiteaAsset | undefined => byAge.find(({ name }) => name.toLowerCase() === wanted)
+  const ownOf = (ending: string): GiteaAsset | undefined => byAge.find(({ name }) => name.startsWith(file.name) && name.slice(file.name.length).toLowerCase() === ending)
+  const others = new Set(siblings.map(({ name }) => name))
+  const own = ownEndings.flatMap(ending => ownOf(ending) ?? [])
+  // What is named after another asset is that one's own.
+  const anyList = byAge.filter(({ name }) => /.\.sha256sum$/i.test(name) && !others.has(name.replace(/\.sha256sum$/i, '')))
+  const lists = [...listNames(where).flatMap(list => named(list) ?? []), ...anyList.reverse()].filter(list => !own.includes(list))
+  const toCandidate = (own: boolean) => ({ name, uuid, size }: GiteaAsset): Candidate => ({ name, uuid, size, own })
+  return [...own.map(toCandidate(true)), ...[...new Set(lists)].map(toCandidate(false))].slice(0, mostCandidates)
 }
 
 /** A checksum, or that the release has none. */
@@ -88,7 +95,7 @@ export function createChecksums (api: Pick<GiteaApi, 'attachment'>, { instance, 
     for (const candidate of candidates) {
       const bytes = candidate.size > largest ? Buffer.alloc(0) : contentOf(candidate)
       if (bytes === undefined) return { unread: candidate, unfit }
-      const digest = digestOf(file, bytes.toString('utf8'), candidate.own)
+      const digest = digestIn(bytes, file, candidate.own)
       if (digest !== undefined) return { checksum: `sha256:${digest}`, unfit }
       unfit.push(candidate.name)
     }
@@ -102,15 +109,16 @@ export function createChecksums (api: Pick<GiteaApi, 'attachment'>, { instance, 
   return {
     /**
      * Returns the checksum of a file as far as no request is needed for it, or a `checksumLocator` to look it up with. The
-     * digest that the server states comes first, then `{asset}.sha256`, then lists.
+     * digest that the server states comes first, then `{asset}.sha256`, `{asset}.sha256sum`, and lists such as `SHA256SUMS`.
      */
     of (file: GiteaAsset, siblings: readonly GiteaAsset[], where: Place, skip: Skip): KnownChecksum & { checksumLocator?: string } {
+      const { tag, ...of } = where
       const stated = [file.digest?.replace(/^sha256:/, ''), file.sha256?.replace(/^sha256:/, '')].find(digest => digest !== undefined && sha256.test(digest))
       if (stated !== undefined) return { checksum: `sha256:${stated.toLowerCase()}` }
-      const needed: Locator = { file: file.name, repository: where.repository ?? '', candidates: candidatesOf(file, siblings) }
+      const needed: Locator = { file: file.name, repository: where.repository ?? '', candidates: candidatesOf(file, siblings, where) }
       const { unread, checksum, unfit } = evaluate(needed, candidate => immutable.get(keyOf(candidate)))
       if (unread !== undefined) return { checksumLocator: JSON.stringify(needed) }
-      report({ unfit }, where, skip)
+      report({ unfit }, of, skip)
       return checksum === undefined ? {} : { checksum }
     },
 

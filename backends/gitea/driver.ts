@@ -82,7 +82,7 @@ export function createGiteaDriver (api: GiteaApi, checksums: Checksums, options:
 
   function fileOf (repository: GiteaRepository, asset: GiteaAsset, assets: readonly GiteaAsset[], where: Place, skip: Skip): FileReference {
     const { name, uuid, size } = asset
-    const { tag = '', ...of } = where
+    const { tag = '' } = where
     // The address by name leads to either of two files of one name, the one by uuid to this one.
     const twice = assets.filter(other => other.name === name).length > 1
     return {
@@ -91,7 +91,7 @@ export function createGiteaDriver (api: GiteaApi, checksums: Checksums, options:
       url: twice ? `${publicUrl}/attachments/${uuid}` : `${page(repository)}/releases/download/${encodeURIComponent(tag)}/${encodeURIComponent(name)}`,
       validator: uuid,
       locator: uuid,
-      ...checksums.of(asset, assets, of, skip)
+      ...checksums.of(asset, assets, where, skip)
     }
   }
 
