@@ -25,6 +25,8 @@ export interface Release {
   version: string
   /** UTC with `Z`, whole seconds. */
   published_at: string
+  /** Whether the publisher marks it as a pre-release, whatever its version says; absent when not. */
+  prerelease?: true
   /** Absent when the version has no file. */
   file?: FileReference
 }

@@ -35,9 +35,12 @@ export function orderReleases<T extends Release> (releases: readonly T[]): T[] {
   return [...releases].sort(compareReleases)
 }
 
-/** The current one of releases in listing order: the highest release, or the highest pre-release when nothing else exists. */
+/**
+ * The current one of releases in listing order: the highest release, or the highest pre-release when nothing else exists.
+ * A release that its publisher marks as a pre-release is one, whatever its version says.
+ */
 export function currentRelease<T extends Release> (ordered: readonly T[]): T | undefined {
-  return ordered.find(release => !isPrerelease(release.version)) ?? ordered[0]
+  return ordered.find(release => release.prerelease !== true && !isPrerelease(release.version)) ?? ordered[0]
 }
 
 /**

@@ -63,7 +63,7 @@ export const Extension = Type.Object({
   name: Type.String({ description: 'Extension name', examples: ['kubernetes'] }),
   type: Ref(ExtensionType),
   version: Type.String({
-    description: 'Current version (semver 2.0.0): the highest release, or the highest pre-release when nothing else exists',
+    description: 'Current version (semver 2.0.0): the highest release, or the highest pre-release when nothing else exists. A Gitea release that is marked as a pre-release counts as one',
     examples: ['1.28.0']
   }),
   description: Type.String({ description: 'Description; empty when there is none', examples: ['Kubernetes container orchestration platform'] }),

@@ -43,6 +43,8 @@ export type GiteaAsset = Static<typeof GiteaAsset>
 export const GiteaRelease = Type.Object({
   tag_name: Type.String({ minLength: 1 }),
   draft: Type.Boolean(),
+  /** Of use where it is `true`, and not a reason to quarantine the release where it is not a boolean. */
+  prerelease: Type.Optional(Type.Unknown()),
   created_at: Nullable(Type.String()),
   published_at: Nullable(Type.String()),
   assets: Type.Array(Type.Unknown())

@@ -35,6 +35,7 @@ const SavedExtension = Type.Object({
 const SavedRelease = Type.Object({
   version,
   published_at,
+  prerelease: Type.Optional(Type.Literal(true)),
   file: Type.Optional(Type.Object({
     name: Type.String({ minLength: 1 }),
     size,

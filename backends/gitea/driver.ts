@@ -116,7 +116,7 @@ export function createGiteaDriver (api: GiteaApi, checksums: Checksums, options:
       }
       const assets = usableAssets(release.assets, where, skip)
       const asset = chooseFile(assets, repository.name, identity.name, [version, tag])
-      return [{ version, published_at: published, ...(asset !== undefined && { file: fileOf(repository, asset, assets, where, skip) }) }]
+      return [{ version, published_at: published, ...(release.prerelease === true && { prerelease: true }), ...(asset !== undefined && { file: fileOf(repository, asset, assets, where, skip) }) }]
     }))
     return { versions, whole }
   }

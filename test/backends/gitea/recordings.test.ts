@@ -74,7 +74,7 @@ const expected: Record<string, { ask: 'repositories' | 'repository' | 'releases'
   org: { ask: 'repositories', gives: 'service_unavailable' },
   repo: { ask: 'repository', as: 'aws_prov', gives: { name: 'aws_prov', private: false, mirror: false, has_releases: true } },
   'api-unknown-path': { ask: 'repository', as: 'aws_prov', gives: 'service_unavailable' },
-  'releases-aws': { ask: 'releases', gives: tags(['nightly', '2.0.0-rc.1', '1.2.0', '1.1.0', 'v1.0.0']) },
+  'releases-aws': { ask: 'releases', gives: tags(['nightly', '2.0.0-rc.1', '1.2.0', '1.1.0', 'v1.0.0']).map(release => ({ ...release, prerelease: release.tag_name === '2.0.0-rc.1' })) },
   'releases-aws-as-writer': { ask: 'releases', gives: [] },
   'releases-upcloud': { ask: 'releases', gives: tags(['v2.1.3']) },
   'releases-kubernetes': { ask: 'releases', gives: tags(['1.27.5', '1.27.4', '1.28.0']) },
