@@ -41,7 +41,7 @@ async function setUp (t: Test, { timeout = 5, ...options }: GiteaOptions & { tim
 await t.test('nothing that a client sends goes to an upstream', async t => {
   const { app, gitea, oci, storages, clock } = await setUp(t)
   const names = [
-    'authorization', 'cookie', 'proxy-authorization', 'x-forwarded-for', 'x-forwarded-host', 'x-forwarded-proto', 'forwarded', 'x-real-ip', 'range', 'if-range', 'if-none-match', 'if-match', 'if-modified-since', 'user-agent', 'referer', 'origin',
+    'authorization', 'cookie', 'proxy-authorization', 'x-forwarded-for', 'x-forwarded-host', 'x-forwarded-proto', 'forwarded', 'x-real-ip', 'range', 'if-range', 'if-none-match', 'if-modified-since', 'if-unmodified-since', 'user-agent', 'referer', 'origin',
     'accept', 'accept-language', 'x-request-id', 'traceparent', 'via', 'x-custom', 'x-http-method-override', 'cache-control', 'te', 'x-api-key', 'private-token'
   ]
   const headers = Object.fromEntries(names.map(name => [name, `client-canary-${name}`]))
@@ -54,6 +54,15 @@ await t.test('nothing that a client sends goes to an upstream', async t => {
       t.ok([200, 302, 400, 404].includes(statusCode), `${method} ${url} ${statusCode}`)
       t.notMatch(`${JSON.stringify({ ...answered, 'x-request-id': '', location: '' })} ${body}`, /client-canary/, `${method} ${url}`)
     }
+  }
+  // A malformed If-Match is refused; one with the file's own entity tag opens the file.
+  const conditional = { 'if-match': 'client-canary-if-match' }
+  for (const url of paths.filter(url => !/latest|nowhere|\.\.|\/bad\//.test(url))) {
+    const { statusCode, headers: { etag }, body } = await app.inject({ url, headers: conditional })
+    t.match([statusCode, etag], [412, undefined], url)
+    t.notMatch(body, /client-canary/, url)
+    const current = String((await app.inject({ method: 'HEAD', url })).headers.etag)
+    t.equal((await app.inject({ url, headers: { 'if-match': `"client-canary-if-match", ${current}` } })).statusCode, 200, url)
   }
   const all = [gitea, oci, ...storages]
   for (const { requests } of all) t.ok(requests.length > 0, 'each was asked')
