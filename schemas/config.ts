@@ -173,7 +173,7 @@ export const OciConfig = Type.Object({
   repositories: Type.Array(Type.String({ pattern: '^[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)*$', expected: 'a path without a slash at either end' }), {
     description: 'Repositories below the namespace that are looked at, whatever else is found', default: []
   }),
-  platform: Platform('Platform whose artifact is taken from an index of several; the first artifact of the index if unset'),
+  platform: Platform('Platform whose artifact is taken from an index; the first artifact of the index if unset. A version without it is skipped'),
   token: Token('Bearer token for every request; not together with other credentials', '0123456789abcdef'),
   token_file: Type.Optional(File('File that holds the token; re-read when it changes', '/run/secrets/oci-token')),
   username: Type.Optional(Type.String({

@@ -48,8 +48,10 @@ export interface FakeArtifact {
   configType?: string
   /** `artifactType` of the manifest; null leaves it out, as container images and Helm do. */
   artifactType?: string | null
-  /** Puts the manifest into an index, behind these descriptors, with these annotations; `descriptor` adds to its own one. */
-  index?: { before?: unknown[], descriptor?: object, annotations?: Record<string, unknown> }
+  /** Puts the manifest into an index, behind these descriptors, with these annotations; `descriptor` adds to its own one, `more` are further manifests. */
+  index?: { before?: unknown[], descriptor?: object, more?: Array<{ layers: FakeLayer[], descriptor: object }>, annotations?: Record<string, unknown> }
+  /** Leaves out the `mediaType` of the manifest and of the index. */
+  untyped?: boolean
   /** The algorithm of the file's and the manifest's digest. */
   algorithm?: 'sha256' | 'sha512'
   fault?: Fault
@@ -83,23 +85,24 @@ async function putBlob (layout: string, content: string | Buffer, mediaType: str
 
 /** Writes one artifact's content; gives the descriptor for `index.json`. */
 async function writeArtifact (root: string, layout: string, artifact: FakeArtifact) {
-  const { annotations, algorithm = 'sha256', artifactType = 'application/vnd.example', fault } = artifact
-  const layers = await Promise.all((artifact.layers ?? [{ content: `file of ${artifact.repository} ${artifact.tag}`, title: `${basename(artifact.repository)}.tar.gz` }])
-    .map(async ({ content, title, mediaType = layerType, annotations: more }) => ({
-      ...await putBlob(layout, content, mediaType, algorithm),
-      ...((title !== undefined || more !== undefined) && { annotations: { ...(title !== undefined && { 'org.opencontainers.image.title': title }), ...more } })
-    })))
+  const { annotations, algorithm = 'sha256', artifactType = 'application/vnd.example', fault, untyped = false } = artifact
+  const putLayers = async (given: FakeLayer[]) => await Promise.all(given.map(async ({ content, title, mediaType = layerType, annotations: more }) => ({
+    ...await putBlob(layout, content, mediaType, algorithm),
+    ...((title !== undefined || more !== undefined) && { annotations: { ...(title !== undefined && { 'org.opencontainers.image.title': title }), ...more } })
+  })))
+  const layers = await putLayers(artifact.layers ?? [{ content: `file of ${artifact.repository} ${artifact.tag}`, title: `${basename(artifact.repository)}.tar.gz` }])
   const config = artifact.config === undefined
     ? await putBlob(layout, emptyConfig.content, emptyConfig.mediaType)
     : await putBlob(layout, JSON.stringify(artifact.config), artifact.configType ?? imageConfigType)
-  const manifest = await putBlob(layout, JSON.stringify({
+  const putManifest = async (own: typeof layers) => await putBlob(layout, JSON.stringify({
     schemaVersion: 2,
-    mediaType: manifestType,
+    ...(!untyped && { mediaType: manifestType }),
     ...(artifactType !== null && { artifactType }),
     config,
-    layers,
+    layers: own,
     ...(annotations && { annotations })
   }), manifestType, algorithm)
+  const manifest = await putManifest(layers)
   const [file] = layers
 
   const damage = async (digest: string | undefined, how: 'missing' | 'wrong' | 'long' | 'outside') => {
@@ -123,12 +126,17 @@ async function writeArtifact (root: string, layout: string, artifact: FakeArtifa
   if (fault === 'wrong manifest') await damage(manifest.digest, 'wrong')
   if (fault === 'manifest outside') await damage(manifest.digest, 'outside')
 
-  const target = artifact.index === undefined
-    ? manifest
-    : await putBlob(layout, JSON.stringify({
-      schemaVersion: 2, mediaType: indexType, manifests: [...artifact.index.before ?? [], { ...manifest, ...artifact.index.descriptor }], ...(artifact.index.annotations && { annotations: artifact.index.annotations })
-    }), indexType)
-  return { target, written: { manifest: manifest.digest, ...(file && { file: file.digest }) } }
+  const written = { manifest: manifest.digest, ...(file && { file: file.digest }) }
+  if (artifact.index === undefined) return { target: manifest, written }
+  const { before = [], descriptor: own, more = [], annotations: ofIndex } = artifact.index
+  const others = await Promise.all(more.map(async ({ layers, descriptor }) => ({ ...await putManifest(await putLayers(layers)), ...descriptor })))
+  const target = await putBlob(layout, JSON.stringify({
+    schemaVersion: 2,
+    ...(!untyped && { mediaType: indexType }),
+    manifests: [...before, { ...manifest, ...own }, ...others],
+    ...(ofIndex && { annotations: ofIndex })
+  }), indexType)
+  return { target, written }
 }
 
 /** Writes real OCI image layouts below `root`, over what is there. */

@@ -1,6 +1,7 @@
 import { createAccess, type AccessOptions } from './registry/access.ts'
 import { contentOf, type RegistryContent } from './registry/content.ts'
 import { flavours, type FlavourName } from './registry/flavours.ts'
+import { indexType, manifestType } from './layout.ts'
 import { createLoopback, type Loopback, type LoopbackAnswer, type LoopbackRequest } from './loopback.ts'
 
 export { contentOf }
@@ -10,6 +11,8 @@ export interface RegistryFakeOptions extends Partial<AccessOptions> {
   flavour?: FlavourName
   /** Whether `_catalog` is for administrators only. */
   catalogRefused?: boolean
+  /** `Content-Type` of every manifest and index; its own media type, else that of its tag, if unset. */
+  manifestType?: string
   /** Where blobs are redirected to: `{storage}/{digest}`. */
   storage?: string
 }
@@ -74,12 +77,13 @@ export async function createRegistryFake (content: RegistryContent, options: Reg
     const body = found?.blobs.get(digest)
     const detail = target === undefined ? { Tag: reference } : undefined
     if (body === undefined) return error(404, 'MANIFEST_UNKNOWN', 'manifest unknown', detail)
-    const mediaType = (JSON.parse(body.toString()) as { mediaType: string }).mediaType
+    const own = JSON.parse(body.toString()) as { mediaType?: string, manifests?: unknown }
+    const mediaType = own.mediaType ?? target?.mediaType ?? (own.manifests === undefined ? manifestType : indexType)
     if (flavour.needsAccept && !(request.headers.accept ?? '').split(/,\s*/).includes(mediaType)) {
       return error(404, 'MANIFEST_UNKNOWN', 'OCI manifest found, but accept header does not support OCI manifests', undefined)
     }
     if (flavour.conditional && request.headers['if-none-match'] === `"${digest}"`) return { status: 304, headers: flavour.common }
-    return { status: 200, headers: { ...flavour.common, 'content-length': body.length, 'content-type': mediaType, 'docker-content-digest': digest, ...(flavour.etags && { etag: `"${digest}"` }) }, body }
+    return { status: 200, headers: { ...flavour.common, 'content-length': body.length, 'content-type': settings.manifestType ?? mediaType, 'docker-content-digest': digest, ...(flavour.etags && { etag: `"${digest}"` }) }, body }
   }
 
   function blob (repository: string, digest: string): LoopbackAnswer {

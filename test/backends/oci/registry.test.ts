@@ -267,3 +267,21 @@ await t.test('a file', async t => {
     t.equal(transport.url?.(repository, file), `https://registry.example.com/v2/${repository}/blobs/${file.digest}`)
   })
 })
+
+await t.test('a manifest is read by its form when the server sends a general media type for it', async t => {
+  const root = join(t.testdir({}), 'layouts')
+  await writeLayout(root, [
+    { repository, tag: '1.0.0', untyped: true },
+    { repository, tag: '1.1.0', untyped: true, index: {} },
+    { repository, tag: '1.2.0' },
+    { repository, tag: '1.3.0', index: {} }
+  ])
+  const content = await contentOf(root)
+  for (const type of ['application/json', 'application/json; charset=utf-8', 'text/plain', 'Text/Plain; charset=utf-8', 'application/octet-stream', undefined]) {
+    const fake = await createRegistryFake(content, type === undefined ? {} : { manifestType: type })
+    t.teardown(fake.close)
+    const driver = createRegistryDriver(t, { registry: fake.url, namespace: 'provisioning' })
+    const loaded = await driver.load('provider', 'aws')
+    t.strictSame(loaded?.releases.map(({ version, file }) => [version, file?.name]), ['1.3.0', '1.2.0', '1.1.0', '1.0.0'].map(version => [version, 'aws.tar.gz']), type ?? 'its own')
+  }
+})
