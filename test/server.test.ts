@@ -65,7 +65,7 @@ await t.test('only checks the configuration when told to: 0 for a good one, 78 a
   t.strictSame(await run(t, { args: ['--check-config'], env: { REGISTRY_CONFIG: join(dir, 'bad.toml') } }).end, {
     code: 78,
     stdout: [],
-    stderr: `oci[0].namespaces: unknown key, expected one of name, registry, namespace, discovery, repositories, token, token_file, username, password_file, docker_config, public_url, download_urls, timeout_seconds, verify_ssl, ca_file, redirect_hosts, auth_hosts, concurrency, queue, priority, mapping (in ${join(dir, 'bad.toml')})\n`
+    stderr: `oci[0].namespaces: unknown key, expected one of name, registry, namespace, discovery, repositories, platform, token, token_file, username, password_file, docker_config, public_url, download_urls, timeout_seconds, verify_ssl, ca_file, redirect_hosts, auth_hosts, concurrency, queue, priority, mapping (in ${join(dir, 'bad.toml')})\n`
   })
 })
 
