@@ -7,7 +7,7 @@ export const errorTable = {
   not_found: { status: 404, when: 'Every instance that could own it answered and none has it; an unknown route' },
   invalid_type: { status: 400, when: '`type` (path or query) is not provider, taskserv or cluster' },
   invalid_version: { status: 400, when: 'The version is no semantic version, nor `latest`' },
-  invalid_request: { status: 400, when: 'Any other bad parameter, a query parameter that is given more than once, or a request that cannot be understood' },
+  invalid_request: { status: 400, when: 'Any other bad parameter, a query parameter that is given more than once, or a request that cannot be understood; with status 417 for an unknown `Expect`, with 431 for headers that are too large' },
   auth_error: { status: 401, when: "The upstreams that could answer refuse the registry's own credentials, and nothing cached stands in" },
   method_not_allowed: { status: 405, when: 'The path exists, but not for the method of the request, `OPTIONS` and `TRACE` included; with `Allow`' },
   conflict: { status: 409, when: 'The version was published again with another content, and `store.on_rerelease` is refuse' },
@@ -34,6 +34,8 @@ export interface ErrorOptions {
   proxyError?: string
   /** Bytes of the file that has no such range; answered as `Content-Range`. */
   size?: number
+  /** Status instead of the table's, where HTTP has one of its own: unknown `Expect`, headers that are too large. */
+  status?: 417 | 431
   /** Methods that the path is served for; sent as `Allow`. */
   allow?: readonly string[]
 }
@@ -51,10 +53,10 @@ export class RegistryError extends Error {
   readonly size?: number
   readonly allow?: readonly string[]
 
-  constructor (code: ErrorType, message: string, { cause, ...rest }: ErrorOptions = {}) {
+  constructor (code: ErrorType, message: string, { cause, status, ...rest }: ErrorOptions = {}) {
     super(message, cause === undefined ? {} : { cause })
     this.code = code
-    this.statusCode = errorTable[code].status
+    this.statusCode = status ?? errorTable[code].status
     Object.assign(this, rest)
   }
 }

@@ -4,7 +4,7 @@ import fp from 'fastify-plugin'
 import helmet, { type HelmetOptions } from 'helmet'
 import type { ServerConfig } from '../schemas/config.ts'
 
-export type SecurityHeadersOptions = Pick<ServerConfig, 'public_url' | 'cors_origins'>
+export type SecurityHeadersOptions = Readonly<Pick<ServerConfig, 'public_url'>> & { cors_origins: readonly string[] }
 
 /**
  * What helmet is to say. An answer of the API is no page: a browser that opens it as one loads nothing for it, shows it in no

@@ -1,9 +1,12 @@
 import { randomUUID } from 'node:crypto'
 import type { Server } from 'node:http'
 import type { Socket } from 'node:net'
-import { LogController, type FastifyHttpOptions, type FastifyReply, type FastifyRequest } from 'fastify'
+import { LogController, type FastifyHttpOptions, type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify'
 import type { RegistryConfig } from '../schemas/config.ts'
-import { envelope, errorHandler, registryError } from './errors.ts'
+import { clientAddress, trustProxy } from './client-address.ts'
+import { errorHandler, registryError } from './errors.ts'
+import { createServerFactory, refusal, writeRefusal } from './http-server.ts'
+import { createSecurityHeaders } from './security-headers.ts'
 
 /** Milliseconds that a request's headers may take to arrive, that the whole of it may take, and after which both are looked at again. */
 const arrival = { headersTimeout: 15_000, requestTimeout: 30_000, connectionsCheckingInterval: 5_000 }
@@ -23,7 +26,7 @@ class RequestLog extends LogController {
   override routeNotFound (): void {}
 
   override requestCompleted (error: Error | null | undefined, request: FastifyRequest, reply: FastifyReply): void {
-    const line = { method: request.method, url: request.url, status: reply.statusCode, ms: Math.round(reply.elapsedTime * 10) / 10, ip: request.ip }
+    const line = { method: request.method, url: request.url, status: reply.statusCode, ms: Math.round(reply.elapsedTime * 10) / 10, ip: clientAddress(request) }
     if (error !== null && error !== undefined) reply.log.error({ ...line, err: error }, 'request')
     else if (request.routeOptions.config.probe === true) reply.log.debug(line, 'request')
     else reply.log.info(line, 'request')
@@ -36,27 +39,31 @@ function requestId (headers: Record<string, string | string[] | undefined>): str
   return typeof given === 'string' && /^[\w.:/+=-]{1,128}$/.test(given) ? given : randomUUID()
 }
 
-/** Why a request could not be read, by Node's code. */
-const unreadable: Record<string, string> = {
-  HPE_HEADER_OVERFLOW: 'Request headers are too large',
-  ERR_HTTP_REQUEST_TIMEOUT: 'Request took too long to arrive'
+/** A socket with the response in progress on it, which Node.js keeps there for its own handling of malformed requests. */
+type ClientSocket = Socket & { _httpMessage?: { headersSent: boolean } | null }
+
+/** Returns why a request could not be read, by the code of Node.js. */
+function unreadable (code: string | undefined) {
+  if (code === 'HPE_HEADER_OVERFLOW') return registryError('invalid_request', 'Request headers are too large', { status: 431 })
+  return registryError('invalid_request', code === 'ERR_HTTP_REQUEST_TIMEOUT' ? 'Request took too long to arrive' : 'Malformed request')
 }
 
-/** Answers what is no HTTP request at all; there is no reply yet, only a socket. */
-function clientErrorHandler (error: Error & { code?: string }, socket: Socket): void {
-  if (error.code === 'ECONNRESET' || !socket.writable) {
+/** Responds to bytes that are not an HTTP request, which have a socket only. Fastify calls it with the instance as `this`. */
+const createClientErrorHandler = (commonHeaders: () => Record<string, string>) => function clientErrorHandler (this: FastifyInstance, error: Error & { code?: string }, socket: ClientSocket): void {
+  // The bytes of this response would become a part of one that has begun.
+  if (error.code === 'ECONNRESET' || !socket.writable || socket._httpMessage?.headersSent === true) {
     socket.destroy()
     return
   }
-  // Who connected and said nothing gets no answer: a browser would take it for that to its next request.
+  // A client that connected and sent nothing gets no response: a browser would take it for the response to its next request.
   if (error.code === 'ERR_HTTP_REQUEST_TIMEOUT' && socket.bytesRead === 0) {
     socket.destroy()
     return
   }
-  const { headers, body } = envelope(registryError('invalid_request', unreadable[error.code ?? ''] ?? 'Malformed request'))
-  const payload = JSON.stringify(body)
-  const lines = Object.entries({ ...headers, 'content-type': 'application/json; charset=utf-8', 'content-length': Buffer.byteLength(payload), connection: 'close' })
-  socket.end(`HTTP/1.1 400 Bad Request\r\n${lines.map(([name, value]) => `${name}: ${value}\r\n`).join('')}\r\n${payload}`)
+  const id = randomUUID()
+  const refused = refusal(unreadable(error.code), id, commonHeaders())
+  this.log.info({ reqId: id, status: refused.status, code: error.code, ip: socket.remoteAddress }, 'request')
+  writeRefusal(socket, refused)
 }
 
 /** The part of the configuration that the server itself is made with; what is left out has its default. The rest may stand beside it. */
@@ -73,17 +80,20 @@ const waitOf = (instance: object): number => 'timeout_seconds' in instance && ty
 
 /**
  * What the registry needs of the server itself, for `Fastify(serverOptions())`. A host that embeds the registry and
- * leaves them out loses: names of over 100 characters, the error envelope for malformed URLs and requests, one log line a
- * request, and the request ids of clients.
+ * leaves them out loses: names of over 100 characters, the error envelope for malformed URLs and requests, for requests without
+ * `Host`, with an unknown `Expect` or with too large headers and for CONNECT, one log line a request, and the request ids of clients.
  */
 export function serverOptions ({ server = {}, log = {}, gitea = [], oci = [] }: ServerSettings = {}): FastifyHttpOptions<Server> {
-  const { trust_proxy: trusted = false, trusted_proxies: proxies = [], request_budget_seconds: budget = 0 } = server
+  const { request_budget_seconds: budget = 0, cors_origins: origins = ['*'], public_url: url } = server
+  let securityHeaders: Record<string, string> | undefined
+  const commonHeaders = () => (securityHeaders ??= createSecurityHeaders({ cors_origins: origins, ...(url !== undefined && { public_url: url }) }))
   const waits = [gitea, oci].flat().map(waitOf)
   return {
     logger: { level: log.level ?? 'info' },
     logController: new RequestLog(),
     genReqId: ({ headers }) => requestId(headers),
-    trustProxy: trusted && proxies.length > 0 ? [...proxies] : trusted,
+    trustProxy: trustProxy(server),
+    serverFactory: createServerFactory({ commonHeaders, requestId }),
     routerOptions: { maxParamLength: longestParameter },
     return503OnClosing: false,
     forceCloseConnections: 'idle',
@@ -91,14 +101,14 @@ export function serverOptions ({ server = {}, log = {}, gitea = [], oci = [] }: 
     http: { ...arrival, highWaterMark: unsent },
     // A client that takes nothing of its download would hold it for ever.
     connectionTimeout: Math.max(silence, 2 * Math.max(budget, ...waits)) * 1000,
-    clientErrorHandler,
+    clientErrorHandler: createClientErrorHandler(commonHeaders),
     frameworkErrors: (error, request, reply) => {
       const message = error.code === 'FST_ERR_MAX_PARAM_LENGTH' ? 'A part of the path is too long' : error.code === 'FST_ERR_BAD_URL' ? 'Malformed URL' : error.message
       // No hook runs for a request that has no route.
       reply.header('x-request-id', request.id)
-      if (request.server.hasDecorator('commonHeaders')) reply.headers(request.server.commonHeaders)
+      reply.headers(request.server.hasDecorator('commonHeaders') ? request.server.commonHeaders : commonHeaders())
       errorHandler(registryError('invalid_request', message), request as FastifyRequest, reply as FastifyReply)
-      request.log.info({ method: request.method, url: request.url.slice(0, longestParameter), status: 400, ip: request.ip }, 'request')
+      request.log.info({ method: request.method, url: request.url.slice(0, longestParameter), status: 400, ip: clientAddress(request as FastifyRequest) }, 'request')
     }
   }
 }

@@ -78,7 +78,7 @@ export const ServerConfig = Type.Object({
   public_url: Type.Optional(Address(
     'Where people outside reach this registry; needed for `download_urls = "gateway"`', 'https://registry.example.com'
   )),
-  trust_proxy: Type.Boolean({ description: "Believe a reverse proxy's `X-Forwarded-For` header, for the log and the rate limit", default: false }),
+  trust_proxy: Type.Boolean({ description: "Believe a reverse proxy's `X-Forwarded-For` header, for the log and the rate limit; its addresses may have ports", default: false }),
   trusted_proxies: Type.Array(Type.String({ pattern: '^[0-9A-Fa-f.:]+(/[0-9]{1,3})?$', expected: proxyAddress }), {
     description: 'Addresses and networks of the proxies that are believed, with `trust_proxy`; whoever connects when empty',
     default: []

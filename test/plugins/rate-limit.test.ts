@@ -3,6 +3,7 @@ import rateLimit from '@fastify/rate-limit'
 import Fastify, { type FastifyInstance } from 'fastify'
 import t, { type Test } from 'tap'
 import registry, { serverOptions } from '../../app.ts'
+import { trustProxy } from '../../plugins/client-address.ts'
 import { clientOf } from '../../plugins/client-rate.ts'
 import { startApp, whole } from '../fakes/app.ts'
 
@@ -66,7 +67,7 @@ await t.test('counts by address, IPv6 by network', async t => {
   t.equal(from('2001:db8:1:2:3:4:5:6'), from('2001:DB8:1:2::1'))
   t.not(from('2001:db8:1:2::1'), from('2001:db8:1:3::1'))
   t.equal(from('fe80::1%eth0'), from('fe80::2'))
-  for (const forged of ['', 'unknown', 'x'.repeat(10_000), '203.0.113.7:4711']) t.equal(from(forged), '192.0.2.1', 'a key is an address, whatever a proxy says')
+  for (const forged of ['', 'unknown', 'x'.repeat(10_000), '203.0.113.7:x']) t.equal(from(forged), '192.0.2.1', 'a key is an address, whatever a proxy says')
   t.equal(clientOf({ ip: undefined as unknown as string, socket: { remoteAddress: undefined } as unknown as FastifyInstance['server'] & { remoteAddress: undefined } }), '', 'a client that is gone')
 })
 
@@ -89,6 +90,65 @@ await t.test('a client cannot choose its address: X-Forwarded-For counts from a 
     const logged = lines.map(line => JSON.parse(line) as { ip?: string, url?: string }).filter(({ url }) => url === list)
     t.strictSame(logged.map(({ ip }) => ip?.replace('::ffff:', '')), [counted, counted], what)
   }
+})
+
+/** Items of `X-Forwarded-For` with the address of their client; undefined where they have none. */
+const items: Array<[item: string, address: string | undefined]> = [
+  ['203.0.113.1:1111', '203.0.113.1'], ['203.0.113.2:443', '203.0.113.2'], ['[2001:db8:1::1]:443', '2001:db8:1::1'], ['[2001:db8:2::1]', '2001:db8:2::1'],
+  ['2001:db8:3::1', '2001:db8:3::1'], ['"203.0.113.3:80"', '203.0.113.3'], ['"[2001:db8:4::1]:80"', '2001:db8:4::1'], ['"203.0.113.4"', '203.0.113.4'],
+  ['  203.0.113.5:80\t', '203.0.113.5'], ['::ffff:203.0.113.6', '::ffff:203.0.113.6'], ['[::ffff:203.0.113.7]:1', '::ffff:203.0.113.7'],
+  ['unknown', undefined], ['_hidden', undefined], ['for=203.0.113.8', undefined], ['203.0.113.9:', undefined], ['203.0.113.9:port', undefined], ['203.0.113.9:123456', undefined],
+  ['[203.0.113.9', undefined], ['2001:db8::1]:443', undefined], ['203.0.113.256:1', undefined], ['203.0.113.9;x', undefined], ['', undefined], ['""', undefined], ['<script>', undefined]
+]
+
+for (const [what, proxies, peer] of [
+  ['every proxy is trusted', [], '10.0.0.9'],
+  ['the proxy is trusted by its network', ['10.0.0.0/8'], '10.0.0.9'],
+  ['the proxy is trusted by its address, on a socket for both families', ['10.0.0.9'], '::ffff:10.0.0.9']
+] as const) {
+  await t.test(`an address in X-Forwarded-For may have a port: each client is itself for the limit and the log; ${what}`, async t => {
+    const lines: string[] = []
+    const config = { server: { trust_proxy: true, trusted_proxies: [...proxies] }, oci, rate_limit: { max: 1 } }
+    const app = Fastify({ ...serverOptions(config), logger: { level: 'info', stream: { write: line => { lines.push(line) } } } })
+    t.teardown(async () => { await app.close() })
+    await app.register(whole, { config })
+    const ask = async (forwarded: string | string[]) => {
+      lines.length = 0
+      const { statusCode } = await app.inject({ url: list, remoteAddress: peer, headers: { 'x-forwarded-for': forwarded as string } })
+      const logged = lines.map(line => JSON.parse(line) as { ip?: string, url?: string }).filter(({ url }) => url === list)
+      return [statusCode, ...logged.map(({ ip }) => ip)]
+    }
+    const seen = new Set<string>()
+    for (const [item, address = peer] of items) {
+      const status = seen.has(address) ? 429 : 200
+      seen.add(address)
+      t.strictSame(await ask(item), [status, address], JSON.stringify(item))
+    }
+    for (const port of [1, 2, 65535]) t.strictSame(await ask(`203.0.113.1:${port}`), [429, '203.0.113.1'], 'another port is the same client')
+    t.strictSame(await ask('[2001:db8:1::2]:9'), [429, '2001:db8:1::2'], 'another address of the same network as well')
+    // Trusted hops on the way have ports, too.
+    const hops = proxies.length === 0 || proxies[0] === '10.0.0.9' ? '10.0.0.9:5555' : '10.1.1.1:5555, 10.2.2.2, "10.3.3.3:1"'
+    t.strictSame(await ask(`198.51.100.7:4711, ${hops}`), [200, '198.51.100.7'], 'behind hops with ports')
+    t.strictSame(await ask(['198.51.100.8:1', hops]), [200, '198.51.100.8'], 'in several headers')
+    // With a list a hop that is not in it ends the trust; without one the client is the farthest address.
+    t.strictSame(await ask('198.51.100.9:1, 192.0.2.55:2, 10.0.0.9:3'), [200, proxies.length === 0 ? '198.51.100.9' : '192.0.2.55'], 'beyond a hop that is not trusted')
+    t.strictSame(await ask('198.51.100.10, unknown'), proxies.length === 0 ? [200, '198.51.100.10'] : [429, peer], 'beyond a hop without an address')
+  })
+}
+
+await t.test('trusted networks are compared in either form of an IPv4 address, and IPv6 with a port', async t => {
+  const trusts = (proxies: string[], item: string) => (trustProxy({ trust_proxy: true, trusted_proxies: proxies }) as (item: string) => boolean)(item)
+  for (const item of ['10.0.0.9', '10.0.0.9:1', '::ffff:10.0.0.9', '[::ffff:10.0.0.9]:1']) {
+    for (const proxies of [['10.0.0.0/8'], ['::ffff:10.0.0.0/104'], ['::ffff:10.0.0.9'], ['fd00::/8', '10.0.0.9/32']]) t.equal(trusts(proxies, item), true, `${String(proxies)} ${item}`)
+    for (const proxies of [['10.0.0.8'], ['fd00::/8'], ['::/0'], ['11.0.0.0/8']]) t.equal(trusts(proxies, item), false, `${String(proxies)} ${item}`)
+  }
+  t.equal(trusts(['fd00::/8'], '[fd12::1]:443'), true)
+  t.equal(trusts(['fd00::/8'], 'fe80::1'), false)
+  t.equal(trusts(['0.0.0.0/0'], 'unknown'), false)
+  t.equal(trusts(['0.0.0.0/0'], undefined as unknown as string), false, 'a socket that is gone')
+  t.equal(trustProxy({}), false)
+  t.equal(trustProxy({ trusted_proxies: ['10.0.0.0/8'] }), false)
+  t.equal(trustProxy({ trust_proxy: true }), true)
 })
 
 await t.test('nothing that a proxy says of host and scheme reaches an answer', async t => {

@@ -1,0 +1,56 @@
+import { isIP } from 'node:net'
+import type { FastifyRequest } from 'fastify'
+import ipaddr from 'ipaddr.js'
+
+/** Keys of `server` that say which proxies are trusted. */
+export interface ProxyTrust { trust_proxy?: boolean | undefined, trusted_proxies?: readonly string[] | undefined }
+
+/**
+ * Returns the address of an item of `X-Forwarded-For`, which may have a port, brackets and quotes: `203.0.113.1:1111`,
+ * `[2001:db8::1]:443`. Undefined for an item without an address, such as `unknown`.
+ */
+export function parseForwarded (item: string): string | undefined {
+  const bare = item.trim().replace(/^"(.*)"$/, '$1').trim()
+  const [, bracketed, dotted] = /^(?:\[([^\]]*)\]|([\d.]+))(?::\d{1,5})?$/.exec(bare) ?? []
+  const address = bracketed ?? dotted ?? bare
+  return isIP(address) === 0 ? undefined : address
+}
+
+/** A network as ipaddr.js compares it: IPv4 in both its forms is one. */
+function parseNetwork (text: string): [ipaddr.IPv4 | ipaddr.IPv6, number] {
+  if (!text.includes('/')) {
+    const address = ipaddr.process(text)
+    return [address, address.kind() === 'ipv4' ? 32 : 128]
+  }
+  const [address, bits] = ipaddr.parseCIDR(text)
+  return address instanceof ipaddr.IPv6 && address.isIPv4MappedAddress() && bits >= 96 ? [address.toIPv4Address(), bits - 96] : [address, bits]
+}
+
+/**
+ * Returns the value of Fastify's `trustProxy`. An item of `X-Forwarded-For` counts as a trusted proxy by its address alone:
+ * Fastify's own comparison trusts nothing that has a port.
+ */
+export function trustProxy ({ trust_proxy: trusted = false, trusted_proxies: proxies = [] }: ProxyTrust): boolean | ((address: string) => boolean) {
+  if (!trusted || proxies.length === 0) return trusted
+  const networks = proxies.map(parseNetwork)
+  return item => {
+    // A socket that is gone has no address.
+    const text = parseForwarded(item ?? '')
+    if (text === undefined) return false
+    const address = ipaddr.process(text)
+    return networks.some(([network, bits]) => network.kind() === address.kind() && address.match(network, bits))
+  }
+}
+
+/**
+ * Returns the address of the client of a request, for the log and the rate limit. Behind trusted proxies it is the farthest
+ * address that they report; an item without an address is skipped. Empty when the connection is gone.
+ */
+export function clientAddress ({ ip, ips, socket }: Pick<FastifyRequest, 'ip'> & Partial<Pick<FastifyRequest, 'ips'>> & { socket: Pick<FastifyRequest['socket'], 'remoteAddress'> }): string {
+  const reported = ips ?? [ip]
+  for (let at = reported.length - 1; at >= 0; at--) {
+    const address = parseForwarded(reported[at] ?? '')
+    if (address !== undefined) return address
+  }
+  return socket?.remoteAddress ?? ''
+}

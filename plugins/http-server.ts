@@ -1,0 +1,107 @@
+import type { IncomingMessage, RequestListener, Server, ServerResponse } from 'node:http'
+import type { Socket } from 'node:net'
+import type { FastifyBaseLogger, FastifyServerFactory, FastifyServerOptions } from 'fastify'
+import { envelope, registryError, type RegistryError } from './errors.ts'
+
+// An import would also load what is behind the names that are not used here, such as a WebSocket client.
+const { createServer, STATUS_CODES } = process.getBuiltinModule('node:http')
+
+export interface HttpServerOptions {
+  /** Headers of every response beside those of the error. */
+  commonHeaders: () => Record<string, string>
+  /** Makes the id of a request. */
+  requestId: (headers: IncomingMessage['headers']) => string
+}
+
+/** What Fastify hands to a server factory, beyond its types: the options that the server is made with, and the logger. */
+interface FactoryOptions extends Pick<FastifyServerOptions, 'keepAliveTimeout' | 'requestTimeout' | 'connectionTimeout' | 'maxRequestsPerSocket'> {
+  http?: object
+  https?: object | boolean | null
+  http2?: boolean
+  logger?: FastifyBaseLogger
+}
+
+/** The response to a request that is refused before Fastify sees it. */
+export function refusal (error: RegistryError, id: string, commonHeaders: Record<string, string>) {
+  const { status, headers, body } = envelope(error)
+  const payload = JSON.stringify(body)
+  return {
+    status,
+    payload,
+    headers: {
+      'x-request-id': id,
+      ...commonHeaders,
+      ...headers,
+      'content-type': 'application/json; charset=utf-8',
+      'content-length': String(Buffer.byteLength(payload)),
+      connection: 'close'
+    }
+  }
+}
+
+/** Writes a response on a socket that has no response object. */
+export function writeRefusal (socket: Pick<Socket, 'end'>, { status, headers, payload }: ReturnType<typeof refusal>): void {
+  const lines = Object.entries({ date: new Date().toUTCString(), ...headers }).map(([name, value]) => `${name}: ${value}\r\n`)
+  socket.end(`HTTP/1.1 ${status} ${STATUS_CODES[status] ?? ''}\r\n${lines.join('')}\r\n${payload}`)
+}
+
+/** Returns why the `Host` of a request is refused (RFC 9112, section 3.2); undefined for a good one. HTTP/1.0 may leave it out. */
+function hostError ({ rawHeaders, httpVersionMinor, headers: { host } }: IncomingMessage): string | undefined {
+  let count = 0
+  for (let at = 0; at < rawHeaders.length; at += 2) {
+    const name = rawHeaders[at] as string
+    if (name.length === 4 && name.toLowerCase() === 'host') count++
+  }
+  if (count > 1) return 'More than one Host header'
+  if (host === undefined) return httpVersionMinor === 0 ? undefined : 'Missing Host header'
+  return /[\s/?#@\\]/.test(host) ? 'Invalid Host header' : undefined
+}
+
+/**
+ * Returns a factory of servers that refuse in the error envelope what Node.js would refuse without a body, or not respond to
+ * at all: a request without `Host`, one with an unknown `Expect`, and CONNECT.
+ */
+export function createServerFactory ({ commonHeaders, requestId }: HttpServerOptions): FastifyServerFactory<Server> {
+  return (handler, given) => {
+    const { http, https, http2, logger, keepAliveTimeout, requestTimeout, connectionTimeout, maxRequestsPerSocket } = given as FactoryOptions
+    if (http2 === true) throw new Error('serverOptions() makes HTTP/1.1 servers: for http2 set serverFactory to undefined')
+
+    const refuse = ({ method, url, headers, socket }: IncomingMessage, error: RegistryError) => {
+      const id = requestId(headers)
+      const response = refusal(error, id, commonHeaders())
+      logger?.info({ reqId: id, method, url: url?.slice(0, 512), status: response.status, ip: socket.remoteAddress }, 'request')
+      return response
+    }
+    const respond = (request: IncomingMessage, response: ServerResponse, error: RegistryError): void => {
+      const { status, headers, payload } = refuse(request, error)
+      // The rest of a body is read and dropped: unread bytes would reset the connection before the client has the response.
+      request.resume()
+      response.writeHead(status, headers).end(request.method === 'HEAD' ? undefined : payload)
+    }
+    const listener: RequestListener = (request, response) => {
+      const invalid = hostError(request)
+      if (invalid === undefined) (handler as unknown as RequestListener)(request, response)
+      else respond(request, response, registryError('invalid_request', invalid))
+    }
+
+    const server = https === undefined || https === null || https === false
+      ? createServer({ ...http, requireHostHeader: false }, listener)
+      : process.getBuiltinModule('node:https').createServer({ ...(https === true ? {} : https), requireHostHeader: false }, listener)
+    // What Fastify sets on a server that it makes itself.
+    if (keepAliveTimeout !== undefined) server.keepAliveTimeout = keepAliveTimeout
+    if (requestTimeout !== undefined) server.requestTimeout = requestTimeout
+    if (connectionTimeout !== undefined) server.setTimeout(connectionTimeout)
+    if ((maxRequestsPerSocket ?? 0) > 0) server.maxRequestsPerSocket = maxRequestsPerSocket as number
+
+    server.on('checkExpectation', (request: IncomingMessage, response: ServerResponse) => {
+      respond(request, response, registryError('invalid_request', 'Unknown expectation: only 100-continue is supported', { status: 417 }))
+    })
+    server.on('connect', (request: IncomingMessage, socket: Socket) => {
+      // A host that serves tunnels has a listener of its own.
+      if (server.listenerCount('connect') > 1) return
+      socket.on('error', () => { socket.destroy() })
+      writeRefusal(socket, refuse(request, registryError('method_not_allowed', 'Method CONNECT is not allowed: use GET or HEAD', { allow: ['GET', 'HEAD'] })))
+    })
+    return server as Server
+  }
+}
