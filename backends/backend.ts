@@ -76,7 +76,10 @@ export interface Terms {
 }
 
 /** Why something is skipped; a metric label. */
-export type SkipReason = 'not_semver' | 'not_an_artifact' | 'malformed' | 'mirror' | 'private' | 'releases_off' | 'invalid_name' | 'duplicate' | 'bad_checksum_file' | 'missing_content' | 'not_chosen' | 'other_platform'
+export type SkipReason =
+  | 'not_semver' | 'not_an_artifact' | 'malformed' | 'mirror' | 'private'
+  | 'releases_off' | 'invalid_name' | 'duplicate' | 'bad_checksum_file' | 'missing_content'
+  | 'not_chosen' | 'other_platform' | 'too_large'
 
 /** Something that a driver does not show. Only `kind` and `reason` are always known. */
 export interface Skipped {

@@ -1,23 +1,12 @@
 import type { Static, TSchema } from '@sinclair/typebox'
 import { TypeCompiler } from '@sinclair/typebox/compiler'
-import pLimit from 'p-limit'
 import { registryError, type RegistryError } from '../../plugins/errors.ts'
 import type { Resumption } from '../../plugins/upstream-range.ts'
-import type { JsonAnswer, Upstream } from '../../plugins/upstream-client.ts'
+import type { Upstream } from '../../plugins/upstream-client.ts'
 import { GiteaRelease, GiteaRepository } from '../../schemas/gitea.ts'
 import type { Skip } from '../backend.ts'
 import { forEachInTurn } from '../pace.ts'
-
-/** Elements asked for at once: the most that an unchanged Gitea or Forgejo gives (`[api] MAX_RESPONSE_ITEMS`). */
-export const pageSize = 50
-/** Pages read of one list; a server that numbers more is not believed. */
-const mostPages = 400
-
-/** Bytes read of one list, all pages together. */
-const mostBytes = 64 * 1024 * 1024
-
-/** The pages of a list; `steady` when all of them told the same total, so that nothing moved between them. */
-interface Walk { bodies: unknown[], steady: boolean }
+import { createPages, tooLargeRow } from './pages.ts'
 
 /** Returns a text field of a row that has not the form that it should have. */
 export const textField = (row: unknown, field: string): string | undefined => {
@@ -25,20 +14,10 @@ export const textField = (row: unknown, field: string): string | undefined => {
   return typeof value === 'string' && value !== '' ? value : undefined
 }
 
-const rowsOf = (body: unknown): number => Array.isArray(body) ? body.length : 0
-/** What tells a page from others: the ids of its rows. */
-const identityOf = (body: unknown): string => JSON.stringify(body, (key, value: unknown) => key !== '' && typeof value === 'object' && value !== null && 'id' in value ? value.id : value)
-const totalOf = ({ headers }: { headers: Readonly<Record<string, string | string[] | undefined>> }): number => Number(headers['x-total-count'] ?? 0)
-
 const repositories = TypeCompiler.Compile(GiteaRepository)
 const releases = TypeCompiler.Compile(GiteaRelease)
-
-/** The last page's number as `Link` has it; its address is not used, for servers build it on a name of their own. */
-function lastPage (link: string | string[] | undefined): number | undefined {
-  const last = String(link ?? '').split(/,\s*(?=<)/).find(part => /;\s*rel="?last"?/.test(part))
-  const page = /[?&]page=(\d{1,9})/.exec(last ?? '')?.[1]
-  return page === undefined ? undefined : Number(page)
-}
+const repositoryFields = Object.keys(GiteaRepository.properties)
+const releaseFields = Object.keys(GiteaRelease.properties)
 
 /** A listing: `unread` are names of repositories that are not as they should be, `truncated` why there may be others that were not seen. */
 export interface Repositories { found: GiteaRepository[], unread: string[], truncated?: RegistryError }
@@ -57,8 +36,8 @@ export function createGiteaApi (upstream: Upstream, { instance, owner, atOnce = 
   /** Whether the owner is a user; found out by the first listing. */
   let kind: 'orgs' | 'users' | undefined
 
-  const few = pLimit(atOnce)
   const failed = (details: string) => registryError('service_unavailable', `Instance ${instance} cannot be asked`, { instance, details, proxyError: 'http_protocol_error' })
+  const pages = createPages(upstream, { atOnce, failed })
 
   /** The elements that are as they should be, and the others, which cost only themselves. */
   function elements<T extends TSchema> (check: { Check: (value: unknown) => value is Static<T> }, body: unknown, malformed: (row: unknown) => void): { good: Array<Static<T>>, bad: unknown[] } {
@@ -67,49 +46,6 @@ export function createGiteaApi (upstream: Upstream, { instance, owner, atOnce = 
     const bad = body.filter((element: unknown) => !check.Check(element))
     for (const row of bad) malformed(row)
     return { good, bad }
-  }
-
-  const page = async (parts: readonly string[], number: number, query: Record<string, string | number> = {}): Promise<JsonAnswer> =>
-    await upstream.json(upstream.address(parts, { ...query, limit: pageSize, page: number }))
-
-  /** Every page of a list, once: the first one tells how many there are. A short page is no last page, for what a caller may not see is left out of it. */
-  async function walk (parts: readonly string[], query: Record<string, string | number>): Promise<Walk | Exclude<JsonAnswer['kind'], 'found'>> {
-    const first = await page(parts, 1, query)
-    if (first.kind !== 'found') return first.kind
-    const totals = new Set([totalOf(first)])
-    const [total = 0] = totals
-    const last = lastPage(first.headers.link)
-    const count = last ?? (total > pageSize && rowsOf(first.body) >= pageSize ? Math.ceil(total / pageSize) : 1)
-    if (count > mostPages) throw failed('Answer has too many pages')
-    const bodies = [first.body]
-    let size = first.size
-    const more = async (number: number): Promise<unknown> => {
-      const answer = await page(parts, number, query)
-      if (answer.kind !== 'found') throw failed('Answer lost a page')
-      size += answer.size
-      if (size > mostBytes) throw failed('Answer is too large')
-      totals.add(totalOf(answer))
-      return answer.body
-    }
-    bodies.push(...await Promise.all(Array.from({ length: count - 1 }, async (_, at) => await few(async () => await more(at + 2)))))
-    // A server of small pages behind a proxy that drops or damages Link says no more than this: there is more.
-    const announced = last === undefined ? total : 0
-    let seen = bodies.reduce<number>((sum, page) => sum + rowsOf(page), 0)
-    while (seen < announced && bodies.length < mostPages) {
-      const next = await more(bodies.length + 1)
-      if (rowsOf(next) === 0) break
-      bodies.push(next)
-      seen += rowsOf(next)
-    }
-    const full = bodies.filter(body => rowsOf(body) > 0).map(identityOf)
-    if (new Set(full).size < full.length) throw failed('Answer has a page twice')
-    return { bodies, steady: totals.size === 1 }
-  }
-
-  /** The same; what changed while it was read is read once more. */
-  async function pages (parts: readonly string[], query: Record<string, string | number> = {}): Promise<Walk | Exclude<JsonAnswer['kind'], 'found'>> {
-    const once = await walk(parts, query)
-    return typeof once === 'string' || once.steady ? once : await walk(parts, query)
   }
 
   const listPath = (of: 'orgs' | 'users') => [...api, of, owner, 'repos']
@@ -134,13 +70,13 @@ export function createGiteaApi (upstream: Upstream, { instance, owner, atOnce = 
      * between the pages, out of sight: then it is `truncated`, too.
      */
     async repositories (skip: Skip): Promise<Repositories> {
-      const { bodies, steady } = await ofOwner(async of => await pages(listPath(of)))
+      const { bodies, steady } = await ofOwner(async of => await pages(listPath(of), repositoryFields))
       const found: Array<ReturnType<typeof elements<typeof GiteaRepository>>> = []
       const malformed = (row: unknown): void => {
         const name = textField(row, 'name')
         // A private repository is not named, and a row like this may not say what it is.
         const isPublic = typeof row === 'object' && row !== null && 'private' in row && row.private === false && !('internal' in row && row.internal === true)
-        skip({ kind: 'repository', reason: 'malformed', ...(isPublic && name !== undefined && { repository: name }) })
+        skip({ kind: 'repository', reason: row === tooLargeRow ? 'too_large' : 'malformed', ...(isPublic && name !== undefined && { repository: name }) })
       }
       await forEachInTurn(bodies, body => { found.push(elements<typeof GiteaRepository>(repositories, body, malformed)) })
       const bad = found.flatMap(({ bad }) => bad)
@@ -163,7 +99,7 @@ export function createGiteaApi (upstream: Upstream, { instance, owner, atOnce = 
 
     /** Every published release of a repository, newest first, and whether there are any that cannot be read, each given to `malformed`; undefined when the repository is gone. */
     async releases (repository: string, malformed: (row: unknown) => void): Promise<{ found: GiteaRelease[], whole: boolean } | undefined> {
-      const answer = await pages([...api, 'repos', owner, repository, 'releases'], { draft: 'false' })
+      const answer = await pages([...api, 'repos', owner, repository, 'releases'], releaseFields, { draft: 'false' })
       if (typeof answer === 'string') return undefined
       if (!answer.steady) throw failed('Answer changed while it was read')
       const read = answer.bodies.map(body => elements<typeof GiteaRelease>(releases, body, malformed))

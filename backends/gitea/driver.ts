@@ -11,6 +11,7 @@ import { maxDescription, plainTags, plainText } from '../text.ts'
 import { currentRelease, orderReleases, tagsByVersion, utcSeconds } from '../version.ts'
 import { textField, type GiteaApi } from './api.ts'
 import { usableAssets, type Checksums, type Place } from './checksums.ts'
+import { tooLargeRow } from './pages.ts'
 import { createWalkMemory, type Word } from './walk-memory.ts'
 
 export interface GiteaDriverOptions {
@@ -136,7 +137,7 @@ export function createGiteaDriver (api: GiteaApi, checksums: Checksums, options:
       ? { found: [], whole: true }
       : await api.releases(of.repository.name, row => {
         const tag = textField(row, 'tag_name')
-        skip({ kind: 'release', reason: 'malformed', ...placeOf(of), ...(tag !== undefined && { tag }) })
+        skip({ kind: 'release', reason: row === tooLargeRow ? 'too_large' : 'malformed', ...placeOf(of), ...(tag !== undefined && { tag }) })
       })
     if (releases === undefined) throw registryError('service_unavailable', `Instance ${instance} cannot be asked`, { instance, details: 'A repository disappeared while it was read', proxyError: 'destination_unavailable' })
     const { versions, whole } = versionsOf(of, releases.found, skip)

@@ -36,6 +36,8 @@ export interface ReleaseContent {
   tag: string
   draft?: boolean
   prerelease?: boolean
+  /** The release notes, which Gitea calls its body. */
+  notes?: string
   /** RFC 3339; one and the same time for all that leave it out, as if one script had published them. */
   published_at?: string
   assets?: AssetContent[]

@@ -202,7 +202,7 @@ export function releaseJson (view: View, repository: Repository, release: Releas
     tag_name: tag,
     target_commitish: 'main',
     name: tag,
-    body: '',
+    body: release.notes ?? '',
     url: api,
     html_url: `${page}/releases/tag/${pathEscapeSegments(tag)}`,
     tarball_url: `${page}/archive/${pathEscapeSegments(tag)}.tar.gz`,

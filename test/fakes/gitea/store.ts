@@ -12,7 +12,7 @@ export interface Asset extends Omit<AssetContent, 'content'> {
   created_at: string
 }
 
-export interface Release extends Required<Omit<ReleaseContent, 'assets'>> {
+export interface Release extends Required<Omit<ReleaseContent, 'assets' | 'notes'>>, Pick<ReleaseContent, 'notes'> {
   id: number
   /** In the order of upload. */
   assets: Asset[]

@@ -1,0 +1,152 @@
+import pLimit from 'p-limit'
+import { isRegistryError, type RegistryError } from '../../plugins/errors.ts'
+import type { JsonAnswer, Upstream } from '../../plugins/upstream-client.ts'
+
+/** Elements of a page, the largest number first: what an unchanged Gitea or Forgejo gives at most (`[api] MAX_RESPONSE_ITEMS`). Each is a multiple of the next, so that a page can be read in parts. */
+const pageSizes = [50, 25, 5, 1] as const
+type PageSize = typeof pageSizes[number]
+/** Pages read of one list; a server that numbers more is not believed. */
+const mostPages = 400
+/** Bytes read of one list, all pages together. */
+const mostRead = 512 * 1024 * 1024
+/** Characters that are kept of one list, as JSON: release notes and the like are dropped from each page when it is read. */
+const mostKept = 64 * 1024 * 1024
+
+/** Stands in a list for an element that is too large to be read. */
+export const tooLargeRow: object = Object.freeze({})
+
+/** The pages of a list; `steady` when all of them told the same total, so that nothing moved between them. */
+export interface Walk { bodies: unknown[], steady: boolean }
+type NotFound = Exclude<JsonAnswer['kind'], 'found'>
+type Page = Extract<JsonAnswer, { kind: 'found' }>
+
+/** Thrown where a page that is too large cannot be read in parts, for the server's own pages are smaller than requested. */
+class InexactPages extends Error {}
+
+const rowsOf = (body: unknown): number => Array.isArray(body) ? body.length : 0
+/** What tells a page from others: the ids of its rows. */
+const identityOf = (body: unknown): string => JSON.stringify(body, (key, value: unknown) => key !== '' && typeof value === 'object' && value !== null && 'id' in value ? value.id : value)
+const totalOf = ({ headers }: Pick<Page, 'headers'>): number => Number(headers['x-total-count'] ?? 0)
+
+/** The last page's number as `Link` has it; its address is not used, for servers build it on a name of their own. */
+function lastPage (link: string | string[] | undefined): number | undefined {
+  const last = String(link ?? '').split(/,\s*(?=<)/).find(part => /;\s*rel="?last"?/.test(part))
+  const page = /[?&]page=(\d{1,9})/.exec(last ?? '')?.[1]
+  return page === undefined ? undefined : Number(page)
+}
+
+const smallerThan = (size: PageSize): PageSize | undefined => pageSizes[pageSizes.indexOf(size) + 1]
+
+export interface PagesOptions {
+  /** Most pages that are requested at once. */
+  atOnce: number
+  /** Makes the error for an answer that cannot be used. */
+  failed: (details: string) => RegistryError
+}
+
+/** Reads lists of Gitea page by page; a page that is too large is read in smaller ones. */
+export function createPages (upstream: Pick<Upstream, 'address' | 'json'>, { atOnce, failed }: PagesOptions) {
+  const few = pLimit(atOnce)
+
+  /** Reads every page of a list once: the first one tells how many there are. A short page is no last page, for what a caller may not see is left out of it. */
+  async function walk (parts: readonly string[], query: Record<string, string | number>, fields: readonly string[], base: PageSize): Promise<Walk | NotFound> {
+    const totals = new Set<number>()
+    let [read, kept, over] = [0, 0, false]
+
+    /** One page with the fields that are used; undefined when it is too large. */
+    async function page (number: number, size: PageSize): Promise<JsonAnswer | undefined> {
+      if (over) throw failed('Answer is too large')
+      const answer = await upstream.json(upstream.address(parts, { ...query, limit: size, page: number })).catch((error: unknown) => {
+        if (isRegistryError(error) && error.proxyError === 'http_response_body_size') return undefined
+        throw error
+      })
+      if (answer?.kind !== 'found') return answer
+      const body = slim(answer.body, fields)
+      read += answer.size
+      kept += JSON.stringify(body)?.length ?? 0
+      if (read > mostRead || kept > mostKept) throw failed('Answer is too large')
+      totals.add(totalOf(answer))
+      return { ...answer, body }
+    }
+
+    /** The first page. Of one element that is too large by itself the next page shows how many there are. */
+    async function firstPage (): Promise<JsonAnswer | undefined> {
+      const first = await few(async () => await page(1, base))
+      if (first !== undefined || base > 1) return first
+      const second = await few(async () => await page(2, base))
+      if (second === undefined) throw failed('Answer is too large')
+      return second.kind === 'found' ? { ...second, body: [tooLargeRow] } : second
+    }
+
+    const first = await firstPage()
+    if (first === undefined) throw new InexactPages()
+    if (first.kind !== 'found') return first.kind
+    const total = totalOf(first)
+    const last = lastPage(first.headers.link)
+    const count = last ?? (total > base && rowsOf(first.body) >= base ? Math.ceil(total / base) : 1)
+    if (count > mostPages) throw failed('Answer has too many pages')
+    const exact = total > 0 && rowsOf(first.body) === Math.min(base, total)
+
+    /** A page, or the smaller ones that it consists of. */
+    async function pagesOf (number: number, size: PageSize): Promise<unknown[]> {
+      const answer = await few(async () => await page(number, size))
+      if (answer !== undefined) {
+        if (answer.kind !== 'found') throw failed('Answer lost a page')
+        return [answer.body]
+      }
+      const smaller = smallerThan(size)
+      if (smaller === undefined) return [[tooLargeRow]]
+      if (!exact) {
+        over = true
+        throw new InexactPages()
+      }
+      const [from, to] = [(number - 1) * size / smaller, Math.min(number * size / smaller, Math.ceil(total / smaller))]
+      const read = await Promise.all(Array.from({ length: Math.max(0, to - from) }, async (_, at) => await pagesOf(from + at + 1, smaller)))
+      return read.flat()
+    }
+
+    const bodies = [first.body, ...(await Promise.all(Array.from({ length: count - 1 }, async (_, at) => await pagesOf(at + 2, base)))).flat()]
+    // A server of small pages behind a proxy that drops or damages Link says no more than this: there is more.
+    const announced = last === undefined ? total : 0
+    let seen = bodies.reduce<number>((sum, page) => sum + rowsOf(page), 0)
+    for (let number = count + 1; seen < announced && number <= mostPages; number++) {
+      const next = await pagesOf(number, base)
+      const rows = next.reduce<number>((sum, page) => sum + rowsOf(page), 0)
+      if (rows === 0) break
+      bodies.push(...next)
+      seen += rows
+    }
+    const full = bodies.filter(body => Array.isArray(body) && body.some(row => row !== tooLargeRow)).map(identityOf)
+    if (new Set(full).size < full.length) throw failed('Answer has a page twice')
+    return { bodies, steady: totals.size === 1 }
+  }
+
+  /** The same with pages as large as the answers allow. */
+  async function walkInSteps (parts: readonly string[], query: Record<string, string | number>, fields: readonly string[]): Promise<Walk | NotFound> {
+    for (const size of pageSizes) {
+      try {
+        return await walk(parts, query, fields, size)
+      } catch (error) {
+        if (!(error instanceof InexactPages)) throw error
+      }
+    }
+    throw failed('Answer is too large')
+  }
+
+  /**
+   * Returns every page of a list, with `fields` and the id of each row. What changed while it was read is read once more. A row
+   * that is too large to be read is `tooLargeRow`.
+   */
+  return async function pages (parts: readonly string[], fields: readonly string[], query: Record<string, string | number> = {}): Promise<Walk | NotFound> {
+    const once = await walkInSteps(parts, query, fields)
+    return typeof once === 'string' || once.steady ? once : await walkInSteps(parts, query, fields)
+  }
+}
+
+/** Drops the fields that are not used from each row of a page. */
+function slim (body: unknown, fields: readonly string[]): unknown {
+  if (!Array.isArray(body)) return body
+  return body.map((row: unknown) => typeof row !== 'object' || row === null || Array.isArray(row)
+    ? row
+    : Object.fromEntries(['id', ...fields].flatMap(field => field in row ? [[field, (row as Record<string, unknown>)[field]] as const] : [])))
+}
