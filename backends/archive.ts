@@ -4,6 +4,12 @@ const endings = ['.tar.gz', '.tgz', '.tar.xz', '.tar.zst', '.tar.bz2', '.tar', '
 /** Whether a file name is an archive's. */
 export const isArchive = (name: string): boolean => endings.some(ending => name.length > ending.length && name.toLowerCase().endsWith(ending))
 
+/** Returns an archive's name without its ending; the name itself where it has none. */
+export const archiveStem = (name: string): string => {
+  const ending = endings.find(ending => name.length > ending.length && name.toLowerCase().endsWith(ending))
+  return ending === undefined ? name : name.slice(0, -ending.length)
+}
+
 /** The archive names of a stem, in the order in which they are preferred. */
 export const archiveNames = (stem: string): string[] => endings.map(ending => stem + ending)
 

@@ -1,17 +1,20 @@
+import { LRUCache } from 'lru-cache'
 import pLimit from 'p-limit'
 import { registryError, isRegistryError, type RegistryError } from '../../plugins/errors.ts'
 import { statusError } from '../../plugins/upstream-errors.ts'
 import type { GiteaAsset, GiteaRelease, GiteaRepository } from '../../schemas/gitea.ts'
-import { archiveNames, isArchive, safeFileName } from '../archive.ts'
+import { safeFileName } from '../archive.ts'
 import { readQuietly, type Crawl, type Driver, type FileReference, type Loaded, type Metadata, type Release, type Skip, type SkipReason } from '../backend.ts'
 import { createFuse, type Fuse } from '../fuse.ts'
 import type { Identity, RepositoryMapping } from '../mapping.ts'
 import { forEachInTurn } from '../pace.ts'
+import { describePlatform, parsePlatform } from '../platform.ts'
 import { maxDescription, plainTags, plainText } from '../text.ts'
 import { currentRelease, orderReleases, tagsByVersion, utcSeconds } from '../version.ts'
 import { textField, type GiteaApi } from './api.ts'
 import { usableAssets, type Checksums, type Place } from './checksums.ts'
 import { tooLargeRow } from './pages.ts'
+import { chooseFile } from './choose-file.ts'
 import { createWalkMemory, type Word } from './walk-memory.ts'
 
 export interface GiteaDriverOptions {
@@ -26,6 +29,10 @@ export interface GiteaDriverOptions {
   reconcile?: number
   /** Milliseconds of a clock that only goes forward. */
   clock?: () => number
+  /** Platform whose file is taken where a release has files of several, such as `linux/arm64`; the first file if unset. */
+  platform?: string
+  /** Called when the first platform of several is taken for an extension, since none is configured; again when it changes. */
+  onFirstPlatform?: (choice: { type: string, name: string, file: string, platform: string }) => void
   /** Told of each walk: how many private repositories it shows. */
   onPrivate?: (count: number) => void
 }
@@ -36,23 +43,13 @@ interface Candidate { repository: GiteaRepository, identity: Identity }
 /** What became of one repository of a walk: a release, why there is none, or neither. Of one that is not as it should be only the name is known. */
 interface Read { repository?: GiteaRepository, identity: Identity, release?: Release, error?: RegistryError }
 
-/** The release's file: the repository's archive, else one of the version's, else one of the extension's name, else the only archive. Of one name the newest. */
-function chooseFile (assets: readonly GiteaAsset[], repository: string, name: string, versions: readonly string[]): GiteaAsset | undefined {
-  const names = [`${repository}.tar.gz`, ...versions.flatMap(version => archiveNames(`${repository}-${version}`)), ...archiveNames(name)]
-  const newest = (candidates: GiteaAsset[]) => candidates.sort((a, b) => b.id - a.id)[0]
-  for (const wanted of names) {
-    const found = newest(assets.filter(asset => asset.name === wanted))
-    if (found !== undefined) return found
-  }
-  const archives = assets.filter(asset => isArchive(asset.name))
-  return archives.length === 1 ? archives[0] : undefined
-}
-
 /** Extensions as releases of the repositories of one Gitea or Forgejo organisation or user. */
 export function createGiteaDriver (api: GiteaApi, checksums: Checksums, options: GiteaDriverOptions): Driver {
   const { name: instance, publicUrl, mapping, reconcile = 3600, clock = () => performance.now() } = options
   const walk = pLimit(options.atOnce)
   const memory = createWalkMemory({ reconcile, clock })
+  const platform = options.platform === undefined ? undefined : describePlatform(parsePlatform(options.platform))
+  const firstPlatforms = new LRUCache<string, string>({ max: 10_000 })
 
   /** The extension that a repository is, if it is one that may be shown. */
   function candidate (repository: GiteaRepository, skip: Skip): Candidate | undefined {
@@ -106,6 +103,7 @@ export function createGiteaDriver (api: GiteaApi, checksums: Checksums, options:
     const byTag = new Map(releases.map(release => [release.tag_name, release]))
     const tags = tagsByVersion(byTag.keys(), tag => { skip({ kind: 'tag', reason: 'not_semver', ...of, tag }) })
     let whole = true
+    const first: Array<{ version: string, file: string, platform: string }> = []
     const versions = orderReleases([...tags].flatMap(([version, tag]): Release[] => {
       const release = byTag.get(tag)
       const published = utcSeconds(release?.published_at ?? undefined) ?? utcSeconds(release?.created_at ?? undefined)
@@ -116,10 +114,27 @@ export function createGiteaDriver (api: GiteaApi, checksums: Checksums, options:
         return []
       }
       const assets = usableAssets(release.assets, where, skip)
-      const asset = chooseFile(assets, repository.name, identity.name, [version, tag])
+      const choice = chooseFile(assets, { repository: repository.name, name: identity.name, versions: [version, tag], platform })
+      if (choice === 'other_platform') {
+        skip({ kind: 'release', reason: choice, ...where })
+        return []
+      }
+      const { asset, firstPlatform, passedOver } = choice
+      for (const { reason, file } of passedOver) skip({ kind: 'asset', reason, ...where, file, ...(asset !== undefined && { chosen: asset.name }) })
+      if (asset !== undefined && firstPlatform !== undefined) first.push({ version, file: asset.name, platform: firstPlatform })
       return [{ version, published_at: published, ...(release.prerelease === true && { prerelease: true }), ...(asset !== undefined && { file: fileOf(repository, asset, assets, where, skip) }) }]
     }))
+    const { version: current } = currentRelease(versions) ?? {}
+    for (const { version, file, platform } of first) if (version === current) noteFirstPlatform({ ...identity, file, platform })
     return { versions, whole }
+  }
+
+  /** Reports that the first of several platforms is taken for the current version of an extension, unless that is known. */
+  function noteFirstPlatform ({ type, name, file, platform }: { type: string, name: string, file: string, platform: string }): void {
+    const key = `${type}/${name}`
+    if (firstPlatforms.get(key) === platform) return
+    firstPlatforms.set(key, platform)
+    options.onFirstPlatform?.({ type, name, file, platform })
   }
 
   /** A release with its checksum; `settled` unless the release changes while it is read. */

@@ -45,6 +45,10 @@ async function createGitea (fastify: FastifyInstance, gitea: GiteaConfig, public
     reconcile: gitea.reconcile_seconds,
     clock: fastify.cache.now,
     mapping: createMapping(gitea.mapping),
+    ...(gitea.platform !== undefined && { platform: gitea.platform }),
+    onFirstPlatform: choice => {
+      fastify.log.info({ backend: name, ...choice }, 'a release has files of several platforms: the first is served; set gitea.platform to choose another')
+    },
     onPrivate: count => {
       if (count !== shown) fastify.log.warn({ backend: name, private: count }, 'private repositories are shown to everybody who can reach this registry; include_private = false leaves them out')
       shown = count

@@ -1,0 +1,62 @@
+import type { GiteaAsset } from '../../schemas/gitea.ts'
+import { archiveNames, archiveStem, isArchive } from '../archive.ts'
+import { describePlatform, parsePlatform } from '../platform.ts'
+
+/** The end of a stem such as `aws_1.0.0_linux_amd64`; architectures in all usual spellings. */
+const suffix = /^(.*)[_-](linux|darwin|macos|osx|windows|freebsd|openbsd|netbsd)[_-](amd64|x86[_-]64|x64|arm64|aarch64|arm(?:v[5-8]l?|hf|el)?|386|i386|i686|x86|ppc64le|ppc64|s390x|riscv64|loong64|mips(?:64)?(?:le)?)(?:[_-]?(v\d))?$/i
+
+export interface ChooseFileOptions {
+  repository: string
+  /** The extension's name. */
+  name: string
+  /** Spellings of the version that file names may have. */
+  versions: readonly string[]
+  /** Platform in the text of `describePlatform`; the first of several if undefined. */
+  platform: string | undefined
+}
+
+export interface ChosenFile {
+  /** Absent when the release has no file that is clearly its own. */
+  asset?: GiteaAsset
+  /** Set when the asset is the first of several platforms, since none is configured. */
+  firstPlatform?: string
+  /** Archives that are not served. */
+  passedOver: Array<{ file: string, reason: 'not_chosen' | 'other_platform' }>
+}
+
+interface Archive { asset: GiteaAsset, platform?: string, stem: string }
+
+function toArchive (asset: GiteaAsset): Archive {
+  const stem = archiveStem(asset.name)
+  const [, before, os, architecture, variant] = stem.length > 255 ? [] : suffix.exec(stem) ?? []
+  if (before === undefined || os === undefined || architecture === undefined) return { asset, stem }
+  return { asset, stem: before, platform: describePlatform(parsePlatform([os, architecture.replace('-', '_'), ...(variant === undefined ? [] : [variant])].join('/'))) }
+}
+
+/**
+ * Chooses a release's file: the repository's archive, else one of the version's, else one of the extension's name, each by its
+ * name; else the archive of the platform, or the first by upload where no platform is configured; else the only archive. Of one
+ * name the newest. Returns `other_platform` when there are archives of other platforms only.
+ */
+export function chooseFile (assets: readonly GiteaAsset[], { repository, name, versions, platform }: ChooseFileOptions): ChosenFile | 'other_platform' {
+  const names = [`${repository}.tar.gz`, ...versions.flatMap(version => archiveNames(`${repository}-${version}`)), ...archiveNames(name)]
+  const newest = [...assets].sort((a, b) => b.id - a.id)
+  for (const wanted of names) {
+    const asset = newest.find(asset => asset.name === wanted)
+    if (asset !== undefined) return { asset, passedOver: [] }
+  }
+  const archives = [...new Map(newest.filter(asset => isArchive(asset.name)).reverse().map(asset => [asset.name, toArchive(asset)])).values()]
+  const built = archives.filter(archive => archive.platform !== undefined)
+  const neutral = archives.filter(archive => archive.platform === undefined)
+  // Files of other programs may be beside the extension's own.
+  const stems = new Set([repository, name].flatMap(of => [of, ...versions.flatMap(version => [`${of}-${version}`, `${of}_${version}`])]))
+  const [first] = [...built.filter(({ stem }) => stems.has(stem)), ...built].filter(archive => platform === undefined || archive.platform === platform)
+  const only = neutral.length === 1 && (built.length === 0 || platform !== undefined) ? neutral[0] : undefined
+  const chosen = first ?? only
+  if (chosen === undefined && built.length > 0) return 'other_platform'
+  const passedOver = archives.filter(archive => archive !== chosen).map(({ asset, platform }) =>
+    ({ file: asset.name, reason: platform !== undefined && platform !== chosen?.platform ? 'other_platform' as const : 'not_chosen' as const }))
+  if (chosen === undefined) return { passedOver }
+  const several = new Set(built.map(archive => archive.platform)).size > 1
+  return { asset: chosen.asset, passedOver, ...(platform === undefined && several && chosen.platform !== undefined && { firstPlatform: chosen.platform }) }
+}
