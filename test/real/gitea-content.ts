@@ -62,8 +62,8 @@ async function upload (call: Call, path: string, { name, content }: AssetContent
   return { name: String(asset['name']), uuid: String(asset['uuid']), size: bytes.length, sha256: sha256(bytes) }
 }
 
-async function publish (call: Call, path: string, { tag, draft = false, prerelease = false, assets = [] }: ReleaseContent): Promise<Array<Omit<FilledFile, 'repository'>>> {
-  const release = await call('POST', `${path}/releases`, { tag_name: tag, target_commitish: 'main', name: tag, draft, prerelease })
+async function publish (call: Call, path: string, { tag, draft = false, prerelease = false, notes = '', assets = [] }: ReleaseContent): Promise<Array<Omit<FilledFile, 'repository'>>> {
+  const release = await call('POST', `${path}/releases`, { tag_name: tag, target_commitish: 'main', name: tag, body: notes, draft, prerelease })
   const files = []
   for (const asset of assets) files.push({ tag, ...await upload(call, `${path}/releases/${String(release['id'])}`, asset) })
   return files
@@ -86,17 +86,17 @@ async function createRepository (call: Call, organization: string, repository: R
 }
 
 /**
- * Makes an organisation with the content of `provisioningContent` on a Gitea, through its API alone, and a user who may read it.
+ * Makes an organisation with the content of `provisioningContent`, or another one, on a Gitea, through its API alone, and a user who may read it.
  * The server must allow migrations from itself (`[migrations] ALLOW_LOCALNETWORKS` when it listens on a local address).
  * @param adminToken token of an administrator with all scopes
  * @param organization name of the new organisation; unique unless told
+ * @param content what is published in it
  */
 export async function fillGitea (
-  url: string, adminToken: string, organization = `provisioning-${randomBytes(4).toString('hex')}`
+  url: string, adminToken: string, organization = `provisioning-${randomBytes(4).toString('hex')}`, content = provisioningContent(organization)
 ): Promise<FilledGitea> {
   const base = url.replace(/\/+$/, '')
   const call = createCaller(base, `token ${adminToken}`)
-  const content = provisioningContent(organization)
   const { full_name: fullName, description } = content.owner
   await call('POST', '/orgs', { username: organization, full_name: fullName, description, visibility: 'public' })
   const files: FilledFile[] = []
