@@ -49,6 +49,11 @@ export interface Crawl {
   found: Array<{ metadata: Metadata, release: Release }>
   /** Extensions whose repository could not be read, while others could. With any of them the walk proves no absence. */
   failed: Array<{ type: ExtensionType, name: string, error: RegistryError }>
+  /**
+   * Extensions whose own repository the upstream refuses (401 or 403), while it accepts the same credentials for others, or
+   * for itself. The crawl proves the absence of every other name.
+   */
+  refused?: Array<{ type: ExtensionType, name: string, error: RegistryError }>
   /** Whether something that could hold more extensions was not walked at all. */
   truncated?: boolean
   /** Why it was not. */
@@ -79,7 +84,7 @@ export interface Terms {
 export type SkipReason =
   | 'not_semver' | 'not_an_artifact' | 'malformed' | 'mirror' | 'private'
   | 'releases_off' | 'invalid_name' | 'duplicate' | 'bad_checksum_file' | 'missing_content'
-  | 'not_chosen' | 'other_platform' | 'too_large'
+  | 'not_chosen' | 'other_platform' | 'too_large' | 'refused'
 
 /** Something that a driver does not show. Only `kind` and `reason` are always known. */
 export interface Skipped {
@@ -88,7 +93,7 @@ export interface Skipped {
   /** Extension that it belongs to, or would belong to. */
   type?: ExtensionType
   name?: string
-  /** Full name of the repository. What is skipped as `private` is counted and never named. */
+  /** Full name of the repository. */
   repository?: string
   version?: string
   tag?: string
@@ -96,6 +101,8 @@ export interface Skipped {
   file?: string
   /** Name, in the form of `file`, of the one of several that is shown instead. */
   chosen?: string
+  /** Whether it is counted and never named. Everything skipped as `private` is. */
+  hidden?: boolean
 }
 
 /** Called by a driver for each item that it skips. */
@@ -116,6 +123,8 @@ export interface Driver {
   readonly source: ExtensionSource
   /** Whether its files are on this machine's own disk; not so if unset. */
   readonly local?: boolean
+  /** Returns whether it may have such an extension at all; asks no upstream. Any name is possible if unset. */
+  covers? (type: ExtensionType, name: string): boolean
   /** Walks the whole upstream, in as few requests as it takes. Throws when nothing could be read. */
   list (options?: ReadOptions): Promise<Crawl>
   /** Everything of one extension; undefined when the upstream answered and has no version of it. */
@@ -174,7 +183,7 @@ export interface SkippedItem extends Skipped {
   since: string
 }
 
-/** What is skipped: the items that have a name, and the number of all of them, the private ones included. */
+/** What is skipped: the items that may be named, and the number of all of them, the hidden ones included. */
 export interface SkippedReport {
   items: readonly SkippedItem[]
   counts: ReadonlyArray<{ instance: string, kind: Skipped['kind'], reason: SkipReason, count: number }>

@@ -142,11 +142,11 @@ export function createCachedBackend (driver: Driver, options: CachedBackendOptio
   function fromListing (type: ExtensionType, name: string, slot: Slot<Described>, maxAge: number, newerThan: number): Answered<Extension | undefined> | undefined {
     const listed = cache.peek(listSlot(type))
     if (listed === undefined || !listed.fresh || listed.age > newerThan) return undefined
-    const { byName, error, missing, kept } = listed.value
+    const { byName, error, missing, kept, unread } = listed.value
     const value = byName.get(name)
     // What was looked for and not found since is no longer there.
     if (value !== undefined && (cache.absentFor(slot) ?? Infinity) < listed.age) return undefined
-    if (value === undefined ? (error !== undefined || missing || listed.age > maxAge) : kept.has(name)) return undefined
+    if (value === undefined ? (error !== undefined || missing || unread.has(name) || listed.age > maxAge) : kept.has(name)) return undefined
     cache.use(listSlot(type), listLoader)
     return { value, age: listed.age, ttl: listed.ttl, hit: true }
   }
@@ -156,9 +156,10 @@ export function createCachedBackend (driver: Driver, options: CachedBackendOptio
     const listed = cache.peek(listSlot(type))
     const known = listed?.value.byName.get(name)
     const value = known === undefined ? undefined : stale(known)
-    if (listed !== undefined && value !== undefined) return { value, age: listed.age, ttl: 0, hit: false, error }
+    const since = listed?.value.kept.get(name)
+    if (listed !== undefined && value !== undefined) return { value, age: since === undefined ? listed.age : (cache.now() - since) / 1000, ttl: 0, hit: false, error }
     const proof = listed?.value.proof
-    if (known !== undefined || proof === undefined || proof.names.has(name)) throw error
+    if (known !== undefined || proof === undefined || proof.names.has(name) || listed?.value.unread.has(name) === true) throw error
     const age = Math.max(0, (cache.now() - proof.at) / 1000)
     if (age > cache.times.ttl + cache.times.staleIfError) throw error
     return { value: undefined, age, ttl: 0, hit: false, error }
@@ -214,11 +215,15 @@ export function createCachedBackend (driver: Driver, options: CachedBackendOptio
       if (value === undefined) throw registryError('internal_error', 'Internal server error', { instance })
       return value
     })
-    const error = answers.find(answer => answer.error !== undefined)?.error ?? parts.find(part => part.error !== undefined)?.error
+    const error = answers.find(answer => answer.error !== undefined)?.error ?? parts.find(part => part.error !== undefined)?.error ?? parts.find(part => part.refusal !== undefined)?.refusal
     const { age, ttl, hit } = together(answers)
     const oldest = parts.reduce((oldest, { kept }) => kept.size > 0 ? Math.max(oldest, ageOfKept(kept)) : oldest, age)
     return { value: listingOf(types, parts), age: oldest, ttl: error === undefined ? ttl : 0, hit, ...(error !== undefined && { error }) }
   }
+
+  const covers = (type: ExtensionType, name: string): boolean => driver.covers?.(type, name) !== false
+  /** The result for a name that the instance cannot have by its configuration. */
+  const outside = { value: undefined, age: 0, ttl: cache.times.ttl, hit: true }
 
   const versionsLoader = (type: ExtensionType, name: string, terms: Terms) => extensionLoader(type, name, agreeing(type, name, terms))
 
@@ -275,16 +280,19 @@ export function createCachedBackend (driver: Driver, options: CachedBackendOptio
       return Promise.all(types.map(async (type, at) => fresh[at] ?? await cache.get(listSlot(type), loader))).then(answers => asOne(types, answers))
     },
     find (type, name, terms = {}) {
+      if (!covers(type, name)) return outside
       const found = find(type, name, terms)
       return 'listed' in found ? found.listed : whenThere(found.asked, answer => lookups.extension({ type, name, terms, answer, reload: () => described(type, name, { ...terms, maxAge: -1 }) }))
     },
 
     has (type, name, terms = {}) {
+      if (!covers(type, name)) return outside
       const found = find(type, name, terms)
       return whenThere<Answered<Extension | Described | undefined>, Answered<true | undefined>>('listed' in found ? found.listed : found.asked, answer => ({ ...answer, value: answer.value && true }))
     },
 
     versions (type, name, terms = {}) {
+      if (!covers(type, name)) return outside
       const { maxAge = cache.times.ttl } = terms
       const listed = fromListing(type, name, metadataSlot(type, name), maxAge, cache.peek(versionsSlot(type, name))?.age ?? Infinity)
       if (listed !== undefined && listed.value === undefined) return { ...listed, value: undefined }

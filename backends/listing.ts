@@ -13,11 +13,13 @@ export interface TypeListing {
   error: RegistryError | undefined
   /** Whether anything is missing from `extensions`, by name or altogether. */
   missing: boolean
-  /** Names that could not be read and have no earlier answer. */
-  unread: readonly string[]
+  /** Why the repository of an extension that has an earlier answer is refused; says nothing of other names. */
+  refusal: RegistryError | undefined
+  /** Names that could not be read, or are refused, and have no earlier answer. */
+  unread: ReadonlySet<string>
   /** When an earlier answer that stands in was given (milliseconds of the cache's clock), by name. */
   kept: ReadonlyMap<string, number>
-  /** Names of the last listing that was complete, and when that was (milliseconds of the cache's clock). */
+  /** Names that the last complete listing does not prove absent, and when that was (milliseconds of the cache's clock). */
   proof: { names: ReadonlySet<string>, at: number } | undefined
 }
 
@@ -30,11 +32,12 @@ export const byName = (a: { name: string }, b: { name: string }): number => a.na
  */
 export async function toListing (type: ExtensionType, crawl: Crawl, earlier: Pick<Cached<TypeListing>, 'value' | 'age'> | undefined, { now, times }: Cache, toExtension: (metadata: Metadata, release: Release) => Extension): Promise<TypeListing> {
   const failed = crawl.failed.filter(repository => repository.type === type)
+  const refused = crawl.refused?.filter(repository => repository.type === type) ?? []
   const before = earlier?.value
   const at = now()
   const oldest = at - (times.ttl + times.staleIfError) * 1000
   const kept = new Map<string, number>()
-  const unread: string[] = []
+  const unread = new Set<string>()
   const extensions = new Map<string, Extension>()
   await forEachInTurn(crawl.found, ({ metadata, release }) => {
     if (metadata.type === type) extensions.set(metadata.name, again(before?.byName.get(metadata.name), toExtension(metadata, release)))
@@ -47,7 +50,7 @@ export async function toListing (type: ExtensionType, crawl: Crawl, earlier: Pic
     kept.set(name, since)
     return true
   }
-  for (const { name } of failed) if (!keep(name)) unread.push(name)
+  for (const { name } of [...failed, ...refused]) if (!keep(name)) unread.add(name)
   // What a walk did not come to may be there still.
   if (crawl.truncated === true) {
     const gone = new Set(crawl.gone?.filter(extension => extension.type === type).map(({ name }) => name))
@@ -58,10 +61,11 @@ export async function toListing (type: ExtensionType, crawl: Crawl, earlier: Pic
     extensions: allAgain(before?.extensions, [...extensions.values()].sort(byName)),
     byName: extensions,
     error: failed[0]?.error ?? crawl.why,
-    missing: crawl.truncated === true || unread.length > 0,
+    missing: crawl.truncated === true || failed.some(({ name }) => unread.has(name)),
+    refusal: refused.find(({ name }) => kept.has(name))?.error,
     unread,
     kept,
-    proof: complete ? { names: new Set(extensions.keys()), at } : before?.proof
+    proof: complete ? { names: new Set([...extensions.keys(), ...unread]), at } : before?.proof
   }
 }
 
@@ -75,7 +79,7 @@ export function createListings () {
     const listing: Listing = {
       types: new Map(of.map(({ type, part }) => [type, part.extensions])),
       incomplete: parts.some(({ missing }) => missing),
-      unread: new Set(of.flatMap(({ type, part }) => part.unread.map(name => `${type}/${name}`)))
+      unread: new Set(of.flatMap(({ type, part }) => [...part.unread].map(name => `${type}/${name}`)))
     }
     latest.set(types, { parts, listing })
     return listing

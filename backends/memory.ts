@@ -54,8 +54,9 @@ export function createMemory ({ cache, slots, presentation, wallClock = Date.now
       extensions,
       byName: new Map(extensions.map(extension => [extension.name, extension])),
       error: undefined,
+      refusal: undefined,
       missing,
-      unread,
+      unread: new Set(unread),
       kept: new Map(kept.map(({ name, at }) => [name, fromWall(at)])),
       proof: proof === undefined ? undefined : { names: new Set(proof.names), at: fromWall(proof.at) }
     }), fromWall(at))

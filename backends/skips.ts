@@ -10,7 +10,7 @@ const maxField = 512
 
 export interface SkipsOptions {
   instance: string
-  log?: Pick<FastifyBaseLogger, 'debug' | 'info'>
+  log?: Pick<FastifyBaseLogger, 'debug' | 'info' | 'warn'>
   /** Called once for each new item. */
   count?: (reason: string) => void
   /** Milliseconds since the epoch. */
@@ -18,7 +18,7 @@ export interface SkipsOptions {
 }
 
 interface Entry {
-  skipped: Skipped
+  skipped: ReturnType<typeof plain>
   since: number
   /** Whether a crawl meets it; else only reading the whole extension does. */
   crawled: boolean
@@ -27,16 +27,20 @@ interface Entry {
 const fields = ['type', 'name', 'repository', 'version', 'tag', 'file', 'chosen'] as const
 
 /** Copies an item with texts that are safe to log and to show. */
-function plain ({ kind, reason, ...named }: Skipped): Skipped {
+function plain ({ kind, reason, hidden, ...named }: Skipped): Skipped & { hidden: boolean } {
   const texts = fields.flatMap(field => {
     const text = plainText(named[field], maxField)
     return text === undefined ? [] : [[field, text] as const]
   })
-  return { kind, reason, ...Object.fromEntries(texts) }
+  return { kind, reason, ...Object.fromEntries(texts), hidden: hidden === true || reason === 'private' }
 }
 
 const keyOf = (skipped: Skipped): string => JSON.stringify([skipped.kind, skipped.reason, ...fields.map(field => skipped[field])])
 const extensionOf = ({ type, name }: { type?: string, name?: string }): string => `${type ?? ''}/${name ?? ''}`
+
+const isNamedRefusal = ({ hidden, reason }: Skipped): boolean => hidden !== true && reason === 'refused'
+const refusedMessage = 'the upstream refuses a configured repository (401 or 403): its extension is not updated, others are; correct its name in repositories or grant the credentials access'
+const refusedHiddenMessage = 'the upstream refuses repositories that it lists (401 or 403): their extensions are not updated, others are; grant the credentials access'
 
 const plurals: Record<Skipped['kind'], string> = {
   repository: 'repositories', release: 'releases', tag: 'tags', asset: 'assets', manifest: 'manifests', layer: 'layers', checksum_file: 'checksum files'
@@ -60,6 +64,7 @@ export function describeCounts (counts: SkippedReport['counts']): string {
 export function createSkips ({ instance, log, count, wallClock = Date.now }: SkipsOptions) {
   const entries = new Map<string, Entry>()
   let reported = ''
+  let hiddenRefusals = 0
 
   function collect (crawled: boolean): { met: ReadonlySet<string>, skip: Skip } {
     const met = new Set<string>()
@@ -76,8 +81,12 @@ export function createSkips ({ instance, log, count, wallClock = Date.now }: Ski
           return
         }
         count?.(skipped.reason)
-        if (entries.size < maxItems) entries.set(key, { skipped, since: wallClock(), crawled })
-        log?.debug({ backend: instance, ...(skipped.reason === 'private' ? { kind: skipped.kind, reason: skipped.reason } : skipped) }, 'skipped')
+        if (entries.size < maxItems) {
+          entries.set(key, { skipped, since: wallClock(), crawled })
+          if (isNamedRefusal(skipped)) log?.warn({ backend: instance, repository: skipped.repository }, refusedMessage)
+        }
+        const { hidden, ...item } = skipped
+        log?.debug({ backend: instance, ...(hidden ? { kind: item.kind, reason: item.reason } : item) }, 'skipped')
       }
     }
   }
@@ -93,7 +102,21 @@ export function createSkips ({ instance, log, count, wallClock = Date.now }: Ski
     return [...numbers.values()].sort((a, b) => a.kind === b.kind ? b.count - a.count || (a.reason < b.reason ? -1 : 1) : a.kind < b.kind ? -1 : 1)
   }
 
+  function remove (key: string, { skipped }: Entry): void {
+    entries.delete(key)
+    if (isNamedRefusal(skipped)) log?.info({ backend: instance, repository: skipped.repository }, 'a repository is no longer refused')
+  }
+
+  /** Logs how many hidden repositories are refused, when the number has changed. */
+  function reportHiddenRefusals (): void {
+    const before = hiddenRefusals
+    hiddenRefusals = [...entries.values()].filter(({ skipped: { hidden, reason } }) => hidden && reason === 'refused').length
+    if (hiddenRefusals > before) log?.warn({ backend: instance, refused: hiddenRefusals }, refusedHiddenMessage)
+    else if (hiddenRefusals < before) log?.info({ backend: instance, refused: hiddenRefusals }, 'fewer repositories of the crawl are refused')
+  }
+
   function report (): void {
+    reportHiddenRefusals()
     const message = describeCounts(counts())
     if (message !== reported && (reported !== '' || entries.size > 0)) log?.info({ backend: instance }, message)
     reported = message
@@ -105,13 +128,16 @@ export function createSkips ({ instance, log, count, wallClock = Date.now }: Ski
       const { met, skip } = collect(true)
       return {
         skip,
-        end ({ found, failed, truncated, unchanged }: Crawl): void {
+        end ({ found, failed, refused = [], truncated, unchanged }: Crawl): void {
           const unread = new Set(failed.map(extensionOf))
-          const there = new Set([...found.map(({ metadata }) => extensionOf(metadata)), ...unread])
-          for (const [key, { skipped, crawled }] of truncated === true ? [] : entries) {
+          // A refused repository was not read: what is skipped in it still is. Whether it is refused, the crawl has met.
+          const refusedNames = new Set(refused.map(extensionOf))
+          const there = new Set([...found.map(({ metadata }) => extensionOf(metadata)), ...unread, ...refusedNames])
+          for (const [key, entry] of truncated === true ? [] : entries) {
+            const { skipped, crawled } = entry
             const extension = extensionOf(skipped)
-            const stays = crawled ? unread.has(extension) || unchanged?.has(skipped.repository ?? '') === true : there.has(extension)
-            if (!met.has(key) && !stays) entries.delete(key)
+            const untouched = unread.has(extension) || (skipped.reason !== 'refused' && refusedNames.has(extension)) || unchanged?.has(skipped.repository ?? '') === true
+            if (!met.has(key) && !(crawled ? untouched : there.has(extension))) remove(key, entry)
           }
           report()
         }
@@ -124,8 +150,8 @@ export function createSkips ({ instance, log, count, wallClock = Date.now }: Ski
       return {
         skip,
         end (): void {
-          for (const [key, { skipped, crawled }] of entries) {
-            if (!crawled && !met.has(key) && extensionOf(skipped) === `${type}/${name}`) entries.delete(key)
+          for (const [key, entry] of entries) {
+            if (!entry.crawled && !met.has(key) && extensionOf(entry.skipped) === `${type}/${name}`) remove(key, entry)
           }
         }
       }
@@ -136,8 +162,8 @@ export function createSkips ({ instance, log, count, wallClock = Date.now }: Ski
 
     /** Returns what is skipped now. */
     report (): SkippedReport {
-      const items = [...entries.values()].filter(({ skipped }) => skipped.reason !== 'private').map(({ skipped, since }): SkippedItem => ({
-        instance, ...skipped, since: utcSeconds(new Date(since).toISOString()) ?? ''
+      const items = [...entries.values()].filter(({ skipped }) => !skipped.hidden).map(({ skipped: { hidden, ...item }, since }): SkippedItem => ({
+        instance, ...item, since: utcSeconds(new Date(since).toISOString()) ?? ''
       }))
       return { items, counts: counts() }
     }

@@ -71,6 +71,9 @@ export const preconditionFailed = (header: 'If-Match' | 'If-Unmodified-Since'): 
 
 export const isRegistryError = (error: unknown): error is RegistryError => error instanceof RegistryError
 
+/** Returns whether an error says that an upstream refuses the registry's credentials (401 or 403). */
+export const isRefusal = (error: unknown): error is RegistryError => isRegistryError(error) && error.code === 'auth_error'
+
 /** Seconds that a client is asked to wait when nothing better is known. */
 const defaultRetryAfter = 5
 

@@ -1,6 +1,6 @@
 import { LRUCache } from 'lru-cache'
 import pLimit from 'p-limit'
-import { registryError, isRegistryError, type RegistryError } from '../../plugins/errors.ts'
+import { isRefusal, isRegistryError, registryError, type RegistryError } from '../../plugins/errors.ts'
 import { statusError } from '../../plugins/upstream-errors.ts'
 import type { GiteaAsset, GiteaRelease, GiteaRepository } from '../../schemas/gitea.ts'
 import { safeFileName } from '../archive.ts'
@@ -41,7 +41,14 @@ export interface GiteaDriverOptions {
 interface Candidate { repository: GiteaRepository, identity: Identity }
 
 /** What became of one repository of a walk: a release, why there is none, or neither. Of one that is not as it should be only the name is known. */
-interface Read { repository?: GiteaRepository, identity: Identity, release?: Release, error?: RegistryError }
+interface Read {
+  repository?: GiteaRepository
+  identity: Identity
+  release?: Release
+  error?: RegistryError
+  /** Whether the error is that its releases are refused. */
+  refused?: boolean
+}
 
 /** Extensions as releases of the repositories of one Gitea or Forgejo organisation or user. */
 export function createGiteaDriver (api: GiteaApi, checksums: Checksums, options: GiteaDriverOptions): Driver {
@@ -154,7 +161,11 @@ export function createGiteaDriver (api: GiteaApi, checksums: Checksums, options:
         const tag = textField(row, 'tag_name')
         skip({ kind: 'release', reason: row === tooLargeRow ? 'too_large' : 'malformed', ...placeOf(of), ...(tag !== undefined && { tag }) })
       })
-    if (releases === undefined) throw registryError('service_unavailable', `Instance ${instance} cannot be asked`, { instance, details: 'A repository disappeared while it was read', proxyError: 'destination_unavailable' })
+    if (releases === undefined) {
+      // Where the repository itself is still there, its releases are withheld from these credentials.
+      if (await api.repository(of.repository.name) !== undefined) throw statusError(instance, 403)
+      return { versions: [], settled: false }
+    }
     const { versions, whole } = versionsOf(of, releases.found, skip)
     // Where nothing but unreadable releases is, there may well be a version: that is no absence.
     const settled = whole && releases.whole
@@ -172,10 +183,12 @@ export function createGiteaDriver (api: GiteaApi, checksums: Checksums, options:
   const told = ({ repository, identity }: Candidate, { release }: Word): Candidate & { release?: Release } => ({ repository, identity, ...(release !== undefined && { release }) })
 
   /** The current release of a repository, or why it could not be read. */
-  async function current (of: Candidate, fused: Fuse, skip: Skip): Promise<Candidate & { release?: Release, error?: RegistryError }> {
+  async function current (of: Candidate, fused: Fuse, skip: Skip): Promise<Read & Candidate> {
     const at = memory.now()
+    let listed = false
     try {
       const { versions, settled } = await fused(async () => await releasesOf(of, skip))
+      listed = true
       const release = currentRelease(versions)
       const found = release === undefined ? undefined : await fused(async () => await finish(of, release, skip))
       note(of, found?.release, settled && found?.settled !== false, at)
@@ -183,7 +196,8 @@ export function createGiteaDriver (api: GiteaApi, checksums: Checksums, options:
     } catch (error) {
       if (!isRegistryError(error)) throw error
       memory.forget(of.repository.name)
-      return { ...of, error }
+      // A checksum file that is refused is a failure: a page to log in may stand in its place for a moment.
+      return { ...of, error, refused: !listed && isRefusal(error) }
     }
   }
 
@@ -201,6 +215,16 @@ export function createGiteaDriver (api: GiteaApi, checksums: Checksums, options:
       memory.forget(of.repository.name)
       return { repository: of.repository, identity: of.identity, error }
     }
+  }
+
+  /**
+   * Throws when none of the repositories of a crawl could be read. A single one that is refused costs itself only, since the
+   * credentials were accepted for the list of repositories; when several are refused and none is read, the credentials are.
+   */
+  function mustHaveRead (read: ReadonlyArray<Read & Candidate>): void {
+    if (read.some(({ error }) => error === undefined)) return
+    const failure = read.find(({ refused }) => refused !== true) ?? (read.length > 1 ? read[0] : undefined)
+    if (failure?.error !== undefined) throw failure.error
   }
 
   return {
@@ -234,9 +258,7 @@ export function createGiteaDriver (api: GiteaApi, checksums: Checksums, options:
       })
       const read = await Promise.all(known.map(async of => of.release?.file?.checksumLocator === undefined ? of : await walk(async () => await finishKnown(of, fused, skip))))
       if (listed.truncated === undefined) memory.retain(new Set(candidates.map(({ repository }) => repository.name)))
-      const errors = read.flatMap(({ error }) => error ?? [])
-      const [worst] = errors
-      if (worst !== undefined && errors.length === read.filter(({ repository }) => repository.release_counter !== 0).length) throw worst
+      mustHaveRead(read.filter(({ repository }) => repository.release_counter !== 0))
 
       // Of two repositories that mean one extension the first that has a version counts; one that cannot be read might have.
       const unread = listed.unread.flatMap(name => {
@@ -252,6 +274,10 @@ export function createGiteaDriver (api: GiteaApi, checksums: Checksums, options:
         else if (found.repository !== undefined) skip({ kind: 'repository', reason: 'duplicate', type: found.identity.type, name: found.identity.name, repository: found.repository.name })
       })
       const owners = [...chosen.values()]
+      for (const { identity: { type, name }, repository, refused } of read) {
+        // The crawl found it by itself, so its name is not for everybody.
+        if (refused === true) skip({ kind: 'repository', reason: 'refused', type, name, repository: repository.name, hidden: true })
+      }
       const found: Crawl['found'] = []
       await forEachInTurn(owners, ({ release, repository, identity }) => {
         if (release !== undefined && repository !== undefined) found.push({ metadata: metadata({ repository, identity }), release })
@@ -259,7 +285,8 @@ export function createGiteaDriver (api: GiteaApi, checksums: Checksums, options:
       return {
         found,
         unchanged: new Set(holding.keys()),
-        failed: owners.flatMap(({ identity: { type, name }, error }) => error === undefined ? [] : [{ type, name, error }]),
+        failed: owners.flatMap(({ identity: { type, name }, error, refused }) => error === undefined || refused === true ? [] : [{ type, name, error }]),
+        refused: owners.flatMap(({ identity: { type, name }, error, refused }) => error !== undefined && refused === true ? [{ type, name, error }] : []),
         ...(listed.truncated !== undefined && { truncated: true, why: listed.truncated, gone: read.filter(({ release, error }) => release === undefined && error === undefined).map(({ identity: { type, name } }) => ({ type, name })) })
       }
     },

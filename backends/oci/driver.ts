@@ -1,6 +1,6 @@
 import pLimit from 'p-limit'
 import { compare, rcompare } from 'semver'
-import { isRegistryError, registryError, type RegistryError } from '../../plugins/errors.ts'
+import { isRefusal, isRegistryError, registryError, type RegistryError } from '../../plugins/errors.ts'
 import type { ExtensionType } from '../../schemas/extension.ts'
 import { readQuietly, type Crawl, type Driver, type Loaded, type Metadata, type Release, type Skip } from '../backend.ts'
 import { createFuse } from '../fuse.ts'
@@ -9,7 +9,7 @@ import { parsePlatform } from '../platform.ts'
 import { currentRelease, isPrerelease, orderReleases, tagsByVersion } from '../version.ts'
 import { metadataOf } from './metadata.ts'
 import { createReader, createTagMemory, type ByteCache, type FirstPlatform, type Reader } from './reader.ts'
-import { ContentError, type Tag, type Transport } from './transport.ts'
+import { ContentError, type Repositories, type Tag, type Transport } from './transport.ts'
 
 export interface OciDriverOptions {
   /** Name of the instance. */
@@ -28,9 +28,16 @@ export interface OciDriverOptions {
   onFirstPlatform?: (choice: FirstPlatform) => void
   /** Most questions that one walk or load has under way at once; 8 if unset. */
   concurrency?: number
+  /** Milliseconds of a clock that only goes forward. */
+  clock?: () => number
 }
 
+/** Milliseconds for which the registry's own list of repositories may prove that a denied name is not there. */
+const discoveryLife = 10_000
+
 interface Subject { type: ExtensionType, name: string }
+/** Repositories that were refused, and what they mean. */
+type Refusals = Array<{ subject: Subject, repository: string, error: RegistryError }>
 /** A release, and the annotations that tell the rest of its extension. */
 interface Version extends Release { annotations: unknown[] }
 interface Current { metadata: Metadata, release: Release }
@@ -71,10 +78,11 @@ const toCurrent = ({ annotations, ...release }: Version, subject: Subject): Curr
  * semantic version of an artifact; others are skipped. Throws what the transport throws; see `Driver`.
  */
 export function createOciDriver (options: OciDriverOptions): Driver {
-  const { name: instance, namespace, mapping, transport, immutable, concurrency = 8, onDamage, onFirstPlatform } = options
+  const { name: instance, namespace, mapping, transport, immutable, concurrency = 8, onDamage, onFirstPlatform, clock = () => performance.now() } = options
   const platform = options.platform === undefined ? undefined : parsePlatform(options.platform)
   const below = namespace === '' ? '' : `${namespace}/`
   const pointed = createTagMemory()
+  let discovered: { at: number, repositories: Promise<Repositories> } | undefined
   // Limits of its own for each call: a download's look-up does not queue behind a walk.
   function reader (skip: Skip): DriverReader {
     const damaged = new Set<string>()
@@ -115,16 +123,65 @@ export function createOciDriver (options: OciDriverOptions): Driver {
     return undefined
   }
 
-  /** The first of the repositories that mean one extension that has a version. */
-  async function firstOf (repositories: string[], subject: Subject, reader: DriverReader): Promise<Current | undefined> {
+  /** The first of the repositories that mean one extension that has a version; a refused one is passed over, as `load` does. */
+  async function firstOf (repositories: string[], subject: Subject, reader: DriverReader, refusals: Refusals): Promise<Current | undefined> {
+    let refusal: RegistryError | undefined
     for (const [index, repository] of repositories.entries()) {
-      const found = await currentOf(repository, subject, reader)
-      if (found === undefined) continue
-      for (const shadowed of repositories.slice(index + 1)) reader.skip({ kind: 'repository', reason: 'duplicate', ...subject, repository: shadowed })
-      return found
+      try {
+        const found = await currentOf(repository, subject, reader)
+        if (found === undefined) continue
+        for (const shadowed of repositories.slice(index + 1)) reader.skip({ kind: 'repository', reason: 'duplicate', ...subject, repository: shadowed })
+        return found
+      } catch (error) {
+        if (!isRefusal(error)) throw error
+        refusals.push({ subject, repository, error })
+        refusal ??= error
+      }
     }
+    if (refusal !== undefined) throw refusal
     return undefined
   }
+
+  /** Discovers the repositories, and remembers them for `discoveryLife`. */
+  async function discover (): Promise<Repositories> {
+    const latest = { at: clock(), repositories: transport.repositories(namespace) }
+    discovered = latest
+    try {
+      return await latest.repositories
+    } catch (error) {
+      if (discovered === latest) discovered = undefined
+      throw error
+    }
+  }
+
+  /**
+   * Returns whether the registry's own list of repositories, when it is complete, has none of these. Many registries deny
+   * repositories that do not exist; that list tells them from repositories that are refused.
+   */
+  async function areUnlisted (repositories: readonly string[]): Promise<boolean> {
+    try {
+      const { names, truncated } = await (discovered !== undefined && clock() - discovered.at < discoveryLife ? discovered.repositories : discover())
+      return truncated !== true && !repositories.some(repository => names.includes(repository))
+    } catch (error) {
+      if (!isRegistryError(error)) throw error
+      return false
+    }
+  }
+
+  /**
+   * Decides whose a crawl's refusals are. When others could be read they are the repositories' own, and so is a single one
+   * when the registry itself accepts the credentials. Throws when they are the instance's.
+   */
+  async function mustAccept (refused: NonNullable<Crawl['refused']>, read: number): Promise<void> {
+    const [first, second] = refused
+    if (first === undefined || read > 0) return
+    if (second !== undefined) throw first.error
+    await transport.ping(new AbortController().signal)
+  }
+
+  /** The repositories that may hold an extension, in the order in which they count. */
+  const candidates = (type: ExtensionType, name: string): string[] =>
+    mapping.repositories(type, name).map(path => below + path).filter(repository => transport.closed !== true || transport.named?.has(repository) === true)
 
   /** Repositories that mean extensions, those of one extension together, in the order in which they count. */
   function group (names: readonly string[]): Array<{ subject: Subject, repositories: string[] }> {
@@ -146,10 +203,13 @@ export function createOciDriver (options: OciDriverOptions): Driver {
     name: instance,
     source: 'oci',
     local: transport.local,
+    covers: (type, name) => transport.closed !== true || candidates(type, name).length > 0,
 
     async list ({ skip } = readQuietly) {
       const shared = reader(skip)
-      const { names, truncated, why, usual } = await transport.repositories(namespace)
+      const { names, truncated, why, usual } = await discover()
+      const refused: NonNullable<Crawl['refused']> = []
+      const refusals: Refusals = []
       const crawl: Crawl = { found: [], failed: [], ...(truncated === true && { truncated, gone: [] }), ...(why !== undefined && { why }), ...(usual === true && { usual }) }
       const fused = createFuse()
       // As many repositories at once as questions: a later one then sees what became of those before it.
@@ -157,17 +217,23 @@ export function createOciDriver (options: OciDriverOptions): Driver {
       let read = 0
       await Promise.all(group(names).map(async ({ subject, repositories }) => {
         try {
-          const current = await walk(async () => await fused(async () => await firstOf(repositories, subject, shared)))
+          const current = await walk(async () => await fused(async () => await firstOf(repositories, subject, shared, refusals)))
           read++
           if (current === undefined) crawl.gone?.push(subject)
           else crawl.found.push(current)
         } catch (error) {
           if (!isRegistryError(error)) throw error
-          crawl.failed.push({ ...subject, error })
+          if (isRefusal(error)) refused.push({ ...subject, error })
+          else crawl.failed.push({ ...subject, error })
         }
       }))
       const [failure] = crawl.failed
       if (failure !== undefined && read === 0) throw failure.error
+      await mustAccept(refused, read)
+      if (refused.length > 0) crawl.refused = refused
+      for (const { subject, repository } of refusals) {
+        skip({ kind: 'repository', reason: 'refused', ...subject, repository, ...(transport.named?.has(repository) !== true && { hidden: true }) })
+      }
       return crawl
     },
 
@@ -175,8 +241,8 @@ export function createOciDriver (options: OciDriverOptions): Driver {
       const shared = reader(skip)
       const subject = { type, name }
       let denied: RegistryError | undefined
-      for (const path of mapping.repositories(type, name)) {
-        const repository = below + path
+      const deniedOnes: string[] = []
+      for (const repository of candidates(type, name)) {
         try {
           const tags = await tagsOf(repository, subject, shared)
           const versions = await readVersions(repository, tags, tags.keys(), subject, shared)
@@ -185,11 +251,12 @@ export function createOciDriver (options: OciDriverOptions): Driver {
           mustBeWhole(repository, shared)
         } catch (error) {
           // Many registries deny what they do not have; the extension may be under the next name.
-          if (!isRegistryError(error) || error.code !== 'auth_error') throw error
+          if (!isRefusal(error)) throw error
           denied ??= error
+          deniedOnes.push(repository)
         }
       }
-      if (denied !== undefined) throw denied
+      if (denied !== undefined && !await areUnlisted(deniedOnes)) throw denied
       return undefined
     },
 

@@ -64,6 +64,7 @@ async function createOci (fastify: FastifyInstance, oci: OciConfig, publicUrl: s
       if (!logged) fastify.log.info({ backend: name, ...choice }, 'an index has several platforms: its first artifact is served; set oci.platform to choose another')
       logged = true
     },
+    clock: fastify.cache.now,
     onDamage: () => { fastify.telemetry.observeDamage(name) },
     immutable
   })

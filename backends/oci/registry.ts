@@ -131,6 +131,8 @@ export function createRegistry (upstream: Upstream, options: RegistryOptions): T
 
   return {
     local: false,
+    named: new Set(options.repositories),
+    closed: options.discovery === 'list',
 
     repositories: async namespace => await discovery.repositories(namespace),
 

@@ -67,6 +67,10 @@ export interface Blob {
 export interface Transport {
   /** Whether content is on this machine's own disk. */
   readonly local: boolean
+  /** Full names of the repositories that the operator wrote; none if unset. */
+  readonly named?: ReadonlySet<string>
+  /** Whether there are no repositories but those named. */
+  readonly closed?: boolean
   /** Repositories below `namespace` (no slash at either end; empty for all), as far as they can be discovered. */
   repositories (namespace: string): Promise<Repositories>
   /** All tags of a repository in any order; undefined when there is no such repository. */

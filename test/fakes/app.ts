@@ -16,19 +16,27 @@ export const whole = fp(async (fastify: FastifyInstance, options: RegistryOption
  * The registry on a server of its own, as `server.ts` has it but without a port, with a clock that stands
  * until it is moved, and a store of its own. Secrets of the configuration must not be in anything that it writes, in any test.
  */
-export async function startApp (t: Test, config: unknown, options: Partial<RegistryOptions> = {}): Promise<{ app: FastifyInstance, clock: ReturnType<typeof createClock>, get: (url: string, headers?: Record<string, string>) => Promise<LightMyRequestResponse> }> {
+export async function startApp (t: Test, config: unknown, options: Partial<RegistryOptions> = {}): Promise<{
+  app: FastifyInstance
+  clock: ReturnType<typeof createClock>
+  get: (url: string, headers?: Record<string, string>) => Promise<LightMyRequestResponse>
+  /** Log lines of every level, as they were written. */
+  lines: string[]
+}> {
   const clock = createClock()
   const given = config as { store?: object }
   const directory = await mkdtemp(join(tmpdir(), 'extension-registry-'))
   t.teardown(async () => { await rm(directory, { recursive: true, force: true }) })
   const { stream, watch } = watchSecrets(t, config)
-  const app = Fastify({ ...serverOptions(), logger: { level: 'trace', stream } })
+  const lines: string[] = []
+  const kept = { write: (line: string) => { lines.push(line); stream.write(line) } }
+  const app = Fastify({ ...serverOptions(), logger: { level: 'trace', stream: kept } })
   t.teardown(async () => { await app.close() })
   watch(app)
   await app.register(whole, { config: { ...given, store: { directory, ...given.store } }, clock: clock.now, ...options })
   await app.register(unknownRoutes)
   await app.ready()
-  return { app, clock, get: async (url, headers = {}) => await app.inject({ url, headers }) }
+  return { app, clock, lines, get: async (url, headers = {}) => await app.inject({ url, headers }) }
 }
 
 /** The `rel`s of a `Link` header with their targets. */

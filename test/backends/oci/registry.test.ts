@@ -122,7 +122,7 @@ await t.test('a 404 that is not the registry\'s own proves nothing absent', asyn
     { status: 404, headers: { 'content-type': 'text/plain' }, body: '404 page not found' }
   ]
   for (const answer of answers) {
-    const { fake, driver } = await setUp(t, {}, { discovery: 'list', repositories: ['provider/aws'] })
+    const { fake, driver } = await setUp(t, {}, { discovery: 'list', repositories: ['provider/aws', 'provider/nowhere'] })
     fake.fault = () => answer
     for (const question of [async () => await driver.list(), async () => await driver.load('provider', 'aws'), async () => await driver.load('provider', 'nowhere')]) t.match(await outcome(question()), { code: 'service_unavailable' })
   }
@@ -156,13 +156,13 @@ await t.test('a file that is refused before anybody read it holds no connection'
   t.equal(await (await fake.arrived(/blobs/)).over, 'aborted')
 })
 
-await t.test('a repository that is denied is a failure of its own, and hides none that is found under the next name', async t => {
+await t.test('a repository that is denied is refused for itself, and hides none that is found under the next name', async t => {
   const { fake, driver } = await setUp(t)
   fake.fault = ({ path }) => path.includes('/provider/aws/') ? { status: 403, headers: { 'content-type': 'application/json' }, body: '{"errors":[{"code":"DENIED"}]}' } : undefined
   t.match(await driver.load('provider', 'aws'), { releases: [{ version: '0.1.0' }] })
   fake.fault = ({ path }) => path.includes('/taskserv/') ? { status: 403, body: '' } : undefined
   t.match(await outcome(driver.load('taskserv', 'k3s')), { code: 'auth_error' })
-  t.match(await driver.list(), { found: [{ metadata: { name: 'aws' } }], failed: [{ type: 'taskserv', name: 'k3s', error: { code: 'auth_error' } }] })
+  t.match(await driver.list(), { found: [{ metadata: { name: 'aws' } }], failed: [], refused: [{ type: 'taskserv', name: 'k3s', error: { code: 'auth_error' } }] })
 })
 
 await t.test('a tag', async t => {
