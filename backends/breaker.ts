@@ -1,8 +1,10 @@
 import { circuitBreaker, CircuitState, ConsecutiveBreaker, handleWhen } from 'cockatiel'
-import { isRegistryError, registryError, type RegistryError } from '../plugins/errors.ts'
+import { isRefusal, isRegistryError, registryError, type RegistryError } from '../plugins/errors.ts'
 
 /** Failures in a row that open the circuit. */
 const threshold = 3
+/** Different names that fail one after the other, without a success between, that open the circuit. */
+const namesThreshold = 5
 /** Milliseconds that it stays open at first; doubled with each test that fails. */
 const first = 1000
 const most = 30_000
@@ -19,6 +21,10 @@ export interface RunOptions {
   probe?: boolean
   /** Whether the failure that opened the circuit says nothing of this question. */
   passes?: (last: RegistryError) => boolean
+  /** Name that the question is about. A forgiven failure of one name is its own; failures of several in a row are not. */
+  subject?: string
+  /** Whether a success shows only that the upstream is there. It does not close a circuit that failing names have opened. */
+  shallow?: boolean
 }
 
 /** Whether an error says something of the upstream: a bug does not, nor do the bounds that the registry sets itself. */
@@ -27,28 +33,45 @@ const isFailure = ({ code, proxyError }: RegistryError): boolean => code !== 'in
 /** Whether a failure shows that the upstream itself is there: it says something, though nothing that can be used. */
 const isOwnWord = ({ proxyError = '' }: RegistryError): boolean => ['http_protocol_error', 'http_response_incomplete'].includes(proxyError)
 
+/** Whether the upstream itself failed to answer, whatever the name. */
+const isServerFailure = ({ upstreamStatus = 0 }: RegistryError): boolean => upstreamStatus >= 500
+
 /**
  * The circuit breaker of one instance. After failures in a row it is open: nothing is asked. Then one question tests the
  * upstream (half-open) and closes it, or opens it for longer. A `Retry-After` opens it at once, for as long as it says, and no
- * success of what was under way ends that. `clock` gives milliseconds and only goes forward.
+ * success of what was under way ends that. Forgiven failures open it too when different names fail one after the other; then only
+ * a success of more than a `shallow` question closes it. `clock` gives milliseconds and only goes forward.
  */
 export function createBreaker (clock: () => number) {
   let openUntil = -Infinity
   let pausedUntil = -Infinity
   let breaks = 0
   let last: RegistryError | undefined
+  /** Names that failed since the last success. */
+  const failing = new Set<string>()
+  /** Whether the failure that is being counted opens the circuit at once. */
+  let tripping = false
+  let openedByNames = false
+  const consecutive = new ConsecutiveBreaker(threshold)
   const counted = new WeakSet<object>()
 
   // When a test may be made is decided here: the library goes by the wall clock, which jumps.
   const circuit = circuitBreaker(handleWhen(error => typeof error === 'object' && error !== null && counted.has(error)), {
     halfOpenAfter: -Infinity,
-    breaker: new ConsecutiveBreaker(threshold)
+    breaker: {
+      state: undefined,
+      success: () => { consecutive.success() },
+      failure: () => consecutive.failure() || tripping
+    }
   })
   circuit.onBreak(() => {
     // What had waited for a test that failed, and is refused then, is no failure of its own.
     if (clock() >= openUntil) openUntil = clock() + Math.min(most, first * 2 ** breaks++)
+    openedByNames ||= tripping
+    tripping = false
   })
   circuit.onReset(() => {
+    openedByNames = tripping = false
     breaks = 0
     openUntil = -Infinity
   })
@@ -65,12 +88,23 @@ export function createBreaker (clock: () => number) {
     })
   }
 
-  const mayPass = (passes: ((last: RegistryError) => boolean) | undefined): boolean => last !== undefined && passes?.(last) === true
+  const mayPass = (passes: ((last: RegistryError) => boolean) | undefined): boolean => last !== undefined && !openedByNames && passes?.(last) === true
 
   function note (error: RegistryError): void {
     counted.add(error)
     last = error
     if (error.retryAfter !== undefined) pausedUntil = Math.max(pausedUntil, clock() + Math.min(longestPause, error.retryAfter * 1000))
+  }
+
+  /** Whether a forgiven failure is the instance's after all, because one name after the other fails. */
+  function isOfInstance (error: RegistryError, subject: string | undefined): boolean {
+    // A refusal, or content that cannot be used, is an answer: the upstream works.
+    if (isRefusal(error) || isOwnWord(error)) failing.clear()
+    else if (subject !== undefined && isServerFailure(error)) failing.add(subject)
+    if (failing.size < namesThreshold) return false
+    failing.clear()
+    tripping = true
+    return true
   }
 
   return {
@@ -91,7 +125,7 @@ export function createBreaker (clock: () => number) {
      * `rest` gives instead of asking; a `probe`, or a question that the last failure `passes`, is asked as a test while the
      * circuit is open, but not against a `Retry-After`.
      */
-    async run<T> (question: () => Promise<T>, { forgives = () => false, probe = false, passes }: RunOptions = {}): Promise<T> {
+    async run<T> (question: () => Promise<T>, { forgives = () => false, probe = false, passes, subject, shallow = false }: RunOptions = {}): Promise<T> {
       const refused = () => {
         const left = Math.max(pausedUntil, probe || mayPass(passes) ? -Infinity : openUntil) - clock()
         return left > 0 ? refusal(left) : undefined
@@ -100,6 +134,7 @@ export function createBreaker (clock: () => number) {
       if (error !== undefined) throw error
       // A probe does not wait for a test that takes its time, and says nothing of how that will end.
       if (probe && circuit.state === CircuitState.HalfOpen) return await question()
+      if (shallow && openedByNames) return await question()
       return await circuit.execute(async () => {
         const error = refused()
         if (error !== undefined) {
@@ -107,11 +142,15 @@ export function createBreaker (clock: () => number) {
           throw error
         }
         try {
-          return await question()
+          const answer = await question()
+          if (!shallow) failing.clear()
+          return answer
         } catch (error) {
+          if (!isRegistryError(error)) throw error
+          const forgiven = forgives(error)
           // A test that proves nothing leaves the circuit as it was: to the library it would be a success.
-          const testing = circuit.state !== CircuitState.Closed && isRegistryError(error) && !isOwnWord(error)
-          if (isRegistryError(error) && isFailure(error) && (testing || !forgives(error))) note(error)
+          const testing = circuit.state !== CircuitState.Closed && !isOwnWord(error) && !(forgiven && isRefusal(error))
+          if (isFailure(error) && (testing || !forgiven || isOfInstance(error, subject))) note(error)
           throw error
         }
       })

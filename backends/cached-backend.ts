@@ -79,7 +79,7 @@ export function createCachedBackend (driver: Driver, options: CachedBackendOptio
   async function crawl (): Promise<Finding[]> {
     try {
       // A walk takes its time: whether the upstream is back a shorter question tells.
-      if (breaker.state !== 'closed') await ask(async () => { await driver.ping(AbortSignal.timeout(testTimeout)) })
+      if (breaker.state !== 'closed') await ask(async () => { await driver.ping(AbortSignal.timeout(testTimeout)) }, { shallow: true })
       const { skip, end } = skips.crawl()
       const found = await ask(() => driver.list({ skip }))
       end(found)
@@ -107,7 +107,7 @@ export function createCachedBackend (driver: Driver, options: CachedBackendOptio
 
   async function load (type: ExtensionType, name: string): Promise<Finding[]> {
     const { skip, end } = skips.load(type, name)
-    const loaded = await ask(async () => await driver.load(type, name, { skip }), { forgives: isAnswer, passes })
+    const loaded = await ask(async () => await driver.load(type, name, { skip }), { forgives: isAnswer, passes, subject: `${type}/${name}` })
     end()
     const current = loaded === undefined ? undefined : currentRelease(loaded.releases)
     if (loaded === undefined || current === undefined) return [finding(metadataSlot(type, name), undefined), finding(versionsSlot(type, name), undefined)]
@@ -258,8 +258,8 @@ export function createCachedBackend (driver: Driver, options: CachedBackendOptio
   const checkedRelease = async (type: ExtensionType, name: string, version: string, terms: Terms = {}): Promise<Answered<Release | undefined>> =>
     await lookups.release({ type, name, terms, answer: await freshRelease(type, name, version, terms), reload: () => release(type, name, version, { ...terms, maxAge: -1 }) })
 
-  const openFile = async (file: FileReference, options: OpenOptions): Promise<Artifact | undefined> =>
-    await ask(async () => await driver.open(file, options), { forgives: error => options.signal.aborted || isAnswer(error), passes })
+  const openFile = async (file: FileReference, options: OpenOptions, subject?: string): Promise<Artifact | undefined> =>
+    await ask(async () => await driver.open(file, options), { forgives: error => options.signal.aborted || isAnswer(error), passes, ...(subject !== undefined && { subject }) })
 
   return {
     name: instance,
@@ -304,12 +304,12 @@ export function createCachedBackend (driver: Driver, options: CachedBackendOptio
       return { ...rest, value: found && { published_at: found.published_at, ...(found.file !== undefined && { file: found.file }) } }
     },
 
-    reopen: openFile,
+    reopen: async (file, options) => await openFile(file, options),
 
     holding: checksum => holders.get(checksum),
 
     async open (type, name, version, { deadline, ...openOptions }): Promise<Artifact | undefined> {
-      const open = async (file: FileReference | undefined) => file === undefined ? undefined : await openFile(file, openOptions)
+      const open = async (file: FileReference | undefined) => file === undefined ? undefined : await openFile(file, openOptions, `${type}/${name}`)
       const terms = deadline === undefined ? {} : { deadline }
       const { value } = await checkedRelease(type, name, version, terms)
       const artifact = await open(value?.file)
@@ -322,7 +322,7 @@ export function createCachedBackend (driver: Driver, options: CachedBackendOptio
     },
 
     async ping (signal) {
-      await ask(async () => { await driver.ping(signal) }, { probe: true })
+      await ask(async () => { await driver.ping(signal) }, { probe: true, shallow: true })
     },
 
     refresh ({ recovered = false } = {}) {

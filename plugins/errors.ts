@@ -32,6 +32,8 @@ export interface ErrorOptions {
   instance?: string
   /** What went wrong upstream, in the words of RFC 9209 section 2.3: `connection_refused`, `http_response_timeout`, … */
   proxyError?: string
+  /** Status of the upstream's response, when it was an error; never answered. */
+  upstreamStatus?: number
   /** Bytes of the file that has no such range; answered as `Content-Range`. */
   size?: number
   /** Status instead of the table's, where HTTP has one of its own: unknown `Expect`, headers that are too large. */
@@ -50,6 +52,7 @@ export class RegistryError extends Error {
   readonly retryAfter?: number
   readonly instance?: string
   readonly proxyError?: string
+  readonly upstreamStatus?: number
   readonly size?: number
   readonly allow?: readonly string[]
 

@@ -144,3 +144,53 @@ await t.test('a test that proves nothing, for its client has gone, closes nothin
   await t.rejects(ask(async () => { throw badly }, { forgives: () => true }), badly)
   t.equal(breaker.state, 'closed', 'who answers badly is there')
 })
+
+const failsFor = (upstreamStatus: number) => async (): Promise<string> => { throw registryError('service_unavailable', 'Failed', { proxyError: 'destination_unavailable', upstreamStatus }) }
+const aboutName = (subject: string) => ({ subject, forgives: () => true })
+
+await t.test('five different names that fail in a row open it, and only a success that proves more than presence closes it', async t => {
+  const { clock, breaker, ask, asked } = setUp()
+  for (const name of ['a', 'b', 'c', 'd', 'd', 'a']) await t.rejects(ask(failsFor(500), aboutName(name)))
+  t.equal(breaker.state, 'closed')
+  t.equal(await ask(works, { probe: true, shallow: true }), 'answer')
+  await t.rejects(ask(failsFor(503), aboutName('e')))
+  t.equal(breaker.state, 'open')
+  t.match(breaker.rest(() => true), { code: 'service_unavailable' }, 'no name passes, whatever failed')
+  t.equal(await ask(works, { probe: true, shallow: true }), 'answer')
+  t.equal(breaker.state, 'open', 'a probe that succeeds does not close it')
+  const before = asked()
+  await t.rejects(ask(works, { shallow: true }))
+  t.equal(asked(), before)
+  clock.forward(2)
+  t.equal(await ask(works, { shallow: true }), 'answer')
+  t.equal(breaker.state, 'half-open')
+  await t.rejects(ask(failsFor(500), aboutName('f')))
+  t.match(breaker.rest(), { retryAfter: 2 })
+  clock.forward(3)
+  t.equal(await ask(works, aboutName('g')), 'answer')
+  t.equal(breaker.state, 'closed')
+  t.equal(breaker.rest(), undefined)
+})
+
+await t.test('a success, a refusal or content of no use in between, a 4xx, and a name that is not told, count as no failing names', async t => {
+  const { breaker, ask } = setUp()
+  const between = [works, async () => { throw registryError('auth_error', 'Refused', { proxyError: 'destination_unavailable', upstreamStatus: 403 }) }, async () => { throw registryError('service_unavailable', 'Not JSON', { proxyError: 'http_protocol_error' }) }]
+  for (const outcome of between) {
+    for (let name = 0; name < 12; name++) {
+      await t.rejects(ask(failsFor(500), aboutName(`n${name}`)))
+      if (name % 3 === 0) await ask(outcome, aboutName('other')).catch(() => {})
+    }
+    await ask(works)
+  }
+  for (let name = 0; name < 12; name++) await t.rejects(ask(failsFor(405), aboutName(`n${name}`)))
+  for (let name = 0; name < 12; name++) await t.rejects(ask(failsFor(500), { forgives: () => true }))
+  t.equal(breaker.state, 'closed')
+})
+
+await t.test('a test that is refused for its own name closes it: the upstream answers', async t => {
+  const { clock, breaker, ask } = setUp()
+  for (let times = 0; times < 3; times++) await t.rejects(ask(fails), down)
+  clock.forward(2)
+  await t.rejects(ask(async () => { throw registryError('auth_error', 'Refused', { proxyError: 'destination_unavailable' }) }, { forgives: () => true }))
+  t.equal(breaker.state, 'closed')
+})
