@@ -47,7 +47,7 @@ export const provenanceHeaders: Headers = {
   'X-Cache-TTL': integer('Seconds that this answer stays fresh; 0 when stale or partial', 288),
   'Cache-Status': text('How the cache was used (RFC 9211); instances whose older entries stand in are members of their own', 'extension-registry; hit; ttl=288'),
   'Proxy-Status': text('What went wrong with which instance (RFC 9209); absent when nothing did', 'gitea; error=connection_refused'),
-  'X-Partial': text('Names of the instances whose entries are missing from this answer; absent when none is', 'gitea')
+  'X-Partial': text('Names of the instances whose entries are missing from this answer; absent when none is. Single repositories that refuse the credentials are not counted as missing', 'gitea')
 }
 
 /** What the HTTP client undoes before anybody reads the answer. */
