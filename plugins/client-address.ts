@@ -42,11 +42,14 @@ export function trustProxy ({ trust_proxy: trusted = false, trusted_proxies: pro
   }
 }
 
+/** The parts of a request that its client's address is found by; `ips` is there where a proxy is trusted. */
+export type ClientRequest = Pick<FastifyRequest, 'ip'> & Partial<Pick<FastifyRequest, 'ips'>> & { socket: Pick<FastifyRequest['socket'], 'remoteAddress'> }
+
 /**
  * Returns the address of the client of a request, for the log and the rate limit. Behind trusted proxies it is the farthest
  * address that they report; an item without an address is skipped. Empty when the connection is gone.
  */
-export function clientAddress ({ ip, ips, socket }: Pick<FastifyRequest, 'ip'> & Partial<Pick<FastifyRequest, 'ips'>> & { socket: Pick<FastifyRequest['socket'], 'remoteAddress'> }): string {
+export function clientAddress ({ ip, ips, socket }: ClientRequest): string {
   const reported = ips ?? [ip]
   for (let at = reported.length - 1; at >= 0; at--) {
     const address = parseForwarded(reported[at] ?? '')

@@ -49,21 +49,23 @@ function unreadable (code: string | undefined) {
 }
 
 /** Responds to bytes that are not an HTTP request, which have a socket only. Fastify calls it with the instance as `this`. */
-const createClientErrorHandler = (commonHeaders: () => Record<string, string>) => function clientErrorHandler (this: FastifyInstance, error: Error & { code?: string }, socket: ClientSocket): void {
-  // The bytes of this response would become a part of one that has begun.
-  if (error.code === 'ECONNRESET' || !socket.writable || socket._httpMessage?.headersSent === true) {
-    socket.destroy()
-    return
+function createClientErrorHandler (commonHeaders: () => Record<string, string>) {
+  return function clientErrorHandler (this: FastifyInstance, error: Error & { code?: string }, socket: ClientSocket): void {
+    // The bytes of this response would become a part of one that has begun.
+    if (error.code === 'ECONNRESET' || !socket.writable || socket._httpMessage?.headersSent === true) {
+      socket.destroy()
+      return
+    }
+    // A client that connected and sent nothing gets no response: a browser would take it for the response to its next request.
+    if (error.code === 'ERR_HTTP_REQUEST_TIMEOUT' && socket.bytesRead === 0) {
+      socket.destroy()
+      return
+    }
+    const id = randomUUID()
+    const refused = refusal(unreadable(error.code), id, commonHeaders())
+    this.log.info({ reqId: id, status: refused.status, code: error.code, ip: socket.remoteAddress }, 'request')
+    writeRefusal(socket, refused)
   }
-  // A client that connected and sent nothing gets no response: a browser would take it for the response to its next request.
-  if (error.code === 'ERR_HTTP_REQUEST_TIMEOUT' && socket.bytesRead === 0) {
-    socket.destroy()
-    return
-  }
-  const id = randomUUID()
-  const refused = refusal(unreadable(error.code), id, commonHeaders())
-  this.log.info({ reqId: id, status: refused.status, code: error.code, ip: socket.remoteAddress }, 'request')
-  writeRefusal(socket, refused)
 }
 
 /** The part of the configuration that the server itself is made with; what is left out has its default. The rest may stand beside it. */
