@@ -141,7 +141,7 @@ export function createGiteaDriver (api: GiteaApi, checksums: Checksums, options:
     const key = `${type}/${name}`
     if (firstPlatforms.get(key) === platform) return
     firstPlatforms.set(key, platform)
-    options.onFirstPlatform?.({ type, name, file, platform })
+    options.onFirstPlatform?.({ type, name, file: plainText(file) ?? '', platform })
   }
 
   /** A release with its checksum; `settled` unless the release changes while it is read. */

@@ -119,7 +119,7 @@ export function createApi (store: Store) {
     return json(200, items.map((each) => releaseJson(view, repository, each)), headers)
   }
 
-  function repository (view: View, url: URL, [owner = '', name = '', rest]: string[]): LoopbackAnswer | undefined {
+  function repository (view: View, url: URL, [owner = '', name = '', rest, which]: string[]): LoopbackAnswer | undefined {
     const lack = view.access.lacks('read:repository')
     if (lack !== undefined) return failed(view, 403, lack)
     if (!isOwner(owner)) return failed(view, 404, 'GetUserByName', [unknownName(owner)])
@@ -127,6 +127,10 @@ export function createApi (store: Store) {
     const moved = found === undefined ? movedPath(store, name, `${url.pathname}${url.search}`) : undefined
     if (moved !== undefined) return redirect(301, moved, uncached)
     if (found === undefined || !view.access.reads(found)) return notFound(view)
+    if (rest === 'releases' && which === 'latest') {
+      const latest = newestFirst(found.releases).find(({ draft, prerelease }) => !draft && !prerelease)
+      return latest === undefined ? notFound(view) : json(200, releaseJson(view, found, latest))
+    }
     if (rest === 'releases') return releases(view, url, found)
     return rest === undefined ? json(200, repositoryJson(view, found)) : undefined
   }
