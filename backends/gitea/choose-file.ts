@@ -54,8 +54,10 @@ export function chooseFile (assets: readonly GiteaAsset[], { repository, name, v
   const only = neutral.length === 1 && (built.length === 0 || platform !== undefined) ? neutral[0] : undefined
   const chosen = first ?? only
   if (chosen === undefined && built.length > 0) return 'other_platform'
-  const passedOver = archives.filter(archive => archive !== chosen).map(({ asset, platform }) =>
-    ({ file: asset.name, reason: platform !== undefined && platform !== chosen?.platform ? 'other_platform' as const : 'not_chosen' as const }))
+  const passedOver = archives.filter(archive => archive !== chosen).map(({ asset, platform }) => ({
+    file: asset.name,
+    reason: platform !== undefined && platform !== chosen?.platform ? 'other_platform' as const : 'not_chosen' as const
+  }))
   if (chosen === undefined) return { passedOver }
   const several = new Set(built.map(archive => archive.platform)).size > 1
   return { asset: chosen.asset, passedOver, ...(platform === undefined && several && chosen.platform !== undefined && { firstPlatform: chosen.platform }) }

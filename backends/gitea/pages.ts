@@ -2,7 +2,10 @@ import pLimit from 'p-limit'
 import { isRegistryError, type RegistryError } from '../../plugins/errors.ts'
 import type { JsonAnswer, Upstream } from '../../plugins/upstream-client.ts'
 
-/** Elements of a page, the largest number first: what an unchanged Gitea or Forgejo gives at most (`[api] MAX_RESPONSE_ITEMS`). Each is a multiple of the next, so that a page can be read in parts. */
+/**
+ * Elements of a page, the largest number first: what an unchanged Gitea or Forgejo gives at most (`[api] MAX_RESPONSE_ITEMS`).
+ * Each is a multiple of the next, so that a page can be read in parts.
+ */
 const pageSizes = [50, 25, 5, 1] as const
 type PageSize = typeof pageSizes[number]
 /** Pages read of one list; a server that numbers more is not believed. */
@@ -25,7 +28,8 @@ class InexactPages extends Error {}
 
 const rowsOf = (body: unknown): number => Array.isArray(body) ? body.length : 0
 /** What tells a page from others: the ids of its rows. */
-const identityOf = (body: unknown): string => JSON.stringify(body, (key, value: unknown) => key !== '' && typeof value === 'object' && value !== null && 'id' in value ? value.id : value)
+const identityOf = (body: unknown): string => JSON.stringify(body,
+  (key, value: unknown) => key !== '' && typeof value === 'object' && value !== null && 'id' in value ? value.id : value)
 const totalOf = ({ headers }: Pick<Page, 'headers'>): number => Number(headers['x-total-count'] ?? 0)
 
 /** The last page's number as `Link` has it; its address is not used, for servers build it on a name of their own. */
