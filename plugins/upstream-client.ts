@@ -22,9 +22,9 @@ export function createUpstream (dependencies: UpstreamDependencies, options: Ups
   return {
     ...transport,
 
-    /** JSON at an address. Not JSON, or a login page, throws; so does every status but 200, 404 and a permanent redirect. */
-    async json (url: URL, signal?: AbortSignal): Promise<JsonAnswer> {
-      const { statusCode, headers, body } = await bytes(url, jsonBytes, { accept: 'application/json', ...(signal !== undefined && { signal }) })
+    /** JSON at an address, at most `most` bytes. Not JSON, or a login page, throws; so does every status but 200, 404 and a permanent redirect. */
+    async json (url: URL, signal?: AbortSignal, most = jsonBytes): Promise<JsonAnswer> {
+      const { statusCode, headers, body } = await bytes(url, most, { accept: 'application/json', ...(signal !== undefined && { signal }) })
       // Whatever stands before the upstream may say 404 or redirect, too; only the upstream's own word proves anything.
       if (statusCode === 404 && isJson(headers)) return { kind: 'absent' }
       if ((statusCode === 301 || statusCode === 307 || statusCode === 308) && redirected(url, headers.location).href.startsWith(`${base.href}api/`)) return { kind: 'moved' }

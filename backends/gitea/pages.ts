@@ -15,6 +15,9 @@ const mostRead = 512 * 1024 * 1024
 /** Characters that are kept of one list, as JSON: release notes and the like are dropped from each page when it is read. */
 const mostKept = 64 * 1024 * 1024
 
+/** Bytes that are read of a single element to learn whether the server obeys `limit`. */
+const probeBytes = 4 * 1024 * 1024
+
 /** Stands in a list for an element that is too large to be read. */
 export const tooLargeRow: object = Object.freeze({})
 
@@ -52,6 +55,16 @@ export interface PagesOptions {
 export function createPages (upstream: Pick<Upstream, 'address' | 'json'>, { atOnce, failed }: PagesOptions) {
   const few = pLimit(atOnce)
 
+  /** Reads one page; undefined when it is larger than `most` bytes, or than any JSON may be. */
+  async function readPage (parts: readonly string[], query: Record<string, string | number>, most?: number): Promise<JsonAnswer | undefined> {
+    try {
+      return await upstream.json(upstream.address(parts, query), undefined, most)
+    } catch (error) {
+      if (isRegistryError(error) && error.proxyError === 'http_response_body_size') return undefined
+      throw error
+    }
+  }
+
   /** Reads every page of a list once: the first one tells how many there are. A short page is no last page, for what a caller may not see is left out of it. */
   async function walk (parts: readonly string[], query: Record<string, string | number>, fields: readonly string[], base: PageSize): Promise<Walk | NotFound> {
     const totals = new Set<number>()
@@ -60,10 +73,7 @@ export function createPages (upstream: Pick<Upstream, 'address' | 'json'>, { atO
     /** One page with the fields that are used; undefined when it is too large. */
     async function page (number: number, size: PageSize): Promise<JsonAnswer | undefined> {
       if (over) throw failed('Answer is too large')
-      const answer = await upstream.json(upstream.address(parts, { ...query, limit: size, page: number })).catch((error: unknown) => {
-        if (isRegistryError(error) && error.proxyError === 'http_response_body_size') return undefined
-        throw error
-      })
+      const answer = await readPage(parts, { ...query, limit: size, page: number })
       if (answer?.kind !== 'found') return answer
       const body = slim(answer.body, fields)
       read += answer.size
@@ -125,6 +135,15 @@ export function createPages (upstream: Pick<Upstream, 'address' | 'json'>, { atO
     return { bodies, steady: totals.size === 1 }
   }
 
+  /**
+   * Throws when pages of one element are too large as well: the server ignores `limit`, and each smaller size would cost as much
+   * again. Two elements are read, since one of them may be too large by itself.
+   */
+  async function mustGetSmaller (parts: readonly string[], query: Record<string, string | number>): Promise<void> {
+    for (const page of [2, 1]) if (await readPage(parts, { ...query, limit: 1, page }, probeBytes) !== undefined) return
+    throw failed('Answer is too large')
+  }
+
   /** The same with pages as large as the answers allow. */
   async function walkInSteps (parts: readonly string[], query: Record<string, string | number>, fields: readonly string[]): Promise<Walk | NotFound> {
     for (const size of pageSizes) {
@@ -132,6 +151,7 @@ export function createPages (upstream: Pick<Upstream, 'address' | 'json'>, { atO
         return await walk(parts, query, fields, size)
       } catch (error) {
         if (!(error instanceof InexactPages)) throw error
+        if (size === pageSizes[0]) await mustGetSmaller(parts, query)
       }
     }
     throw failed('Answer is too large')
