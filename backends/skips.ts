@@ -75,7 +75,8 @@ export function createSkips ({ instance, log, count, wallClock = Date.now }: Ski
         const key = keyOf(skipped)
         if (met.has(key)) return
         const known = entries.get(key)
-        if (met.size < maxItems) met.add(key)
+        // What is kept stays as long as it is met, in whatever order.
+        if (known !== undefined || met.size < maxItems) met.add(key)
         if (known !== undefined) {
           known.crawled ||= crawled
           return

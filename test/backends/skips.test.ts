@@ -1,3 +1,4 @@
+import { isDeepStrictEqual } from 'node:util'
 import t from 'tap'
 import type { Crawl, Skipped } from '../../backends/backend.ts'
 import { createSkips } from '../../backends/skips.ts'
@@ -110,5 +111,17 @@ await t.test('items are bounded in number, and each new one is counted once by t
   crawl(nothing, ...Array.from({ length: 10_001 }, (_, at) => tag('aws', `t${at}`)), tag('aws', 't0'))
   t.equal(skips.report().items.length, 10_000)
   t.equal(counted.length, 10_001)
+  t.end()
+})
+
+await t.test('where there are more items than are kept, those that are kept stay, in whatever order a crawl meets them', t => {
+  const { skips, crawl, messages } = setting()
+  const many = Array.from({ length: 12_000 }, (_, at) => tag('aws', `t${at}`))
+  crawl(nothing, ...many)
+  const kept = skips.report().items
+  messages()
+  crawl(nothing, ...many.reverse())
+  t.ok(isDeepStrictEqual(skips.report().items, kept))
+  t.strictSame(messages(), [], 'the numbers are the same')
   t.end()
 })
