@@ -9,6 +9,7 @@ import { isAnswer } from './fuse.ts'
 import { createListings, toListing, type TypeListing } from './listing.ts'
 import { createLookups, isUnchecked, versionListing } from './lookups.ts'
 import { createMemory } from './memory.ts'
+import { forEachInTurn } from './pace.ts'
 import { createPresentation, type PresentationOptions } from './presentation.ts'
 import { again, allAgain } from './sameness.ts'
 import { createSkips, type Skips } from './skips.ts'
@@ -89,6 +90,7 @@ export function createCachedBackend (driver: Driver, options: CachedBackendOptio
       incompleteInARow = whole ? 0 : incompleteInARow + 1
       failure = found.failed[0]?.error ?? (found.usual === true ? undefined : found.why)
       loads++
+      await forEachInTurn(found.found, ({ metadata: { type, name }, release }) => { lookups.follow(type, name, release) })
       options.onFailure?.(failure)
       return listings.map(({ type, listing }) => finding(listSlot(type), listing,
         listing.error !== undefined || listing.missing ? Math.min(incompleteTtl * 2 ** (incompleteInARow - 1), cache.times.ttl) : undefined))

@@ -176,6 +176,16 @@ export function createLookups ({ driver, cache, slots, presentation, skips, ask,
   }
 
   return {
+    /**
+     * Looks up the checksum of a current release that a crawl has read, where cached versions lack it, so that they agree with the
+     * listing. The crawl has read the checksum file: as a rule that costs no request.
+     */
+    follow (type: ExtensionType, name: string, { version, file }: Release): void {
+      const listing = cache.glance(slots.versions(type, name))?.value
+      const cached = listing?.unchecked === true ? listing.releases.find(release => release.version === version)?.file : undefined
+      if (cached?.checksumLocator !== undefined && cached.locator === file?.locator) fly(type, name, version, cached).catch(() => {})
+    },
+
     /** Returns an extension with its checksum. A stale one is not worth a wait, for it showed no checksum before. */
     extension (unchecked: Unchecked<Described | undefined>): Awaitable<Answered<Extension | undefined>> {
       const { type, name, answer } = unchecked

@@ -2,9 +2,10 @@ import { finding, type Cache } from '../plugins/cache.ts'
 import { extensionTypes, type Extension, type ExtensionType } from '../schemas/extension.ts'
 import type { SnapshotListing, SnapshotRecord } from '../schemas/snapshot.ts'
 import type { Memory, Release } from './backend.ts'
-import { versionListing } from './lookups.ts'
+import { isUnchecked, versionListing } from './lookups.ts'
 import type { Presentation } from './presentation.ts'
 import type { Slots } from './slots.ts'
+import { currentRelease } from './version.ts'
 
 /** Extensions of one record: a line that is made and read without holding anybody up. */
 const chunk = 500
@@ -76,7 +77,10 @@ export function createMemory ({ cache, slots, presentation, wallClock = Date.now
           const { at, extension, releases } = record
           const { type, name } = extension
           const versions = releases.map(release => presentation.toVersion(extension, release as Release))
-          cache.restore(finding(slots.metadata(type, name), { extension }), fromWall(at))
+          const current = currentRelease(releases as Release[])
+          // A look-up for a download then completes both entries.
+          const unchecked = current?.version === extension.version && isUnchecked(current) ? { metadata: extension, release: current } : undefined
+          cache.restore(finding(slots.metadata(type, name), { extension, ...(unchecked !== undefined && { unchecked }) }), fromWall(at))
           cache.restore(finding(slots.versions(type, name), versionListing(releases as Release[], versions)), fromWall(at))
         }
       }

@@ -1,3 +1,4 @@
+import type { FastifyInstance } from 'fastify'
 import t, { type Test } from 'tap'
 import type { Extension, ExtensionVersion } from '../../../schemas/extension.ts'
 import { startApp } from '../../fakes/app.ts'
@@ -202,4 +203,50 @@ await t.test('after a restart without an upstream the checksums that were looked
   const answer = await get(`${path}/versions`)
   t.match([answer.statusCode, answer.headers['x-cache-ttl']], [200, '0'], 'stale')
   t.strictSame(shown(answer.json()), complete.map(([version, checksum]) => [version, version === '1.3.0' || version === newest ? checksum : undefined]))
+})
+
+/** The checksum of the newest version in each response that shows it; of headers in the form of the bodies. */
+async function shownOfNewest (app: FastifyInstance): Promise<Record<string, string | undefined>> {
+  const digest = async (method: 'HEAD' | 'GET') => {
+    const [, encoded = ''] = /^sha-256=:(.*):$/.exec(String((await app.inject({ method, url: `${path}/${newest}` })).headers['repr-digest'])) ?? []
+    return encoded === '' ? undefined : `sha256:${Buffer.from(encoded, 'base64').toString('hex')}`
+  }
+  const head = await digest('HEAD')
+  return {
+    head,
+    list: (await app.inject('/api/v1/extensions')).json<Extension[]>()[0]?.checksum,
+    metadata: (await app.inject(path)).json<Extension>().checksum,
+    versions: (await app.inject(`${path}/versions`)).json<ExtensionVersion[]>()[0]?.checksum
+  }
+}
+const everywhere = (checksum: string | undefined) => ({ head: checksum, list: checksum, metadata: checksum, versions: checksum })
+
+await t.test('after a restart without an upstream the versions show the checksum that a crawl read after them', async t => {
+  const config = { cache: { directory: t.testdir({}) } }
+  const { gitea, app, get, clock, crawl, checksumRequests } = await setUp(t, { more: config })
+  await get(`${path}/1.3.0`)
+  clock.forward(1)
+  crawl()
+  await get('/api/v1/extensions')
+  t.equal(checksumRequests().length, 2, 'read once for the listing and the versions')
+  await app.close()
+  await gitea.stop()
+  const { app: next } = await startApp(t, { ...config, gitea: { url: gitea.url, organization: 'org', timeout_seconds: 20 } })
+  t.strictSame(await shownOfNewest(next), everywhere(checksumOf(newest)))
+})
+
+await t.test('after a restart a checksum that is looked up for a download is shown in metadata and versions, though the API is down', async t => {
+  const config = { cache: { directory: t.testdir({}) } }
+  const { gitea, app, get, clock, crawl } = await setUp(t, { more: config })
+  crawl()
+  await get('/api/v1/extensions')
+  gitea.publish('x_prov', { tag: '2.0.0', assets: [{ name: 'x_prov.tar.gz', content: 'two' }, { name: 'x_prov.tar.gz.sha256', content: sha256('two') }] })
+  clock.forward(60)
+  await get(`${path}/1.3.0`)
+  await app.close()
+  gitea.fault = ({ path }) => path.startsWith('/api/') ? { status: 500, body: '' } : undefined
+  const { get: ask } = await startApp(t, { ...config, gitea: { url: gitea.url, organization: 'org', timeout_seconds: 20 } })
+  t.equal((await ask(`${path}/2.0.0`)).body, 'two')
+  t.equal((await ask(`${path}/versions`)).json<ExtensionVersion[]>()[0]?.checksum, `sha256:${sha256('two')}`)
+  t.match((await ask(path)).json<Extension>(), { version: '2.0.0', checksum: `sha256:${sha256('two')}` })
 })
