@@ -122,16 +122,24 @@ export function createPages (upstream: Pick<Upstream, 'address' | 'json'>, { atO
     const bodies = [first.body, ...(await Promise.all(Array.from({ length: count - 1 }, async (_, at) => await pagesOf(at + 2, base)))).flat()]
     // A server of small pages behind a proxy that drops or damages Link says no more than this: there is more.
     const announced = last === undefined ? total : 0
+    const uncounted = last === undefined && total === 0
     let seen = bodies.reduce<number>((sum, page) => sum + rowsOf(page), 0)
-    for (let number = count + 1; seen < announced && number <= mostPages; number++) {
+    // Where the proxy drops the total as well, a full page may not be the last.
+    let full = uncounted && seen >= base
+    for (let number = count + 1; seen < announced || full; number++) {
+      if (number > mostPages) {
+        if (full) throw failed('Answer has too many pages')
+        break
+      }
       const next = await pagesOf(number, base)
       const rows = next.reduce<number>((sum, page) => sum + rowsOf(page), 0)
       if (rows === 0) break
       bodies.push(...next)
       seen += rows
+      full = uncounted && rows >= base
     }
-    const full = bodies.filter(body => Array.isArray(body) && body.some(row => row !== tooLargeRow)).map(identityOf)
-    if (new Set(full).size < full.length) throw failed('Answer has a page twice')
+    const identities = bodies.filter(body => Array.isArray(body) && body.some(row => row !== tooLargeRow)).map(identityOf)
+    if (new Set(identities).size < identities.length) throw failed('Answer has a page twice')
     return { bodies, steady: totals.size === 1 }
   }
 

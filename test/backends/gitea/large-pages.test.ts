@@ -79,3 +79,15 @@ await t.test('release notes of more than the registry keeps are read as long as 
   const { get } = await setUp(t, single(versions(200).map(tag => ({ tag, notes: kilobytes(345) }))))
   t.match((await get('/api/v1/extensions')).json(), [{ version: '1.199.0' }])
 })
+
+await t.test('behind a proxy that drops the total and Link all releases are read, in pages of any size', async t => {
+  for (const [count, size] of [[120, 1], [30, 700], [12, 4000]] as const) {
+    const { gitea, shown } = await setUp(t, single(versions(count).map(tag => ({ tag, notes: kilobytes(size) }))))
+    gitea.fault = async ({ path, headers }) => {
+      if (!path.includes('/releases') || headers['x-again'] !== undefined) return undefined
+      const answer = await fetch(gitea.url + path, { headers: { 'x-again': '1' } })
+      return { status: 200, headers: { 'content-type': 'application/json' }, body: await answer.text() }
+    }
+    t.strictSame(await shown(), versions(count).reverse(), `${count} releases of ${size} kB`)
+  }
+})
