@@ -34,25 +34,22 @@ function toArchive (asset: GiteaAsset): Archive {
 }
 
 /**
- * Chooses a release's file: the repository's archive, else one of the version's, else one of the extension's name, each by its
- * name; else the archive of the platform, or the first by upload where no platform is configured; else the only archive. Of one
- * name the newest. Returns `other_platform` when there are archives of other platforms only.
+ * Chooses a release's file: the archive of the configured platform; else the repository's archive, one of the version's, or one of
+ * the extension's name, each by its name; else the first archive of any platform by upload where none is configured; else the
+ * only archive. Of one name the newest. Returns `other_platform` when there are archives of other platforms only.
  */
 export function chooseFile (assets: readonly GiteaAsset[], { repository, name, versions, platform }: ChooseFileOptions): ChosenFile | 'other_platform' {
   const names = [`${repository}.tar.gz`, ...versions.flatMap(version => archiveNames(`${repository}-${version}`)), ...archiveNames(name)]
   const newest = [...assets].sort((a, b) => b.id - a.id)
-  for (const wanted of names) {
-    const asset = newest.find(asset => asset.name === wanted)
-    if (asset !== undefined) return { asset, passedOver: [] }
-  }
   const archives = [...new Map(newest.filter(asset => isArchive(asset.name)).reverse().map(asset => [asset.name, toArchive(asset)])).values()]
   const built = archives.filter(archive => archive.platform !== undefined)
   const neutral = archives.filter(archive => archive.platform === undefined)
   // Files of other programs may be beside the extension's own.
   const stems = new Set([repository, name].flatMap(of => [of, ...versions.flatMap(version => [`${of}-${version}`, `${of}_${version}`])]))
   const [first] = [...built.filter(({ stem }) => stems.has(stem)), ...built].filter(archive => platform === undefined || archive.platform === platform)
+  const named = names.map(wanted => archives.find(({ asset }) => asset.name === wanted)).find(archive => archive !== undefined)
   const only = neutral.length === 1 && (built.length === 0 || platform !== undefined) ? neutral[0] : undefined
-  const chosen = first ?? only
+  const chosen = (platform === undefined ? named ?? first : first ?? named) ?? only
   if (chosen === undefined && built.length > 0) return 'other_platform'
   const passedOver = archives.filter(archive => archive !== chosen).map(({ asset, platform }) => ({
     file: asset.name,
@@ -60,5 +57,5 @@ export function chooseFile (assets: readonly GiteaAsset[], { repository, name, v
   }))
   if (chosen === undefined) return { passedOver }
   const several = new Set(built.map(archive => archive.platform)).size > 1
-  return { asset: chosen.asset, passedOver, ...(platform === undefined && several && chosen.platform !== undefined && { firstPlatform: chosen.platform }) }
+  return { asset: chosen.asset, passedOver, ...(platform === undefined && chosen !== named && several && chosen.platform !== undefined && { firstPlatform: chosen.platform }) }
 }

@@ -43,8 +43,16 @@ await t.test('a release with files of other platforms only is skipped, and one o
     '1.0.0': ['x_linux_amd64.tar.gz', 'x_linux_amd64.tar.gz.sha256'], '2.0.0': ['x-linux-amd64.tar.gz', 'x.tar.gz'], '3.0.0': ['x_linux_amd64.tar.gz', 'bundle.zip'], '4.0.0': ['notes.txt']
   }, { platform: 'linux/arm64' })
   t.strictSame(files, { '4.0.0': undefined, '3.0.0': 'bundle.zip', '2.0.0': 'x.tar.gz' })
-  t.strictSame(skipped(), ['asset other_platform 3.0.0 x_linux_amd64.tar.gz bundle.zip', 'release other_platform 1.0.0'])
+  t.strictSame(skipped(), ['asset other_platform 2.0.0 x-linux-amd64.tar.gz x.tar.gz', 'asset other_platform 3.0.0 x_linux_amd64.tar.gz bundle.zip', 'release other_platform 1.0.0'])
   t.equal((await setUp(t, { '1.0.0': ['x_linux_amd64.tar.gz'] }, { platform: 'linux/arm64' })).files, 404)
+})
+
+await t.test('the archive of the configured platform counts before one of no platform, as in an index', async t => {
+  const releases = { '1.0.0': ['x_prov.tar.gz', 'x_linux_arm64.tar.gz'], '2.0.0': ['x_prov-2.0.0.zip', 'x_2.0.0_linux_amd64.zip'] }
+  const { files, skipped } = await setUp(t, releases, { platform: 'linux/arm64' })
+  t.strictSame(files, { '2.0.0': 'x_prov-2.0.0.zip', '1.0.0': 'x_linux_arm64.tar.gz' })
+  t.strictSame(skipped(), ['asset not_chosen 1.0.0 x_prov.tar.gz x_linux_arm64.tar.gz', 'asset other_platform 2.0.0 x_2.0.0_linux_amd64.zip x_prov-2.0.0.zip'])
+  t.strictSame((await setUp(t, releases)).files, { '2.0.0': 'x_prov-2.0.0.zip', '1.0.0': 'x_prov.tar.gz' }, 'without a platform the name decides')
 })
 
 await t.test('the only archive is served whatever its platform where none is configured', async t => {
