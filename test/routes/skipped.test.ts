@@ -46,7 +46,7 @@ async function setUp (t: Test) {
   await writeLayout(root, [
     { repository: 'provider/oci', tag: '1.0.0' },
     { repository: 'provider/oci', tag: 'latest' },
-    { repository: 'provider/image', tag: '1.0.0', layers: [{ content: 'a', mediaType: 'application/vnd.oci.image.layer.v1.tar+gzip' }, { content: 'b', mediaType: 'application/vnd.oci.image.layer.v1.tar+gzip' }], config: { architecture: 'amd64' } },
+    { repository: 'provider/image', tag: '1.0.0', layers: [{ content: 'a', mediaType: 'application/vnd.oci.image.layer.v1.tar+gzip' }, { content: 'b', mediaType: 'application/vnd.oci.image.layer.v1.tar+gzip' }], config: { architecture: 'amd64' }, artifactType: null },
     { repository: 'provider/image', tag: '0.9.0' },
     { repository: 'provider/twice', tag: '1.0.0' },
     { repository: 'twice_prov', tag: '1.0.0' },
