@@ -61,6 +61,8 @@ interface LookedUp {
   releases: readonly Release[]
   /** Whether a release has changed upstream since it was read. */
   outdated: boolean
+  /** Whether a look-up was waited for. */
+  waited: boolean
   /** Seconds after which a failed look-up is tried again; infinite when no look-up failed. */
   retryIn: number
 }
@@ -139,12 +141,13 @@ export function createLookups ({ driver, cache, slots, presentation, skips, ask,
    */
   async function complete (type: ExtensionType, name: string, releases: readonly Release[], patience: number): Promise<LookedUp> {
     const [few, fused] = [pLimit(atOnce), createFuse()]
-    let [outdated, retryIn] = [false, Infinity]
+    let [outdated, waited, retryIn] = [false, false, Infinity]
     const looked = await Promise.all(releases.map(async (release): Promise<Release> => {
       const { version, file } = release
       if (file?.checksumLocator === undefined) return release
       const key = keyOf(file)
       if (failedFor(key) >= retryAfter) {
+        waited = true
         try {
           const checked = await within(patience, few(async () => await fused(async () => await fly(type, name, version, file))), () => late(driver.name))
           if (checked !== undefined) return { ...release, file: checked }
@@ -157,7 +160,7 @@ export function createLookups ({ driver, cache, slots, presentation, skips, ask,
       retryIn = Math.min(retryIn, Math.max(0, retryAfter - failedFor(key)))
       return release
     }))
-    return { releases: looked, outdated, retryIn }
+    return { releases: looked, outdated, waited, retryIn }
   }
 
   /** Milliseconds that a caller waits for checksums. */
@@ -170,9 +173,9 @@ export function createLookups ({ driver, cache, slots, presentation, skips, ask,
    */
   async function check<T, U> (unchecked: Unchecked<T>, { of, make, share = 1 }: Shape<T, U>): Promise<Answered<U>> {
     const { type, name, terms, answer, reload } = unchecked
-    const { releases, outdated, retryIn } = await complete(type, name, of(answer.value), patience(terms, answer) * share)
+    const { releases, outdated, waited, retryIn } = await complete(type, name, of(answer.value), patience(terms, answer) * share)
     if (outdated && reload !== undefined) return await check({ type, name, terms, answer: await reload() }, { of, make, share })
-    return { ...answer, value: make(answer.value, releases), ttl: Math.min(answer.ttl, retryIn), hit: false }
+    return { ...answer, value: make(answer.value, releases), ttl: Math.min(answer.ttl, retryIn), hit: answer.hit && !waited }
   }
 
   return {

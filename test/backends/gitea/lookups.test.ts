@@ -113,7 +113,7 @@ await t.test('a checksum file that cannot be read costs its own version the chec
   t.ok(Number(first.headers['x-cache-ttl']) <= 30, 'the answer is fresh for half a minute')
   const requests = checksumRequests().length
   t.equal((await get(`${path}/1.3.0`)).body, bytesOf('1.3.0'))
-  await get(`${path}/versions`)
+  t.strictSame([first, await get(`${path}/versions`)].map(({ headers }) => headers['x-cache-hit']), ['false', 'true'], 'the second response waited for no upstream')
   t.equal(checksumRequests().length, requests, 'not tried again at once')
   gitea.fault = before
   clock.forward(31)
