@@ -16,6 +16,9 @@ export function parseForwarded (item: string): string | undefined {
   return isIP(address) === 0 ? undefined : address
 }
 
+/** Removes the zone of an IPv6 address (RFC 4007), which is a name of one machine only: networks and clients are compared without it. */
+export const withoutZone = (address: string): string => address.replace(/%.*$/, '')
+
 /** A network as ipaddr.js compares it: IPv4 in both its forms is one. */
 function parseNetwork (text: string): [ipaddr.IPv4 | ipaddr.IPv6, number] {
   if (!text.includes('/')) {
@@ -37,7 +40,8 @@ export function trustProxy ({ trust_proxy: trusted = false, trusted_proxies: pro
     // A socket that is gone has no address.
     const text = parseForwarded(item ?? '')
     if (text === undefined) return false
-    const address = ipaddr.process(text)
+    // ipaddr.js rejects zones that Node.js accepts.
+    const address = ipaddr.process(withoutZone(text))
     return networks.some(([network, bits]) => network.kind() === address.kind() && address.match(network, bits))
   }
 }

@@ -1,14 +1,14 @@
 import rateLimiter, { normalizeIP } from '@fastify/rate-limit'
 import type { FastifyRequest } from 'fastify'
 import type { RateLimitConfig } from '../schemas/config.ts'
-import { clientAddress, type ClientRequest } from './client-address.ts'
+import { clientAddress, withoutZone, type ClientRequest } from './client-address.ts'
 import { privateServer } from './private-server.ts'
 
 /** Clients that are counted at once; beyond that those are forgotten that asked longest ago. */
 const mostClients = 10_000
 
 /** Returns the key that a request is counted by: the client's address, or for IPv6 its network (/64), which belongs to one client. */
-export const clientOf = (request: ClientRequest): string => normalizeIP(clientAddress(request).replace(/%.*$/, ''))
+export const clientOf = (request: ClientRequest): string => normalizeIP(withoutZone(clientAddress(request)))
 
 /** Counts a request; gives what is left for its client. */
 export async function createClientRate ({ max, window_seconds: window }: RateLimitConfig) {

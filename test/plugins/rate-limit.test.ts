@@ -132,6 +132,10 @@ for (const [what, proxies, peer] of [
     t.strictSame(await ask(['198.51.100.8:1', hops]), [200, '198.51.100.8'], 'in several headers')
     // With a list a hop that is not in it ends the trust; without one the client is the farthest address.
     t.strictSame(await ask('198.51.100.9:1, 192.0.2.55:2, 10.0.0.9:3'), [200, proxies.length === 0 ? '198.51.100.9' : '192.0.2.55'], 'beyond a hop that is not trusted')
+    // Node.js takes more texts for zones than the library that compares networks.
+    for (const zone of ['eth0', 'eth-0', 'eth0.100', 'a:b']) {
+      t.strictSame((await ask(`198.51.100.11:1, fe80::1%${zone}, 10.0.0.9:3`)).at(-1), proxies.length === 0 ? '198.51.100.11' : `fe80::1%${zone}`, `beyond a hop with the zone ${zone}`)
+    }
     t.strictSame(await ask('198.51.100.10, unknown'), proxies.length === 0 ? [200, '198.51.100.10'] : [429, peer], 'beyond a hop without an address')
   })
 }
@@ -144,6 +148,10 @@ await t.test('trusted networks are compared in either form of an IPv4 address, a
   }
   t.equal(trusts(['fd00::/8'], '[fd12::1]:443'), true)
   t.equal(trusts(['fd00::/8'], 'fe80::1'), false)
+  for (const item of ['fe80::1%eth0', 'fe80::1%eth-0', '[fe80::1%eth0.100]:443', 'fe80::1%a:b']) {
+    t.equal(trusts(['fe80::/10'], item), true, `a zone is not compared: ${item}`)
+    t.equal(trusts(['10.0.0.0/8', 'fd00::/8'], item), false, item)
+  }
   t.equal(trusts(['0.0.0.0/0'], 'unknown'), false)
   t.equal(trusts(['0.0.0.0/0'], undefined as unknown as string), false, 'a socket that is gone')
   t.equal(trustProxy({}), false)
