@@ -103,7 +103,9 @@ export function toRegistryError (error: unknown): RegistryError {
   if (Array.isArray(thrown.validation)) return fromValidation(thrown as FastifyError)
   const status = thrown.statusCode ?? 500
   if (status === 404) return registryError('not_found', 'Not found', { cause: error })
-  // What a host's own plugins refuse with.
+  // What plugins refuse with: those of a host, and the one that serves the files of Swagger UI.
+  if (status === 412) return registryError('precondition_failed', 'Precondition failed', { cause: error })
+  if (status === 416) return registryError('range_not_satisfiable', 'The file has no such range', { cause: error })
   if (status === 429) return registryError('rate_limit', 'Too many requests', { cause: error })
   if (status === 503) return registryError('service_unavailable', 'Service unavailable', { cause: error })
   if (status >= 400 && status < 500) return registryError('invalid_request', thrown.message ?? 'Bad request', { cause: error })

@@ -63,6 +63,17 @@ await t.test('a file that was published after If-Unmodified-Since is 412; a date
   }
 })
 
+await t.test('a file of Swagger UI has the same errors: 412 for a failed condition, 416 for a range behind its end', async t => {
+  const { request } = await setUp(t)
+  const url = '/docs/static/swagger-ui.css'
+  for (const headers of [{ 'if-match': '"other"' }, { 'if-unmodified-since': 'Mon, 01 Jan 2001 00:00:00 GMT' }]) {
+    const { statusCode, body } = await request('GET', url, headers)
+    t.strictSame([statusCode, JSON.parse(body)], [412, { error: 'precondition_failed', message: 'Precondition failed' }])
+  }
+  const { statusCode, body } = await request('GET', url, { range: 'bytes=99999999-' })
+  t.strictSame([statusCode, JSON.parse(body)], [416, { error: 'range_not_satisfiable', message: 'The file has no such range' }])
+})
+
 await t.test('a part of a file goes only to a client whose If-Match and If-Unmodified-Since hold', async t => {
   const { request } = await setUp(t)
   const { headers: { etag, 'last-modified': modified } } = await request('GET', file)
