@@ -39,6 +39,9 @@ export function refusal (error: RegistryError, id: string, commonHeaders: Record
   }
 }
 
+/** A socket with the response in progress on it, which Node.js keeps there for its own handling of malformed requests. */
+export type ClientSocket = Socket & { _httpMessage?: Pick<ServerResponse, 'headersSent' | 'writableEnded'> | null }
+
 /** Writes a response on a socket that has no response object. */
 export function writeRefusal (socket: Pick<Socket, 'end'>, { status, headers, payload }: ReturnType<typeof refusal>): void {
   const lines = Object.entries({ date: new Date().toUTCString(), ...headers }).map(([name, value]) => `${name}: ${value}\r\n`)
@@ -96,9 +99,14 @@ export function createServerFactory ({ commonHeaders, requestId }: HttpServerOpt
     server.on('checkExpectation', (request: IncomingMessage, response: ServerResponse) => {
       respond(request, response, registryError('invalid_request', 'Unknown expectation: only 100-continue is supported', { status: 417 }))
     })
-    server.on('connect', (request: IncomingMessage, socket: Socket) => {
+    server.on('connect', (request: IncomingMessage, socket: ClientSocket) => {
       // A host that serves tunnels has a listener of its own.
       if (server.listenerCount('connect') > 1) return
+      // Behind another request on the same connection: these bytes would become a part of its response, or replace it.
+      if (socket._httpMessage?.writableEnded === false) {
+        socket.destroy()
+        return
+      }
       socket.on('error', () => { socket.destroy() })
       writeRefusal(socket, refuse(request, registryError('method_not_allowed', 'Method CONNECT is not allowed: use GET or HEAD', { allow: ['GET', 'HEAD'] })))
     })

@@ -1,11 +1,10 @@
 import { randomUUID } from 'node:crypto'
 import type { Server } from 'node:http'
-import type { Socket } from 'node:net'
 import { LogController, type FastifyHttpOptions, type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify'
 import type { RegistryConfig } from '../schemas/config.ts'
 import { clientAddress, trustProxy } from './client-address.ts'
 import { errorHandler, registryError } from './errors.ts'
-import { createServerFactory, refusal, writeRefusal } from './http-server.ts'
+import { createServerFactory, refusal, writeRefusal, type ClientSocket } from './http-server.ts'
 import { createSecurityHeaders } from './security-headers.ts'
 
 /** Milliseconds that a request's headers may take to arrive, that the whole of it may take, and after which both are looked at again. */
@@ -39,14 +38,15 @@ function requestId (headers: Record<string, string | string[] | undefined>): str
   return typeof given === 'string' && /^[\w.:/+=-]{1,128}$/.test(given) ? given : randomUUID()
 }
 
-/** A socket with the response in progress on it, which Node.js keeps there for its own handling of malformed requests. */
-type ClientSocket = Socket & { _httpMessage?: { headersSent: boolean } | null }
-
 /** Returns why a request could not be read, by the code of Node.js. */
 function unreadable (code: string | undefined) {
   if (code === 'HPE_HEADER_OVERFLOW') return registryError('invalid_request', 'Request headers are too large', { status: 431 })
   return registryError('invalid_request', code === 'ERR_HTTP_REQUEST_TIMEOUT' ? 'Request took too long to arrive' : 'Malformed request')
 }
+
+/** Returns the headers of every response of an instance: those of the registry in it, which include CORS, or else `common`. */
+const headersOf = (instance: FastifyInstance, common: () => Record<string, string>): Record<string, string> =>
+  instance.hasDecorator('commonHeaders') ? instance.commonHeaders : common()
 
 /** Responds to bytes that are not an HTTP request, which have a socket only. Fastify calls it with the instance as `this`. */
 function createClientErrorHandler (commonHeaders: () => Record<string, string>) {
@@ -62,7 +62,7 @@ function createClientErrorHandler (commonHeaders: () => Record<string, string>) 
       return
     }
     const id = randomUUID()
-    const refused = refusal(unreadable(error.code), id, commonHeaders())
+    const refused = refusal(unreadable(error.code), id, headersOf(this, commonHeaders))
     this.log.info({ reqId: id, status: refused.status, code: error.code, ip: socket.remoteAddress }, 'request')
     writeRefusal(socket, refused)
   }
@@ -108,7 +108,7 @@ export function serverOptions ({ server = {}, log = {}, gitea = [], oci = [] }: 
       const message = error.code === 'FST_ERR_MAX_PARAM_LENGTH' ? 'A part of the path is too long' : error.code === 'FST_ERR_BAD_URL' ? 'Malformed URL' : error.message
       // No hook runs for a request that has no route.
       reply.header('x-request-id', request.id)
-      reply.headers(request.server.hasDecorator('commonHeaders') ? request.server.commonHeaders : commonHeaders())
+      reply.headers(headersOf(request.server, commonHeaders))
       errorHandler(registryError('invalid_request', message), request as FastifyRequest, reply as FastifyReply)
       request.log.info({ method: request.method, url: request.url.slice(0, longestParameter), status: 400, ip: clientAddress(request as FastifyRequest) }, 'request')
     }

@@ -1,4 +1,5 @@
-import { connect } from 'node:net'
+import { once } from 'node:events'
+import { connect as netConnect } from 'node:net'
 import { text } from 'node:stream/consumers'
 import Fastify, { type FastifyInstance } from 'fastify'
 import t, { type Test } from 'tap'
@@ -16,7 +17,7 @@ async function start (t: Test, register: (app: FastifyInstance) => Promise<unkno
   await register(app)
   const port = Number(new URL(await app.listen({ host: '127.0.0.1', port: 0 })).port)
   const send = async (bytes: string): Promise<string> => {
-    const client = connect(port, '127.0.0.1')
+    const client = netConnect(port, '127.0.0.1')
     client.setTimeout(5000, () => { client.destroy(new Error('the connection stays open')) })
     client.write(bytes)
     return await text(client)
@@ -112,6 +113,39 @@ for (const [what, register, path] of [['alone', alone, '/livez'], ['embedded', e
     t.equal(await send('CONNECT example.com:443 HTTP/1.1\r\nHost: example.com:443\r\n\r\n'), 'tunnel', 'a listener of the host counts')
   })
 }
+
+await t.test('a refusal without a request has the CORS headers of the registry, as every other response', async t => {
+  const { send } = await start(t, alone)
+  for (const bytes of [`GET /livez HTTP/1.1\r\nHost: a\r\nX-Long: ${'x'.repeat(20_000)}\r\n\r\n`, 'nonsense\r\n\r\n', 'GET /%zz HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n']) {
+    t.match(await send(bytes), /^access-control-allow-origin: \*\r$/im, bytes.slice(0, 20))
+  }
+})
+
+await t.test('CONNECT behind a request whose response is in progress neither gets into that response nor replaces it', async t => {
+  const { send } = await start(t, async app => {
+    app.get('/begun', (request, reply) => {
+      reply.hijack()
+      reply.raw.writeHead(200, { 'content-length': 1000 })
+      reply.raw.write('x'.repeat(10))
+      request.raw.socket.once('close', () => { reply.raw.destroy() })
+    })
+    app.get('/waits', (request, reply) => {
+      reply.hijack()
+      request.raw.socket.once('close', () => { reply.raw.destroy() })
+    })
+  })
+  const connect = 'CONNECT example.com:443 HTTP/1.1\r\nHost: example.com:443\r\n\r\n'
+  for (const path of ['/begun', '/waits']) {
+    const answer = await send(`GET ${path} HTTP/1.1\r\nHost: a\r\n\r\n${connect}`).catch((error: unknown) => String(error))
+    t.notMatch(answer, /405|method_not_allowed/, path)
+  }
+  const { port } = await start(t, async app => { app.get('/ended', async () => 'ended') })
+  const client = netConnect(port, '127.0.0.1')
+  client.write('GET /ended HTTP/1.1\r\nHost: a\r\n\r\n')
+  await once(client, 'readable')
+  client.write(connect)
+  t.match(await text(client), /^HTTP\/1\.1 200 [^]*ended(?=HTTP\/1\.1 405 )/, 'behind a response that has ended it gets its own')
+})
 
 await t.test('what is malformed behind a request whose response has begun does not get into that response', async t => {
   const { send } = await start(t, async app => {
