@@ -56,7 +56,10 @@ export interface RegistryOptions {
 
 const { version } = JSON.parse(readFileSync(findPackageJSON(import.meta.url) ?? '', 'utf8')) as { version: string }
 
-async function registry (fastify: FastifyInstance, { config: given, clock, network, saveInterval, ...probes }: RegistryOptions): Promise<void> {
+/** Returns whether the registry has a prefix of its own, below which every path belongs to it. A prefix around that is the host's. */
+const hasOwnPrefix = (fastify: FastifyInstance, prefix: string): boolean => !['', '/'].includes(prefix) && fastify.prefix.endsWith(prefix)
+
+async function registry (fastify: FastifyInstance, { config: given, clock, network, saveInterval, prefix = '', ...probes }: RegistryOptions & { prefix?: string }): Promise<void> {
   const config = parseConfig(given)
 
   await fastify.register(schemas)
@@ -88,8 +91,8 @@ async function registry (fastify: FastifyInstance, { config: given, clock, netwo
   await fastify.register(apiSystem, { prefix: '/api/v1' })
   await fastify.register(rootSystem)
   await fastify.register(preflights)
-  // Without a prefix unknown routes are the server's own: `server.ts` handles them, and a host is left alone.
-  if (fastify.prefix !== '') await fastify.register(unknownRoutes)
+  // Without a prefix of its own unknown routes are those of the server or the scope: `server.ts` handles them, and a host is left alone.
+  if (hasOwnPrefix(fastify, prefix)) await fastify.register(unknownRoutes)
 }
 
 /**

@@ -54,6 +54,8 @@ export type ClientRequest = Pick<FastifyRequest, 'ip'> & Partial<Pick<FastifyReq
  * address that they report; an item without an address is skipped. Empty when the connection is gone.
  */
 export function clientAddress ({ ip, ips, socket }: ClientRequest): string {
+  // Without a trusted proxy it is the address of the connection.
+  if (ips === undefined && ip === socket?.remoteAddress) return ip ?? ''
   const reported = ips ?? [ip]
   for (let at = reported.length - 1; at >= 0; at--) {
     const address = parseForwarded(reported[at] ?? '')

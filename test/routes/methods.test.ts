@@ -129,3 +129,21 @@ await t.test('embedded below a prefix only its own paths respond with 405, witho
   t.equal((await bare.inject({ method: 'POST', url: '/api/v1/extensions' })).body, "the host's")
   t.equal((await bare.inject({ method: 'PUT', url: '/api/v1/extensions' })).statusCode, 418)
 })
+
+for (const order of ['before', 'after']) {
+  await t.test(`in a scope of the host, and without a prefix of its own, unknown paths stay those of the scope; its handler is set ${order} the registration`, async t => {
+    const host = Fastify()
+    t.teardown(async () => { await host.close() })
+    await host.register(async scope => {
+      const handle = () => { scope.setNotFoundHandler((_request, reply) => { void reply.code(418).send("the scope's") }) }
+      if (order === 'before') handle()
+      await scope.register(registry, { config: { oci, server } })
+      if (order === 'after') handle()
+      scope.get('/own', async () => 'own')
+      await scope.register(registry, { prefix: 'inner/', config: { oci, server } })
+    }, { prefix: '/scope' })
+    for (const url of ['/scope/nowhere', '/scope/own', '/scope/health']) t.equal((await host.inject({ method: 'POST', url })).body, "the scope's", url)
+    t.equal((await host.inject('/scope/health')).statusCode, 200)
+    t.equal((await host.inject({ method: 'POST', url: '/scope/inner/health' })).headers.allow, 'GET, HEAD', 'a prefix of its own')
+  })
+}
