@@ -130,7 +130,7 @@ async function answers (fastify: FastifyInstance, { stale_if_error_seconds: stal
     }
     const { request } = reply
     const wanted = bodies.preferredCoding(body, request.headers['accept-encoding'])
-    const refusal = isConditional(request) ? evaluateConditions(request, { current: etagsOf(body), usable: [etagOf(body, wanted), body.plain.etag] }) : undefined
+    const refusal = isConditional(request) ? evaluateConditions(request, { current: () => etagsOf(body), usable: [etagOf(body, wanted), body.plain.etag] }) : undefined
     if (refusal?.status === 412) throw preconditionFailed(refusal.header)
     if (refusal !== undefined) {
       void reply.header('etag', refusal.etag).code(304).send()

@@ -10,8 +10,8 @@ export interface ConditionalRequest {
 
 /** Validators of the representation that a request selects. */
 export interface Validators {
-  /** Strong entity tags that `If-Match` may name: of the representation in each of its codings. */
-  readonly current: readonly string[]
+  /** Returns the strong entity tags that `If-Match` may name: of the representation in each of its codings. */
+  readonly current: () => readonly string[]
   /** Entity tags that make a client's copy usable (`If-None-Match`); the first one is that of the response. */
   readonly usable: readonly string[]
   /** When it was last modified, in milliseconds since the epoch; absent when that is unknown. */
@@ -41,7 +41,11 @@ function matches (field: string, current: readonly string[]): boolean {
 
 /** The entity tag of the client's copy (weak comparison; RFC 9110, section 13.1.2); undefined when the client has none. */
 function usableCopy (field: string, usable: readonly string[]): string | undefined {
+  // Most clients send one tag. A list without the text of a tag does not have that tag, and need not be read.
+  const contained = usable.find(tag => field.includes(tag))
+  if (contained === field) return contained
   if (field.trim() === '*') return usable[0]
+  if (contained === undefined) return undefined
   const tags = entityTags(field)?.map(tag => tag.replace(/^W\//, ''))
   return usable.find(tag => tags?.includes(tag))
 }
@@ -53,7 +57,9 @@ function isRepeated (rawHeaders: readonly string[], name: string): boolean {
 
 /** Whether a date in `If-Unmodified-Since` is valid and before the modification (RFC 9110, section 13.1.4). */
 function isModifiedSince ({ headers, raw }: ConditionalRequest, modified: number): boolean {
-  const date = parseHttpDate(headers['if-unmodified-since'] ?? '')
+  const field = headers['if-unmodified-since']
+  if (field === undefined) return false
+  const date = parseHttpDate(field)
   // Last-Modified has whole seconds.
   return date !== undefined && Math.floor(modified / 1000) * 1000 > date && !isRepeated(raw.rawHeaders, 'if-unmodified-since')
 }
@@ -70,7 +76,7 @@ export const isConditional = ({ headers }: Pick<ConditionalRequest, 'headers'>):
 export function evaluateConditions (request: ConditionalRequest, { current, usable, modified }: Validators): Refusal | undefined {
   const { 'if-match': ifMatch, 'if-none-match': ifNoneMatch } = request.headers
   if (ifMatch !== undefined) {
-    if (!matches(ifMatch, current)) return { status: 412, header: 'If-Match' }
+    if (!matches(ifMatch, current())) return { status: 412, header: 'If-Match' }
   } else if (modified !== undefined && isModifiedSince(request, modified)) return { status: 412, header: 'If-Unmodified-Since' }
   const etag = ifNoneMatch === undefined ? undefined : usableCopy(ifNoneMatch, usable)
   return etag === undefined ? undefined : { status: 304, etag }

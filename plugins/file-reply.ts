@@ -47,7 +47,7 @@ export function createFileReply ({ slots, onShed }: { slots: DownloadSlots, onSh
   function isKnown ({ request }: FastifyReply, file: FileFacts, published: string): boolean {
     if (!isConditional(request)) return false
     const etags = [etagOf(file)]
-    const refusal = evaluateConditions(request, { current: etags, usable: etags, modified: published === unknownTime ? undefined : Date.parse(published) })
+    const refusal = evaluateConditions(request, { current: () => etags, usable: etags, modified: published === unknownTime ? undefined : Date.parse(published) })
     if (refusal?.status === 412) throw preconditionFailed(refusal.header)
     return refusal !== undefined
   }

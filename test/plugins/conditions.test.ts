@@ -60,7 +60,7 @@ function requestOf ({ method, match, unmodified, none, modifiedSince, range, ifR
 
 function evaluate (given: Given): number {
   const request = requestOf(given)
-  const refusal = evaluateConditions(request, { current: [etag], usable: [etag], modified: given.known ? modified : undefined })
+  const refusal = evaluateConditions(request, { current: () => [etag], usable: [etag], modified: given.known ? modified : undefined })
   if (refusal !== undefined) return refusal.status
   return applicableRange(request, etag) === undefined ? 200 : 206
 }
@@ -95,19 +95,19 @@ await t.test('every combination of conditions has the outcome of the steps of RF
 
 await t.test('a refusal names the header, or the copy that the client has', async t => {
   const request = (headers: Record<string, string>) => ({ method: 'GET', headers, raw: { rawHeaders: Object.entries(headers).flat() } })
-  const validators = { current: ['"x"', '"x-br"', '"x-gzip"'], usable: ['"x-br"', '"x"'], modified }
+  const validators = { current: () => ['"x"', '"x-br"', '"x-gzip"'], usable: ['"x-br"', '"x"'], modified }
   t.strictSame(evaluateConditions(request({ 'if-match': '"y"' }), validators), { status: 412, header: 'If-Match' })
   t.strictSame(evaluateConditions(request({ 'if-unmodified-since': date(-1) }), validators), { status: 412, header: 'If-Unmodified-Since' })
   t.strictSame(evaluateConditions(request({ 'if-none-match': 'W/"x"' }), validators), { status: 304, etag: '"x"' })
   t.strictSame(evaluateConditions(request({ 'if-none-match': '"x", "x-br"' }), validators), { status: 304, etag: '"x-br"' }, 'the one of the response first')
   t.strictSame(evaluateConditions(request({ 'if-none-match': '*' }), validators), { status: 304, etag: '"x-br"' })
   t.equal(evaluateConditions(request({ 'if-none-match': '"x-gzip"' }), validators), undefined)
-  for (const tag of validators.current) t.equal(evaluateConditions(request({ 'if-match': tag }), validators), undefined, tag)
+  for (const tag of validators.current()) t.equal(evaluateConditions(request({ 'if-match': tag }), validators), undefined, tag)
 })
 
 await t.test('a date that is repeated is ignored', async t => {
   const headers = { 'if-unmodified-since': date(-1) }
-  const validators = { current: [etag], usable: [etag], modified }
+  const validators = { current: () => [etag], usable: [etag], modified }
   t.match(evaluateConditions({ method: 'GET', headers, raw: { rawHeaders: ['Host', 'if-unmodified-since', 'If-Unmodified-Since', date(-1)] } }, validators), { status: 412 }, 'a value is not a name')
   t.equal(evaluateConditions({ method: 'GET', headers, raw: { rawHeaders: ['If-Unmodified-Since', date(-1), 'if-unmodified-since', date(-1)] } }, validators), undefined)
 })
@@ -119,7 +119,7 @@ await t.test('only a request with a condition that can refuse it is conditional'
 
 await t.test('a list of entity tags is read in linear time, and matches exactly when a member is the tag', async t => {
   const request = (field: string) => ({ method: 'GET', headers: { 'if-match': field }, raw: { rawHeaders: [] } })
-  const validators = { current: [etag], usable: [etag] }
+  const validators = { current: () => [etag], usable: [etag] }
   for (const field of [' '.repeat(200_000), ','.repeat(200_000), '"'.repeat(200_001), `${'"x" '.repeat(50_000)}`, `"${' '.repeat(200_000)}`]) t.match(evaluateConditions(request(field), validators), { status: 412 })
   const tag = fc.tuple(fc.boolean(), fc.string({ unit: fc.constantFrom('a', ',', '*', 'W/', '\\', ' ', 'current', 'é'), maxLength: 4 }))
   fc.assert(fc.property(fc.array(tag, { maxLength: 4 }), fc.constantFrom(',', ', ', ' ,\t', ', ,'), (tags, separator) => {
