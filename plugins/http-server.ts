@@ -1,5 +1,5 @@
 import type { IncomingMessage, RequestListener, Server, ServerResponse } from 'node:http'
-import type { Socket } from 'node:net'
+import type { ListenOptions, Socket } from 'node:net'
 import type { FastifyBaseLogger, FastifyServerFactory, FastifyServerOptions } from 'fastify'
 import { envelope, registryError, type RegistryError } from './errors.ts'
 
@@ -61,6 +61,36 @@ function hostError ({ rawHeaders, httpVersionMinor, headers: { host } }: Incomin
 }
 
 /**
+ * Has a server that listens on `localhost` listen on each address of that name, IPv4 and IPv6. Fastify does so only for
+ * servers that it makes itself.
+ */
+function listenOnEachAddress (server: Server, highWaterMark: number | undefined): void {
+  const listen = server.listen.bind(server) as (...given: unknown[]) => Server
+  const listenBeside = (host: string): void => {
+    const main = server.address()
+    if (main === null || typeof main === 'string') return
+    process.getBuiltinModule('node:dns').lookup(host, { all: true }, (error, found) => {
+      if (error !== null || !server.listening) return
+      for (const { address } of found.filter(({ address }) => address !== main.address)) {
+        // The options of a server for HTTP.
+        const beside = process.getBuiltinModule('node:net').createServer({ allowHalfOpen: true, noDelay: true, ...(highWaterMark !== undefined && { highWaterMark }) }, socket => {
+          server.emit('connection', socket)
+        })
+        // An address that the machine lacks, or a port in use there: the server has an address already.
+        beside.on('error', () => {})
+        beside.listen({ host: address, port: main.port })
+        server.once('close', () => { beside.close() })
+      }
+    })
+  }
+  server.listen = (...given: unknown[]) => {
+    const { host } = (given[0] ?? {}) as ListenOptions
+    if (host === 'localhost') server.once('listening', () => { listenBeside(host) })
+    return listen(...given)
+  }
+}
+
+/**
  * Returns a factory of servers that refuse in the error envelope what Node.js would refuse without a body, or not respond to
  * at all: a request without `Host`, one with an unknown `Expect`, and CONNECT.
  */
@@ -95,6 +125,8 @@ export function createServerFactory ({ commonHeaders, requestId }: HttpServerOpt
     if (requestTimeout !== undefined) server.requestTimeout = requestTimeout
     if (connectionTimeout !== undefined) server.setTimeout(connectionTimeout)
     if ((maxRequestsPerSocket ?? 0) > 0) server.maxRequestsPerSocket = maxRequestsPerSocket as number
+
+    listenOnEachAddress(server as Server, (http as { highWaterMark?: number } | undefined)?.highWaterMark)
 
     server.on('checkExpectation', (request: IncomingMessage, response: ServerResponse) => {
       respond(request, response, registryError('invalid_request', 'Unknown expectation: only 100-continue is supported', { status: 417 }))

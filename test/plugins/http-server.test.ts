@@ -1,6 +1,8 @@
+import dns from 'node:dns'
 import { once } from 'node:events'
 import { connect as netConnect } from 'node:net'
 import { text } from 'node:stream/consumers'
+import { setImmediate as turn } from 'node:timers/promises'
 import Fastify, { type FastifyInstance } from 'fastify'
 import t, { type Test } from 'tap'
 import registry, { serverOptions } from '../../app.ts'
@@ -158,6 +160,36 @@ await t.test('what is malformed behind a request whose response has begun does n
   })
   const answer = await send('GET /slow HTTP/1.1\r\nHost: a\r\n\r\nnonsense\r\n\r\n').catch((error: unknown) => String(error))
   t.notMatch(answer, 'Malformed request')
+})
+
+await t.test('a server on localhost listens on each address of that name, with the same responses', async t => {
+  const addresses = ['127.0.0.1', '127.0.0.2']
+  const { lookup } = dns
+  const fake = (host: string, options: { all?: boolean }, done: (error: null, found: unknown) => void) => {
+    if (host === 'localhost' && options.all === true) done(null, addresses.map(address => ({ address, family: 4 })))
+    else lookup(host, options, done as never)
+  }
+  t.teardown(t.intercept(dns, 'lookup', { value: fake, configurable: true, writable: true }).restore)
+  const app = Fastify({ ...serverOptions(config), logger: false })
+  app.get('/slow', async () => 'slow')
+  const { port } = new URL(await app.listen({ host: 'localhost', port: 0 }))
+  const send = async (address: string, bytes: string): Promise<string> => {
+    const client = netConnect(Number(port), address)
+    client.write(bytes)
+    return await text(client)
+  }
+  for (const address of addresses) {
+    for (let left = 100; left > 0; left--) {
+      const isUp = await send(address, 'GET /slow HTTP/1.0\r\n\r\n').then(() => true, () => false)
+      if (isUp) break
+      await turn()
+    }
+    t.match(await send(address, 'GET /slow HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n'), /^HTTP\/1\.1 200 [^]*slow$/, address)
+    checkRefusal(t, await send(address, 'GET /slow HTTP/1.1\r\n\r\n'), 400, { error: 'invalid_request', message: 'Missing Host header' }, address)
+    checkRefusal(t, await send(address, 'nonsense\r\n\r\n'), 400, { error: 'invalid_request', message: 'Malformed request' }, address)
+  }
+  await app.close()
+  for (const address of addresses) await t.rejects(send(address, 'GET /slow HTTP/1.1\r\nHost: a\r\n\r\n'), { code: 'ECONNREFUSED' }, address)
 })
 
 await t.test('a server for http2 is not made in silence without it', async t => {
