@@ -43,6 +43,6 @@ await t.test('routes know no upstream: they import schemas, and from elsewhere o
   }
 })
 
-await t.test('only server.ts listens', async t => {
-  for (const file of sources) t.notMatch(readFileSync(join(root, file), 'utf8'), /\.listen\(/, file)
+await t.test('only server.ts listens; a server that it makes adds the other addresses of localhost', async t => {
+  for (const file of sources.filter(file => file !== 'plugins/http-server.ts')) t.notMatch(readFileSync(join(root, file), 'utf8'), /\.listen\(/, file)
 })
