@@ -11,7 +11,7 @@ export interface Proxies {
   environment: Record<string, string> | undefined
   /** Whether the host of an address is connected to without the proxy. */
   isDirect: (url: URL) => boolean
-  /** The variable that lists the hosts without a proxy, and its entries that are not a host. */
+  /** The variable that lists the hosts without a proxy, and its entries that are not a host; only their numbers where one may hold a password. */
   ignored: { variable: string, entries: readonly string[] }
 }
 
@@ -114,11 +114,13 @@ export function readProxies (environment: ProxyEnvironment, version = process.ve
 
   const rules: Rule[] = []
   const ignored: string[] = []
-  for (const [index, entry] of valueOf(variable).split(/[\s,;]+/).filter(text => text !== '').entries()) {
+  const list = valueOf(variable)
+  // An address of a proxy in the wrong variable may have a password, which may have separators of the list in it.
+  const mayHoldPassword = list.includes('@')
+  for (const [index, entry] of list.split(/[\s,;]+/).filter(text => text !== '').entries()) {
     const rule = ruleOf(entry.toLowerCase())
     if (rule === 'malformed') throw new ConfigError(variable, `entry ${index + 1}: expected a network such as 10.0.0.0/8 or fd00::/8, or a host with a port from 1 to 65535`, 'the environment')
-    // An address of a proxy in the wrong variable may have a password.
-    if (rule === 'ignored') ignored.push(entry.replace(/^.*@/, ''))
+    if (rule === 'ignored') ignored.push(mayHoldPassword ? `entry ${index + 1}` : entry)
     else rules.push(rule)
   }
   return {

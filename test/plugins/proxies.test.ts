@@ -75,12 +75,18 @@ await t.test('a malformed network or port in NO_PROXY is refused with a line tha
   }
 })
 
-await t.test('any other entry of NO_PROXY that is not a host is ignored, and listed without user information', async t => {
+await t.test('any other entry of NO_PROXY that is not a host is ignored and listed', async t => {
   const entries = ['<local>', '10.0.0', '192.168.', '192.168.*', '010.0.0.1', '*corp.example', '*.', '..corp.example', 'a..b', '-a.test', 'http://a.test', 'a.test/path', '[', '[x]', '::1:x:y', 'fe80::1%eth0', ':8080', 'a!b', 'x'.repeat(64)]
-  const { ignored, isDirect } = readProxies({ ...proxy, NO_PROXY: ['good.test', ...entries, 'http://user:canary@proxy.test:3128'].join() })
-  t.strictSame(ignored, { variable: 'NO_PROXY', entries: [...entries, 'proxy.test:3128'] })
+  const { ignored, isDirect } = readProxies({ ...proxy, NO_PROXY: ['good.test', ...entries].join() })
+  t.strictSame(ignored, { variable: 'NO_PROXY', entries })
   t.equal(isDirect(new URL('http://good.test')), true)
   for (const url of ['http://a.test', 'http://192.168.0.1', 'http://corp.example']) t.equal(isDirect(new URL(url)), false, url)
+})
+
+await t.test('entries of NO_PROXY that are not a host are listed by their numbers where an address with a password may be among them', async t => {
+  for (const list of ['<local>,a.test,http://user:canary@proxy.test', 'http://user:canary,a.test,word@proxy.test', 'user@x,a.test,http://canary!', '"canary,a.test,$2"@proxy.test']) {
+    t.strictSame(readProxies({ ...proxy, NO_PROXY: list }).ignored.entries, ['entry 1', 'entry 3'], list)
+  }
 })
 
 await t.test('a proxy that cannot be used is refused with a line that names the variable and no value', async t => {
