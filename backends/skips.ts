@@ -3,7 +3,9 @@ import type { Crawl, Skip, Skipped, SkippedItem, SkippedReport } from './backend
 import { plainText } from './text.ts'
 import { utcSeconds } from './version.ts'
 
-/** Maximum number of skipped items kept of one instance; further ones are only counted by the metric. */
+/** Maximum number of repositories that are kept as skipped of one instance. */
+const maxRepositories = 10_000
+/** The same of tags, releases, files and other items. Further ones are neither kept nor counted, which is logged. */
 const maxItems = 10_000
 /** Maximum characters kept of each field: an upstream chooses them. */
 const maxField = 512
@@ -63,8 +65,18 @@ export function describeCounts (counts: SkippedReport['counts']): string {
  */
 export function createSkips ({ instance, log, count, wallClock = Date.now }: SkipsOptions) {
   const entries = new Map<string, Entry>()
+  let repositories = 0
   let reported = ''
   let hiddenRefusals = 0
+  let isFull = false
+
+  /** Returns whether one more item can be kept. However many tags there are, a refused repository is. */
+  function hasRoom ({ kind }: Skipped): boolean {
+    if (kind === 'repository' ? repositories < maxRepositories : entries.size - repositories < maxItems) return true
+    if (!isFull) log?.warn({ backend: instance }, `more than ${maxItems} items are skipped: further ones are neither kept nor counted; delete tags and releases that are not versions`)
+    isFull = true
+    return false
+  }
 
   function collect (crawled: boolean): { met: ReadonlySet<string>, skip: Skip } {
     const met = new Set<string>()
@@ -76,16 +88,16 @@ export function createSkips ({ instance, log, count, wallClock = Date.now }: Ski
         if (met.has(key)) return
         const known = entries.get(key)
         // What is kept stays as long as it is met, in whatever order.
-        if (known !== undefined || met.size < maxItems) met.add(key)
+        if (known === undefined && !hasRoom(skipped)) return
+        met.add(key)
         if (known !== undefined) {
           known.crawled ||= crawled
           return
         }
         count?.(skipped.reason)
-        if (entries.size < maxItems) {
-          entries.set(key, { skipped, since: wallClock(), crawled })
-          if (isNamedRefusal(skipped)) log?.warn({ backend: instance, repository: skipped.repository }, refusedMessage)
-        }
+        entries.set(key, { skipped, since: wallClock(), crawled })
+        if (skipped.kind === 'repository') repositories++
+        if (isNamedRefusal(skipped)) log?.warn({ backend: instance, repository: skipped.repository }, refusedMessage)
         const { hidden, ...item } = skipped
         log?.debug({ backend: instance, ...(hidden ? { kind: item.kind, reason: item.reason } : item) }, 'skipped')
       }
@@ -105,6 +117,7 @@ export function createSkips ({ instance, log, count, wallClock = Date.now }: Ski
 
   function remove (key: string, { skipped }: Entry): void {
     entries.delete(key)
+    if (skipped.kind === 'repository') repositories--
     if (isNamedRefusal(skipped)) log?.info({ backend: instance, repository: skipped.repository }, 'a repository is no longer refused')
   }
 
@@ -161,9 +174,11 @@ export function createSkips ({ instance, log, count, wallClock = Date.now }: Ski
     /** Takes an item that is met outside of a crawl and of a read of a whole extension; the next such read that does not meet it drops it. */
     add (skipped: Skipped): void { collect(false).skip(skipped) },
 
-    /** Returns what is skipped now. */
+    /** Returns what is skipped now. What was skipped in a repository before it was refused is named only if the repository may be. */
     report (): SkippedReport {
-      const items = [...entries.values()].filter(({ skipped }) => !skipped.hidden).map(({ skipped: { hidden, ...item }, since }): SkippedItem => ({
+      const hiddenOnes = new Set([...entries.values()].flatMap(({ skipped: { kind, reason, hidden, repository } }) => kind === 'repository' && reason === 'refused' && hidden ? [repository] : []))
+      const isNamed = ({ hidden, repository }: Entry['skipped']): boolean => !hidden && (repository === undefined || !hiddenOnes.has(repository))
+      const items = [...entries.values()].filter(({ skipped }) => isNamed(skipped)).map(({ skipped: { hidden, ...item }, since }): SkippedItem => ({
         instance, ...item, since: utcSeconds(new Date(since).toISOString()) ?? ''
       }))
       return { items, counts: counts() }
