@@ -37,7 +37,7 @@ function plain ({ kind, reason, hidden, ...named }: Skipped): Skipped & { hidden
   return { kind, reason, ...Object.fromEntries(texts), hidden: hidden === true || reason === 'private' }
 }
 
-const keyOf = (skipped: Skipped): string => JSON.stringify([skipped.kind, skipped.reason, ...fields.map(field => skipped[field])])
+const keyOf = (skipped: Skipped): string => JSON.stringify([skipped.kind, skipped.reason, skipped.hidden, ...fields.map(field => skipped[field])])
 const extensionOf = ({ type, name }: { type?: string, name?: string }): string => `${type ?? ''}/${name ?? ''}`
 
 const isNamedRefusal = ({ hidden, reason }: Skipped): boolean => hidden !== true && reason === 'refused'

@@ -58,15 +58,22 @@ export function createGiteaDriver (api: GiteaApi, checksums: Checksums, options:
   const platform = options.platform === undefined ? undefined : describePlatform(parsePlatform(options.platform))
   const firstPlatforms = new LRUCache<string, string>({ max: 10_000 })
 
+  const isPrivate = (repository: GiteaRepository): boolean => repository.private || repository.internal === true
+
+  /** Skips a whole repository. Its name is not for everybody when it is private, or when its releases are refused. */
+  function skipRepository ({ repository, identity: { type, name } }: Candidate, reason: SkipReason, skip: Skip, refused = reason === 'refused'): void {
+    skip({ kind: 'repository', reason, type, name, repository: repository.name, ...((refused || isPrivate(repository)) && { hidden: true }) })
+  }
+
   /** The extension that a repository is, if it is one that may be shown. */
   function candidate (repository: GiteaRepository, skip: Skip): Candidate | undefined {
     const identity = mapping.identify(repository.name)
     if (identity === undefined) return undefined
-    const reason: SkipReason | undefined = !options.includePrivate && (repository.private || repository.internal === true)
+    const reason: SkipReason | undefined = !options.includePrivate && isPrivate(repository)
       ? 'private'
       : repository.mirror === true ? 'mirror' : repository.has_releases === false ? 'releases_off' : undefined
     if (reason === undefined) return { repository, identity }
-    skip({ kind: 'repository', reason, type: identity.type, name: identity.name, repository: repository.name })
+    skipRepository({ repository, identity }, reason, skip)
     return undefined
   }
 
@@ -239,7 +246,7 @@ export function createGiteaDriver (api: GiteaApi, checksums: Checksums, options:
         const of = candidate(repository, skip)
         if (of !== undefined) candidates.push(of)
       })
-      options.onPrivate?.(candidates.filter(({ repository }) => repository.private || repository.internal === true).length)
+      options.onPrivate?.(candidates.filter(({ repository }) => isPrivate(repository)).length)
       const fused = createFuse()
       const holding = memory.holding(candidates.map(({ repository }) => repository))
       const held: Array<Read & Candidate> = []
@@ -271,13 +278,10 @@ export function createGiteaDriver (api: GiteaApi, checksums: Checksums, options:
         if (found.release === undefined && found.error === undefined) return
         const key = `${found.identity.type}/${found.identity.name}`
         if (!chosen.has(key)) chosen.set(key, found)
-        else if (found.repository !== undefined) skip({ kind: 'repository', reason: 'duplicate', type: found.identity.type, name: found.identity.name, repository: found.repository.name })
+        else if (found.repository !== undefined) skipRepository({ repository: found.repository, identity: found.identity }, 'duplicate', skip, found.refused)
       })
       const owners = [...chosen.values()]
-      for (const { identity: { type, name }, repository, refused } of read) {
-        // The crawl found it by itself, so its name is not for everybody.
-        if (refused === true) skip({ kind: 'repository', reason: 'refused', type, name, repository: repository.name, hidden: true })
-      }
+      for (const of of read) if (of.refused === true) skipRepository(of, 'refused', skip)
       const found: Crawl['found'] = []
       await forEachInTurn(owners, ({ release, repository, identity }) => {
         if (release !== undefined && repository !== undefined) found.push({ metadata: metadata({ repository, identity }), release })

@@ -106,6 +106,16 @@ await t.test('a private repository is counted and never named, in no report and 
   t.end()
 })
 
+await t.test('a repository that becomes private is not named any more', t => {
+  const { skips, crawl } = setting()
+  const mirror: Skipped = { kind: 'repository', reason: 'mirror', type: 'provider', name: 'aws', repository: 'aws_prov' }
+  crawl(nothing, mirror)
+  t.equal(skips.report().items.length, 1)
+  crawl(nothing, { ...mirror, hidden: true })
+  t.match(skips.report(), { items: [], counts: [{ reason: 'mirror', count: 1 }] })
+  t.end()
+})
+
 await t.test('items are bounded in number, and each new one is counted once by the metric', t => {
   const { skips, counted, crawl } = setting()
   crawl(nothing, ...Array.from({ length: 10_001 }, (_, at) => tag('aws', `t${at}`)), tag('aws', 't0'))

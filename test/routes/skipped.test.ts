@@ -46,7 +46,7 @@ async function setUp (t: Test) {
   await writeLayout(root, [
     { repository: 'provider/oci', tag: '1.0.0' },
     { repository: 'provider/oci', tag: 'latest' },
-    { repository: 'provider/image', tag: '1.0.0', layers: [{ content: 'a', mediaType: 'application/vnd.oci.image.layer.v1.tar+gzip' }, { content: 'b', mediaType: 'application/vnd.oci.image.layer.v1.tar+gzip' }], config: { architecture: 'amd64' }, artifactType: null },
+    { repository: 'provider/image', tag: '1.0.0', artifactType: null, layers: [{ content: 'a', mediaType: 'application/vnd.oci.image.layer.v1.tar+gzip' }, { content: 'b', mediaType: 'application/vnd.oci.image.layer.v1.tar+gzip' }], config: { architecture: 'amd64' } },
     { repository: 'provider/image', tag: '0.9.0' },
     { repository: 'provider/twice', tag: '1.0.0' },
     { repository: 'twice_prov', tag: '1.0.0' },
@@ -151,4 +151,23 @@ await t.test('a private repository, and one that is refused and that nobody wrot
   const pages = await Promise.all(['/metrics', '/health', '/api/v1/extensions', '/api/v1/cache/stats', '/api/v1/extensions/search?q=canary'].map(async path => (await get(path)).body))
   for (const text of [...lines.filter(line => !line.includes('q=canary')), ...pages, JSON.stringify(app.catalog.skipped())]) t.notMatch(text, /canary/)
   t.ok(lines.some(line => line.includes('"level":20')), 'debug lines are among them')
+})
+
+await t.test('a second Gitea repository of an extension that is private or refused, and a private one that is a mirror or without releases, are counted and never named', async t => {
+  const gitea = await createGiteaFake({
+    owner: { login: 'team' },
+    repositories: [
+      ...['aws_prov', 'aws_provider', 'gcp_prov', 'gcp_provider', 'k8s_prov', 'k8s_provider'].map(name => ({ name, private: name === 'gcp_provider', releases: [plain(name)] })),
+      { name: 'canarymirror_prov', private: true, mirror: true, releases: [plain('canarymirror_prov')] },
+      { name: 'canaryunit_prov', private: true, has_releases: false, releases: [plain('canaryunit_prov')] }
+    ]
+  }, { tokens: { 'token-of-gitea': { scopes: ['all'] } } })
+  t.teardown(gitea.close)
+  gitea.fault = ({ path }) => path.includes('/aws_provider/releases') ? { status: 403, headers: { 'content-type': 'application/json' }, body: '{"message":"no"}' } : undefined
+  const { app, get, lines } = await startApp(t, { gitea: { url: gitea.url, organization: 'team', token: 'token-of-gitea' } })
+  await app.health.firstRound
+  for (const path of ['', '/provider/aws', '/provider/gcp/versions', '/provider/k8s/1.0.0', '/provider/canarymirror']) await get(`/api/v1/extensions${path}`)
+  t.strictSame(placesOf(app.catalog.skipped()), ['gitea repository duplicate provider/k8s k8s_provider'])
+  t.strictSame(app.catalog.skipped().counts.map(({ reason, count }) => [reason, count]), [['duplicate', 3], ['mirror', 1], ['refused', 1], ['releases_off', 1]])
+  for (const text of [...lines.filter(line => !line.includes('/api/v1/')), (await get('/metrics')).body]) t.notMatch(text, /canary|aws_provider|gcp_provider/)
 })
