@@ -25,6 +25,18 @@ export interface RunOptions {
   subject?: string
   /** Whether a success shows only that the upstream is there. It does not close a circuit that failing names have opened. */
   shallow?: boolean
+  /** Whether it takes its time. Where it tests the upstream, other questions are not refused meanwhile. */
+  slow?: boolean
+}
+
+/** Runs a question to its end; the result gives its answer, or throws its error. */
+async function outcomeOf<T> (question: () => Promise<T>): Promise<() => Promise<T>> {
+  try {
+    const answer = await question()
+    return async () => answer
+  } catch (error) {
+    return async () => { throw error }
+  }
 }
 
 /** Whether an error says something of the upstream: a bug does not, nor do the bounds that the registry sets itself. */
@@ -125,7 +137,7 @@ export function createBreaker (clock: () => number) {
      * `rest` gives instead of asking; a `probe`, or a question that the last failure `passes`, is asked as a test while the
      * circuit is open, but not against a `Retry-After`.
      */
-    async run<T> (question: () => Promise<T>, { forgives = () => false, probe = false, passes, subject, shallow = false }: RunOptions = {}): Promise<T> {
+    async run<T> (question: () => Promise<T>, { forgives = () => false, probe = false, passes, subject, shallow = false, slow = false }: RunOptions = {}): Promise<T> {
       const refused = () => {
         const left = Math.max(pausedUntil, probe || mayPass(passes) ? -Infinity : openUntil) - clock()
         return left > 0 ? refusal(left) : undefined
@@ -135,14 +147,17 @@ export function createBreaker (clock: () => number) {
       // A probe does not wait for a test that takes its time, and says nothing of how that will end.
       if (probe && circuit.state === CircuitState.HalfOpen) return await question()
       if (shallow && openedByNames) return await question()
+      const outcome = slow && circuit.state !== CircuitState.Closed ? await outcomeOf(question) : undefined
+      // Another question has failed as a test meanwhile: this one decides nothing any more.
+      if (outcome !== undefined && refused() !== undefined) return await outcome()
       return await circuit.execute(async () => {
-        const error = refused()
+        const error = outcome === undefined ? refused() : undefined
         if (error !== undefined) {
           counted.add(error)
           throw error
         }
         try {
-          const answer = await question()
+          const answer = await (outcome ?? question)()
           if (!shallow) failing.clear()
           return answer
         } catch (error) {

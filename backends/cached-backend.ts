@@ -82,7 +82,7 @@ export function createCachedBackend (driver: Driver, options: CachedBackendOptio
       // A walk takes its time: whether the upstream is back a shorter question tells.
       if (breaker.state !== 'closed') await ask(async () => { await driver.ping(AbortSignal.timeout(testTimeout)) }, { shallow: true })
       const { skip, end } = skips.crawl()
-      const found = await ask(() => driver.list({ skip }))
+      const found = await ask(() => driver.list({ skip }), { slow: true })
       end(found)
       const listings: Array<{ type: ExtensionType, listing: TypeListing }> = []
       for (const type of extensionTypes) listings.push({ type, listing: await toListing(type, found, cache.peek(listSlot(type)), cache, toExtension) })

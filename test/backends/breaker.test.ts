@@ -194,3 +194,34 @@ await t.test('a test that is refused for its own name closes it: the upstream an
   await t.rejects(ask(async () => { throw registryError('auth_error', 'Refused', { proxyError: 'destination_unavailable' }) }, { forgives: () => true }))
   t.equal(breaker.state, 'closed')
 })
+
+await t.test('a slow question tests it too, and no other one is refused meanwhile', async t => {
+  for (const [outcome, state] of [[works, 'closed'], [fails, 'open']] as const) {
+    const { clock, breaker, ask, asked } = setUp()
+    for (let times = 0; times < 3; times++) await t.rejects(ask(fails), down)
+    clock.forward(2)
+    const { promise, resolve } = Promise.withResolvers<undefined>()
+    const slow = ask(async () => await promise.then(outcome), { slow: true })
+    await new Promise(resolve => setImmediate(resolve))
+    t.equal(breaker.rest(), undefined)
+    t.equal(breaker.state, 'half-open')
+    resolve(undefined)
+    if (outcome === works) t.equal(await slow, 'answer')
+    else await t.rejects(slow, down)
+    t.equal(breaker.state, state)
+    t.equal(asked(), 4, 'once')
+  }
+})
+
+await t.test('a slow question has its answer although another one opens the circuit meanwhile', async t => {
+  const { clock, breaker, ask } = setUp()
+  for (let times = 0; times < 3; times++) await t.rejects(ask(fails), down)
+  clock.forward(2)
+  const { promise, resolve } = Promise.withResolvers<undefined>()
+  const slow = ask(async () => await promise.then(works), { slow: true })
+  await new Promise(resolve => setImmediate(resolve))
+  await t.rejects(ask(fails), down)
+  resolve(undefined)
+  t.equal(await slow, 'answer')
+  t.equal(breaker.state, 'open')
+})

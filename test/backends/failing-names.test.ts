@@ -81,6 +81,32 @@ await t.test('a circuit that failing names opened shows in health, stays open wh
   }
 })
 
+await t.test('a crawl that takes its time refuses no name of an upstream that works again', async t => {
+  for (const upstream of await upstreams(t)) {
+    const { fake, kind } = upstream
+    const { status, clock, circuit } = await start(t, upstream)
+    t.equal(await status(''), 200)
+    fake.fault = ({ path }) => general.test(path) ? undefined : broken
+    clock.forward(60)
+    for (let at = 0; at < 5; at++) await status(`/provider/unknown${at}`)
+    t.equal(circuit(), 'open', kind)
+    const { promise, resolve } = Promise.withResolvers<undefined>()
+    const { promise: crawling, resolve: crawls } = Promise.withResolvers<undefined>()
+    fake.fault = ({ path }) => {
+      if (!/\be0(?:_prov)?\//.test(path)) return undefined
+      crawls(undefined)
+      return promise
+    }
+    clock.forward(301)
+    const list = status('')
+    await crawling
+    t.equal(await status('/provider/unknown5'), 404, kind)
+    t.equal(circuit(), 'closed', kind)
+    resolve(undefined)
+    t.equal(await list, 200)
+  }
+})
+
 await t.test('one name that fails again and again opens no circuit, nor do names that are answered in between', async t => {
   for (const upstream of await upstreams(t)) {
     const { fake, kind } = upstream
