@@ -32,7 +32,7 @@ export interface OciDriverOptions {
   clock?: () => number
 }
 
-/** Milliseconds for which the registry's own list of repositories may prove that a denied name is not there. */
+/** Milliseconds for which the registry's own list of repositories may prove that a denied name is not there, and within which a list that failed is not asked for again. */
 const discoveryLife = 10_000
 
 interface Subject { type: ExtensionType, name: string }
@@ -142,16 +142,10 @@ export function createOciDriver (options: OciDriverOptions): Driver {
     return undefined
   }
 
-  /** Discovers the repositories, and remembers them for `discoveryLife`. */
+  /** Discovers the repositories. The result, or the failure, is remembered for `discoveryLife`. */
   async function discover (): Promise<Repositories> {
-    const latest = { at: clock(), repositories: transport.repositories(namespace) }
-    discovered = latest
-    try {
-      return await latest.repositories
-    } catch (error) {
-      if (discovered === latest) discovered = undefined
-      throw error
-    }
+    discovered = { at: clock(), repositories: transport.repositories(namespace) }
+    return await discovered.repositories
   }
 
   /**

@@ -183,6 +183,20 @@ await t.test('a registry that denies what does not exist answers 404 for a name 
   t.equal(await status('provider/nowhere'), 401, 'without the list nothing is proven')
 })
 
+await t.test('a list of repositories that fails is not asked for anew at each name that is denied', async t => {
+  const { fake, start } = await setUp(t, { denied: only('provider/aws', 'taskserv/k3s') }, {})
+  const { names, status, clock } = await start()
+  await names()
+  clock.forward(60)
+  fake.fault = ({ path }) => path.includes('_catalog') ? { status: 500, body: '' } : undefined
+  fake.requests.length = 0
+  for (let name = 0; name < 20; name++) t.equal(await status(`provider/nowhere${name}`), 401)
+  t.ok(fake.count(/_catalog/) <= 3, `${fake.count(/_catalog/)} requests, retries included`)
+  fake.fault = undefined
+  clock.forward(11)
+  t.equal(await status('provider/nowhere'), 404)
+})
+
 await t.test('a name that is not asked for says nothing of an outage', async t => {
   const { fake, start } = await setUp(t, ...mostly)
   const { names, status, clock, app } = await start()
