@@ -4,7 +4,7 @@ import { isRefusal, isRegistryError, registryError, type RegistryError } from '.
 import { statusError } from '../../plugins/upstream-errors.ts'
 import type { GiteaAsset, GiteaRelease, GiteaRepository } from '../../schemas/gitea.ts'
 import { safeFileName } from '../archive.ts'
-import { readQuietly, type Crawl, type Driver, type FileReference, type Loaded, type Metadata, type Release, type Skip, type SkipReason } from '../backend.ts'
+import { readQuietly, type Crawl, type Driver, type FileReference, type Loaded, type Metadata, type Release, type Skip, type Skipped, type SkipReason } from '../backend.ts'
 import { createFuse, type Fuse } from '../fuse.ts'
 import type { Identity, RepositoryMapping } from '../mapping.ts'
 import { forEachInTurn } from '../pace.ts'
@@ -162,6 +162,20 @@ export function createGiteaDriver (api: GiteaApi, checksums: Checksums, options:
 
   /** The versions of a repository, highest first; `settled` when each of its releases could be read. */
   async function releasesOf (of: Candidate, skip: Skip): Promise<{ versions: Release[], settled: boolean }> {
+    if (!isPrivate(of.repository)) return await readReleases(of, skip)
+    // A private repository is named by what it shows only: without a version it is not.
+    const skipped: Skipped[] = []
+    let isShown = false
+    try {
+      const result = await readReleases(of, one => { skipped.push(one) })
+      isShown = result.versions.length > 0
+      return result
+    } finally {
+      for (const one of skipped) skip(isShown ? one : { ...one, hidden: true })
+    }
+  }
+
+  async function readReleases (of: Candidate, skip: Skip): Promise<{ versions: Release[], settled: boolean }> {
     const releases = of.repository.release_counter === 0
       ? { found: [], whole: true }
       : await api.releases(of.repository.name, row => {

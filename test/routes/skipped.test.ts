@@ -153,11 +153,13 @@ await t.test('a private repository, and one that is refused and that nobody wrot
   t.ok(lines.some(line => line.includes('"level":20')), 'debug lines are among them')
 })
 
-await t.test('a second Gitea repository of an extension that is private or refused, and a private one that is a mirror or without releases, are counted and never named', async t => {
+await t.test('a second Gitea repository of an extension that is private or refused, and a private one that is a mirror, or without releases or versions, are counted and never named', async t => {
   const gitea = await createGiteaFake({
     owner: { login: 'team' },
     repositories: [
       ...['aws_prov', 'aws_provider', 'gcp_prov', 'gcp_provider', 'k8s_prov', 'k8s_provider'].map(name => ({ name, private: name === 'gcp_provider', releases: [plain(name)] })),
+      { name: 'canarynightly_prov', private: true, releases: [plain('canarynightly_prov', 'nightly')] },
+      { name: 'shown_cluster', private: true, releases: [plain('shown_cluster'), plain('shown_cluster', 'nightly')] },
       { name: 'canarymirror_prov', private: true, mirror: true, releases: [plain('canarymirror_prov')] },
       { name: 'canaryunit_prov', private: true, has_releases: false, releases: [plain('canaryunit_prov')] }
     ]
@@ -166,8 +168,8 @@ await t.test('a second Gitea repository of an extension that is private or refus
   gitea.fault = ({ path }) => path.includes('/aws_provider/releases') ? { status: 403, headers: { 'content-type': 'application/json' }, body: '{"message":"no"}' } : undefined
   const { app, get, lines } = await startApp(t, { gitea: { url: gitea.url, organization: 'team', token: 'token-of-gitea' } })
   await app.health.firstRound
-  for (const path of ['', '/provider/aws', '/provider/gcp/versions', '/provider/k8s/1.0.0', '/provider/canarymirror']) await get(`/api/v1/extensions${path}`)
-  t.strictSame(placesOf(app.catalog.skipped()), ['gitea repository duplicate provider/k8s k8s_provider'])
-  t.strictSame(app.catalog.skipped().counts.map(({ reason, count }) => [reason, count]), [['duplicate', 3], ['mirror', 1], ['refused', 1], ['releases_off', 1]])
+  for (const path of ['', '/provider/aws', '/provider/gcp/versions', '/provider/k8s/1.0.0', '/provider/canarymirror', '/provider/canarynightly']) await get(`/api/v1/extensions${path}`)
+  t.strictSame(placesOf(app.catalog.skipped()), ['gitea repository duplicate provider/k8s k8s_provider', 'gitea tag not_semver cluster/shown shown_cluster nightly'])
+  t.strictSame(app.catalog.skipped().counts.map(({ reason, count }) => [reason, count]), [['duplicate', 3], ['mirror', 1], ['refused', 1], ['releases_off', 1], ['not_semver', 2]])
   for (const text of [...lines.filter(line => !line.includes('/api/v1/')), (await get('/metrics')).body]) t.notMatch(text, /canary|aws_provider|gcp_provider/)
 })
