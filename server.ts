@@ -7,8 +7,8 @@ import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { getSystemErrorMessage, parseArgs } from 'node:util'
 import type { FastifyInstance } from 'fastify'
-import type { LoadedConfig } from './plugins/config/load.ts'
-import { cacheHome } from './plugins/store/layout.ts'
+import type { LoadedConfig } from './lib/config/load.ts'
+import { cacheHome } from './plugins/downloads/store/paths.ts'
 
 // What is loaded from here on is compiled once and not at each start, where that can be kept. A folder that others could
 // write to, as Node's own choice may be, would be taken at its word.
@@ -19,13 +19,13 @@ const { default: Fastify } = await import('fastify')
 const { default: fp } = await import('fastify-plugin')
 const { destination } = await import('pino')
 const { default: registry, serverOptions } = await import('./app.ts')
-const { checkDockerConfig } = await import('./backends/oci/credentials.ts')
-const { ConfigError, formatKey } = await import('./plugins/config.ts')
-const { checkFiles } = await import('./plugins/config/files.ts')
-const { loadConfig } = await import('./plugins/config/load.ts')
+const { checkDockerConfig } = await import('./backends/oci/registry/credentials.ts')
+const { ConfigError, formatKey } = await import('./lib/config/parse.ts')
+const { checkFiles } = await import('./lib/config/files.ts')
+const { loadConfig } = await import('./lib/config/load.ts')
 const { isRegistryAddress } = await import('./schemas/config.ts')
-const { listenHost } = await import('./plugins/host-name.ts')
-const { unknownRoutes } = await import('./plugins/errors.ts')
+const { listenHost } = await import('./lib/host-name.ts')
+const { unknownRoutes } = await import('./lib/errors.ts')
 
 const help = `Usage: extension-registry [--config FILE] [--check-config]
 
@@ -154,7 +154,7 @@ async function serve ({ config, embedded }: LoadedConfig): Promise<void> {
 async function check (loaded: LoadedConfig): Promise<void> {
   await checkFiles(loaded)
   if (loaded.config.gitea.length > 0 || loaded.config.oci.some(({ registry }) => isRegistryAddress(registry))) {
-    const { readProxies } = await import('./plugins/proxies.ts')
+    const { readProxies } = await import('./plugins/upstream/proxies.ts')
     readProxies(process.env)
   }
   for (const [index, oci] of loaded.config.oci.entries()) {

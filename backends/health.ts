@@ -1,10 +1,10 @@
 import type { FastifyBaseLogger, FastifyInstance } from 'fastify'
 import fp from 'fastify-plugin'
-import { isRegistryError } from '../plugins/errors.ts'
+import { isRegistryError } from '../lib/errors.ts'
 import { extensionTypes, type ExtensionSource } from '../schemas/extension.ts'
 import type { BackendHealth, BackendStatus, HealthResponse, InstanceStatus } from '../schemas/health.ts'
-import type { Backend } from './backend.ts'
-import { circuits } from './breaker.ts'
+import type { Backend } from './cached/backend.ts'
+import { circuits } from './cached/breaker.ts'
 
 export interface HealthOptions {
   /** Version of the service, for the report. */

@@ -1,7 +1,7 @@
 import rateLimiter, { normalizeIP } from '@fastify/rate-limit'
 import type { FastifyRequest } from 'fastify'
 import type { RateLimitConfig } from '../schemas/config.ts'
-import { clientAddress, withoutZone, type ClientRequest } from './client-address.ts'
+import { clientAddress, withoutZone, type ClientRequest } from '../lib/client-address.ts'
 import { privateServer } from './private-server.ts'
 
 /** Clients that are counted at once; beyond that those are forgotten that asked longest ago. */

@@ -2,9 +2,9 @@ import underPressure from '@fastify/under-pressure'
 import type { FastifyInstance } from 'fastify'
 import fp from 'fastify-plugin'
 import type { ServerConfig } from '../schemas/config.ts'
-import { registryError, type RegistryError } from './errors.ts'
+import { registryError, type RegistryError } from '../lib/errors.ts'
 import { privateServer } from './private-server.ts'
-import type { Telemetry } from './telemetry.ts'
+import type { Telemetry } from './metrics/plugin.ts'
 
 export type LoadSheddingOptions = Pick<ServerConfig, 'max_event_loop_delay_seconds'>
 

@@ -3,7 +3,7 @@ import swagger from '@fastify/swagger'
 import swaggerUi from '@fastify/swagger-ui'
 import type { FastifyInstance, onRequestHookHandler } from 'fastify'
 import fp from 'fastify-plugin'
-import { componentName } from './schemas.ts'
+import { componentName } from './validation.ts'
 
 /** Version of the HTTP API, which its paths carry; the service has one of its own. */
 const apiVersion = '1.0.0'

@@ -1,7 +1,7 @@
 import type { FastifyInstance } from 'fastify'
 import fp from 'fastify-plugin'
 import type { RateLimitConfig } from '../schemas/config.ts'
-import { registryError } from './errors.ts'
+import { registryError } from '../lib/errors.ts'
 
 export type RateLimitOptions = RateLimitConfig
 

@@ -1,6 +1,6 @@
 import type { FastifyPluginCallbackTypebox } from '@fastify/type-provider-typebox'
 import { Type } from '@sinclair/typebox'
-import { registryError } from '../plugins/errors.ts'
+import { registryError } from '../lib/errors.ts'
 import { CacheStats } from '../schemas/cache-stats.ts'
 import { HealthResponse, ProbeResponse } from '../schemas/health.ts'
 import { Ref } from '../schemas/ref.ts'

@@ -11,7 +11,7 @@ const type = StringEnum(extensionTypes, { description: 'Extension type', example
 const typeFilter = StringEnum(extensionTypes, { description: 'Only extensions of this type' })
 const source = StringEnum(extensionSources, { description: 'Only backends of this kind; ownership is decided among them' })
 
-/** What an extension may be called; see `backends/mapping.ts`. */
+/** What an extension may be called; see `backends/driver/mapping.ts`. */
 const name = Type.String({
   description: 'Extension name, case-sensitive',
   pattern: '^[A-Za-z0-9][A-Za-z0-9._-]*$',

@@ -4,7 +4,7 @@ import { Ref } from './ref.ts'
 
 /*
  * Descriptions of answers for the OpenAPI document: which headers come with which status. The headers themselves are
- * made in `plugins/answer.ts`, `plugins/errors.ts`, and the plugins that are named like them.
+ * made in `plugins/replies/plugin.ts`, `lib/errors.ts`, and the plugins that are named like them.
  */
 
 interface Header { type: 'string' | 'integer', description: string, example?: string | number }

@@ -5,8 +5,8 @@ import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { KindGuard } from '@sinclair/typebox'
 import { stringify } from 'smol-toml'
-import { configKeys, type ConfigKey } from '../plugins/config/keys.ts'
-import { errorTable } from '../plugins/errors.ts'
+import { configKeys, type ConfigKey } from '../lib/config/keys.ts'
+import { errorTable } from '../lib/errors.ts'
 import { Config } from '../schemas/config.ts'
 
 const toml = (name: string, value: unknown): string => stringify({ [name]: value }).trim()

@@ -73,6 +73,6 @@ await t.test('committed results name no place of the machine that made them', as
 
 await t.test('and for whose they are: packages, the registry, Node.js, and native parts by name', async t => {
   const at = (name: string, place: string, share: number) => ({ name, place, share })
-  t.strictSame(byPart([at('send', 'fastify/lib/reply.js:1', 0.25), at('header', 'fastify/lib/reply.js:9', 0.25), at('list', 'backends/catalog.ts:3', 0.125), at('observe', '@prometheus-io/client/lib/histogram.js:2', 0.125), at('emit', 'node:events:1', 0.125), at('writev', '', 0.0625)])
+  t.strictSame(byPart([at('send', 'fastify/lib/reply.js:1', 0.25), at('header', 'fastify/lib/reply.js:9', 0.25), at('list', 'backends/catalog/plugin.ts:3', 0.125), at('observe', '@prometheus-io/client/lib/histogram.js:2', 0.125), at('emit', 'node:events:1', 0.125), at('writev', '', 0.0625)])
     .map(({ part, share }) => [part, share]), [['fastify', 0.5], ['the registry', 0.125], ['@prometheus-io/client', 0.125], ['Node.js', 0.125], ['`writev`', 0.0625]])
 })

@@ -2,9 +2,9 @@ import { existsSync, readFileSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import t from 'tap'
 import { parseAllDocuments } from 'yaml'
-import { configKeys } from '../plugins/config/keys.ts'
-import { loadConfig } from '../plugins/config/load.ts'
-import { parseConfig } from '../plugins/config.ts'
+import { configKeys } from '../lib/config/keys.ts'
+import { loadConfig } from '../lib/config/load.ts'
+import { parseConfig } from '../lib/config/parse.ts'
 import { startApp } from './fakes/app.ts'
 
 const root = resolve(import.meta.dirname, '..')

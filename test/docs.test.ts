@@ -3,10 +3,10 @@ import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import t from 'tap'
 import { parse } from 'smol-toml'
-import { parseConfig } from '../plugins/config.ts'
-import { configKeys } from '../plugins/config/keys.ts'
-import { loadConfig } from '../plugins/config/load.ts'
-import { errorTable } from '../plugins/errors.ts'
+import { parseConfig } from '../lib/config/parse.ts'
+import { configKeys } from '../lib/config/keys.ts'
+import { loadConfig } from '../lib/config/load.ts'
+import { errorTable } from '../lib/errors.ts'
 
 const root = resolve(import.meta.dirname, '..')
 const read = (file: string): string => readFileSync(join(root, file), 'utf8')

@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs'
 import t from 'tap'
-import { errorTable } from '../plugins/errors.ts'
+import { errorTable } from '../lib/errors.ts'
 import { ErrorResponse } from '../schemas/error.ts'
 import { openapiDocument } from '../scripts/openapi.ts'
 import { startApp } from './fakes/app.ts'

@@ -1,11 +1,11 @@
 import type { Static, TSchema } from '@sinclair/typebox'
 import { TypeCompiler } from '@sinclair/typebox/compiler'
-import { registryError, type RegistryError } from '../../plugins/errors.ts'
-import type { Resumption } from '../../plugins/upstream-range.ts'
-import type { Upstream } from '../../plugins/upstream-client.ts'
+import { registryError, type RegistryError } from '../../lib/errors.ts'
+import type { Resumption } from '../../plugins/upstream/resume.ts'
+import type { Upstream } from '../../plugins/upstream/client.ts'
 import { GiteaRelease, GiteaRepository } from '../../schemas/gitea.ts'
-import type { Skip } from '../backend.ts'
-import { forEachInTurn } from '../pace.ts'
+import type { Skip } from '../cached/backend.ts'
+import { forEachInTurn } from '../../lib/yielding.ts'
 import { createPages, tooLargeRow } from './pages.ts'
 
 /** Returns a text field of a row that has not the form that it should have. */

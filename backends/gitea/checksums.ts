@@ -1,8 +1,8 @@
 import { Type, type Static } from '@sinclair/typebox'
 import { TypeCompiler } from '@sinclair/typebox/compiler'
-import { registryError } from '../../plugins/errors.ts'
+import { registryError } from '../../lib/errors.ts'
 import { GiteaAsset } from '../../schemas/gitea.ts'
-import type { Skip, Skipped } from '../backend.ts'
+import type { Skip, Skipped } from '../cached/backend.ts'
 import { textField, type GiteaApi } from './api.ts'
 import { digestIn } from './checksum-file.ts'
 

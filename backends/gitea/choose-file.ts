@@ -1,6 +1,6 @@
 import type { GiteaAsset } from '../../schemas/gitea.ts'
-import { archiveNames, archiveStem, isArchive } from '../archive.ts'
-import { describePlatform, parsePlatform } from '../platform.ts'
+import { archiveNames, archiveStem, isArchive } from '../driver/file-name.ts'
+import { describePlatform, parsePlatform } from '../driver/platform.ts'
 
 /** The end of a stem such as `aws_1.0.0_linux_amd64`; architectures in all usual spellings. */
 const suffix = /^(.*)[_-](linux|darwin|macos|osx|windows|freebsd|openbsd|netbsd)[_-](amd64|x86[_-]64|x64|arm64|aarch64|arm(?:v[5-8]l?|hf|el)?|386|i386|i686|x86|ppc64le|ppc64|s390x|riscv64|loong64|mips(?:64)?(?:le)?)(?:[_-]?(v\d))?$/i

@@ -1,6 +1,6 @@
 import pLimit from 'p-limit'
-import { isRegistryError, type RegistryError } from '../../plugins/errors.ts'
-import type { JsonAnswer, Upstream } from '../../plugins/upstream-client.ts'
+import { isRegistryError, type RegistryError } from '../../lib/errors.ts'
+import type { JsonAnswer, Upstream } from '../../plugins/upstream/client.ts'
 
 /**
  * Elements of a page, the largest number first: what an unchanged Gitea or Forgejo gives at most (`[api] MAX_RESPONSE_ITEMS`).

@@ -1,5 +1,5 @@
 import type { Descriptor, ImageManifest } from '../../schemas/oci.ts'
-import { isArchive, safeFileName } from '../archive.ts'
+import { isArchive, safeFileName } from '../driver/file-name.ts'
 import { toDescriptor } from './content.ts'
 import { archiveEnding, baseType, imageConfigTypes, isEmptyType, isImageLayerType, isSideType, isStatementType, textEnding } from './media-types.ts'
 

@@ -1,5 +1,5 @@
 import type { Readable } from 'node:stream'
-import type { RegistryError } from '../../plugins/errors.ts'
+import type { RegistryError } from '../../lib/errors.ts'
 import type { Descriptor } from '../../schemas/oci.ts'
 
 /** Most bytes of a manifest, an index or a config that are read; what the specification asks registries to take. */

@@ -2,9 +2,9 @@ import { createHash } from 'node:crypto'
 import { Readable } from 'node:stream'
 import { buffer } from 'node:stream/consumers'
 import type { Test } from 'tap'
-import type { Driver, Release } from '../../backends/backend.ts'
-import { currentRelease } from '../../backends/version.ts'
-import { isRegistryError } from '../../plugins/errors.ts'
+import type { Driver, Release } from '../../backends/cached/backend.ts'
+import { currentRelease } from '../../backends/driver/version.ts'
+import { isRegistryError } from '../../lib/errors.ts'
 import type { ExtensionType } from '../../schemas/extension.ts'
 
 export interface Subject {

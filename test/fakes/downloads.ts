@@ -1,7 +1,7 @@
-import { createDownloads, type Downloads } from '../../plugins/downloads.ts'
-import { createStoreHealth } from '../../plugins/store/health.ts'
-import { createPins } from '../../plugins/store/pins.ts'
-import { createReleases } from '../../plugins/transfer/releases.ts'
+import { createDownloads, type Downloads } from '../../plugins/downloads/plugin.ts'
+import { createStoreHealth } from '../../plugins/downloads/store/health.ts'
+import { createPins } from '../../plugins/downloads/store/pins.ts'
+import { createReleases } from '../../plugins/downloads/rereleases.ts'
 import { createLog } from './log.ts'
 
 /** Downloads that keep nothing, and go straight to their upstreams. */

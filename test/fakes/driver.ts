@@ -1,7 +1,7 @@
 import { Readable } from 'node:stream'
-import type { Driver, Loaded, Release } from '../../backends/backend.ts'
-import { currentRelease, orderReleases } from '../../backends/version.ts'
-import type { RegistryError } from '../../plugins/errors.ts'
+import type { Driver, Loaded, Release } from '../../backends/cached/backend.ts'
+import { currentRelease, orderReleases } from '../../backends/driver/version.ts'
+import type { RegistryError } from '../../lib/errors.ts'
 import type { ExtensionSource, ExtensionType } from '../../schemas/extension.ts'
 
 /** An upstream in memory: `content` says what it has, `fault` what it fails with, `broken` which extensions can't be read. */

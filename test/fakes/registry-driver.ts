@@ -1,12 +1,12 @@
 import type { Test } from 'tap'
-import type { Driver } from '../../backends/backend.ts'
-import { createMapping } from '../../backends/mapping.ts'
-import { createCredentials } from '../../backends/oci/credentials.ts'
+import type { Driver } from '../../backends/cached/backend.ts'
+import { createMapping } from '../../backends/driver/mapping.ts'
+import { createCredentials } from '../../backends/oci/registry/credentials.ts'
 import { createOciDriver } from '../../backends/oci/driver.ts'
-import { createRegistry } from '../../backends/oci/registry.ts'
+import { createRegistry } from '../../backends/oci/registry/client.ts'
 import type { Transport } from '../../backends/oci/transport.ts'
-import { parseConfig } from '../../plugins/config.ts'
-import { createUpstream } from '../../plugins/upstream-client.ts'
+import { parseConfig } from '../../lib/config/parse.ts'
+import { createUpstream } from '../../plugins/upstream/client.ts'
 
 export interface TransportMore {
   /** Milliseconds, for the lives of tokens. */

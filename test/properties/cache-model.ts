@@ -1,6 +1,6 @@
 /*
  * What the cache promises, as simply as it can be said: what is known of each key, in order of use, and who waits for what.
- * It knows nothing of how `plugins/cache.ts` does it.
+ * It knows nothing of how `plugins/cache/cache.ts` does it.
  */
 
 export const times = { ttl: 300, stale: 1000, negative: 30 }

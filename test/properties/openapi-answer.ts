@@ -2,7 +2,7 @@ import { deepEqual, equal, ok } from 'node:assert/strict'
 import { brotliDecompressSync, gunzipSync } from 'node:zlib'
 import AjvCompiler from '@fastify/ajv-compiler'
 import type { LightMyRequestResponse } from 'fastify'
-import { errorTable } from '../../plugins/errors.ts'
+import { errorTable } from '../../lib/errors.ts'
 import type { Operation, Route } from './openapi-input.ts'
 
 interface Described { $ref?: string, headers?: Record<string, { $ref?: string, description?: string }>, content?: Record<string, { schema: object }>, description?: string }

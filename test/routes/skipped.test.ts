@@ -1,6 +1,6 @@
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
-import type { SkippedItem, SkippedReport } from '../../backends/backend.ts'
+import type { SkippedItem, SkippedReport } from '../../backends/cached/backend.ts'
 import { startApp } from '../fakes/app.ts'
 import { createGiteaFake, type GiteaContent, type GiteaFake } from '../fakes/gitea.ts'
 import { writeLayout } from '../fakes/layout.ts'

@@ -5,7 +5,7 @@ import { join, resolve } from 'node:path'
 import { promisify } from 'node:util'
 import t from 'tap'
 import { parse } from 'yaml'
-import { errorTable } from '../../plugins/errors.ts'
+import { errorTable } from '../../lib/errors.ts'
 import { createGiteaFake, provisioningContent } from '../fakes/gitea.ts'
 import { startServer } from './server.ts'
 

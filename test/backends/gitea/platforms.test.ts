@@ -82,7 +82,7 @@ await t.test('a name that only resembles a platform is not one', t => {
 
 await t.test('the choice of a first platform is logged once, and again when it changes', async t => {
   const { createGiteaDriver } = await import('../../../backends/gitea/driver.ts')
-  const { createMapping } = await import('../../../backends/mapping.ts')
+  const { createMapping } = await import('../../../backends/driver/mapping.ts')
   const choices: unknown[] = []
   let names = all
   const repository = { id: 1, name: 'x_prov', owner: { login: 'org' }, private: false, release_counter: 1, topics: [] }

@@ -3,7 +3,7 @@ import { createHash } from 'node:crypto'
 import fc from 'fast-check'
 import t from 'tap'
 import { fileName } from '../../../backends/oci/layers.ts'
-import { chooseArtifact } from '../../../backends/oci/manifest.ts'
+import { chooseArtifact } from '../../../backends/oci/artifact.ts'
 import type { Descriptor } from '../../../schemas/oci.ts'
 import { holds } from '../../properties/run.ts'
 

@@ -2,7 +2,7 @@ import { readdirSync, readFileSync } from 'node:fs'
 import { buffer } from 'node:stream/consumers'
 import t, { type Test } from 'tap'
 import type { Transport } from '../../../backends/oci/transport.ts'
-import { isRegistryError } from '../../../plugins/errors.ts'
+import { isRegistryError } from '../../../lib/errors.ts'
 import { createLoopback, type LoopbackAnswer } from '../../fakes/loopback.ts'
 import { createRegistryTransport } from '../../fakes/registry-driver.ts'
 

@@ -1,0 +1,87 @@
+import type { Cache, Cached } from '../../plugins/cache/cache.ts'
+import type { RegistryError } from '../../lib/errors.ts'
+import type { Extension, ExtensionType } from '../../schemas/extension.ts'
+import type { Crawl, Listing, Metadata, Release } from './backend.ts'
+import { forEachInTurn } from '../../lib/yielding.ts'
+import { again, allAgain } from '../../lib/reuse.ts'
+
+/** One type's part of a listing, as it is cached. */
+export interface TypeListing {
+  extensions: readonly Extension[]
+  byName: ReadonlyMap<string, Extension>
+  /** Why something could not be read; what has an earlier answer is in `extensions` all the same. */
+  error: RegistryError | undefined
+  /** Whether anything is missing from `extensions`, by name or altogether. */
+  missing: boolean
+  /** Why the repository of an extension that has an earlier answer is refused; says nothing of other names. */
+  refusal: RegistryError | undefined
+  /** Names that could not be read, or are refused, and have no earlier answer. */
+  unread: ReadonlySet<string>
+  /** When an earlier answer that stands in was given (milliseconds of the cache's clock), by name. */
+  kept: ReadonlyMap<string, number>
+  /** Names that the last complete listing does not prove absent, and when that was (milliseconds of the cache's clock). */
+  proof: { names: ReadonlySet<string>, at: number } | undefined
+}
+
+/** In the order of lists, by code point. */
+export const byName = (a: { name: string }, b: { name: string }): number => a.name < b.name ? -1 : 1
+
+/**
+ * What a walk says of one type. What could not be read keeps its earlier answer, as long as that may stand in; a walk that
+ * left something out removes nothing, and leaves the last proof as it was. What has not changed is the same object as before.
+ */
+export async function toListing (type: ExtensionType, crawl: Crawl, earlier: Pick<Cached<TypeListing>, 'value' | 'age'> | undefined, { now, times }: Cache, toExtension: (metadata: Metadata, release: Release) => Extension): Promise<TypeListing> {
+  const failed = crawl.failed.filter(repository => repository.type === type)
+  const refused = crawl.refused?.filter(repository => repository.type === type) ?? []
+  const before = earlier?.value
+  const at = now()
+  const oldest = at - (times.ttl + times.staleIfError) * 1000
+  const kept = new Map<string, number>()
+  const unread = new Set<string>()
+  const extensions = new Map<string, Extension>()
+  await forEachInTurn(crawl.found, ({ metadata, release }) => {
+    if (metadata.type === type) extensions.set(metadata.name, again(before?.byName.get(metadata.name), toExtension(metadata, release)))
+  })
+  const keep = (name: string): boolean => {
+    const known = before?.byName.get(name)
+    const since = before?.kept.get(name) ?? at - (earlier?.age ?? Infinity) * 1000
+    if (known === undefined || since < oldest) return false
+    extensions.set(name, known)
+    kept.set(name, since)
+    return true
+  }
+  for (const { name } of [...failed, ...refused]) if (!keep(name)) unread.add(name)
+  // What a walk did not come to may be there still.
+  if (crawl.truncated === true) {
+    const gone = new Set(crawl.gone?.filter(extension => extension.type === type).map(({ name }) => name))
+    for (const name of before?.byName.keys() ?? []) if (!extensions.has(name) && !gone.has(name)) keep(name)
+  }
+  const complete = failed.length === 0 && crawl.truncated !== true
+  return {
+    extensions: allAgain(before?.extensions, [...extensions.values()].sort(byName)),
+    byName: extensions,
+    error: failed[0]?.error ?? crawl.why,
+    missing: crawl.truncated === true || failed.some(({ name }) => unread.has(name)),
+    refusal: refused.find(({ name }) => kept.has(name))?.error,
+    unread,
+    kept,
+    proof: complete ? { names: new Set([...extensions.keys(), ...unread]), at } : before?.proof
+  }
+}
+
+/** Puts the parts of a listing together, by the types that were asked for; the same object as long as the parts are the same. */
+export function createListings () {
+  const latest = new WeakMap<readonly ExtensionType[], { parts: readonly TypeListing[], listing: Listing }>()
+  return (types: readonly ExtensionType[], parts: readonly TypeListing[]): Listing => {
+    const last = latest.get(types)
+    if (last?.parts.every((part, at) => part === parts[at]) === true) return last.listing
+    const of = types.map((type, at) => ({ type, part: parts[at] as TypeListing }))
+    const listing: Listing = {
+      types: new Map(of.map(({ type, part }) => [type, part.extensions])),
+      incomplete: parts.some(({ missing }) => missing),
+      unread: new Set(of.flatMap(({ type, part }) => [...part.unread].map(name => `${type}/${name}`)))
+    }
+    latest.set(types, { parts, listing })
+    return listing
+  }
+}

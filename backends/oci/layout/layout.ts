@@ -1,0 +1,211 @@
+import { readdir, realpath, stat } from 'node:fs/promises'
+import { basename, join, resolve } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { fileURLToPath } from 'node:url'
+import { registryError, type RegistryError } from '../../../lib/errors.ts'
+import { isDigest, verifyBytes } from '../content.ts'
+import { isAbsence, openInside, readWhole, realInside } from './files.ts'
+import { createLayoutIndexes, LayoutError, type LayoutIndexOptions, type LayoutTags } from './index-file.ts'
+import { ContentError, maxManifestBytes, type Tag, type Transport } from '../transport.ts'
+
+export interface LayoutOptions extends Partial<LayoutIndexOptions> {
+  /** Name of the instance, for errors. */
+  instance: string
+  /** The directory: a path, or `file://…`. */
+  registry: string
+}
+
+/** Bounds of the walk through a tree; what lies beyond makes the answer `truncated`. */
+const maxDepth = 16
+const maxDirectories = 20_000
+/** One part of a repository's name as a directory; hidden directories and a registry's own (`_trivy`) are none. */
+const component = /^[A-Za-z0-9][A-Za-z0-9._-]*$/
+
+function toPath (registry: string, instance: string): string {
+  try {
+    return registry.startsWith('file:') ? fileURLToPath(registry) : resolve(registry)
+  } catch (cause) {
+    throw registryError('config_error', `Instance ${instance}: registry is no local file address`, { instance, cause })
+  }
+}
+
+/** Whether one name is the other, or ends with it after a slash: `aws` and `provider/aws`. */
+const sameTail = (a: string, b: string): boolean => a === b || a.endsWith(`/${b}`) || b.endsWith(`/${a}`)
+
+/**
+ * Reads OCI image layouts (image-spec, image-layout.md) in a directory: either one layout, whose reference names tell the
+ * repositories (a bare tag belongs to the directory's own name), or a tree with one layout per repository, named by its
+ * path, as Zot keeps it. Which of both is decided anew with each call. Nothing is read before it is asked for, and
+ * nothing outside the directory. Throws `config_error` at once when `registry` is no local address, `service_unavailable`
+ * from its methods when the directory or a layout in it cannot be read.
+ */
+export function createLayout (options: LayoutOptions): Transport {
+  const { instance } = options
+  const path = toPath(options.registry, instance)
+  const { retries = 3, delay = 50, patience = 60_000, clock = () => performance.now() } = options
+  const indexes = createLayoutIndexes({ retries, delay, patience, clock, sleep: options.sleep ?? sleep })
+
+  function unavailable (details: string, cause: unknown): RegistryError {
+    return registryError('service_unavailable', `Instance ${instance} cannot be asked`, { instance, details, cause, proxyError: 'destination_unavailable' })
+  }
+
+  /** Runs what reads files; their system's errors become errors of the table. */
+  async function reading<T> (read: (root: string) => Promise<T>): Promise<T> {
+    let root: string
+    try {
+      root = await realpath(path)
+      if (!(await stat(root)).isDirectory()) throw new LayoutError('Not a directory')
+    } catch (cause) {
+      throw unavailable(isAbsence(cause) ? 'Directory does not exist' : 'Directory cannot be read', cause)
+    }
+    try {
+      return await read(root)
+    } catch (error) {
+      if (error instanceof LayoutError) throw unavailable('Image layout is damaged', error)
+      if (error instanceof Error && 'syscall' in error) throw unavailable('Directory cannot be read', error)
+      throw error
+    }
+  }
+
+  /** The root when it is a layout itself, with its tags by the full names of repositories. */
+  async function single (root: string): Promise<LayoutTags | undefined> {
+    if (!await indexes.isLayout(root, root)) {
+      indexes.forget(root)
+      return undefined
+    }
+    const tags = new Map(await indexes.tags(root, root))
+    const bare = tags.get('')
+    const own = basename(root)
+    tags.delete('')
+    if (bare !== undefined) tags.set(own, [...tags.get(own) ?? [], ...bare])
+    return tags
+  }
+
+  /** The directory of a repository in a tree; undefined when there is none, or its name leads elsewhere. */
+  async function directoryOf (root: string, repository: string): Promise<string | undefined> {
+    const parts = repository.split('/')
+    return parts.every(part => component.test(part)) ? await realInside(root, join(root, ...parts)) : undefined
+  }
+
+  async function walk (root: string, namespace: string) {
+    const names: string[] = []
+    let left = maxDirectories
+    let truncated = false
+
+    /** The directory that an entry is or leads to; undefined when it is none inside the root. */
+    async function subdirectory (directory: string, name: string): Promise<string | undefined> {
+      const real = await realInside(root, join(directory, name))
+      return real !== undefined && (await stat(real)).isDirectory() ? real : undefined
+    }
+
+    async function visit (directory: string, name: string, above: readonly string[]): Promise<void> {
+      if (left-- <= 0 || above.length > maxDepth) {
+        truncated = true
+        return
+      }
+      const entries = await readdir(directory, { withFileTypes: true }).catch((error: unknown) => {
+        if (above.length === 0) throw error
+        // One that vanished is no loss; one that may not be read is.
+        if (!isAbsence(error)) truncated = true
+        return []
+      })
+      const isLayout = entries.some(entry => entry.name === 'oci-layout')
+      if (isLayout && name !== '') names.push(name)
+      await Promise.all(entries.map(async entry => {
+        if (!component.test(entry.name) || !(entry.isDirectory() || entry.isSymbolicLink()) || (isLayout && entry.name === 'blobs')) return
+        const real = await subdirectory(directory, entry.name).catch((error: unknown) => {
+          if (!isAbsence(error)) truncated = true
+        })
+        if (real === undefined || real === directory || above.includes(real)) return
+        await visit(real, name === '' ? entry.name : `${name}/${entry.name}`, [...above, directory])
+      }))
+    }
+    const start = namespace === '' ? root : await directoryOf(root, namespace)
+    if (start !== undefined) await visit(start, namespace, [])
+    return { names: names.sort(), truncated }
+  }
+
+  /** The directory of the layout that holds a repository's content; undefined when there is none. */
+  async function layoutOf (root: string, repository: string): Promise<string | undefined> {
+    if (await indexes.isLayout(root, root)) return root
+    const directory = await directoryOf(root, repository)
+    return directory !== undefined && await indexes.isLayout(root, directory) ? directory : undefined
+  }
+
+  async function openBlob (root: string, repository: string, digest: string) {
+    // The grammar keeps separators and `..` out of the path.
+    if (!isDigest(digest)) return undefined
+    const directory = await layoutOf(root, repository)
+    const [algorithm = '', encoded = ''] = digest.split(':')
+    return directory === undefined ? undefined : await openInside(root, join(directory, 'blobs', algorithm, encoded))
+  }
+
+  async function tags (repository: string): Promise<Tag[] | undefined> {
+    return await reading(async root => {
+      const whole = await single(root)
+      if (whole !== undefined) return whole.get(repository)?.slice()
+      const directory = await directoryOf(root, repository)
+      if (directory === undefined) return undefined
+      if (!await indexes.isLayout(root, directory)) {
+        indexes.forget(directory)
+        return undefined
+      }
+      // The directory says which repository it is; what claims to be of another one is left alone.
+      return [...await indexes.tags(root, directory)].flatMap(([name, found]) => name === '' || sameTail(name, repository) ? found : [])
+    })
+  }
+
+  return {
+    local: true,
+    tags,
+
+    async repositories (namespace) {
+      return await reading(async root => {
+        const whole = await single(root)
+        return whole === undefined ? await walk(root, namespace) : { names: [...whole.keys()].sort() }
+      })
+    },
+
+    async resolve (repository, tag) {
+      return (await tags(repository))?.find(({ name }) => name === tag)?.target
+    },
+
+    async manifest (repository, digest) {
+      return await reading(async root => {
+        const handle = await openBlob(root, repository, digest)
+        if (handle === undefined) return undefined
+        try {
+          const whole = await readWhole(handle, maxManifestBytes)
+          if (whole === undefined) throw new ContentError('The manifest is longer than allowed, or is being written')
+          verifyBytes(whole.bytes, digest)
+          return { digest, bytes: whole.bytes }
+        } finally {
+          await handle.close()
+        }
+      })
+    },
+
+    async blob (repository, { digest, size }, { signal, offset = 0 }) {
+      return await reading(async root => {
+        signal.throwIfAborted()
+        const handle = await openBlob(root, repository, digest)
+        if (handle === undefined) return undefined
+        try {
+          if ((await handle.stat()).size !== size) throw new ContentError('The file has another size than its descriptor says')
+          signal.throwIfAborted()
+          return { stream: handle.createReadStream({ signal, start: offset }), offset }
+        } catch (error) {
+          await handle.close()
+          throw error
+        }
+      })
+    },
+
+    async ping (signal) {
+      await reading(async root => {
+        signal.throwIfAborted()
+        if (await single(root) === undefined) await readdir(root)
+      })
+    }
+  }
+}

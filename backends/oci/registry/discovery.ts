@@ -1,0 +1,117 @@
+import { isRegistryError, type RegistryError } from '../../../lib/errors.ts'
+import { statusError } from '../../../plugins/upstream/errors.ts'
+import type { Upstream } from '../../../plugins/upstream/plugin.ts'
+import { HarborRepositories, isRepositoryName, RepositoryList } from '../../../schemas/oci.ts'
+import type { Authentication } from './authentication.ts'
+import { checked, nextPage, walkPages, type Page, type Walk } from './paging.ts'
+import type { Repositories } from '../transport.ts'
+
+export interface DiscoveryOptions {
+  instance: string
+  upstream: Upstream
+  authentication: Authentication
+  kind: 'catalog' | 'harbor' | 'list'
+  /** Repositories that are there whatever the registry tells, by their full names. */
+  named: readonly string[]
+  /** Throws unless the registry itself can be asked. */
+  ping: () => Promise<void>
+  /** Told once that the registry does not tell its repositories. */
+  onRefused?: () => void
+}
+
+/** Names asked for at once: the most that distribution takes. */
+const pageSize = 1000
+/** The most that Harbor gives. */
+const harborPageSize = 100
+const mostPages = 1000
+/** Bytes of one page. */
+export const pageBytes = 16 * 1024 * 1024
+/** Statuses with which registries say that their list is not for everybody, or not there. */
+const refusals = new Set([401, 403, 404, 405])
+
+/** Finds out which repositories a registry has, which the specification has no question for. */
+export function createDiscovery (options: DiscoveryOptions) {
+  const { instance, upstream, authentication, kind, named } = options
+  let told = false
+  /** Whether the registry has ever told its repositories. */
+  let listed = false
+
+  /** One page of the catalog; a registry that takes no such `n` is asked without. */
+  async function catalogPage (url: URL): Promise<Page | 'refused'> {
+    const ask = async (target: URL) => await authentication.asking('registry:catalog:*', async given => await upstream.ask(target, pageBytes, { accept: 'application/json', ...given }))
+    let answer = await ask(url)
+    if (answer.status === 400 && url.searchParams.has('n')) {
+      const smaller = new URL(url)
+      smaller.searchParams.delete('n')
+      answer = await ask(smaller)
+    }
+    const { status, headers, body } = answer
+    if (refusals.has(status)) return 'refused'
+    if (status !== 200) throw statusError(instance, status, headers)
+    return { names: checked(upstream, RepositoryList, headers, body).repositories ?? [], ...nextPage(upstream, headers.link, answer.url) }
+  }
+
+  async function harborPage (url: URL): Promise<Page | 'refused'> {
+    const { status, headers, body } = await upstream.ask(url, pageBytes, { accept: 'application/json', ...await authentication.direct() })
+    if (refusals.has(status)) return 'refused'
+    if (status !== 200) throw statusError(instance, status, headers)
+    const items = checked(upstream, HarborRepositories, headers, body)
+    const names = items.map(item => typeof item === 'object' && item !== null && 'name' in item ? item.name : undefined)
+    const page = Number(url.searchParams.get('page'))
+    const more = page * harborPageSize < Number(headers['x-total-count'] ?? 0)
+    const link = nextPage(upstream, headers.link, url)
+    if (link.next !== undefined || !more) return { names, more, ...link }
+    const next = new URL(url)
+    next.searchParams.set('page', String(page + 1))
+    return { names, more, next }
+  }
+
+  /** All pages; undefined when the registry refuses to tell. */
+  async function walk (first: URL, namespace: string, read: (page: URL) => Promise<Page | 'refused'>): Promise<Walk | undefined> {
+    const below = namespace === '' ? '' : `${namespace}/`
+    try {
+      return await walkPages(first, async url => {
+        const page = await read(url)
+        return page === 'refused' ? undefined : page
+      }, mostPages, name => isRepositoryName(name) && name.startsWith(below))
+    } catch (error) {
+      // The token server may be the one that refuses.
+      if (isRegistryError(error) && error.code === 'auth_error') return undefined
+      throw error
+    }
+  }
+
+  async function ask (namespace: string): Promise<Walk | undefined> {
+    if (kind === 'catalog') return await walk(upstream.address(['v2', '_catalog'], { n: pageSize }), namespace, catalogPage)
+    const [project = ''] = namespace.split('/')
+    return await walk(upstream.address(['api', 'v2.0', 'projects', project, 'repositories'], { page: 1, page_size: harborPageSize }), namespace, harborPage)
+  }
+
+  /** Why a walk did not see everything; undefined when it did. */
+  function problemOf (found: Walk | undefined): RegistryError | undefined {
+    const problem = found === undefined
+      ? listed ? 'Registry no longer tells its repositories' : 'Registry does not tell its repositories'
+      : found.truncated !== false ? `Answer has ${found.truncated}` : found.lost ? 'Answer lost a page' : found.damaged && 'Answer has an unexpected form'
+    return problem === false ? undefined : upstream.unexpected(problem, 'http_protocol_error')
+  }
+
+  return {
+    /** Repositories below a namespace. A registry that answers, but does not tell its repositories, has those that were named. */
+    async repositories (namespace: string): Promise<Repositories> {
+      if (kind === 'list') return { names: named }
+      const found = await ask(namespace)
+      if (found === undefined || found.lost) {
+        await options.ping()
+        if (!told) options.onRefused?.()
+        told = true
+      }
+      if (found?.damaged === true && found.names.length === 0) throw upstream.unexpected('Answer has an unexpected form', 'http_protocol_error')
+      const why = problemOf(found)
+      const usual = found === undefined && !listed
+      if (found !== undefined) listed = true
+      const names = new Set([...named, ...found?.names ?? []])
+      return { names: [...names].sort(), truncated: why !== undefined, ...(why !== undefined && { why }), ...(usual && { usual }) }
+    }
+  }
+}
+export type Discovery = ReturnType<typeof createDiscovery>

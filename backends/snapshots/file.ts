@@ -1,0 +1,101 @@
+import { createHash, randomUUID } from 'node:crypto'
+import { mkdir, open, readdir, readFile, rename, rm, stat } from 'node:fs/promises'
+import { join } from 'node:path'
+import { setImmediate as turn } from 'node:timers/promises'
+import { TypeCompiler } from '@sinclair/typebox/compiler'
+import { SnapshotEnd, SnapshotHead, SnapshotRecord } from '../../schemas/snapshot.ts'
+
+const head = TypeCompiler.Compile(SnapshotHead)
+const record = TypeCompiler.Compile(SnapshotRecord)
+const end = TypeCompiler.Compile(SnapshotEnd)
+
+/** Most bytes that are read; what this writes stays far below. */
+const mostBytes = 1024 * 1024 * 1024
+/** Milliseconds after which a file that another process began to write is nobody's. */
+const abandoned = 600_000
+
+const sha256 = (bytes: Uint8Array): string => createHash('sha256').update(bytes).digest('hex')
+
+/** Why a snapshot is not used. */
+export class SnapshotError extends Error {
+  override readonly name = 'SnapshotError'
+}
+
+/**
+ * Keeps records of instances in a directory, one file each: `{instance}.ndjson`. A file is whole or is not there: it is
+ * written beside, flushed and renamed; several processes may share the directory, the last one to write counts.
+ */
+export function createSnapshots (directory: string) {
+  const fileOf = (instance: string): string => join(directory, `${instance}.ndjson`)
+
+  /** Removes what processes left behind that ended while they wrote. */
+  async function clean (instance: string): Promise<void> {
+    for (const name of await readdir(directory)) {
+      if (!name.startsWith(`${instance}.`) || !name.endsWith('.tmp')) continue
+      const path = join(directory, name)
+      // Another process may be done with it by now.
+      const found = await stat(path).catch(() => undefined)
+      if (found !== undefined && Date.now() - found.mtimeMs > abandoned) await rm(path, { force: true })
+    }
+  }
+
+  return {
+    /** Writes the records of an instance; between them others have their turn. Throws what the system throws. */
+    async write (instance: string, identity: string, records: Iterable<SnapshotRecord>): Promise<void> {
+      await mkdir(directory, { recursive: true, mode: 0o700 })
+      await clean(instance)
+      const temporary = join(directory, `${instance}.${randomUUID()}.tmp`)
+      const handle = await open(temporary, 'wx', 0o600)
+      try {
+        const hash = createHash('sha256')
+        const put = async (value: object): Promise<void> => {
+          const line = `${JSON.stringify(value)}\n`
+          hash.update(line)
+          await handle.write(line)
+          await turn()
+        }
+        await put({ format: 1, identity } satisfies SnapshotHead)
+        for (const record of records) await put(record)
+        await handle.write(`${JSON.stringify({ sha256: hash.digest('hex') } satisfies SnapshotEnd)}\n`)
+        await handle.sync()
+        await handle.close()
+        await rename(temporary, fileOf(instance))
+      } catch (error) {
+        await handle.close().catch(() => {})
+        await rm(temporary, { force: true }).catch(() => {})
+        throw error
+      }
+    },
+
+    /**
+     * The records of an instance; undefined when there are none. Throws a {@link SnapshotError} when they are damaged, of
+     * another format or of another configuration, and what the system throws when they cannot be read.
+     */
+    async read (instance: string, identity: string): Promise<SnapshotRecord[] | undefined> {
+      const file = fileOf(instance)
+      const found = await stat(file).catch((error: unknown) => {
+        if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return undefined
+        throw error
+      })
+      if (found === undefined) return undefined
+      if (found.size > mostBytes) throw new SnapshotError('The snapshot is too large')
+      const bytes = await readFile(file)
+      const last = bytes.lastIndexOf('\n', bytes.length - 2) + 1
+      const parse = (text: string): unknown => {
+        try {
+          return JSON.parse(text)
+        } catch {
+          throw new SnapshotError('The snapshot is damaged')
+        }
+      }
+      const sum = parse(bytes.subarray(last).toString('utf8'))
+      if (!end.Check(sum) || sum.sha256 !== sha256(bytes.subarray(0, last))) throw new SnapshotError('The snapshot is damaged')
+      const [first, ...rest] = bytes.subarray(0, last).toString('utf8').trimEnd().split('\n').map(parse)
+      if (!head.Check(first)) throw new SnapshotError('The snapshot has another format')
+      if (first.identity !== identity) throw new SnapshotError('The snapshot is of another configuration')
+      if (!rest.every(value => record.Check(value))) throw new SnapshotError('The snapshot has another format')
+      return rest
+    }
+  }
+}
+export type Snapshots = ReturnType<typeof createSnapshots>

@@ -1,0 +1,99 @@
+import type { FastifyBaseLogger, FastifyInstance } from 'fastify'
+import fp from 'fastify-plugin'
+import { createSnapshots, type Snapshots } from './file.ts'
+import type { Backend } from '../cached/backend.ts'
+
+export interface WarmStartOptions {
+  /** Where the last good catalog is kept; nowhere if unset. */
+  directory?: string
+  /** Milliseconds between two looks at whether there is anything new to keep. */
+  saveInterval?: number
+}
+
+export interface WarmStartDependencies {
+  instances: readonly Backend[]
+  snapshots: Snapshots
+  log: FastifyBaseLogger
+  /** Told of each attempt to keep an instance's catalog. */
+  observe: (backend: string, result: 'saved' | 'failed') => void
+}
+
+/** Takes the catalogs of a former process over, and keeps those of this one. What goes wrong with it is logged, and costs nothing else. */
+export function createWarmStart ({ instances, snapshots, log, observe }: WarmStartDependencies) {
+  const saved = new Map<Backend, number>()
+  let failing = false
+  let saving: Promise<void> | undefined
+
+  async function saveOne (instance: Backend): Promise<void> {
+    const { name, identity, memory, loads } = instance
+    if (loads === (saved.get(instance) ?? 0)) return
+    try {
+      await snapshots.write(name, identity, memory.records())
+      saved.set(instance, loads)
+      observe(name, 'saved')
+      if (failing) log.info('the catalog can be kept on disk again')
+      failing = false
+    } catch (error) {
+      observe(name, 'failed')
+      if (!failing) log.warn({ backend: name, err: error }, 'the catalog cannot be kept on disk')
+      failing = true
+    }
+  }
+
+  return {
+    async restore (): Promise<void> {
+      for (const { name, identity, memory } of instances) {
+        try {
+          const records = await snapshots.read(name, identity)
+          if (records === undefined) continue
+          memory.restore(records)
+          log.info({ backend: name }, 'the last catalog of a former process stands in until the upstream has been asked')
+        } catch (error) {
+          log.warn({ backend: name, err: error }, 'the catalog of a former process is not used')
+        }
+      }
+    },
+
+    /** Keeps what is new; one at a time, whoever asks. */
+    async save (): Promise<void> {
+      saving ??= (async () => {
+        for (const instance of instances) await saveOne(instance)
+      })().finally(() => { saving = undefined })
+      await saving
+    }
+  }
+}
+export type WarmStart = ReturnType<typeof createWarmStart>
+
+async function warmStart (fastify: FastifyInstance, { directory, saveInterval = 5000 }: WarmStartOptions): Promise<void> {
+  if (directory === undefined) return
+  const { instances } = fastify.catalog
+  const counts = new Map(instances.map(({ name }) => [name, { saved: 0, failed: 0 }]))
+  fastify.telemetry.counter('catalog_saves_total', 'Attempts to keep the last good catalog on disk', ['backend', 'result'], () =>
+    [...counts].flatMap(([backend, count]) => (['saved', 'failed'] as const).map(result => ({ labels: { backend, result }, value: count[result] }))))
+  const { restore, save } = createWarmStart({
+    instances,
+    snapshots: createSnapshots(directory),
+    log: fastify.log,
+    observe: (name, result) => {
+      const count = counts.get(name)
+      if (count !== undefined) count[result]++
+    }
+  })
+  await restore()
+  const timer = setInterval(() => { void save() }, saveInterval)
+  timer.unref()
+  fastify.addHook('onClose', async () => {
+    clearInterval(timer)
+    // One that is under way may have passed an instance that has learnt something since.
+    await save()
+    await save()
+  })
+}
+
+export default fp(warmStart, {
+  name: 'registry-warm-start',
+  fastify: '5.x',
+  dependencies: ['registry-catalog', 'registry-telemetry'],
+  decorators: { fastify: ['catalog', 'telemetry'] }
+})

@@ -1,0 +1,77 @@
+import { mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises'
+import { dirname } from 'node:path'
+import { Type, type Static } from '@sinclair/typebox'
+import { Value } from '@sinclair/typebox/value'
+import { LRUCache } from 'lru-cache'
+import { parseJson } from '../../../lib/json.ts'
+import type { StoreHealth } from './health.ts'
+import { isAbsence, type LayoutNames } from './paths.ts'
+
+/** What a version's file was when it was first downloaded whole, or is by now. */
+export const Pin = Type.Object({
+  digest: Type.String({ pattern: '^(sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128})$' }),
+  size: Type.Integer({ minimum: 0 }),
+  /** Of the file with that digest. */
+  validator: Type.String(),
+  /** Validator of another file that took its place and is not served. */
+  refused: Type.Optional(Type.String())
+}, { additionalProperties: true })
+export type Pin = Static<typeof Pin>
+
+/** Pins in memory; where there is no directory, all that there are. */
+const remembered = 10_000
+
+/** What is known not to be on disk. */
+const none = Symbol('none')
+
+/**
+ * What was found under versions whose publisher tells no checksum, by a key that names instance and version. Kept on disk
+ * where that can be written, each in a file that is replaced whole; a damaged one is none.
+ */
+export function createPins ({ names, health }: { names: LayoutNames | undefined, health: StoreHealth }) {
+  const pins = new LRUCache<string, Pin | typeof none>({ max: remembered })
+  /** Those in memory that are on disk, too. */
+  const kept = new WeakSet<Pin>()
+
+  async function read (path: string, known: Pin | typeof none | undefined): Promise<Pin | typeof none> {
+    // What could not be written is known better here than on disk.
+    if (known !== undefined && known !== none && !kept.has(known)) return known
+    try {
+      const pin: unknown = parseJson(await readFile(path))
+      if (!Value.Check(Pin, pin)) return known ?? none
+      kept.add(pin)
+      return pin
+    } catch (error) {
+      return isAbsence(error) ? none : known ?? none
+    }
+  }
+
+  return {
+    /** With `fresh` as it stands on disk now: another process may have set it, or a person removed it. */
+    async get (key: string, { fresh = false } = {}): Promise<Pin | undefined> {
+      const known = pins.get(key)
+      if (names === undefined || (!fresh && known !== undefined)) return known === none ? undefined : known
+      const found = await read(names.pin(key), known)
+      pins.set(key, found)
+      return found === none ? undefined : found
+    },
+
+    async set (key: string, pin: Pin): Promise<void> {
+      pins.set(key, pin)
+      if (names === undefined || !health.usable) return
+      const aside = names.aside()
+      try {
+        const place = names.pin(key)
+        await mkdir(dirname(aside), { recursive: true, mode: 0o700 })
+        await mkdir(dirname(place), { recursive: true, mode: 0o700 })
+        await writeFile(aside, `${JSON.stringify({ key, ...pin })}\n`, { mode: 0o600, flush: true })
+        await rename(aside, place)
+        kept.add(pin)
+      } catch (error) {
+        health.failed(error)
+        await rm(aside, { force: true }).catch(() => {})
+      }
+    }
+  }
+}
+export type Pins = ReturnType<typeof createPins>

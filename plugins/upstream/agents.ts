@@ -1,0 +1,100 @@
+import { readFileSync } from 'node:fs'
+import http from 'node:http'
+import https from 'node:https'
+import { authoritiesBytes, parseAuthorities } from '../../lib/authorities.ts'
+import { registryError } from '../../lib/errors.ts'
+import { readProxies, type ProxyEnvironment } from './proxies.ts'
+import { watchFile, type FileLog } from '../../lib/watched-file.ts'
+
+export type { ProxyEnvironment } from './proxies.ts'
+
+export interface AgentOptions {
+  instance: string
+  /** PEM file of the only authorities that are trusted. */
+  caFile?: string
+  log?: FileLog
+}
+
+/** The agents of Node.js for both schemes. */
+export interface Agents {
+  http: http.Agent
+  https: https.Agent
+}
+
+/** The connections that trust the same certificates: those through the proxy, and the direct ones. */
+interface Generation {
+  certificates: readonly string[] | undefined
+  proxied: Agents | undefined
+  direct: Agents
+}
+
+function openGeneration (proxyEnv: Record<string, string> | undefined, certificates: string[] | undefined): Generation {
+  const shared = { keepAlive: true, ...(certificates !== undefined && { ca: certificates }) }
+  const open = (more: object): Agents => ({ http: new http.Agent({ keepAlive: true, ...more }), https: new https.Agent({ ...shared, ...more }) })
+  return { certificates, direct: open({}), proxied: proxyEnv === undefined ? undefined : open({ proxyEnv }) }
+}
+
+const agentsOf = ({ direct, proxied }: Generation): http.Agent[] => [direct, proxied].flatMap(agents => agents === undefined ? [] : [agents.http, agents.https])
+
+/** Closes idle connections now, and each of the others as soon as its response is complete. */
+function retire (generation: Generation): void {
+  for (const agent of agentsOf(generation)) {
+    agent.maxFreeSockets = 0
+    for (const sockets of Object.values(agent.freeSockets)) for (const socket of [...sockets ?? []]) socket.destroy()
+  }
+}
+
+/**
+ * Creates the connections of one instance: kept alive, through the proxies of an environment. `ca_file` is read again when
+ * it has changed, and new connections then trust its certificates. A file that cannot be used is logged once per change,
+ * and the certificates that were read before stay in use. Throws `config_error`, without values, when the file cannot be
+ * used at the start, and a `ConfigError` for proxy variables that cannot be used.
+ */
+export function createAgents (environment: ProxyEnvironment, { instance, caFile, log }: AgentOptions) {
+  const proxies = readProxies(environment)
+  const about = { backend: instance, key: 'ca_file', file: caFile }
+  const subject = `ca_file of instance ${instance}`
+  let failing = false
+  let following: Promise<void> | undefined
+
+  function readFirst (file: string): string[] {
+    try {
+      return parseAuthorities(readFileSync(file))
+    } catch (cause) {
+      throw registryError('config_error', `${subject} cannot be used`, { instance, cause, proxyError: 'proxy_configuration_error' })
+    }
+  }
+  let current = openGeneration(proxies.environment, caFile === undefined ? undefined : readFirst(caFile))
+  const read = caFile === undefined ? undefined : watchFile(caFile, authoritiesBytes, parseAuthorities)
+
+  async function follow (): Promise<void> {
+    const found = await read?.()
+    if (found?.changed !== true) return
+    if ('problem' in found) {
+      log?.error(about, `${subject} cannot be used: ${found.problem.message}; the certificates that were read before stay in use`)
+      failing = true
+      return
+    }
+    const certificates = found.value
+    if (certificates.join('') !== current.certificates?.join('')) {
+      retire(current)
+      current = openGeneration(proxies.environment, certificates)
+      log?.info({ ...about, certificates: certificates.length }, `${subject} has changed: new connections trust its certificates`)
+    } else if (failing) log?.info(about, `${subject} can be used again`)
+    failing = false
+  }
+
+  return {
+    /** Returns the agents for the host of an address: each host decides whether the proxy is used. */
+    async of (url: URL): Promise<Agents> {
+      // Concurrent requests wait for the same look at the file: none of them gets the agents before a change.
+      await (following ??= follow().finally(() => { following = undefined }))
+      return current.proxied === undefined || proxies.isDirect(url) ? current.direct : current.proxied
+    },
+
+    /** Closes idle connections. */
+    close (): void {
+      for (const agent of agentsOf(current)) agent.destroy()
+    }
+  }
+}

@@ -1,0 +1,72 @@
+import t from 'tap'
+import { createCachedBackend } from '../../../backends/cached/cached-backend.ts'
+import { createCatalog } from '../../../backends/catalog/plugin.ts'
+import { createCache } from '../../../plugins/cache/cache.ts'
+import { registryError } from '../../../lib/errors.ts'
+import { createClock } from '../../fakes/clock.ts'
+import { createPlainDownloads } from '../../fakes/downloads.ts'
+import { createFakeDriver } from '../../fakes/driver.ts'
+import { createLog } from '../../fakes/log.ts'
+
+function setUp (others: Record<string, string[]> = {}) {
+  const clock = createClock()
+  const cache = createCache({ capacity: 1000, ttl_seconds: 300, stale_if_error_seconds: 3600, negative_ttl_seconds: 30, clock: clock.now })
+  const upstream = createFakeDriver('gitea', 'gitea', { 'provider/aws': ['1.0.0'], 'provider/gcp': ['1.0.0'], 'cluster/k3s': ['2.0.0'] })
+  const backend = createCachedBackend(upstream.driver, { cache, priority: 100, downloadUrls: 'upstream' })
+  const other = createCachedBackend(createFakeDriver('oci', 'oci', others).driver, { cache, priority: 200, downloadUrls: 'upstream' })
+  const { log } = createLog()
+  const catalog = createCatalog({ backends: [backend, other], downloads: createPlainDownloads(), log, negativeTtl: 30, budget: 10 })
+  const list = async (query: { type?: 'provider', offset?: number } = {}) => (await catalog.list({ limit: 10, offset: 0, ...query })).value.items
+  return { upstream, clock, catalog, list }
+}
+
+await t.test('a walk that finds nothing new leaves every list and extension the object that it was', async t => {
+  const { upstream, clock, catalog, list } = setUp()
+  const before = { all: await list(), providers: await list({ type: 'provider' }), second: await list({ offset: 1 }), found: (await catalog.search({ q: 'a', limit: 10 })).value.items }
+  clock.forward(301)
+  t.equal(await list(), before.all)
+  t.equal(upstream.calls.list, 2)
+  t.equal(await list({ type: 'provider' }), before.providers)
+  t.equal(await list({ offset: 1 }), before.second)
+  t.not(before.second, before.all)
+  t.equal((await catalog.search({ q: ' A ', limit: 11 })).value.items, before.found, 'more than there is asks for the same')
+})
+
+await t.test('what changed is another object, and what did not change is not', async t => {
+  const { upstream, clock, list } = setUp()
+  const [aws, gcp, k3s] = await list()
+  upstream.content.set('provider/gcp', ['1.0.0', '1.1.0'])
+  upstream.content.set('provider/azure', ['1.0.0'])
+  clock.forward(301)
+  const after = await list()
+  t.strictSame(after.map(({ name, version }) => `${name} ${version}`), ['aws 1.0.0', 'azure 1.0.0', 'gcp 1.1.0', 'k3s 2.0.0'])
+  t.equal(after[0], aws)
+  t.not(after[2], gcp)
+  t.equal(after[3], k3s)
+  upstream.content.delete('provider/aws')
+  clock.forward(301)
+  t.strictSame((await list()).map(({ name }) => name), ['azure', 'gcp', 'k3s'])
+})
+
+await t.test('versions that are read again stay the list that they were as long as none is new', async t => {
+  const { upstream, clock, catalog } = setUp()
+  const versions = async () => (await catalog.versions({ type: 'provider', name: 'aws' })).value
+  const before = await versions()
+  clock.forward(301)
+  t.equal(await versions(), before)
+  t.ok(upstream.calls.load > 1)
+  upstream.content.set('provider/aws', ['1.0.0', '1.1.0'])
+  clock.forward(301)
+  t.strictSame((await versions()).map(({ version }) => version), ['1.1.0', '1.0.0'])
+})
+
+await t.test('a name that could not be read and is then known to be gone is its next owner\'s, though all else is as before', async t => {
+  const { upstream, clock, list } = setUp({ 'provider/azure': ['3.0.0'] })
+  upstream.content.set('provider/azure', ['1.0.0'])
+  upstream.broken.set('provider/azure', registryError('service_unavailable', 'Broken', { instance: 'gitea' }))
+  t.strictSame((await list()).map(({ name }) => name), ['aws', 'gcp', 'k3s'], 'it may be the first instance\'s')
+  upstream.broken.clear()
+  upstream.content.delete('provider/azure')
+  clock.forward(301)
+  t.strictSame((await list()).map(({ name, source }) => `${name} ${source}`), ['aws gitea', 'azure oci', 'gcp gitea', 'k3s gitea'])
+})

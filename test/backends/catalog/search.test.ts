@@ -1,0 +1,44 @@
+import t from 'tap'
+import { search, searchable } from '../../../backends/catalog/search.ts'
+import type { Extension } from '../../../schemas/extension.ts'
+
+const extension = (name: string, description = '', tags: string[] = []): Extension => ({
+  name, type: 'taskserv', version: '1.0.0', description, source: 'oci', published_at: '2025-01-01T00:00:00Z', ...(tags.length > 0 && { tags })
+})
+const names = (query: string, ...extensions: Extension[]) => search(extensions.map(searchable), query).map(({ name }) => name)
+
+await t.test('the better match comes first: name, prefix, word in the name, name, tag, word in the description, description', async t => {
+  t.strictSame(names('kube',
+    extension('h', 'about minikubes'),
+    extension('g', 'the Kube thing'),
+    extension('f', '', ['kubernetes']),
+    extension('minikube'),
+    extension('my-kube'),
+    extension('kubelet'),
+    extension('kube')
+  ), ['kube', 'kubelet', 'my-kube', 'minikube', 'f', 'g', 'h'])
+})
+
+await t.test('ties keep the order of the list', async t => {
+  t.strictSame(names('x', extension('ax'), extension('bx'), extension('cx')), ['ax', 'bx', 'cx'])
+})
+
+await t.test('case and surrounding blanks do not matter', async t => {
+  t.strictSame(names('  KuBe ', extension('MyKUBE'), extension('other')), ['MyKUBE'])
+})
+
+await t.test('what a plain substring search finds is found', async t => {
+  t.strictSame(names('r, app', extension('web', 'Load balancer, app servers')), ['web'])
+  t.strictSame(names('.*', extension('web', 'anything')), [], 'a query is no expression')
+  t.strictSame(names('ub', extension('h', 'ubub')), ['h'])
+})
+
+await t.test('nothing is found across a name, a tag and a description', async t => {
+  const one = extension('aws', 'cloud', ['tag', 'other'])
+  for (const query of ['aws\ntag', 'tag\nother', 'other\ncloud', 's\nt']) t.strictSame(names(query, one), [], JSON.stringify(query))
+  t.strictSame(names('r\nc', extension('aws', 'or\nc', ['r', 'c'])), ['aws'])
+})
+
+await t.test('a word starts behind what is neither letter nor digit in any script', async t => {
+  t.strictSame(names('mond', extension('a', 'übermond'), extension('b', 'über mond'), extension('c', 'Ümond'), extension('d', '9mond')), ['b', 'a', 'c', 'd'])
+})

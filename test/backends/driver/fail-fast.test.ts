@@ -1,0 +1,32 @@
+import t from 'tap'
+import { createFuse, isAnswer } from '../../../backends/driver/fail-fast.ts'
+import { registryError } from '../../../lib/errors.ts'
+
+const silent = registryError('service_unavailable', 'silent', { proxyError: 'http_response_timeout' })
+const broken = registryError('service_unavailable', 'broken', { proxyError: 'destination_unavailable' })
+const fails = (error: Error) => async () => { throw error }
+
+await t.test('a walk asks nothing more after three questions in a row without an answer', async t => {
+  const fused = createFuse()
+  for (let times = 0; times < 3; times++) await t.rejects(fused(fails(silent)), silent)
+  let asked = false
+  await t.rejects(fused(async () => { asked = true }), silent)
+  t.equal(asked, false)
+})
+
+await t.test('an answer in between, good or bad, lets the walk go on', async t => {
+  const fused = createFuse()
+  for (let times = 0; times < 5; times++) {
+    await t.rejects(fused(fails(silent)), silent)
+    await t.rejects(fused(fails(silent)), silent)
+    await t.rejects(fused(fails(broken)), broken)
+  }
+  t.equal(await fused(async () => 'answer'), 'answer')
+})
+
+await t.test('what an upstream answers badly is told from its silence, and from its wish to be left alone', async t => {
+  t.equal(isAnswer(broken), true)
+  t.equal(isAnswer(silent), false)
+  t.equal(isAnswer(registryError('rate_limit', 'limited', { proxyError: 'destination_unavailable' })), false)
+  t.equal(isAnswer(registryError('service_unavailable', 'later', { proxyError: 'destination_unavailable', retryAfter: 5 })), false)
+})

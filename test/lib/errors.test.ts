@@ -1,0 +1,51 @@
+import Fastify from 'fastify'
+import t from 'tap'
+import errors, { envelope, errorTable, registryError, toRegistryError, type ErrorType } from '../../lib/errors.ts'
+import { retryAfterSeconds, statusError } from '../../plugins/upstream/errors.ts'
+import { failureOf } from '../../plugins/upstream/failure.ts'
+
+await t.test('every error of the table has its status and its name in the envelope', async t => {
+  for (const [type, { status }] of Object.entries(errorTable)) {
+    const { status: answered, body } = envelope(registryError(type as ErrorType, 'why', { details: 'more' }))
+    t.strictSame([answered, body], [status, { error: type, message: 'why', details: 'more' }])
+  }
+})
+
+await t.test('only what can pass says when to ask again', async t => {
+  t.equal(envelope(registryError('service_unavailable', 'x')).headers['retry-after'], '5')
+  t.equal(envelope(registryError('service_unavailable', 'x', { retryAfter: 0.2 })).headers['retry-after'], '1')
+  t.equal(envelope(registryError('rate_limit', 'x', { retryAfter: 59.5 })).headers['retry-after'], '60')
+  t.equal(envelope(registryError('not_found', 'x')).headers['retry-after'], undefined)
+})
+
+await t.test('a bug is told as such and no more', async t => {
+  const app = Fastify()
+  t.teardown(async () => { await app.close() })
+  await app.register(errors)
+  app.get('/bug', async () => { throw new Error('password=hunter2 at 10.0.0.1') })
+  const answer = await app.inject({ url: '/bug' })
+  t.match([answer.statusCode, answer.headers['cache-control']], [500, 'no-store'])
+  t.strictSame(answer.json(), { error: 'internal_error', message: 'Internal server error' })
+})
+
+await t.test("the framework's errors keep to the table", async t => {
+  t.match(toRegistryError(Object.assign(new Error('too large'), { statusCode: 413 })), { code: 'invalid_request', statusCode: 400 })
+  t.match(toRegistryError(Object.assign(new Error('gone'), { statusCode: 404 })), { code: 'not_found', statusCode: 404 })
+  t.match(toRegistryError('thrown text'), { code: 'internal_error', statusCode: 500 })
+})
+
+await t.test('Retry-After is understood in seconds and as a date', async t => {
+  const now = Date.parse('2026-01-01T00:00:00Z')
+  t.equal(retryAfterSeconds('120', now), 120)
+  t.equal(retryAfterSeconds('Thu, 01 Jan 2026 00:01:00 GMT', now), 60)
+  t.equal(retryAfterSeconds('Wed, 31 Dec 2025 00:00:00 GMT', now), 0, 'in the past')
+  t.equal(retryAfterSeconds('soon', now), undefined)
+  t.equal(retryAfterSeconds(undefined, now), undefined)
+})
+
+await t.test("an upstream's status becomes an error of the table", async t => {
+  const cases: Array<[number, ErrorType]> = [[401, 'auth_error'], [403, 'auth_error'], [429, 'rate_limit'], [500, 'service_unavailable'], [503, 'service_unavailable'], [418, 'service_unavailable']]
+  for (const [status, code] of cases) t.match(statusError('gitea', status), { code, instance: 'gitea' }, String(status))
+  t.match(statusError('gitea', 503, { 'retry-after': '7' }), { retryAfter: 7 })
+  t.match(failureOf('gitea', new Error('socket 10.0.0.1:3000')), { code: 'service_unavailable', message: 'Instance gitea cannot be asked', details: 'Request failed' })
+})

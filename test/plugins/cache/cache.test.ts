@@ -1,0 +1,241 @@
+import t from 'tap'
+import { createCache, finding, slot, type CacheOptions, type Finding } from '../../../plugins/cache/cache.ts'
+import { registryError } from '../../../lib/errors.ts'
+import { createClock } from '../../fakes/clock.ts'
+
+function setUp (options: Partial<CacheOptions> = {}) {
+  const clock = createClock()
+  const cache = createCache({ capacity: 100, ttl_seconds: 300, stale_if_error_seconds: 1000, negative_ttl_seconds: 30, clock: clock.now, ...options })
+  const aws = slot<string>('metadata', 'gitea:provider/aws')
+  let loads = 0
+  let answer: () => Promise<Finding[]> = async () => [finding(aws, 'one')]
+  return {
+    cache,
+    clock,
+    aws,
+    loads: () => loads,
+    answers (next: () => Promise<Finding[]>) { answer = next },
+    loader: (maxAge?: number) => ({ flight: 'aws', load: async () => { loads++; return await answer() }, ...(maxAge !== undefined && { maxAge }) })
+  }
+}
+
+const down = async (): Promise<Finding[]> => { throw registryError('service_unavailable', 'down') }
+/** Lets everything that is ready to run do so. */
+const settled = async () => { await new Promise(resolve => setImmediate(resolve)) }
+
+await t.test('loads once and answers from memory until the entry expires', async t => {
+  const { cache, clock, aws, loader, loads } = setUp()
+  t.match(await cache.get(aws, loader()), { value: 'one', hit: false, age: 0, ttl: 300 })
+  clock.forward(100)
+  t.match(await cache.get(aws, loader()), { value: 'one', hit: true, age: 100, ttl: 200 })
+  t.equal(loads(), 1)
+  clock.forward(201)
+  t.match(await cache.get(aws, loader()), { hit: false, age: 0 })
+  t.equal(loads(), 2)
+})
+
+await t.test('two hundred callers at once share one load, and the next ones share the next', async t => {
+  const { cache, aws, loader, loads } = setUp()
+  const all = await Promise.all(Array.from({ length: 200 }, async () => await cache.get(aws, loader())))
+  t.equal(loads(), 1)
+  t.ok(all.every(({ value, hit }) => value === 'one' && !hit))
+  t.match(cache.statistics().metadata, { hits: 0, misses: 200, coalesced: 199 })
+})
+
+await t.test('a load that failed does not stand in the way of the next one', async t => {
+  const { cache, aws, loader, answers, loads } = setUp()
+  answers(down)
+  await t.rejects(cache.get(aws, loader()), { code: 'service_unavailable' })
+  answers(async () => [finding(aws, 'back')])
+  t.match(await cache.get(aws, loader()), { value: 'back' })
+  t.equal(loads(), 2)
+})
+
+await t.test('an entry in use is loaded again before it expires, behind the caller', async t => {
+  const { cache, clock, aws, loader, loads, answers } = setUp()
+  await cache.get(aws, loader())
+  answers(async () => [finding(aws, 'two')])
+  clock.forward(239)
+  await cache.get(aws, loader())
+  await settled()
+  t.equal(loads(), 1, 'not yet')
+  clock.forward(2)
+  t.match(await cache.get(aws, loader()), { value: 'one', hit: true }, 'the caller gets what is there')
+  await settled()
+  t.equal(loads(), 2)
+  t.match(await cache.get(aws, loader()), { value: 'two', hit: true, age: 0 })
+})
+
+await t.test('an expired entry stands in for a failing load, marked, until it is too old', async t => {
+  const { cache, clock, aws, loader, answers } = setUp()
+  await cache.get(aws, loader())
+  answers(down)
+  clock.forward(301)
+  t.match(await cache.get(aws, loader()), { value: 'one', ttl: 0, age: 301, error: { code: 'service_unavailable' } })
+  clock.forward(1000)
+  await t.rejects(cache.get(aws, loader()), { code: 'service_unavailable' })
+})
+
+await t.test('an absence is remembered for a short time, apart from the entries', async t => {
+  const { cache, clock, aws, loader, loads, answers } = setUp()
+  answers(async () => [finding(aws, undefined)])
+  t.match(await cache.get(aws, loader()), { value: undefined, hit: false })
+  clock.forward(29)
+  t.match(await cache.get(aws, loader()), { value: undefined, hit: true })
+  t.equal(loads(), 1)
+  t.equal(cache.statistics().metadata.entries, 0)
+  clock.forward(2)
+  answers(async () => [finding(aws, 'published')])
+  t.match(await cache.get(aws, loader()), { value: 'published' })
+})
+
+await t.test('probing ten thousand names evicts nothing', async t => {
+  const { cache, aws, loader, loads } = setUp({ capacity: 16 })
+  await cache.get(aws, loader())
+  for (let at = 0; at < 10_000; at++) {
+    const name = slot<string>('metadata', `gitea:provider/x${at}`)
+    await cache.get(name, { flight: `x${at}`, load: async () => [finding(name, undefined)] })
+  }
+  t.match(await cache.get(aws, loader()), { hit: true })
+  t.equal(loads(), 1)
+  t.match(cache.statistics().metadata, { entries: 1, evictions: 0 })
+})
+
+await t.test('what disappears upstream disappears here with the next load', async t => {
+  const { cache, clock, aws, loader, answers } = setUp()
+  await cache.get(aws, loader())
+  answers(async () => [finding(aws, undefined)])
+  clock.forward(301)
+  t.match(await cache.get(aws, loader()), { value: undefined })
+  t.equal(cache.peek(aws), undefined)
+  t.equal(cache.statistics().metadata.entries, 0)
+})
+
+await t.test('an entry older than the asker accepts is loaded again, though fresh', async t => {
+  const { cache, clock, aws, loader, loads } = setUp()
+  await cache.get(aws, loader())
+  clock.forward(31)
+  await cache.get(aws, loader(31))
+  t.equal(loads(), 1)
+  await cache.get(aws, loader(30))
+  t.equal(loads(), 2)
+  await cache.get(aws, loader(-1))
+  t.equal(loads(), 3)
+})
+
+await t.test('one load fills several slots', async t => {
+  const { cache } = setUp()
+  const lists = ['provider', 'taskserv', 'cluster'].map(type => slot<string>('list', `gitea:list:${type}`))
+  let loads = 0
+  const loader = { flight: 'list', load: async () => { loads++; return lists.map((list, at) => finding(list, `list ${at}`)) } }
+  const answers = await Promise.all(lists.map(async list => await cache.get(list, loader)))
+  t.strictSame(answers.map(({ value }) => value), ['list 0', 'list 1', 'list 2'])
+  t.equal(loads, 1)
+  t.match(cache.statistics().list, { misses: 3, coalesced: 2, entries: 3 })
+})
+
+await t.test('the least recently used entry goes first, and is counted', async t => {
+  const { cache } = setUp({ capacity: 16 })
+  const slots = Array.from({ length: 17 }, (_, at) => slot<number>('versions', `gitea:provider/x${at}/versions`))
+  const [first, second] = slots
+  for (const [at, one] of slots.entries()) {
+    await cache.get(one, { flight: one.key, load: async () => [finding(one, at)] })
+    if (first !== undefined) cache.peek(first)
+  }
+  t.not(first === undefined ? undefined : cache.peek(first), undefined, 'looked at again and again')
+  t.equal(second === undefined ? undefined : cache.peek(second), undefined)
+  t.match(cache.statistics().versions, { entries: 16, evictions: 1 })
+})
+
+await t.test("a caller's budget ends its wait, not the load", async t => {
+  const { cache, aws, loader, answers } = setUp({ budget: 5 })
+  let finish = (_found: Finding[]): void => {}
+  answers(async () => await new Promise(resolve => { finish = resolve }))
+  await t.rejects(cache.get(aws, loader()), { code: 'service_unavailable', proxyError: 'http_response_timeout' })
+  finish([finding(aws, 'late')])
+  await settled()
+  t.match(await cache.get(aws, loader()), { value: 'late', hit: true })
+})
+
+await t.test('while an upstream is left alone nothing is loaded: what is there stands in, else its failure is thrown', async t => {
+  const { cache, clock, aws, loader, loads } = setUp()
+  const resting = () => ({ ...loader(), rest: () => registryError('service_unavailable', 'resting') })
+  await t.rejects(cache.get(aws, resting()), { message: 'resting' })
+  await cache.get(aws, loader())
+  clock.forward(301)
+  t.match(await cache.get(aws, resting()), { value: 'one', hit: true, ttl: 0, error: { message: 'resting' } })
+  t.equal(loads(), 1)
+})
+
+await t.test('nobody who can have an older answer waits for a load that is slow already', async t => {
+  const { cache, clock, aws, loader, answers, loads } = setUp()
+  await cache.get(aws, loader())
+  let finish = (_found: Finding[]): void => {}
+  answers(async () => await new Promise(resolve => { finish = resolve }))
+  clock.forward(250)
+  t.match(await cache.get(aws, loader()), { value: 'one', hit: true }, 'a load begins behind the caller')
+  clock.forward(51)
+  t.match(await cache.get(aws, loader()), { value: 'one', hit: true, age: 301, ttl: 0, error: { proxyError: 'http_response_timeout' } })
+  t.equal(loads(), 2)
+  finish([finding(aws, 'two')])
+  await settled()
+  t.match(await cache.get(aws, loader()), { value: 'two', hit: true, age: 0 })
+})
+
+await t.test('nor for the next try of one that failed a moment ago, which is made behind the caller', async t => {
+  const { cache, clock, aws, loader, answers, loads } = setUp()
+  await cache.get(aws, loader())
+  clock.forward(301)
+  answers(down)
+  t.match(await cache.get(aws, loader()), { value: 'one', hit: false, error: { message: 'down' } })
+  answers(async () => await new Promise(() => {}))
+  t.match(await cache.get(aws, loader()), { value: 'one', hit: true, error: { message: 'down' } })
+  await settled()
+  t.equal(loads(), 3)
+})
+
+await t.test('a failure is forgotten after two minutes: then a caller waits for the newer word again', async t => {
+  const { cache, clock, aws, loader, answers } = setUp()
+  await cache.get(aws, loader())
+  clock.forward(301)
+  answers(down)
+  await cache.get(aws, loader())
+  clock.forward(121)
+  answers(async () => [finding(aws, 'two')])
+  t.match(await cache.get(aws, loader()), { value: 'two', hit: false })
+})
+
+await t.test('nobody waits for a load for longer than the budget after it began, nor past a deadline of his own', async t => {
+  const { cache, clock, aws, loader, answers, loads } = setUp({ budget: 60_000 })
+  answers(async () => await new Promise(() => {}))
+  await t.rejects(cache.get(aws, { ...loader(), deadline: { left: () => 5 } }), { code: 'service_unavailable', proxyError: 'http_response_timeout' })
+  clock.forward(60)
+  await t.rejects(cache.get(aws, loader()), { code: 'service_unavailable', proxyError: 'http_response_timeout' })
+  t.equal(loads(), 1)
+})
+
+await t.test('what is no longer young can be loaded again without anybody asking', async t => {
+  const { cache, clock, aws, loader, answers, loads } = setUp()
+  cache.refresh(aws, loader())
+  await settled()
+  cache.refresh(aws, loader())
+  await settled()
+  t.equal(loads(), 1)
+  clock.forward(241)
+  answers(async () => [finding(aws, 'two')])
+  cache.refresh(aws, { ...loader(), rest: () => registryError('service_unavailable', 'resting') })
+  cache.refresh(aws, loader())
+  await settled()
+  t.equal(loads(), 2)
+  t.equal(cache.peek(aws)?.value, 'two')
+  t.match(cache.statistics().metadata, { hits: 0, misses: 0 })
+})
+
+await t.test('who has an older answer from elsewhere waits no longer than for an own one', async t => {
+  const { cache, clock, aws, loader, answers, loads } = setUp({ budget: 60_000, staleBudget: 5 })
+  answers(async () => await new Promise(() => {}))
+  await t.rejects(cache.get(aws, { ...loader(), standIn: true }), { code: 'service_unavailable', proxyError: 'http_response_timeout' })
+  clock.forward(1)
+  await t.rejects(cache.get(aws, { ...loader(), standIn: true, instance: 'gitea' }), { code: 'service_unavailable', instance: 'gitea' }, 'at once')
+  t.equal(loads(), 1)
+})

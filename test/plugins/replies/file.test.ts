@@ -1,0 +1,126 @@
+import { once } from 'node:events'
+import { connect, type AddressInfo } from 'node:net'
+import { Readable } from 'node:stream'
+import { setImmediate as turn } from 'node:timers/promises'
+import Fastify from 'fastify'
+import t, { type Test } from 'tap'
+import { createDeadline, late, type Deadline } from '../../../lib/deadline.ts'
+import { createDownloadSlots } from '../../../plugins/downloads/slots.ts'
+import type { Content } from '../../../plugins/downloads/plugin.ts'
+import errors from '../../../lib/errors.ts'
+import { createFileReply, type Download } from '../../../plugins/replies/file.ts'
+
+const file = { name: 'x.tar.gz', size: 5, validator: 'one' }
+
+/** A server with one download, on a real port; `answered` settles when nothing more is done for the nth request. */
+async function listen (t: Test, open: Download['open'], deadline: Deadline = createDeadline(60_000)) {
+  const lines: string[] = []
+  const app = Fastify({ logger: { level: 'warn', stream: { write: (line: string) => { lines.push(line) } } } })
+  await app.register(errors)
+  const slots = createDownloadSlots(1)
+  const send = createFileReply({ slots, onShed: () => {} })
+  const handled = Promise.withResolvers<void>()
+  app.get('/', async (_request, reply) => {
+    try {
+      return await send(reply, { file, published: '2026-01-01T00:00:00Z', digest: undefined, open, deadline, late: () => late('a') }, () => ({ 'cache-control': 'public' }))
+    } finally {
+      handled.resolve()
+    }
+  })
+  const url = await app.listen({ host: '127.0.0.1', port: 0 })
+  t.teardown(async () => { await app.close() })
+  return { url, port: (app.server.address() as AddressInfo).port, slots, lines, handled: handled.promise }
+}
+
+/** Content that never comes. */
+function silent (): Content & { stream: Readable } {
+  const stream = new Readable({ read () {} })
+  return { file, size: 5, digest: undefined, source: 'upstream', waited: true, stream, read: () => stream, release: () => {} }
+}
+
+await t.test('a client that hangs up before its file begins is no failure, and nothing is kept waiting for it', async t => {
+  const asked = Promise.withResolvers<void>()
+  const content = silent()
+  const opens: Array<Download['open']> = [
+    async signal => await new Promise((_resolve, reject) => {
+      signal.addEventListener('abort', () => { reject(new Error('given up')) })
+      asked.resolve()
+    }),
+    async () => {
+      setImmediate(asked.resolve)
+      return content
+    }
+  ]
+  for (const open of opens) {
+    const { port, lines, slots, handled } = await listen(t, open)
+    const socket = connect(port, '127.0.0.1')
+    socket.write('GET / HTTP/1.1\r\nHost: registry.test\r\n\r\n')
+    await asked.promise
+    while (slots.active() === 0) await turn()
+    socket.destroy()
+    await once(socket, 'close')
+    await handled
+    await turn()
+    t.strictSame(lines, [])
+    t.equal(slots.active(), 0)
+  }
+  t.ok(content.stream.destroyed)
+})
+
+await t.test('a file that does not begin in time is told to be late', async t => {
+  for (const deadline of [createDeadline(1), { left: () => 0 }]) {
+    const content = silent()
+    const { url } = await listen(t, async () => content, deadline)
+    const answer = await fetch(url)
+    t.equal(answer.status, 503)
+    t.match(await answer.json(), { error: 'service_unavailable', details: 'Response timeout' })
+    t.ok(content.stream.destroyed)
+  }
+})
+
+await t.test('a small part of a large file, which can only come when all of that is there, may take its time', async t => {
+  for (const [range, size, status] of [['bytes=0-0', 100_000, 206], ['bytes=0-32767', 100_000, 206], ['bytes=0-32768', 100_000, 503], ['bytes=0-0', 32_768, 503], ['bytes=3-', 100_000, 206]] as const) {
+    const content = { ...silent(), file: { ...file, size }, size }
+    const { url } = await listen(t, async () => content, { left: () => 0 })
+    const answer = fetch(url, { headers: { range } })
+    content.stream.push('x')
+    content.stream.push(null)
+    // What it then brings is another matter.
+    t.equal((await answer).status, status, `${range} of ${size}`)
+  }
+})
+
+await t.test('conditions hold for the file that is opened, which may not be the one that was looked up', async t => {
+  const other = { name: 'x.tar.gz', size: 7, validator: 'two' }
+  let released = 0
+  const open = async (): Promise<Content> => ({
+    file: other,
+    size: 7,
+    digest: undefined,
+    source: 'upstream',
+    waited: true,
+    release: () => { released++ },
+    read: ({ start, end }) => Readable.from([Buffer.from('another').subarray(start, end)])
+  })
+  const { url } = await listen(t, open)
+  const get = async (headers: Record<string, string>) => await fetch(url, { headers })
+  const mismatch = await get({ range: 'bytes=2-', 'if-match': '"one"' })
+  t.match([mismatch.status, mismatch.headers.get('etag'), mismatch.headers.get('content-range'), mismatch.headers.get('cache-control')], [412, null, null, 'no-store'])
+  t.match(await mismatch.json(), { error: 'precondition_failed' })
+  t.equal(released, 1)
+  const known = await get({ 'if-none-match': '"two"' })
+  t.match([known.status, known.headers.get('etag'), await known.text()], [304, '"two"', ''])
+  t.equal(released, 2, 'a file that is not sent is released')
+  const either = await get({ range: 'bytes=2-', 'if-match': '"one", "two"' })
+  t.match([either.status, either.headers.get('etag'), await either.text()], [206, '"two"', 'other'])
+  const held = await get({ range: 'bytes=2-', 'if-range': '"one"' })
+  t.match([held.status, await held.text()], [200, 'another'])
+  t.equal((await get({ 'if-unmodified-since': 'Wed, 31 Dec 2025 23:59:59 GMT' })).status, 412)
+  t.equal((await get({ 'if-unmodified-since': 'Thu, 01 Jan 2026 00:00:00 GMT' })).status, 200)
+})
+
+await t.test('a request whose condition fails takes no place among the downloads, and opens no file', async t => {
+  const { url, slots } = await listen(t, async () => { throw new Error('opened') })
+  t.equal((await fetch(url, { headers: { 'if-match': '"other"' } })).status, 412)
+  t.equal(slots.active(), 0)
+})

@@ -1,0 +1,85 @@
+import t, { type Test } from 'tap'
+import { createPause, createQueue, createRetryBudget } from '../../../plugins/upstream/limits.ts'
+import { statusError } from '../../../plugins/upstream/errors.ts'
+import { createUpstream } from '../../../plugins/upstream/client.ts'
+import { createClock } from '../../fakes/clock.ts'
+import { createLoopback, type LoopbackHandler } from '../../fakes/loopback.ts'
+
+await t.test('one in five requests is tried again, after a reserve of ten', async t => {
+  const budget = createRetryBudget()
+  const taken = (requests: number) => Array.from({ length: requests }, () => { budget.asked(); return budget.take() }).filter(Boolean).length
+  t.equal(taken(1000), 10 + 199)
+  t.equal(taken(50), 10)
+})
+
+await t.test('a pause is over when its time is, and a slip of an upstream does not silence it for a day', async t => {
+  const clock = createClock()
+  const pause = createPause(clock.now)
+  await pause.over()
+  pause.begin(60, seconds => statusError('gitea', 429, { 'retry-after': String(seconds) }))
+  await t.rejects(pause.over(), { code: 'rate_limit', retryAfter: 60 })
+  clock.forward(61)
+  await pause.over()
+  pause.begin(86_400, seconds => statusError('gitea', 503, { 'retry-after': String(seconds) }))
+  await t.rejects(pause.over(), { code: 'service_unavailable', retryAfter: 600 })
+})
+
+await t.test('a queue that is full refuses, and says nothing of the upstream', async t => {
+  const queue = createQueue({ instance: 'gitea', concurrency: 1, waiting: 2 })
+  const { promise, resolve } = Promise.withResolvers<string>()
+  const work = [0, 1, 2].map(async () => await queue(async () => await promise))
+  await t.rejects(queue(async () => 'x'), { code: 'service_unavailable', retryAfter: 1, proxyError: 'connection_limit_reached' })
+  resolve('done')
+  t.strictSame(await Promise.all(work), ['done', 'done', 'done'])
+  t.equal(await queue(async () => 'x'), 'x')
+})
+
+await t.test('an upstream', async t => {
+  async function setUp (t: Test, handler: LoopbackHandler, more: object = {}) {
+    const server = await createLoopback(handler)
+    const clock = createClock()
+    const upstream = createUpstream({ userAgent: 'test', random: () => 0, clock: clock.now }, { instance: 'gitea', url: server.url, timeout: 1, verifySsl: true, redirectHosts: [], concurrency: 4, ...more })
+    t.teardown(async () => { upstream.close(); await server.close() })
+    return { server, clock, upstream, ask: async (path: string) => await upstream.json(upstream.address([path])) }
+  }
+
+  await t.test('in trouble is asked little more than without retries', async t => {
+    const { server, ask } = await setUp(t, () => ({ status: 502, body: '' }))
+    for (let times = 0; times < 40; times++) await t.rejects(ask('x'))
+    t.ok(server.requests.length > 40 && server.requests.length <= 40 + 10 + 8, `${server.requests.length} requests`)
+  })
+
+  await t.test('that asks for a pause has it, from everybody', async t => {
+    const { server, clock, ask } = await setUp(t, ({ path }) => path === '/limited' ? { status: 429, headers: { 'retry-after': '120' }, body: '' } : { status: 200, headers: { 'content-type': 'application/json' }, body: '[]' })
+    await t.rejects(ask('limited'), { code: 'rate_limit', retryAfter: 120 })
+    await t.rejects(ask('other'), { code: 'rate_limit', retryAfter: 120 })
+    t.equal(server.requests.length, 1)
+    clock.forward(121)
+    t.match(await ask('other'), { kind: 'found' })
+  })
+
+  await t.test('is not asked by more than may wait', async t => {
+    const { promise, resolve } = Promise.withResolvers<undefined>()
+    const { server, ask } = await setUp(t, () => ({ status: 200, headers: { 'content-type': 'application/json' }, body: '[]' }), { concurrency: 1, waiting: 1 })
+    server.fault = async () => await promise
+    const [first, second] = [ask('x'), ask('x')]
+    await t.rejects(ask('x'), { code: 'service_unavailable', proxyError: 'connection_limit_reached' })
+    resolve(undefined)
+    t.match(await Promise.all([first, second]), [{ kind: 'found' }, { kind: 'found' }])
+  })
+
+  await t.test('whose file nobody wants any more, or that breaks off while it has its pause, ends nothing but the question', async t => {
+    const { server, upstream, ask } = await setUp(t, ({ path }) => path === '/limited' ? { status: 429, headers: { 'retry-after': '1' }, body: '' } : { status: 200, body: 'file' })
+    const open = async (signal: AbortSignal) => await upstream.open(upstream.address(['file']), { signal, offset: 0 })
+    await t.rejects(open(AbortSignal.abort()), 'who has gone while it waited for its turn')
+    t.equal(server.requests.length, 0)
+    await t.rejects(ask('limited'), { code: 'rate_limit' })
+    await server.stop()
+    await t.rejects(open(new AbortController().signal), { code: 'service_unavailable', proxyError: 'connection_refused' })
+  })
+
+  await t.test('that compresses without being asked is refused, not inflated', async t => {
+    const { ask } = await setUp(t, () => ({ status: 200, headers: { 'content-type': 'application/json', 'content-encoding': 'gzip' }, body: Buffer.alloc(100) }))
+    await t.rejects(ask('x'), { code: 'service_unavailable', details: 'Answer is compressed, which was not asked for' })
+  })
+})
