@@ -25,7 +25,7 @@ const { checkFiles } = await import('./lib/config/files.ts')
 const { loadConfig } = await import('./lib/config/load.ts')
 const { isRegistryAddress } = await import('./schemas/config.ts')
 const { listenHost } = await import('./lib/host-name.ts')
-const { unknownRoutes } = await import('./lib/errors.ts')
+const { unknownRoutes } = await import('./plugins/errors.ts')
 
 const help = `Usage: extension-registry [--config FILE] [--check-config]
 

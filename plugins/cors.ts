@@ -3,7 +3,7 @@ import type { FastifyInstance, FastifyRequest, onRequestHookHandler } from 'fast
 import fp from 'fastify-plugin'
 import type { ServerConfig } from '../schemas/config.ts'
 import { exposedHeaders } from '../schemas/responses.ts'
-import { notFoundHandler } from '../lib/errors.ts'
+import { notFoundHandler } from './errors.ts'
 
 export type CrossOriginOptions = Pick<ServerConfig, 'cors_origins'>
 

@@ -4,7 +4,7 @@ import fp from 'fastify-plugin'
 import type { ServerConfig } from '../schemas/config.ts'
 import { registryError, type RegistryError } from '../lib/errors.ts'
 import { privateServer } from './private-server.ts'
-import type { Telemetry } from './metrics/plugin.ts'
+import type { Telemetry } from './metrics/registry.ts'
 
 export type LoadSheddingOptions = Pick<ServerConfig, 'max_event_loop_delay_seconds'>
 

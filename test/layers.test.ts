@@ -4,45 +4,108 @@ import { fileURLToPath } from 'node:url'
 import t from 'tap'
 
 const root = fileURLToPath(new URL('..', import.meta.url))
-/** What may import what: a room sees those behind it in this list, and itself. */
-const rooms = ['global.ts', 'app.ts', 'routes', 'backends', 'plugins', 'lib', 'schemas']
+const rooms = ['routes', 'backends', 'plugins', 'lib', 'schemas']
 
-const sources = rooms.flatMap(room => room.endsWith('.ts')
-  ? [room]
-  : readdirSync(join(root, room), { recursive: true, encoding: 'utf8' }).filter(file => file.endsWith('.ts')).map(file => join(room, file)))
-const importsOf = (file: string) => [...readFileSync(join(root, file), 'utf8').matchAll(/^(?:import|export)[^'"]*?from '(\.[^']+)'/gm)]
-  .map(([, target = '']) => relative(root, join(root, dirname(file), target)))
-const roomOf = (file: string) => file.includes('/') ? file.slice(0, file.indexOf('/')) : file
-const graph = new Map(sources.map(file => [file, importsOf(file)]))
+interface Import {
+  from: string
+  to: string
+  /** Whether only types are imported, which leaves nothing at run time. */
+  typeOnly: boolean
+}
 
-await t.test('imports go one way: routes -> backends -> plugins -> lib -> schemas', async t => {
-  t.ok(sources.length > 30, 'the sources are found')
-  for (const [file, targets] of graph) {
-    for (const target of targets) {
-      t.ok(rooms.indexOf(roomOf(target)) >= rooms.indexOf(roomOf(file)), `${file} imports ${target}`)
-    }
-  }
+const sources = ['app.ts', 'server.ts', ...rooms.flatMap(room =>
+  readdirSync(join(root, room), { recursive: true, encoding: 'utf8' }).filter(file => file.endsWith('.ts')).map(file => join(room, file)))]
+
+/** Returns the imports and re-exports of a file's own modules, static and dynamic ones. */
+function importsOf (from: string): Import[] {
+  const text = readFileSync(join(root, from), 'utf8')
+  const resolve = (target: string) => relative(root, join(root, dirname(from), target))
+  const fixed = [...text.matchAll(/^(import|export)\s+(type\s+)?([^'"]*?)\s*from\s+'(\.[^']+)'/gm)].map(([, , type, names = '', target = '']) => {
+    const listed = /^\{([^}]*)\}$/.exec(names.trim())?.[1]?.split(',').map(name => name.trim()).filter(name => name !== '')
+    return { from, to: resolve(target), typeOnly: type !== undefined || (listed?.every(name => name.startsWith('type ')) ?? false) }
+  })
+  const dynamic = [...text.matchAll(/\bimport\(\s*'(\.[^']+)'\s*\)/g)].map(([, target = '']) => ({ from, to: resolve(target), typeOnly: false }))
+  return [...fixed, ...dynamic]
+}
+
+const imports = sources.flatMap(importsOf)
+
+/** A part of the tree: `backends/oci` for a file below it, `backends/health.ts` for a file beside the folders. */
+function entryOf (file: string): string {
+  const [room = '', entry] = file.split('/')
+  return entry === undefined ? room : `${room}/${entry}`
+}
+const roomOf = (file: string): string => file.split('/')[0] ?? ''
+
+/** Functions of plugins that keep no state, which backends may call. */
+const pureParts = ['plugins/cache/cache.ts', 'plugins/upstream/errors.ts', 'plugins/upstream/addresses.ts', 'plugins/upstream/resume.ts']
+/** What an entry of backends/ may import of its own room. */
+const backendLaw: Record<string, string[]> = {
+  'backends/driver': [],
+  'backends/cached': ['backends/driver'],
+  'backends/gitea': ['backends/driver', 'backends/cached/instance.ts'],
+  'backends/oci': ['backends/driver', 'backends/cached/instance.ts'],
+  'backends/catalog': ['backends/driver', 'backends/cached'],
+  'backends/snapshots': ['backends/driver', 'backends/cached'],
+  'backends/health.ts': ['backends/driver', 'backends/cached']
+}
+
+/** Returns why an import is against the law of docs/architecture.md; undefined when it is allowed. */
+function offence ({ from, to, typeOnly }: Import): string | undefined {
+  if (from === 'app.ts' || from === 'server.ts') return undefined
+  const [room, other] = [roomOf(from), roomOf(to)]
+  if (room === 'schemas') return other === 'schemas' ? undefined : 'schemas import schemas only'
+  if (room === 'lib') return ['lib', 'schemas'].includes(other) ? undefined : 'lib imports lib and schemas only'
+  if (room === 'plugins') return ['lib', 'schemas', 'plugins'].includes(other) ? undefined : 'plugins import lib, schemas and plugins only'
+  if (room === 'routes') return ['lib', 'schemas'].includes(other) ? undefined : 'routes import lib and schemas only, and use decorators'
+  if (other === 'lib' || other === 'schemas') return undefined
+  if (other === 'plugins') return typeOnly || pureParts.includes(to) ? undefined : 'backends import types of plugins, and pure functions of the listed files'
+  if (other !== 'backends') return 'backends import lib, schemas, types of plugins and backends only'
+  const entry = entryOf(from)
+  return entryOf(to) === entry || (backendLaw[entry] ?? []).some(allowed => to === allowed || to.startsWith(`${allowed}/`)) ? undefined : `${entry} imports ${backendLaw[entry]?.join(', ')} of backends only`
+}
+
+await t.test('every import is allowed by the law of the tree', async t => {
+  t.ok(sources.length > 100 && imports.length > 300, 'the sources and their imports are found')
+  t.strictSame(imports.map(one => ({ ...one, offence: offence(one) })).filter(({ offence }) => offence !== undefined), [])
+  t.strictSame([...new Set(sources.filter(file => roomOf(file) === 'backends').map(entryOf))].sort(), Object.keys(backendLaw).sort(), 'each entry of backends has its rule')
 })
+
+/** Returns the circles that imports make between nodes. */
+function circles (edges: ReadonlyMap<string, ReadonlySet<string>>): string[] {
+  const found: string[] = []
+  const done = new Set<string>()
+  const visit = (node: string, path: string[]): void => {
+    if (path.includes(node)) found.push([...path.slice(path.indexOf(node)), node].join(' -> '))
+    if (path.includes(node) || done.has(node)) return
+    for (const target of edges.get(node) ?? []) visit(target, [...path, node])
+    done.add(node)
+  }
+  for (const node of edges.keys()) visit(node, [])
+  return found
+}
+
+function graphOf (name: (file: string) => string, of: readonly Import[]): Map<string, Set<string>> {
+  const edges = new Map<string, Set<string>>()
+  for (const { from, to } of of) if (name(from) !== name(to)) edges.set(name(from), (edges.get(name(from)) ?? new Set()).add(name(to)))
+  return edges
+}
 
 await t.test('no file imports itself by way of others', async t => {
-  const done = new Set<string>()
-  const visit = (file: string, path: string[]): void => {
-    if (path.includes(file)) t.fail(`a circle: ${[...path, file].join(' -> ')}`)
-    if (path.includes(file) || done.has(file)) return
-    for (const target of graph.get(file) ?? []) visit(target, [...path, file])
-    done.add(file)
-  }
-  for (const file of sources) visit(file, [])
-  t.equal(done.size, sources.length)
+  t.strictSame(circles(graphOf(file => file, imports)), [])
 })
 
-await t.test('routes know no upstream: they import schemas, and from elsewhere only errors', async t => {
-  for (const [file, targets] of graph) {
-    if (roomOf(file) !== 'routes') continue
-    for (const target of targets) t.ok(roomOf(target) === 'schemas' || target === 'lib/errors.ts', `${file} imports ${target}`)
+await t.test('no entry of plugins/ or backends/ imports itself by way of others', async t => {
+  for (const room of ['plugins', 'backends']) {
+    t.strictSame(circles(graphOf(entryOf, imports.filter(({ from, to }) => roomOf(from) === room && roomOf(to) === room))), [], room)
   }
+})
+
+await t.test('plugins/ and backends/ stay small enough to be read at a glance', async t => {
+  t.ok(readdirSync(join(root, 'plugins')).length <= 20, 'plugins/ has at most 20 entries')
+  t.ok(readdirSync(join(root, 'backends')).length <= 9, 'backends/ has at most 9 entries')
 })
 
 await t.test('only server.ts listens; a server that it makes adds the other addresses of localhost', async t => {
-  for (const file of sources.filter(file => file !== 'lib/http-server.ts')) t.notMatch(readFileSync(join(root, file), 'utf8'), /\.listen\(/, file)
+  for (const file of sources.filter(file => !['server.ts', 'lib/http-server.ts'].includes(file))) t.notMatch(readFileSync(join(root, file), 'utf8'), /\.listen\(/, file)
 })

@@ -1,9 +1,12 @@
 import { createHash } from 'node:crypto'
 import type { FastifyInstance } from 'fastify'
 import type { GiteaConfig, OciConfig } from '../../schemas/config.ts'
-import type { Backend, Driver } from './backend.ts'
+import type { Backend } from './backend.ts'
+import type { Driver } from '../driver/driver.ts'
 import { createCachedBackend } from './cached-backend.ts'
 import { createSkips } from './skips.ts'
+
+export type { Backend } from './backend.ts'
 
 /** What a kind of backend decorates the server with: its configured instances, in order of appearance. */
 export interface Instances { readonly instances: readonly Backend[] }

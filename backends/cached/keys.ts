@@ -1,6 +1,6 @@
 import { slot, type Slot } from '../../plugins/cache/cache.ts'
 import { extensionTypes, type Extension, type ExtensionType, type ExtensionVersion } from '../../schemas/extension.ts'
-import type { Metadata, Release } from './backend.ts'
+import type { Metadata, Release } from '../driver/driver.ts'
 import type { TypeListing } from './listing.ts'
 
 /** All versions of an extension: as the driver says them, and as they are shown. `unchecked` when a checksum is not looked up yet. */

@@ -1,7 +1,8 @@
 import type { Cache, Cached } from '../../plugins/cache/cache.ts'
 import type { RegistryError } from '../../lib/errors.ts'
 import type { Extension, ExtensionType } from '../../schemas/extension.ts'
-import type { Crawl, Listing, Metadata, Release } from './backend.ts'
+import type { Listing } from './backend.ts'
+import type { Crawl, Metadata, Release } from '../driver/driver.ts'
 import { forEachInTurn } from '../../lib/yielding.ts'
 import { again, allAgain } from '../../lib/reuse.ts'
 

@@ -1,5 +1,5 @@
 import type { Extension, ExtensionSource, ExtensionVersion } from '../../schemas/extension.ts'
-import type { FileReference, Metadata, Release } from './backend.ts'
+import type { FileReference, Metadata, Release } from '../driver/driver.ts'
 
 export interface PresentationOptions {
   source: ExtensionSource

@@ -1,5 +1,6 @@
 import type { FastifyBaseLogger } from 'fastify'
-import type { Crawl, Skip, Skipped, SkippedItem, SkippedReport } from './backend.ts'
+import type { SkippedItem, SkippedReport } from './backend.ts'
+import type { Crawl, Skip, Skipped } from '../driver/driver.ts'
 import { plainText } from '../driver/text.ts'
 import { utcSeconds } from '../driver/version.ts'
 

@@ -1,5 +1,5 @@
 import { compare, parse } from 'semver'
-import type { Release } from '../cached/backend.ts'
+import type { Release } from './driver.ts'
 
 /** Longest version that is read; semver sets no limit, tags and URLs do. */
 const maxLength = 128

@@ -4,7 +4,7 @@ import { registryError, type RegistryError } from '../../lib/errors.ts'
 import type { Resumption } from '../../plugins/upstream/resume.ts'
 import type { Upstream } from '../../plugins/upstream/client.ts'
 import { GiteaRelease, GiteaRepository } from '../../schemas/gitea.ts'
-import type { Skip } from '../cached/backend.ts'
+import type { Skip } from '../driver/driver.ts'
 import { forEachInTurn } from '../../lib/yielding.ts'
 import { createPages, tooLargeRow } from './pages.ts'
 

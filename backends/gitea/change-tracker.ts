@@ -1,7 +1,7 @@
 import { isDeepStrictEqual } from 'node:util'
 import { LRUCache } from 'lru-cache'
 import type { GiteaRepository } from '../../schemas/gitea.ts'
-import type { Release } from '../cached/backend.ts'
+import type { Release } from '../driver/driver.ts'
 
 export interface WalkMemoryOptions {
   /** Seconds within which every repository is asked again, though nothing shows that it has changed; 0 to ask at each walk. */

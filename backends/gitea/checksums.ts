@@ -2,7 +2,7 @@ import { Type, type Static } from '@sinclair/typebox'
 import { TypeCompiler } from '@sinclair/typebox/compiler'
 import { registryError } from '../../lib/errors.ts'
 import { GiteaAsset } from '../../schemas/gitea.ts'
-import type { Skip, Skipped } from '../cached/backend.ts'
+import type { Skip, Skipped } from '../driver/driver.ts'
 import { textField, type GiteaApi } from './api.ts'
 import { digestIn } from './checksum-file.ts'
 

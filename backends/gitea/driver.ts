@@ -4,7 +4,7 @@ import { isRefusal, isRegistryError, registryError, type RegistryError } from '.
 import { statusError } from '../../plugins/upstream/errors.ts'
 import type { GiteaAsset, GiteaRelease, GiteaRepository } from '../../schemas/gitea.ts'
 import { safeFileName } from '../driver/file-name.ts'
-import { readQuietly, type Crawl, type Driver, type FileReference, type Loaded, type Metadata, type Release, type Skip, type Skipped, type SkipReason } from '../cached/backend.ts'
+import { readQuietly, type Crawl, type Driver, type FileReference, type Loaded, type Metadata, type Release, type Skip, type Skipped, type SkipReason } from '../driver/driver.ts'
 import { createFuse, type Fuse } from '../driver/fail-fast.ts'
 import type { Identity, RepositoryMapping } from '../driver/mapping.ts'
 import { forEachInTurn } from '../../lib/yielding.ts'

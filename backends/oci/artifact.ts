@@ -1,7 +1,7 @@
 import { Value } from '@sinclair/typebox/value'
 import { parseJson } from '../../lib/json.ts'
 import { ImageIndex, ImageManifest, type Descriptor } from '../../schemas/oci.ts'
-import type { Skipped, SkipReason } from '../cached/backend.ts'
+import type { Skipped, SkipReason } from '../driver/driver.ts'
 import { describePlatform, platformOf, type Platform } from '../driver/platform.ts'
 import { toDescriptor } from './content.ts'
 import { chooseLayer, layerName } from './layers.ts'

@@ -1,6 +1,4 @@
 import { createRequire } from 'node:module'
-import type { FastifyInstance } from 'fastify'
-import fp from 'fastify-plugin'
 import { LRUCache } from 'lru-cache'
 import type * as mnemonist from 'mnemonist'
 import type { CacheConfig } from '../../schemas/config.ts'
@@ -281,13 +279,3 @@ export function createCache (options: CacheOptions) {
   }
 }
 export type Cache = ReturnType<typeof createCache>
-
-declare module 'fastify' {
-  interface FastifyInstance { cache: Cache }
-}
-
-async function cache (fastify: FastifyInstance, options: CacheOptions): Promise<void> {
-  fastify.decorate('cache', createCache(options))
-}
-
-export default fp(cache, { name: 'registry-cache', fastify: '5.x' })

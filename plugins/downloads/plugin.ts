@@ -12,7 +12,7 @@ import { createGrowingReader, createPassingReader, type Span } from './transfer/
 import { createReleases, type Releases, type Subject } from './rereleases.ts'
 import type { FileFacts, Origin } from './transfer/source.ts'
 import type { Transfer } from './transfer/transfer.ts'
-import type { Telemetry } from '../metrics/plugin.ts'
+import type { Telemetry } from '../metrics/registry.ts'
 
 export type { FileFacts, OpenAt, OpenedFile, Origin } from './transfer/source.ts'
 export type { Subject } from './rereleases.ts'

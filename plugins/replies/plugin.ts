@@ -6,26 +6,10 @@ import type { Awaitable } from '../../lib/maybe-promise.ts'
 import { createBodies, etagOf, etagsOf, type Body } from './representation.ts'
 import { evaluateConditions, isConditional } from './conditional.ts'
 import { createDownloadSlots } from '../downloads/slots.ts'
-import { preconditionFailed, proxyMember, type RegistryError } from '../../lib/errors.ts'
+import { preconditionFailed } from '../../lib/errors.ts'
 import { createFileReply, type Download } from './file.ts'
-
-/** An instance that an answer does without, or has only older entries of, and why. */
-export interface Mark { instance: string, error: RegistryError | undefined }
-
-/** A value with what is known about where it comes from. */
-export interface Answer<T> {
-  value: T
-  /** Seconds since the upstreams said so; of several, the oldest. */
-  age: number
-  /** Seconds that it stays fresh; 0 when stale or partial. */
-  ttl: number
-  /** Whether no upstream was waited for. */
-  hit: boolean
-  /** Instances whose older entries stand in. */
-  stale: Mark[]
-  /** Instances whose entries are missing. */
-  missing: Mark[]
-}
+import { type Answer, provenance } from './provenance.ts'
+import { pageLinks } from './links.ts'
 
 /** Part of a longer list. */
 export interface Page<T> { items: readonly T[], total: number }
@@ -37,43 +21,7 @@ export interface AnswerOptions { stale_if_error_seconds: number, max_downloads: 
 /** What lists are made of. */
 const item = Ref(Extension)
 
-const cacheName = 'extension-registry'
 const json = 'application/json; charset=utf-8'
-
-/** What every answer of the catalog says about itself (RFC 9111, RFC 9209, RFC 9211). */
-function provenance ({ age, ttl, hit, stale, missing }: Answer<unknown>, staleIfError: number): Record<string, string> {
-  const whole = stale.length === 0 && missing.length === 0
-  const left = String(whole ? Math.floor(ttl) : 0)
-  const ours = `${cacheName}; ${hit ? 'hit' : 'fwd=miss'}; ttl=${left}`
-  const headers: Record<string, string> = {
-    // A cache downstream subtracts Age from max-age, so that what is left is ttl.
-    'cache-control': whole ? `public, max-age=${Math.round(age + ttl)}, stale-if-error=${staleIfError}` : 'no-cache',
-    age: String(Math.floor(age)),
-    'x-cache-hit': hit ? 'true' : 'false',
-    'x-cache-ttl': left,
-    'cache-status': whole ? ours : [...stale.map(({ instance }) => `${proxyMember(instance)}; hit; detail=stale`), ours].join(', ')
-  }
-  if (whole) return headers
-  const failed = [...stale, ...missing].flatMap(({ instance, error }) => error === undefined ? [] : [`${proxyMember(instance)}; error=${error.proxyError ?? 'proxy_internal_response'}`])
-  if (missing.length > 0) headers['x-partial'] = missing.map(({ instance }) => instance).join(', ')
-  if (failed.length > 0) headers['proxy-status'] = failed.join(', ')
-  return headers
-}
-
-/**
- * `Link` to the other pages of a list (RFC 8288): relative references of the request's own path, so that they hold below
- * any prefix and behind any proxy.
- */
-export function pageLinks (query: Record<string, string | undefined>, { limit, offset, total }: { limit: number, offset: number, total: number }): string {
-  let scope = '<?'
-  for (const key in query) if (query[key] !== undefined) scope += `${encodeURIComponent(key)}=${encodeURIComponent(query[key])}&`
-  const link = (rel: string, to: number): string => `${scope}limit=${limit}&offset=${to}>; rel="${rel}"`
-  const last = Math.max(0, Math.floor((total - 1) / limit) * limit)
-  let links = link('first', 0)
-  if (offset > 0) links += `, ${link('prev', Math.min(last, Math.max(0, offset - limit)))}`
-  if (offset + limit < total) links += `, ${link('next', offset + limit)}`
-  return `${links}, ${link('last', last)}`
-}
 
 declare module 'fastify' {
   interface FastifyReply {

@@ -5,7 +5,7 @@ import Fastify, { type FastifyInstance, type LightMyRequestResponse } from 'fast
 import fp from 'fastify-plugin'
 import type { Test } from 'tap'
 import registry, { serverOptions, type RegistryOptions } from '../../app.ts'
-import { unknownRoutes } from '../../lib/errors.ts'
+import { unknownRoutes } from '../../plugins/errors.ts'
 import { watchSecrets } from './canary.ts'
 import { createClock } from './clock.ts'
 

@@ -1,5 +1,5 @@
 import { Readable } from 'node:stream'
-import type { Driver, Loaded, Release } from '../../backends/cached/backend.ts'
+import type { Driver, Loaded, Release } from '../../backends/driver/driver.ts'
 import { currentRelease, orderReleases } from '../../backends/driver/version.ts'
 import type { RegistryError } from '../../lib/errors.ts'
 import type { ExtensionSource, ExtensionType } from '../../schemas/extension.ts'

@@ -1,5 +1,5 @@
 import type { Test } from 'tap'
-import type { Driver } from '../../backends/cached/backend.ts'
+import type { Driver } from '../../backends/driver/driver.ts'
 import { createMapping } from '../../backends/driver/mapping.ts'
 import { createCredentials } from '../../backends/oci/registry/credentials.ts'
 import { createOciDriver } from '../../backends/oci/driver.ts'

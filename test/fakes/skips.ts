@@ -1,4 +1,4 @@
-import type { Driver, Skipped } from '../../backends/cached/backend.ts'
+import type { Driver, Skipped } from '../../backends/driver/driver.ts'
 
 /** Returns the driver with what it skips noted as `reason repository:tag`, with the file's name behind it where there is one. */
 export function notingSkips (driver: Driver): { driver: Driver, skipped: string[] } {

@@ -1,6 +1,7 @@
 import Fastify from 'fastify'
 import t from 'tap'
-import errors, { envelope, errorTable, registryError, toRegistryError, type ErrorType } from '../../lib/errors.ts'
+import { envelope, errorTable, registryError, toRegistryError, type ErrorType } from '../../lib/errors.ts'
+import errors from '../../plugins/errors.ts'
 import { retryAfterSeconds, statusError } from '../../plugins/upstream/errors.ts'
 import { failureOf } from '../../plugins/upstream/failure.ts'
 

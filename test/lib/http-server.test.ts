@@ -6,7 +6,7 @@ import { setImmediate as turn } from 'node:timers/promises'
 import Fastify, { type FastifyInstance } from 'fastify'
 import t, { type Test } from 'tap'
 import registry, { serverOptions } from '../../app.ts'
-import { unknownRoutes } from '../../lib/errors.ts'
+import { unknownRoutes } from '../../plugins/errors.ts'
 import { whole } from '../fakes/app.ts'
 
 const config = { oci: { registry: 'examples/registry' } }

@@ -2,7 +2,7 @@ import helmet from '@fastify/helmet'
 import Fastify from 'fastify'
 import t from 'tap'
 import registry from '../../app.ts'
-import { createSecurityHeaders } from '../../plugins/security-headers.ts'
+import { createSecurityHeaders } from '../../lib/common-headers.ts'
 import { startApp } from '../fakes/app.ts'
 
 const oci = { registry: 'examples/registry' }

@@ -5,7 +5,7 @@ import Fastify, { type FastifyInstance, type LightMyRequestResponse } from 'fast
 import fp from 'fastify-plugin'
 import t, { type Test } from 'tap'
 import registry, { serverOptions } from '../../app.ts'
-import { notFoundHandler } from '../../lib/errors.ts'
+import { notFoundHandler } from '../../plugins/errors.ts'
 import { createClock } from '../fakes/clock.ts'
 import { createGiteaFake, provisioningContent } from '../fakes/gitea.ts'
 import type { FaultAction, LoopbackAnswer } from '../fakes/loopback.ts'

@@ -2,7 +2,7 @@ import { METHODS } from 'node:http'
 import Fastify, { type FastifyInstance } from 'fastify'
 import t, { type Test } from 'tap'
 import registry, { serverOptions } from '../../app.ts'
-import { unknownRoutes } from '../../lib/errors.ts'
+import { unknownRoutes } from '../../plugins/errors.ts'
 import { whole } from '../fakes/app.ts'
 
 const oci = { registry: 'examples/registry' }

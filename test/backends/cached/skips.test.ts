@@ -1,6 +1,6 @@
 import { isDeepStrictEqual } from 'node:util'
 import t from 'tap'
-import type { Crawl, Skipped } from '../../../backends/cached/backend.ts'
+import type { Crawl, Skipped } from '../../../backends/driver/driver.ts'
 import { createSkips } from '../../../backends/cached/skips.ts'
 import { createLog } from '../../fakes/log.ts'
 

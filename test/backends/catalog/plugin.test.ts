@@ -1,7 +1,7 @@
 import { text } from 'node:stream/consumers'
 import t from 'tap'
 import { createCachedBackend } from '../../../backends/cached/cached-backend.ts'
-import { createCatalog } from '../../../backends/catalog/plugin.ts'
+import { createCatalog } from '../../../backends/catalog/catalog.ts'
 import { createCache } from '../../../plugins/cache/cache.ts'
 import { registryError } from '../../../lib/errors.ts'
 import { createClock } from '../../fakes/clock.ts'

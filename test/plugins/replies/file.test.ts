@@ -7,7 +7,7 @@ import t, { type Test } from 'tap'
 import { createDeadline, late, type Deadline } from '../../../lib/deadline.ts'
 import { createDownloadSlots } from '../../../plugins/downloads/slots.ts'
 import type { Content } from '../../../plugins/downloads/plugin.ts'
-import errors from '../../../lib/errors.ts'
+import errors from '../../../plugins/errors.ts'
 import { createFileReply, type Download } from '../../../plugins/replies/file.ts'
 
 const file = { name: 'x.tar.gz', size: 5, validator: 'one' }

@@ -2,10 +2,10 @@ import { randomUUID } from 'node:crypto'
 import type { Server } from 'node:http'
 import { LogController, type FastifyHttpOptions, type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify'
 import type { RegistryConfig } from '../schemas/config.ts'
-import { clientAddress, trustProxy } from '../lib/client-address.ts'
-import { errorHandler, registryError } from '../lib/errors.ts'
-import { createServerFactory, refusal, writeRefusal, type ClientSocket } from '../lib/http-server.ts'
-import { createSecurityHeaders } from './security-headers.ts'
+import { clientAddress, trustProxy } from './client-address.ts'
+import { errorHandler, registryError } from './errors.ts'
+import { createServerFactory, refusal, writeRefusal, type ClientSocket } from './http-server.ts'
+import { createSecurityHeaders } from './common-headers.ts'
 
 /** Milliseconds that a request's headers may take to arrive, that the whole of it may take, and after which both are looked at again. */
 const arrival = { headersTimeout: 15_000, requestTimeout: 30_000, connectionsCheckingInterval: 5_000 }

@@ -4,7 +4,7 @@ import Fastify from 'fastify'
 import fp from 'fastify-plugin'
 import t from 'tap'
 import registry, { serverOptions } from '../../app.ts'
-import errors from '../../lib/errors.ts'
+import errors from '../../plugins/errors.ts'
 
 await t.test('a request is one line in the log, a probe at debug, a malformed one as well', async t => {
   const lines: Array<{ level: number, url?: string, status?: number, reqId?: string }> = []
