@@ -1,19 +1,42 @@
-import underPressure from '@fastify/under-pressure'
+import { monitorEventLoopDelay } from 'node:perf_hooks'
 import type { FastifyInstance } from 'fastify'
 import fp from 'fastify-plugin'
-import type { ServerConfig } from '../schemas/config.ts'
 import { registryError, type RegistryError } from '../lib/errors.ts'
-import { privateServer } from './private-server.ts'
+import type { ServerConfig } from '../schemas/config.ts'
 import type { Telemetry } from './metrics/registry.ts'
 
 export type LoadSheddingOptions = Pick<ServerConfig, 'max_event_loop_delay_seconds'>
 
 export interface LoadSheddingDependencies extends Pick<Telemetry, 'observeShed'> {
-  /** Whether the process is late with everything. */
+  /** Whether the event loop is later than it may be. */
   isUnderPressure: () => boolean
 }
 
-/** Gives the error that a request is refused with; undefined while there is time for it. */
+/** Milliseconds between two looks of the histogram at the event loop. */
+const resolutionMs = 10
+/** Milliseconds over which the mean delay is measured. */
+const sampleMs = 1000
+
+/** Measures the mean delay of the event loop over the last second, in milliseconds; 0 before the first second is over. */
+export function createDelayMeter () {
+  const histogram = monitorEventLoopDelay({ resolution: resolutionMs })
+  let delayMs = 0
+  histogram.enable()
+  const timer = setInterval(() => {
+    // Without a sample the mean is not a number.
+    delayMs = histogram.count === 0 ? 0 : Math.max(0, histogram.mean / 1e6 - resolutionMs)
+    histogram.reset()
+  }, sampleMs).unref()
+  return {
+    delay: () => delayMs,
+    stop (): void {
+      clearInterval(timer)
+      histogram.disable()
+    }
+  }
+}
+
+/** Returns the error that a request is refused with; undefined while the process keeps up. */
 export function createLoadShedding ({ isUnderPressure, observeShed }: LoadSheddingDependencies) {
   return (): RegistryError | undefined => {
     if (!isUnderPressure()) return undefined
@@ -23,21 +46,14 @@ export function createLoadShedding ({ isUnderPressure, observeShed }: LoadSheddi
 }
 export type LoadShedding = ReturnType<typeof createLoadShedding>
 
-/** Refuses the requests of the scope while the event loop lags: what is answered at once costs least. Of a host that does so itself nothing is touched. */
-async function loadShedding (fastify: FastifyInstance, { max_event_loop_delay_seconds: most }: LoadSheddingOptions): Promise<void> {
-  if (most === 0) return
-  let watch: Awaited<ReturnType<typeof privateServer>> | undefined
-  // A process that starts is late with everything, and with nothing that anybody waits for.
-  fastify.addHook('onReady', async () => {
-    watch = await privateServer(underPressure, { maxEventLoopDelay: most * 1000 })
-    await watch.ready()
-  })
-  fastify.addHook('onClose', async () => { await watch?.close() })
-  const isUnderPressure = () => {
-    const { eventLoopDelay = 0 } = watch?.memoryUsage() ?? {}
-    // Infinite is what it says before it has measured anything.
-    return Number.isFinite(eventLoopDelay) && eventLoopDelay > most * 1000
-  }
+/** Refuses the requests of the scope with 503 while the mean delay of the event loop is above its limit; 0 turns this off. */
+async function loadShedding (fastify: FastifyInstance, { max_event_loop_delay_seconds: maxSeconds }: LoadSheddingOptions): Promise<void> {
+  if (maxSeconds === 0) return
+  let meter: ReturnType<typeof createDelayMeter> | undefined
+  // A process that starts is late with everything, though no client waits for it.
+  fastify.addHook('onReady', async () => { meter = createDelayMeter() })
+  fastify.addHook('onClose', async () => { meter?.stop() })
+  const isUnderPressure = () => (meter?.delay() ?? 0) > maxSeconds * 1000
   const shed = createLoadShedding({ isUnderPressure, observeShed: fastify.telemetry.observeShed })
   fastify.addHook('onRequest', (_request, _reply, done) => { done(shed()) })
 }

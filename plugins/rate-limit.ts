@@ -1,17 +1,47 @@
-import type { FastifyInstance } from 'fastify'
+import Fastify, { type FastifyInstance, type FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
-import type { RateLimitConfig } from '../schemas/config.ts'
+import { clientAddress, withoutZone, type ClientRequest } from '../lib/client-address.ts'
 import { registryError } from '../lib/errors.ts'
+import type { RateLimitConfig } from '../schemas/config.ts'
 
 export type RateLimitOptions = RateLimitConfig
 
-/** Limits how often one client may ask the routes of the scope, and tells each how it stands (draft-ietf-httpapi-ratelimit-headers). */
+/** Maximum number of clients counted at once; beyond it those that sent no request for the longest time are forgotten. */
+const maxClients = 10_000
+
+/** State of one client: whether it has exceeded its limit, the requests left to it, and the seconds until it has all of them again. */
+export interface ClientRate { exceeded: boolean, remaining: number, reset: number }
+
+/**
+ * Returns the key that a request is counted by: the client's address, or for IPv6 its network (/64), which belongs to one
+ * client. `normalize` is `normalizeIP` of @fastify/rate-limit.
+ */
+export const clientKey = (request: ClientRequest, normalize: (address: string) => string): string =>
+  normalize(withoutZone(clientAddress(request)))
+
+/**
+ * Creates a function that counts a request for its client. The counting plugin is registered on a server that never listens:
+ * in the registry's own scope its decorators would be those of a host that has registered the same plugin.
+ */
+async function createCounter ({ max, window_seconds: window }: RateLimitConfig): Promise<(request: FastifyRequest) => Promise<ClientRate>> {
+  const { default: rateLimiter, normalizeIP } = await import('@fastify/rate-limit')
+  const keyGenerator = (request: FastifyRequest) => clientKey(request, normalizeIP)
+  const server = Fastify()
+  await server.register(rateLimiter, { global: false, max, timeWindow: window * 1000, cache: maxClients, keyGenerator })
+  await server.ready()
+  const count = server.createRateLimit()
+  return async request => {
+    const counted = await count(request)
+    if (counted.isAllowed) return { exceeded: false, remaining: max, reset: window }
+    return { exceeded: counted.isExceeded, remaining: counted.remaining, reset: counted.ttlInSeconds }
+  }
+}
+
+/** Limits how often one client may request the routes of the scope, and reports its state in headers (draft-ietf-httpapi-ratelimit-headers). */
 async function rateLimit (fastify: FastifyInstance, options: RateLimitOptions): Promise<void> {
   const { max, window_seconds: window } = options
   if (max === 0) return
-  // Most have no limit, and need not load what counts.
-  const { createClientRate } = await import('./client-rate.ts')
-  const count = await createClientRate(options)
+  const count = await createCounter(options)
   const policy = `"default";q=${max};w=${window}`
   fastify.addHook('onRequest', async (request, reply) => {
     const { exceeded, remaining, reset } = await count(request)

@@ -106,6 +106,13 @@ await t.test('plugins/ and backends/ stay small enough to be read at a glance', 
   t.ok(readdirSync(join(root, 'backends')).length <= 9, 'backends/ has at most 9 entries')
 })
 
+await t.test('each entry of plugins/ has one named Fastify plugin as its door', async t => {
+  for (const entry of readdirSync(join(root, 'plugins'))) {
+    const door = join('plugins', entry.endsWith('.ts') ? entry : join(entry, 'plugin.ts'))
+    t.match(readFileSync(join(root, door), 'utf8'), /export default fp\(\w+, \{\s*name: 'registry-[a-z-]+'/, door)
+  }
+})
+
 await t.test('only server.ts listens; a server that it makes adds the other addresses of localhost', async t => {
   for (const file of sources.filter(file => !['server.ts', 'lib/http-server.ts'].includes(file))) t.notMatch(readFileSync(join(root, file), 'utf8'), /\.listen\(/, file)
 })

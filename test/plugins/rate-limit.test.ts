@@ -1,10 +1,10 @@
 import { mock } from 'node:test'
-import rateLimit from '@fastify/rate-limit'
+import rateLimit, { normalizeIP } from '@fastify/rate-limit'
 import Fastify, { type FastifyInstance } from 'fastify'
 import t, { type Test } from 'tap'
 import registry, { serverOptions } from '../../app.ts'
 import { trustProxy } from '../../lib/client-address.ts'
-import { clientOf } from '../../plugins/client-rate.ts'
+import { clientKey } from '../../plugins/rate-limit.ts'
 import { startApp, whole } from '../fakes/app.ts'
 
 const oci = { registry: 'examples/registry' }
@@ -61,14 +61,14 @@ await t.test('counts what the catalog is asked, and nothing else', async t => {
 })
 
 await t.test('counts by address, IPv6 by network', async t => {
-  const from = (ip: string, remoteAddress = '192.0.2.1') => clientOf({ ip, socket: { remoteAddress } })
+  const from = (ip: string, remoteAddress = '192.0.2.1') => clientKey({ ip, socket: { remoteAddress } }, normalizeIP)
   t.equal(from('203.0.113.7'), '203.0.113.7')
   t.equal(from('::ffff:203.0.113.7'), '203.0.113.7', 'the same client on a socket for both')
   t.equal(from('2001:db8:1:2:3:4:5:6'), from('2001:DB8:1:2::1'))
   t.not(from('2001:db8:1:2::1'), from('2001:db8:1:3::1'))
   t.equal(from('fe80::1%eth0'), from('fe80::2'))
   for (const forged of ['', 'unknown', 'x'.repeat(10_000), '203.0.113.7:x']) t.equal(from(forged), '192.0.2.1', 'a key is an address, whatever a proxy says')
-  t.equal(clientOf({ ip: undefined as unknown as string, socket: { remoteAddress: undefined } as unknown as FastifyInstance['server'] & { remoteAddress: undefined } }), '', 'a client that is gone')
+  t.equal(clientKey({ ip: undefined as unknown as string, socket: { remoteAddress: undefined } as unknown as FastifyInstance['server'] & { remoteAddress: undefined } }, normalizeIP), '', 'a client that is gone')
 })
 
 await t.test('a client cannot choose its address: X-Forwarded-For counts from a trusted proxy only, in the limit and in the log', async t => {
