@@ -9,7 +9,7 @@ import { bytesOf, contentOfFiles, createStorage, fileOf } from '../../../fakes/s
 
 /** How often the process is killed; more by `TEST_KILLS`. */
 const kills = Number(process.env.TEST_KILLS ?? 8)
-const root = resolve(import.meta.dirname, '../../..')
+const root = resolve(import.meta.dirname, '../../../..')
 
 /** Everything below a directory that is no directory. */
 async function filesIn (directory: string): Promise<string[]> {
