@@ -16,7 +16,7 @@ import { createLoopback } from '../../fakes/loopback.ts'
 import { createProxy } from '../../fakes/proxy.ts'
 
 // Of an authority of our own for registry.test, localhost and 127.0.0.1; made with openssl, good until 2126.
-const fixture = (name: string) => fileURLToPath(new URL(`../fixtures/tls/${name}`, import.meta.url))
+const fixture = (name: string) => fileURLToPath(new URL(`../../fixtures/tls/${name}`, import.meta.url))
 const caFile = fixture('ca.pem')
 
 /** A server with one of the certificates. */
