@@ -173,6 +173,15 @@ const provoked: Record<string, { status: number, provoke: () => Promise<Result<u
   },
   invalid_version: { status: 400, provoke: async () => await fetchVersion('newest') },
   invalid_request: { status: 400, provoke: async () => await registry.GET('/api/v1/extensions', { params: { query: { limit: 1001 } } }) },
+  method_not_allowed: {
+    status: 405,
+    // @ts-expect-error: the generated types refuse it before the registry does
+    provoke: async () => await registry.POST('/api/v1/extensions')
+  },
+  precondition_failed: {
+    status: 412,
+    provoke: async () => await registry.GET('/api/v1/extensions/{type}/{name}', { params: { path: kubernetes }, headers: { 'If-Match': '"of another file"' } })
+  },
   range_not_satisfiable: {
     status: 416,
     provoke: async () => await registry.GET('/api/v1/extensions/{type}/{name}/{version}', { params: { path: { ...kubernetes, version: '1.27.5' } }, headers: { range: 'bytes=1000000000-' }, parseAs: 'stream' })
