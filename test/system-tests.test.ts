@@ -1,0 +1,93 @@
+import { spawnSync } from 'node:child_process'
+import { chmodSync, cpSync, existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { join, resolve } from 'node:path'
+import t from 'tap'
+
+const root = resolve(import.meta.dirname, '..')
+const program = join(root, 'scripts/system-tests.ts')
+const { scripts } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as { scripts: Record<string, string> }
+const systemScripts = Object.entries(scripts).filter(([name]) => name.startsWith('test:system:'))
+
+await t.test('each test of test/system has exactly one script, and each script has its test', async t => {
+  const tests = readdirSync(join(root, 'test/system')).map(name => join('test/system', name))
+    .filter(file => /^import t\b.* from 'tap'$/m.test(readFileSync(join(root, file), 'utf8')))
+  t.ok(tests.length >= 12)
+  for (const file of tests) t.equal(systemScripts.filter(([, command]) => command.endsWith(` ${file}`)).length, 1, file)
+  for (const [name, command] of systemScripts) t.ok(existsSync(join(root, command.split(' ').at(-1) ?? '')), name)
+})
+
+/** Outputs of a script, with the exit code that the script has. */
+const outputs = {
+  passes: { code: 0, lines: ['ok 1 - one', 'ok 2 - two', '# { total: 3, pass: 3 }'] },
+  fails: { code: 1, lines: ['not ok 1 - the broken one', '# { total: 3, pass: 1, fail: 2 }'] },
+  breaks: { code: 7, lines: ['cannot start'] },
+  stops: { code: 1, lines: ['# { total: 4, pass: 4 }'] },
+  empty: { code: 0, lines: ['# { total: 0 }'] },
+  plain: { code: 0, lines: ['no summary'] },
+  skips: { code: 0, lines: ['ok 1 - one # SKIP NO BROWSER', '# { total: 1, skip: 1 }'] }
+}
+type Output = keyof typeof outputs
+
+const commandOf = (output: Output): string => {
+  const { code, lines } = outputs[output]
+  return `printf '%s\\n' ${lines.map(line => `'${line}'`).join(' ')}; exit ${code}`
+}
+
+function start (folder: string, command: string, args: string[], env: Record<string, string | undefined>) {
+  const { status, stdout } = spawnSync(command, args, { cwd: folder, encoding: 'utf8', env: { ...process.env, ...env }, stdio: ['ignore', 'pipe', 'pipe'] })
+  return { status, lines: stdout.trimEnd().split('\n') }
+}
+
+await t.test('the system tests are counted over all scripts', async t => {
+  const cases: Array<{ run: Output[], summary: string, status: number, CI?: string }> = [
+    { run: ['passes', 'plain'], summary: '# { total: 4, pass: 4, fail: 0 }', status: 0 },
+    { run: ['passes', 'fails', 'breaks', 'stops', 'empty'], summary: '# { total: 13, pass: 8, fail: 5 }', status: 1 },
+    { run: ['skips'], summary: '# { total: 0, pass: 0, fail: 0 }', status: 0 },
+    { run: ['skips'], summary: '# { total: 1, pass: 0, fail: 1 }', status: 1, CI: 'true' },
+    { run: [], summary: '# { total: 0, pass: 0, fail: 0 }', status: 1 }
+  ]
+  for (const { run, summary, status, CI } of cases) {
+    await t.test(`${run.join(', ') || 'no script'}${CI === undefined ? '' : ' in CI'}`, async t => {
+      const fake = Object.fromEntries(run.map(output => [`test:system:${output}`, commandOf(output)]))
+      const folder = t.testdir({ 'package.json': JSON.stringify({ scripts: { test: 'exit 9', ...fake } }) })
+      const { lines, status: ended } = start(folder, process.execPath, [program], { CI })
+      t.equal(lines.at(-1), summary)
+      t.equal(ended, status)
+      if (run.includes('skips')) t.ok(lines.includes('== 1 SKIPPED in test:system:skips'))
+      if (run.includes('fails')) {
+        t.strictSame(lines.filter(line => line.startsWith('== failed')), ['fails', 'breaks', 'stops', 'empty'].map(name => `== failed in test:system:${name}`))
+        t.ok(lines.lastIndexOf('not ok 1 - the broken one') > lines.indexOf('== failed in test:system:fails'), 'the failed assertion is repeated')
+        t.ok(lines.lastIndexOf('cannot start') > lines.indexOf('== failed in test:system:breaks'), 'without a failed assertion, the last lines are')
+      }
+    })
+  }
+})
+
+await t.test('.ci/run counts each of its commands, and ends with the number of passed and failed tests', async t => {
+  const all: Record<string, Output> = { ci: 'plain', test: 'passes', 'run --silent lint': 'plain', 'run --silent typecheck': 'plain', 'run test:system:one': 'passes', 'run test:system:two': 'passes' }
+  const cases: Array<{ name: string, change: Record<string, Output>, last: string, status: number, failures: string[] }> = [
+    { name: 'all pass', change: {}, last: '11 passed, 0 failed', status: 0, failures: [] },
+    { name: 'tests fail', change: { test: 'fails' }, last: '9 passed, 2 failed', status: 1, failures: ['npm test'] },
+    { name: 'lint fails', change: { 'run --silent lint': 'breaks' }, last: '10 passed, 1 failed', status: 1, failures: ['lint'] },
+    { name: 'two system tests fail', change: { 'run test:system:one': 'fails', 'run test:system:two': 'stops' }, last: '10 passed, 3 failed', status: 1, failures: ['test:system:one', 'test:system:two'] },
+    { name: 'the installation fails', change: { ci: 'breaks' }, last: '0 passed, 1 failed', status: 1, failures: [] }
+  ]
+  for (const { name, change, last, status, failures } of cases) {
+    await t.test(name, async t => {
+      const folder = t.testdir({ '.ci': {}, bin: {}, 'package.json': JSON.stringify({ scripts: { 'test:system:one': '', 'test:system:two': '' } }) })
+      cpSync(join(root, '.ci/run'), join(folder, '.ci/run'))
+      const branches = Object.entries({ ...all, ...change }).map(([args, output]) => `'${args}') ${commandOf(output)} ;;`)
+      const npm = ['#!/bin/sh', 'case "$*" in', ...branches, `'run test:system') exec '${process.execPath}' '${program}' ;;`, '*) exit 99 ;;', 'esac'].join('\n')
+      // Every program that .ci/run would install is there.
+      const programs = { npm, ...Object.fromEntries(['chromium', 'curl', 'docker-registry', 'skopeo', 'htpasswd'].map(name => [name, '#!/bin/sh'])) }
+      for (const [name, text] of Object.entries(programs)) {
+        writeFileSync(join(folder, 'bin', name), text)
+        chmodSync(join(folder, 'bin', name), 0o755)
+      }
+      const { lines, status: ended } = start(folder, 'bash', [join(folder, '.ci/run')], { PATH: `${join(folder, 'bin')}:${process.env.PATH}` })
+      t.equal(lines.at(-1), last)
+      t.equal(ended, status)
+      t.strictSame([...new Set(lines.filter(line => line.startsWith('== failed in ')))], failures.map(name => `== failed in ${name}`))
+    })
+  }
+})
