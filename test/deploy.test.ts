@@ -76,6 +76,7 @@ await t.test('the image', async t => {
     const { optionalDependencies } = readJson<{ optionalDependencies: Record<string, string> }>('runtime/package.json')
     const [major = ''] = Object.values(optionalDependencies)[0]?.split('.') ?? []
     for (const base of all('FROM')) t.match(base, new RegExp(`^node:${major}-slim( AS \\w+)?$`))
+    t.equal(read('.nvmrc').trim(), major, '.nvmrc names the same release')
   })
 
   await t.test('runs scripts that the package has, and starts its program', async t => {
