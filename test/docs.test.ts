@@ -1,5 +1,5 @@
 import { spawnSync } from 'node:child_process'
-import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import t from 'tap'
 import { parse } from 'smol-toml'
@@ -45,6 +45,20 @@ await t.test('the configuration table has every key of the schema, and no other'
 
 await t.test('the error table has every error of the code, and no other', async t => {
   t.strictSame(rows('docs/errors.md', 'errors'), Object.keys(errorTable))
+})
+
+await t.test('docs/architecture.md names files and folders that exist, and every entry of the source folders', async t => {
+  const text = read('docs/architecture.md')
+  const named = [...text.matchAll(/(?<!\[)`([\w.-]+(?:\/[\w.-]+)*(?:\/|\.(?:ts|js|md|json|toml|yaml)))`/g)].map(([, path = '']) => path)
+  const linked = [...text.matchAll(/\]\(([^)#:]+)\)/g)].map(([, path = '']) => join('docs', path))
+  t.ok(named.length > 150, 'the page names many paths')
+  for (const path of new Set([...named, ...linked])) t.ok(existsSync(join(root, path)), path)
+  for (const folder of ['plugins', 'backends', 'lib', 'routes', 'schemas']) {
+    for (const entry of readdirSync(join(root, folder), { withFileTypes: true })) {
+      const path = `${folder}/${entry.name}${entry.isDirectory() ? '/' : ''}`
+      t.ok(named.includes(path), path)
+    }
+  }
 })
 
 await t.test('config.example.toml', async t => {
