@@ -61,6 +61,15 @@ await t.test('docs/architecture.md names files and folders that exist, and every
   }
 })
 
+await t.test('CONTRIBUTING.md names scripts of the package, and links to files that exist', async t => {
+  const text = read('CONTRIBUTING.md')
+  const { scripts } = JSON.parse(read('package.json')) as { scripts: Record<string, string> }
+  const named = [...text.matchAll(/^npm run ([\w:-]+)|`npm run ([\w:-]+)/gm)].map(([, shown, quoted]) => shown ?? quoted ?? '')
+  t.ok(named.length > 15)
+  for (const name of new Set(named)) t.type(scripts[name], 'string', name)
+  for (const [, path = ''] of text.matchAll(/\]\(([^)#:]+)\)/g)) t.ok(existsSync(join(root, path)), path)
+})
+
 await t.test('config.example.toml', async t => {
   await t.test('is a configuration of one Gitea and one OCI instance, and says nothing that is not a default unless it must', async t => {
     const { config, embedded } = await loadConfig({ file: 'config.example.toml', env: {}, cwd: root })
