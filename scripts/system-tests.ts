@@ -1,5 +1,5 @@
-// Runs every npm script `test:system:…` of package.json, in its order, and counts its tests: `npm run test:system`. Ends with
-// the output of the scripts that failed and a summary in the form of tap's own.
+// Runs every npm script `test:system:…` of package.json, in its order, and counts its tests: `npm run test:system`.
+// Ends with the output of the scripts that failed and a summary in the form of tap's own.
 import { spawn } from 'node:child_process'
 import { readFileSync } from 'node:fs'
 import { createInterface } from 'node:readline'
@@ -22,8 +22,8 @@ const lastLines = 30
 
 /** Runs an npm script, copies its output to standard output, and resolves with the lines and the exit code. */
 async function run (name: string): Promise<{ code: number, lines: string[] }> {
-  // Standard error goes to the same pipe, so that lines keep their order. Without --silent, which npm passes on to the npm
-  // commands in a test: they would report no error.
+  // Standard error goes to the same pipe, so that lines keep their order. Without --silent, which npm passes on to the
+  // npm commands in a test: they would report no error.
   const program = spawn('sh', ['-c', 'exec npm run "$0" 2>&1', name], { stdio: ['ignore', 'pipe', 'inherit'] })
   const end = new Promise<number>((resolve, reject) => {
     program.once('error', reject)
@@ -38,8 +38,9 @@ async function run (name: string): Promise<{ code: number, lines: string[] }> {
 }
 
 /**
- * Counts the tests of a script by the summary of tap, or the script itself as one test where it has no summary. A script that
- * fails without a failed test, or that runs no test, is one failed test. Outside of CI a script may skip all of its tests.
+ * Counts the tests of a script by the summary of tap, or the script itself as one test where it has no summary.
+ * A script that fails without a failed test, or that runs no test, is one failed test. Outside of CI a script may skip
+ * all of its tests.
  */
 function count (code: number, lines: readonly string[]): Pick<Result, 'passed' | 'failed' | 'skipped'> {
   const summary = lines.findLast(line => line.startsWith('# { total: '))
@@ -69,8 +70,10 @@ for (const name of Object.keys(scripts).filter(name => name.startsWith('test:sys
   const { code, lines } = await run(name)
   results.push({ name, lines, ...count(code, lines) })
 }
-for (const { name, skipped } of results.filter(({ skipped }) => skipped > 0)) console.log(`== ${skipped} SKIPPED in ${name}`)
-for (const { name, lines } of results.filter(({ failed }) => failed > 0)) console.log([`== failed in ${name}`, ...explanation(lines)].join('\n'))
+for (const { name, skipped } of results) if (skipped > 0) console.log(`== ${skipped} SKIPPED in ${name}`)
+for (const { name, failed, lines } of results) {
+  if (failed > 0) console.log([`== failed in ${name}`, ...explanation(lines)].join('\n'))
+}
 const passed = results.reduce((sum, result) => sum + result.passed, 0)
 const failed = results.reduce((sum, result) => sum + result.failed, 0)
 console.log(`# { total: ${passed + failed}, pass: ${passed}, fail: ${failed} }`)

@@ -47,9 +47,10 @@ await t.test('the error table has every error of the code, and no other', async 
   t.strictSame(rows('docs/errors.md', 'errors'), Object.keys(errorTable))
 })
 
-await t.test('docs/architecture.md names files and folders that exist, and every entry of the source folders', async t => {
+await t.test('docs/architecture.md names paths that exist, and every entry of the source folders', async t => {
   const text = read('docs/architecture.md')
-  const named = [...text.matchAll(/(?<!\[)`([\w.-]+(?:\/[\w.-]+)*(?:\/|\.(?:ts|js|md|json|toml|yaml)))`/g)].map(([, path = '']) => path)
+  const path = /(?<!\[)`([\w.-]+(?:\/[\w.-]+)*(?:\/|\.(?:ts|js|md|json|toml|yaml)))`/g
+  const named = [...text.matchAll(path)].map(([, path = '']) => path)
   const linked = [...text.matchAll(/\]\(([^)#:]+)\)/g)].map(([, path = '']) => join('docs', path))
   t.ok(named.length > 150, 'the page names many paths')
   for (const path of new Set([...named, ...linked])) t.ok(existsSync(join(root, path)), path)
@@ -64,7 +65,8 @@ await t.test('docs/architecture.md names files and folders that exist, and every
 await t.test('CONTRIBUTING.md names scripts of the package, and links to files that exist', async t => {
   const text = read('CONTRIBUTING.md')
   const { scripts } = JSON.parse(read('package.json')) as { scripts: Record<string, string> }
-  const named = [...text.matchAll(/^npm run ([\w:-]+)|`npm run ([\w:-]+)/gm)].map(([, shown, quoted]) => shown ?? quoted ?? '')
+  const commands = text.matchAll(/^npm run ([\w:-]+)|`npm run ([\w:-]+)/gm)
+  const named = [...commands].map(([, shown, quoted]) => shown ?? quoted ?? '')
   t.ok(named.length > 15)
   for (const name of new Set(named)) t.type(scripts[name], 'string', name)
   for (const [, path = ''] of text.matchAll(/\]\(([^)#:]+)\)/g)) t.ok(existsSync(join(root, path)), path)

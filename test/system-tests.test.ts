@@ -1,5 +1,5 @@
 import { spawnSync } from 'node:child_process'
-import { chmodSync, cpSync, existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import t from 'tap'
 
@@ -34,60 +34,108 @@ const commandOf = (output: Output): string => {
 }
 
 function start (folder: string, command: string, args: string[], env: Record<string, string | undefined>) {
-  const { status, stdout } = spawnSync(command, args, { cwd: folder, encoding: 'utf8', env: { ...process.env, ...env }, stdio: ['ignore', 'pipe', 'pipe'] })
+  const { status, stdout } = spawnSync(command, args, {
+    cwd: folder,
+    encoding: 'utf8',
+    env: { ...process.env, ...env },
+    stdio: ['ignore', 'pipe', 'pipe']
+  })
   return { status, lines: stdout.trimEnd().split('\n') }
 }
 
+/**
+ * Writes programs into `folder`: `npm`, which runs a command for each list of arguments, and others that do nothing.
+ * Returns the PATH that finds them first.
+ */
+function writePrograms (folder: string, npm: Record<string, string>, others: string[] = []): string {
+  const branches = Object.entries(npm).map(([args, command]) => `'${args}') ${command} ;;`)
+  const programs = {
+    npm: ['#!/bin/sh', 'case "$*" in', ...branches, '*) exit 99 ;;', 'esac'].join('\n'),
+    ...Object.fromEntries(others.map(name => [name, '#!/bin/sh']))
+  }
+  mkdirSync(join(folder, 'bin'))
+  for (const [name, text] of Object.entries(programs)) writeFileSync(join(folder, 'bin', name), text, { mode: 0o755 })
+  return `${join(folder, 'bin')}:${process.env.PATH}`
+}
+
 await t.test('the system tests are counted over all scripts', async t => {
-  const cases: Array<{ run: Output[], summary: string, status: number, CI?: string }> = [
-    { run: ['passes', 'plain'], summary: '# { total: 4, pass: 4, fail: 0 }', status: 0 },
+  const cases: Array<{ run: Output[], summary: string, status: number, CI?: string, realNpm?: true }> = [
+    { run: ['passes', 'plain'], summary: '# { total: 4, pass: 4, fail: 0 }', status: 0, realNpm: true },
     { run: ['passes', 'fails', 'breaks', 'stops', 'empty'], summary: '# { total: 13, pass: 8, fail: 5 }', status: 1 },
     { run: ['skips'], summary: '# { total: 0, pass: 0, fail: 0 }', status: 0 },
     { run: ['skips'], summary: '# { total: 1, pass: 0, fail: 1 }', status: 1, CI: 'true' },
     { run: [], summary: '# { total: 0, pass: 0, fail: 0 }', status: 1 }
   ]
-  for (const { run, summary, status, CI } of cases) {
+  for (const { run, summary, status, CI, realNpm } of cases) {
     await t.test(`${run.join(', ') || 'no script'}${CI === undefined ? '' : ' in CI'}`, async t => {
       const fake = Object.fromEntries(run.map(output => [`test:system:${output}`, commandOf(output)]))
       const folder = t.testdir({ 'package.json': JSON.stringify({ scripts: { test: 'exit 9', ...fake } }) })
-      const { lines, status: ended } = start(folder, process.execPath, [program], { CI })
+      const npm = Object.fromEntries(Object.entries(fake).map(([name, command]) => [`run ${name}`, command]))
+      const PATH = realNpm ? process.env.PATH : writePrograms(folder, npm)
+      const { lines, status: ended } = start(folder, process.execPath, [program], { CI, PATH })
       t.equal(lines.at(-1), summary)
       t.equal(ended, status)
       if (run.includes('skips')) t.ok(lines.includes('== 1 SKIPPED in test:system:skips'))
       if (run.includes('fails')) {
-        t.strictSame(lines.filter(line => line.startsWith('== failed')), ['fails', 'breaks', 'stops', 'empty'].map(name => `== failed in test:system:${name}`))
-        t.ok(lines.lastIndexOf('not ok 1 - the broken one') > lines.indexOf('== failed in test:system:fails'), 'the failed assertion is repeated')
-        t.ok(lines.lastIndexOf('cannot start') > lines.indexOf('== failed in test:system:breaks'), 'without a failed assertion, the last lines are')
+        const failing = ['fails', 'breaks', 'stops', 'empty'].map(name => `== failed in test:system:${name}`)
+        t.strictSame(lines.filter(line => line.startsWith('== failed')), failing)
+        const isRepeated = (line: string, name: string) =>
+          lines.lastIndexOf(line) > lines.indexOf(`== failed in test:system:${name}`)
+        t.ok(isRepeated('not ok 1 - the broken one', 'fails'), 'the failed assertion is repeated')
+        t.ok(isRepeated('cannot start', 'breaks'), 'without a failed assertion, the last lines are')
       }
     })
   }
 })
 
 await t.test('.ci/run counts each of its commands, and ends with the number of passed and failed tests', async t => {
-  const all: Record<string, Output> = { ci: 'plain', test: 'passes', 'run --silent lint': 'plain', 'run --silent typecheck': 'plain', 'run test:system:one': 'passes', 'run test:system:two': 'passes' }
-  const cases: Array<{ name: string, change: Record<string, Output>, last: string, status: number, failures: string[] }> = [
+  const all: Record<string, Output> = {
+    ci: 'plain',
+    test: 'passes',
+    'run --silent lint': 'plain',
+    'run --silent typecheck': 'plain',
+    'run test:system:one': 'passes',
+    'run test:system:two': 'passes'
+  }
+  const cases: Array<{
+    name: string
+    change: Record<string, Output>
+    last: string
+    status: number
+    failures: string[]
+  }> = [
     { name: 'all pass', change: {}, last: '11 passed, 0 failed', status: 0, failures: [] },
     { name: 'tests fail', change: { test: 'fails' }, last: '9 passed, 2 failed', status: 1, failures: ['npm test'] },
-    { name: 'lint fails', change: { 'run --silent lint': 'breaks' }, last: '10 passed, 1 failed', status: 1, failures: ['lint'] },
-    { name: 'two system tests fail', change: { 'run test:system:one': 'fails', 'run test:system:two': 'stops' }, last: '10 passed, 3 failed', status: 1, failures: ['test:system:one', 'test:system:two'] },
+    {
+      name: 'lint fails',
+      change: { 'run --silent lint': 'breaks' },
+      last: '10 passed, 1 failed',
+      status: 1,
+      failures: ['lint']
+    },
+    {
+      name: 'two system tests fail',
+      change: { 'run test:system:one': 'fails', 'run test:system:two': 'stops' },
+      last: '10 passed, 3 failed',
+      status: 1,
+      failures: ['test:system:one', 'test:system:two']
+    },
     { name: 'the installation fails', change: { ci: 'breaks' }, last: '0 passed, 1 failed', status: 1, failures: [] }
   ]
   for (const { name, change, last, status, failures } of cases) {
     await t.test(name, async t => {
-      const folder = t.testdir({ '.ci': {}, bin: {}, 'package.json': JSON.stringify({ scripts: { 'test:system:one': '', 'test:system:two': '' } }) })
+      const scripts = { 'test:system:one': '', 'test:system:two': '' }
+      const folder = t.testdir({ '.ci': {}, 'package.json': JSON.stringify({ scripts }) })
       cpSync(join(root, '.ci/run'), join(folder, '.ci/run'))
-      const branches = Object.entries({ ...all, ...change }).map(([args, output]) => `'${args}') ${commandOf(output)} ;;`)
-      const npm = ['#!/bin/sh', 'case "$*" in', ...branches, `'run test:system') exec '${process.execPath}' '${program}' ;;`, '*) exit 99 ;;', 'esac'].join('\n')
+      const outcomes = Object.entries({ ...all, ...change }).map(([args, output]) => [args, commandOf(output)])
+      const npm = { ...Object.fromEntries(outcomes), 'run test:system': `exec '${process.execPath}' '${program}'` }
       // Every program that .ci/run would install is there.
-      const programs = { npm, ...Object.fromEntries(['chromium', 'curl', 'docker-registry', 'skopeo', 'htpasswd'].map(name => [name, '#!/bin/sh'])) }
-      for (const [name, text] of Object.entries(programs)) {
-        writeFileSync(join(folder, 'bin', name), text)
-        chmodSync(join(folder, 'bin', name), 0o755)
-      }
-      const { lines, status: ended } = start(folder, 'bash', [join(folder, '.ci/run')], { PATH: `${join(folder, 'bin')}:${process.env.PATH}` })
+      const PATH = writePrograms(folder, npm, ['chromium', 'curl', 'docker-registry', 'skopeo', 'htpasswd'])
+      const { lines, status: ended } = start(folder, 'bash', [join(folder, '.ci/run')], { PATH })
       t.equal(lines.at(-1), last)
       t.equal(ended, status)
-      t.strictSame([...new Set(lines.filter(line => line.startsWith('== failed in ')))], failures.map(name => `== failed in ${name}`))
+      const reported = new Set(lines.filter(line => line.startsWith('== failed in ')))
+      t.strictSame([...reported], failures.map(name => `== failed in ${name}`))
     })
   }
 })
