@@ -1,175 +1,235 @@
-import { circuitBreaker, CircuitState, ConsecutiveBreaker, handleWhen } from 'cockatiel'
 import { isRefusal, isRegistryError, registryError, type RegistryError } from '../../lib/errors.ts'
 
 /** Failures in a row that open the circuit. */
 const threshold = 3
-/** Different names that fail one after the other, without a success between, that open the circuit. */
+/** Number of different names whose failures in a row, without a success between them, open the circuit. */
 const namesThreshold = 5
-/** Milliseconds that it stays open at first; doubled with each test that fails. */
-const first = 1000
-const most = 30_000
-/** Longest `Retry-After` (milliseconds) that is obeyed as it is: a slip of an upstream must not silence it for a day. */
-const longestPause = 600_000
+/** Milliseconds for which the circuit is open at first; doubled with each failed test, up to `maxPauseMs`. */
+const firstPauseMs = 1000
+const maxPauseMs = 30_000
+/** Maximum pause of a `Retry-After` in milliseconds: a wrong value must not disable an upstream for a day. */
+const maxRetryAfterMs = 600_000
 
 export const circuits = ['closed', 'open', 'half-open'] as const
 export type Circuit = typeof circuits[number]
 
 export interface RunOptions {
-  /** Whether a failure is to count as none. */
+  /** Returns whether a failure is not to count. */
   forgives?: (error: RegistryError) => boolean
-  /** Asked even while the circuit is open. */
+  /** Whether the request is sent even while the circuit is open. */
   probe?: boolean
-  /** Whether the failure that opened the circuit says nothing of this question. */
+  /** Returns whether the failure that opened the circuit is unrelated to this request. */
   passes?: (last: RegistryError) => boolean
-  /** Name that the question is about. A forgiven failure of one name is its own; failures of several in a row are not. */
+  /** Extension that the request is about. Forgiven failures of different ones in a row count as the upstream's. */
   subject?: string
-  /** Whether a success shows only that the upstream is there. It does not close a circuit that failing names have opened. */
+  /** Whether a success only shows that the upstream is reachable. It closes no circuit that failing names opened. */
   shallow?: boolean
-  /** Whether it takes its time. Where it tests the upstream, other questions are not refused meanwhile. */
+  /** Whether the request takes long. Other requests are not refused while it is the test. */
   slow?: boolean
 }
 
-/** Runs a question to its end; the result gives its answer, or throws its error. */
-async function outcomeOf<T> (question: () => Promise<T>): Promise<() => Promise<T>> {
+/**
+ * State of a circuit. `until` is the clock's time in milliseconds up to which requests are refused. `breaks` counts
+ * how often it opened since it was last closed. `byNames` is set when failing names opened it.
+ */
+type State = { readonly until: number, readonly breaks: number, readonly byNames: boolean } &
+  ({ readonly name: 'closed' | 'open' } | { readonly name: 'half-open', readonly decided: PromiseWithResolvers<void> })
+
+const closed: State = { name: 'closed', until: -Infinity, breaks: 0, byNames: false }
+
+/** Runs a request to its end and returns a function that returns its result or throws its error. */
+async function outcomeOf<T> (request: () => Promise<T>): Promise<() => Promise<T>> {
   try {
-    const answer = await question()
-    return async () => answer
+    const result = await request()
+    return async () => result
   } catch (error) {
     return async () => { throw error }
   }
 }
 
-/** Whether an error says something of the upstream: a bug does not, nor do the bounds that the registry sets itself. */
-const isFailure = ({ code, proxyError }: RegistryError): boolean => code !== 'internal_error' && proxyError !== 'connection_limit_reached'
+/** Returns whether an error is the upstream's: bugs and the registry's own limits are not. */
+const isFailure = ({ code, proxyError }: RegistryError): boolean =>
+  code !== 'internal_error' && proxyError !== 'connection_limit_reached'
 
-/** Whether a failure shows that the upstream itself is there: it says something, though nothing that can be used. */
-const isOwnWord = ({ proxyError = '' }: RegistryError): boolean => ['http_protocol_error', 'http_response_incomplete'].includes(proxyError)
+/** Returns whether a failure shows that the upstream is reachable: it sent a response that cannot be used. */
+const isUnusableResponse = ({ proxyError = '' }: RegistryError): boolean =>
+  ['http_protocol_error', 'http_response_incomplete'].includes(proxyError)
 
-/** Whether the upstream itself failed to answer, whatever the name. */
+/** Returns whether a forgiven failure is a response of an upstream that works. */
+const isResponse = (error: RegistryError): boolean => isUnusableResponse(error) || isRefusal(error)
+
 const isServerFailure = ({ upstreamStatus = 0 }: RegistryError): boolean => upstreamStatus >= 500
 
+/** Creates the error of a request that is not sent: the last failure, and the time that is left as `Retry-After`. */
+function refusal (last: RegistryError | undefined, leftMs: number): RegistryError {
+  const { code = 'service_unavailable', message = 'Upstream unavailable', details, instance, proxyError } = last ?? {}
+  return registryError(code, message, {
+    retryAfter: leftMs / 1000,
+    cause: last,
+    ...(details !== undefined && { details }),
+    ...(instance !== undefined && { instance }),
+    ...(proxyError !== undefined && { proxyError })
+  })
+}
+
 /**
- * The circuit breaker of one instance. After failures in a row it is open: nothing is asked. Then one question tests the
- * upstream (half-open) and closes it, or opens it for longer. A `Retry-After` opens it at once, for as long as it says, and no
- * success of what was under way ends that. Forgiven failures open it too when different names fail one after the other; then only
- * a success of more than a `shallow` question closes it. `clock` gives milliseconds and only goes forward.
+ * Creates the state machine. closed -> open: failures in a row. open -> half-open: a request is sent as the test.
+ * half-open -> closed or open: the result of the test. Its caller decides when a test may be sent.
+ */
+function createCircuit (clock: () => number) {
+  let state = closed
+  let failuresInARow = 0
+
+  /** Starts a request and returns the state in which it runs. While the circuit is open, the request is the test. */
+  function start (): State {
+    if (state.name === 'open') state = { ...state, name: 'half-open', decided: Promise.withResolvers() }
+    return state
+  }
+
+  function change (to: State): void {
+    const from = state
+    state = to
+    if (from.name === 'half-open') from.decided.resolve()
+  }
+
+  /** Counts a success of a request that was started in a state. */
+  function succeed (started: State): void {
+    if (started.name === 'closed') failuresInARow = 0
+  }
+
+  /** Counts a failure of a request that was started in a state. A test that was overtaken decides nothing. */
+  function fail (started: State, ofNames: boolean): void {
+    const isTest = started.name === 'half-open'
+    if (isTest && started !== state) return
+    failuresInARow++
+    if (state.name === 'open' || !(isTest || ofNames || failuresInARow >= threshold)) return
+    const { until, breaks } = state
+    const byNames = state.byNames || ofNames
+    const now = clock()
+    // A probe may be sent, and fail, before the pause is over. The pause stays as it is then.
+    if (now < until) return change({ name: 'open', until, breaks, byNames })
+    const pauseMs = Math.min(maxPauseMs, firstPauseMs * 2 ** breaks)
+    change({ name: 'open', until: now + pauseMs, breaks: breaks + 1, byNames })
+  }
+
+  /** Ends a request. A test that did not fail closes the circuit. */
+  function end (started: State): void {
+    if (started.name !== 'half-open' || started !== state) return
+    failuresInARow = 0
+    change(closed)
+  }
+
+  /** Returns the end of the test in progress; undefined when there is none. */
+  const test = (): Promise<void> | undefined => state.name === 'half-open' ? state.decided.promise : undefined
+
+  return { state: () => state, test, start, succeed, fail, end }
+}
+
+/** Creates the set of names that failed since the last success. */
+function createFailingNames () {
+  const failing = new Set<string>()
+  const clear = (): void => { failing.clear() }
+
+  /** Adds a forgiven failure of a name. Returns whether it is the upstream's, because different names fail in a row. */
+  function add (error: RegistryError, name: string | undefined): boolean {
+    if (isResponse(error)) clear()
+    else if (name !== undefined && isServerFailure(error)) failing.add(name)
+    if (failing.size < namesThreshold) return false
+    clear()
+    return true
+  }
+
+  return { add, clear }
+}
+
+/**
+ * Creates the circuit breaker of one instance. After failures in a row it is open: no request is sent. Then one
+ * request tests the upstream (half-open), and its result closes the circuit or opens it for longer. A `Retry-After`
+ * opens it at once for the given time, and no success of a request in progress ends that. Forgiven failures open it
+ * too when different names fail in a row; then only a success of a request that is not `shallow` closes it. `clock`
+ * returns milliseconds and is monotonic.
  */
 export function createBreaker (clock: () => number) {
-  let openUntil = -Infinity
+  const circuit = createCircuit(clock)
+  const failingNames = createFailingNames()
   let pausedUntil = -Infinity
-  let breaks = 0
   let last: RegistryError | undefined
-  /** Names that failed since the last success. */
-  const failing = new Set<string>()
-  /** Whether the failure that is being counted opens the circuit at once. */
-  let tripping = false
-  let openedByNames = false
-  const consecutive = new ConsecutiveBreaker(threshold)
-  const counted = new WeakSet<object>()
 
-  // When a test may be made is decided here: the library goes by the wall clock, which jumps.
-  const circuit = circuitBreaker(handleWhen(error => typeof error === 'object' && error !== null && counted.has(error)), {
-    halfOpenAfter: -Infinity,
-    breaker: {
-      state: undefined,
-      success: () => { consecutive.success() },
-      failure: () => consecutive.failure() || tripping
-    }
-  })
-  circuit.onBreak(() => {
-    // What had waited for a test that failed, and is refused then, is no failure of its own.
-    if (clock() >= openUntil) openUntil = clock() + Math.min(most, first * 2 ** breaks++)
-    openedByNames ||= tripping
-    tripping = false
-  })
-  circuit.onReset(() => {
-    openedByNames = tripping = false
-    breaks = 0
-    openUntil = -Infinity
-  })
-
-  /** The last failure, as the answer to a question that is not asked now. */
-  function refusal (left: number): RegistryError {
-    const { code = 'service_unavailable', message = 'The upstream is left alone', details, instance, proxyError } = last ?? {}
-    return registryError(code, message, {
-      retryAfter: left / 1000,
-      cause: last,
-      ...(details !== undefined && { details }),
-      ...(instance !== undefined && { instance }),
-      ...(proxyError !== undefined && { proxyError })
-    })
+  /** Returns why a request is refused now; undefined when it may be sent. */
+  function refused ({ probe = false, passes }: RunOptions): RegistryError | undefined {
+    const { until, byNames } = circuit.state()
+    const passed = probe || (last !== undefined && !byNames && passes?.(last) === true)
+    const left = Math.max(pausedUntil, passed ? -Infinity : until) - clock()
+    return left > 0 ? refusal(last, left) : undefined
   }
 
-  const mayPass = (passes: ((last: RegistryError) => boolean) | undefined): boolean => last !== undefined && !openedByNames && passes?.(last) === true
-
-  function note (error: RegistryError): void {
-    counted.add(error)
+  /** Counts an error of a request that was started in a state, unless it is not the upstream's or is forgiven. */
+  function count (started: State, error: RegistryError, { forgives, subject }: RunOptions): void {
+    const forgiven = forgives?.(error) === true
+    if (!isFailure(error)) return
+    // A forgiven failure does not show that the upstream works, unless it is a response. To a test it counts.
+    const counts = !forgiven || (circuit.state().name !== 'closed' && !isResponse(error))
+    const ofNames = !counts && failingNames.add(error, subject)
+    if (!counts && !ofNames) return
     last = error
-    if (error.retryAfter !== undefined) pausedUntil = Math.max(pausedUntil, clock() + Math.min(longestPause, error.retryAfter * 1000))
+    const pauseMs = Math.min(maxRetryAfterMs, (error.retryAfter ?? -Infinity) * 1000)
+    pausedUntil = Math.max(pausedUntil, clock() + pauseMs)
+    circuit.fail(started, ofNames)
   }
 
-  /** Whether a forgiven failure is the instance's after all, because one name after the other fails. */
-  function isOfInstance (error: RegistryError, subject: string | undefined): boolean {
-    // A refusal, or content that cannot be used, is an answer: the upstream works.
-    if (isRefusal(error) || isOwnWord(error)) failing.clear()
-    else if (subject !== undefined && isServerFailure(error)) failing.add(subject)
-    if (failing.size < namesThreshold) return false
-    failing.clear()
-    tripping = true
-    return true
+  /** Sends a request and counts its result. */
+  async function send<T> (request: () => Promise<T>, options: RunOptions): Promise<T> {
+    const started = circuit.start()
+    try {
+      const result = await request()
+      if (options.shallow !== true) failingNames.clear()
+      circuit.succeed(started)
+      return result
+    } catch (error) {
+      if (isRegistryError(error)) count(started, error, options)
+      throw error
+    } finally {
+      circuit.end(started)
+    }
+  }
+
+  /**
+   * Sends a request. Its error counts as a failure unless it is a bug or `forgives` returns true. While the circuit is
+   * open, throws the error of `rest` instead. A `probe`, or a request that the last failure `passes`, is sent as a test
+   * then, but not during the pause of a `Retry-After`. Requests wait while a test is in progress.
+   */
+  async function run<T> (request: () => Promise<T>, options: RunOptions = {}): Promise<T> {
+    const error = refused(options)
+    if (error !== undefined) throw error
+    const { probe = false, shallow = false, slow = false } = options
+    const { name, byNames } = circuit.state()
+    // A probe does not wait for a slow test, and its result does not decide for it.
+    if (probe && name === 'half-open') return await request()
+    if (shallow && byNames) return await request()
+    const outcome = slow && name !== 'closed' ? await outcomeOf(request) : undefined
+    // Another test failed meanwhile: this one decides nothing.
+    if (outcome !== undefined && refused(options) !== undefined) return await outcome()
+    for (let test = circuit.test(); test !== undefined; test = circuit.test()) await test
+    // The test that it waited for may have failed. The refusal does not count as a failure.
+    const lateError = outcome === undefined ? refused(options) : undefined
+    if (lateError !== undefined) throw lateError
+    return await send(outcome ?? request, options)
   }
 
   return {
     get state (): Circuit {
-      if (Math.max(openUntil, pausedUntil) > clock()) return 'open'
-      return circuit.state === CircuitState.Closed ? 'closed' : 'half-open'
+      const { name, until } = circuit.state()
+      if (Math.max(until, pausedUntil) > clock()) return 'open'
+      return name === 'closed' ? 'closed' : 'half-open'
     },
 
-    /** Why nothing may be asked now, with the time that is left; undefined when something may, or the last failure `passes`. */
+    /** Returns why no request is sent now, with the time that is left; undefined when one may be sent. */
     rest (passes?: (last: RegistryError) => boolean): RegistryError | undefined {
-      const left = Math.max(pausedUntil, mayPass(passes) ? -Infinity : openUntil) - clock()
-      if (left > 0) return refusal(left)
-      return circuit.state === CircuitState.HalfOpen ? refusal(first) : undefined
+      const error = refused(passes === undefined ? {} : { passes })
+      return error ?? (circuit.test() === undefined ? undefined : refusal(last, firstPauseMs))
     },
 
-    /**
-     * Asks the upstream. What it throws counts as a failure unless it is a bug, or `forgives` says otherwise. Throws what
-     * `rest` gives instead of asking; a `probe`, or a question that the last failure `passes`, is asked as a test while the
-     * circuit is open, but not against a `Retry-After`.
-     */
-    async run<T> (question: () => Promise<T>, { forgives = () => false, probe = false, passes, subject, shallow = false, slow = false }: RunOptions = {}): Promise<T> {
-      const refused = () => {
-        const left = Math.max(pausedUntil, probe || mayPass(passes) ? -Infinity : openUntil) - clock()
-        return left > 0 ? refusal(left) : undefined
-      }
-      const error = refused()
-      if (error !== undefined) throw error
-      // A probe does not wait for a test that takes its time, and says nothing of how that will end.
-      if (probe && circuit.state === CircuitState.HalfOpen) return await question()
-      if (shallow && openedByNames) return await question()
-      const outcome = slow && circuit.state !== CircuitState.Closed ? await outcomeOf(question) : undefined
-      // Another question has failed as a test meanwhile: this one decides nothing any more.
-      if (outcome !== undefined && refused() !== undefined) return await outcome()
-      return await circuit.execute(async () => {
-        const error = outcome === undefined ? refused() : undefined
-        if (error !== undefined) {
-          counted.add(error)
-          throw error
-        }
-        try {
-          const answer = await (outcome ?? question)()
-          if (!shallow) failing.clear()
-          return answer
-        } catch (error) {
-          if (!isRegistryError(error)) throw error
-          const forgiven = forgives(error)
-          // A test that proves nothing leaves the circuit as it was: to the library it would be a success.
-          const testing = circuit.state !== CircuitState.Closed && !isOwnWord(error) && !(forgiven && isRefusal(error))
-          if (isFailure(error) && (testing || !forgiven || isOfInstance(error, subject))) note(error)
-          throw error
-        }
-      })
-    }
+    run
   }
 }
 export type Breaker = ReturnType<typeof createBreaker>
