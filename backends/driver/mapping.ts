@@ -19,21 +19,30 @@ export function createMapping (mapping: Mapping) {
     return { type, prefix: pattern.slice(0, at), suffix: pattern.slice(at + '{name}'.length) }
   })).map((pattern, rank) => ({ ...pattern, rank }))
 
-  return {
-    /** The extension that a repository's name means: the first pattern that fits; undefined when none does, or what is left is no name. */
-    identify (repository: string): Identity | undefined {
-      for (const { type, prefix, suffix, rank } of patterns) {
-        if (repository.length <= prefix.length + suffix.length || !repository.startsWith(prefix) || !repository.endsWith(suffix)) continue
-        const name = repository.slice(prefix.length, repository.length - suffix.length)
-        if (namePattern.test(name)) return { type, name, rank }
-      }
-      return undefined
-    },
-    /** The repositories that may hold an extension, in the order in which they count. Each is identified as that very extension. */
-    repositories (type: ExtensionType, name: string): string[] {
-      return patterns.filter(pattern => pattern.type === type).map(({ prefix, suffix }) => `${prefix}${name}${suffix}`)
-        .filter(repository => { const found = this.identify(repository); return found?.type === type && found.name === name })
+  /**
+   * Returns the extension that a repository's name means, by the first pattern that matches. Returns undefined when
+   * none matches or the rest is not a valid name.
+   */
+  function identify (repository: string): Identity | undefined {
+    for (const { type, prefix, suffix, rank } of patterns) {
+      if (repository.length <= prefix.length + suffix.length) continue
+      if (!repository.startsWith(prefix) || !repository.endsWith(suffix)) continue
+      const name = repository.slice(prefix.length, repository.length - suffix.length)
+      if (namePattern.test(name)) return { type, name, rank }
     }
+    return undefined
   }
+
+  /** Returns the repositories that may hold an extension, in order of precedence. `identify` returns it for each. */
+  function repositories (type: ExtensionType, name: string): string[] {
+    const candidates = patterns.filter(pattern => pattern.type === type)
+      .map(({ prefix, suffix }) => `${prefix}${name}${suffix}`)
+    return candidates.filter(repository => {
+      const found = identify(repository)
+      return found?.type === type && found.name === name
+    })
+  }
+
+  return { identify, repositories }
 }
 export type RepositoryMapping = ReturnType<typeof createMapping>

@@ -41,9 +41,9 @@ export function verified (source: Readable, { digest, size }: Content): Readable
       seen += chunk.length
       if (seen > size) return done(new ContentError('The content is longer than its descriptor says'))
       hash?.update(chunk)
-      if (held !== undefined) this.push(held)
+      const checked = held
       held = chunk
-      done()
+      done(null, checked)
     },
     flush (done) {
       if (seen !== size) return done(new ContentError('The content is shorter than its descriptor says'))
