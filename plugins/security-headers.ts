@@ -9,7 +9,7 @@ declare module 'fastify' {
   }
 }
 
-/** Security headers on every answer of the scope. Helmet is asked once: on each request it would compose the same again. */
+/** Sets the security headers of every response of the scope. */
 async function securityHeaders (fastify: FastifyInstance, options: SecurityHeadersOptions): Promise<void> {
   const headers = createSecurityHeaders(options)
   fastify.decorate('commonHeaders', headers)

@@ -1,4 +1,4 @@
-import helmet from '@fastify/helmet'
+import helmet, { type FastifyHelmetOptions } from '@fastify/helmet'
 import Fastify from 'fastify'
 import t from 'tap'
 import registry from '../../app.ts'
@@ -24,17 +24,52 @@ await t.test('every answer has them, errors and unknown routes included', async 
   t.match((await app.inject({ method: 'POST', url: '/api/v1/extensions' })).headers, every, 'another method')
 })
 
+/** The options that make helmet send exactly these headers; each header that only pages need is turned off. */
+const helmetOptions = (resourcePolicy: 'cross-origin' | 'same-origin', https: boolean): FastifyHelmetOptions => ({
+  contentSecurityPolicy: {
+    useDefaults: false, directives: { 'default-src': ["'none'"], 'frame-ancestors': ["'none'"] }
+  },
+  crossOriginResourcePolicy: { policy: resourcePolicy },
+  referrerPolicy: { policy: 'no-referrer' },
+  xContentTypeOptions: true,
+  strictTransportSecurity: https ? { maxAge: 31_536_000, includeSubDomains: false } : false,
+  crossOriginEmbedderPolicy: false,
+  crossOriginOpenerPolicy: false,
+  originAgentCluster: false,
+  xDnsPrefetchControl: false,
+  xDownloadOptions: false,
+  xFrameOptions: false,
+  xPermittedCrossDomainPolicies: false,
+  xPoweredBy: false,
+  xXssProtection: false
+})
+
+await t.test('names, values and order are those of helmet', async t => {
+  for (const [origins, resourcePolicy] of [[['*'], 'cross-origin'], [['https://portal.example.com'], 'same-origin'], [[], 'same-origin']] as const) {
+    for (const url of [undefined, 'http://registry.example.com', 'https://registry.example.com']) {
+      const peer = Fastify()
+      t.teardown(async () => { await peer.close() })
+      await peer.register(helmet, helmetOptions(resourcePolicy, url?.startsWith('https://') === true))
+      peer.get('/', async (_request, reply) => reply.getHeaders())
+      const expected: object = (await peer.inject('/')).json()
+      const headers = createSecurityHeaders({ cors_origins: origins, ...(url !== undefined && { public_url: url }) })
+      t.ok(Object.keys(expected).length >= 4, 'helmet sets them')
+      t.strictSame(Object.entries(headers), Object.entries(expected), `${resourcePolicy} ${url}`)
+    }
+  }
+})
+
 await t.test('pages of other origins may use the answers only when all may read them', async t => {
   for (const origins of [['*'], ['https://portal.example.com'], []]) {
-    t.equal((await createSecurityHeaders({ cors_origins: origins }))['cross-origin-resource-policy'], origins.includes('*') ? 'cross-origin' : 'same-origin', origins.join())
+    t.equal(createSecurityHeaders({ cors_origins: origins })['cross-origin-resource-policy'], origins.includes('*') ? 'cross-origin' : 'same-origin', origins.join())
   }
 })
 
 await t.test('http is forbidden only where https is known to lead here', async t => {
-  const of = async (url?: string) => (await createSecurityHeaders({ cors_origins: [], ...(url !== undefined && { public_url: url }) }))['strict-transport-security']
-  t.equal(await of(), undefined)
-  t.equal(await of('http://registry.example.com'), undefined)
-  t.equal(await of('https://registry.example.com'), 'max-age=31536000', 'of the host, not of its siblings')
+  const of = (url?: string) => createSecurityHeaders({ cors_origins: [], ...(url !== undefined && { public_url: url }) })['strict-transport-security']
+  t.equal(of(), undefined)
+  t.equal(of('http://registry.example.com'), undefined)
+  t.equal(of('https://registry.example.com'), 'max-age=31536000', 'of the host, not of its siblings')
 })
 
 await t.test('Swagger UI has the policy that it works with, and the other headers', async t => {
