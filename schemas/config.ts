@@ -1,12 +1,9 @@
 import type { Static, TArray } from '@sinclair/typebox'
 import { Type, type InputOf, type TableOf } from './input.ts'
+import { StringEnum } from './string-enum.ts'
 
 // Beside JSON Schema's own keywords: `expected` says in words what a pattern wants, `secret` that a value is never shown, `path` that a
 // relative one starts at the file that names it, `examples` what stands in config.example.toml for a key without default.
-
-/** One of some words. A union of literals, since TypeBox checks no `enum`. */
-const Choice = <const T extends readonly string[]>(values: T, options: { description: string, default: T[number] }) =>
-  Object.assign(Type.Unsafe<T[number]>(Type.Union(values.map(value => Type.Literal(value)), options)), { default: options.default })
 
 const Integer = (description: string, value: number, minimum: number, maximum: number) =>
   Type.Integer({ description, default: value, minimum, maximum })
@@ -59,7 +56,7 @@ const Platform = (description: string) => Type.Optional(Type.String({
   expected: 'an operating system, an architecture and optionally a variant, such as linux/arm64 or linux/arm/v7',
   examples: ['linux/arm64']
 }))
-const DownloadUrls = (value: 'upstream' | 'gateway') => Choice(['upstream', 'gateway'], {
+const DownloadUrls = (value: 'upstream' | 'gateway') => StringEnum(['upstream', 'gateway'], {
   description: "What `download_url` points at: the upstream's own address, or this registry's download route on `server.public_url`", default: value
 })
 
@@ -93,7 +90,7 @@ export const ServerConfig = Type.Object({
 }, { additionalProperties: false, default: {}, description: 'The HTTP server' })
 
 export const LogConfig = Type.Object({
-  level: Choice(['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'], { description: 'Least level that is logged', default: 'info' })
+  level: StringEnum(['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'], { description: 'Least level that is logged', default: 'info' })
 }, { additionalProperties: false, default: {}, description: 'Logs: JSON lines on standard output' })
 
 export const RateLimitConfig = Type.Object({
@@ -114,7 +111,7 @@ export const StoreConfig = Type.Object({
   directory: Type.Optional(File('Where they are kept; below `$XDG_CACHE_HOME`, else `~/.cache`, by upstreams if unset. Processes may share one', '/var/cache/extension-registry')),
   max_bytes: Integer('Most bytes kept, least recently used go first; a larger file is passed on without being kept', 2 * 1024 ** 3, 0, 2 ** 50),
   finish_bytes: Integer('Size up to which a file is fetched to its end for the next one, though whoever asked for it has left', 64 * 1024 ** 2, 0, 2 ** 50),
-  on_rerelease: Choice(['serve', 'refuse'], {
+  on_rerelease: StringEnum(['serve', 'refuse'], {
     description: 'What becomes of a version that is published again with another content, where its publisher tells no checksum: it is served, or refused with 409', default: 'serve'
   })
 }, { additionalProperties: false, default: {}, description: 'Verified files on disk' })
@@ -166,7 +163,7 @@ export const OciConfig = Type.Object({
     pattern: '^([A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)*)?$',
     expected: 'a path without a slash at either end'
   }),
-  discovery: Choice(['catalog', 'harbor', 'list'], {
+  discovery: StringEnum(['catalog', 'harbor', 'list'], {
     description: "How repositories are found: by the registry's `_catalog`, by Harbor's API for the project that the namespace begins with, or by `repositories` alone",
     default: 'catalog'
   }),

@@ -1,5 +1,6 @@
 import { Type, type Static } from '@sinclair/typebox'
-import { Ref, StringEnum } from './ref.ts'
+import { Ref } from './ref.ts'
+import { StringEnum } from './string-enum.ts'
 
 /** The three types of extension, in the order in which lists show them. */
 export const extensionTypes = ['provider', 'taskserv', 'cluster'] as const

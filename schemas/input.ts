@@ -4,7 +4,7 @@ import {
 } from '@sinclair/typebox'
 
 /** The default of a schema with these options, as part of its type; nothing where they have none. */
-type DefaultOf<O> = O extends { default: infer D } ? { default: D } : unknown
+export type DefaultOf<O> = O extends { default: infer D } ? { default: D } : unknown
 
 /** TypeBox's constructors. Their types keep whether a default was given, which TypeBox's own do not. */
 interface Constructors extends Omit<typeof TypeBox, 'Array' | 'Boolean' | 'Integer' | 'Number' | 'Object' | 'String'> {

@@ -1,6 +1,6 @@
 import { Type, type Static, type TSchema } from '@sinclair/typebox'
 import { extensionSources, extensionTypes } from './extension.ts'
-import { StringEnum } from './ref.ts'
+import { StringEnum } from './string-enum.ts'
 
 /** A parameter that may be left out, and then has its default: optional for clients, always there for handlers. */
 const Defaulted = <T extends TSchema>(schema: T) => Type.Unsafe<Static<T>>(Type.Optional(schema))

@@ -5,10 +5,3 @@ import { Type, type Static, type TSchema } from '@sinclair/typebox'
  * `#/components/schemas/{$id}`; for TypeScript it is the schema's own static type (`Type.Ref('X')` alone would be `unknown`).
  */
 export const Ref = <T extends TSchema>(schema: T) => Type.Unsafe<Static<T>>(Type.Ref(schema.$id ?? ''))
-
-/**
- * A string limited to a list of values, as `type: string, enum: […]`: one plain message on a bad value,
- * and a form that every OpenAPI tool understands (a union of literals is neither).
- */
-export const StringEnum = <const T extends readonly string[]>(values: T, options: Record<string, unknown> = {}) =>
-  Type.Unsafe<T[number]>({ type: 'string', enum: [...values], ...options })

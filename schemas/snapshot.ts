@@ -1,15 +1,14 @@
 import { Type, type Static } from '@sinclair/typebox'
 import { extensionSources, extensionTypes } from './extension.ts'
+import { StringEnum } from './string-enum.ts'
 
 /*
  * The last good catalog of one instance as it is kept on disk: lines of JSON. The first is a head, then come listings, each
  * followed by its extensions, and version lists; the last one has the SHA-256 of all bytes before it. Times are milliseconds
- * of the epoch. TypeBox itself checks these, so that they are spelt out where the schemas of the HTTP API use what only Ajv knows.
+ * of the epoch. TypeBox checks these schemas, so they do not reuse schemas of the HTTP API with keywords that only Ajv supports.
  */
 
-const OneOf = <const T extends readonly string[]>(values: T) => Type.Unsafe<T[number]>(Type.Union(values.map(value => Type.Literal(value))))
-
-const type = OneOf(extensionTypes)
+const type = StringEnum(extensionTypes)
 const name = Type.String({ pattern: '^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$' })
 const at = Type.Number()
 const version = Type.String({ minLength: 1, maxLength: 128 })
@@ -24,7 +23,7 @@ const SavedExtension = Type.Object({
   description: Type.String(),
   author: text,
   repository: text,
-  source: OneOf(extensionSources),
+  source: StringEnum(extensionSources),
   published_at,
   download_url: text,
   checksum: text,

@@ -1,5 +1,6 @@
 import { KindGuard, type TObject, type TSchema } from '@sinclair/typebox'
 import { Config } from '../../schemas/config.ts'
+import { enumValues } from '../../schemas/string-enum.ts'
 
 /** One thing that can be configured, as the schema tells it. */
 export interface ConfigKey {
@@ -34,7 +35,8 @@ export function tableOf (schema: TSchema): TObject | undefined {
 /** What a schema accepts, in words that a person can act on. */
 export function expectation (schema: TSchema): string {
   if (typeof schema['expected'] === 'string') return schema['expected']
-  if (KindGuard.IsUnion(schema)) return `one of ${schema.anyOf.map(({ const: word }) => String(word)).join(', ')}`
+  const values = enumValues(schema)
+  if (values !== undefined) return `one of ${values.join(', ')}`
   if (KindGuard.IsInteger(schema)) return `an integer from ${schema.minimum} to ${schema.maximum}`
   if (KindGuard.IsNumber(schema)) return `a number from ${schema.minimum} to ${schema.maximum}`
   if (KindGuard.IsBoolean(schema)) return 'true or false'

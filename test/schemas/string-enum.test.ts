@@ -1,0 +1,39 @@
+import { Type } from '@sinclair/typebox'
+import { TypeCompiler } from '@sinclair/typebox/compiler'
+import { Value, ValueErrorType } from '@sinclair/typebox/value'
+import t from 'tap'
+import { enumValues, StringEnum } from '../../schemas/string-enum.ts'
+
+const fruits = ['apple', 'pear'] as const
+
+await t.test('it is a plain JSON schema, with its options after the values', async t => {
+  t.equal(JSON.stringify(StringEnum(fruits)), '{"type":"string","enum":["apple","pear"]}')
+  t.equal(JSON.stringify(StringEnum(fruits, { description: 'Fruit', default: 'pear' })), '{"type":"string","enum":["apple","pear"],"description":"Fruit","default":"pear"}')
+})
+
+await t.test('TypeBox checks it, compiled or not, as a required and as an optional key', async t => {
+  const schema = Type.Object({ fruit: StringEnum(fruits, { default: 'pear' }), other: Type.Optional(StringEnum(fruits)) })
+  const compiled = TypeCompiler.Compile(schema)
+  for (const [value, valid] of [
+    [{ fruit: 'apple' }, true],
+    [{ fruit: 'pear', other: 'apple' }, true],
+    [{ fruit: 'Apple' }, false],
+    [{ fruit: '' }, false],
+    [{ fruit: 1 }, false],
+    [{ fruit: null }, false],
+    [{ fruit: ['apple'] }, false],
+    [{ fruit: 'apple', other: 'plum' }, false],
+    [{}, false]
+  ] as const) {
+    t.equal(Value.Check(schema, value), valid, JSON.stringify(value))
+    t.equal(compiled.Check(value), valid, `${JSON.stringify(value)} compiled`)
+  }
+  t.strictSame(Value.Default(schema, {}), { fruit: 'pear' })
+  t.strictSame([...Value.Errors(schema, { fruit: 'plum' })].map(({ path, type }) => ({ path, type })), [{ path: '/fruit', type: ValueErrorType.Kind }])
+})
+
+await t.test('its values are those of the list, and no other schema has any', async t => {
+  t.strictSame(enumValues(StringEnum(fruits)), fruits)
+  t.equal(enumValues(Type.String()), undefined)
+  t.equal(enumValues(Type.Union([Type.Literal('apple')])), undefined)
+})
