@@ -1,5 +1,6 @@
 import pLimit from 'p-limit'
 import { isRegistryError, type RegistryError } from '../../lib/errors.ts'
+import { linkTarget } from '../../lib/link-header.ts'
 import type { JsonAnswer, Upstream } from '../../plugins/upstream/client.ts'
 
 /**
@@ -35,10 +36,9 @@ const identityOf = (body: unknown): string => JSON.stringify(body,
   (key, value: unknown) => key !== '' && typeof value === 'object' && value !== null && 'id' in value ? value.id : value)
 const totalOf = ({ headers }: Pick<Page, 'headers'>): number => Number(headers['x-total-count'] ?? 0)
 
-/** The last page's number as `Link` has it; its address is not used, for servers build it on a name of their own. */
+/** Returns the number of the last page by `Link`. Its address is not used: servers build it on a name of their own. */
 function lastPage (link: string | string[] | undefined): number | undefined {
-  const last = String(link ?? '').split(/,\s*(?=<)/).find(part => /;\s*rel="?last"?/.test(part))
-  const page = /[?&]page=(\d{1,9})/.exec(last ?? '')?.[1]
+  const page = /[?&]page=(\d{1,9})/.exec(linkTarget(link, 'last') ?? '')?.[1]
   return page === undefined ? undefined : Number(page)
 }
 

@@ -1,5 +1,6 @@
 import type { Static, TSchema } from '@sinclair/typebox'
 import { Value } from '@sinclair/typebox/value'
+import { linkTarget } from '../../../lib/link-header.ts'
 import type { Upstream, UpstreamAnswer } from '../../../plugins/upstream/client.ts'
 
 /** One page of a list of names. */
@@ -23,21 +24,12 @@ export interface Walk {
   damaged: boolean
 }
 
-/** The target of the `Link` with `rel=next`, which may be quoted or not, one of several links, and relative. */
-export function nextLink (header: string | string[] | undefined): string | undefined {
-  const text = Array.isArray(header) ? header.join(', ') : header ?? ''
-  for (const [, target, parameters = ''] of text.matchAll(/<([^>]*)>((?:\s*;\s*[^\s;,="]+\s*=\s*(?:"[^"]*"|[^\s;,"]*))*)/g)) {
-    if (/;\s*rel\s*=\s*(?:"(?:[^"]*\s)?next(?:\s[^"]*)?"|next(?=\s|;|$))/i.test(parameters)) return target
-  }
-  return undefined
-}
-
 /**
  * The next page by an answer's `Link`. What names the registry's host under another scheme speaks of itself behind a proxy;
  * only its path counts. Throws when it leads to another host, for credentials would follow.
  */
 export function nextPage (upstream: Upstream, link: string | string[] | undefined, from: URL): { next?: URL } {
-  const target = nextLink(link)
+  const target = linkTarget(link, 'next')
   if (target === undefined) return {}
   const own = new URL(upstream.origin)
   const to = URL.canParse(target, from.href) ? new URL(target, from.href) : undefined

@@ -1,5 +1,4 @@
 import t, { type Test } from 'tap'
-import { nextLink } from '../../../../backends/oci/registry/paging.ts'
 import { isRegistryError } from '../../../../lib/errors.ts'
 import { createLoopback, type LoopbackAnswer, type LoopbackRequest } from '../../../fakes/loopback.ts'
 import { createRegistryFake, type FlavourName, type RegistryContent } from '../../../fakes/registry.ts'
@@ -19,24 +18,6 @@ async function scripted (t: Test, answer: (request: LoopbackRequest, url: URL) =
   const told: string[] = []
   return { fake, told, transport: createRegistryTransport(t, { registry: fake.url, ...config }, { onRefused: () => { told.push('refused') } }) }
 }
-
-await t.test('the next page is found in a Link however it is written', t => {
-  const headers: Array<[string | string[] | undefined, string | undefined]> = [
-    [undefined, undefined],
-    ['', undefined],
-    ['</v2/_catalog?last=a%2Fb&n=1>; rel="next"', '/v2/_catalog?last=a%2Fb&n=1'],
-    ['</v2/_catalog?n=1&last=a/b>;rel=next', '/v2/_catalog?n=1&last=a/b'],
-    ['</p?page=1>; rel="prev" , </p?page=3>; rel="next"', '/p?page=3'],
-    [['</p?page=1>; rel="prev"', '</p?page=3>; rel="next"'], '/p?page=3'],
-    ['</a>; title="x, y"; REL="Next"', '/a'],
-    ['</a>; rel="last next"', '/a'],
-    ['</a>; rel="nextish"', undefined],
-    ['</a>; rel="prev"', undefined],
-    ['</a?x=1,2>; rel="next"', '/a?x=1,2']
-  ]
-  for (const [header, target] of headers) t.equal(nextLink(header), target, String(header))
-  t.end()
-})
 
 await t.test('all tags are read of every kind of registry, in as few questions as it takes', async t => {
   const questions: Record<FlavourName, number> = { 'docker-registry': 1, zot: 3, gitea: 4, harbor: 3 }
