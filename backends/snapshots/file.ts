@@ -1,8 +1,9 @@
 import { createHash, randomUUID } from 'node:crypto'
-import { mkdir, open, readdir, readFile, rename, rm, stat } from 'node:fs/promises'
+import { mkdir, readdir, readFile, rm, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setImmediate as turn } from 'node:timers/promises'
 import { TypeCompiler } from '@sinclair/typebox/compiler'
+import { writeAtomically } from '../../lib/atomic-file.ts'
 import { SnapshotEnd, SnapshotHead, SnapshotRecord } from '../../schemas/snapshot.ts'
 
 const head = TypeCompiler.Compile(SnapshotHead)
@@ -44,9 +45,7 @@ export function createSnapshots (directory: string) {
     async write (instance: string, identity: string, records: Iterable<SnapshotRecord>): Promise<void> {
       await mkdir(directory, { recursive: true, mode: 0o700 })
       await clean(instance)
-      const temporary = join(directory, `${instance}.${randomUUID()}.tmp`)
-      const handle = await open(temporary, 'wx', 0o600)
-      try {
+      await writeAtomically(join(directory, `${instance}.${randomUUID()}.tmp`), fileOf(instance), async handle => {
         const hash = createHash('sha256')
         const put = async (value: object): Promise<void> => {
           const line = `${JSON.stringify(value)}\n`
@@ -57,14 +56,7 @@ export function createSnapshots (directory: string) {
         await put({ format: 1, identity } satisfies SnapshotHead)
         for (const record of records) await put(record)
         await handle.write(`${JSON.stringify({ sha256: hash.digest('hex') } satisfies SnapshotEnd)}\n`)
-        await handle.sync()
-        await handle.close()
-        await rename(temporary, fileOf(instance))
-      } catch (error) {
-        await handle.close().catch(() => {})
-        await rm(temporary, { force: true }).catch(() => {})
-        throw error
-      }
+      })
     },
 
     /**

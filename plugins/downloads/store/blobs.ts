@@ -1,6 +1,7 @@
 import { constants } from 'node:fs'
-import { mkdir, open, readdir, rename, rm, stat, utimes, type FileHandle } from 'node:fs/promises'
-import { dirname, join } from 'node:path'
+import { open, readdir, rm, stat, utimes, type FileHandle } from 'node:fs/promises'
+import { join } from 'node:path'
+import { createAtomicFile, type AtomicFile } from '../../../lib/atomic-file.ts'
 import { digestOf, usableDigest } from './digest.ts'
 import type { StoreHealth } from './health.ts'
 import { isAbsence, orNone, type LayoutNames } from './paths.ts'
@@ -230,15 +231,13 @@ export function createBlobs ({ names, health, maxBytes, clock, onDamage }: Blobs
       let own = 0
       let written = 0
       let kept: Entry | undefined
-      const path = names.aside()
       const freeOwn = () => {
         reserved -= own
         own = 0
       }
-      let handle: FileHandle
+      let file: AtomicFile
       try {
-        await mkdir(dirname(path), { recursive: true, mode: 0o700 })
-        handle = await open(path, 'wx+', 0o600)
+        file = await createAtomicFile(names.aside())
       } catch (error) {
         health.failed(error)
         return undefined
@@ -251,18 +250,14 @@ export function createBlobs ({ names, health, maxBytes, clock, onDamage }: Blobs
         return true
       }
       return {
-        handle,
+        handle: file.handle,
         reserve,
         grow: more => reserve(written += more),
         async commit (digest) {
           while (removals.has(digest)) await removals.get(digest)
           const letGo = keep(digest)
           try {
-            // On disk before it has its name: no crash of the machine leaves a name with less under it.
-            await handle.sync()
-            const place = names.blob(digest)
-            await mkdir(dirname(place), { recursive: true, mode: 0o700 })
-            await rename(path, place)
+            await file.commit(names.blob(digest))
           } catch (error) {
             health.failed(error)
             return false
@@ -278,9 +273,8 @@ export function createBlobs ({ names, health, maxBytes, clock, onDamage }: Blobs
         },
         async close () {
           freeOwn()
-          await handle.close().catch(health.failed)
-          if (kept === undefined) await rm(path, { force: true }).catch(health.failed)
-          else kept.readers--
+          await file.close().catch(health.failed)
+          if (kept !== undefined) kept.readers--
         }
       }
     },

@@ -1,8 +1,8 @@
-import { mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises'
-import { dirname } from 'node:path'
+import { readFile } from 'node:fs/promises'
 import { Type, type Static } from '@sinclair/typebox'
 import { Value } from '@sinclair/typebox/value'
 import { LRUCache } from 'lru-cache'
+import { writeAtomically } from '../../../lib/atomic-file.ts'
 import { parseJson } from '../../../lib/json.ts'
 import type { StoreHealth } from './health.ts'
 import { isAbsence, type LayoutNames } from './paths.ts'
@@ -59,17 +59,11 @@ export function createPins ({ names, health }: { names: LayoutNames | undefined,
     async set (key: string, pin: Pin): Promise<void> {
       pins.set(key, pin)
       if (names === undefined || !health.usable) return
-      const aside = names.aside()
       try {
-        const place = names.pin(key)
-        await mkdir(dirname(aside), { recursive: true, mode: 0o700 })
-        await mkdir(dirname(place), { recursive: true, mode: 0o700 })
-        await writeFile(aside, `${JSON.stringify({ key, ...pin })}\n`, { mode: 0o600, flush: true })
-        await rename(aside, place)
+        await writeAtomically(names.aside(), names.pin(key), async file => { await file.writeFile(`${JSON.stringify({ key, ...pin })}\n`) })
         kept.add(pin)
       } catch (error) {
         health.failed(error)
-        await rm(aside, { force: true }).catch(() => {})
       }
     }
   }

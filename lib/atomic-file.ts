@@ -1,0 +1,49 @@
+import { mkdir, open, rename, rm, type FileHandle } from 'node:fs/promises'
+import { dirname } from 'node:path'
+
+/** A file that is written aside and gets its name when it is complete. Only its owner can read it and the directories made for it. */
+export interface AtomicFile {
+  /** The open file, for reading and writing. */
+  handle: FileHandle
+  /** Flushes the file and moves it to `place`, over a file that is there. The handle stays open. */
+  commit: (place: string) => Promise<void>
+  /** Closes the handle, and removes the file unless it was committed. */
+  close: () => Promise<void>
+}
+
+const makeDirectoryOf = async (path: string): Promise<void> => { await mkdir(dirname(path), { recursive: true, mode: 0o700 }) }
+
+/**
+ * Creates a file at `aside`, which must not exist and must be on the file system of the place that it is committed to. This and
+ * the methods throw errors of the system.
+ */
+export async function createAtomicFile (aside: string): Promise<AtomicFile> {
+  await makeDirectoryOf(aside)
+  const handle = await open(aside, 'wx+', 0o600)
+  let committed = false
+  return {
+    handle,
+    async commit (place) {
+      // The content is on disk before the name: after a crash of the machine no incomplete file has the name.
+      await handle.sync()
+      await makeDirectoryOf(place)
+      await rename(aside, place)
+      committed = true
+    },
+    async close () {
+      await handle.close().finally(async () => { if (!committed) await rm(aside, { force: true }) })
+    }
+  }
+}
+
+/** Replaces the file at `place` by the content that `write` writes; leaves it as it is and throws the error if that fails. */
+export async function writeAtomically (aside: string, place: string, write: (handle: FileHandle) => Promise<void>): Promise<void> {
+  const file = await createAtomicFile(aside)
+  try {
+    await write(file.handle)
+    await file.commit(place)
+  } finally {
+    // An earlier error is the one to report; after the flush, an error of closing loses no content.
+    await file.close().catch(() => {})
+  }
+}
