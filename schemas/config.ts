@@ -1,5 +1,6 @@
 import type { Static, TArray } from '@sinclair/typebox'
 import { Type, type InputOf, type TableOf } from './input.ts'
+import { pathPart } from './name.ts'
 import { StringEnum } from './string-enum.ts'
 
 // Beside JSON Schema's own keywords: `expected` says in words what a pattern wants, `secret` that a value is never shown, `path` that a
@@ -39,6 +40,8 @@ const Token = (description: string, example: string) => Type.Optional(Type.Strin
   examples: [example]
 }))
 const Hosts = (description: string) => Type.Array(Type.String({ pattern: '^[A-Za-z0-9.:\\[\\]-]+$', expected: 'host or host:port' }), { description, default: [] })
+
+const repositoryPath = `${pathPart}(/${pathPart})*`
 
 const timeout = Seconds('Longest wait for a connection, for the headers of an answer, and between two chunks of it', 30, 0.01, 3600)
 const verifySsl = Type.Boolean({ description: "Check the server's certificate", default: true })
@@ -160,14 +163,14 @@ export const OciConfig = Type.Object({
   namespace: Type.String({
     description: 'Path below which the extensions are; empty for the root',
     default: '',
-    pattern: '^([A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)*)?$',
+    pattern: `^(${repositoryPath})?$`,
     expected: 'a path without a slash at either end'
   }),
   discovery: StringEnum(['catalog', 'harbor', 'list'], {
     description: "How repositories are found: by the registry's `_catalog`, by Harbor's API for the project that the namespace begins with, or by `repositories` alone",
     default: 'catalog'
   }),
-  repositories: Type.Array(Type.String({ pattern: '^[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)*$', expected: 'a path without a slash at either end' }), {
+  repositories: Type.Array(Type.String({ pattern: `^${repositoryPath}$`, expected: 'a path without a slash at either end' }), {
     description: 'Repositories below the namespace that are looked at, whatever else is found', default: []
   }),
   platform: Platform('Platform whose artifact is taken from an index; the first artifact of the index if unset. A version without it is skipped'),

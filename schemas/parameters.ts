@@ -1,5 +1,6 @@
 import { Type, type Static, type TSchema } from '@sinclair/typebox'
 import { extensionSources, extensionTypes } from './extension.ts'
+import { maxNameLength, namePattern } from './name.ts'
 import { StringEnum } from './string-enum.ts'
 
 /** A parameter that may be left out, and then has its default: optional for clients, always there for handlers. */
@@ -11,11 +12,10 @@ const type = StringEnum(extensionTypes, { description: 'Extension type', example
 const typeFilter = StringEnum(extensionTypes, { description: 'Only extensions of this type' })
 const source = StringEnum(extensionSources, { description: 'Only backends of this kind; ownership is decided among them' })
 
-/** What an extension may be called; see `backends/driver/mapping.ts`. */
 const name = Type.String({
   description: 'Extension name, case-sensitive',
-  pattern: '^[A-Za-z0-9][A-Za-z0-9._-]*$',
-  maxLength: 128,
+  pattern: namePattern,
+  maxLength: maxNameLength,
   examples: ['kubernetes']
 })
 

@@ -1,5 +1,6 @@
 import { Type, type Static } from '@sinclair/typebox'
 import { extensionSources, extensionTypes } from './extension.ts'
+import { maxNameLength, namePattern } from './name.ts'
 import { StringEnum } from './string-enum.ts'
 
 /*
@@ -9,7 +10,7 @@ import { StringEnum } from './string-enum.ts'
  */
 
 const type = StringEnum(extensionTypes)
-const name = Type.String({ pattern: '^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$' })
+const name = Type.String({ pattern: namePattern, maxLength: maxNameLength })
 const at = Type.Number()
 const version = Type.String({ minLength: 1, maxLength: 128 })
 const published_at = Type.String({ pattern: '^\\d{4}-\\d\\d-\\d\\dT\\d\\d:\\d\\d:\\d\\dZ$' })

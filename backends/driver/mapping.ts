@@ -1,8 +1,6 @@
 import { extensionTypes, type ExtensionType } from '../../schemas/extension.ts'
 import type { Mapping } from '../../schemas/config.ts'
-
-/** What an extension may be called: it stands in paths, so it has no separator and no escape. */
-export const namePattern = /^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$/
+import { isExtensionName } from '../../schemas/name.ts'
 
 /** The extension that a repository means. */
 export interface Identity {
@@ -28,7 +26,7 @@ export function createMapping (mapping: Mapping) {
       if (repository.length <= prefix.length + suffix.length) continue
       if (!repository.startsWith(prefix) || !repository.endsWith(suffix)) continue
       const name = repository.slice(prefix.length, repository.length - suffix.length)
-      if (namePattern.test(name)) return { type, name, rank }
+      if (isExtensionName(name)) return { type, name, rank }
     }
     return undefined
   }

@@ -3,6 +3,7 @@ import { basename, join, resolve } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { registryError, type RegistryError } from '../../../lib/errors.ts'
+import { isPathPart } from '../../../schemas/name.ts'
 import { isDigest, verifyBytes } from '../content.ts'
 import { isAbsence, openInside, readWhole, realInside } from './files.ts'
 import { createLayoutIndexes, LayoutError, type LayoutIndexOptions, type LayoutTags } from './index-file.ts'
@@ -18,8 +19,6 @@ export interface LayoutOptions extends Partial<LayoutIndexOptions> {
 /** Bounds of the walk through a tree; what lies beyond makes the answer `truncated`. */
 const maxDepth = 16
 const maxDirectories = 20_000
-/** One part of a repository's name as a directory; hidden directories and a registry's own (`_trivy`) are none. */
-const component = /^[A-Za-z0-9][A-Za-z0-9._-]*$/
 
 function toPath (registry: string, instance: string): string {
   try {
@@ -84,7 +83,7 @@ export function createLayout (options: LayoutOptions): Transport {
   /** The directory of a repository in a tree; undefined when there is none, or its name leads elsewhere. */
   async function directoryOf (root: string, repository: string): Promise<string | undefined> {
     const parts = repository.split('/')
-    return parts.every(part => component.test(part)) ? await realInside(root, join(root, ...parts)) : undefined
+    return parts.every(part => isPathPart(part)) ? await realInside(root, join(root, ...parts)) : undefined
   }
 
   async function walk (root: string, namespace: string) {
@@ -112,7 +111,7 @@ export function createLayout (options: LayoutOptions): Transport {
       const isLayout = entries.some(entry => entry.name === 'oci-layout')
       if (isLayout && name !== '') names.push(name)
       await Promise.all(entries.map(async entry => {
-        if (!component.test(entry.name) || !(entry.isDirectory() || entry.isSymbolicLink()) || (isLayout && entry.name === 'blobs')) return
+        if (!isPathPart(entry.name) || !(entry.isDirectory() || entry.isSymbolicLink()) || (isLayout && entry.name === 'blobs')) return
         const real = await subdirectory(directory, entry.name).catch((error: unknown) => {
           if (!isAbsence(error)) truncated = true
         })
