@@ -20,32 +20,36 @@ const contentSecurityPolicy = {
 
 type Document = Extract<ReturnType<FastifyInstance['swagger']>, { openapi: string }>
 type Parts = Record<string, object>
-interface Answer { headers?: Parts }
+interface ResponseObject { headers?: Parts }
+interface Operation { operationId: string, responses: Record<string, ResponseObject> }
 
-/** The document with what many answers share written once, as components: their headers, and the answers to errors. */
+/** Returns a reference to the part of this name in `shared`, where the first one is put; the part itself if it differs. */
+function hoist (shared: Parts, kind: string, name: string, part: object): object {
+  shared[name] ??= part
+  return isDeepStrictEqual(shared[name], part) ? { $ref: `#/components/${kind}/${name}` } : part
+}
+
+/** Returns the document with headers and error responses that several operations share as components, each written once. */
 function share (document: Document): Document {
+  // A copy by JSON has no object twice, so YAML has no anchors; it is also free to be changed.
+  const copy = JSON.parse(JSON.stringify(document)) as Document
   const headers: Parts = {}
   const responses: Parts = {}
-  /** A reference to a part in `shared`; the part itself where another has its name. */
-  const hoist = (shared: Parts, kind: string, name: string, part: object): object => {
-    shared[name] ??= part
-    return isDeepStrictEqual(shared[name], part) ? { $ref: `#/components/${kind}/${name}` } : part
+  const operations = Object.values(copy.paths ?? {}).flatMap(path => Object.values(path as Record<string, Operation>))
+  // Headers first: responses refer to them.
+  for (const operation of operations) {
+    for (const { headers: own = {} } of Object.values(operation.responses)) {
+      for (const [name, header] of Object.entries(own)) own[name] = hoist(headers, 'headers', name, header)
+    }
   }
-  const shareAnswer = (status: string, answer: Answer): object => {
-    const named = Object.entries(answer.headers ?? {}).map(([name, header]): [string, object] => [name, hoist(headers, 'headers', name, header)])
-    const shared = named.length > 0 ? { ...answer, headers: Object.fromEntries(named) } : answer
-    return Number(status) >= 400 ? hoist(responses, 'responses', `Error${status}`, shared) : shared
+  for (const operation of operations) {
+    // @fastify/swagger appends a suffix to ids of HEAD, which is not valid in names of functions; ours are unique without it.
+    operation.operationId = operation.operationId.replace(/-head$/, '')
+    for (const [status, response] of Object.entries(operation.responses)) {
+      if (Number(status) >= 400) operation.responses[status] = hoist(responses, 'responses', `Error${status}`, response)
+    }
   }
-  const paths = Object.fromEntries(Object.entries(document.paths ?? {}).map(([path, operations]) => [path, Object.fromEntries(
-    Object.entries(operations as Record<string, { operationId: string, responses: Record<string, Answer> }>).map(([method, operation]) => [method, {
-      ...operation,
-      // To ids of HEAD a suffix was added that no client can have as a function's name; each of ours has its own.
-      operationId: operation.operationId.replace(/-head$/, ''),
-      responses: Object.fromEntries(Object.entries(operation.responses).map(([status, answer]) => [status, shareAnswer(status, answer)]))
-    }])
-  )]))
-  // A copy by way of JSON has no part twice, so that YAML has no anchors.
-  return JSON.parse(JSON.stringify({ ...document, paths, components: { ...document.components, headers, responses } })) as Document
+  return { ...copy, components: { ...copy.components, headers, responses } } as Document
 }
 
 /**
