@@ -84,7 +84,7 @@ await t.test('none is lost, however a download ends', async t => {
 })
 
 await t.test('a client that takes nothing of its download loses it', async t => {
-  const { gitea, port, settled } = await listen(t, { connectionTimeout: 200 })
+  const { gitea, port, settled } = await listen(t, { connectionTimeout: 1000 })
   gitea.fault = ({ path }) => archive.test(path) ? 'endless' : undefined
   gitea.requests.length = 0
   const client = connect(port, '127.0.0.1')
