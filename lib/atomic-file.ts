@@ -1,7 +1,7 @@
 import { mkdir, open, rename, rm, type FileHandle } from 'node:fs/promises'
 import { dirname } from 'node:path'
 
-/** A file that is written aside and gets its name when it is complete. Only its owner can read it and the directories made for it. */
+/** A file that is written aside and gets its name when it is complete. Only its owner can read it. */
 export interface AtomicFile {
   /** The open file, for reading and writing. */
   handle: FileHandle
@@ -11,11 +11,13 @@ export interface AtomicFile {
   close: () => Promise<void>
 }
 
-const makeDirectoryOf = async (path: string): Promise<void> => { await mkdir(dirname(path), { recursive: true, mode: 0o700 }) }
+const makeDirectoryOf = async (path: string): Promise<void> => {
+  await mkdir(dirname(path), { recursive: true, mode: 0o700 })
+}
 
 /**
- * Creates a file at `aside`, which must not exist and must be on the file system of the place that it is committed to. This and
- * the methods throw errors of the system.
+ * Creates a file at `aside`, which must not exist and must be on the file system of the place that it is committed to.
+ * This and the methods throw errors of the system.
  */
 export async function createAtomicFile (aside: string): Promise<AtomicFile> {
   await makeDirectoryOf(aside)
@@ -36,8 +38,10 @@ export async function createAtomicFile (aside: string): Promise<AtomicFile> {
   }
 }
 
-/** Replaces the file at `place` by the content that `write` writes; leaves it as it is and throws the error if that fails. */
-export async function writeAtomically (aside: string, place: string, write: (handle: FileHandle) => Promise<void>): Promise<void> {
+/** Replaces the file at `place` by the output of `write`. If that fails, leaves the old one and throws the error. */
+export async function writeAtomically (
+  aside: string, place: string, write: (handle: FileHandle) => Promise<void>
+): Promise<void> {
   const file = await createAtomicFile(aside)
   try {
     await write(file.handle)

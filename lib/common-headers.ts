@@ -3,12 +3,13 @@ import type { ServerConfig } from '../schemas/config.ts'
 export type SecurityHeadersOptions = Readonly<Pick<ServerConfig, 'public_url'>> & { cors_origins: readonly string[] }
 
 /**
- * Returns the security headers of every response, in the order of helmet, with which a test compares them. Headers that only
- * pages need are omitted; Swagger UI sets a policy of its own.
+ * Returns the security headers of every response, in the order of helmet, with which a test compares them. Headers that
+ * only pages need are omitted; Swagger UI sets a policy of its own.
  */
-export function createSecurityHeaders ({ public_url: publicUrl, cors_origins: origins }: SecurityHeadersOptions): Record<string, string> {
+export function createSecurityHeaders (options: SecurityHeadersOptions): Record<string, string> {
+  const { public_url: publicUrl, cors_origins: origins } = options
   return {
-    // A response of the API is not a page: a browser that opens it as one loads nothing for it and shows it in no frame.
+    // A response of the API is not a page: a browser that opens it loads nothing for it and shows it in no frame.
     'content-security-policy': "default-src 'none';frame-ancestors 'none'",
     // Restricts requests without CORS; it is as open as `cors_origins`, which restricts the others.
     'cross-origin-resource-policy': origins.includes('*') ? 'cross-origin' : 'same-origin',

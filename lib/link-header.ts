@@ -19,8 +19,8 @@ function readRelations (text: string, start: number): { relations: string[], end
 }
 
 /**
- * Returns the target of the first link with a relation type, such as `next`, in the values of a `Link` header (RFC 8288). It may
- * be relative. Returns undefined when no link has the type; text that is not a link is skipped.
+ * Returns the target of the first link with a relation type, such as `next`, in the values of a `Link` header
+ * (RFC 8288). It may be relative. Returns undefined when no link has the type; text that is not a link is skipped.
  */
 export function linkTarget (header: string | readonly string[] | undefined, relation: string): string | undefined {
   const text = typeof header === 'string' ? header : (header ?? []).join(', ')

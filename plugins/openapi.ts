@@ -23,13 +23,13 @@ type Parts = Record<string, object>
 interface ResponseObject { headers?: Parts }
 interface Operation { operationId: string, responses: Record<string, ResponseObject> }
 
-/** Returns a reference to the part of this name in `shared`, where the first one is put; the part itself if it differs. */
+/** Returns a reference to the part of this name in `shared`, where the first is put; the part itself if it differs. */
 function hoist (shared: Parts, kind: string, name: string, part: object): object {
   shared[name] ??= part
   return isDeepStrictEqual(shared[name], part) ? { $ref: `#/components/${kind}/${name}` } : part
 }
 
-/** Returns the document with headers and error responses that several operations share as components, each written once. */
+/** Returns the document with headers and error responses of several operations as components, each written once. */
 function share (document: Document): Document {
   // A copy by JSON has no object twice, so YAML has no anchors; it is also free to be changed.
   const copy = JSON.parse(JSON.stringify(document)) as Document
@@ -43,7 +43,7 @@ function share (document: Document): Document {
     }
   }
   for (const operation of operations) {
-    // @fastify/swagger appends a suffix to ids of HEAD, which is not valid in names of functions; ours are unique without it.
+    // @fastify/swagger appends a suffix to ids of HEAD, not valid in names of functions; ours are unique without it.
     operation.operationId = operation.operationId.replace(/-head$/, '')
     for (const [status, response] of Object.entries(operation.responses)) {
       if (Number(status) >= 400) operation.responses[status] = hoist(responses, 'responses', `Error${status}`, response)

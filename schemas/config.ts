@@ -93,7 +93,9 @@ export const ServerConfig = Type.Object({
 }, { additionalProperties: false, default: {}, description: 'The HTTP server' })
 
 export const LogConfig = Type.Object({
-  level: StringEnum(['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'], { description: 'Least level that is logged', default: 'info' })
+  level: StringEnum(['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'], {
+    description: 'Least level that is logged', default: 'info'
+  })
 }, { additionalProperties: false, default: {}, description: 'Logs: JSON lines on standard output' })
 
 export const RateLimitConfig = Type.Object({
@@ -170,7 +172,9 @@ export const OciConfig = Type.Object({
     description: "How repositories are found: by the registry's `_catalog`, by Harbor's API for the project that the namespace begins with, or by `repositories` alone",
     default: 'catalog'
   }),
-  repositories: Type.Array(Type.String({ pattern: `^${repositoryPath}$`, expected: 'a path without a slash at either end' }), {
+  repositories: Type.Array(Type.String({
+    pattern: `^${repositoryPath}$`, expected: 'a path without a slash at either end'
+  }), {
     description: 'Repositories below the namespace that are looked at, whatever else is found', default: []
   }),
   platform: Platform('Platform whose artifact is taken from an index; the first artifact of the index if unset. A version without it is skipped'),

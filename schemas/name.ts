@@ -1,4 +1,7 @@
-/** Pattern, without anchors, of a part of a path: no separator, no escape, not hidden, not internal to a registry (`_trivy`). */
+/**
+ * Pattern, without anchors, of a part of a path: it has no separator and no escape, is not hidden, and is not internal
+ * to a registry (`_trivy`).
+ */
 export const pathPart = '[A-Za-z0-9][A-Za-z0-9._-]*'
 
 /** The pattern of an extension's name and of a directory in a tree of image layouts. */

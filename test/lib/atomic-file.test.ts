@@ -16,7 +16,7 @@ await t.test('a file has its name only when it is committed, and stays open', as
   t.equal(await readFile(place, 'utf8'), 'content', 'closing keeps it')
   t.strictSame(await readdir(join(directory, 'tmp')), [])
   t.equal((await stat(place)).mode & 0o777, 0o600)
-  for (const made of ['tmp', 'a', join('a', 'b')]) t.equal((await stat(join(directory, made))).mode & 0o777, 0o700, made)
+  for (const made of ['tmp', 'a', 'a/b']) t.equal((await stat(join(directory, made))).mode & 0o777, 0o700, made)
 })
 
 await t.test('a file that is not committed is removed when it is closed', async t => {
@@ -54,7 +54,9 @@ await t.test('an error of moving or of closing is reported after the file aside 
   const [aside, place] = [join(directory, 'aside'), join(directory, 'taken')]
   await mkdir(place)
   await writeFile(join(place, 'x'), '')
-  await t.rejects(writeAtomically(aside, place, async handle => { await handle.writeFile('new') }), { code: /^(?:EISDIR|ENOTEMPTY|EEXIST)$/ })
-  await t.rejects(writeAtomically(aside, join(directory, 'file'), async handle => { await handle.close() }), { code: 'EBADF' })
+  const moved = writeAtomically(aside, place, async handle => { await handle.writeFile('new') })
+  await t.rejects(moved, { code: /^(?:EISDIR|ENOTEMPTY|EEXIST)$/ })
+  const closed = writeAtomically(aside, join(directory, 'file'), async handle => { await handle.close() })
+  await t.rejects(closed, { code: 'EBADF' })
   t.strictSame(await readdir(directory), ['taken'])
 })

@@ -45,7 +45,9 @@ const helmetOptions = (resourcePolicy: 'cross-origin' | 'same-origin', https: bo
 })
 
 await t.test('names, values and order are those of helmet', async t => {
-  for (const [origins, resourcePolicy] of [[['*'], 'cross-origin'], [['https://portal.example.com'], 'same-origin'], [[], 'same-origin']] as const) {
+  for (const [origins, resourcePolicy] of [
+    [['*'], 'cross-origin'], [['https://portal.example.com'], 'same-origin'], [[], 'same-origin']
+  ] as const) {
     for (const url of [undefined, 'http://registry.example.com', 'https://registry.example.com']) {
       const peer = Fastify()
       t.teardown(async () => { await peer.close() })
@@ -61,12 +63,14 @@ await t.test('names, values and order are those of helmet', async t => {
 
 await t.test('pages of other origins may use the answers only when all may read them', async t => {
   for (const origins of [['*'], ['https://portal.example.com'], []]) {
-    t.equal(createSecurityHeaders({ cors_origins: origins })['cross-origin-resource-policy'], origins.includes('*') ? 'cross-origin' : 'same-origin', origins.join())
+    const headers = createSecurityHeaders({ cors_origins: origins })
+    t.equal(headers['cross-origin-resource-policy'], origins.includes('*') ? 'cross-origin' : 'same-origin', origins.join())
   }
 })
 
 await t.test('http is forbidden only where https is known to lead here', async t => {
-  const of = (url?: string) => createSecurityHeaders({ cors_origins: [], ...(url !== undefined && { public_url: url }) })['strict-transport-security']
+  const headersOf = (url?: string) => createSecurityHeaders({ cors_origins: [], ...(url !== undefined && { public_url: url }) })
+  const of = (url?: string) => headersOf(url)['strict-transport-security']
   t.equal(of(), undefined)
   t.equal(of('http://registry.example.com'), undefined)
   t.equal(of('https://registry.example.com'), 'max-age=31536000', 'of the host, not of its siblings')

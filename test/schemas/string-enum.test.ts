@@ -8,11 +8,14 @@ const fruits = ['apple', 'pear'] as const
 
 await t.test('it is a plain JSON schema, with its options after the values', async t => {
   t.equal(JSON.stringify(StringEnum(fruits)), '{"type":"string","enum":["apple","pear"]}')
-  t.equal(JSON.stringify(StringEnum(fruits, { description: 'Fruit', default: 'pear' })), '{"type":"string","enum":["apple","pear"],"description":"Fruit","default":"pear"}')
+  const withOptions = StringEnum(fruits, { description: 'Fruit', default: 'pear' })
+  t.equal(JSON.stringify(withOptions),
+    '{"type":"string","enum":["apple","pear"],"description":"Fruit","default":"pear"}')
 })
 
 await t.test('TypeBox checks it, compiled or not, as a required and as an optional key', async t => {
-  const schema = Type.Object({ fruit: StringEnum(fruits, { default: 'pear' }), other: Type.Optional(StringEnum(fruits)) })
+  const fruit = StringEnum(fruits, { default: 'pear' })
+  const schema = Type.Object({ fruit, other: Type.Optional(StringEnum(fruits)) })
   const compiled = TypeCompiler.Compile(schema)
   for (const [value, valid] of [
     [{ fruit: 'apple' }, true],
@@ -29,7 +32,8 @@ await t.test('TypeBox checks it, compiled or not, as a required and as an option
     t.equal(compiled.Check(value), valid, `${JSON.stringify(value)} compiled`)
   }
   t.strictSame(Value.Default(schema, {}), { fruit: 'pear' })
-  t.strictSame([...Value.Errors(schema, { fruit: 'plum' })].map(({ path, type }) => ({ path, type })), [{ path: '/fruit', type: ValueErrorType.Kind }])
+  const errors = [...Value.Errors(schema, { fruit: 'plum' })].map(({ path, type }) => ({ path, type }))
+  t.strictSame(errors, [{ path: '/fruit', type: ValueErrorType.Kind }])
 })
 
 await t.test('its values are those of the list, and no other schema has any', async t => {

@@ -111,7 +111,8 @@ export function createLayout (options: LayoutOptions): Transport {
       const isLayout = entries.some(entry => entry.name === 'oci-layout')
       if (isLayout && name !== '') names.push(name)
       await Promise.all(entries.map(async entry => {
-        if (!isPathPart(entry.name) || !(entry.isDirectory() || entry.isSymbolicLink()) || (isLayout && entry.name === 'blobs')) return
+        if (!isPathPart(entry.name) || !(entry.isDirectory() || entry.isSymbolicLink())) return
+        if (isLayout && entry.name === 'blobs') return
         const real = await subdirectory(directory, entry.name).catch((error: unknown) => {
           if (!isAbsence(error)) truncated = true
         })

@@ -60,7 +60,8 @@ export function createPins ({ names, health }: { names: LayoutNames | undefined,
       pins.set(key, pin)
       if (names === undefined || !health.usable) return
       try {
-        await writeAtomically(names.aside(), names.pin(key), async file => { await file.writeFile(`${JSON.stringify({ key, ...pin })}\n`) })
+        const line = `${JSON.stringify({ key, ...pin })}\n`
+        await writeAtomically(names.aside(), names.pin(key), async file => { await file.writeFile(line) })
         kept.add(pin)
       } catch (error) {
         health.failed(error)
