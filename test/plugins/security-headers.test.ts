@@ -64,12 +64,14 @@ await t.test('names, values and order are those of helmet', async t => {
 await t.test('pages of other origins may use the answers only when all may read them', async t => {
   for (const origins of [['*'], ['https://portal.example.com'], []]) {
     const headers = createSecurityHeaders({ cors_origins: origins })
-    t.equal(headers['cross-origin-resource-policy'], origins.includes('*') ? 'cross-origin' : 'same-origin', origins.join())
+    const expected = origins.includes('*') ? 'cross-origin' : 'same-origin'
+    t.equal(headers['cross-origin-resource-policy'], expected, origins.join())
   }
 })
 
 await t.test('http is forbidden only where https is known to lead here', async t => {
-  const headersOf = (url?: string) => createSecurityHeaders({ cors_origins: [], ...(url !== undefined && { public_url: url }) })
+  const headersOf = (url?: string) =>
+    createSecurityHeaders({ cors_origins: [], ...(url !== undefined && { public_url: url }) })
   const of = (url?: string) => headersOf(url)['strict-transport-security']
   t.equal(of(), undefined)
   t.equal(of('http://registry.example.com'), undefined)
