@@ -55,7 +55,7 @@ export interface SkippedItem extends Skipped {
   since: string
 }
 
-/** What is skipped: the items that may be named, and the number of all of them, the hidden ones included. */
+/** Skipped items that may be named, and the number of all skipped items, the hidden ones included. */
 export interface SkippedReport {
   items: readonly SkippedItem[]
   counts: ReadonlyArray<{ instance: string, kind: Skipped['kind'], reason: SkipReason, count: number }>

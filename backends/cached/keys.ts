@@ -3,7 +3,7 @@ import { extensionTypes, type Extension, type ExtensionType, type ExtensionVersi
 import type { Metadata, Release } from '../driver/driver.ts'
 import type { TypeListing } from './listing.ts'
 
-/** All versions of an extension: as the driver says them, and as they are shown. `unchecked` when a checksum is not looked up yet. */
+/** All versions of an extension, as the driver returns them and as the API shows them. `unchecked` is true while a checksum is not looked up. */
 export interface VersionListing { releases: readonly Release[], versions: readonly ExtensionVersion[], unchecked: boolean }
 
 /** An extension as it is shown. `unchecked` is what it is made of, as long as its checksum is not looked up. */

@@ -23,7 +23,7 @@ await t.test('an entry of a list matches by its name, or by its base name where 
     'CR only': [`${b}  other.zip\r${a}  ${name}\r`, a],
     'current directory': [`${a}  ./${name}`, a],
     'a path': [`${a}  dist/${name}`, a],
-    'an absolute path with a binary star': [`${a} */home/runner/work/${name}`, a],
+    'an absolute path with a binary star': [`${a} */home/builder/out/${name}`, a],
     'a Windows path': [`${a}  dist\\${name}`, a],
     'an absolute Windows path': [`${a} *C:\\build\\dist\\${name}`, a],
     BSD: [`SHA256 (${name}) = ${a}`, a],
