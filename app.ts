@@ -41,26 +41,41 @@ export { Extension, ExtensionSource, ExtensionType, ExtensionVersion } from './s
 export { BackendHealth, BackendStatus, HealthResponse, InstanceStatus, ProbeResponse } from './schemas/health.ts'
 
 export interface RegistryOptions {
-  /** The configuration, as in the TOML file. A value that is not valid fails the registration with a {@link ConfigError}. */
+  /**
+   * The configuration, as in the TOML file. A value that is not valid fails the registration with a {@link
+   * ConfigError}.
+   */
   config: RegistryConfig
   /** Milliseconds from the start of a health probe to the start of the next one; 15,000 if unset. */
   probeInterval?: number
   /** Milliseconds after which a health probe fails; 4,000 if unset. */
   probeTimeout?: number
-  /** Milliseconds between two checks for a changed catalog, which is then saved to `cache.directory`; 5,000 if unset. */
+  /**
+   * Milliseconds between two checks for a changed catalog, which is then saved to `cache.directory`; 5,000 if unset.
+   */
   saveInterval?: number
   /** Returns milliseconds of a clock that only goes forward; the process's own if unset. */
   clock?: () => number
-  /** How host names are resolved, and which addresses may be connected to for hosts that the configuration does not name. */
+  /**
+   * How host names are resolved, and which addresses may be connected to for hosts that the configuration does not
+   * name.
+   */
   network?: { guard?: Guard, resolver?: Resolver }
 }
 
 const { version } = JSON.parse(readFileSync(findPackageJSON(import.meta.url) ?? '', 'utf8')) as { version: string }
 
-/** Returns whether the registry has a prefix of its own, below which every path belongs to it. A prefix around that is the host's. */
-const hasOwnPrefix = (fastify: FastifyInstance, prefix: string): boolean => !['', '/'].includes(prefix) && fastify.prefix.endsWith(prefix)
+/**
+ * Returns whether the registry has a prefix of its own, below which every path belongs to it. A prefix around that is
+ * the host's.
+ */
+const hasOwnPrefix = (fastify: FastifyInstance, prefix: string): boolean =>
+  !['', '/'].includes(prefix) && fastify.prefix.endsWith(prefix)
 
-async function registry (fastify: FastifyInstance, { config: given, clock, network, saveInterval, prefix = '', ...probes }: RegistryOptions & { prefix?: string }): Promise<void> {
+async function registry (
+  fastify: FastifyInstance,
+  { config: given, clock, network, saveInterval, prefix = '', ...probes }: RegistryOptions & { prefix?: string }
+): Promise<void> {
   const config = parseConfig(given)
 
   await fastify.register(schemas)
@@ -68,7 +83,11 @@ async function registry (fastify: FastifyInstance, { config: given, clock, netwo
   await fastify.register(methods)
   await fastify.register(requestId)
   await fastify.register(securityHeaders, config.server)
-  await fastify.register(cache, { ...config.cache, ...(clock && { clock }), budget: config.server.request_budget_seconds * 1000 })
+  await fastify.register(cache, {
+    ...config.cache,
+    ...(clock && { clock }),
+    budget: config.server.request_budget_seconds * 1000
+  })
   await fastify.register(telemetry)
   await fastify.register(crossOrigin, config.server)
   await fastify.register(upstream, { userAgent: `extension-registry/${version}`, ...network })
@@ -92,16 +111,17 @@ async function registry (fastify: FastifyInstance, { config: given, clock, netwo
   await fastify.register(apiSystem, { prefix: '/api/v1' })
   await fastify.register(rootSystem)
   await fastify.register(preflights)
-  // Without a prefix of its own unknown routes are those of the server or the scope: `server.ts` handles them, and a host is left alone.
+  // Without a prefix of its own unknown routes are those of the server or the scope: `server.ts` handles them, and a
+  // host is left alone.
   if (hasOwnPrefix(fastify, prefix)) await fastify.register(unknownRoutes)
 }
 
 /**
- * The extension registry as an encapsulated plugin: `await host.register(registry, { prefix: '/registry', config: { … } })`.
- * Its decorators, hooks and handlers stay in its own scope. Several in one process share nothing but the directory of
- * verified files where both have the same one. Its routes are `{prefix}/api/v1/…` and, beside them, `{prefix}/health`,
- * `/livez`, `/readyz`, `/metrics`, `/openapi.yaml`, `/openapi.json` and `/docs`. `extension-registry/global` is the same with
- * the decorator `registry` on the host.
+ * The extension registry as an encapsulated plugin: `await host.register(registry, { prefix: '/registry', config: { … }
+ * })`. Its decorators, hooks and handlers stay in its own scope. Several in one process share nothing but the directory
+ * of verified files where both have the same one. Its routes are `{prefix}/api/v1/…` and, beside them,
+ * `{prefix}/health`, `/livez`, `/readyz`, `/metrics`, `/openapi.yaml`, `/openapi.json` and `/docs`.
+ * `extension-registry/global` is the same with the decorator `registry` on the host.
  */
 const plugin: FastifyPluginAsync<RegistryOptions> = sealPlugin(registry)
 export default plugin

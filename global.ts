@@ -35,15 +35,19 @@ export interface ExtensionName { type: ExtensionType, name: string, source?: Ext
 export interface ExtensionFilter { type?: ExtensionType | undefined, source?: ExtensionSource | undefined }
 
 /**
- * The catalog for routes of the host. Parameters, their defaults and their limits are those of the HTTP API. Each method
- * rejects with a {@link RegistryError} of the same code as the API: `invalid_request`, `not_found`, `service_unavailable`, …
- * Values are copies: a change to them changes nothing in the registry.
+ * The catalog for routes of the host. Parameters, their defaults and their limits are those of the HTTP API. Each
+ * method rejects with a {@link RegistryError} of the same code as the API: `invalid_request`, `not_found`,
+ * `service_unavailable`, … Values are copies: a change to them changes nothing in the registry.
  */
 export interface RegistryCatalog {
   /** Returns a page of all extensions, by type and then by name. */
-  list (query?: ExtensionFilter & { limit?: number | undefined, offset?: number | undefined }): Promise<CatalogResult<ListPage<Extension>>>
+  list(
+    query?: ExtensionFilter & { limit?: number | undefined, offset?: number | undefined }
+  ): Promise<CatalogResult<ListPage<Extension>>>
   /** Returns the best matches for `q`, best match first. */
-  search (query: ExtensionFilter & { q: string, limit?: number | undefined }): Promise<CatalogResult<ListPage<Extension>>>
+  search(
+    query: ExtensionFilter & { q: string, limit?: number | undefined }
+  ): Promise<CatalogResult<ListPage<Extension>>>
   /** Returns an extension at its current version. */
   find (extension: ExtensionName): Promise<CatalogResult<Extension>>
   /** Returns all versions of an extension, highest first. */
@@ -57,7 +61,10 @@ export interface Registry {
   readonly catalog: RegistryCatalog
   /** Returns the body of `GET /health`, from the last background probes: no upstream is asked. */
   health (): HealthResponse
-  /** Returns whether `GET /readyz` succeeds: there is a healthy instance or a cached catalog, and the server is not closing. */
+  /**
+   * Returns whether `GET /readyz` succeeds: there is a healthy instance or a cached catalog, and the server is not
+   * closing.
+   */
   ready (): boolean
 }
 
@@ -68,8 +75,14 @@ declare module 'fastify' {
   }
 }
 
-const copyExtension = ({ tags, ...extension }: Extension): Extension => ({ ...extension, ...(tags !== undefined && { tags: [...tags] }) })
-const copyPage = ({ items, total }: { items: readonly Extension[], total: number }): ListPage<Extension> => ({ items: items.map(copyExtension), total })
+const copyExtension = ({ tags, ...extension }: Extension): Extension => ({
+  ...extension,
+  ...(tags !== undefined && { tags: [...tags] })
+})
+const copyPage = ({ items, total }: { items: readonly Extension[], total: number }): ListPage<Extension> => ({
+  items: items.map(copyExtension),
+  total
+})
 const copyIssue = ({ instance, error }: Mark): InstanceIssue => ({ instance, ...(error !== undefined && { error }) })
 
 /** Returns the public result of an inner one. */
@@ -80,15 +93,19 @@ function resultOf<T, U> ({ value, age, ttl, stale, missing }: Answer<T>, copy: (
 const NameQuery = Type.Object({ ...ExtensionPath.properties, ...SourceQuery.properties })
 
 /**
- * Returns a function that takes the parameters of `schema` from a host's call, with defaults and by the rules of the API.
- * It throws the error that the API would return. The schema is compiled at the first call.
+ * Returns a function that takes the parameters of `schema` from a host's call, with defaults and by the rules of the
+ * API. It throws the error that the API would return. The schema is compiled at the first call.
  */
 function readerOf<S extends TObject> (scope: FastifyInstance, schema: S): (given: object | undefined) => Static<S> {
   let validate: ReturnType<NonNullable<FastifyInstance['validatorCompiler']>> | undefined
   return given => {
     validate ??= scope.validatorCompiler?.({ schema, method: 'GET', url: '', httpPart: 'querystring' })
-    const parameters = Object.fromEntries(Object.entries(given ?? {}).filter(([key]) => Object.hasOwn(schema.properties, key)))
-    if (validate?.(parameters) !== true) throw toRegistryError({ validation: validate?.errors ?? [], validationContext: 'catalog' })
+    const parameters = Object.fromEntries(
+      Object.entries(given ?? {}).filter(([key]) => Object.hasOwn(schema.properties, key))
+    )
+    if (validate?.(parameters) !== true) {
+      throw toRegistryError({ validation: validate?.errors ?? [], validationContext: 'catalog' })
+    }
     return parameters as Static<S>
   }
 }
@@ -105,7 +122,8 @@ function createRegistry (scope: FastifyInstance): Registry {
       list: async query => resultOf(await catalog.list(listQuery(query)), copyPage),
       search: async query => resultOf(await catalog.search(searchQuery(query)), copyPage),
       find: async extension => resultOf(await catalog.find(nameQuery(extension)), copyExtension),
-      versions: async extension => resultOf(await catalog.versions(nameQuery(extension)), versions => versions.map(version => ({ ...version })))
+      versions: async extension =>
+        resultOf(await catalog.versions(nameQuery(extension)), versions => versions.map(version => ({ ...version })))
     },
     health: health.report,
     ready: health.ready
@@ -114,15 +132,17 @@ function createRegistry (scope: FastifyInstance): Registry {
 
 /**
  * The extension registry without encapsulation: `await host.register(registry, { prefix: '/registry', config: { … } })`
- * decorates the host with `registry`, a {@link Registry}, and with nothing else. Everything inside stays in a scope of its
- * own, as with the encapsulated plugin, and routes are below `prefix`. A second one on the same host fails with
+ * decorates the host with `registry`, a {@link Registry}, and with nothing else. Everything inside stays in a scope of
+ * its own, as with the encapsulated plugin, and routes are below `prefix`. A second one on the same host fails with
  * Fastify's FST_ERR_DEC_ALREADY_PRESENT: register it in a scope.
  */
-const plugin: FastifyPluginAsync<RegistryOptions> = sealPlugin(fp(async (fastify: FastifyInstance, options: RegistryOptions) => {
-  // The options include the host's `prefix`, which Fastify ignores for a plugin without encapsulation.
-  await fastify.register(async scope => {
-    await scope.register(fp(encapsulated), options)
-    fastify.decorate('registry', createRegistry(scope))
-  }, options)
-}, { name: 'extension-registry', fastify: '5.x' }))
+const plugin: FastifyPluginAsync<RegistryOptions> = sealPlugin(
+  fp(async (fastify: FastifyInstance, options: RegistryOptions) => {
+    // The options include the host's `prefix`, which Fastify ignores for a plugin without encapsulation.
+    await fastify.register(async scope => {
+      await scope.register(fp(encapsulated), options)
+      fastify.decorate('registry', createRegistry(scope))
+    }, options)
+  }, { name: 'extension-registry', fastify: '5.x' })
+)
 export default plugin

@@ -10,9 +10,10 @@ import type { FastifyInstance } from 'fastify'
 import type { LoadedConfig } from './lib/config/load.ts'
 import { cacheHome } from './plugins/downloads/store/paths.ts'
 
-// What is loaded from here on is compiled once and not at each start, where that can be kept. A folder that others could
-// write to, as Node's own choice may be, would be taken at its word.
-const compiled = process.env.NODE_COMPILE_CACHE || (home => home && join(home, 'extension-registry', 'compiled'))(cacheHome())
+// What is loaded from here on is compiled once and not at each start, where that can be kept. A folder that others
+// could write to, as Node's own choice may be, would be taken at its word.
+const compiled = process.env.NODE_COMPILE_CACHE ||
+  (home => home && join(home, 'extension-registry', 'compiled'))(cacheHome())
 if (compiled) enableCompileCache(compiled)
 const { default: closeWithGrace } = await import('close-with-grace')
 const { default: Fastify } = await import('fastify')
@@ -41,11 +42,17 @@ Exit codes: 0 stopped or checked, 1 failed, 64 bad option, 78 bad configuration.
 
 /** Milliseconds that the first health round may hold up the start. */
 const firstRoundLimit = 2000
-/** Milliseconds in which a connection that was just made may still bring its first request when nothing listens any more. */
+/**
+ * Milliseconds in which a connection that was just made may still bring its first request when nothing listens any
+ * more.
+ */
 const unusedGrace = 1000
 /** Milliseconds that requests under way may still take once nothing listens any more. */
 const closeGrace = 25_000
-/** Bytes of log lines that wait to be read; beyond that they are dropped, for who does not read them must not stop the service. */
+/**
+ * Bytes of log lines that wait to be read; beyond that they are dropped, for who does not read them must not stop the
+ * service.
+ */
 const unreadLog = 64 * 1024 * 1024
 /** Milliseconds that the end waits for the last lines to be read. */
 const lastLines = 1000
@@ -59,7 +66,12 @@ function fail (exitCode: number, line: string): never {
 function readOptions () {
   try {
     return parseArgs({
-      options: { config: { type: 'string' }, 'check-config': { type: 'boolean' }, version: { type: 'boolean' }, help: { type: 'boolean' } }
+      options: {
+        config: { type: 'string' },
+        'check-config': { type: 'boolean' },
+        version: { type: 'boolean' },
+        help: { type: 'boolean' }
+      }
     }).values
   } catch (error) {
     return fail(64, `${error instanceof Error ? error.message.split('. ', 1)[0] : error}; see --help`)
@@ -72,11 +84,15 @@ function version (): string {
 }
 
 function describeListenError (error: unknown): string {
-  if (error instanceof Error && 'errno' in error && typeof error.errno === 'number') return getSystemErrorMessage(error.errno)
+  if (error instanceof Error && 'errno' in error && typeof error.errno === 'number') {
+    return getSystemErrorMessage(error.errno)
+  }
   return error instanceof Error ? error.message : String(error)
 }
 
-/** Listens on an address. `::` means IPv4 alone where the machine has no IPv6, so that one manifest fits every cluster. */
+/**
+ * Listens on an address. `::` means IPv4 alone where the machine has no IPv6, so that one manifest fits every cluster.
+ */
 async function listen (app: FastifyInstance, host: string, port: number): Promise<void> {
   try {
     await app.listen({ host, port })
@@ -92,13 +108,15 @@ async function serve ({ config, embedded }: LoadedConfig): Promise<void> {
   // Lines are written behind the requests, as many at a time as have come together; what is left at an exit, before it.
   const output = destination({ dest: 1, sync: false, maxLength: unreadLog })
   const { http, ...options } = serverOptions(config)
-  // A request without a body needs no stream for it. No route here takes one, so that no parser waits for the end of what
-  // never began; a host's routes may, and may listen for the end of a request.
-  // Of a logger that writes nothing each request would still make one of its own.
+  // A request without a body needs no stream for it. No route here takes one, so that no parser waits for the end of
+  // what never began; a host's routes may, and may listen for the end of a request. Of a logger that writes nothing
+  // each request would still make one of its own.
   const logger = config.log.level !== 'silent' && { level: config.log.level, stream: output }
   const app = Fastify({ ...options, http: { ...http, optimizeEmptyRequests: true }, logger })
   app.removeAllContentTypeParsers()
-  if (embedded) app.log.info('serving the embedded examples, since neither a file nor the environment configures a backend')
+  if (embedded) {
+    app.log.info('serving the embedded examples, since neither a file nor the environment configures a backend')
+  }
 
   const { host, port, shutdown_delay_seconds: shutdownDelay } = config.server
   let stopping = false
@@ -113,8 +131,12 @@ async function serve ({ config, embedded }: LoadedConfig): Promise<void> {
     stopping = true
     if (app.hasDecorator('health')) app.health.drain()
     if (app.server.listening) await sleep(shutdownDelay * 1000)
-    setTimeout(() => { app.server.closeAllConnections() }, closeGrace).unref()
-    setTimeout(() => { for (const socket of connections) if (socket.bytesRead === 0) socket.destroy() }, unusedGrace).unref()
+    setTimeout(() => {
+      app.server.closeAllConnections()
+    }, closeGrace).unref()
+    setTimeout(() => {
+      for (const socket of connections) if (socket.bytesRead === 0) socket.destroy()
+    }, unusedGrace).unref()
     await app.close()
     const written = once(output, 'drain')
     output.write('')
@@ -128,7 +150,8 @@ async function serve ({ config, embedded }: LoadedConfig): Promise<void> {
     socket.once('close', () => { connections.delete(socket) })
   })
 
-  // A client that keeps its connection would come back on it until the very end, and then hold up the end until the grace is over.
+  // A client that keeps its connection would come back on it until the very end, and then hold up the end until the
+  // grace is over.
   app.addHook('onSend', (_request, reply, payload, done) => {
     if (stopping) reply.header('connection', 'close')
     done(null, payload)
@@ -150,7 +173,10 @@ async function serve ({ config, embedded }: LoadedConfig): Promise<void> {
   }
 }
 
-/** Throws a `ConfigError` for anything outside of the configuration itself that would fail later: the files that it names, and the proxy variables. */
+/**
+ * Throws a `ConfigError` for anything outside of the configuration itself that would fail later: the files that it
+ * names, and the proxy variables.
+ */
 async function check (loaded: LoadedConfig): Promise<void> {
   await checkFiles(loaded)
   if (loaded.config.gitea.length > 0 || loaded.config.oci.some(({ registry }) => isRegistryAddress(registry))) {

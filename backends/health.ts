@@ -11,7 +11,9 @@ export interface HealthOptions {
   version?: string
   /** Milliseconds from the beginning of a probe to the beginning of the next one. */
   probeInterval?: number
-  /** Milliseconds that a probe may take. Both together are the longest that an outage goes unseen: less than 20 seconds. */
+  /**
+   * Milliseconds that a probe may take. Both together are the longest that an outage goes unseen: less than 20 seconds.
+   */
   probeTimeout?: number
 }
 
@@ -25,7 +27,11 @@ function words (error: unknown): string {
  * Knows how every instance does, by asking each in the background: whoever wants to know never waits. An instance is
  * healthy when it answered the last probe and its last walk succeeded.
  */
-export function createHealth (instances: readonly Backend[], log: FastifyBaseLogger, { version = '', probeInterval = 15_000, probeTimeout = 4_000 }: HealthOptions = {}) {
+export function createHealth (
+  instances: readonly Backend[],
+  log: FastifyBaseLogger,
+  { version = '', probeInterval = 15_000, probeTimeout = 4_000 }: HealthOptions = {}
+) {
   const started = performance.now()
   const probed = new Map<Backend, string | undefined>(instances.map(instance => [instance, 'Not checked yet']))
   const closed = new AbortController()
@@ -35,19 +41,29 @@ export function createHealth (instances: readonly Backend[], log: FastifyBaseLog
   function statusOf (instance: Backend): InstanceStatus {
     const error = probed.get(instance) ?? (instance.failure === undefined ? undefined : words(instance.failure))
     const { circuit } = instance
-    return { enabled: true, healthy: error === undefined, ...(error !== undefined && { error }), ...(circuit !== 'closed' && { circuit }) }
+    return {
+      enabled: true,
+      healthy: error === undefined,
+      ...(error !== undefined && { error }),
+      ...(circuit !== 'closed' && { circuit })
+    }
   }
 
   async function probe (instance: Backend): Promise<void> {
     const before = probed.get(instance)
     const late = AbortSignal.timeout(probeTimeout)
     const signal = AbortSignal.any([late, closed.signal])
-    const gaveUp = new Promise<never>((_resolve, reject) => { signal.addEventListener('abort', () => { reject(signal.reason) }, { once: true }) })
+    const gaveUp = new Promise<never>((_resolve, reject) => {
+      signal.addEventListener('abort', () => {
+        reject(signal.reason)
+      }, { once: true })
+    })
     try {
       await Promise.race([instance.ping(signal), gaveUp])
       probed.set(instance, undefined)
       if (before !== undefined) log.info({ backend: instance.name }, 'backend is healthy')
-      // What clients would wait for is walked while nobody waits, asked for or not: what is gone upstream is gone here in time.
+      // What clients would wait for is walked while nobody waits, asked for or not: what is gone upstream is gone here
+      // in time.
       instance.refresh({ recovered: before !== undefined })
     } catch (error) {
       if (closed.signal.aborted) return
@@ -67,9 +83,14 @@ export function createHealth (instances: readonly Backend[], log: FastifyBaseLog
   }
 
   function statusOfKind (source: ExtensionSource): BackendStatus {
-    const those = instances.filter(instance => instance.source === source).map(instance => ({ name: instance.name, status: statusOf(instance) }))
+    const those = instances.filter(instance => instance.source === source).map(instance => ({
+      name: instance.name,
+      status: statusOf(instance)
+    }))
     const failing = those.filter(({ status }) => !status.healthy)
-    const error = those.length === 1 ? failing[0]?.status.error : failing.map(({ name, status }) => `${name}: ${status.error ?? ''}`).join('; ')
+    const error = those.length === 1
+      ? failing[0]?.status.error
+      : failing.map(({ name, status }) => `${name}: ${status.error ?? ''}`).join('; ')
     return {
       enabled: those.length > 0,
       healthy: those.length > 0 && failing.length === 0,
@@ -102,8 +123,13 @@ export function createHealth (instances: readonly Backend[], log: FastifyBaseLog
       backends: backends()
     }),
     /** Whether anything can be served: an instance that answers, or a listing of one that did. */
-    ready: (): boolean => !draining && instances.some(instance => statusOf(instance).healthy || extensionTypes.some(type => instance.peek(type) !== undefined)),
-    instances: (): Array<{ name: string, healthy: boolean }> => instances.map(instance => ({ name: instance.name, healthy: statusOf(instance).healthy }))
+    ready: (): boolean =>
+      !draining &&
+      instances.some(instance =>
+        statusOf(instance).healthy || extensionTypes.some(type => instance.peek(type) !== undefined)
+      ),
+    instances: (): Array<{ name: string, healthy: boolean }> =>
+      instances.map(instance => ({ name: instance.name, healthy: statusOf(instance).healthy }))
   }
 }
 export type Health = ReturnType<typeof createHealth> & {
@@ -130,10 +156,21 @@ async function health (fastify: FastifyInstance, options: HealthOptions): Promis
   fastify.addHook('preClose', async () => { probes.drain() })
   fastify.addHook('onClose', async () => { probes.stop() })
 
-  fastify.telemetry.gauge('backend_healthy', 'Whether the backend is healthy (1) or not (0)', ['backend'], () =>
-    probes.instances().map(({ name, healthy }) => ({ labels: { backend: name }, value: healthy ? 1 : 0 })))
-  fastify.telemetry.gauge('backend_circuit', 'State of the circuit breaker: 1 for the state that it is in', ['backend', 'state'], () =>
-    instances.flatMap(({ name, circuit }) => circuits.map(state => ({ labels: { backend: name, state }, value: circuit === state ? 1 : 0 }))))
+  fastify.telemetry.gauge(
+    'backend_healthy',
+    'Whether the backend is healthy (1) or not (0)',
+    ['backend'],
+    () => probes.instances().map(({ name, healthy }) => ({ labels: { backend: name }, value: healthy ? 1 : 0 }))
+  )
+  fastify.telemetry.gauge(
+    'backend_circuit',
+    'State of the circuit breaker: 1 for the state that it is in',
+    ['backend', 'state'],
+    () =>
+      instances.flatMap(({ name, circuit }) =>
+        circuits.map(state => ({ labels: { backend: name, state }, value: circuit === state ? 1 : 0 }))
+      )
+  )
   fastify.telemetry.gauge('extensions_total', 'Total extensions', ['type', 'source'], () => {
     const { extensions } = census()
     return extensionTypes.flatMap(type => (['gitea', 'oci'] as const).map(source => ({
@@ -141,10 +178,15 @@ async function health (fastify: FastifyInstance, options: HealthOptions): Promis
       value: extensions.filter(extension => extension.type === type && extension.source === source).length
     })))
   })
-  fastify.telemetry.gauge('extensions_shadowed_total', "Extensions that an earlier instance owns, by the instance whose twin isn't shown", ['backend'], () => {
-    const { shadowed } = census()
-    return instances.map(({ name }) => ({ labels: { backend: name }, value: shadowed.get(name) ?? 0 }))
-  })
+  fastify.telemetry.gauge(
+    'extensions_shadowed_total',
+    "Extensions that an earlier instance owns, by the instance whose twin isn't shown",
+    ['backend'],
+    () => {
+      const { shadowed } = census()
+      return instances.map(({ name }) => ({ labels: { backend: name }, value: shadowed.get(name) ?? 0 }))
+    }
+  )
 }
 
 export default fp(health, {

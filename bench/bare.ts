@@ -1,4 +1,5 @@
-// What HTTP alone costs: `node bare.ts http|fastify PORT FILE` answers each path of a file of recorded answers with just these, and nothing else.
+// What HTTP alone costs: `node bare.ts http|fastify PORT FILE` answers each path of a file of recorded answers with
+// just these, and nothing else.
 import { readFileSync } from 'node:fs'
 import { createServer } from 'node:http'
 import Fastify from 'fastify'
@@ -10,7 +11,9 @@ const keepAliveTimeout = 72_000
 const host = '127.0.0.1'
 
 if (kind === 'http') {
-  const answers = new Map(recorded.map(({ path, body, ...answer }) => [path, { ...answer, body: Buffer.from(body, 'base64') }]))
+  const answers = new Map(
+    recorded.map(({ path, body, ...answer }) => [path, { ...answer, body: Buffer.from(body, 'base64') }])
+  )
   const server = createServer({ keepAliveTimeout }, (request, response) => {
     const answer = answers.get(request.url ?? '')
     if (answer === undefined) response.writeHead(404).end()

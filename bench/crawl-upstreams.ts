@@ -6,8 +6,9 @@ import type { Loopback, LoopbackAnswer } from '../test/fakes/loopback.ts'
 import { createRegistryFake, type RegistryContent } from '../test/fakes/registry.ts'
 
 /*
- * The upstreams of the bench of crawls, in a thread of their own: each request takes its time before it is answered, and
- * next to none while it is. A real Gitea makes its pages on many cores, so here they are made before they are asked for.
+ * The upstreams of the bench of crawls, in a thread of their own: each request takes its time before it is answered,
+ * and next to none while it is. A real Gitea makes its pages on many cores, so here they are made before they are asked
+ * for.
  */
 
 /** How large the upstreams are. */
@@ -20,16 +21,33 @@ export interface Sizes {
 }
 
 export type Source = 'gitea' | 'oci'
-/** What the thread is asked: to answer each request after so many milliseconds, or to publish new versions of so many extensions. */
-export type Order = { order: 'delay', milliseconds: number } | { order: 'publish', source: Source, count: number, version: string } | { order: 'count' }
-export interface Told { urls: Record<Source, string>, requests: Record<Source, number> }
+/**
+ * What the thread is asked: to answer each request after so many milliseconds, or to publish new versions of so many
+ * extensions.
+ */
+export type Order = { order: 'delay', milliseconds: number } | {
+  order: 'publish',
+  source: Source,
+  count: number,
+  version: string
+} | { order: 'count' }
+export interface Told {
+  urls: Record<Source, string>
+  requests: Record<Source, number>
+}
 
 const suffixes = ['_prov', '_taskserv', '_cluster']
 const digestOf = (content: string): string => `sha256:${createHash('sha256').update(content).digest('hex')}`
 
 function release (name: string, tag: string): ReleaseContent {
   const content = `${name} ${tag}`
-  return { tag, assets: [{ name: `${name}.tar.gz`, content }, { name: `${name}.tar.gz.sha256`, content: `${digestOf(content).slice(7)}  ${name}.tar.gz\n` }] }
+  return {
+    tag,
+    assets: [{ name: `${name}.tar.gz`, content }, {
+      name: `${name}.tar.gz.sha256`,
+      content: `${digestOf(content).slice(7)}  ${name}.tar.gz\n`
+    }]
+  }
 }
 
 /** Extensions lie evenly among the other repositories. */
@@ -38,7 +56,12 @@ function repositoriesOf ({ extensions, repositories }: Sizes): RepositoryContent
     const number = Math.floor(at * extensions / repositories)
     const isExtension = at === 0 || number !== Math.floor((at - 1) * extensions / repositories)
     const name = isExtension ? `extension-${number}${suffixes[number % suffixes.length]}` : `application-${at}`
-    return { name, description: `What ${name} is for`, topics: ['infrastructure'], releases: isExtension ? ['1.0.0', '1.1.0', '1.2.0'].map(tag => release(name, tag)) : [] }
+    return {
+      name,
+      description: `What ${name} is for`,
+      topics: ['infrastructure'],
+      releases: isExtension ? ['1.0.0', '1.1.0', '1.2.0'].map(tag => release(name, tag)) : []
+    }
   })
 }
 
@@ -51,7 +74,10 @@ function push (content: RegistryContent, repository: string, tag: string): void 
     mediaType: manifestType,
     config: { mediaType: 'application/vnd.oci.empty.v1+json', digest: digestOf('{}'), size: 2 },
     layers: [{ mediaType: 'application/vnd.oci.image.layer.v1.tar+gzip', digest: digestOf(layer), size: layer.length }],
-    annotations: { 'org.opencontainers.image.created': '2026-01-01T00:00:00Z', 'org.opencontainers.image.description': `What ${repository} is for` }
+    annotations: {
+      'org.opencontainers.image.created': '2026-01-01T00:00:00Z',
+      'org.opencontainers.image.description': `What ${repository} is for`
+    }
   })
   const known = content.get(repository) ?? { tags: new Map(), blobs: new Map() }
   known.tags.set(tag, { digest: digestOf(body), mediaType: manifestType })
@@ -63,7 +89,10 @@ const types = ['provider', 'taskserv', 'cluster']
 const sizes = workerData as Sizes
 const gitea = await createGiteaFake({ owner: { login: 'org' }, repositories: repositoriesOf(sizes) })
 const artifacts: RegistryContent = new Map()
-const names = Array.from({ length: sizes.artifacts }, (_, number) => `org/${types[number % types.length]}/extension-${number}`)
+const names = Array.from(
+  { length: sizes.artifacts },
+  (_, number) => `org/${types[number % types.length]}/extension-${number}`
+)
 for (const name of names) for (const tag of ['1.0.0', '1.1.0', '1.2.0']) push(artifacts, name, tag)
 const registry = await createRegistryFake(artifacts)
 const upstreams: Record<Source, Loopback> = { gitea, oci: registry }
@@ -82,14 +111,27 @@ for (const upstream of Object.values(upstreams)) {
 async function prepare (path: string): Promise<void> {
   const answer = await fetch(gitea.url + path)
   const kept = [...answer.headers].filter(([name]) => ['content-type', 'link', 'x-total-count'].includes(name))
-  prepared.set(path, { status: answer.status, headers: Object.fromEntries(kept), body: Buffer.from(await answer.arrayBuffer()) })
+  prepared.set(path, {
+    status: answer.status,
+    headers: Object.fromEntries(kept),
+    body: Buffer.from(await answer.arrayBuffer())
+  })
 }
 
 /** Makes the answers about some repositories, and the pages of all. */
 async function prepareAll (changed: ReadonlyArray<(typeof gitea.repositories)[number]>): Promise<void> {
-  const pages = Array.from({ length: Math.ceil(gitea.repositories.length / 50) }, (_, page) => `/api/v1/orgs/org/repos?limit=50&page=${page + 1}`)
-  const files = changed.flatMap(({ releases }) => releases.at(-1)?.assets.filter(({ name }) => name.endsWith('.sha256')) ?? [])
-  const paths = [...pages, ...changed.map(({ name }) => `/api/v1/repos/org/${name}/releases?draft=false&limit=50&page=1`), ...files.map(({ uuid }) => `/attachments/${uuid}`)]
+  const pages = Array.from(
+    { length: Math.ceil(gitea.repositories.length / 50) },
+    (_, page) => `/api/v1/orgs/org/repos?limit=50&page=${page + 1}`
+  )
+  const files = changed.flatMap(({ releases }) =>
+    releases.at(-1)?.assets.filter(({ name }) => name.endsWith('.sha256')) ?? []
+  )
+  const paths = [
+    ...pages,
+    ...changed.map(({ name }) => `/api/v1/repos/org/${name}/releases?draft=false&limit=50&page=1`),
+    ...files.map(({ uuid }) => `/attachments/${uuid}`)
+  ]
   for (const path of paths) prepared.delete(path)
   for (const path of paths) await prepare(path)
 }

@@ -22,9 +22,15 @@ const latency = 20
 const allowance = 1.3
 /** Of `ttl_seconds`, and the part of it after which a listing in use is walked again. */
 const [ttl, refreshAhead] = [300, 0.8]
-/** Seconds in which every repository of a Gitea is asked once, whatever the listing shows: each walk takes its share of them. */
+/**
+ * Seconds in which every repository of a Gitea is asked once, whatever the listing shows: each walk takes its share of
+ * them.
+ */
 const reconcile = 3600
-const share: Record<Source, number> = { gitea: Math.floor(sizes.extensions * (ttl * refreshAhead + 1) / reconcile), oci: 0 }
+const share: Record<Source, number> = {
+  gitea: Math.floor(sizes.extensions * (ttl * refreshAhead + 1) / reconcile),
+  oci: 0
+}
 /** Extensions of which a new version appears between two walks. */
 const changed = sizes.extensions / 100
 
@@ -32,7 +38,10 @@ const pages = Math.ceil(sizes.repositories / 50)
 const concurrency = 8
 /** Requests that a walk has under way at once: over Gitea it leaves two to what clients wait for. */
 const atOnce: Record<Source, number> = { gitea: concurrency - 2, oci: concurrency }
-/** The fewest requests: pages of the list and releases and a checksum file each; pages of the catalog, tags and manifests or their digests. */
+/**
+ * The fewest requests: pages of the list and releases and a checksum file each; pages of the catalog, tags and
+ * manifests or their digests.
+ */
 const fewest: Record<Source, Record<'cold' | 'unchanged' | 'changed', number>> = {
   gitea: { cold: pages + 2 * sizes.extensions, unchanged: pages, changed: pages + 2 * changed },
   oci: { cold: 1 + 2 * sizes.artifacts, unchanged: 1 + 2 * sizes.artifacts, changed: 1 + 2 * sizes.artifacts }
@@ -63,7 +72,9 @@ async function start (source: Source, url: string): Promise<Running> {
       server: { request_budget_seconds: 120 },
       store: { enabled: false },
       cache: { capacity: 100_000, ttl_seconds: ttl },
-      ...source === 'gitea' ? { gitea: { url, organization: 'org', concurrency, reconcile_seconds: reconcile } } : { oci: { registry: url, namespace: 'org', concurrency } }
+      ...source === 'gitea'
+        ? { gitea: { url, organization: 'org', concurrency, reconcile_seconds: reconcile } }
+        : { oci: { registry: url, namespace: 'org', concurrency } }
     },
     clock: clock.now,
     probeInterval: 3_600_000
@@ -77,7 +88,9 @@ async function list (app: FastifyInstance, version: string, count: number): Prom
   const answer = await app.inject('/api/v1/extensions?limit=1000')
   const found = answer.statusCode === 200 ? answer.json<Extension[]>() : []
   const right = found.filter(extension => extension.version === version).length
-  if (found.length !== 1000 || right !== count) throw new Error(`The catalog is wrong: ${answer.statusCode}, ${found.length} extensions, ${right} at ${version}`)
+  if (found.length !== 1000 || right !== count) {
+    throw new Error(`The catalog is wrong: ${answer.statusCode}, ${found.length} extensions, ${right} at ${version}`)
+  }
 }
 
 /** Walks when the listing is no longer young, as a probe lets it; gives the seconds that it takes. */
@@ -96,10 +109,14 @@ async function walk ({ instance, clock }: Running): Promise<number> {
 interface Walk { source: Source, kind: keyof typeof kinds, requests: number, seconds: number }
 const walks: Walk[] = []
 const steady: string[] = []
-const round = (value: number, digits = 0): string => value.toLocaleString('en', { minimumFractionDigits: digits, maximumFractionDigits: digits })
+const round = (value: number, digits = 0): string =>
+  value.toLocaleString('en', { minimumFractionDigits: digits, maximumFractionDigits: digits })
 
 /** What an hour costs in which nobody asks: walks, and probes every 15 seconds. */
-async function idleHour (source: Source, running: Running): Promise<{ walks: number, requests: number, probes: number }> {
+async function idleHour (
+  source: Source,
+  running: Running
+): Promise<{ walks: number, requests: number, probes: number }> {
   const wanted = Math.floor(3600 / (ttl * refreshAhead))
   await ask({ order: 'delay', milliseconds: 0 })
   let asked = 0
@@ -111,7 +128,11 @@ async function idleHour (source: Source, running: Running): Promise<{ walks: num
 }
 
 /** What 1,000 requests of clients cost while nothing grows old. */
-async function clients (source: Source, { app }: Running, path: (at: number, extension: Extension) => string): Promise<number> {
+async function clients (
+  source: Source,
+  { app }: Running,
+  path: (at: number, extension: Extension) => string
+): Promise<number> {
   const all = (await app.inject('/api/v1/extensions?limit=1000')).json<Extension[]>()
   await requests(source)
   for (const [at, extension] of all.entries()) {
@@ -122,7 +143,9 @@ async function clients (source: Source, { app }: Running, path: (at: number, ext
 }
 
 async function measure (source: Source, url: string): Promise<void> {
-  const note = async (kind: Walk['kind'], seconds: number) => { walks.push({ source, kind, seconds, requests: await requests(source) }) }
+  const note = async (kind: Walk['kind'], seconds: number) => {
+    walks.push({ source, kind, seconds, requests: await requests(source) })
+  }
   const running = await start(source, url)
   const { app } = running
   await ask({ order: 'delay', milliseconds: latency })
@@ -142,10 +165,24 @@ async function measure (source: Source, url: string): Promise<void> {
   const hour = await idleHour(source, running)
   const looking = await clients(source, running, (at, { type, name }) => {
     const page = `/api/v1/extensions?limit=10&offset=${at}`
-    return [page, page, `/api/v1/extensions/search?q=${at}&type=${type}`, `/api/v1/extensions/${type}/${name}`, `/api/v1/extensions/${type}/${name}`][at % 5] ?? page
+    return [
+      page,
+      page,
+      `/api/v1/extensions/search?q=${at}&type=${type}`,
+      `/api/v1/extensions/${type}/${name}`,
+      `/api/v1/extensions/${type}/${name}`
+    ][at % 5] ?? page
   })
-  const versions = await clients(source, running, (_at, { type, name }) => `/api/v1/extensions/${type}/${name}/versions`)
-  steady.push(`| ${titles[source]} | ${round(hour.walks)} | ${round(hour.requests)} | ${round(hour.probes)} | ${round(hour.requests + hour.probes)} | ${round(looking)} | ${round(versions)} |`)
+  const versions = await clients(
+    source,
+    running,
+    (_at, { type, name }) => `/api/v1/extensions/${type}/${name}/versions`
+  )
+  steady.push(
+    `| ${titles[source]} | ${round(hour.walks)} | ${round(hour.requests)} | ${round(hour.probes)} | ${
+      round(hour.requests + hour.probes)
+    } | ${round(looking)} | ${round(versions)} |`
+  )
   await app.close()
 }
 
@@ -161,12 +198,16 @@ const rows = walks.map(({ source, kind, requests, seconds }) => {
   // The first questions are those of a start: a probe, and what the registry wants to be asked with.
   if (requests - again > least + 3) missed.push(`${source}, ${kinds[kind]}: ${requests} requests, not ${least + again}`)
   if (seconds > limit) missed.push(`${source}, ${kinds[kind]}: ${round(seconds, 2)} s, not ${round(limit, 2)}`)
-  return `| ${titles[source]} | ${kinds[kind]} | ${round(requests)} | ${round(least)} | ${round(again)} | ${round((requests - again) / least, 3)} | ${round(seconds, 2)} | ${round(limit, 2)} |`
+  return `| ${titles[source]} | ${kinds[kind]} | ${round(requests)} | ${round(least)} | ${round(again)} | ${
+    round((requests - again) / least, 3)
+  } | ${round(seconds, 2)} | ${round(limit, 2)} |`
 })
 const report = [
   '# What crawls cost',
   '',
-  `Written by \`npm run bench:crawl\` on ${new Date().toISOString().slice(0, 10)}: ${cpus().length} cores, Node.js ${process.version}, loopback. Each answer of an upstream takes ${latency} ms;`,
+  `Written by \`npm run bench:crawl\` on ${
+    new Date().toISOString().slice(0, 10)
+  }: ${cpus().length} cores, Node.js ${process.version}, loopback. Each answer of an upstream takes ${latency} ms;`,
   `at most ${concurrency} requests to an instance are under way at once (\`concurrency\`), of which a walk uses ${atOnce.gitea} over Gitea and ${atOnce.oci} over a registry. The limit is`,
   `${allowance} x requests / those x ${latency} ms. The first walk's time is that from the start of the server to the first list answer.`,
   '',
@@ -174,11 +215,13 @@ const report = [
   '|---|---|--:|--:|--:|--:|--:|--:|',
   ...rows,
   '',
-  `The steady state, by the default settings: a walk every ${ttl * refreshAhead} seconds, of each Gitea repository a question an hour, a probe every 15 seconds. In an`,
+  `The steady state, by the default settings: a walk every ${
+    ttl * refreshAhead
+  } seconds, of each Gitea repository a question an hour, a probe every 15 seconds. In an`,
   'hour in which nobody asks and nothing changes; and for each 1,000 requests of clients to what is in the cache (two fifths lists, one fifth searches, two',
   'fifths metadata), and to the versions of 1,000 extensions for the first time, of three or four versions each.',
   '',
-  '| Upstream | Walks an hour | Requests of walks | Of probes | An hour at idle | For 1,000 lists, searches, metadata | For 1,000 extensions\' versions |',
+  "| Upstream | Walks an hour | Requests of walks | Of probes | An hour at idle | For 1,000 lists, searches, metadata | For 1,000 extensions' versions |",
   '|---|--:|--:|--:|--:|--:|--:|',
   ...steady,
   ''

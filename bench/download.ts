@@ -1,5 +1,5 @@
-// Downloads side by side: from the store against nginx with the same file, and uncached against a docker-registry directly.
-// `npm run bench:download [-- --quick]` prints the table and writes it to docs/downloads-bench.md.
+// Downloads side by side: from the store against nginx with the same file, and uncached against a docker-registry
+// directly. `npm run bench:download [-- --quick]` prints the table and writes it to docs/downloads-bench.md.
 import { execFileSync, spawnSync } from 'node:child_process'
 import { createHash, randomBytes } from 'node:crypto'
 import { mkdir, mkdtemp, open, rm, writeFile } from 'node:fs/promises'
@@ -58,17 +58,37 @@ async function push (url: string, name: string, path: string, digest: string, si
   await upload(digest, ['-T', path])
   await upload(emptyDigest, ['--data-binary', '{}'])
   const mediaType = 'application/vnd.oci.image.manifest.v1+json'
-  const manifest = { schemaVersion: 2, mediaType, artifactType: 'application/vnd.example', config: { mediaType: 'application/vnd.oci.empty.v1+json', digest: emptyDigest, size: 2 }, layers: [{ mediaType: 'application/vnd.oci.image.layer.v1.tar+gzip', digest, size }] }
-  const answer = await fetch(`${base}/manifests/1.0.0`, { method: 'PUT', headers: { 'content-type': mediaType }, body: JSON.stringify(manifest) })
+  const manifest = {
+    schemaVersion: 2,
+    mediaType,
+    artifactType: 'application/vnd.example',
+    config: { mediaType: 'application/vnd.oci.empty.v1+json', digest: emptyDigest, size: 2 },
+    layers: [{ mediaType: 'application/vnd.oci.image.layer.v1.tar+gzip', digest, size }]
+  }
+  const answer = await fetch(`${base}/manifests/1.0.0`, {
+    method: 'PUT',
+    headers: { 'content-type': mediaType },
+    body: JSON.stringify(manifest)
+  })
   if (!answer.ok) throw new Error(`The registry did not take ${name}: ${answer.status}`)
 }
 
 async function measure (port: number, path: string, count: number, time: number): Promise<number> {
-  const load = start(process.execPath, [join(import.meta.dirname, 'load.ts'), String(port), path, String(count), String(time)], { ...onLoad, output: 'pipe' })
+  const load = start(process.execPath, [
+    join(import.meta.dirname, 'load.ts'),
+    String(port),
+    path,
+    String(count),
+    String(time)
+  ], { ...onLoad, output: 'pipe' })
   const chunks: Buffer[] = []
   load.child.stdout?.on('data', (chunk: Buffer) => { chunks.push(chunk) })
   await load.end
-  const { bytes, milliseconds, wrong } = JSON.parse(Buffer.concat(chunks).toString()) as { bytes: number, milliseconds: number, wrong: number }
+  const { bytes, milliseconds, wrong } = JSON.parse(Buffer.concat(chunks).toString()) as {
+    bytes: number,
+    milliseconds: number,
+    wrong: number
+  }
   if (wrong > 0) throw new Error(`${wrong} downloads of ${path} were not whole`)
   return bytes / mib / (milliseconds / 1000)
 }
@@ -77,15 +97,31 @@ try {
   const files = join(folder, 'files')
   await mkdir(files)
   const [nginxPort, dockerPort] = [await freePort(), await freePort()]
-  await writeFile(join(folder, 'nginx.conf'), `daemon off; worker_processes 1; pid ${folder}/nginx.pid; error_log /dev/null; ${process.getuid?.() === 0 ? 'user root;' : ''}
+  await writeFile(
+    join(folder, 'nginx.conf'),
+    `daemon off; worker_processes 1; pid ${folder}/nginx.pid; error_log /dev/null; ${
+      process.getuid?.() === 0 ? 'user root;' : ''
+    }
 events { worker_connections 256; }
 http { access_log off; sendfile on; tcp_nopush on; client_body_temp_path ${folder}/a; proxy_temp_path ${folder}/b; fastcgi_temp_path ${folder}/c; uwsgi_temp_path ${folder}/d; scgi_temp_path ${folder}/e;
-server { listen 127.0.0.1:${nginxPort}; root ${files}; } }`)
-  await writeFile(join(folder, 'registry.yml'), JSON.stringify({ version: 0.1, log: { level: 'error', accesslog: { disabled: true } }, storage: { filesystem: { rootdirectory: join(folder, 'registry') }, cache: { blobdescriptor: 'inmemory' } }, http: { addr: `127.0.0.1:${dockerPort}` } }))
+server { listen 127.0.0.1:${nginxPort}; root ${files}; } }`
+  )
+  await writeFile(
+    join(folder, 'registry.yml'),
+    JSON.stringify({
+      version: 0.1,
+      log: { level: 'error', accesslog: { disabled: true } },
+      storage: { filesystem: { rootdirectory: join(folder, 'registry') }, cache: { blobdescriptor: 'inmemory' } },
+      http: { addr: `127.0.0.1:${dockerPort}` }
+    })
+  )
   await run('nginx', ['-c', join(folder, 'nginx.conf')], nginxPort)
   const docker = `http://127.0.0.1:${dockerPort}`
   // On the core of the load: the registry's own work is not the gateway's.
-  const registry = start('docker-registry', ['serve', join(folder, 'registry.yml')], { ...onLoad, env: { OTEL_TRACES_EXPORTER: 'none' } })
+  const registry = start('docker-registry', ['serve', join(folder, 'registry.yml')], {
+    ...onLoad,
+    env: { OTEL_TRACES_EXPORTER: 'none' }
+  })
   started.push(registry)
   await listening(dockerPort, registry)
   const contents: Array<{ name: string, size: number, digest: string }> = []
@@ -120,7 +156,9 @@ server { listen 127.0.0.1:${nginxPort}; root ${files}; } }`)
     const direct = `/v2/provisioning/provider/${name}/blobs/${digest}`
     for (const count of clients) {
       const found = new Map<string, Measured[]>()
-      const note = (what: string, rate: number, peak = 0) => { found.set(what, [...found.get(what) ?? [], { rate, peak }]) }
+      const note = (what: string, rate: number, peak = 0) => {
+        found.set(what, [...found.get(what) ?? [], { rate, peak }])
+      }
       for (let round = 0; round < rounds; round++) {
         note('nginx', await measure(nginxPort, `/${name}`, count, seconds))
         const warm = await registryOf(true)
@@ -136,23 +174,48 @@ server { listen 127.0.0.1:${nginxPort}; root ${files}; } }`)
       }
       const rate = (what: string) => median((found.get(what) ?? []).map(({ rate }) => rate))
       const peak = (what: string) => Math.max(...(found.get(what) ?? []).map(({ peak }) => peak)) / mib
-      const pairs = [['store', 'nginx', 'from the store / nginx'], ['passed', 'direct', 'uncached, without a store / docker-registry'], ['cold', 'direct', 'uncached, into the store / docker-registry']] as const
+      const pairs = [['store', 'nginx', 'from the store / nginx'], [
+        'passed',
+        'direct',
+        'uncached, without a store / docker-registry'
+      ], ['cold', 'direct', 'uncached, into the store / docker-registry']] as const
       for (const [what, other, text] of pairs) {
         if (what === 'cold' && count > 1) continue
-        rows.push([text, `${size / mib} MiB`, count, rate(what).toFixed(0), rate(other).toFixed(0), (rate(what) / rate(other)).toFixed(2), peak(what).toFixed(0)])
+        rows.push([
+          text,
+          `${size / mib} MiB`,
+          count,
+          rate(what).toFixed(0),
+          rate(other).toFixed(0),
+          (rate(what) / rate(other)).toFixed(2),
+          peak(what).toFixed(0)
+        ])
       }
     }
   }
 
-  const registryVersion = /v?\d+\.\d+[\d.]*/.exec(spawnSync('docker-registry', ['--version'], { encoding: 'utf8' }).output.join(''))?.[0] ?? 'unknown'
+  const registryVersion =
+    /v?\d+\.\d+[\d.]*/.exec(spawnSync('docker-registry', ['--version'], { encoding: 'utf8' }).output.join(''))?.[0] ??
+      'unknown'
   const lines = [
     ...table(['What', 'File', 'Clients', 'MiB/s', 'MiB/s of the other', 'Ratio', 'Peak RSS (MiB)'], rows),
     '',
-    `${new Date().toISOString().slice(0, 10)}; ${describeMachine()}; ${describeVersions()}, docker-registry ${registryVersion}. Medians of ${rounds} interleaved round${rounds === 1 ? '' : 's'} of ${seconds} s each.`,
-    cores.server !== undefined ? 'The server that is measured is held to one core; the load, and the registry that files come from, to another.' : 'Nothing was held to a core.'
+    `${
+      new Date().toISOString().slice(0, 10)
+    }; ${describeMachine()}; ${describeVersions()}, docker-registry ${registryVersion}. Medians of ${rounds} interleaved round${
+      rounds === 1 ? '' : 's'
+    } of ${seconds} s each.`,
+    cores.server !== undefined
+      ? 'The server that is measured is held to one core; the load, and the registry that files come from, to another.'
+      : 'Nothing was held to a core.'
   ]
   console.log(lines.join('\n'))
-  if (!quick) await writeFile('docs/downloads-bench.md', `# Downloads, measured\n\nWritten by \`npm run bench:download\`.\n\n${lines.join('\n')}\n`)
+  if (!quick) {
+    await writeFile(
+      'docs/downloads-bench.md',
+      `# Downloads, measured\n\nWritten by \`npm run bench:download\`.\n\n${lines.join('\n')}\n`
+    )
+  }
 } finally {
   await Promise.all(started.map(async program => { await stop(program) }))
   await rm(folder, { recursive: true, force: true })

@@ -45,17 +45,34 @@ const wrk = (version: string): Generator => ({
     if (paths.length > 1) await writeFile(sequence, `${paths.join('\n')}\n`)
     const fields = Object.entries(headers).flatMap(([name, value]) => ['-H', `${name}: ${value}`])
     const printed = await run('wrk', [
-      '-t1', `-c${connections}`, `-d${seconds}s`, '--timeout', '10s', '-s', join(import.meta.dirname, 'wrk.lua'), ...fields,
-      `http://127.0.0.1:${port}${path}`, ...(paths.length > 1 ? ['--', sequence] : [])
+      '-t1',
+      `-c${connections}`,
+      `-d${seconds}s`,
+      '--timeout',
+      '10s',
+      '-s',
+      join(import.meta.dirname, 'wrk.lua'),
+      ...fields,
+      `http://127.0.0.1:${port}${path}`,
+      ...(paths.length > 1 ? ['--', sequence] : [])
     ], load)
-    const { requests, seconds: time, errors, p50, p99 } = JSON.parse(printed.trim().split('\n').at(-1) ?? '') as Record<'requests' | 'seconds' | 'errors' | 'p50' | 'p99', number>
+    const { requests, seconds: time, errors, p50, p99 } = JSON.parse(printed.trim().split('\n').at(-1) ?? '') as Record<
+      'requests' | 'seconds' | 'errors' | 'p50' | 'p99',
+      number
+    >
     if (errors > 0 || requests === 0) throw new Error(`${errors} of ${requests} requests for ${path} failed`)
     return { perSecond: requests / time, p50, p99 }
   }
 })
 
 const require = createRequire(import.meta.url)
-interface Summary { duration: number, errors: number, timeouts: number, statusCodeStats: Record<string, { count: number }>, latency: { p50: number, p99: number } }
+interface Summary {
+  duration: number
+  errors: number
+  timeouts: number
+  statusCodeStats: Record<string, { count: number }>
+  latency: { p50: number, p99: number }
+}
 
 const autocannon = (): Generator => ({
   name: `autocannon ${(require('autocannon/package.json') as { version: string }).version}`,
@@ -66,18 +83,37 @@ const autocannon = (): Generator => ({
     // Each connection prepares every request for itself: no more than these, each address among them.
     const asked = [...new Set(paths), ...paths].slice(0, 2000)
     if (paths.length > 1) {
-      const entries = asked.map(path => ({ request: { method: 'GET', url: `${origin}${path}`, headers: Object.entries(headers).map(([name, value]) => ({ name, value })) } }))
+      const entries = asked.map(path => ({
+        request: {
+          method: 'GET',
+          url: `${origin}${path}`,
+          headers: Object.entries(headers).map(([name, value]) => ({ name, value }))
+        }
+      }))
       await writeFile(sequence, JSON.stringify({ log: { entries } }))
     }
     const fields = Object.entries(headers).flatMap(([name, value]) => ['-H', `${name}=${value}`])
     const printed = await run(process.execPath, [
-      require.resolve('autocannon/autocannon.js'), '--json', '--no-progress', '-c', String(connections), '-d', String(seconds), ...fields,
+      require.resolve('autocannon/autocannon.js'),
+      '--json',
+      '--no-progress',
+      '-c',
+      String(connections),
+      '-d',
+      String(seconds),
+      ...fields,
       ...(paths.length > 1 ? ['--har', sequence, origin] : [`${origin}${path}`])
     ], load)
     const { duration, errors, timeouts, statusCodeStats, latency } = JSON.parse(printed) as Summary
     const refused = Object.entries(statusCodeStats).filter(([status]) => status !== '200' && status !== '304')
     const answered = Object.values(statusCodeStats).reduce((sum, { count }) => sum + count, 0)
-    if (errors + timeouts + refused.length > 0 || answered === 0) throw new Error(`Requests for ${path} failed: ${errors} errors, ${timeouts} timeouts, statuses ${Object.keys(statusCodeStats).join(', ')}`)
+    if (errors + timeouts + refused.length > 0 || answered === 0) {
+      throw new Error(
+        `Requests for ${path} failed: ${errors} errors, ${timeouts} timeouts, statuses ${
+          Object.keys(statusCodeStats).join(', ')
+        }`
+      )
+    }
     return { perSecond: answered / duration, p50: latency.p50, p99: latency.p99 }
   }
 })

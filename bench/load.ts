@@ -1,6 +1,6 @@
-// Reads one file over and over with raw connections, and looks at nothing but how much comes: `node load.ts PORT PATH CLIENTS SECONDS`.
-// Each client reads files until the time is over, the last one in part; for 0 seconds one whole file. Prints bytes, milliseconds and
-// how many answers were not whole.
+// Reads one file over and over with raw connections, and looks at nothing but how much comes: `node load.ts PORT PATH
+// CLIENTS SECONDS`. Each client reads files until the time is over, the last one in part; for 0 seconds one whole file.
+// Prints bytes, milliseconds and how many answers were not whole.
 import { connect } from 'node:net'
 
 const [port, path, clients, seconds] = process.argv.slice(2)
@@ -41,8 +41,12 @@ async function get (): Promise<void> {
         }
       }
     })
-    socket.once('connect', () => { socket.write(`GET ${path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n`) })
-    socket.on('error', () => { wrong++ })
+    socket.once('connect', () => {
+      socket.write(`GET ${path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n`)
+    })
+    socket.on('error', () => {
+      wrong++
+    })
     socket.once('close', () => {
       if (left !== 0 && performance.now() < end) wrong++
       resolve()

@@ -8,12 +8,16 @@ const gib = 1024 ** 3
 /** The processors and the memory of this machine, without its name. */
 export function describeMachine (): string {
   const [cpu] = cpus()
-  return `${cpus().length} cores (${cpu?.model.trim() || 'unknown model'}), ${Math.round(totalmem() / gib)} GiB of memory, ${process.platform} ${process.arch}`
+  return `${cpus().length} cores (${cpu?.model.trim() || 'unknown model'}), ${
+    Math.round(totalmem() / gib)
+  } GiB of memory, ${process.platform} ${process.arch}`
 }
 
 /** Versions of what takes part; nginx only where it is installed. */
 export function describeVersions (): string {
   const { version: fastify } = require('fastify/package.json') as { version: string }
   const nginx = /nginx\/(\S+)/.exec(spawnSync('nginx', ['-v'], { encoding: 'utf8' }).stderr ?? '')?.[1]
-  return [`Node.js ${process.version}`, `Fastify ${fastify}`, ...(nginx === undefined ? [] : [`nginx ${nginx}`])].join(', ')
+  return [`Node.js ${process.version}`, `Fastify ${fastify}`, ...(nginx === undefined ? [] : [`nginx ${nginx}`])].join(
+    ', '
+  )
 }

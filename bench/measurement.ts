@@ -25,7 +25,10 @@ export interface Series {
   upstream: Map<Target['name'], { sent: number, answered: number }>
 }
 
-/** Seconds for which a server is asked before it is measured: `warmUp` when it has just started, two fifths of that where it runs little that could get faster, and a fifth when only the question is new. */
+/**
+ * Seconds for which a server is asked before it is measured: `warmUp` when it has just started, two fifths of that
+ * where it runs little that could get faster, and a fifth when only the question is new.
+ */
 const warming = (target: Target, { warm, warmUp }: Pick<MeasureOptions, 'warm' | 'warmUp'>): number =>
   Math.floor(warmUp * (warm.has(target) ? 0.2 : isRegistry(target) ? 1 : 0.4))
 
@@ -34,11 +37,18 @@ const isRegistry = ({ name }: Target): boolean => name.startsWith('registry')
 async function upstreamRequests (target: Target): Promise<number> {
   const { body } = await record(target.port, '/metrics')
   const text = Buffer.from(body, 'base64').toString()
-  return [...text.matchAll(/^upstream_requests_total\{[^}]*\} (\d+)$/gm)].reduce((sum, [, count]) => sum + Number(count), 0)
+  return [...text.matchAll(/^upstream_requests_total\{[^}]*\} (\d+)$/gm)].reduce(
+    (sum, [, count]) => sum + Number(count),
+    0
+  )
 }
 
 /** How a target is asked, once it has answered as it must. */
-async function prepare ({ paths, conditional = false }: Scenario, target: Target, etag: string | undefined): Promise<Pick<Load, 'port' | 'paths' | 'headers'>> {
+async function prepare (
+  { paths, conditional = false }: Scenario,
+  target: Target,
+  etag: string | undefined
+): Promise<Pick<Load, 'port' | 'paths' | 'headers'>> {
   const [path = '/'] = paths.map(target.at)
   // What has no answer but 304 knows no ETag either.
   const own = conditional ? header(await record(target.port, path), 'etag') ?? etag : undefined
@@ -49,22 +59,34 @@ async function prepare ({ paths, conditional = false }: Scenario, target: Target
 }
 
 /** Measures a scenario round by round, each target once a round, after each has been asked until it is warm. */
-export async function measure (scenario: Scenario, targets: readonly Target[], { generator, core, sequence, rounds, seconds, warm, warmUp }: MeasureOptions): Promise<Series> {
+export async function measure (
+  scenario: Scenario,
+  targets: readonly Target[],
+  { generator, core, sequence, rounds, seconds, warm, warmUp }: MeasureOptions
+): Promise<Series> {
   const loads = new Map<Target, Load>()
   const registry = targets.find(isRegistry)
-  const etag = scenario.conditional === true && registry !== undefined ? header(await record(registry.port, scenario.paths[0] ?? '/'), 'etag') : undefined
+  const etag = scenario.conditional === true && registry !== undefined
+    ? header(await record(registry.port, scenario.paths[0] ?? '/'), 'etag')
+    : undefined
   for (const target of targets) {
     const load = { ...await prepare(scenario, target, etag), sequence, seconds, ...(core !== undefined && { core }) }
     loads.set(target, load)
     // What has become old since would be waited for.
     if (isRegistry(target)) await settle(target)
-    // Only what is compiled while it runs gets faster; to the bare ones every answer is the same work. Each by itself: who
-    // shares a core gets as warm as its share.
-    const first = target.name === 'nginx' || (warm.has(target) && !isRegistry(target)) ? 0 : warming(target, { warm, warmUp })
+    // Only what is compiled while it runs gets faster; to the bare ones every answer is the same work. Each by itself:
+    // who shares a core gets as warm as its share.
+    const first = target.name === 'nginx' || (warm.has(target) && !isRegistry(target))
+      ? 0
+      : warming(target, { warm, warmUp })
     if (first > 0) await generator.measure({ ...load, seconds: first })
     warm.add(target)
   }
-  const series: Series = { scenario: scenario.name, measured: new Map(targets.map(({ name }) => [name, []])), upstream: new Map() }
+  const series: Series = {
+    scenario: scenario.name,
+    measured: new Map(targets.map(({ name }) => [name, []])),
+    upstream: new Map()
+  }
   const once = async (target: Target): Promise<Measured> => {
     const measured = await generator.measure(loads.get(target) as Load)
     series.measured.get(target.name)?.push(measured)
@@ -82,17 +104,24 @@ export async function measure (scenario: Scenario, targets: readonly Target[], {
       await sleep(Math.max(0, due - performance.now()))
       const { perSecond } = await once(target)
       const { sent, answered } = series.upstream.get(target.name) ?? { sent: 0, answered: 0 }
-      series.upstream.set(target.name, { sent: sent + await upstreamRequests(target) - before, answered: answered + perSecond * seconds })
+      series.upstream.set(target.name, {
+        sent: sent + await upstreamRequests(target) - before,
+        answered: answered + perSecond * seconds
+      })
     }
   }
   return series
 }
 
 /**
- * Has our servers read the catalog, one after another, so that each is about to read it anew when it is `due` to be measured;
- * the others are measured meanwhile.
+ * Has our servers read the catalog, one after another, so that each is about to read it anew when it is `due` to be
+ * measured; the others are measured meanwhile.
  */
-async function settleAhead (targets: readonly Target[], seconds: number, once: (target: Target) => Promise<unknown>): Promise<Array<{ target: Target, due: number }>> {
+async function settleAhead (
+  targets: readonly Target[],
+  seconds: number,
+  once: (target: Target) => Promise<unknown>
+): Promise<Array<{ target: Target, due: number }>> {
   const own = targets.filter(isRegistry)
   const others = targets.filter(target => !isRegistry(target))
   const settled: Array<{ target: Target, due: number }> = []

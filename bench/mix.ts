@@ -6,7 +6,9 @@ const path = '/api/v1/extensions'
 export const sequenceLength = 20_000
 
 function address (route: string, query: Record<string, string | number | undefined>): string {
-  const given = Object.entries(query).flatMap(([key, value]): Array<[string, string]> => value === undefined ? [] : [[key, String(value)]])
+  const given = Object.entries(query).flatMap(([key, value]): Array<[string, string]> =>
+    value === undefined ? [] : [[key, String(value)]]
+  )
   return given.length === 0 ? route : `${route}?${new URLSearchParams(given).toString()}`
 }
 
@@ -20,12 +22,23 @@ function shuffle<T> (values: T[], random: () => number): T[] {
   return values
 }
 
-/** Distinct addresses of what clients of a catalog ask: pages by type, limit and offset, searches, extensions by name; in no order. */
+/**
+ * Distinct addresses of what clients of a catalog ask: pages by type, limit and offset, searches, extensions by name;
+ * in no order.
+ */
 export function createAddresses (extensions: readonly Described[], random: () => number): string[] {
   const types = [undefined, ...extensionTypes]
-  const pages = types.flatMap(type => [undefined, 10, 20, 50, 100].flatMap(limit => Array.from({ length: 20 }, (_, page) =>
-    address(path, { type, limit, offset: page === 0 ? undefined : page * Math.min(limit ?? 50, 20) }))))
-  const searches = words.flatMap(q => types.flatMap(type => [undefined, 10].map(limit => address(`${path}/search`, { q, type, limit }))))
+  const pages = types.flatMap(type =>
+    [undefined, 10, 20, 50, 100].flatMap(limit =>
+      Array.from(
+        { length: 20 },
+        (_, page) => address(path, { type, limit, offset: page === 0 ? undefined : page * Math.min(limit ?? 50, 20) })
+      )
+    )
+  )
+  const searches = words.flatMap(q =>
+    types.flatMap(type => [undefined, 10].map(limit => address(`${path}/search`, { q, type, limit })))
+  )
   const names = shuffle([...extensions], random).slice(0, 600).map(({ type, name }) => `${path}/${type}/${name}`)
   return shuffle([...new Set([...pages, ...searches, ...names])], random)
 }

@@ -11,16 +11,20 @@ const quoted = (value: string): string => `"${value.replaceAll('\\', '\\\\').rep
 export const nginxPath = (number: number): string => `/${number}`
 
 /**
- * Writes a configuration of one process that has recorded bodies as files, each with the headers recorded beside it, and an
- * ETag of nginx's own. Gives its path.
+ * Writes a configuration of one process that has recorded bodies as files, each with the headers recorded beside it,
+ * and an ETag of nginx's own. Gives its path.
  */
 export async function writeNginx (folder: string, port: number, recorded: readonly Recorded[]): Promise<string> {
   const files = join(folder, 'nginx')
   await mkdir(files)
   const locations = await Promise.all(recorded.map(async (answer, number) => {
     await writeFile(join(files, String(number)), Buffer.from(answer.body, 'base64'))
-    const added = answer.headers.flatMap((name, at, all) => at % 2 === 1 || own.has(name.toLowerCase()) ? [] : [`add_header ${name} ${quoted(all[at + 1] ?? '')};`])
-    return `location = ${nginxPath(number)} { default_type ${quoted(header(answer, 'content-type') ?? 'text/plain')}; ${added.join(' ')} }`
+    const added = answer.headers.flatMap((name, at, all) =>
+      at % 2 === 1 || own.has(name.toLowerCase()) ? [] : [`add_header ${name} ${quoted(all[at + 1] ?? '')};`]
+    )
+    return `location = ${nginxPath(number)} { default_type ${quoted(header(answer, 'content-type') ?? 'text/plain')}; ${
+      added.join(' ')
+    } }`
   }))
   const path = join(folder, 'nginx.conf')
   await writeFile(path, `daemon off; master_process off; pid ${folder}/nginx.pid; error_log stderr crit;

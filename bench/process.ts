@@ -26,7 +26,9 @@ export interface Running {
 /** Whether processes can be held to one processor here. */
 export const canPin: boolean = spawnSync('taskset', ['--version'], { stdio: 'ignore' }).status === 0
 
-const { scripts } = JSON.parse(readFileSync(join(import.meta.dirname, '..', 'package.json'), 'utf8')) as { scripts: { start: string } }
+const { scripts } = JSON.parse(readFileSync(join(import.meta.dirname, '..', 'package.json'), 'utf8')) as {
+  scripts: { start: string }
+}
 
 /** Options of Node.js that `npm start` has. */
 export const startFlags: readonly string[] = scripts.start.split(' ').filter(word => word.startsWith('--'))
@@ -37,10 +39,20 @@ process.once('exit', () => { for (const child of running) child.kill('SIGKILL') 
 for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => { process.exit(1) })
 
 /** Starts a program. `taskset` replaces itself by it, so that the process is the program's own. */
-export function start (command: string, args: readonly string[], { core, env = {}, cwd, output = 'ignore' }: StartOptions = {}): Running {
-  const pinned = core === undefined || !canPin ? [command, ...args] : ['taskset', '--cpu-list', String(core), command, ...args]
+export function start (
+  command: string,
+  args: readonly string[],
+  { core, env = {}, cwd, output = 'ignore' }: StartOptions = {}
+): Running {
+  const pinned = core === undefined || !canPin
+    ? [command, ...args]
+    : ['taskset', '--cpu-list', String(core), command, ...args]
   const [file = command, ...rest] = pinned
-  const child = spawn(file, rest, { env: { PATH: process.env.PATH, ...env }, stdio: ['ignore', output, 'inherit'], ...(cwd !== undefined && { cwd }) })
+  const child = spawn(file, rest, {
+    env: { PATH: process.env.PATH, ...env },
+    stdio: ['ignore', output, 'inherit'],
+    ...(cwd !== undefined && { cwd })
+  })
   running.add(child)
   const end = new Promise<number | null>((resolve, reject) => {
     child.once('error', reject)
@@ -69,7 +81,10 @@ export async function freePort (): Promise<number> {
   return port
 }
 
-/** Waits until a process listens on a port of 127.0.0.1. Throws when it ends before, or takes longer than so many milliseconds. */
+/**
+ * Waits until a process listens on a port of 127.0.0.1. Throws when it ends before, or takes longer than so many
+ * milliseconds.
+ */
 export async function listening (port: number, { child }: Running, patience = 20_000): Promise<void> {
   const until = performance.now() + patience
   for (;;) {

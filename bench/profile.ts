@@ -1,4 +1,5 @@
-// What a CPU profile says, as a table: `node bench/profile.ts FILE.cpuprofile`, of what `npm run bench -- --profile FOLDER` wrote.
+// What a CPU profile says, as a table: `node bench/profile.ts FILE.cpuprofile`, of what `npm run bench -- --profile
+// FOLDER` wrote.
 import { readFile } from 'node:fs/promises'
 import { relative } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -24,7 +25,9 @@ function place (url: string, line: number): string {
 }
 
 /** The time that each function had for itself, as a share of all that was not idle; the longest first. */
-export function selfTimes ({ nodes, samples, timeDeltas }: Profile): Array<{ name: string, place: string, share: number }> {
+export function selfTimes (
+  { nodes, samples, timeDeltas }: Profile
+): Array<{ name: string, place: string, share: number }> {
   const frames = new Map(nodes.map(({ id, callFrame }) => [id, callFrame]))
   const times = new Map<string, { name: string, place: string, time: number }>()
   let busy = 0
@@ -39,7 +42,10 @@ export function selfTimes ({ nodes, samples, timeDeltas }: Profile): Array<{ nam
     busy += time
     times.set(`${name} ${where}`, known)
   })
-  return [...times.values()].sort((a, b) => b.time - a.time).map(({ time, ...rest }) => ({ ...rest, share: time / busy }))
+  return [...times.values()].sort((a, b) => b.time - a.time).map(({ time, ...rest }) => ({
+    ...rest,
+    share: time / busy
+  }))
 }
 
 /** Whose a function is: a package's, ours, Node.js's own JavaScript, or a native part that has a name of its own. */
@@ -59,7 +65,18 @@ export function byPart (times: ReturnType<typeof selfTimes>): Array<{ part: stri
 
 if (import.meta.main) {
   const profile = JSON.parse(await readFile(process.argv[2] ?? '', 'utf8')) as Profile
-  console.log(table(['part', 'of the time'], byPart(selfTimes(profile)).slice(0, shownParts).map(({ part, share }) => [part, `${(share * 100).toFixed(1)} %`])).join('\n'), '\n')
-  console.log(table(['function', 'where', 'of the time'], selfTimes(profile).slice(0, shown)
-    .map(({ name, place, share }) => [`\`${name}\``, place, `${(share * 100).toFixed(1)} %`])).join('\n'))
+  console.log(
+    table(
+      ['part', 'of the time'],
+      byPart(selfTimes(profile)).slice(0, shownParts).map(({ part, share }) => [part, `${(share * 100).toFixed(1)} %`])
+    ).join('\n'),
+    '\n'
+  )
+  console.log(
+    table(
+      ['function', 'where', 'of the time'],
+      selfTimes(profile).slice(0, shown)
+        .map(({ name, place, share }) => [`\`${name}\``, place, `${(share * 100).toFixed(1)} %`])
+    ).join('\n')
+  )
 }

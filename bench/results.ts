@@ -6,7 +6,8 @@ import { median, ratios, type Spread } from './statistics.ts'
 import { refreshingSeconds, type TargetName } from './targets.ts'
 
 const columns: readonly TargetName[] = ['registry', 'registry, logging', 'Fastify', 'nginx']
-const perSecond = (series: Series, target: TargetName): number[] => series.measured.get(target)?.map(measured => measured.perSecond) ?? []
+const perSecond = (series: Series, target: TargetName): number[] =>
+  series.measured.get(target)?.map(measured => measured.perSecond) ?? []
 
 function ratio ({ median, least, greatest }: Spread): string {
   if (Number.isNaN(median)) return ''
@@ -23,24 +24,44 @@ export function toRatios (all: readonly Series[]): Ratios {
 
 /** The table that people look at: how fast each is, as a share of node:http. */
 export function ratioTable (all: readonly Series[]): string[] {
-  return table(['', 'node:http, requests a second', ...columns], all.map(series => {
-    const base = perSecond(series, 'node:http')
-    return [series.scenario, Math.round(median(base)).toLocaleString('en-US'), ...columns.map(target => ratio(ratios(perSecond(series, target), base)))]
-  }))
+  return table(
+    ['', 'node:http, requests a second', ...columns],
+    all.map(series => {
+      const base = perSecond(series, 'node:http')
+      return [
+        series.scenario,
+        Math.round(median(base)).toLocaleString('en-US'),
+        ...columns.map(target => ratio(ratios(perSecond(series, target), base)))
+      ]
+    })
+  )
 }
 
 /** How long requests take while each connection asks for the next thing at once. */
 function latencyTable (all: readonly Series[]): string[] {
   const shown: readonly TargetName[] = ['node:http', ...columns]
-  return table(['', ...shown], all.map(({ scenario, measured }) => [scenario, ...shown.map(target => {
-    const values = measured.get(target) ?? []
-    return values.length === 0 ? '' : `${median(values.map(({ p50 }) => p50)).toFixed(1)} / ${median(values.map(({ p99 }) => p99)).toFixed(1)}`
-  })]))
+  return table(
+    ['', ...shown],
+    all.map(({ scenario, measured }) => [
+      scenario,
+      ...shown.map(target => {
+        const values = measured.get(target) ?? []
+        return values.length === 0
+          ? ''
+          : `${median(values.map(({ p50 }) => p50)).toFixed(1)} / ${median(values.map(({ p99 }) => p99)).toFixed(1)}`
+      })
+    ])
+  )
 }
 
 function upstreamLines (all: readonly Series[]): string[] {
-  return all.flatMap(({ scenario, upstream }) => [...upstream].map(([target, { sent, answered }]) =>
-    `- ${scenario}, ${target}: ${sent} requests to the upstream for ${Math.round(answered).toLocaleString('en-US')} of clients, ${(sent / answered * 1000).toFixed(1)} for 1,000`))
+  return all.flatMap(({ scenario, upstream }) =>
+    [...upstream].map(([target, { sent, answered }]) =>
+      `- ${scenario}, ${target}: ${sent} requests to the upstream for ${
+        Math.round(answered).toLocaleString('en-US')
+      } of clients, ${(sent / answered * 1000).toFixed(1)} for 1,000`
+    )
+  )
 }
 
 export interface Report {
@@ -59,8 +80,12 @@ export interface Report {
 export function report ({ all, command, date, machine, versions, generator, pinned, rounds, seconds }: Report): string {
   return [
     '# Requests a second, beside node:http',
-    `Made by \`${command}\` on ${date}: ${machine}; ${versions}; ${generator}. ${pinned ? 'Server and load have one core each.' : 'Server and load share the cores.'} ` +
-    `${connections} connections, ${rounds} ${rounds === 1 ? 'round' : 'rounds'} of ${seconds} s each (${Math.max(seconds, refreshingSeconds)} s while refreshing), one after another in turn.`,
+    `Made by \`${command}\` on ${date}: ${machine}; ${versions}; ${generator}. ${
+      pinned ? 'Server and load have one core each.' : 'Server and load share the cores.'
+    } ` +
+    `${connections} connections, ${rounds} ${rounds === 1 ? 'round' : 'rounds'} of ${seconds} s each (${
+      Math.max(seconds, refreshingSeconds)
+    } s while refreshing), one after another in turn.`,
     '`registry` is `server.ts` over a Gitea and a tree of image layouts with everything on as by default, without logs; `registry, logging` logs every ' +
     'request (not those for health, as by default). The others answer the very bytes and headers that were recorded from it: `node:http` and `Fastify` from memory, `nginx` from files.',
     'Each is the median of the ratios to node:http in the same round, with the least and the greatest.',

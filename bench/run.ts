@@ -1,6 +1,8 @@
-// Our server beside bare ones: `npm run bench -- [--quick] [--rounds N] [--seconds N] [--generator wrk|autocannon] [--only NAME] [--profile FOLDER] [--check | --save-baseline]`.
-// Prints the table, and writes all of it to bench/results.md. --check writes nothing, and fails when ratios are far below bench/baseline.json.
-// --only measures what has the name in its own; --profile has our servers write CPU profiles, which slows them, and no results are written.
+// Our server beside bare ones: `npm run bench -- [--quick] [--rounds N] [--seconds N] [--generator wrk|autocannon]
+// [--only NAME] [--profile FOLDER] [--check | --save-baseline]`. Prints the table, and writes all of it to
+// bench/results.md. --check writes nothing, and fails when ratios are far below bench/baseline.json.
+// --only measures what has the name in its own; --profile has our servers write CPU profiles, which slows them, and no
+// results are written.
 import { rmSync } from 'node:fs'
 import { mkdtemp, readFile, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
@@ -32,31 +34,58 @@ const { quick, generator: wanted, only } = values
 const rounds = Number(values.rounds ?? (quick ? 1 : 5))
 const seconds = Number(values.seconds ?? (quick ? 1 : 2))
 const bounded = (value: number, most: number): boolean => Number.isSafeInteger(value) && value > 0 && value <= most
-if (!bounded(rounds, 50) || !bounded(seconds, 60) || (values.check && values['save-baseline']) || (wanted !== undefined && wanted !== 'wrk' && wanted !== 'autocannon')) {
-  console.error('Usage: npm run bench -- [--quick] [--rounds 1..50] [--seconds 1..60] [--generator wrk|autocannon] [--only NAME] [--profile FOLDER] [--check | --save-baseline]')
+if (
+  !bounded(rounds, 50) || !bounded(seconds, 60) || (values.check && values['save-baseline']) ||
+  (wanted !== undefined && wanted !== 'wrk' && wanted !== 'autocannon')
+) {
+  console.error(
+    'Usage: npm run bench -- [--quick] [--rounds 1..50] [--seconds 1..60] [--generator wrk|autocannon] [--only NAME] [--profile FOLDER] [--check | --save-baseline]'
+  )
   process.exit(64)
 }
 
 const baseline = join(import.meta.dirname, 'baseline.json')
-const former = values.check ? (JSON.parse(await readFile(baseline, 'utf8').catch(() => { throw new Error('There is no bench/baseline.json to compare with: npm run bench -- --save-baseline') })) as { ratios: Ratios }).ratios : undefined
+const former = values.check
+  ? (JSON.parse(
+      await readFile(baseline, 'utf8').catch(() => {
+        throw new Error('There is no bench/baseline.json to compare with: npm run bench -- --save-baseline')
+      })
+    ) as { ratios: Ratios }).ratios
+  : undefined
 const folder = await mkdtemp(join(tmpdir(), 'extension-registry-bench-'))
 process.once('exit', () => { rmSync(folder, { recursive: true, force: true }) })
 const cores = chooseCores()
 const setting = { folder, cores, ...(values.profile !== undefined && { profile: resolve(values.profile) }) }
 const generator = createGenerator(wanted)
-const options = { generator, core: cores.load, sequence: join(folder, 'sequence'), rounds, seconds, warm: new Set<Target>(), warmUp: quick ? 3 : 10 }
+const options = {
+  generator,
+  core: cores.load,
+  sequence: join(folder, 'sequence'),
+  rounds,
+  seconds,
+  warm: new Set<Target>(),
+  warmUp: quick ? 3 : 10
+}
 const scenarios = createScenarios().filter(({ name }) => only === undefined || name.includes(only))
 const all: Series[] = []
 
 async function measureAll (refreshing: boolean, targets: readonly Target[]): Promise<void> {
   for (const scenario of scenarios.filter(scenario => (scenario.refreshing === true) === refreshing)) {
     console.error(`${scenario.name} …`)
-    all.push(await measure(scenario, targets, { ...options, ...(refreshing && { seconds: Math.max(seconds, refreshingSeconds) }) }))
+    all.push(
+      await measure(scenario, targets, {
+        ...options,
+        ...(refreshing && { seconds: Math.max(seconds, refreshingSeconds) })
+      })
+    )
   }
 }
 
 const upstreams = await startUpstreams(setting)
-const startBoth = async (refreshing: boolean) => await Promise.all([false, true].map(async logging => await startRegistry(setting, upstreams, { logging, refreshing })))
+const startBoth = async (refreshing: boolean) =>
+  await Promise.all(
+    [false, true].map(async logging => await startRegistry(setting, upstreams, { logging, refreshing }))
+  )
 const registries = await startBoth(false)
 const [first] = registries as [Target]
 const bare = await startBare(setting, await recordAnswers(first, scenarios), scenarios)
@@ -72,18 +101,38 @@ await Promise.all(bare.map(async ({ running }) => { await stop(running) }))
 console.log(ratioTable(all).join('\n'))
 const measured = toRatios(all)
 if (former !== undefined) {
-  const found = slower(measured, Object.fromEntries(Object.entries(former).filter(([scenario]) => only === undefined || scenario.includes(only))))
+  const found = slower(
+    measured,
+    Object.fromEntries(Object.entries(former).filter(([scenario]) => only === undefined || scenario.includes(only)))
+  )
   for (const line of found) console.error(`slower: ${line}`)
   process.exit(found.length > 0 ? 1 : 0)
 }
 if (values.profile !== undefined || only !== undefined) process.exit()
-const about = { date: new Date().toISOString().slice(0, 10), machine: describeMachine(), versions: describeVersions(), generator: generator.name }
-await writeFile(join(import.meta.dirname, 'results.md'), report({
-  ...about, all, rounds, seconds, pinned: cores.server !== undefined, command: ['npm run bench', ...(process.argv.length > 2 ? ['--'] : []), ...process.argv.slice(2)].join(' ')
-}))
+const about = {
+  date: new Date().toISOString().slice(0, 10),
+  machine: describeMachine(),
+  versions: describeVersions(),
+  generator: generator.name
+}
+await writeFile(
+  join(import.meta.dirname, 'results.md'),
+  report({
+    ...about,
+    all,
+    rounds,
+    seconds,
+    pinned: cores.server !== undefined,
+    command: ['npm run bench', ...(process.argv.length > 2 ? ['--'] : []), ...process.argv.slice(2)].join(' ')
+  })
+)
 if (values['save-baseline']) {
   // What others are is for comparison only.
-  const kept = Object.fromEntries(Object.entries(measured).map(([scenario, targets]) => [scenario, Object.fromEntries(Object.entries(targets).filter(([target]) => target.startsWith('registry')))]))
+  const kept = Object.fromEntries(
+    Object.entries(measured).map((
+      [scenario, targets]
+    ) => [scenario, Object.fromEntries(Object.entries(targets).filter(([target]) => target.startsWith('registry')))])
+  )
   await writeFile(baseline, `${JSON.stringify({ ...about, ratios: kept }, undefined, 2)}\n`)
 }
 console.error('Written. npm run docs takes the table over into README.md')

@@ -24,13 +24,33 @@ const pageSize = 50
 
 const metadataOf = (number: number): Metadata => {
   const { type, name, description, tags } = describe(number)
-  return { type, name, description, tags, author: 'Extensions', repository: `https://git.example.com/extensions/${name}` }
+  return {
+    type,
+    name,
+    description,
+    tags,
+    author: 'Extensions',
+    repository: `https://git.example.com/extensions/${name}`
+  }
 }
 
 function releaseOf (number: number, version: string): Release {
   const digest = number.toString(16).padStart(64, '0')
-  const url = `https://git.example.com/extensions/${describe(number).name}/releases/download/v${version}/${number}.tar.gz`
-  return { version, published_at: '2026-11-23T05:24:36Z', file: { name: `${number}.tar.gz`, size: 1000 + number, url, checksum: `sha256:${digest}`, validator: digest, locator: url } }
+  const url = `https://git.example.com/extensions/${
+    describe(number).name
+  }/releases/download/v${version}/${number}.tar.gz`
+  return {
+    version,
+    published_at: '2026-11-23T05:24:36Z',
+    file: {
+      name: `${number}.tar.gz`,
+      size: 1000 + number,
+      url,
+      checksum: `sha256:${digest}`,
+      validator: digest,
+      locator: url
+    }
+  }
 }
 
 /**
@@ -47,14 +67,20 @@ function createDriver (count: number): Driver & { walks: () => number } {
       const found: Crawl['found'] = []
       for (let number = 0; number < count + walks; number++) {
         if (number % pageSize === 0) await turn()
-        found.push({ metadata: metadataOf(number), release: releaseOf(number, `1.${versions}.${number % 100 === 0 ? walks : 0}`) })
+        found.push({
+          metadata: metadataOf(number),
+          release: releaseOf(number, `1.${versions}.${number % 100 === 0 ? walks : 0}`)
+        })
       }
       walks++
       return { found, failed: [] }
     },
     async load (_type, name): Promise<Loaded> {
       const number = Number(name.slice(name.lastIndexOf('-') + 1))
-      return { metadata: metadataOf(number), releases: Array.from({ length: versions }, (_, at) => releaseOf(number, `1.${versions - at}.0`)) }
+      return {
+        metadata: metadataOf(number),
+        releases: Array.from({ length: versions }, (_, at) => releaseOf(number, `1.${versions - at}.0`))
+      }
     },
     open: async () => undefined,
     ping: async () => {}
@@ -84,10 +110,19 @@ export async function createScaleApp (count: number): Promise<ScaleApp> {
   await app.register(answers, { ...config.cache, max_downloads: config.server.max_downloads })
   const driver = createDriver(count)
   const backend = createCachedBackend(driver, { cache: app.cache, priority: 100, downloadUrls: 'upstream' })
-  const absent = async () => { throw registryError('not_found', 'There are no files here') }
-  app.decorate('catalog', createCatalog({
-    backends: [backend], downloads: { look: absent, open: absent }, log: app.log, negativeTtl: config.cache.negative_ttl_seconds, budget: 600
-  }))
+  const absent = async () => {
+    throw registryError('not_found', 'There are no files here')
+  }
+  app.decorate(
+    'catalog',
+    createCatalog({
+      backends: [backend],
+      downloads: { look: absent, open: absent },
+      log: app.log,
+      negativeTtl: config.cache.negative_ttl_seconds,
+      budget: 600
+    })
+  )
   await app.register(extensions, { prefix: '/api/v1' })
   await app.ready()
   return { app, forward: seconds => { now += seconds * 1000 }, walks: driver.walks }

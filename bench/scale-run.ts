@@ -17,7 +17,10 @@ export interface ScaleResult {
   found: number
   /** Milliseconds that each refresh held up the event loop at most. */
   blocks: number[]
-  /** Bytes of memory: of the process before the catalog was read, with it, and with all versions where they were asked for. */
+  /**
+   * Bytes of memory: of the process before the catalog was read, with it, and with all versions where they were asked
+   * for.
+   */
   empty: number
   listed: number
   versions?: number
@@ -69,7 +72,11 @@ async function run (count: number, withVersions: boolean): Promise<ScaleResult> 
   const searchOne = await time(() => `${path}/search?q=${describe(Math.floor(random() * count)).name}`, requests / 4)
   // All descriptions begin alike.
   const everywhere = ['Installs', 'nstalls', 'stalls', 'talls', 'alls', 'lls', ' for ', 'ins', 'insta', 'install']
-  const searchAll = await time(round => `${path}/search?q=${encodeURIComponent(everywhere[round % everywhere.length] ?? '')}&limit=${1 + round % 100}`, requests / 4)
+  const searchAll = await time(
+    round =>
+      `${path}/search?q=${encodeURIComponent(everywhere[round % everywhere.length] ?? '')}&limit=${1 + round % 100}`,
+    requests / 4
+  )
   const found = await total(`/search?q=${everywhere[0]}`)
 
   const blocks: number[] = []

@@ -1,5 +1,5 @@
-// Catalogs of 10,000 and 100,000 extensions in process, and how fast the server starts: `npm run bench:scale [-- --quick]`.
-// Prints the tables, and writes them to bench/scale.md.
+// Catalogs of 10,000 and 100,000 extensions in process, and how fast the server starts: `npm run bench:scale [--
+// --quick]`. Prints the tables, and writes them to bench/scale.md.
 import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
@@ -15,7 +15,13 @@ const mib = 1024 ** 2
 const per = 10_000
 
 async function run (extensions: number, withVersions: boolean): Promise<ScaleResult> {
-  const program = start(process.execPath, [...startFlags, '--expose-gc', join(import.meta.dirname, 'scale-run.ts'), String(extensions), ...(withVersions ? ['versions'] : [])], { output: 'pipe' })
+  const program = start(process.execPath, [
+    ...startFlags,
+    '--expose-gc',
+    join(import.meta.dirname, 'scale-run.ts'),
+    String(extensions),
+    ...(withVersions ? ['versions'] : [])
+  ], { output: 'pipe' })
   const chunks: Buffer[] = []
   program.child.stdout?.on('data', (chunk: Buffer) => { chunks.push(chunk) })
   const code = await program.end
@@ -35,17 +41,35 @@ const anew = await measureStartup(process.execPath, ['server.ts'], { times, env:
 const npm = await measureStartup('npm', ['start'], { times })
 
 const milliseconds = ({ p50, p99, most }: Times): string => `${p50.toFixed(2)} / ${p99.toFixed(2)} / ${most.toFixed(1)}`
-const perTenThousand = (bytes: number, extensions: number): string => `${Math.round(bytes / mib / (extensions / per))} MiB`
-const row = (name: string, aim: string, cell: (result: ScaleResult) => string): string[] => [name, aim, ...results.map(cell)]
-const catalog = table(['', 'aim for 10,000', ...results.map(({ extensions }) => `${extensions.toLocaleString('en-US')} extensions`)], [
+const perTenThousand = (bytes: number, extensions: number): string =>
+  `${Math.round(bytes / mib / (extensions / per))} MiB`
+const row = (
+  name: string,
+  aim: string,
+  cell: (result: ScaleResult) => string
+): string[] => [name, aim, ...results.map(cell)]
+const catalog = table([
+  '',
+  'aim for 10,000',
+  ...results.map(({ extensions }) => `${extensions.toLocaleString('en-US')} extensions`)
+], [
   row('list, 100 of them from anywhere', 'p99 < 2', ({ list }) => milliseconds(list)),
   row('search with one hit', 'p99 < 5', ({ searchOne }) => milliseconds(searchOne)),
   row('search that hits all', 'p99 < 5', ({ searchAll }) => milliseconds(searchAll)),
-  row('longest hold of the event loop by a refresh', '<= 20', ({ blocks }) => blocks.map(block => block.toFixed(1)).join(', ')),
+  row(
+    'longest hold of the event loop by a refresh',
+    '<= 20',
+    ({ blocks }) => blocks.map(block => block.toFixed(1)).join(', ')
+  ),
   row('memory for 10,000 in lists', '', ({ empty, listed, extensions }) => perTenThousand(listed - empty, extensions)),
-  row(`memory for 10,000 with ${versions} versions each, all asked for`, '', ({ empty, versions: held, extensions }) => held === undefined ? '' : perTenThousand(held - empty, extensions))
+  row(
+    `memory for 10,000 with ${versions} versions each, all asked for`,
+    '',
+    ({ empty, versions: held, extensions }) => held === undefined ? '' : perTenThousand(held - empty, extensions)
+  )
 ])
-const first = ({ firstAnswer: { median, least, greatest } }: typeof direct): string => `${Math.round(median)} (${Math.round(least)}–${Math.round(greatest)})`
+const first = ({ firstAnswer: { median, least, greatest } }: typeof direct): string =>
+  `${Math.round(median)} (${Math.round(least)}–${Math.round(greatest)})`
 const starting = table(['', 'aim', ''], [
   ['first answer after `node server.ts`', '< 500', first(direct)],
   ['the same where nothing compiled is kept, as at the very first start', '', first(anew)],
@@ -55,7 +79,9 @@ const starting = table(['', 'aim', ''], [
 
 const document = [
   '# Large catalogs, and the start',
-  `Made by \`npm run bench:scale${quick ? ' -- --quick' : ''}\` on ${new Date().toISOString().slice(0, 10)}: ${describeMachine()}; ${describeVersions()}.`,
+  `Made by \`npm run bench:scale${quick ? ' -- --quick' : ''}\` on ${
+    new Date().toISOString().slice(0, 10)
+  }: ${describeMachine()}; ${describeVersions()}.`,
   '## Large catalogs',
   `Milliseconds, median / 99th percentile / longest, of requests in process (\`inject\`: routing, validation, search, serialization, ETag, but no socket), one after another, over ${versions} versions each from a generated ` +
   'upstream. Of a refresh the longest delay of the event loop that `monitorEventLoopDelay` saw from its beginning to the first list and search of the new catalog, garbage collection and the requests meanwhile included, once for each of five. ' +

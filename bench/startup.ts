@@ -8,7 +8,10 @@ const root = join(import.meta.dirname, '..')
 /** Milliseconds of idleness before memory is looked at. */
 const idle = 3000
 
-/** How long a start takes until the first answer of the catalog (milliseconds), and how much memory the process has when idle (bytes). */
+/**
+ * How long a start takes until the first answer of the catalog (milliseconds), and how much memory the process has when
+ * idle (bytes).
+ */
 export interface Startup { firstAnswer: Spread, idle?: number }
 
 async function status (port: number): Promise<number | undefined> {
@@ -19,12 +22,23 @@ async function status (port: number): Promise<number | undefined> {
   })
 }
 
-async function once (command: string, args: readonly string[], looksAtMemory: boolean, env: Record<string, string>): Promise<{ firstAnswer: number, idle?: number }> {
+async function once (
+  command: string,
+  args: readonly string[],
+  looksAtMemory: boolean,
+  env: Record<string, string>
+): Promise<{ firstAnswer: number, idle?: number }> {
   const port = await freePort()
   const began = performance.now()
   const program = start(command, args, {
     cwd: root,
-    env: { REGISTRY_SERVER_HOST: '127.0.0.1', REGISTRY_SERVER_PORT: String(port), REGISTRY_SERVER_SHUTDOWN_DELAY_SECONDS: '0', HOME: process.env.HOME ?? '/', ...env }
+    env: {
+      REGISTRY_SERVER_HOST: '127.0.0.1',
+      REGISTRY_SERVER_PORT: String(port),
+      REGISTRY_SERVER_SHUTDOWN_DELAY_SECONDS: '0',
+      HOME: process.env.HOME ?? '/',
+      ...env
+    }
   })
   try {
     while (await status(port) !== 200) {
@@ -40,11 +54,21 @@ async function once (command: string, args: readonly string[], looksAtMemory: bo
   }
 }
 
-/** Starts the server with the catalog it has by default, so many times; first once more, for the system to have read its files and Node.js to have kept what it compiled. */
-export async function measureStartup (command: string, args: readonly string[], { times, memory = false, env = {} }: { times: number, memory?: boolean, env?: Record<string, string> }): Promise<Startup> {
+/**
+ * Starts the server with the catalog it has by default, so many times; first once more, for the system to have read its
+ * files and Node.js to have kept what it compiled.
+ */
+export async function measureStartup (
+  command: string,
+  args: readonly string[],
+  { times, memory = false, env = {} }: { times: number, memory?: boolean, env?: Record<string, string> }
+): Promise<Startup> {
   await once(command, args, false, env)
   const starts: Array<Awaited<ReturnType<typeof once>>> = []
   for (let time = 0; time < times; time++) starts.push(await once(command, args, memory && time === 0, env))
   const held = starts[0]?.idle
-  return { firstAnswer: spread(starts.map(({ firstAnswer }) => firstAnswer)), ...(held !== undefined && { idle: held }) }
+  return {
+    firstAnswer: spread(starts.map(({ firstAnswer }) => firstAnswer)),
+    ...(held !== undefined && { idle: held })
+  }
 }

@@ -8,7 +8,14 @@ export function median (values: readonly number[]): number {
 /** The middle of some measurements with the least and the greatest of them. */
 export interface Spread { median: number, least: number, greatest: number }
 
-export const spread = (values: readonly number[]): Spread => ({ median: median(values), least: Math.min(...values), greatest: Math.max(...values) })
+export const spread = (values: readonly number[]): Spread => ({
+  median: median(values),
+  least: Math.min(...values),
+  greatest: Math.max(...values)
+})
 
-/** What of each round stands to the same round of another series: what slows a whole round down says nothing of either. */
-export const ratios = (values: readonly number[], base: readonly number[]): Spread => spread(values.map((value, round) => value / (base[round] ?? NaN)))
+/**
+ * What of each round stands to the same round of another series: what slows a whole round down says nothing of either.
+ */
+export const ratios = (values: readonly number[], base: readonly number[]): Spread =>
+  spread(values.map((value, round) => value / (base[round] ?? NaN)))

@@ -40,36 +40,77 @@ const same = (path: string): string => path
 const root = join(import.meta.dirname, '..')
 
 async function firstLine ({ child, end }: Running): Promise<string> {
-  const line = new Promise<string>(resolve => { child.stdout?.once('data', (chunk: Buffer) => { resolve(chunk.toString().trim()) }) })
-  return await Promise.race([line, end.then(code => { throw new Error(`A program ended with ${code} before it said anything`) })])
+  const line = new Promise<string>(resolve => {
+    child.stdout?.once('data', (chunk: Buffer) => {
+      resolve(chunk.toString().trim())
+    })
+  })
+  return await Promise.race([
+    line,
+    end.then(code => {
+      throw new Error(`A program ended with ${code} before it said anything`)
+    })
+  ])
 }
 
-/** What our servers read: a Gitea of its own process, beside the load, and a tree of image layouts half of whose names Gitea has, too. */
+/**
+ * What our servers read: a Gitea of its own process, beside the load, and a tree of image layouts half of whose names
+ * Gitea has, too.
+ */
 export async function startUpstreams ({ folder, cores }: Setting): Promise<{ gitea: string, oci: string }> {
-  const upstream = start(process.execPath, [join(import.meta.dirname, 'upstream.ts'), String(extensions)], { output: 'pipe', ...(cores.load !== undefined && { core: cores.load }) })
+  const upstream = start(process.execPath, [join(import.meta.dirname, 'upstream.ts'), String(extensions)], {
+    output: 'pipe',
+    ...(cores.load !== undefined && { core: cores.load })
+  })
   const oci = join(folder, 'oci')
-  await writeLayout(oci, Array.from({ length: 40 }, (_, at) => describe(extensions - 20 + at))
-    .map(({ type, name, description }) => ({ repository: `${type}/${name}`, tag: '1.0.0', annotations: { 'org.opencontainers.image.description': description } })))
+  await writeLayout(
+    oci,
+    Array.from({ length: 40 }, (_, at) => describe(extensions - 20 + at))
+      .map(({ type, name, description }) => ({
+        repository: `${type}/${name}`,
+        tag: '1.0.0',
+        annotations: { 'org.opencontainers.image.description': description }
+      }))
+  )
   return { gitea: `http://127.0.0.1:${await firstLine(upstream)}`, oci }
 }
 
 /** Our server as it is by default, over these upstreams. */
-export async function startRegistry ({ folder, cores, profile }: Setting, upstreams: { gitea: string, oci: string }, { logging, refreshing = false }: { logging: boolean, refreshing?: boolean }): Promise<Target> {
+export async function startRegistry (
+  { folder, cores, profile }: Setting,
+  upstreams: { gitea: string, oci: string },
+  { logging, refreshing = false }: { logging: boolean, refreshing?: boolean }
+): Promise<Target> {
   const name = logging ? 'registry, logging' : 'registry'
   const port = await freePort()
   const own = join(folder, `registry-${port}`)
   await mkdir(own)
   const file = join(own, 'config.toml')
-  await writeFile(file, stringify({
-    server: { host: '127.0.0.1', port, shutdown_delay_seconds: 0 },
-    log: { level: logging ? 'info' : 'silent' },
-    store: { directory: join(own, 'store') },
-    ...(refreshing && { cache: { ttl_seconds: refreshingTtl } }),
-    gitea: { url: upstreams.gitea, organization: 'extensions' },
-    oci: { registry: upstreams.oci }
-  }))
-  const flags = profile === undefined ? [] : ['--cpu-prof', '--cpu-prof-dir', profile, '--cpu-prof-name', `${name.replace(', ', '-')}${refreshing ? '-refreshing' : ''}.cpuprofile`]
-  const running = start(process.execPath, [...startFlags, ...flags, join(root, 'server.ts'), '--config', file], cores.server === undefined ? {} : { core: cores.server })
+  await writeFile(
+    file,
+    stringify({
+      server: { host: '127.0.0.1', port, shutdown_delay_seconds: 0 },
+      log: { level: logging ? 'info' : 'silent' },
+      store: { directory: join(own, 'store') },
+      ...(refreshing && { cache: { ttl_seconds: refreshingTtl } }),
+      gitea: { url: upstreams.gitea, organization: 'extensions' },
+      oci: { registry: upstreams.oci }
+    })
+  )
+  const flags = profile === undefined
+    ? []
+    : [
+        '--cpu-prof',
+        '--cpu-prof-dir',
+        profile,
+        '--cpu-prof-name',
+      `${name.replace(', ', '-')}${refreshing ? '-refreshing' : ''}.cpuprofile`
+      ]
+  const running = start(
+    process.execPath,
+    [...startFlags, ...flags, join(root, 'server.ts'), '--config', file],
+    cores.server === undefined ? {} : { core: cores.server }
+  )
   await listening(port, running, 60_000)
   const target = { name, port, running, at: same } as const
   await settle(target)
@@ -80,7 +121,10 @@ export async function startRegistry ({ folder, cores, profile }: Setting, upstre
 export async function settle ({ port }: Target): Promise<void> {
   for (let tries = 0; tries < 600; tries++) {
     const answer = await record(port, '/api/v1/extensions?limit=1')
-    if (answer.status === 200 && header(answer, 'x-cache-hit') === 'true' && Number(header(answer, 'x-total-count')) >= extensions) return
+    if (
+      answer.status === 200 && header(answer, 'x-cache-hit') === 'true' &&
+      Number(header(answer, 'x-total-count')) >= extensions
+    ) return
     await sleep(100)
   }
   throw new Error('The catalog cannot be read')
@@ -96,7 +140,12 @@ export async function recordAnswers ({ port }: Target, scenarios: readonly Scena
       const etag = header(first, 'etag')
       // What needs the upstream once is answered from what is known from then on.
       const again = header(first, 'x-cache-hit') === 'false' || conditional
-      const answer = again ? await record(port, path, { agent, ...(conditional && etag !== undefined && { headers: { 'if-none-match': etag } }) }) : first
+      const answer = again
+        ? await record(port, path, {
+          agent,
+          ...(conditional && etag !== undefined && { headers: { 'if-none-match': etag } })
+        })
+        : first
       if (answer.status !== (conditional ? 304 : 200)) throw new Error(`${path} is answered with ${answer.status}`)
       answers.set(path, answer)
     }
@@ -106,7 +155,11 @@ export async function recordAnswers ({ port }: Target, scenarios: readonly Scena
 }
 
 /** Servers that answer the recorded bytes and know nothing else. */
-export async function startBare ({ folder, cores }: Setting, recorded: readonly Recorded[], scenarios: readonly Scenario[]): Promise<Target[]> {
+export async function startBare (
+  { folder, cores }: Setting,
+  recorded: readonly Recorded[],
+  scenarios: readonly Scenario[]
+): Promise<Target[]> {
   const core = cores.server === undefined ? {} : { core: cores.server }
   const file = join(folder, 'answers.json')
   await writeFile(file, JSON.stringify(recorded))
@@ -121,7 +174,9 @@ export async function startBare ({ folder, cores }: Setting, recorded: readonly 
     const port = await freePort()
     // It finds out for itself that a client has an answer already.
     const whole = new Set(scenarios.filter(({ conditional }) => conditional).flatMap(({ paths }) => paths))
-    const files = await Promise.all(recorded.map(async answer => whole.has(answer.path) ? { ...recorded[0] ?? answer, path: answer.path } : answer))
+    const files = await Promise.all(
+      recorded.map(async answer => whole.has(answer.path) ? { ...recorded[0] ?? answer, path: answer.path } : answer)
+    )
     const running = start('nginx', ['-c', await writeNginx(folder, port, files)], core)
     await listening(port, running)
     const numbers = new Map(recorded.map(({ path }, number) => [path, number]))

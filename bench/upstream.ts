@@ -1,4 +1,5 @@
-// A Gitea for benchmarks: `node upstream.ts EXTENSIONS`. Prints its port, and publishes a release of one extension a second.
+// A Gitea for benchmarks: `node upstream.ts EXTENSIONS`. Prints its port, and publishes a release of one extension a
+// second.
 import { createGiteaFake } from '../test/fakes/gitea.ts'
 import { describe } from './words.ts'
 
@@ -12,7 +13,10 @@ function repository (number: number) {
     name: full,
     description,
     topics: tags,
-    releases: Array.from({ length: versions }, (_, at) => ({ tag: `v1.${at}.0`, assets: [{ name: `${full}.tar.gz`, content: `file of ${name} 1.${at}.0` }] }))
+    releases: Array.from(
+      { length: versions },
+      (_, at) => ({ tag: `v1.${at}.0`, assets: [{ name: `${full}.tar.gz`, content: `file of ${name} 1.${at}.0` }] })
+    )
   }
 }
 
@@ -30,6 +34,9 @@ setInterval(() => {
   // The oldest one goes, so that answers stay as long as they are.
   const [oldest] = releases
   if (oldest !== undefined) gitea.withdraw(name, oldest.tag)
-  gitea.publish(name, { tag: `v2.${published}.0`, assets: [{ name: `${name}.tar.gz`, content: `file of ${name} 2.${published}.0` }] })
+  gitea.publish(name, {
+    tag: `v2.${published}.0`,
+    assets: [{ name: `${name}.tar.gz`, content: `file of ${name} 2.${published}.0` }]
+  })
 }, 1000)
 console.log(gitea.port)

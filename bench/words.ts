@@ -2,9 +2,43 @@ import { extensionTypes, type ExtensionType } from '../schemas/extension.ts'
 
 /** What names, tags and descriptions are made of. */
 export const words = [
-  'kubernetes', 'postgres', 'cluster', 'storage', 'network', 'backup', 'metrics', 'ingress', 'registry', 'cache', 'queue', 'gateway',
-  'container', 'runtime', 'firewall', 'balancer', 'monitor', 'scheduler', 'volume', 'secret', 'policy', 'mesh', 'proxy', 'search',
-  'stream', 'object', 'vault', 'dns', 'mail', 'identity', 'logging', 'tracing', 'snapshot', 'replica', 'compute', 'edge', 'region'
+  'kubernetes',
+  'postgres',
+  'cluster',
+  'storage',
+  'network',
+  'backup',
+  'metrics',
+  'ingress',
+  'registry',
+  'cache',
+  'queue',
+  'gateway',
+  'container',
+  'runtime',
+  'firewall',
+  'balancer',
+  'monitor',
+  'scheduler',
+  'volume',
+  'secret',
+  'policy',
+  'mesh',
+  'proxy',
+  'search',
+  'stream',
+  'object',
+  'vault',
+  'dns',
+  'mail',
+  'identity',
+  'logging',
+  'tracing',
+  'snapshot',
+  'replica',
+  'compute',
+  'edge',
+  'region'
 ] as const
 
 const word = (number: number): string => words[number % words.length] ?? ''

@@ -6,14 +6,17 @@ export const authoritiesBytes = 16 * 1024 * 1024
 
 /**
  * Returns the certificates of a PEM file, each as a PEM block of its own; text between them is a comment. Throws a
- * {@link FileProblem} when there is none, or when one of them cannot be read: TLS would silently ignore that one and all after it.
+ * {@link FileProblem} when there is none, or when one of them cannot be read: TLS would silently ignore that one and
+ * all after it.
  */
 export function parseAuthorities (bytes: Uint8Array): string[] {
   refuseOtherEncodings(bytes)
   // Comments may be in any encoding.
   const text = Buffer.from(bytes).toString('latin1')
   const begin = /-----BEGIN (?:TRUSTED |X509 )?CERTIFICATE-----/g
-  const certificates = [...text.matchAll(/-----BEGIN ((?:TRUSTED |X509 )?CERTIFICATE)-----[^-]*-----END \1-----/g)].map(([block]) => `${block}\n`)
+  const certificates = [...text.matchAll(/-----BEGIN ((?:TRUSTED |X509 )?CERTIFICATE)-----[^-]*-----END \1-----/g)].map(
+    ([block]) => `${block}\n`
+  )
   const count = [...text.matchAll(begin)].length
   if (count === 0) throw new FileProblem('expected PEM certificates, but the file has none')
   if (certificates.length < count) throw new FileProblem('expected whole PEM certificates, but one has no end')

@@ -16,7 +16,10 @@ export function parseForwarded (item: string): string | undefined {
   return isIP(address) === 0 ? undefined : address
 }
 
-/** Removes the zone of an IPv6 address (RFC 4007), which is a name of one machine only: networks and clients are compared without it. */
+/**
+ * Removes the zone of an IPv6 address (RFC 4007), which is a name of one machine only: networks and clients are
+ * compared without it.
+ */
 export const withoutZone = (address: string): string => address.replace(/%.*$/, '')
 
 /** A network as ipaddr.js compares it: IPv4 in both its forms is one. */
@@ -26,14 +29,18 @@ function parseNetwork (text: string): [ipaddr.IPv4 | ipaddr.IPv6, number] {
     return [address, address.kind() === 'ipv4' ? 32 : 128]
   }
   const [address, bits] = ipaddr.parseCIDR(text)
-  return address instanceof ipaddr.IPv6 && address.isIPv4MappedAddress() && bits >= 96 ? [address.toIPv4Address(), bits - 96] : [address, bits]
+  return address instanceof ipaddr.IPv6 && address.isIPv4MappedAddress() && bits >= 96
+    ? [address.toIPv4Address(), bits - 96]
+    : [address, bits]
 }
 
 /**
- * Returns the value of Fastify's `trustProxy`. An item of `X-Forwarded-For` counts as a trusted proxy by its address alone:
- * Fastify's own comparison trusts nothing that has a port.
+ * Returns the value of Fastify's `trustProxy`. An item of `X-Forwarded-For` counts as a trusted proxy by its address
+ * alone: Fastify's own comparison trusts nothing that has a port.
  */
-export function trustProxy ({ trust_proxy: trusted = false, trusted_proxies: proxies = [] }: ProxyTrust): boolean | ((address: string) => boolean) {
+export function trustProxy (
+  { trust_proxy: trusted = false, trusted_proxies: proxies = [] }: ProxyTrust
+): boolean | ((address: string) => boolean) {
   if (!trusted || proxies.length === 0) return trusted
   const networks = proxies.map(parseNetwork)
   return item => {
@@ -47,11 +54,13 @@ export function trustProxy ({ trust_proxy: trusted = false, trusted_proxies: pro
 }
 
 /** The parts of a request that its client's address is found by; `ips` is there where a proxy is trusted. */
-export type ClientRequest = Pick<FastifyRequest, 'ip'> & Partial<Pick<FastifyRequest, 'ips'>> & { socket: Pick<FastifyRequest['socket'], 'remoteAddress'> }
+export type ClientRequest = Pick<FastifyRequest, 'ip'> & Partial<Pick<FastifyRequest, 'ips'>> & {
+  socket: Pick<FastifyRequest['socket'], 'remoteAddress'>
+}
 
 /**
- * Returns the address of the client of a request, for the log and the rate limit. Behind trusted proxies it is the farthest
- * address that they report; an item without an address is skipped. Empty when the connection is gone.
+ * Returns the address of the client of a request, for the log and the rate limit. Behind trusted proxies it is the
+ * farthest address that they report; an item without an address is skipped. Empty when the connection is gone.
  */
 export function clientAddress ({ ip, ips, socket }: ClientRequest): string {
   // Without a trusted proxy it is the address of the connection.

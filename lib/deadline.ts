@@ -13,16 +13,30 @@ export function createDeadline (budget: number): Deadline {
 }
 
 /** What is answered when an upstream did not answer in time. */
-export const late = (instance?: string): RegistryError => registryError('service_unavailable', instance === undefined ? 'The upstream did not answer in time' : `Instance ${instance} did not answer in time`, {
-  details: 'Response timeout',
-  proxyError: 'http_response_timeout',
-  ...(instance !== undefined && { instance })
-})
+export const late = (instance?: string): RegistryError =>
+  registryError(
+    'service_unavailable',
+    instance === undefined ? 'The upstream did not answer in time' : `Instance ${instance} did not answer in time`,
+    {
+      details: 'Response timeout',
+      proxyError: 'http_response_timeout',
+      ...(instance !== undefined && { instance })
+    }
+  )
 
-/** The result of `work`, or what `tooLate` makes when it takes more than `milliseconds`, at once when there are none; the work goes on without the caller. */
+/**
+ * The result of `work`, or what `tooLate` makes when it takes more than `milliseconds`, at once when there are none;
+ * the work goes on without the caller.
+ */
 export async function within<T> (milliseconds: number, work: Promise<T>, tooLate: () => Error): Promise<T> {
   if (milliseconds <= 0) throw tooLate()
   let timer: NodeJS.Timeout | undefined
-  const gaveUp = new Promise<never>((_resolve, reject) => { timer = setTimeout(() => { reject(tooLate()) }, milliseconds) })
-  return await Promise.race([work, gaveUp]).finally(() => { clearTimeout(timer) })
+  const gaveUp = new Promise<never>((_resolve, reject) => {
+    timer = setTimeout(() => {
+      reject(tooLate())
+    }, milliseconds)
+  })
+  return await Promise.race([work, gaveUp]).finally(() => {
+    clearTimeout(timer)
+  })
 }

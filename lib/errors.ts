@@ -1,21 +1,51 @@
 import type { FastifyError, FastifyReply, FastifyRequest } from 'fastify'
 import type { ErrorResponse } from '../schemas/error.ts'
 
-/** Every kind of error that leaves the registry: its status, and when it is answered. The documentation's table is made of this. */
+/**
+ * Every kind of error that leaves the registry: its status, and when it is answered. The documentation's table is made
+ * of this.
+ */
 export const errorTable = {
   not_found: { status: 404, when: 'Every instance that could own it answered and none has it; an unknown route' },
   invalid_type: { status: 400, when: '`type` (path or query) is not provider, taskserv or cluster' },
   invalid_version: { status: 400, when: 'The version is no semantic version, nor `latest`' },
-  invalid_request: { status: 400, when: 'Any other bad parameter, a query parameter that is given more than once, or a request that cannot be understood; with status 417 for an unknown `Expect`, with 431 for headers that are too large' },
-  auth_error: { status: 401, when: "The upstreams that could answer refuse the registry's own credentials, and nothing cached stands in" },
-  method_not_allowed: { status: 405, when: 'The path exists, but not for the method of the request, `OPTIONS` and `TRACE` included; with `Allow`' },
-  conflict: { status: 409, when: 'The version was published again with another content, and `store.on_rerelease` is refuse' },
-  precondition_failed: { status: 412, when: '`If-Match` does not name a current `ETag`, or the file was published after `If-Unmodified-Since`' },
-  range_not_satisfiable: { status: 416, when: 'The `Range` of a download begins behind the end of the file; with `Content-Range`' },
-  rate_limit: { status: 429, when: "The client asks more often than is configured here, or the upstream's limit is exceeded and nothing cached stands in; with `Retry-After`" },
+  invalid_request: {
+    status: 400,
+    when:
+      'Any other bad parameter, a query parameter that is given more than once, or a request that cannot be understood; with status 417 for an unknown `Expect`, with 431 for headers that are too large'
+  },
+  auth_error: {
+    status: 401,
+    when: "The upstreams that could answer refuse the registry's own credentials, and nothing cached stands in"
+  },
+  method_not_allowed: {
+    status: 405,
+    when: 'The path exists, but not for the method of the request, `OPTIONS` and `TRACE` included; with `Allow`'
+  },
+  conflict: {
+    status: 409,
+    when: 'The version was published again with another content, and `store.on_rerelease` is refuse'
+  },
+  precondition_failed: {
+    status: 412,
+    when: '`If-Match` does not name a current `ETag`, or the file was published after `If-Unmodified-Since`'
+  },
+  range_not_satisfiable: {
+    status: 416,
+    when: 'The `Range` of a download begins behind the end of the file; with `Content-Range`'
+  },
+  rate_limit: {
+    status: 429,
+    when:
+      "The client asks more often than is configured here, or the upstream's limit is exceeded and nothing cached stands in; with `Retry-After`"
+  },
   config_error: { status: 500, when: 'The registry is misconfigured for this request' },
   internal_error: { status: 500, when: 'A bug in the registry' },
-  service_unavailable: { status: 503, when: 'An instance that could own the answer cannot be asked, and nothing cached may stand in; or the registry has more to do than it can; with `Retry-After`' }
+  service_unavailable: {
+    status: 503,
+    when:
+      'An instance that could own the answer cannot be asked, and nothing cached may stand in; or the registry has more to do than it can; with `Retry-After`'
+  }
 } as const
 
 export type ErrorType = keyof typeof errorTable
@@ -29,7 +59,9 @@ export interface ErrorOptions {
   retryAfter?: number
   /** The instance that failed. */
   instance?: string
-  /** What went wrong upstream, in the words of RFC 9209 section 2.3: `connection_refused`, `http_response_timeout`, … */
+  /**
+   * What went wrong upstream, in the words of RFC 9209 section 2.3: `connection_refused`, `http_response_timeout`, …
+   */
   proxyError?: string
   /** Status of the upstream's response, when it was an error; never answered. */
   upstreamStatus?: number
@@ -41,7 +73,10 @@ export interface ErrorOptions {
   allow?: readonly string[]
 }
 
-/** An error of {@link errorTable}. Its message is for the client, so it names no address and no secret; what happened underneath is its `cause`. */
+/**
+ * An error of {@link errorTable}. Its message is for the client, so it names no address and no secret; what happened
+ * underneath is its `cause`.
+ */
 export class RegistryError extends Error {
   override readonly name = 'RegistryError'
   /** The `error` of the envelope. */
@@ -64,17 +99,23 @@ export class RegistryError extends Error {
 }
 
 /** Makes an error of the table, to be thrown anywhere; it is answered in one place. */
-export const registryError = (type: ErrorType, message: string, options?: ErrorOptions): RegistryError => new RegistryError(type, message, options)
+export const registryError = (type: ErrorType, message: string, options?: ErrorOptions): RegistryError =>
+  new RegistryError(type, message, options)
 
 /** Returns the error of a request whose condition does not hold (RFC 9110, section 13.2.2). */
-export const preconditionFailed = (header: 'If-Match' | 'If-Unmodified-Since'): RegistryError => registryError('precondition_failed', header === 'If-Match'
-  ? 'If-Match does not name the current entity tag of the resource'
-  : 'The file was published after the date in If-Unmodified-Since')
+export const preconditionFailed = (header: 'If-Match' | 'If-Unmodified-Since'): RegistryError =>
+  registryError(
+    'precondition_failed',
+    header === 'If-Match'
+      ? 'If-Match does not name the current entity tag of the resource'
+      : 'The file was published after the date in If-Unmodified-Since'
+  )
 
 export const isRegistryError = (error: unknown): error is RegistryError => error instanceof RegistryError
 
 /** Returns whether an error says that an upstream refuses the registry's credentials (401 or 403). */
-export const isRefusal = (error: unknown): error is RegistryError => isRegistryError(error) && error.code === 'auth_error'
+export const isRefusal = (error: unknown): error is RegistryError =>
+  isRegistryError(error) && error.code === 'auth_error'
 
 /** Seconds that a client is asked to wait when nothing better is known. */
 const defaultRetryAfter = 5
@@ -82,17 +123,40 @@ const defaultRetryAfter = 5
 function fromValidation (error: FastifyError): RegistryError {
   const [first] = error.validation ?? []
   const where = first?.instancePath.split('/')[1] ?? String(first?.params?.missingProperty ?? '')
-  const context = error.validationContext === 'params' ? 'path' : error.validationContext === 'querystring' ? 'query' : error.validationContext ?? 'request'
-  // A query lists the values of a repeated parameter. None of them is preferred: proxies and clients disagree about which one counts.
+  const context = error.validationContext === 'params'
+    ? 'path'
+    : error.validationContext === 'querystring'
+      ? 'query'
+      : error.validationContext ?? 'request'
+  // A query lists the values of a repeated parameter. None of them is preferred: proxies and clients disagree about
+  // which one counts.
   if (context === 'query' && first !== undefined && 'data' in first && Array.isArray(first.data)) {
-    return registryError(where === 'type' ? 'invalid_type' : 'invalid_request', `Invalid query parameter ${where}: given more than once`)
+    return registryError(
+      where === 'type' ? 'invalid_type' : 'invalid_request',
+      `Invalid query parameter ${where}: given more than once`
+    )
   }
-  if (where === 'type') return registryError('invalid_type', 'Invalid extension type: expected provider, taskserv or cluster')
-  if (where === 'version' && context === 'path') return registryError('invalid_version', 'Invalid version: expected a semantic version such as 1.2.0, or latest')
-  if (where === 'q' && first?.keyword === 'pattern') return registryError('invalid_request', 'Invalid query parameter q: expected 1 to 256 characters')
+  if (where === 'type') {
+    return registryError('invalid_type', 'Invalid extension type: expected provider, taskserv or cluster')
+  }
+  if (where === 'version' && context === 'path') {
+    return registryError('invalid_version', 'Invalid version: expected a semantic version such as 1.2.0, or latest')
+  }
+  if (where === 'q' && first?.keyword === 'pattern') {
+    return registryError('invalid_request', 'Invalid query parameter q: expected 1 to 256 characters')
+  }
   const allowed = first?.params?.allowedValues
-  const expected = Array.isArray(allowed) ? `must be one of ${allowed.join(', ')}` : first?.keyword === 'pattern' ? 'has characters or a form that are not allowed' : first?.message ?? 'is not valid'
-  return registryError('invalid_request', first?.keyword === 'required' ? `Missing ${context} parameter ${where}` : `Invalid ${context} parameter ${where}: ${expected}`)
+  const expected = Array.isArray(allowed)
+    ? `must be one of ${allowed.join(', ')}`
+    : first?.keyword === 'pattern'
+      ? 'has characters or a form that are not allowed'
+      : first?.message ?? 'is not valid'
+  return registryError(
+    'invalid_request',
+    first?.keyword === 'required'
+      ? `Missing ${context} parameter ${where}`
+      : `Invalid ${context} parameter ${where}: ${expected}`
+  )
 }
 
 /** What is answered for any error: one of the table's, whatever was thrown. */
@@ -107,38 +171,71 @@ export function toRegistryError (error: unknown): RegistryError {
   if (status === 416) return registryError('range_not_satisfiable', 'The file has no such range', { cause: error })
   if (status === 429) return registryError('rate_limit', 'Too many requests', { cause: error })
   if (status === 503) return registryError('service_unavailable', 'Service unavailable', { cause: error })
-  if (status >= 400 && status < 500) return registryError('invalid_request', thrown.message ?? 'Bad request', { cause: error })
+  if (status >= 400 && status < 500) {
+    return registryError('invalid_request', thrown.message ?? 'Bad request', { cause: error })
+  }
   return registryError('internal_error', 'Internal server error', { cause: error })
 }
 
-/** An instance's name as a member of `Proxy-Status` or `Cache-Status`: an RFC 9651 token, or a string where it cannot be one. */
+/**
+ * An instance's name as a member of `Proxy-Status` or `Cache-Status`: an RFC 9651 token, or a string where it cannot be
+ * one.
+ */
 export const proxyMember = (instance: string): string => /^[a-z]/.test(instance) ? instance : `"${instance}"`
 
 /** The envelope of an error, and the headers that go with it. */
-export function envelope (error: RegistryError): { status: number, headers: Record<string, string>, body: ErrorResponse } {
+export function envelope (
+  error: RegistryError
+): { status: number, headers: Record<string, string>, body: ErrorResponse } {
   const headers: Record<string, string> = { 'cache-control': 'no-store', 'x-content-type-options': 'nosniff' }
-  if (error.statusCode === 503 || error.retryAfter !== undefined) headers['retry-after'] = String(Math.max(1, Math.ceil(error.retryAfter ?? defaultRetryAfter)))
+  if (error.statusCode === 503 || error.retryAfter !== undefined) {
+    headers['retry-after'] = String(Math.max(1, Math.ceil(error.retryAfter ?? defaultRetryAfter)))
+  }
   if (error.size !== undefined) headers['content-range'] = `bytes */${error.size}`
   if (error.allow !== undefined) headers['allow'] = error.allow.join(', ')
-  if (error.instance !== undefined) headers['proxy-status'] = `${proxyMember(error.instance)}; error=${error.proxyError ?? 'proxy_internal_response'}`
+  if (error.instance !== undefined) {
+    headers['proxy-status'] = `${proxyMember(error.instance)}; error=${error.proxyError ?? 'proxy_internal_response'}`
+  }
   return {
     status: error.statusCode,
     headers,
-    body: { error: error.code, message: error.message, ...(error.details === undefined ? {} : { details: error.details }) }
+    body: {
+      error: error.code,
+      message: error.message,
+      ...(error.details === undefined ? {} : { details: error.details })
+    }
   }
 }
 
 /** Headers that say something of an answer which an error takes the place of; others may be the host's. */
 const ofAnAnswer = [
-  'etag', 'age', 'cache-control', 'cache-status', 'proxy-status', 'x-cache-hit', 'x-cache-ttl', 'x-partial', 'x-total-count', 'link', 'location',
-  'content-disposition', 'content-encoding', 'content-length', 'content-type', 'content-range', 'accept-ranges', 'last-modified', 'repr-digest'
+  'etag',
+  'age',
+  'cache-control',
+  'cache-status',
+  'proxy-status',
+  'x-cache-hit',
+  'x-cache-ttl',
+  'x-partial',
+  'x-total-count',
+  'link',
+  'location',
+  'content-disposition',
+  'content-encoding',
+  'content-length',
+  'content-type',
+  'content-range',
+  'accept-ranges',
+  'last-modified',
+  'repr-digest'
 ]
 
 /** Answers any error in the one envelope, and logs what the client is not told. */
 export function errorHandler (thrown: unknown, request: FastifyRequest, reply: FastifyReply): FastifyReply {
   const error = toRegistryError(thrown)
-  if (error.code === 'internal_error' || error.code === 'config_error') request.log.error({ err: thrown }, error.message)
-  else if (error.statusCode >= 500) request.log.warn({ err: error }, error.message)
+  if (error.code === 'internal_error' || error.code === 'config_error') {
+    request.log.error({ err: thrown }, error.message)
+  } else if (error.statusCode >= 500) request.log.warn({ err: error }, error.message)
   const { status, headers, body } = envelope(error)
   // What was said of an answer that did not come about is not true of this one.
   for (const name of ofAnAnswer) reply.removeHeader(name)

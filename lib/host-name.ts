@@ -3,7 +3,8 @@ import { domainToASCII } from 'node:url'
 
 /**
  * Returns a host name in the form that DNS and URLs use: in lower case and ASCII. Undefined for text that is not a host
- * name, also for text whose last part is a number: URLs take that for an address. Underscores are allowed, as in names of containers.
+ * name, also for text whose last part is a number: URLs take that for an address. Underscores are allowed, as in names
+ * of containers.
  */
 export function hostName (text: string): string | undefined {
   const name = /^[\x21-\x7e]*$/.test(text) ? text.toLowerCase() : domainToASCII(text)
@@ -13,8 +14,8 @@ export function hostName (text: string): string | undefined {
 }
 
 /**
- * Returns a host to listen on as the system wants it: an address, an IPv6 address without the brackets that URLs need, or a
- * host name. Undefined for anything else.
+ * Returns a host to listen on as the system wants it: an address, an IPv6 address without the brackets that URLs need,
+ * or a host name. Undefined for anything else.
  */
 export function listenHost (text: string): string | undefined {
   const bare = text.replace(/^\[(.*)\]$/, '$1')

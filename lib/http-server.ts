@@ -13,8 +13,12 @@ export interface HttpServerOptions {
   requestId: (headers: IncomingMessage['headers']) => string
 }
 
-/** What Fastify hands to a server factory, beyond its types: the options that the server is made with, and the logger. */
-interface FactoryOptions extends Pick<FastifyServerOptions, 'keepAliveTimeout' | 'requestTimeout' | 'connectionTimeout' | 'maxRequestsPerSocket'> {
+/**
+ * What Fastify hands to a server factory, beyond its types: the options that the server is made with, and the logger.
+ */
+interface FactoryOptions
+  extends
+  Pick<FastifyServerOptions, 'keepAliveTimeout' | 'requestTimeout' | 'connectionTimeout' | 'maxRequestsPerSocket'> {
   http?: object
   https?: object | boolean | null
   http2?: boolean
@@ -39,16 +43,26 @@ export function refusal (error: RegistryError, id: string, commonHeaders: Record
   }
 }
 
-/** A socket with the response in progress on it, which Node.js keeps there for its own handling of malformed requests. */
+/**
+ * A socket with the response in progress on it, which Node.js keeps there for its own handling of malformed requests.
+ */
 export type ClientSocket = Socket & { _httpMessage?: Pick<ServerResponse, 'headersSent' | 'writableEnded'> | null }
 
 /** Writes a response on a socket that has no response object. */
-export function writeRefusal (socket: Pick<Socket, 'end'>, { status, headers, payload }: ReturnType<typeof refusal>): void {
-  const lines = Object.entries({ date: new Date().toUTCString(), ...headers }).map(([name, value]) => `${name}: ${value}\r\n`)
+export function writeRefusal (
+  socket: Pick<Socket, 'end'>,
+  { status, headers, payload }: ReturnType<typeof refusal>
+): void {
+  const lines = Object.entries({ date: new Date().toUTCString(), ...headers }).map(([name, value]) =>
+    `${name}: ${value}\r\n`
+  )
   socket.end(`HTTP/1.1 ${status} ${STATUS_CODES[status] ?? ''}\r\n${lines.join('')}\r\n${payload}`)
 }
 
-/** Returns why the `Host` of a request is refused (RFC 9112, section 3.2); undefined for a good one. HTTP/1.0 may leave it out. */
+/**
+ * Returns why the `Host` of a request is refused (RFC 9112, section 3.2); undefined for a good one. HTTP/1.0 may leave
+ * it out.
+ */
 function hostError ({ rawHeaders, httpVersionMinor, headers: { host } }: IncomingMessage): string | undefined {
   let count = 0
   for (let at = 0; at < rawHeaders.length; at += 2) {
@@ -73,7 +87,11 @@ function listenOnEachAddress (server: Server, highWaterMark: number | undefined)
       if (error !== null || !server.listening) return
       for (const { address } of found.filter(({ address }) => address !== main.address)) {
         // The options of a server for HTTP.
-        const beside = process.getBuiltinModule('node:net').createServer({ allowHalfOpen: true, noDelay: true, ...(highWaterMark !== undefined && { highWaterMark }) }, socket => {
+        const beside = process.getBuiltinModule('node:net').createServer({
+          allowHalfOpen: true,
+          noDelay: true,
+          ...(highWaterMark !== undefined && { highWaterMark })
+        }, socket => {
           server.emit('connection', socket)
         })
         // An address that the machine lacks, or a port in use there: the server has an address already.
@@ -91,23 +109,30 @@ function listenOnEachAddress (server: Server, highWaterMark: number | undefined)
 }
 
 /**
- * Returns a factory of servers that refuse in the error envelope what Node.js would refuse without a body, or not respond to
- * at all: a request without `Host`, one with an unknown `Expect`, and CONNECT.
+ * Returns a factory of servers that refuse in the error envelope what Node.js would refuse without a body, or not
+ * respond to at all: a request without `Host`, one with an unknown `Expect`, and CONNECT.
  */
 export function createServerFactory ({ commonHeaders, requestId }: HttpServerOptions): FastifyServerFactory<Server> {
   return (handler, given) => {
-    const { http, https, http2, logger, keepAliveTimeout, requestTimeout, connectionTimeout, maxRequestsPerSocket } = given as FactoryOptions
-    if (http2 === true) throw new Error('serverOptions() makes HTTP/1.1 servers: for http2 set serverFactory to undefined')
+    const { http, https, http2, logger, keepAliveTimeout, requestTimeout, connectionTimeout, maxRequestsPerSocket } =
+      given as FactoryOptions
+    if (http2 === true) {
+      throw new Error('serverOptions() makes HTTP/1.1 servers: for http2 set serverFactory to undefined')
+    }
 
     const refuse = ({ method, url, headers, socket }: IncomingMessage, error: RegistryError) => {
       const id = requestId(headers)
       const response = refusal(error, id, commonHeaders())
-      logger?.info({ reqId: id, method, url: url?.slice(0, 512), status: response.status, ip: socket.remoteAddress }, 'request')
+      logger?.info(
+        { reqId: id, method, url: url?.slice(0, 512), status: response.status, ip: socket.remoteAddress },
+        'request'
+      )
       return response
     }
     const respond = (request: IncomingMessage, response: ServerResponse, error: RegistryError): void => {
       const { status, headers, payload } = refuse(request, error)
-      // The rest of a body is read and dropped: unread bytes would reset the connection before the client has the response.
+      // The rest of a body is read and dropped: unread bytes would reset the connection before the client has the
+      // response.
       request.resume()
       response.writeHead(status, headers).end(request.method === 'HEAD' ? undefined : payload)
     }
@@ -119,7 +144,10 @@ export function createServerFactory ({ commonHeaders, requestId }: HttpServerOpt
 
     const server = https === undefined || https === null || https === false
       ? createServer({ ...http, requireHostHeader: false }, listener)
-      : process.getBuiltinModule('node:https').createServer({ ...(https === true ? {} : https), requireHostHeader: false }, listener)
+      : process.getBuiltinModule('node:https').createServer({
+        ...(https === true ? {} : https),
+        requireHostHeader: false
+      }, listener)
     // What Fastify sets on a server that it makes itself.
     if (keepAliveTimeout !== undefined) server.keepAliveTimeout = keepAliveTimeout
     if (requestTimeout !== undefined) server.requestTimeout = requestTimeout
@@ -129,7 +157,11 @@ export function createServerFactory ({ commonHeaders, requestId }: HttpServerOpt
     listenOnEachAddress(server as Server, (http as { highWaterMark?: number } | undefined)?.highWaterMark)
 
     server.on('checkExpectation', (request: IncomingMessage, response: ServerResponse) => {
-      respond(request, response, registryError('invalid_request', 'Unknown expectation: only 100-continue is supported', { status: 417 }))
+      respond(
+        request,
+        response,
+        registryError('invalid_request', 'Unknown expectation: only 100-continue is supported', { status: 417 })
+      )
     })
     server.on('connect', (request: IncomingMessage, socket: ClientSocket) => {
       // A host that serves tunnels has a listener of its own.
@@ -139,8 +171,18 @@ export function createServerFactory ({ commonHeaders, requestId }: HttpServerOpt
         socket.destroy()
         return
       }
-      socket.on('error', () => { socket.destroy() })
-      writeRefusal(socket, refuse(request, registryError('method_not_allowed', 'Method CONNECT is not allowed: use GET or HEAD', { allow: ['GET', 'HEAD'] })))
+      socket.on('error', () => {
+        socket.destroy()
+      })
+      writeRefusal(
+        socket,
+        refuse(
+          request,
+          registryError('method_not_allowed', 'Method CONNECT is not allowed: use GET or HEAD', {
+            allow: ['GET', 'HEAD']
+          })
+        )
+      )
     })
     return server as Server
   }

@@ -7,7 +7,9 @@ const [quote, backslash, comma] = [0x22, 0x5c, 0x2c]
 const opening = new Set([0x5b, 0x7b])
 const closing = new Set([0x5d, 0x7d])
 
-/** Throws a `SyntaxError` when a document is nested more deeply, or has more values, than any that is meant to be read. */
+/**
+ * Throws a `SyntaxError` when a document is nested more deeply, or has more values, than any that is meant to be read.
+ */
 function inspect (bytes: Uint8Array): void {
   let depth = 0
   let values = 1
@@ -26,8 +28,9 @@ function inspect (bytes: Uint8Array): void {
 }
 
 /**
- * What `JSON.parse` makes of somebody else's bytes, bounded in memory by their number: a document that is nested too deeply,
- * or of too many values, is refused before it is built. Throws a `SyntaxError`, whose message may have parts of the text.
+ * What `JSON.parse` makes of somebody else's bytes, bounded in memory by their number: a document that is nested too
+ * deeply, or of too many values, is refused before it is built. Throws a `SyntaxError`, whose message may have parts of
+ * the text.
  */
 export function parseJson (bytes: Uint8Array): unknown {
   inspect(bytes)

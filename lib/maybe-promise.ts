@@ -2,7 +2,8 @@
 export type Awaitable<T> = T | Promise<T>
 
 /** Uses what is there already at once, not even in a later turn; anything else when it has come. */
-export const whenThere = <T, U>(value: Awaitable<T>, use: (value: T) => Awaitable<U>): Awaitable<U> => value instanceof Promise ? value.then(use) : use(value)
+export const whenThere = <T, U>(value: Awaitable<T>, use: (value: T) => Awaitable<U>): Awaitable<U> =>
+  value instanceof Promise ? value.then(use) : use(value)
 
 /** What a question gives, with what it throws turned into a rejection. */
 export function answering<T> (question: () => Awaitable<T>): Awaitable<T> {

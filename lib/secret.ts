@@ -11,7 +11,10 @@ export type SecretFileKey = 'token_file' | 'password_file'
 /** Bytes that a file with a secret may have. */
 export const secretBytes = 65_536
 
-const { pattern: tokenPattern = '', expected: tokenExpected } = GiteaConfig.properties.token as { pattern?: string, expected?: string }
+const { pattern: tokenPattern = '', expected: tokenExpected } = GiteaConfig.properties.token as {
+  pattern?: string,
+  expected?: string
+}
 const isToken = new RegExp(tokenPattern)
 
 /** Returns text as it is. Throws a {@link FileProblem} unless it is one line without control characters. */
@@ -22,8 +25,8 @@ export function checkLine (text: string): string {
 }
 
 /**
- * Returns the secret in the bytes of a file, without a byte order mark and surrounding blanks. Throws a {@link FileProblem}.
- * A token follows the rules of the inline form; a password may be any text of one line.
+ * Returns the secret in the bytes of a file, without a byte order mark and surrounding blanks. Throws a {@link
+ * FileProblem}. A token follows the rules of the inline form; a password may be any text of one line.
  */
 export function parseSecret (key: SecretFileKey, bytes: Uint8Array): string {
   const text = decodeText(bytes).replace(/^[ \t\r\n]+|[ \t\r\n]+$/g, '')
@@ -48,7 +51,9 @@ export interface CredentialFileOptions<T> {
  * A file that cannot be used is logged once per change with its key and path. The function then throws `config_error`
  * until the file changes; the error names the instance and the key only.
  */
-export function createCredentialFile<T> ({ file, key, instance, log, limit = secretBytes, parse }: CredentialFileOptions<T>): () => Promise<T> {
+export function createCredentialFile<T> (
+  { file, key, instance, log, limit = secretBytes, parse }: CredentialFileOptions<T>
+): () => Promise<T> {
   const read = watchFile(file, limit, parse)
   const subject = `${key} of instance ${instance}`
   let failing = false
@@ -56,9 +61,18 @@ export function createCredentialFile<T> ({ file, key, instance, log, limit = sec
     const { changed, exists, ...outcome } = await read()
     const about = { backend: instance, key, ...(exists && { file }) }
     if ('problem' in outcome) {
-      if (changed) log?.error(about, `${subject} cannot be used: ${outcome.problem.message}; requests that need it fail until the file changes`)
+      if (changed) {
+        log?.error(
+          about,
+          `${subject} cannot be used: ${outcome.problem.message}; requests that need it fail until the file changes`
+        )
+      }
       failing = true
-      throw registryError('config_error', `${subject} cannot be used`, { instance, cause: outcome.problem, proxyError: 'proxy_configuration_error' })
+      throw registryError('config_error', `${subject} cannot be used`, {
+        instance,
+        cause: outcome.problem,
+        proxyError: 'proxy_configuration_error'
+      })
     }
     if (failing) log?.info(about, `${subject} can be used again`)
     failing = false
@@ -67,10 +81,18 @@ export function createCredentialFile<T> ({ file, key, instance, log, limit = sec
 }
 
 /**
- * Returns the function that gives a secret from the configuration or from a file; see {@link createCredentialFile} for a
- * file that changes or cannot be used.
+ * Returns the function that gives a secret from the configuration or from a file; see {@link createCredentialFile} for
+ * a file that changes or cannot be used.
  */
-export function createSecret ({ value, file, key, instance, log }: { value?: string, file?: string, key: SecretFileKey, instance: string, log?: FileLog }): Secret {
+export function createSecret (
+  { value, file, key, instance, log }: {
+    value?: string,
+    file?: string,
+    key: SecretFileKey,
+    instance: string,
+    log?: FileLog
+  }
+): Secret {
   if (file === undefined) return async () => value
   return createCredentialFile({ file, key, instance, log, parse: bytes => parseSecret(key, bytes) })
 }

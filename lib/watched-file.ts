@@ -5,7 +5,9 @@ import type { FastifyBaseLogger } from 'fastify'
 /** The reason why the content of a file cannot be used, as a message that never holds the content or the path. */
 export class FileProblem extends Error {
   override readonly name = 'FileProblem'
-  /** Whether there is a file at the path. A path without a file may be a secret that was written under the wrong key. */
+  /**
+   * Whether there is a file at the path. A path without a file may be a secret that was written under the wrong key.
+   */
   readonly exists: boolean
 
   constructor (message: string, { exists = true }: { exists?: boolean } = {}) {
@@ -29,12 +31,17 @@ export function decodeUtf8 (bytes: Uint8Array): string {
 /** Throws a {@link FileProblem} for UTF-16, and for NUL characters, which no text file has. */
 export function refuseOtherEncodings (bytes: Uint8Array): void {
   const [first, second] = bytes
-  if ((first === 0xff && second === 0xfe) || (first === 0xfe && second === 0xff)) throw new FileProblem('expected UTF-8, but the file is UTF-16')
+  if ((first === 0xff && second === 0xfe) || (first === 0xfe && second === 0xff)) {
+    throw new FileProblem('expected UTF-8, but the file is UTF-16')
+  }
   // UTF-16 without its mark is full of NUL characters, too.
   if (bytes.includes(0)) throw new FileProblem('expected text, but the file holds NUL characters')
 }
 
-/** Returns the text of a file in UTF-8, without a byte order mark at its beginning. Throws a {@link FileProblem} for other files. */
+/**
+ * Returns the text of a file in UTF-8, without a byte order mark at its beginning. Throws a {@link FileProblem} for
+ * other files.
+ */
 export function decodeText (bytes: Uint8Array): string {
   refuseOtherEncodings(bytes)
   return decodeUtf8(bytes)
@@ -43,7 +50,8 @@ export function decodeText (bytes: Uint8Array): string {
 /** Replaces an error of the file system by a {@link FileProblem}; other errors are returned as they are. */
 function problemOf (error: unknown): unknown {
   if (!(error instanceof Error && 'errno' in error && typeof error.errno === 'number')) return error
-  const exists = !('code' in error && (error.code === 'ENOENT' || error.code === 'ENOTDIR' || error.code === 'ENAMETOOLONG'))
+  const exists =
+    !('code' in error && (error.code === 'ENOENT' || error.code === 'ENOTDIR' || error.code === 'ENAMETOOLONG'))
   // Without the cause: its message has the path.
   return new FileProblem(`expected a file that can be read: ${getSystemErrorMessage(error.errno)}`, { exists })
 }
@@ -57,7 +65,9 @@ export async function readBounded (path: string, limit: number): Promise<Buffer>
     try {
       const buffer = Buffer.alloc(limit + 1)
       let length = 0
-      for (let read = -1; read !== 0 && length <= limit; length += read) read = (await file.read(buffer, length, limit + 1 - length)).bytesRead
+      for (let read = -1; read !== 0 && length <= limit; length += read) {
+        read = (await file.read(buffer, length, limit + 1 - length)).bytesRead
+      }
       if (length > limit) throw new FileProblem(`expected at most ${limit} bytes`)
       return buffer.subarray(0, length)
     } finally {
@@ -68,12 +78,16 @@ export async function readBounded (path: string, limit: number): Promise<Buffer>
   }
 }
 
-/** What a file was found to hold: a value, or the reason why it cannot be used. `changed` is true on the first call after a change. */
+/**
+ * What a file was found to hold: a value, or the reason why it cannot be used. `changed` is true on the first call
+ * after a change.
+ */
 export type Outcome<T> = { changed: boolean, exists: boolean } & ({ value: T } | { problem: FileProblem })
 
 /**
- * Returns a function that gives the content of a file, parsed. The file is read again when `stat` shows a change, which is
- * checked at each call: Kubernetes replaces a symbolic link without any notice. `parse` throws a {@link FileProblem}.
+ * Returns a function that gives the content of a file, parsed. The file is read again when `stat` shows a change, which
+ * is checked at each call: Kubernetes replaces a symbolic link without any notice. `parse` throws a {@link
+ * FileProblem}.
  */
 export function watchFile<T> (path: string, limit: number, parse: (bytes: Buffer) => T): () => Promise<Outcome<T>> {
   let known: { stamp: string, exists: boolean, outcome: { value: T } | { problem: FileProblem } } | undefined

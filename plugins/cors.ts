@@ -9,7 +9,16 @@ export type CrossOriginOptions = Pick<ServerConfig, 'cors_origins'>
 
 /** Headers that a script may send; others need no question, or none of them means anything here. */
 const requestHeaders = [
-  'Cache-Control', 'Content-Type', 'If-Match', 'If-None-Match', 'If-Range', 'If-Unmodified-Since', 'Range', 'Traceparent', 'Tracestate', 'X-Request-Id'
+  'Cache-Control',
+  'Content-Type',
+  'If-Match',
+  'If-None-Match',
+  'If-Range',
+  'If-Unmodified-Since',
+  'Range',
+  'Traceparent',
+  'Tracestate',
+  'X-Request-Id'
 ]
 /** Seconds that a browser may remember the answer to a preflight; each has a bound of its own below that. */
 const preflightAge = 86_400
@@ -26,20 +35,29 @@ export const createCrossOrigin = ({ cors_origins: origins }: CrossOriginOptions)
 })
 export type CrossOrigin = ReturnType<typeof createCrossOrigin>
 
-const isPreflight = ({ headers }: FastifyRequest): boolean => headers.origin !== undefined && headers['access-control-request-method'] !== undefined
+const isPreflight = ({ headers }: FastifyRequest): boolean =>
+  headers.origin !== undefined && headers['access-control-request-method'] !== undefined
 
 /** Whether the host has a policy of its own: @fastify/cors above this scope, or a route for every OPTIONS. */
 const isHosts = (fastify: FastifyInstance) => fastify.hasRequestDecorator('corsPreflightEnabled') ||
   (fastify.prefix === '' && fastify.hasRoute({ method: 'OPTIONS', url: '*' }))
 
 /**
- * Returns the hook of @fastify/cors alone. Its route for OPTIONS, a wildcard directly behind the prefix, would match paths
- * that only begin like it, which are the host's.
+ * Returns the hook of @fastify/cors alone. Its route for OPTIONS, a wildcard directly behind the prefix, would match
+ * paths that only begin like it, which are the host's.
  */
 function corsHook (policy: FastifyCorsOptions): onRequestHookHandler {
   let hook: onRequestHookHandler | undefined
-  const collector = { decorateRequest () {}, options () {}, addHook (_name: 'onRequest', handler: onRequestHookHandler) { hook = handler } }
-  cors(collector as unknown as FastifyInstance, policy, error => { if (error !== undefined) throw error })
+  const collector = {
+    decorateRequest () {},
+    options () {},
+    addHook (_name: 'onRequest', handler: onRequestHookHandler) {
+      hook = handler
+    }
+  }
+  cors(collector as unknown as FastifyInstance, policy, error => {
+    if (error !== undefined) throw error
+  })
   if (hook === undefined) throw new Error('@fastify/cors adds no hook')
   return hook
 }
@@ -51,22 +69,29 @@ declare module 'fastify' {
   }
 }
 
-/** CORS for the responses of the scope. Where the host has a policy of its own that one holds: this one could only loosen it. */
+/**
+ * CORS for the responses of the scope. Where the host has a policy of its own that one holds: this one could only
+ * loosen it.
+ */
 async function crossOrigin (fastify: FastifyInstance, options: CrossOriginOptions): Promise<void> {
   const policy = options.cors_origins.length === 0 || isHosts(fastify) ? undefined : createCrossOrigin(options)
   fastify.decorate('preflight', policy && corsHook(policy))
   if (policy === undefined) return
   if (policy.origin === '*') {
     // These are alike on every response, errors without a route included.
-    Object.assign(fastify.commonHeaders, { 'access-control-allow-origin': '*', 'access-control-expose-headers': policy.exposedHeaders })
+    Object.assign(fastify.commonHeaders, {
+      'access-control-allow-origin': '*',
+      'access-control-expose-headers': policy.exposedHeaders
+    })
     return
   }
   fastify.addHook('onRequest', corsHook({ ...policy, preflight: false }))
 }
 
 /**
- * Routes for preflights, one for each path of the registry, so that every other path stays the host's. Has to be registered
- * after all routes. An OPTIONS request that is not a preflight gets what any other method gets that a path is not served for.
+ * Routes for preflights, one for each path of the registry, so that every other path stays the host's. Has to be
+ * registered after all routes. An OPTIONS request that is not a preflight gets what any other method gets that a path
+ * is not served for.
  */
 export async function preflights (fastify: FastifyInstance): Promise<void> {
   const { preflight, methods } = fastify

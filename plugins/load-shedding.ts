@@ -17,7 +17,9 @@ const resolutionMs = 10
 /** Milliseconds over which the mean delay is measured. */
 const sampleMs = 1000
 
-/** Measures the mean delay of the event loop over the last second, in milliseconds; 0 before the first second is over. */
+/**
+ * Measures the mean delay of the event loop over the last second, in milliseconds; 0 before the first second is over.
+ */
 export function createDelayMeter () {
   const histogram = monitorEventLoopDelay({ resolution: resolutionMs })
   let delayMs = 0
@@ -46,8 +48,14 @@ export function createLoadShedding ({ isUnderPressure, observeShed }: LoadSheddi
 }
 export type LoadShedding = ReturnType<typeof createLoadShedding>
 
-/** Refuses the requests of the scope with 503 while the mean delay of the event loop is above its limit; 0 turns this off. */
-async function loadShedding (fastify: FastifyInstance, { max_event_loop_delay_seconds: maxSeconds }: LoadSheddingOptions): Promise<void> {
+/**
+ * Refuses the requests of the scope with 503 while the mean delay of the event loop is above its limit; 0 turns this
+ * off.
+ */
+async function loadShedding (
+  fastify: FastifyInstance,
+  { max_event_loop_delay_seconds: maxSeconds }: LoadSheddingOptions
+): Promise<void> {
   if (maxSeconds === 0) return
   let meter: ReturnType<typeof createDelayMeter> | undefined
   // A process that starts is late with everything, though no client waits for it.
@@ -58,4 +66,9 @@ async function loadShedding (fastify: FastifyInstance, { max_event_loop_delay_se
   fastify.addHook('onRequest', (_request, _reply, done) => { done(shed()) })
 }
 
-export default fp(loadShedding, { name: 'registry-load-shedding', fastify: '5.x', dependencies: ['registry-telemetry'], decorators: { fastify: ['telemetry'] } })
+export default fp(loadShedding, {
+  name: 'registry-load-shedding',
+  fastify: '5.x',
+  dependencies: ['registry-telemetry'],
+  decorators: { fastify: ['telemetry'] }
+})

@@ -20,8 +20,8 @@ declare module 'fastify' {
 type Router = ReturnType<typeof findMyWay>
 
 /**
- * Collects the routes of a scope. Paths are matched by the router that Fastify itself uses, with the host's options, so that
- * another spelling of a path leads to the same route. The router is made for the first request without a route.
+ * Collects the routes of a scope. Paths are matched by the router that Fastify itself uses, with the host's options, so
+ * that another spelling of a path leads to the same route. The router is made for the first request without a route.
  */
 export function createMethods (fastify: FastifyInstance): Methods {
   const urls = new Set<string>()

@@ -53,8 +53,9 @@ function share (document: Document): Document {
 }
 
 /**
- * The OpenAPI document. `address` is the path below the registry's prefix at which it is served, such as `/openapi.json`:
- * its server is then relative to that address, so that it holds below the prefix of any proxy. Without it the server is `/`.
+ * The OpenAPI document. `address` is the path below the registry's prefix at which it is served, such as
+ * `/openapi.json`: its server is then relative to that address, so that it holds below the prefix of any proxy. Without
+ * it the server is `/`.
  */
 export interface OpenapiDocument {
   json: (address?: string) => object
@@ -75,8 +76,8 @@ const rootServer = '/'
 const serverLine = (url: string): string => `\nservers:\n  - url: ${url}\n`
 
 /**
- * Returns the URL reference that leads from a document to the root of its paths, which include the registry's prefix. A client
- * resolves it against the document's own address (OpenAPI 3.1, section 4.6).
+ * Returns the URL reference that leads from a document to the root of its paths, which include the registry's prefix. A
+ * client resolves it against the document's own address (OpenAPI 3.1, section 4.6).
  */
 export function relativeServer (prefix: string, address: string): string {
   const levels = `${prefix}${address}`.split('/').filter(segment => segment !== '').length - 1
@@ -89,12 +90,16 @@ function createOpenapiDocument (swagger: () => Swagger, prefix: string): Openapi
     json (address) {
       const document = swagger()() as Document
       if (address === undefined) return document
-      return { ...document, servers: document.servers?.map(server => ({ ...server, url: relativeServer(prefix, address) })) }
+      return {
+        ...document,
+        servers: document.servers?.map(server => ({ ...server, url: relativeServer(prefix, address) }))
+      }
     },
     yaml (address) {
       const document = swagger()({ yaml: true })
       if (address === undefined) return document
-      const text = written.get(address) ?? document.replace(serverLine(rootServer), serverLine(relativeServer(prefix, address)))
+      const text = written.get(address) ??
+        document.replace(serverLine(rootServer), serverLine(relativeServer(prefix, address)))
       written.set(address, text)
       return text
     }
@@ -104,8 +109,9 @@ function createOpenapiDocument (swagger: () => Swagger, prefix: string): Openapi
 const pagePath = '/docs'
 
 /**
- * Redirects addresses of the page that do not work as Swagger UI serves them: with a query its script requests the document at
- * a wrong address, and its own redirect of `index.html` loses the prefix of a proxy. These redirects are relative.
+ * Redirects addresses of the page that do not work as Swagger UI serves them: with a query its script requests the
+ * document at a wrong address, and its own redirect of `index.html` loses the prefix of a proxy. These redirects are
+ * relative.
  */
 const redirectPage: onRequestHookHandler = (request, reply, done) => {
   const [path = '', query] = request.url.split('?', 2)
@@ -114,7 +120,9 @@ const redirectPage: onRequestHookHandler = (request, reply, done) => {
   else reply.redirect(path.endsWith('/') ? './' : `.${pagePath}`)
 }
 
-/** Serves Swagger UI, in a scope in which `swagger` is the registry's document, also where the host has one of its own. */
+/**
+ * Serves Swagger UI, in a scope in which `swagger` is the registry's document, also where the host has one of its own.
+ */
 async function openapiPage (scope: FastifyInstance): Promise<void> {
   const { openapiDocument } = scope
   scope.decorate('swagger', ((options?: { yaml?: boolean }) => options?.yaml === true
@@ -134,34 +142,53 @@ async function openapiPage (scope: FastifyInstance): Promise<void> {
 async function openapi (fastify: FastifyInstance): Promise<void> {
   // A name of its own: the host may have a document, too.
   const decorator = 'registrySwagger'
-  await fastify.register(swagger, {
-    decorator,
-    openapi: {
-      openapi: '3.1.0',
-      info: {
-        title: 'Extension registry',
-        description: 'One read-only catalog over infrastructure extensions (providers, taskservs and clusters) that are published as Gitea releases and as OCI artifacts.\n\n' +
-          'Unknown query parameters are ignored. A path responds to methods other than its own, `OPTIONS` and `TRACE` included, with status 405, ' +
-          '`Allow` and the error `method_not_allowed`; an unknown path with 404 and `not_found`. CORS preflights are the only exception.',
-        version: apiVersion,
-        license: { name: 'MIT', identifier: 'MIT' }
+  await fastify.register(
+    swagger,
+    {
+      decorator,
+      openapi: {
+        openapi: '3.1.0',
+        info: {
+          title: 'Extension registry',
+          description:
+            'One read-only catalog over infrastructure extensions (providers, taskservs and clusters) that are published as Gitea releases and as OCI artifacts.\n\n' +
+            'Unknown query parameters are ignored. A path responds to methods other than its own, `OPTIONS` and `TRACE` included, with status 405, ' +
+            '`Allow` and the error `method_not_allowed`; an unknown path with 404 and `not_found`. CORS preflights are the only exception.',
+          version: apiVersion,
+          license: { name: 'MIT', identifier: 'MIT' }
+        },
+        servers: [{
+          url: rootServer,
+          description: 'The registry that serves this document; by default http://localhost:8082'
+        }],
+        tags: [
+          { name: 'extensions', description: 'What exists, which versions, and the files' },
+          { name: 'system', description: 'Health, metrics and statistics of the service' }
+        ],
+        security: []
       },
-      servers: [{ url: rootServer, description: 'The registry that serves this document; by default http://localhost:8082' }],
-      tags: [
-        { name: 'extensions', description: 'What exists, which versions, and the files' },
-        { name: 'system', description: 'Health, metrics and statistics of the service' }
-      ],
-      security: []
-    },
-    transformObject: input => 'openapiObject' in input ? share(input.openapiObject as Document) : input.swaggerObject,
-    refResolver: { buildLocalReference: (json, _baseUri, _fragment, at) => typeof json.$id === 'string' ? componentName(json.$id) : `def-${at}` }
-  } as Parameters<typeof swagger>[1])
+      transformObject: input => 'openapiObject' in input ? share(input.openapiObject as Document) : input.swaggerObject,
+      refResolver: {
+        buildLocalReference: (json, _baseUri, _fragment, at) =>
+          typeof json.$id === 'string' ? componentName(json.$id) : `def-${at}`
+      }
+    } as Parameters<typeof swagger>[1]
+  )
 
-  fastify.decorate('openapiDocument', createOpenapiDocument(() => fastify.getDecorator<Swagger>(decorator), fastify.prefix))
+  fastify.decorate(
+    'openapiDocument',
+    createOpenapiDocument(() => fastify.getDecorator<Swagger>(decorator), fastify.prefix)
+  )
 
-  const taken = [pagePath, `${pagePath}/`, `${pagePath}/json`, `${pagePath}/yaml`, `${pagePath}/static/*`].find(path => fastify.hasRoute({ method: 'GET', url: `${fastify.prefix}${path}` }))
+  const taken = [pagePath, `${pagePath}/`, `${pagePath}/json`, `${pagePath}/yaml`, `${pagePath}/static/*`].find(path =>
+    fastify.hasRoute({ method: 'GET', url: `${fastify.prefix}${path}` })
+  )
   if (taken === undefined) await fastify.register(openapiPage)
-  else fastify.log.warn(`route ${fastify.prefix}${taken} of the host exists: Swagger UI is not served; register the registry with a prefix`)
+  else {
+    fastify.log.warn(
+      `route ${fastify.prefix}${taken} of the host exists: Swagger UI is not served; register the registry with a prefix`
+    )
+  }
 }
 
 export default fp(openapi, { name: 'registry-openapi', fastify: '5.x', dependencies: ['registry-schemas'] })

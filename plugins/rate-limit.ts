@@ -6,24 +6,31 @@ import type { RateLimitConfig } from '../schemas/config.ts'
 
 export type RateLimitOptions = RateLimitConfig
 
-/** Maximum number of clients counted at once; beyond it those that sent no request for the longest time are forgotten. */
+/**
+ * Maximum number of clients counted at once; beyond it those that sent no request for the longest time are forgotten.
+ */
 const maxClients = 10_000
 
-/** State of one client: whether it has exceeded its limit, the requests left to it, and the seconds until it has all of them again. */
+/**
+ * State of one client: whether it has exceeded its limit, the requests left to it, and the seconds until it has all of
+ * them again.
+ */
 export interface ClientRate { exceeded: boolean, remaining: number, reset: number }
 
 /**
- * Returns the key that a request is counted by: the client's address, or for IPv6 its network (/64), which belongs to one
- * client. `normalize` is `normalizeIP` of @fastify/rate-limit.
+ * Returns the key that a request is counted by: the client's address, or for IPv6 its network (/64), which belongs to
+ * one client. `normalize` is `normalizeIP` of @fastify/rate-limit.
  */
 export const clientKey = (request: ClientRequest, normalize: (address: string) => string): string =>
   normalize(withoutZone(clientAddress(request)))
 
 /**
- * Creates a function that counts a request for its client. The counting plugin is registered on a server that never listens:
- * in the registry's own scope its decorators would be those of a host that has registered the same plugin.
+ * Creates a function that counts a request for its client. The counting plugin is registered on a server that never
+ * listens: in the registry's own scope its decorators would be those of a host that has registered the same plugin.
  */
-async function createCounter ({ max, window_seconds: window }: RateLimitConfig): Promise<(request: FastifyRequest) => Promise<ClientRate>> {
+async function createCounter (
+  { max, window_seconds: window }: RateLimitConfig
+): Promise<(request: FastifyRequest) => Promise<ClientRate>> {
   const { default: rateLimiter, normalizeIP } = await import('@fastify/rate-limit')
   const keyGenerator = (request: FastifyRequest) => clientKey(request, normalizeIP)
   const server = Fastify()
@@ -37,7 +44,10 @@ async function createCounter ({ max, window_seconds: window }: RateLimitConfig):
   }
 }
 
-/** Limits how often one client may request the routes of the scope, and reports its state in headers (draft-ietf-httpapi-ratelimit-headers). */
+/**
+ * Limits how often one client may request the routes of the scope, and reports its state in headers
+ * (draft-ietf-httpapi-ratelimit-headers).
+ */
 async function rateLimit (fastify: FastifyInstance, options: RateLimitOptions): Promise<void> {
   const { max, window_seconds: window } = options
   if (max === 0) return
@@ -52,4 +62,9 @@ async function rateLimit (fastify: FastifyInstance, options: RateLimitOptions): 
   })
 }
 
-export default fp(rateLimit, { name: 'registry-rate-limit', fastify: '5.x', dependencies: ['registry-telemetry'], decorators: { fastify: ['telemetry'] } })
+export default fp(rateLimit, {
+  name: 'registry-rate-limit',
+  fastify: '5.x',
+  dependencies: ['registry-telemetry'],
+  decorators: { fastify: ['telemetry'] }
+})

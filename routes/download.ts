@@ -2,14 +2,24 @@ import type { FastifyPluginCallbackTypebox } from '@fastify/type-provider-typebo
 import { Type, type Static } from '@sinclair/typebox'
 import type { FastifyReply } from 'fastify'
 import { SourceQuery, VersionPath } from '../schemas/parameters.ts'
-import { catalogErrors, downloadHeaders, errors, noBody, partHeaders, provenanceHeaders, redirectHeaders } from '../schemas/responses.ts'
+import {
+  catalogErrors,
+  downloadHeaders,
+  errors,
+  noBody,
+  partHeaders,
+  provenanceHeaders,
+  redirectHeaders
+} from '../schemas/responses.ts'
 
 const schema = {
   tags: ['extensions'],
   params: VersionPath,
   querystring: SourceQuery
 }
-const content = { 'application/octet-stream': { schema: Type.Unsafe<Uint8Array>({ type: 'string', format: 'binary' }) } }
+const content = {
+  'application/octet-stream': { schema: Type.Unsafe<Uint8Array>({ type: 'string', format: 'binary' }) }
+}
 const notModified = noBody('The client has this file already', provenanceHeaders)
 const found = noBody('`latest` was asked for: the exact version is at `Location`', redirectHeaders)
 
@@ -18,7 +28,10 @@ const download: FastifyPluginCallbackTypebox = (fastify, _options, done) => {
   const { catalog } = fastify
   const canonical = (version: string) => version.startsWith('v') ? version.slice(1) : version
   /** Responds to GET and HEAD alike; the reply knows the difference. */
-  const answer = async (request: { params: Static<typeof VersionPath>, query: Static<typeof SourceQuery> }, reply: FastifyReply) => {
+  const answer = async (
+    request: { params: Static<typeof VersionPath>, query: Static<typeof SourceQuery> },
+    reply: FastifyReply
+  ) => {
     const { params: { type, name, version }, query: { source } } = request
     if (version === 'latest') return reply.answerVersion(await catalog.find({ type, name, source }))
     return await reply.answerFile(await catalog.file({ type, name, source, version: canonical(version) }))
@@ -30,11 +43,16 @@ const download: FastifyPluginCallbackTypebox = (fastify, _options, done) => {
       ...schema,
       operationId: 'downloadExtension',
       summary: 'Download extension',
-      description: 'The file of a version. Its end is only sent when all of it is what was published: a transfer that fails ends short of `Content-Length`, ' +
+      description:
+        'The file of a version. Its end is only sent when all of it is what was published: a transfer that fails ends short of `Content-Length`, ' +
         'and is resumed with `Range` and `If-Range` or `If-Match`. `latest` redirects to the current version.',
       response: {
         200: { description: 'The file', headers: downloadHeaders, content },
-        206: { description: 'The part that `Range` asks for; several ranges get the whole file', headers: partHeaders, content },
+        206: {
+          description: 'The part that `Range` asks for; several ranges get the whole file',
+          headers: partHeaders,
+          content
+        },
         302: found,
         304: notModified,
         ...catalogErrors,
@@ -50,7 +68,13 @@ const download: FastifyPluginCallbackTypebox = (fastify, _options, done) => {
       operationId: 'headExtension',
       summary: 'Headers of a download',
       description: 'What a download would say of the file, without fetching it.',
-      response: { 200: noBody('Headers of the file', downloadHeaders), 302: found, 304: notModified, ...catalogErrors, ...errors(409, 412) }
+      response: {
+        200: noBody('Headers of the file', downloadHeaders),
+        302: found,
+        304: notModified,
+        ...catalogErrors,
+        ...errors(409, 412)
+      }
     }
   }, answer)
   done()

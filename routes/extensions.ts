@@ -6,33 +6,48 @@ import { Ref } from '../schemas/ref.ts'
 import { answer, bodyHeaders, catalogErrors, errors, listHeaders, noBody, pageHeaders } from '../schemas/responses.ts'
 
 const tags = ['extensions']
-const notModified = ({ 'Content-Encoding': coding, ...headers }: typeof bodyHeaders) => noBody('The client has this answer already', headers)
+const notModified = ({ 'Content-Encoding': coding, ...headers }: typeof bodyHeaders) =>
+  noBody('The client has this answer already', headers)
 
 /** The catalog itself: list, search, metadata and versions. */
 const extensions: FastifyPluginCallbackTypebox = (fastify, _options, done) => {
   const { catalog } = fastify
 
-  fastify.get('/extensions', {
-    schema: {
-      operationId: 'listExtensions',
-      summary: 'List extensions',
-      description: 'All extensions at their current versions, by type (provider, taskserv, cluster) and then by name.',
-      tags,
-      querystring: ListQuery,
-      response: { 200: answer('A page of the list', Type.Array(Ref(Extension)), listHeaders), 304: notModified(listHeaders), ...errors(400, 401, 412, 429, 500, 503) }
-    }
-  }, ({ query: { type, source, limit, offset } }, reply) =>
-    reply.answerPage(catalog.list({ type, source, limit, offset }), { query: { type, source }, limit, offset }))
+  fastify.get(
+    '/extensions',
+    {
+      schema: {
+        operationId: 'listExtensions',
+        summary: 'List extensions',
+        description:
+          'All extensions at their current versions, by type (provider, taskserv, cluster) and then by name.',
+        tags,
+        querystring: ListQuery,
+        response: {
+          200: answer('A page of the list', Type.Array(Ref(Extension)), listHeaders),
+          304: notModified(listHeaders),
+          ...errors(400, 401, 412, 429, 500, 503)
+        }
+      }
+    },
+    ({ query: { type, source, limit, offset } }, reply) =>
+      reply.answerPage(catalog.list({ type, source, limit, offset }), { query: { type, source }, limit, offset })
+  )
 
   fastify.get('/extensions/search', {
     schema: {
       operationId: 'searchExtensions',
       summary: 'Search extensions',
-      description: 'Extensions that have `q` in their name, a tag or their description, whatever the case; the best matches first: exact name, ' +
+      description:
+        'Extensions that have `q` in their name, a tag or their description, whatever the case; the best matches first: exact name, ' +
         'name prefix, start of a word in the name, elsewhere in the name, tag, start of a word in the description, elsewhere in the description.',
       tags,
       querystring: SearchQuery,
-      response: { 200: answer('The best matches', Type.Array(Ref(Extension)), pageHeaders), 304: notModified(pageHeaders), ...errors(400, 401, 412, 429, 500, 503) }
+      response: {
+        200: answer('The best matches', Type.Array(Ref(Extension)), pageHeaders),
+        304: notModified(pageHeaders),
+        ...errors(400, 401, 412, 429, 500, 503)
+      }
     }
   }, ({ query: { q, type, source, limit } }, reply) => reply.answerPage(catalog.search({ q, type, source, limit })))
 
@@ -44,7 +59,12 @@ const extensions: FastifyPluginCallbackTypebox = (fastify, _options, done) => {
       tags,
       params: ExtensionPath,
       querystring: SourceQuery,
-      response: { 200: answer('The extension', Ref(Extension), bodyHeaders), 304: notModified(bodyHeaders), ...catalogErrors, ...errors(412) }
+      response: {
+        200: answer('The extension', Ref(Extension), bodyHeaders),
+        304: notModified(bodyHeaders),
+        ...catalogErrors,
+        ...errors(412)
+      }
     }
   }, ({ params: { type, name }, query: { source } }, reply) => reply.answer(catalog.find({ type, name, source })))
 
@@ -56,7 +76,12 @@ const extensions: FastifyPluginCallbackTypebox = (fastify, _options, done) => {
       tags,
       params: ExtensionPath,
       querystring: SourceQuery,
-      response: { 200: answer('The versions', Type.Array(Ref(ExtensionVersion)), bodyHeaders), 304: notModified(bodyHeaders), ...catalogErrors, ...errors(412) }
+      response: {
+        200: answer('The versions', Type.Array(Ref(ExtensionVersion)), bodyHeaders),
+        304: notModified(bodyHeaders),
+        ...catalogErrors,
+        ...errors(412)
+      }
     }
   }, ({ params: { type, name }, query: { source } }, reply) => reply.answer(catalog.versions({ type, name, source })))
   done()

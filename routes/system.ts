@@ -25,25 +25,33 @@ const healthAndMetrics = (suffix: string): FastifyPluginCallbackTypebox => (fast
     schema: {
       operationId: `getHealth${suffix}`,
       summary: 'Health check',
-      description: 'Service health and backend status, from the last background probe: it answers at once, and with 200 when degraded too.',
+      description:
+        'Service health and backend status, from the last background probe: it answers at once, and with 200 when degraded too.',
       tags,
       response: { 200: answer('Healthy or degraded', Ref(HealthResponse)), ...errors(400, 500) }
     }
   }, async (_request, reply) => reply.header('cache-control', 'no-store').send(health.report()))
 
-  fastify.get('/metrics', {
-    config: { ...config, disableMetrics: true },
-    schema: {
-      operationId: `getMetrics${suffix}`,
-      summary: 'Metrics',
-      description: 'Metrics in the Prometheus text format.',
-      tags,
-      response: {
-        200: { description: 'Metrics', headers: systemHeaders, content: { 'text/plain': { schema: Type.String() } } },
-        ...errors(400, 500)
+  fastify.get(
+    '/metrics',
+    {
+      config: { ...config, disableMetrics: true },
+      schema: {
+        operationId: `getMetrics${suffix}`,
+        summary: 'Metrics',
+        description: 'Metrics in the Prometheus text format.',
+        tags,
+        response: {
+          200: { description: 'Metrics', headers: systemHeaders, content: { 'text/plain': { schema: Type.String() } } },
+          ...errors(400, 500)
+        }
       }
-    }
-  }, async (_request, reply) => reply.header('cache-control', 'no-store').type(telemetry.register.contentType).send(await telemetry.register.metrics()))
+    },
+    async (_request, reply) =>
+      reply.header('cache-control', 'no-store').type(telemetry.register.contentType).send(
+        await telemetry.register.metrics()
+      )
+  )
   done()
 }
 
@@ -105,9 +113,16 @@ export const rootSystem: FastifyPluginCallbackTypebox = (fastify, _options, done
     return await reply.header('cache-control', 'no-store').send({ status: 'ok' })
   })
 
-  fastify.get('/openapi.json', { schema: { hide: true } }, async (_request, reply) =>
-    reply.header('cache-control', 'no-store').send(openapiDocument.json('/openapi.json')))
-  fastify.get('/openapi.yaml', { schema: { hide: true } }, async (_request, reply) =>
-    reply.header('cache-control', 'no-store').type('application/yaml').send(openapiDocument.yaml('/openapi.yaml')))
+  fastify.get(
+    '/openapi.json',
+    { schema: { hide: true } },
+    async (_request, reply) => reply.header('cache-control', 'no-store').send(openapiDocument.json('/openapi.json'))
+  )
+  fastify.get(
+    '/openapi.yaml',
+    { schema: { hide: true } },
+    async (_request, reply) =>
+      reply.header('cache-control', 'no-store').type('application/yaml').send(openapiDocument.yaml('/openapi.yaml'))
+  )
   done()
 }

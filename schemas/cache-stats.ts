@@ -5,7 +5,9 @@ export const CacheStats = Type.Object({
   metadata_entries: Type.Integer({ description: 'Cached extensions', examples: [120] }),
   version_entries: Type.Integer({ description: 'Cached version lists', examples: [80] }),
   total_entries: Type.Integer({ description: 'All cached entries', examples: [206] }),
-  store_entries: Type.Optional(Type.Integer({ description: 'Verified files in the store on disk; not among the entries above', examples: [12] })),
+  store_entries: Type.Optional(
+    Type.Integer({ description: 'Verified files in the store on disk; not among the entries above', examples: [12] })
+  ),
   store_bytes: Type.Optional(Type.Integer({ description: 'Bytes of those files', examples: [24576000] }))
 }, { $id: 'registry.CacheStats', description: 'What the cache holds now' })
 export type CacheStats = Static<typeof CacheStats>

@@ -3,11 +3,15 @@ import { Type, type Static } from '@sinclair/typebox'
 /** The one body of every answer that is not a success, whatever went wrong. */
 export const ErrorResponse = Type.Object({
   error: Type.String({
-    description: 'Error type: `not_found`, `invalid_type`, `invalid_version`, `invalid_request`, `auth_error`, `method_not_allowed`, `conflict`, `precondition_failed`, `range_not_satisfiable`, `rate_limit`, ' +
+    description:
+      'Error type: `not_found`, `invalid_type`, `invalid_version`, `invalid_request`, `auth_error`, `method_not_allowed`, `conflict`, `precondition_failed`, `range_not_satisfiable`, `rate_limit`, ' +
       '`config_error`, `internal_error` or `service_unavailable`; later versions may add more',
     examples: ['not_found']
   }),
-  message: Type.String({ description: 'Human-readable error message', examples: ['Extension provider/nonexistent not found'] }),
+  message: Type.String({
+    description: 'Human-readable error message',
+    examples: ['Extension provider/nonexistent not found']
+  }),
   details: Type.Optional(Type.String({ description: 'Additional details' }))
 }, {
   $id: 'registry.ErrorResponse',

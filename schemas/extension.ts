@@ -24,7 +24,8 @@ export type ExtensionSource = Static<typeof ExtensionSource>
 
 const published_at = Type.String({
   format: 'date-time',
-  description: 'When this version was published: RFC 3339 in UTC, whole seconds. `1970-01-01T00:00:00Z` means that the publisher did not say',
+  description:
+    'When this version was published: RFC 3339 in UTC, whole seconds. `1970-01-01T00:00:00Z` means that the publisher did not say',
   examples: ['2025-10-06T12:00:00Z']
 })
 const download_url = Type.Optional(Type.String({
@@ -53,7 +54,8 @@ export const ExtensionVersion = Type.Object({
   examples: [{
     version: '1.28.0',
     published_at: '2025-10-06T12:00:00Z',
-    download_url: 'https://gitea.example.com/org/kubernetes_taskserv/releases/download/1.28.0/kubernetes_taskserv.tar.gz',
+    download_url:
+      'https://gitea.example.com/org/kubernetes_taskserv/releases/download/1.28.0/kubernetes_taskserv.tar.gz',
     checksum: 'sha256:66cce5a8a2c4ad459e2e242a0ca2e209791cd4a0ae5e92a0a5f8af182f0b179a',
     size: 2048000
   }]
@@ -64,10 +66,14 @@ export const Extension = Type.Object({
   name: Type.String({ description: 'Extension name', examples: ['kubernetes'] }),
   type: Ref(ExtensionType),
   version: Type.String({
-    description: 'Current version (semver 2.0.0): the highest release, or the highest pre-release when nothing else exists. A Gitea release that is marked as a pre-release counts as one',
+    description:
+      'Current version (semver 2.0.0): the highest release, or the highest pre-release when nothing else exists. A Gitea release that is marked as a pre-release counts as one',
     examples: ['1.28.0']
   }),
-  description: Type.String({ description: 'Description; empty when there is none', examples: ['Kubernetes container orchestration platform'] }),
+  description: Type.String({
+    description: 'Description; empty when there is none',
+    examples: ['Kubernetes container orchestration platform']
+  }),
   author: Type.Optional(Type.String({ description: 'Author or organisation', examples: ['provisioning-team'] })),
   repository: Type.Optional(Type.String({
     description: 'Source repository URL',
@@ -91,7 +97,8 @@ export const Extension = Type.Object({
     repository: 'https://gitea.example.com/org/kubernetes_taskserv',
     source: 'gitea',
     published_at: '2025-10-06T12:00:00Z',
-    download_url: 'https://gitea.example.com/org/kubernetes_taskserv/releases/download/1.28.0/kubernetes_taskserv.tar.gz',
+    download_url:
+      'https://gitea.example.com/org/kubernetes_taskserv/releases/download/1.28.0/kubernetes_taskserv.tar.gz',
     checksum: 'sha256:66cce5a8a2c4ad459e2e242a0ca2e209791cd4a0ae5e92a0a5f8af182f0b179a',
     size: 2048000,
     tags: ['containers', 'orchestration']

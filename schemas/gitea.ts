@@ -7,11 +7,16 @@ import { Type, type Static, type TSchema } from '@sinclair/typebox'
 
 const Nullable = <T extends TSchema>(schema: T) => Type.Optional(Type.Union([schema, Type.Null()]))
 
-/** An element of `GET /orgs/{org}/repos` and `GET /users/{user}/repos`, and the whole of `GET /repos/{owner}/{repo}`. */
+/**
+ * An element of `GET /orgs/{org}/repos` and `GET /users/{user}/repos`, and the whole of `GET /repos/{owner}/{repo}`.
+ */
 export const GiteaRepository = Type.Object({
   id: Type.Optional(Type.Integer()),
   name: Type.String({ minLength: 1, maxLength: 256 }),
-  owner: Type.Object({ login: Type.String({ pattern: '^(?!\\.{1,2}$)[A-Za-z0-9._-]+$' }), full_name: Type.Optional(Type.String()) }),
+  owner: Type.Object({
+    login: Type.String({ pattern: '^(?!\\.{1,2}$)[A-Za-z0-9._-]+$' }),
+    full_name: Type.Optional(Type.String())
+  }),
   description: Type.Optional(Type.String()),
   private: Type.Boolean(),
   internal: Type.Optional(Type.Boolean()),

@@ -3,17 +3,33 @@ import { Ref } from './ref.ts'
 
 const status = {
   enabled: Type.Boolean({ description: 'Backend enabled: at least one instance is configured' }),
-  healthy: Type.Boolean({ description: 'Backend healthy: every instance answered the last probe, and its last listing was read whole, but for single repositories that refuse the credentials' }),
+  healthy: Type.Boolean({
+    description:
+      'Backend healthy: every instance answered the last probe, and its last listing was read whole, but for single repositories that refuse the credentials'
+  }),
   error: Type.Optional(Type.String({ description: 'Error message if unhealthy', examples: ['Connection timeout'] })),
-  circuit: Type.Optional(Type.String({ description: 'Circuit breaker of an instance: `open` (it is left alone after failures) or `half-open` (one question tests it); absent while it is closed', examples: ['open'] }))
+  circuit: Type.Optional(
+    Type.String({
+      description:
+        'Circuit breaker of an instance: `open` (it is left alone after failures) or `half-open` (one question tests it); absent while it is closed',
+      examples: ['open']
+    })
+  )
 }
 
-export const InstanceStatus = Type.Object(status, { $id: 'registry.InstanceStatus', description: 'Health of one configured instance' })
+export const InstanceStatus = Type.Object(status, {
+  $id: 'registry.InstanceStatus',
+  description: 'Health of one configured instance'
+})
 export type InstanceStatus = Static<typeof InstanceStatus>
 
 export const BackendStatus = Type.Object({
   ...status,
-  instances: Type.Optional(Type.Record(Type.String(), Ref(InstanceStatus), { description: 'Each instance by its name, when there are several' }))
+  instances: Type.Optional(
+    Type.Record(Type.String(), Ref(InstanceStatus), {
+      description: 'Each instance by its name, when there are several'
+    })
+  )
 }, { $id: 'registry.BackendStatus', description: 'Health of one kind of backend' })
 export type BackendStatus = Static<typeof BackendStatus>
 
@@ -24,7 +40,10 @@ export const BackendHealth = Type.Object({
 export type BackendHealth = Static<typeof BackendHealth>
 
 export const HealthResponse = Type.Object({
-  status: Type.String({ description: '`healthy`, or `degraded` when an enabled backend is not healthy', examples: ['healthy'] }),
+  status: Type.String({
+    description: '`healthy`, or `degraded` when an enabled backend is not healthy',
+    examples: ['healthy']
+  }),
   version: Type.String({ description: 'Service version', examples: ['0.1.0'] }),
   uptime: Type.Integer({ description: 'Uptime in whole seconds', examples: [3600] }),
   backends: Ref(BackendHealth)
@@ -35,7 +54,10 @@ export const HealthResponse = Type.Object({
     status: 'degraded',
     version: '0.1.0',
     uptime: 7200,
-    backends: { gitea: { enabled: true, healthy: false, error: 'Connection timeout' }, oci: { enabled: true, healthy: true } }
+    backends: {
+      gitea: { enabled: true, healthy: false, error: 'Connection timeout' },
+      oci: { enabled: true, healthy: true }
+    }
   }]
 })
 export type HealthResponse = Static<typeof HealthResponse>

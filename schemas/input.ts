@@ -1,6 +1,21 @@
 import {
-  Type as TypeBox, type ArrayOptions, type IntegerOptions, type NumberOptions, type ObjectOptions, type SchemaOptions, type Static, type StringOptions,
-  type TArray, type TBoolean, type TInteger, type TNumber, type TObject, type TOptional, type TProperties, type TSchema, type TString
+  Type as TypeBox,
+  type ArrayOptions,
+  type IntegerOptions,
+  type NumberOptions,
+  type ObjectOptions,
+  type SchemaOptions,
+  type Static,
+  type StringOptions,
+  type TArray,
+  type TBoolean,
+  type TInteger,
+  type TNumber,
+  type TObject,
+  type TOptional,
+  type TProperties,
+  type TSchema,
+  type TString
 } from '@sinclair/typebox'
 
 /** The default of a schema with these options, as part of its type; nothing where they have none. */
@@ -22,8 +37,8 @@ export const Type = TypeBox as Constructors
 type OptionalKey<P> = { [K in keyof P]: P[K] extends { default: unknown } | TOptional<TSchema> ? K : never }[keyof P]
 
 /**
- * The type of a value before its defaults are filled in: a key with a default is optional. A key that is `undefined` counts
- * as absent.
+ * The type of a value before its defaults are filled in: a key with a default is optional. A key that is `undefined`
+ * counts as absent.
  */
 export type InputOf<S extends TSchema> =
   S extends TObject<infer P> ? TableOf<{ [K in keyof P]: P[K] extends TSchema ? InputOf<P[K]> : never }, OptionalKey<P>>
@@ -31,4 +46,6 @@ export type InputOf<S extends TSchema> =
       : Static<S>
 
 /** A table of values, of which some keys are optional. */
-export type TableOf<T, Optional extends keyof T> = { [K in Exclude<keyof T, Optional>]: T[K] } & { [K in Optional]?: T[K] | undefined }
+export type TableOf<T, Optional extends keyof T> =
+  & { [K in Exclude<keyof T, Optional>]: T[K] }
+  & { [K in Optional]?: T[K] | undefined }

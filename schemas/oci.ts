@@ -6,13 +6,20 @@ import { Type, type Static } from '@sinclair/typebox'
  */
 export const Digest = Type.String({
   maxLength: 255,
-  pattern: '^(?:sha256:[a-f0-9]{64}|sha512:[a-f0-9]{128}|(?!sha256:|sha512:)[a-z0-9]+(?:[+._-][a-z0-9]+)*:[a-zA-Z0-9=_-]+)$',
+  pattern:
+    '^(?:sha256:[a-f0-9]{64}|sha512:[a-f0-9]{128}|(?!sha256:|sha512:)[a-z0-9]+(?:[+._-][a-z0-9]+)*:[a-zA-Z0-9=_-]+)$',
   description: 'Digest of content, `algorithm:encoded`'
 })
 
 /** Annotations are checked one by one where they are read: one of a wrong type costs itself only. */
-const annotations = Type.Optional(Type.Unknown({ description: 'Strings by key, if the publisher kept to the specification' }))
-const mediaType = Type.Optional(Type.Union([Type.String(), Type.Null()], { description: 'Kind of the document, by its own word; absent, null or empty where the publisher left it out' }))
+const annotations = Type.Optional(
+  Type.Unknown({ description: 'Strings by key, if the publisher kept to the specification' })
+)
+const mediaType = Type.Optional(
+  Type.Union([Type.String(), Type.Null()], {
+    description: 'Kind of the document, by its own word; absent, null or empty where the publisher left it out'
+  })
+)
 
 /** Where content is and how it is verified (image-spec, descriptor.md). */
 export const Descriptor = Type.Object({
@@ -31,12 +38,17 @@ export const ImageManifest = Type.Object({
   mediaType,
   artifactType: Type.Optional(Type.Unknown({ description: 'Kind of the artifact; that of its config if unset' })),
   config: Type.Optional(Type.Unknown({ description: 'A descriptor; a bad one costs only what the config would tell' })),
-  layers: Type.Array(Descriptor, { description: 'All good or none: with one left out, another would be taken for the only one' }),
+  layers: Type.Array(Descriptor, {
+    description: 'All good or none: with one left out, another would be taken for the only one'
+  }),
   annotations
 }, { description: 'An OCI image manifest' })
 export type ImageManifest = Static<typeof ImageManifest>
 
-/** An index, or Docker's manifest list (image-spec, image-index.md). Its descriptors are checked one by one: a bad one costs only itself. */
+/**
+ * An index, or Docker's manifest list (image-spec, image-index.md). Its descriptors are checked one by one: a bad one
+ * costs only itself.
+ */
 export const ImageIndex = Type.Object({
   mediaType,
   manifests: Type.Array(Type.Unknown(), { description: 'Descriptors' }),
@@ -59,24 +71,36 @@ export type LayoutMarker = Static<typeof LayoutMarker>
 const part = '[a-z0-9]+(?:(?:\\.|_|__|-+)[a-z0-9]+)*'
 const repositoryName = new RegExp(`^${part}(?:/${part})*$`)
 
-/** Whether a registry can have a repository of this name (distribution-spec, "Pulling manifests"); 255 is what clients can take. */
-export const isRepositoryName = (name: unknown): name is string => typeof name === 'string' && name.length <= 255 && repositoryName.test(name)
+/**
+ * Whether a registry can have a repository of this name (distribution-spec, "Pulling manifests"); 255 is what clients
+ * can take.
+ */
+export const isRepositoryName = (name: unknown): name is string =>
+  typeof name === 'string' && name.length <= 255 && repositoryName.test(name)
 
 /** A page of a repository's tags (distribution-spec, "Listing Tags"). Some servers say null for none. */
 export const TagList = Type.Object({
   name: Type.Optional(Type.Unknown({ description: 'The repository: what has neither it nor tags is no list of tags' })),
-  tags: Type.Optional(Type.Union([Type.Array(Type.Unknown()), Type.Null()], { description: 'Names of tags; one of a wrong form costs only itself' }))
+  tags: Type.Optional(
+    Type.Union([Type.Array(Type.Unknown()), Type.Null()], {
+      description: 'Names of tags; one of a wrong form costs only itself'
+    })
+  )
 }, { description: 'Tags of a repository' })
 export type TagList = Static<typeof TagList>
 
 /** A page of `_catalog`, of Docker's own API. */
 export const RepositoryList = Type.Object({
-  repositories: Type.Union([Type.Array(Type.Unknown()), Type.Null()], { description: 'Full names; one of a wrong form costs only itself' })
+  repositories: Type.Union([Type.Array(Type.Unknown()), Type.Null()], {
+    description: 'Full names; one of a wrong form costs only itself'
+  })
 }, { description: 'Repositories of a registry' })
 export type RepositoryList = Static<typeof RepositoryList>
 
 /** A page of Harbor's own listing of a project. */
-export const HarborRepositories = Type.Array(Type.Unknown(), { description: 'Objects with a `name`, which begins with the project' })
+export const HarborRepositories = Type.Array(Type.Unknown(), {
+  description: 'Objects with a `name`, which begins with the project'
+})
 export type HarborRepositories = Static<typeof HarborRepositories>
 
 /** What a token server says (distribution, token.md); either field has the token. */

@@ -10,7 +10,9 @@ const type = StringEnum(extensionTypes, { description: 'Extension type', example
 
 // Filters have no examples: Swagger UI would fill them in, and ask for something else than the reader does.
 const typeFilter = StringEnum(extensionTypes, { description: 'Only extensions of this type' })
-const source = StringEnum(extensionSources, { description: 'Only backends of this kind; ownership is decided among them' })
+const source = StringEnum(extensionSources, {
+  description: 'Only backends of this kind; ownership is decided among them'
+})
 
 const name = Type.String({
   description: 'Extension name, case-sensitive',
@@ -22,7 +24,8 @@ const name = Type.String({
 /** semver 2.0.0 with an optional leading `v`, or `latest`. The pattern is the one that semver.org suggests. */
 const version = Type.String({
   description: 'Extension version (semver 2.0.0; a leading `v` is accepted), or `latest`',
-  pattern: '^(?:latest|v?(?:0|[1-9]\\d*)\\.(?:0|[1-9]\\d*)\\.(?:0|[1-9]\\d*)(?:-(?:0|[1-9]\\d*|\\d*[a-zA-Z-][0-9a-zA-Z-]*)(?:\\.(?:0|[1-9]\\d*|\\d*[a-zA-Z-][0-9a-zA-Z-]*))*)?(?:\\+[0-9a-zA-Z-]+(?:\\.[0-9a-zA-Z-]+)*)?)$',
+  pattern:
+    '^(?:latest|v?(?:0|[1-9]\\d*)\\.(?:0|[1-9]\\d*)\\.(?:0|[1-9]\\d*)(?:-(?:0|[1-9]\\d*|\\d*[a-zA-Z-][0-9a-zA-Z-]*)(?:\\.(?:0|[1-9]\\d*|\\d*[a-zA-Z-][0-9a-zA-Z-]*))*)?(?:\\+[0-9a-zA-Z-]+(?:\\.[0-9a-zA-Z-]+)*)?)$',
   maxLength: 128,
   examples: ['1.28.0']
 })
@@ -36,12 +39,15 @@ export const ListQuery = Type.Object({
   type: Type.Optional(typeFilter),
   source: Type.Optional(source),
   limit: Defaulted(Type.Integer({ description: 'Maximum results', minimum: 1, maximum: 1000, default: 100 })),
-  offset: Defaulted(Type.Integer({ description: 'Pagination offset', minimum: 0, maximum: Number.MAX_SAFE_INTEGER, default: 0 }))
+  offset: Defaulted(
+    Type.Integer({ description: 'Pagination offset', minimum: 0, maximum: Number.MAX_SAFE_INTEGER, default: 0 })
+  )
 })
 
 export const SearchQuery = Type.Object({
   q: Type.String({
-    description: 'Search query: what is looked for, in any case, in names, tags and descriptions; 1 to 256 characters without surrounding blanks',
+    description:
+      'Search query: what is looked for, in any case, in names, tags and descriptions; 1 to 256 characters without surrounding blanks',
     pattern: '^\\s*\\S(?:[\\s\\S]{0,254}\\S)?\\s*$',
     examples: ['kubernetes']
   }),

@@ -4,9 +4,10 @@ import { maxNameLength, namePattern } from './name.ts'
 import { StringEnum } from './string-enum.ts'
 
 /*
- * The last good catalog of one instance as it is kept on disk: lines of JSON. The first is a head, then come listings, each
- * followed by its extensions, and version lists; the last one has the SHA-256 of all bytes before it. Times are milliseconds
- * of the epoch. TypeBox checks these schemas, so they reuse no schema of the HTTP API that has keywords for Ajv.
+ * The last good catalog of one instance as it is kept on disk: lines of JSON. The first is a head, then come listings,
+ * each followed by its extensions, and version lists; the last one has the SHA-256 of all bytes before it. Times are
+ * milliseconds of the epoch. TypeBox checks these schemas, so they reuse no schema of the HTTP API that has keywords
+ * for Ajv.
  */
 
 const type = StringEnum(extensionTypes)

@@ -13,8 +13,8 @@ TypeRegistry.Set<TSchema>(kind, (schema, value) =>
   typeof value === 'string' && enumValues(schema)?.includes(value) === true)
 
 /**
- * Returns the schema of a string limited to a list of values, as `type: string, enum: […]`. It gives one plain message on
- * a bad value, and every OpenAPI tool understands it; a union of literals has neither property.
+ * Returns the schema of a string limited to a list of values, as `type: string, enum: […]`. It gives one plain message
+ * on a bad value, and every OpenAPI tool understands it; a union of literals has neither property.
  */
 export const StringEnum = <const T extends readonly string[], O extends SchemaOptions & { default?: T[number] }>(
   values: T, options?: O

@@ -17,7 +17,9 @@ export interface Declarations {
 /** Returns the text of every `declare module` and `declare global` of a declaration file. */
 function augmentationsOf (name: string, text: string): string[] {
   const { statements } = ts.createSourceFile(name, text, ts.ScriptTarget.Latest)
-  return statements.filter(ts.isModuleDeclaration).map(statement => text.slice(statement.pos, statement.end).replaceAll(/\/\*.*?\*\//gs, '').replaceAll(/\s+/g, ' ').trim())
+  return statements.filter(ts.isModuleDeclaration).map(statement =>
+    text.slice(statement.pos, statement.end).replaceAll(/\/\*.*?\*\//gs, '').replaceAll(/\s+/g, ' ').trim()
+  )
 }
 
 /** Reads the declaration files of a built package that an import of one of its exports loads. */
@@ -44,7 +46,9 @@ export function declarationsOf (folder: string, types: string): Declarations {
 
 /** Returns the `types` of each export that has code. */
 export function typedExports (exports: Exports): Record<string, string> {
-  return Object.fromEntries(Object.entries(exports).flatMap(([subpath, target]) => typeof target === 'object' ? [[subpath, target.types]] : []))
+  return Object.fromEntries(
+    Object.entries(exports).flatMap(([subpath, target]) => typeof target === 'object' ? [[subpath, target.types]] : [])
+  )
 }
 
 /** Removes declaration files that no export of the package in `folder` loads. */

@@ -1,5 +1,6 @@
-// Writes what the documentation takes from the code: the parts between `<!-- generated: … -->` and `<!-- /generated -->` in
-// README.md and docs/*.md, and config.example.toml. With --check it writes nothing and fails when something is out of date.
+// Writes what the documentation takes from the code: the parts between `<!-- generated: … -->` and `<!-- /generated
+// -->` in README.md and docs/*.md, and config.example.toml. With --check it writes nothing and fails when something is
+// out of date.
 import { readFile, readdir, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
@@ -17,7 +18,9 @@ function table (head: string[], rows: string[][]): string {
   return [line(head), line(head.map(() => '---')), ...rows.map(line)].join('\n')
 }
 
-function configurationRow ({ key, environment, expected, required, default: value, description, secret }: ConfigKey): string[] {
+function configurationRow (
+  { key, environment, expected, required, default: value, description, secret }: ConfigKey
+): string[] {
   const fallback = value === undefined ? (required ? '*required*' : '') : `\`${valueOf('key', value)}\``
   return [`\`${key}\``, `\`${environment}\``, expected, fallback, secret ? `${description} (secret)` : description]
 }
@@ -40,16 +43,22 @@ const root = process.cwd()
 const parts: Readonly<Record<string, string>> = {
   bench: await measured(root),
   configuration: table(['Key', 'Environment', 'Value', 'Default', 'Meaning'], configKeys.map(configurationRow)),
-  errors: table(['`error`', 'Status', 'When'], Object.entries(errorTable).map(([type, { status, when }]) => [`\`${type}\``, String(status), when]))
+  errors: table(
+    ['`error`', 'Status', 'When'],
+    Object.entries(errorTable).map(([type, { status, when }]) => [`\`${type}\``, String(status), when])
+  )
 }
 
 /** A document with each of its generated parts as the code has it now. */
 function fill (document: string, file: string): string {
-  return document.replace(/(<!-- generated: (\S+) -->\n).*?(<!-- \/generated -->)/gs, (_whole, start: string, name: string, end: string) => {
-    const part = parts[name]
-    if (part === undefined) throw new Error(`${file}: no such generated part: ${name}`)
-    return `${start}\n${part}\n\n${end}`
-  })
+  return document.replace(
+    /(<!-- generated: (\S+) -->\n).*?(<!-- \/generated -->)/gs,
+    (_whole, start: string, name: string, end: string) => {
+      const part = parts[name]
+      if (part === undefined) throw new Error(`${file}: no such generated part: ${name}`)
+      return `${start}\n${part}\n\n${end}`
+    }
+  )
 }
 
 function exampleKey ({ parts, default: value, example, description, required }: ConfigKey): string {

@@ -1,5 +1,5 @@
-// Writes the embedded catalog: a tree of OCI image layouts, the same byte for byte wherever it runs. Without an argument
-// it replaces examples/registry; with a directory, which must be new or empty, it writes there.
+// Writes the embedded catalog: a tree of OCI image layouts, the same byte for byte wherever it runs. Without an
+// argument it replaces examples/registry; with a directory, which must be new or empty, it writes there.
 import { createHash } from 'node:crypto'
 import { mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
@@ -22,7 +22,10 @@ const blob = (content: Buffer | string): Blob => {
 const descriptor = (mediaType: string, { digest, bytes }: Blob) => ({ mediaType, digest, size: bytes.length })
 const emptyConfig = blob('{}')
 
-function manifestToml ({ type, name, title, description, vendor, keywords = [], requires = [] }: Example, { version }: ExampleVersion): string {
+function manifestToml (
+  { type, name, title, description, vendor, keywords = [], requires = [] }: Example,
+  { version }: ExampleVersion
+): string {
   // What JSON writes of such texts is TOML too.
   const values = { name, type, version, title, description, author: vendor, keywords, requires }
   return `[extension]\n${Object.entries(values).map(([key, value]) => `${key} = ${JSON.stringify(value)}\n`).join('')}`
@@ -32,12 +35,21 @@ function manifestToml ({ type, name, title, description, vendor, keywords = [], 
 async function filesOf (example: Example, version: ExampleVersion): Promise<ArchiveFile[]> {
   const { type, name } = example
   const directory = join(sources, type, name)
-  const own = await Promise.all((await readdir(directory)).sort().map(async file => {
-    const text = (await readFile(join(directory, file), 'utf8')).replaceAll('\r\n', '\n').replaceAll('@VERSION@', version.version)
-    return { file, text: file === 'README.md' ? `${text}\n## ${version.version}\n\n${version.changes}\n` : text }
-  }))
+  const own = await Promise.all(
+    (await readdir(directory)).sort().map(async file => {
+      const text = (await readFile(join(directory, file), 'utf8')).replaceAll('\r\n', '\n').replaceAll(
+        '@VERSION@',
+        version.version
+      )
+      return { file, text: file === 'README.md' ? `${text}\n## ${version.version}\n\n${version.changes}\n` : text }
+    })
+  )
   return [{ file: 'manifest.toml', text: manifestToml(example, version) }, ...own]
-    .map(({ file, text }) => ({ path: `${name}/${file}`, content: Buffer.from(text), executable: file.endsWith('.sh') }))
+    .map(({ file, text }) => ({
+      path: `${name}/${file}`,
+      content: Buffer.from(text),
+      executable: file.endsWith('.sh')
+    }))
 }
 
 /** A version's blobs, and its descriptor in the index. */
@@ -66,7 +78,11 @@ async function versionOf (example: Example, version: ExampleVersion) {
   }))
   return {
     blobs: [layer, manifest],
-    listed: { ...descriptor(manifestType, manifest), artifactType, annotations: { 'org.opencontainers.image.ref.name': version.tag ?? version.version } }
+    listed: {
+      ...descriptor(manifestType, manifest),
+      artifactType,
+      annotations: { 'org.opencontainers.image.ref.name': version.tag ?? version.version }
+    }
   }
 }
 
@@ -79,11 +95,18 @@ async function put (path: string, content: Buffer | string): Promise<void> {
 async function writeExample (root: string, example: Example): Promise<void> {
   const layout = join(root, example.type, example.name)
   const versions = await Promise.all(example.versions.map(async version => await versionOf(example, version)))
-  for (const { digest, bytes } of [emptyConfig, ...versions.flatMap(({ blobs }) => blobs)]) await put(join(layout, 'blobs', ...digest.split(':')), bytes)
+  for (const { digest, bytes } of [emptyConfig, ...versions.flatMap(({ blobs }) => blobs)]) {
+    await put(join(layout, 'blobs', ...digest.split(':')), bytes)
+  }
   await put(join(layout, 'oci-layout'), JSON.stringify({ imageLayoutVersion: '1.0.0' }))
-  await put(join(layout, 'index.json'), JSON.stringify({
-    schemaVersion: 2, mediaType: 'application/vnd.oci.image.index.v1+json', manifests: versions.map(({ listed }) => listed)
-  }))
+  await put(
+    join(layout, 'index.json'),
+    JSON.stringify({
+      schemaVersion: 2,
+      mediaType: 'application/vnd.oci.image.index.v1+json',
+      manifests: versions.map(({ listed }) => listed)
+    })
+  )
 }
 
 const [, , argument] = process.argv

@@ -32,7 +32,9 @@ await t.test('a host registers it twice, each with a prefix of its own, and stay
   t.equal((await get('/one/api/v1/extensions/plugin/x')).headers['x-of-the-host'], 'kept')
   t.strictSame((await get('/fails')).json(), { host: 'error' }, "the host's errors are its own")
   t.strictSame((await get('/nowhere')).json(), { host: 'not found' })
-  for (const decorator of ['cache', 'catalog', 'gitea', 'oci', 'upstream', 'telemetry', 'health']) t.notOk(host.hasDecorator(decorator), decorator)
+  for (const decorator of ['cache', 'catalog', 'gitea', 'oci', 'upstream', 'telemetry', 'health']) {
+    t.notOk(host.hasDecorator(decorator), decorator)
+  }
 
   const [one, two] = [(await get('/one/metrics')).body, (await get('/two/metrics')).body]
   t.match(one, 'extensions_total{type="provider",source="oci"} 1')
@@ -41,7 +43,9 @@ await t.test('a host registers it twice, each with a prefix of its own, and stay
   t.notMatch(one, '/two/', 'no shared state')
   t.match((await get('/one/openapi.json')).json(), { paths: { '/one/api/v1/extensions': {} } })
   t.notMatch((await get('/one/openapi.json')).body, '/two/')
-  for (const [, link = ''] of (await get('/one/docs')).body.matchAll(/(?:href|src)="([^"]+)"/g)) t.equal((await get(new URL(link, 'http://host/one/docs').pathname)).statusCode, 200, link)
+  for (const [, link = ''] of (await get('/one/docs')).body.matchAll(/(?:href|src)="([^"]+)"/g)) {
+    t.equal((await get(new URL(link, 'http://host/one/docs').pathname)).statusCode, 200, link)
+  }
 })
 
 await t.test('a host with a document of its own keeps it', async t => {
@@ -51,7 +55,10 @@ await t.test('a host with a document of its own keeps it', async t => {
   await host.register(swagger)
   await host.register(registry, { prefix: '/registry', config: {} })
   await host.ready()
-  t.match((await host.inject({ url: '/registry/openapi.json' })).json(), { openapi: '3.1.0', info: { title: 'Extension registry' } })
+  t.match((await host.inject({ url: '/registry/openapi.json' })).json(), {
+    openapi: '3.1.0',
+    info: { title: 'Extension registry' }
+  })
   t.match(host.swagger(), { info: { title: /fastify/i } })
 })
 
@@ -81,7 +88,9 @@ await t.test("a name that the host has taken is the registry's own below its pre
 
 await t.test('a configuration that is not valid fails the registration, naming the key', async t => {
   const host = Fastify()
-  await t.rejects(async () => { await host.register(registry, { config: { gitea: { url: 'http://localhost' } as never } }) }, { message: /gitea\[0\]\.organization/ })
+  await t.rejects(async () => {
+    await host.register(registry, { config: { gitea: { url: 'http://localhost' } as never } })
+  }, { message: /gitea\[0\]\.organization/ })
 })
 
 for (const [kind, sent] of [
@@ -102,7 +111,9 @@ for (const [kind, sent] of [
       return await sent(String(payload))
     })
     await host.register(registry, { config: { gitea: { url: gitea.url, organization: 'provisioning' } } })
-    const paths = ['', '/search?q=a', '/provider/aws', '/provider/aws/versions'].map(path => `/api/v1/extensions${path}`)
+    const paths = ['', '/search?q=a', '/provider/aws', '/provider/aws/versions'].map(path =>
+      `/api/v1/extensions${path}`
+    )
     for (const path of [...paths, ...paths]) {
       const { statusCode, body } = await host.inject({ url: path })
       t.equal(statusCode, 200, path)

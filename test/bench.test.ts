@@ -15,11 +15,16 @@ await t.test('the mix is over 1,000 distinct addresses, each of them asked for, 
   const addresses = createAddresses(catalog, createRandom(1))
   t.ok(addresses.length >= 1000)
   t.equal(new Set(addresses).size, addresses.length)
-  for (const part of ['type=', 'limit=', 'offset=', 'q=', '/provider/']) t.ok(addresses.some(address => address.includes(part)), part)
+  for (const part of ['type=', 'limit=', 'offset=', 'q=', '/provider/']) {
+    t.ok(addresses.some(address => address.includes(part)), part)
+  }
   const sequence = createSequence(addresses, createRandom(1))
   t.equal(sequence.length, 20_000)
   t.equal(new Set(sequence).size, addresses.length)
-  const [first, hundredth] = [0, 99].map(at => sequence.filter(address => address === addresses[at]).length) as [number, number]
+  const [first, hundredth] = [0, 99].map(at => sequence.filter(address => address === addresses[at]).length) as [
+    number,
+    number
+  ]
   t.ok(first > hundredth * 20, `${first} and ${hundredth}`)
   t.strictSame(createSequence(addresses, createRandom(1)), sequence, 'the same for the same seed')
 })
@@ -41,7 +46,11 @@ await t.test('a ratio is taken within a round, and the middle of the rounds coun
 
 await t.test('the table has a row for each scenario and nothing for what was not measured', async t => {
   const measured = (...perSecond: number[]) => perSecond.map(value => ({ perSecond: value, p50: 1, p99: 2 }))
-  const all = [{ scenario: 'list', measured: new Map([['node:http' as const, measured(1000, 3000)], ['registry' as const, measured(900, 2100)]]), upstream: new Map() }]
+  const all = [{
+    scenario: 'list',
+    measured: new Map([['node:http' as const, measured(1000, 3000)], ['registry' as const, measured(900, 2100)]]),
+    upstream: new Map()
+  }]
   t.equal(ratioTable(all).at(-1), '| list | 2,000 | 0.80 (0.70–0.90) |  |  |  |')
   t.strictSame(toRatios(all), { list: { registry: 0.8 } })
 })
@@ -49,13 +58,19 @@ await t.test('the table has a row for each scenario and nothing for what was not
 await t.test('the guard fails for what lost more than its margin, or is not measured any more, and for nothing else', async t => {
   const baseline = { list: { registry: 1 }, search: { registry: 0.5 } }
   t.strictSame(slower({ list: { registry: margin }, search: { registry: 2 } }, baseline), [])
-  t.strictSame(slower({ list: { registry: margin - 0.01 }, search: { registry: 0.5 } }, baseline), ['list, registry: 0.69 of node:http, and was 1.00'])
+  t.strictSame(slower({ list: { registry: margin - 0.01 }, search: { registry: 0.5 } }, baseline), [
+    'list, registry: 0.69 of node:http, and was 1.00'
+  ])
   t.strictSame(slower({ list: { registry: 1 } }, baseline), ['search, registry: not measured'])
 })
 
 await t.test('of a profile the time counts that functions had for themselves, idleness aside', async t => {
   const frame = (id: number, functionName: string) => ({ id, callFrame: { functionName, url: '', lineNumber: 0 } })
-  const shares = selfTimes({ nodes: [frame(1, 'a'), frame(2, '(idle)'), frame(3, 'b')], samples: [1, 2, 3, 1], timeDeltas: [10, 500, 10, 20] })
+  const shares = selfTimes({
+    nodes: [frame(1, 'a'), frame(2, '(idle)'), frame(3, 'b')],
+    samples: [1, 2, 3, 1],
+    timeDeltas: [10, 500, 10, 20]
+  })
   t.strictSame(shares.map(({ name, share }) => [name, share]), [['a', 0.75], ['b', 0.25]])
 })
 
@@ -73,6 +88,19 @@ await t.test('committed results name no place of the machine that made them', as
 
 await t.test('and for whose they are: packages, the registry, Node.js, and native parts by name', async t => {
   const at = (name: string, place: string, share: number) => ({ name, place, share })
-  t.strictSame(byPart([at('send', 'fastify/lib/reply.js:1', 0.25), at('header', 'fastify/lib/reply.js:9', 0.25), at('list', 'backends/catalog/plugin.ts:3', 0.125), at('observe', '@prometheus-io/client/lib/histogram.js:2', 0.125), at('emit', 'node:events:1', 0.125), at('writev', '', 0.0625)])
-    .map(({ part, share }) => [part, share]), [['fastify', 0.5], ['the registry', 0.125], ['@prometheus-io/client', 0.125], ['Node.js', 0.125], ['`writev`', 0.0625]])
+  t.strictSame(
+    byPart([
+      at('send', 'fastify/lib/reply.js:1', 0.25),
+      at('header', 'fastify/lib/reply.js:9', 0.25),
+      at('list', 'backends/catalog/plugin.ts:3', 0.125),
+      at('observe', '@prometheus-io/client/lib/histogram.js:2', 0.125),
+      at('emit', 'node:events:1', 0.125),
+      at('writev', '', 0.0625)
+    ])
+      .map(({ part, share }) => [part, share]),
+    [['fastify', 0.5], ['the registry', 0.125], ['@prometheus-io/client', 0.125], ['Node.js', 0.125], [
+      '`writev`',
+      0.0625
+    ]]
+  )
 })

@@ -15,29 +15,50 @@ const bad: Array<[what: string, content: string | Buffer, problem: string]> = [
 await t.test('a file with a secret that cannot be used stops the start with one line that names key and file, and so does --check-config', async t => {
   const file = join(t.testdir({}), 'secret')
   const instances: Array<[key: string, env: Record<string, string>]> = [
-    ['gitea[0].token_file', { REGISTRY_GITEA_URL: 'http://127.0.0.1:9', REGISTRY_GITEA_ORGANIZATION: 'infra', REGISTRY_GITEA_TOKEN_FILE: file }],
+    ['gitea[0].token_file', {
+      REGISTRY_GITEA_URL: 'http://127.0.0.1:9',
+      REGISTRY_GITEA_ORGANIZATION: 'infra',
+      REGISTRY_GITEA_TOKEN_FILE: file
+    }],
     ['oci[0].token_file', { REGISTRY_OCI_REGISTRY: 'http://127.0.0.1:9', REGISTRY_OCI_TOKEN_FILE: file }],
-    ['oci[0].password_file', { REGISTRY_OCI_REGISTRY: 'http://127.0.0.1:9', REGISTRY_OCI_USERNAME: 'robot', REGISTRY_OCI_PASSWORD_FILE: file }]
+    ['oci[0].password_file', {
+      REGISTRY_OCI_REGISTRY: 'http://127.0.0.1:9',
+      REGISTRY_OCI_USERNAME: 'robot',
+      REGISTRY_OCI_PASSWORD_FILE: file
+    }]
   ]
   for (const [what, content, problem] of bad) {
     await writeFile(file, content)
     for (const [key, env] of instances) {
       const variable = Object.keys(env).at(-1)
       const stderr = `${key}: file ${file}: ${problem} (in ${variable})\n`
-      if (what === 'nothing' || key === 'gitea[0].token_file') t.strictSame(await run(t, { args: ['--check-config'], env }).end, { code: 78, stdout: [], stderr }, `${key}, ${what}`)
-      if (what === 'nothing' && key !== 'oci[0].token_file') t.strictSame(await run(t, { env }).end, { code: 78, stdout: [], stderr }, `${key}, ${what}, start`)
+      if (what === 'nothing' || key === 'gitea[0].token_file') {
+        t.strictSame(
+          await run(t, { args: ['--check-config'], env }).end,
+          { code: 78, stdout: [], stderr },
+          `${key}, ${what}`
+        )
+      }
+      if (what === 'nothing' && key !== 'oci[0].token_file') {
+        t.strictSame(await run(t, { env }).end, { code: 78, stdout: [], stderr }, `${key}, ${what}, start`)
+      }
     }
   }
   await writeFile(file, '{"auths":')
   const env = { REGISTRY_OCI_REGISTRY: 'http://127.0.0.1:9', REGISTRY_OCI_DOCKER_CONFIG: file }
   t.strictSame(await run(t, { args: ['--check-config'], env }).end, {
-    code: 78, stdout: [], stderr: `oci[0].docker_config: file ${file}: expected a file that holds JSON (in REGISTRY_OCI_DOCKER_CONFIG)\n`
+    code: 78,
+    stdout: [],
+    stderr: `oci[0].docker_config: file ${file}: expected a file that holds JSON (in REGISTRY_OCI_DOCKER_CONFIG)\n`
   })
 })
 
 await t.test('a token file that changes to one that cannot be used costs what needs it and nothing else, until it is good again', async t => {
   const token = 'canary-token'
-  const gitea = await createGiteaFake(provisioningContent(), { tokens: { [token]: { scopes: ['all'] } }, requireSignin: true })
+  const gitea = await createGiteaFake(provisioningContent(), {
+    tokens: { [token]: { scopes: ['all'] } },
+    requireSignin: true
+  })
   t.teardown(gitea.close)
   const folder = t.testdir({ layouts: {}, secrets: {} })
   const directory = join(folder, 'secrets')
@@ -52,7 +73,14 @@ await t.test('a token file that changes to one that cannot be used costs what ne
   }
   const file = join(directory, '..data', 'token')
   await put(`\uFEFF${token}\r\n`)
-  const server = await start(t, { REGISTRY_OCI_REGISTRY: join(folder, 'layouts'), REGISTRY_GITEA_URL: gitea.url, REGISTRY_GITEA_ORGANIZATION: 'provisioning', REGISTRY_GITEA_TOKEN_FILE: file, REGISTRY_CACHE_NEGATIVE_TTL_SECONDS: '0', REGISTRY_CACHE_TTL_SECONDS: '1' })
+  const server = await start(t, {
+    REGISTRY_OCI_REGISTRY: join(folder, 'layouts'),
+    REGISTRY_GITEA_URL: gitea.url,
+    REGISTRY_GITEA_ORGANIZATION: 'provisioning',
+    REGISTRY_GITEA_TOKEN_FILE: file,
+    REGISTRY_CACHE_NEGATIVE_TTL_SECONDS: '0',
+    REGISTRY_CACHE_TTL_SECONDS: '1'
+  })
   const known = '/api/v1/extensions/taskserv/kubernetes'
   t.equal((await server.get(known)).status, 200)
   const download = '/api/v1/extensions/taskserv/kubernetes/1.28.0'
@@ -61,7 +89,11 @@ await t.test('a token file that changes to one that cannot be used costs what ne
     const refused = await server.get('/api/v1/extensions/taskserv/unheard-of')
     t.equal(refused.status, 500, what)
     const body = await refused.text()
-    t.strictSame(JSON.parse(body), { error: 'config_error', message: 'token_file of instance gitea cannot be used' }, what)
+    t.strictSame(
+      JSON.parse(body),
+      { error: 'config_error', message: 'token_file of instance gitea cannot be used' },
+      what
+    )
     const stale = await server.get(known)
     t.equal(stale.status, 200, `${what}: known data is served`)
     await server.line(new RegExp(`"level":50,.*"backend":"gitea","key":"token_file","file":"${file}".*${problem}`))

@@ -5,11 +5,20 @@ import ts from 'typescript'
 import { declarationsOf, typedExports, type Exports } from '../scripts/declarations.ts'
 
 const root = resolve(import.meta.dirname, '..')
-const { exports, dependencies, peerDependencies } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as { exports: Exports, dependencies: object, peerDependencies: object }
+const { exports, dependencies, peerDependencies } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as {
+  exports: Exports,
+  dependencies: object,
+  peerDependencies: object
+}
 const types = typedExports(exports)
 
 const read = (config: string, options: ts.CompilerOptions): ts.ParsedCommandLine => {
-  const parsed = ts.getParsedCommandLineOfConfigFile(join(root, config), options, { ...ts.sys, onUnRecoverableConfigFileDiagnostic: diagnostic => { throw new Error(String(diagnostic.messageText)) } })
+  const parsed = ts.getParsedCommandLineOfConfigFile(join(root, config), options, {
+    ...ts.sys,
+    onUnRecoverableConfigFileDiagnostic: diagnostic => {
+      throw new Error(String(diagnostic.messageText))
+    }
+  })
   if (parsed === undefined) throw new Error(`${config} cannot be read`)
   return parsed
 }
@@ -21,7 +30,11 @@ ts.createProgram(build.fileNames, build.options).emit()
 
 /** Compiles files as a host would, against the declarations of the package; returns one line for each error. */
 function errorsOf (...files: string[]): string[] {
-  const { options } = read('tsconfig.json', { paths: Object.fromEntries(Object.entries(types).map(([subpath, file]) => [join('extension-registry', subpath), [join(built, file)]])) })
+  const { options } = read('tsconfig.json', {
+    paths: Object.fromEntries(
+      Object.entries(types).map(([subpath, file]) => [join('extension-registry', subpath), [join(built, file)]])
+    )
+  })
   const program = ts.createProgram(files.map(file => join(root, file)), options)
   return ts.getPreEmitDiagnostics(program).map(({ file, start, messageText }) => {
     const line = file === undefined ? 0 : file.getLineAndCharacterOfPosition(start ?? 0).line + 1
@@ -34,12 +47,17 @@ await t.test('the declarations of the encapsulated plugin extend no type of Fast
   t.strictSame(augmentations, [])
   t.ok(files.length > 5, 'the graph is walked')
   t.strictSame(packages.filter(name => !/^(node:|node$)/.test(name)), ['@sinclair/typebox', 'fastify'])
-  for (const name of ['@sinclair/typebox', 'fastify']) t.ok(name in { ...dependencies, ...peerDependencies }, `${name} is installed with the package`)
+  for (const name of ['@sinclair/typebox', 'fastify']) {
+    t.ok(name in { ...dependencies, ...peerDependencies }, `${name} is installed with the package`)
+  }
 })
 
 await t.test('the declarations of the plugin without encapsulation add one decorator, and nothing else', async t => {
   const { packages, augmentations } = declarationsOf(built, types['./global'] ?? '')
-  t.strictSame(augmentations, [{ file: 'dist/global.d.ts', text: "declare module 'fastify' { interface FastifyInstance { registry: Registry; } }" }])
+  t.strictSame(augmentations, [{
+    file: 'dist/global.d.ts',
+    text: "declare module 'fastify' { interface FastifyInstance { registry: Registry; } }"
+  }])
   t.strictSame(packages.filter(name => !/^(node:|node$)/.test(name)), ['@sinclair/typebox', 'fastify'])
 })
 

@@ -22,7 +22,12 @@ interface Container {
   securityContext: { readOnlyRootFilesystem: boolean, allowPrivilegeEscalation: boolean }
   volumeMounts: Array<{ name: string, mountPath: string, readOnly?: boolean }>
 }
-interface Metadata { name: string, namespace?: string, labels: Record<string, string>, annotations?: Record<string, string> }
+interface Metadata {
+  name: string
+  namespace?: string
+  labels: Record<string, string>
+  annotations?: Record<string, string>
+}
 interface Manifest {
   ConfigMap: { metadata: Metadata, data: Record<string, string> }
   Secret: { metadata: Metadata, stringData: Record<string, string> }
@@ -34,10 +39,17 @@ interface Manifest {
       template: {
         metadata: Metadata
         spec: {
-          terminationGracePeriodSeconds: number
-          securityContext: { runAsNonRoot: boolean, runAsUser: number, fsGroup: number }
-          containers: [Container]
-          volumes: Array<{ name: string, configMap?: { name: string }, secret?: { secretName: string }, emptyDir?: { sizeLimit: string } }>
+          terminationGracePeriodSeconds: number,
+          securityContext: { runAsNonRoot: boolean, runAsUser: number, fsGroup: number },
+          containers: [Container],
+          volumes: Array<
+            {
+              name: string,
+              configMap?: { name: string },
+              secret?: { secretName: string },
+              emptyDir?: { sizeLimit: string }
+            }
+          >
         }
       }
     }
@@ -50,22 +62,31 @@ const instructions = read('deploy/Dockerfile').split('\n').filter(line => /^[A-Z
   const [, name = '', argument = ''] = /^(\w+) (.*)$/.exec(line) ?? []
   return { name, argument }
 })
-const all = (name: string): string[] => instructions.filter(instruction => instruction.name === name).map(({ argument }) => argument)
+const all = (name: string): string[] =>
+  instructions.filter(instruction => instruction.name === name).map(({ argument }) => argument)
 const last = (name: string): string => all(name).at(-1) ?? ''
 
 await t.test('the image', async t => {
-  const packageJson = readJson<{ bin: Record<string, string>, engines: { node: string }, scripts: Record<string, string>, files: string[] }>('package.json')
+  const packageJson = readJson<
+    { bin: Record<string, string>, engines: { node: string }, scripts: Record<string, string>, files: string[] }
+  >('package.json')
 
   await t.test('copies what there is, and all that the build takes', async t => {
-    const copied = all('COPY').filter(argument => !argument.startsWith('--from')).flatMap(argument => argument.split(' ').slice(0, -1))
+    const copied = all('COPY').filter(argument => !argument.startsWith('--from')).flatMap(argument =>
+      argument.split(' ').slice(0, -1)
+    )
     for (const file of copied) t.ok(existsSync(join(root, file)), file)
     const { include } = readJson<{ include: string[] }>('tsconfig.build.json')
     for (const part of include) t.ok(part === '*.ts' || copied.includes(part), `${part} is built`)
-    for (const file of ['app.ts', 'global.ts', 'server.ts', 'tsconfig.json', 'tsconfig.build.json']) t.ok(copied.includes(file), file)
+    for (const file of ['app.ts', 'global.ts', 'server.ts', 'tsconfig.json', 'tsconfig.build.json']) {
+      t.ok(copied.includes(file), file)
+    }
   })
 
   await t.test('has every package that the program needs, those that hosts bring included', async t => {
-    const { packages } = readJson<{ packages: Record<string, { dev?: boolean, dependencies?: object, peerDependencies?: object }> }>('package-lock.json')
+    const { packages } = readJson<
+      { packages: Record<string, { dev?: boolean, dependencies?: object, peerDependencies?: object }> }
+    >('package-lock.json')
     for (const name of Object.keys({ ...packages['']?.dependencies, ...packages['']?.peerDependencies })) {
       const installed = packages[`node_modules/${name}`]
       t.ok(installed !== undefined && installed.dev !== true, `npm ci --omit=dev installs ${name}`)
@@ -80,18 +101,23 @@ await t.test('the image', async t => {
   })
 
   await t.test('runs scripts that the package has, and starts its program', async t => {
-    for (const [, script = ''] of read('deploy/Dockerfile').matchAll(/npm run (\w+)/g)) t.type(packageJson.scripts[script], 'string', script)
+    for (const [, script = ''] of read('deploy/Dockerfile').matchAll(/npm run (\w+)/g)) {
+      t.type(packageJson.scripts[script], 'string', script)
+    }
     const [program, ...args] = JSON.parse(last('ENTRYPOINT')) as string[]
     t.equal(program, 'node')
     t.strictSame(args.filter(arg => !arg.startsWith('--')), [packageJson.bin['extension-registry']])
-    for (const flag of packageJson.scripts['start']?.split(' ').filter(word => word.startsWith('--')) ?? []) t.ok(args.includes(flag), `${flag}, as npm start`)
+    for (const flag of packageJson.scripts['start']?.split(' ').filter(word => word.startsWith('--')) ?? []) {
+      t.ok(args.includes(flag), `${flag}, as npm start`)
+    }
   })
 
   await t.test('listens where it says', async t => {
     const { server: { port } } = parseConfig({})
     t.equal(last('EXPOSE'), String(port))
     const { app } = await startApp(t, {})
-    const [, probedPort, path = ''] = /\(process\.env\.REGISTRY_SERVER_PORT \|\| (\d+)\) \+ '([^']+)'/.exec(last('HEALTHCHECK')) ?? []
+    const [, probedPort, path = ''] =
+      /\(process\.env\.REGISTRY_SERVER_PORT \|\| (\d+)\) \+ '([^']+)'/.exec(last('HEALTHCHECK')) ?? []
     t.equal(probedPort, String(port))
     t.ok(app.hasRoute({ method: 'GET', url: path }), path)
   })
@@ -105,7 +131,9 @@ await t.test('the manifest', async t => {
   t.strictSame(documents.flatMap(({ errors, warnings }) => [...errors, ...warnings]), [])
   const objects = documents.map(document => document.toJS() as { kind: keyof Manifest, metadata: Metadata })
   t.strictSame(objects.map(({ kind }) => kind), ['ConfigMap', 'Secret', 'Deployment', 'Service'])
-  const { ConfigMap: configMap, Secret: secret, Deployment: deployment, Service: service } = Object.fromEntries(objects.map(object => [object.kind, object])) as unknown as Manifest
+  const { ConfigMap: configMap, Secret: secret, Deployment: deployment, Service: service } = Object.fromEntries(
+    objects.map(object => [object.kind, object])
+  ) as unknown as Manifest
   const pod = deployment.spec.template.spec
   const [container] = pod.containers
   const mountOf = (wanted: (volume: typeof pod.volumes[number]) => boolean): string | undefined => {
@@ -116,27 +144,38 @@ await t.test('the manifest', async t => {
   // As the container has it: the ConfigMap's file under its own name, and the environment over it.
   const env = Object.fromEntries(container.env.map(({ name, value }) => [name, value]))
   const folder = t.testdir(configMap.data)
-  const { config } = await loadConfig({ file: join(folder, 'config.toml'), env: { ...env, REGISTRY_CONFIG: '' }, cwd: root })
+  const { config } = await loadConfig({
+    file: join(folder, 'config.toml'),
+    env: { ...env, REGISTRY_CONFIG: '' },
+    cwd: root
+  })
 
   await t.test('sets variables that the registry reads, and the file that is mounted', async t => {
     const known = new Set(['REGISTRY_CONFIG', ...configKeys.map(({ environment }) => environment)])
     for (const { name } of container.env) t.ok(known.has(name), name)
     t.strictSame(Object.keys(configMap.data), ['config.toml'])
-    t.equal(env['REGISTRY_CONFIG'], `${mountOf(({ configMap: source }) => source?.name === configMap.metadata.name)}/config.toml`)
+    t.equal(
+      env['REGISTRY_CONFIG'],
+      `${mountOf(({ configMap: source }) => source?.name === configMap.metadata.name)}/config.toml`
+    )
   })
 
   await t.test('listens on IPv6 and IPv4', async t => { t.equal(config.server.host, '::') })
 
   await t.test("mounts the Secret's keys where the configuration looks for them", async t => {
     const mounted = mountOf(({ secret: source }) => source?.secretName === secret.metadata.name)
-    t.strictSame(config.gitea.map(({ token_file: file }) => file), Object.keys(secret.stringData).map(key => `${mounted}/${key}`))
+    t.strictSame(
+      config.gitea.map(({ token_file: file }) => file),
+      Object.keys(secret.stringData).map(key => `${mounted}/${key}`)
+    )
     t.notMatch(configMap.data['config.toml'], /^\s*(token|password)\s*=/m, 'no secret in the ConfigMap')
   })
 
   await t.test('keeps downloads on a volume that can be written and has room for them, and writes nowhere else', async t => {
     t.equal(mountOf(({ emptyDir }) => emptyDir !== undefined), config.store.directory)
     t.match(all('ENV'), [/./, `REGISTRY_STORE_DIRECTORY=${config.store.directory}`], 'the image has the same place')
-    const [, mebibytes = ''] = /^(\d+)Mi$/.exec(pod.volumes.find(({ emptyDir }) => emptyDir !== undefined)?.emptyDir?.sizeLimit ?? '') ?? []
+    const [, mebibytes = ''] =
+      /^(\d+)Mi$/.exec(pod.volumes.find(({ emptyDir }) => emptyDir !== undefined)?.emptyDir?.sizeLimit ?? '') ?? []
     t.ok(Number(mebibytes) * 1024 ** 2 > config.store.max_bytes)
     t.strictSame(container.volumeMounts.filter(({ readOnly }) => readOnly !== true).map(({ name }) => name), ['store'])
   })
@@ -153,10 +192,14 @@ await t.test('the manifest', async t => {
 
   await t.test('asks routes that there are', async t => {
     const { get } = await startApp(t, { oci: { registry: join(root, 'examples/registry') } })
-    t.match([container.livenessProbe, container.readinessProbe], [{ httpGet: { path: '/health', port: 'http' } }, { httpGet: { path: '/readyz', port: 'http' } }])
+    t.match([container.livenessProbe, container.readinessProbe], [{ httpGet: { path: '/health', port: 'http' } }, {
+      httpGet: { path: '/readyz', port: 'http' }
+    }])
     const metrics = deployment.spec.template.metadata.annotations?.['prometheus.io/path'] ?? ''
     await get('/api/v1/extensions')
-    for (const path of [container.livenessProbe.httpGet.path, container.readinessProbe.httpGet.path, metrics]) t.equal((await get(path)).statusCode, 200, path)
+    for (const path of [container.livenessProbe.httpGet.path, container.readinessProbe.httpGet.path, metrics]) {
+      t.equal((await get(path)).statusCode, 200, path)
+    }
   })
 
   await t.test('gives a stopping registry the time that it takes', async t => {

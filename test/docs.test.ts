@@ -27,13 +27,17 @@ await t.test('what is generated in README.md, docs and config.example.toml is wh
 })
 
 await t.test('the README shows programs that other tests run, as they are', async t => {
-  for (const file of ['examples/host.js', 'test/clients/typescript/example.ts']) t.match(read('README.md'), `\n\`\`\`${file.slice(-2)}\n${read(file)}\`\`\`\n`, file)
+  for (const file of ['examples/host.js', 'test/clients/typescript/example.ts']) {
+    t.match(read('README.md'), `\n\`\`\`${file.slice(-2)}\n${read(file)}\`\`\`\n`, file)
+  }
 })
 
 await t.test('the description of embedding shows the example that other tests run, and names every export', async t => {
   const text = read('docs/embedding.md')
   t.match(text, `\n\`\`\`ts\n${read('examples/host.ts')}\`\`\`\n`)
-  const declared = [...`${read('app.ts')}\n${read('global.ts')}`.matchAll(/^export (?:type )?\{ ?([^}]+) \}|^export interface (\w+)/gm)]
+  const declared = [
+    ...`${read('app.ts')}\n${read('global.ts')}`.matchAll(/^export (?:type )?\{ ?([^}]+) \}|^export interface (\w+)/gm)
+  ]
     .flatMap(([, list, name = '']) => list?.split(', ').map(word => word.replace(/^type /, '')) ?? [name])
   t.ok(declared.length > 20)
   for (const name of declared) t.match(text, new RegExp(`\\b${name}\\b`), name)
@@ -85,7 +89,10 @@ await t.test('config.example.toml', async t => {
   await t.test('shows every key, each with its default or with a value that is accepted', async t => {
     const everything = parse(read('config.example.toml').replaceAll(/^#(?=\w+ = )/gm, '')) as Record<string, unknown>
     for (const { key, parts, default: fallback } of configKeys) {
-      const value = parts.reduce<unknown>((table, name) => ([table].flat()[0] as Record<string, unknown>)[name], everything)
+      const value = parts.reduce<unknown>(
+        (table, name) => ([table].flat()[0] as Record<string, unknown>)[name],
+        everything
+      )
       t.not(value, undefined, key)
       if (fallback !== undefined) t.strictSame(value, fallback, key)
     }
@@ -101,7 +108,8 @@ await t.test('config.example.toml', async t => {
 await t.test('the script', async t => {
   const dir = t.testdir({
     docs: {
-      'stale.md': '# Errors\n\n<!-- generated: errors -->\nold | text\n<!-- /generated -->\n\nAfter.\n<!-- generated: configuration -->\n<!-- /generated -->\n',
+      'stale.md':
+        '# Errors\n\n<!-- generated: errors -->\nold | text\n<!-- /generated -->\n\nAfter.\n<!-- generated: configuration -->\n<!-- /generated -->\n',
       'plain.md': 'Nothing here.\n'
     }
   })
@@ -129,10 +137,16 @@ await t.test('the script', async t => {
     docs(dir)
     t.equal(part(), '<!-- generated: bench -->\n\nNot measured yet: `npm run bench`.\n\n<!-- /generated -->\n')
     mkdirSync(join(dir, 'bench'))
-    writeFileSync(join(dir, 'bench/results.md'), '# Speed\n\nMade by us.\n\nText.\n\n| a | b |\n| --- | --- |\n| 1 | 2 |\n\n| another | table |\n')
+    writeFileSync(
+      join(dir, 'bench/results.md'),
+      '# Speed\n\nMade by us.\n\nText.\n\n| a | b |\n| --- | --- |\n| 1 | 2 |\n\n| another | table |\n'
+    )
     t.match(docs(dir, '--check'), { status: 1, stdout: 'docs/speed.md is out of date: npm run docs\n' })
     docs(dir)
-    t.equal(part(), '<!-- generated: bench -->\n\n| a | b |\n| --- | --- |\n| 1 | 2 |\n\nMade by us.\n\n<!-- /generated -->\n')
+    t.equal(
+      part(),
+      '<!-- generated: bench -->\n\n| a | b |\n| --- | --- |\n| 1 | 2 |\n\nMade by us.\n\n<!-- /generated -->\n'
+    )
   })
 
   await t.test('refuses a part that it does not know', async t => {

@@ -13,7 +13,11 @@ const { default: registry, ConfigError, Extension, ExtensionSource, ExtensionTyp
 const { default: globalRegistry } = unencapsulated
 
 const layouts = join(t.testdir({}), 'layouts')
-await writeLayout(layouts, [{ repository: 'provider/aws', tag: '1.0.0' }, { repository: 'provider/aws', tag: '1.1.0' }, { repository: 'taskserv/k3s', tag: '2.0.0' }])
+await writeLayout(layouts, [
+  { repository: 'provider/aws', tag: '1.0.0' },
+  { repository: 'provider/aws', tag: '1.1.0' },
+  { repository: 'taskserv/k3s', tag: '2.0.0' }
+])
 const config = { oci: { registry: layouts } }
 
 function createHost (t: Test, options: FastifyServerOptions = {}) {
@@ -36,7 +40,9 @@ await t.test('a host that calls fp() on an exported plugin gets a function of it
   const second = createHost(t)
   await second.register(registry, { prefix: '/one', config })
   await second.register(globalRegistry, { prefix: '/two', config })
-  for (const prefix of ['/one', '/two']) t.equal((await second.inject(`${prefix}/api/v1/extensions`)).statusCode, 200, prefix)
+  for (const prefix of ['/one', '/two']) {
+    t.equal((await second.inject(`${prefix}/api/v1/extensions`)).statusCode, 200, prefix)
+  }
   t.equal((await second.inject('/api/v1/extensions')).statusCode, 404)
   t.ok(second.hasDecorator('registry'), 'the second export is still not encapsulated')
   t.ok(second.hasPlugin('extension-registry'), 'and has its name')
@@ -46,9 +52,27 @@ await t.test('a host that calls fp() on an exported plugin gets a function of it
 await t.test('any other change to an exported plugin throws, with the remedy, and changes nothing', async t => {
   for (const [name, exports] of [['default', encapsulated], ['global', unencapsulated]] as const) {
     const before = Reflect.get(exports.default, Symbol.for('skip-override')) as unknown
-    t.throws(() => { fp(exports as never) }, { message: /extension-registry\/global/ }, `${name}: fp() on the module`)
-    t.throws(() => { Reflect.set(exports.default, Symbol.for('skip-override'), before !== true) }, { message: /extension-registry\/global/ }, name)
-    t.throws(() => { Object.assign(exports.default, { default: exports.default }) }, TypeError, name)
+    t.throws(
+      () => {
+        fp(exports as never)
+      },
+      { message: /extension-registry\/global/ },
+      `${name}: fp() on the module`
+    )
+    t.throws(
+      () => {
+        Reflect.set(exports.default, Symbol.for('skip-override'), before !== true)
+      },
+      { message: /extension-registry\/global/ },
+      name
+    )
+    t.throws(
+      () => {
+        Object.assign(exports.default, { default: exports.default })
+      },
+      TypeError,
+      name
+    )
     t.equal(Reflect.get(exports.default, Symbol.for('skip-override')), before, name)
   }
 })
@@ -57,16 +81,34 @@ await t.test('a module namespace and a promise of one can be registered as they 
   const host = createHost(t)
   await host.register(import('../app.ts'), { prefix: '/one', config })
   await host.register(import('../global.ts'), { prefix: '/two', config })
-  for (const prefix of ['/one', '/two']) t.equal((await host.inject(`${prefix}/api/v1/extensions`)).statusCode, 200, prefix)
+  for (const prefix of ['/one', '/two']) {
+    t.equal((await host.inject(`${prefix}/api/v1/extensions`)).statusCode, 200, prefix)
+  }
 })
 
 /** Names of everything that a registration could leave on a host. */
 function tracesOf (host: ReturnType<typeof createHost>): Record<string, unknown> {
-  const inner = ['cache', 'catalog', 'commonHeaders', 'downloads', 'gitea', 'health', 'httpMetrics', 'oci', 'openapiDocument', 'rateLimit', 'swagger', 'telemetry', 'upstream']
+  const inner = [
+    'cache',
+    'catalog',
+    'commonHeaders',
+    'downloads',
+    'gitea',
+    'health',
+    'httpMetrics',
+    'oci',
+    'openapiDocument',
+    'rateLimit',
+    'swagger',
+    'telemetry',
+    'upstream'
+  ]
   return {
     keys: Reflect.ownKeys(host).map(String).sort(),
     inner: inner.filter(name => host.hasDecorator(name)),
-    replies: ['answer', 'answerFile', 'answerPage', 'answerVersion', 'sendFile'].filter(name => host.hasReplyDecorator(name)),
+    replies: ['answer', 'answerFile', 'answerPage', 'answerVersion', 'sendFile'].filter(name =>
+      host.hasReplyDecorator(name)
+    ),
     requests: ['corsPreflightEnabled'].filter(name => host.hasRequestDecorator(name)),
     schemas: Object.keys(host.getSchemas()),
     parsers: ['application/json', 'text/plain', '*'].filter(type => host.hasContentTypeParser(type)),
@@ -76,23 +118,43 @@ function tracesOf (host: ReturnType<typeof createHost>): Record<string, unknown>
   }
 }
 
-for (const [name, plugin, added] of [['encapsulated', registry, []], ['not encapsulated', globalRegistry, ['registry']]] as const) {
+for (
+  const [name, plugin, added] of [['encapsulated', registry, []], ['not encapsulated', globalRegistry, [
+    'registry'
+  ]]] as const
+) {
   await t.test(`a host's own decorators, hooks, handlers, schemas and options stay as they are: ${name}`, async t => {
     for (const prefix of ['/registry', undefined]) {
-      const host = createHost(t, { serializerOpts: { rounding: 'ceil' }, ajv: { customOptions: { coerceTypes: false } } })
-      host.addHook('onRequest', async (_request, reply) => { reply.header('x-of-the-host', 'kept') })
+      const host = createHost(t, {
+        serializerOpts: { rounding: 'ceil' },
+        ajv: { customOptions: { coerceTypes: false } }
+      })
+      host.addHook('onRequest', async (_request, reply) => {
+        reply.header('x-of-the-host', 'kept')
+      })
       host.setErrorHandler(async (_error, _request, reply) => reply.code(418).send({ host: 'error' }))
       host.setNotFoundHandler(async (_request, reply) => reply.code(404).send({ host: 'not found' }))
-      host.get('/rounded', { schema: { response: { 200: { type: 'object', properties: { count: { type: 'integer' } } } } } }, async () => ({ count: 1.2 }))
+      host.get('/rounded', {
+        schema: { response: { 200: { type: 'object', properties: { count: { type: 'integer' } } } } }
+      }, async () => ({ count: 1.2 }))
       const before = tracesOf(host)
       await host.register(plugin, { ...(prefix !== undefined && { prefix }), config })
-      host.get('/fails', async () => { throw new Error('of the host') })
-      host.get('/strict', { schema: { querystring: { type: 'object', properties: { count: { type: 'integer' } } } } }, async () => ({}))
+      host.get('/fails', async () => {
+        throw new Error('of the host')
+      })
+      host.get(
+        '/strict',
+        { schema: { querystring: { type: 'object', properties: { count: { type: 'integer' } } } } },
+        async () => ({})
+      )
       host.post('/echo', async ({ body }) => body)
       const after = tracesOf(host)
       t.strictSame({ ...after, keys: [] }, { ...before, keys: [] })
       const knownKeys = before['keys'] as string[]
-      t.strictSame((after['keys'] as string[]).filter(key => !knownKeys.includes(key) && !key.startsWith('Symbol(')), added)
+      t.strictSame(
+        (after['keys'] as string[]).filter(key => !knownKeys.includes(key) && !key.startsWith('Symbol(')),
+        added
+      )
       await host.ready()
 
       const fails = await host.inject('/fails')
@@ -102,7 +164,15 @@ for (const [name, plugin, added] of [['encapsulated', registry, []], ['not encap
       t.strictSame((await host.inject('/strict?count=1')).json(), { host: 'error' }, 'ajv')
       t.strictSame((await host.inject({ method: 'POST', url: '/echo', payload: { a: 1 } })).json(), { a: 1 })
       t.equal(fails.headers['x-of-the-host'], 'kept')
-      for (const header of ['x-request-id', 'access-control-allow-origin', 'content-security-policy', 'x-content-type-options', 'ratelimit']) t.notOk(header in fails.headers, header)
+      for (
+        const header of [
+          'x-request-id',
+          'access-control-allow-origin',
+          'content-security-policy',
+          'x-content-type-options',
+          'ratelimit'
+        ]
+      ) t.notOk(header in fails.headers, header)
       const { statusCode, headers } = await host.inject(`${prefix ?? ''}/api/v1/extensions?limit=1`)
       t.equal(statusCode, 200)
       t.match(headers, { 'x-total-count': '2', 'x-of-the-host': 'kept', 'x-content-type-options': 'nosniff' })
@@ -114,18 +184,39 @@ for (const [name, plugin, added] of [['encapsulated', registry, []], ['not encap
     const host = createHost(t)
     for (const schema of [ExtensionType, ExtensionSource, Extension]) host.addSchema(schema)
     await host.register(plugin, { prefix: '/registry', config })
-    host.get('/one', { schema: { response: { 200: { $ref: 'registry.Extension#' } } } }, async () => ({ name: 'x', type: 'provider', version: '1.0.0', description: '', source: 'oci', published_at: '1970-01-01T00:00:00Z', more: 1 }))
+    host.get(
+      '/one',
+      { schema: { response: { 200: { $ref: 'registry.Extension#' } } } },
+      async () => ({
+        name: 'x',
+        type: 'provider',
+        version: '1.0.0',
+        description: '',
+        source: 'oci',
+        published_at: '1970-01-01T00:00:00Z',
+        more: 1
+      })
+    )
     t.notMatch((await host.inject('/one')).json(), { more: 1 })
     t.equal((await host.inject('/registry/api/v1/extensions')).statusCode, 200)
 
     const other = createHost(t)
     other.addSchema({ $id: 'registry.Extension', type: 'string' })
-    await t.rejects(async () => { await other.register(plugin, { prefix: '/registry', config }) }, { code: 'FST_ERR_SCH_ALREADY_PRESENT' }, 'another schema of that id')
+    await t.rejects(
+      async () => {
+        await other.register(plugin, { prefix: '/registry', config })
+      },
+      { code: 'FST_ERR_SCH_ALREADY_PRESENT' },
+      'another schema of that id'
+    )
   })
 
   await t.test(`a configuration that is not valid fails the registration with a ConfigError: ${name}`, async t => {
     const host = createHost(t)
-    const error = await host.register(plugin, { config: { severr: 1 } as never }).then(() => undefined, (error: unknown) => error)
+    const error = await host.register(plugin, { config: { severr: 1 } as never }).then(
+      () => undefined,
+      (error: unknown) => error
+    )
     t.ok(error instanceof ConfigError)
     t.match(error, { code: 'config_error', key: 'severr', message: /unknown key/ })
   })
@@ -142,7 +233,10 @@ await t.test("a host's serializer of replies and its formatter of validation err
   for (const prefix of ['/one', '/two']) {
     t.match((await host.inject(`${prefix}/health`)).json(), { backends: { oci: { enabled: true } } })
     t.match((await host.inject(`${prefix}/openapi.json`)).json(), { openapi: '3.1.0' })
-    t.match((await host.inject(`${prefix}/api/v1/extensions?limit=0`)).json(), { error: 'invalid_request', message: /limit/ })
+    t.match((await host.inject(`${prefix}/api/v1/extensions?limit=0`)).json(), {
+      error: 'invalid_request',
+      message: /limit/
+    })
   }
 })
 
@@ -150,13 +244,25 @@ await t.test('the decorator shows the catalog to routes of the host', async t =>
   const gitea = await createGiteaFake(provisioningContent())
   t.teardown(gitea.close)
   const host = createHost(t)
-  await host.register(globalRegistry, { prefix: '/registry', config: { ...config, gitea: { url: gitea.url, organization: 'provisioning', priority: 200 } } })
-  host.get('/names', async () => (await host.registry.catalog.list({ type: 'taskserv', source: 'oci' })).value.items.map(({ name }) => name))
+  await host.register(globalRegistry, {
+    prefix: '/registry',
+    config: { ...config, gitea: { url: gitea.url, organization: 'provisioning', priority: 200 } }
+  })
+  host.get(
+    '/names',
+    async () =>
+      (await host.registry.catalog.list({ type: 'taskserv', source: 'oci' })).value.items.map(({ name }) => name)
+  )
   await host.ready()
   const { catalog, version, health, ready } = host.registry
 
   t.strictSame((await host.inject('/names')).json(), ['k3s'])
-  for (const [query, path] of [[undefined, ''], [{ limit: 2, offset: 1 }, '?limit=2&offset=1'], [{ type: 'cluster' as const, source: undefined }, '?type=cluster']] as const) {
+  for (
+    const [query, path] of [[undefined, ''], [{ limit: 2, offset: 1 }, '?limit=2&offset=1'], [{
+      type: 'cluster' as const,
+      source: undefined
+    }, '?type=cluster']] as const
+  ) {
     const { value, stale, missing } = await catalog.list(query)
     const response = await host.inject(`/registry/api/v1/extensions${path}`)
     t.strictSame(JSON.parse(JSON.stringify(value.items)), response.json(), path)
@@ -164,8 +270,15 @@ await t.test('the decorator shows the catalog to routes of the host', async t =>
     t.strictSame([stale, missing], [[], []])
   }
   t.match(await catalog.search({ q: 'k3', limit: 1 }), { value: { items: [{ name: 'k3s' }] } })
-  t.match(await catalog.find({ type: 'provider', name: 'aws' }), { value: { version: '1.1.0', source: 'oci' }, ttl: Number, age: Number })
-  t.match((await catalog.versions({ type: 'provider', name: 'aws' })).value.map(({ version }) => version), ['1.1.0', '1.0.0'])
+  t.match(await catalog.find({ type: 'provider', name: 'aws' }), {
+    value: { version: '1.1.0', source: 'oci' },
+    ttl: Number,
+    age: Number
+  })
+  t.match((await catalog.versions({ type: 'provider', name: 'aws' })).value.map(({ version }) => version), [
+    '1.1.0',
+    '1.0.0'
+  ])
   t.match((await host.inject('/registry/health')).json(), { version, backends: health().backends })
   t.equal(ready(), true)
 
@@ -178,7 +291,11 @@ await t.test('the decorator shows the catalog to routes of the host', async t =>
   const versions = await catalog.versions({ type: 'provider', name: 'aws' })
   versions.value.forEach(version => { version.version = 'changed' })
   versions.value.length = 0
-  const everything = await Promise.all(['', '/provider/aws', '/provider/aws/versions'].map(async path => (await host.inject(`/registry/api/v1/extensions${path}`)).body))
+  const everything = await Promise.all(
+    ['', '/provider/aws', '/provider/aws/versions'].map(async path =>
+      (await host.inject(`/registry/api/v1/extensions${path}`)).body
+    )
+  )
   t.notMatch(everything.join('\n'), 'changed', 'values are copies')
   t.match(everything[2], /1\.1\.0.*1\.0\.0/)
 })
@@ -193,7 +310,10 @@ await t.test('the catalog of the decorator rejects what the API rejects, and ign
     [() => catalog.find({ type: 'provider', name: '../aws' }), { code: 'invalid_request' }],
     [() => catalog.find(undefined as never), { code: 'invalid_type' }],
     [() => catalog.versions({ type: 'constructor' as never, name: 'aws' }), { code: 'invalid_type' }],
-    [() => catalog.list({ limit: 0 }), { code: 'invalid_request', message: 'Invalid catalog parameter limit: must be >= 1' }],
+    [() => catalog.list({ limit: 0 }), {
+      code: 'invalid_request',
+      message: 'Invalid catalog parameter limit: must be >= 1'
+    }],
     [() => catalog.list({ limit: Infinity }), { code: 'invalid_request' }],
     [() => catalog.list({ offset: NaN }), { code: 'invalid_request' }],
     [() => catalog.list({ source: 'git' as never }), { code: 'invalid_request' }],
@@ -205,14 +325,18 @@ await t.test('the catalog of the decorator rejects what the API rejects, and ign
     t.ok(error instanceof RegistryError, JSON.stringify(expected))
     t.match(error, expected)
   }
-  t.match(await catalog.find({ type: 'provider', name: 'aws', maxAge: 0, deadline: 'x' } as never), { value: { name: 'aws' } }, 'undeclared parameters are ignored')
+  t.match(await catalog.find({ type: 'provider', name: 'aws', maxAge: 0, deadline: 'x' } as never), {
+    value: { name: 'aws' }
+  }, 'undeclared parameters are ignored')
 })
 
 await t.test('an outage is reported in the result, and a call rejects where nothing is cached', async t => {
   const gitea = await createGiteaFake(provisioningContent())
   await gitea.close()
   const host = createHost(t)
-  await host.register(globalRegistry, { config: { ...config, gitea: { url: gitea.url, organization: 'provisioning', timeout_seconds: 1 } } })
+  await host.register(globalRegistry, {
+    config: { ...config, gitea: { url: gitea.url, organization: 'provisioning', timeout_seconds: 1 } }
+  })
   const { catalog } = host.registry
   const { value, missing } = await catalog.list()
   t.equal(value.total, 2)
@@ -223,7 +347,9 @@ await t.test('an outage is reported in the result, and a call rejects where noth
 await t.test('a second one on the same host fails with a clear error; in a scope of its own it works', async t => {
   const host = createHost(t)
   await host.register(globalRegistry, { prefix: '/one', config })
-  await t.rejects(async () => { await host.register(globalRegistry, { prefix: '/two', config }) }, { code: 'FST_ERR_DEC_ALREADY_PRESENT', message: /registry/ })
+  await t.rejects(async () => {
+    await host.register(globalRegistry, { prefix: '/two', config })
+  }, { code: 'FST_ERR_DEC_ALREADY_PRESENT', message: /registry/ })
 
   const parent = createHost(t)
   await parent.register(globalRegistry, { prefix: '/one', config })
@@ -239,9 +365,13 @@ await t.test('a second one on the same host fails with a clear error; in a scope
 await t.test("while the host closes, the registry is not ready, and the host's own hooks can still use it", async t => {
   const host = Fastify()
   const seen: unknown[] = []
-  host.addHook('onClose', async () => { seen.push('registered before', host.registry.ready(), (await host.registry.catalog.list()).value.total) })
+  host.addHook('onClose', async () => {
+    seen.push('registered before', host.registry.ready(), (await host.registry.catalog.list()).value.total)
+  })
   await host.register(globalRegistry, { config })
-  host.addHook('onClose', async () => { seen.push('registered after', host.registry.ready(), (await host.registry.catalog.list()).value.total) })
+  host.addHook('onClose', async () => {
+    seen.push('registered after', host.registry.ready(), (await host.registry.catalog.list()).value.total)
+  })
   await host.ready()
   await host.registry.catalog.list()
   t.equal(host.registry.ready(), true)
@@ -254,7 +384,9 @@ await t.test('it can be registered on hosts of other protocols', async t => {
   t.teardown(async () => { await host.close() })
   await host.register(registry, { prefix: '/one', config })
   await host.register(globalRegistry, { prefix: '/two', config })
-  for (const prefix of ['/one', '/two']) t.equal((await host.inject(`${prefix}/api/v1/extensions`)).statusCode, 200, prefix)
+  for (const prefix of ['/one', '/two']) {
+    t.equal((await host.inject(`${prefix}/api/v1/extensions`)).statusCode, 200, prefix)
+  }
 })
 
 await t.test('the example of a host without encapsulation reads the catalog in a route of its own', async t => {
@@ -262,9 +394,15 @@ await t.test('the example of a host without encapsulation reads the catalog in a
   const folder = t.testdir({})
   cpSync(join(root, 'examples/registry'), join(folder, 'extensions'), { recursive: true })
   // The exports of the package are those of the build; here they are the sources.
-  const sources: Record<string, string> = { 'extension-registry': '../app.ts', 'extension-registry/global': '../global.ts' }
+  const sources: Record<string, string> = {
+    'extension-registry': '../app.ts',
+    'extension-registry/global': '../global.ts'
+  }
   const hooks = registerHooks({
-    resolve: (specifier, context, next) => Object.hasOwn(sources, specifier) ? next(new URL(sources[specifier] ?? '', import.meta.url).href, context) : next(specifier, context)
+    resolve: (specifier, context, next) =>
+      Object.hasOwn(sources, specifier)
+        ? next(new URL(sources[specifier] ?? '', import.meta.url).href, context)
+        : next(specifier, context)
   })
   const before = process.cwd()
   process.chdir(folder)

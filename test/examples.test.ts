@@ -21,7 +21,9 @@ const registry = join(root, 'examples', 'registry')
 async function filesBelow (directory: string): Promise<Map<string, Buffer>> {
   const entries = await readdir(directory, { recursive: true, withFileTypes: true })
   const files = entries.filter(entry => entry.isFile()).map(({ parentPath, name }) => join(parentPath, name)).sort()
-  return new Map(await Promise.all(files.map(async file => [file.slice(directory.length + 1), await readFile(file)] as const)))
+  return new Map(
+    await Promise.all(files.map(async file => [file.slice(directory.length + 1), await readFile(file)] as const))
+  )
 }
 
 const { mapping } = Value.Default(OciConfig, { registry }) as OciConfig
@@ -36,7 +38,9 @@ const all = await Promise.all(found.map(async ({ metadata: { type, name } }) => 
 
 await t.test('the committed tree is what the script writes, byte for byte', async t => {
   const fresh = t.testdir({})
-  await run(process.execPath, [join(root, 'scripts', 'examples.ts'), fresh], { env: { ...process.env, TZ: 'Pacific/Kiritimati' } })
+  await run(process.execPath, [join(root, 'scripts', 'examples.ts'), fresh], {
+    env: { ...process.env, TZ: 'Pacific/Kiritimati' }
+  })
   const [committed, written] = await Promise.all([filesBelow(registry), filesBelow(fresh)])
   t.strictSame([...committed.keys()], [...written.keys()])
   for (const [path, content] of written) t.ok(committed.get(path)?.equals(content), path)
@@ -59,7 +63,8 @@ await t.test('every blob is what its name says, and the tree stays small', async
 })
 
 await t.test('the catalog holds the extensions and versions of the documentation', async t => {
-  const versions = (name: string) => all.find(loaded => loaded?.metadata.name === name)?.releases.map(({ version }) => version)
+  const versions = (name: string) =>
+    all.find(loaded => loaded?.metadata.name === name)?.releases.map(({ version }) => version)
   t.strictSame([failed, skipped], [[], []])
   t.ok(found.length >= 12)
   t.strictSame([...new Set(found.map(({ metadata }) => metadata.type))].sort(), [...extensionTypes].sort())
@@ -77,7 +82,11 @@ await t.test('the catalog holds the extensions and versions of the documentation
   t.strictSame(versions('kubernetes'), ['1.28.0', '1.27.5', '1.27.4'])
   t.strictSame(versions('k3s'), ['1.27.5', '1.27.5+k3s1', '1.26.9'])
   t.equal(versions('containerd')?.length, 10)
-  t.equal(found.find(({ metadata }) => metadata.name === 'hetzner')?.release.version, '0.4.1', 'a pre-release above is not current')
+  t.equal(
+    found.find(({ metadata }) => metadata.name === 'hetzner')?.release.version,
+    '0.4.1',
+    'a pre-release above is not current'
+  )
   t.equal(versions('hetzner')?.[0], '0.5.0-beta.2')
 })
 

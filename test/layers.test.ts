@@ -13,18 +13,37 @@ interface Import {
   typeOnly: boolean
 }
 
-const sources = ['app.ts', 'server.ts', ...rooms.flatMap(room =>
-  readdirSync(join(root, room), { recursive: true, encoding: 'utf8' }).filter(file => file.endsWith('.ts')).map(file => join(room, file)))]
+const sources = [
+  'app.ts',
+  'server.ts',
+  ...rooms.flatMap(room =>
+    readdirSync(join(root, room), { recursive: true, encoding: 'utf8' }).filter(file => file.endsWith('.ts')).map(
+      file => join(room, file)
+    )
+  )
+]
 
 /** Returns the imports and re-exports of a file's own modules, static and dynamic ones. */
 function importsOf (from: string): Import[] {
   const text = readFileSync(join(root, from), 'utf8')
   const resolve = (target: string) => relative(root, join(root, dirname(from), target))
-  const fixed = [...text.matchAll(/^(import|export)\s+(type\s+)?([^'"]*?)\s*from\s+'(\.[^']+)'/gm)].map(([, , type, names = '', target = '']) => {
-    const listed = /^\{([^}]*)\}$/.exec(names.trim())?.[1]?.split(',').map(name => name.trim()).filter(name => name !== '')
-    return { from, to: resolve(target), typeOnly: type !== undefined || (listed?.every(name => name.startsWith('type ')) ?? false) }
-  })
-  const dynamic = [...text.matchAll(/\bimport\(\s*'(\.[^']+)'\s*\)/g)].map(([, target = '']) => ({ from, to: resolve(target), typeOnly: false }))
+  const fixed = [...text.matchAll(/^(import|export)\s+(type\s+)?([^'"]*?)\s*from\s+'(\.[^']+)'/gm)].map(
+    ([, , type, names = '', target = '']) => {
+      const listed = /^\{([^}]*)\}$/.exec(names.trim())?.[1]?.split(',').map(name => name.trim()).filter(name =>
+        name !== ''
+      )
+      return {
+        from,
+        to: resolve(target),
+        typeOnly: type !== undefined || (listed?.every(name => name.startsWith('type ')) ?? false)
+      }
+    }
+  )
+  const dynamic = [...text.matchAll(/\bimport\(\s*'(\.[^']+)'\s*\)/g)].map(([, target = '']) => ({
+    from,
+    to: resolve(target),
+    typeOnly: false
+  }))
   return [...fixed, ...dynamic]
 }
 
@@ -38,7 +57,12 @@ function entryOf (file: string): string {
 const roomOf = (file: string): string => file.split('/')[0] ?? ''
 
 /** Functions of plugins that keep no state, which backends may call. */
-const pureParts = ['plugins/cache/cache.ts', 'plugins/upstream/errors.ts', 'plugins/upstream/addresses.ts', 'plugins/upstream/resume.ts']
+const pureParts = [
+  'plugins/cache/cache.ts',
+  'plugins/upstream/errors.ts',
+  'plugins/upstream/addresses.ts',
+  'plugins/upstream/resume.ts'
+]
 /** What an entry of backends/ may import of its own room. */
 const backendLaw: Record<string, string[]> = {
   'backends/driver': [],
@@ -56,19 +80,41 @@ function offence ({ from, to, typeOnly }: Import): string | undefined {
   const [room, other] = [roomOf(from), roomOf(to)]
   if (room === 'schemas') return other === 'schemas' ? undefined : 'schemas import schemas only'
   if (room === 'lib') return ['lib', 'schemas'].includes(other) ? undefined : 'lib imports lib and schemas only'
-  if (room === 'plugins') return ['lib', 'schemas', 'plugins'].includes(other) ? undefined : 'plugins import lib, schemas and plugins only'
-  if (room === 'routes') return ['lib', 'schemas'].includes(other) ? undefined : 'routes import lib and schemas only, and use decorators'
+  if (room === 'plugins') {
+    return ['lib', 'schemas', 'plugins'].includes(other)
+      ? undefined
+      : 'plugins import lib, schemas and plugins only'
+  }
+  if (room === 'routes') {
+    return ['lib', 'schemas'].includes(other)
+      ? undefined
+      : 'routes import lib and schemas only, and use decorators'
+  }
   if (other === 'lib' || other === 'schemas') return undefined
-  if (other === 'plugins') return typeOnly || pureParts.includes(to) ? undefined : 'backends import types of plugins, and pure functions of the listed files'
+  if (other === 'plugins') {
+    return typeOnly || pureParts.includes(to)
+      ? undefined
+      : 'backends import types of plugins, and pure functions of the listed files'
+  }
   if (other !== 'backends') return 'backends import lib, schemas, types of plugins and backends only'
   const entry = entryOf(from)
-  return entryOf(to) === entry || (backendLaw[entry] ?? []).some(allowed => to === allowed || to.startsWith(`${allowed}/`)) ? undefined : `${entry} imports ${backendLaw[entry]?.join(', ')} of backends only`
+  return entryOf(to) === entry ||
+      (backendLaw[entry] ?? []).some(allowed => to === allowed || to.startsWith(`${allowed}/`))
+    ? undefined
+    : `${entry} imports ${backendLaw[entry]?.join(', ')} of backends only`
 }
 
 await t.test('every import is allowed by the law of the tree', async t => {
   t.ok(sources.length > 100 && imports.length > 300, 'the sources and their imports are found')
-  t.strictSame(imports.map(one => ({ ...one, offence: offence(one) })).filter(({ offence }) => offence !== undefined), [])
-  t.strictSame([...new Set(sources.filter(file => roomOf(file) === 'backends').map(entryOf))].sort(), Object.keys(backendLaw).sort(), 'each entry of backends has its rule')
+  t.strictSame(
+    imports.map(one => ({ ...one, offence: offence(one) })).filter(({ offence }) => offence !== undefined),
+    []
+  )
+  t.strictSame(
+    [...new Set(sources.filter(file => roomOf(file) === 'backends').map(entryOf))].sort(),
+    Object.keys(backendLaw).sort(),
+    'each entry of backends has its rule'
+  )
 })
 
 /** Returns the circles that imports make between nodes. */
@@ -87,7 +133,9 @@ function circles (edges: ReadonlyMap<string, ReadonlySet<string>>): string[] {
 
 function graphOf (name: (file: string) => string, of: readonly Import[]): Map<string, Set<string>> {
   const edges = new Map<string, Set<string>>()
-  for (const { from, to } of of) if (name(from) !== name(to)) edges.set(name(from), (edges.get(name(from)) ?? new Set()).add(name(to)))
+  for (const { from, to } of of) {
+    if (name(from) !== name(to)) edges.set(name(from), (edges.get(name(from)) ?? new Set()).add(name(to)))
+  }
   return edges
 }
 
@@ -97,7 +145,11 @@ await t.test('no file imports itself by way of others', async t => {
 
 await t.test('no entry of plugins/ or backends/ imports itself by way of others', async t => {
   for (const room of ['plugins', 'backends']) {
-    t.strictSame(circles(graphOf(entryOf, imports.filter(({ from, to }) => roomOf(from) === room && roomOf(to) === room))), [], room)
+    t.strictSame(
+      circles(graphOf(entryOf, imports.filter(({ from, to }) => roomOf(from) === room && roomOf(to) === room))),
+      [],
+      room
+    )
   }
 })
 
@@ -114,5 +166,7 @@ await t.test('each entry of plugins/ has one named Fastify plugin as its door', 
 })
 
 await t.test('only server.ts listens; a server that it makes adds the other addresses of localhost', async t => {
-  for (const file of sources.filter(file => !['server.ts', 'lib/http-server.ts'].includes(file))) t.notMatch(readFileSync(join(root, file), 'utf8'), /\.listen\(/, file)
+  for (const file of sources.filter(file => !['server.ts', 'lib/http-server.ts'].includes(file))) {
+    t.notMatch(readFileSync(join(root, file), 'utf8'), /\.listen\(/, file)
+  }
 })

@@ -9,7 +9,13 @@ import { freePort } from '../bench/process.ts'
 await t.test('a log that nobody reads holds up no request, and none of its lines is lost when the service ends', async t => {
   const port = await freePort()
   const program = spawn(process.execPath, ['server.ts'], {
-    env: { PATH: process.env.PATH, REGISTRY_SERVER_PORT: String(port), REGISTRY_SERVER_HOST: '127.0.0.1', REGISTRY_SERVER_SHUTDOWN_DELAY_SECONDS: '0', REGISTRY_STORE_DIRECTORY: t.testdir({}) },
+    env: {
+      PATH: process.env.PATH,
+      REGISTRY_SERVER_PORT: String(port),
+      REGISTRY_SERVER_HOST: '127.0.0.1',
+      REGISTRY_SERVER_SHUTDOWN_DELAY_SECONDS: '0',
+      REGISTRY_STORE_DIRECTORY: t.testdir({})
+    },
     stdio: ['ignore', 'pipe', 'inherit']
   })
   const ended = once(program, 'close')
@@ -17,7 +23,10 @@ await t.test('a log that nobody reads holds up no request, and none of its lines
   const agent = new Agent({ keepAlive: true, maxSockets: 8 })
   t.teardown(() => { agent.destroy() })
   const ask = async (path: string, id: string): Promise<number | undefined> => {
-    const [response] = await once(get({ port, host: '127.0.0.1', path, agent, headers: { 'x-request-id': id } }), 'response') as [IncomingMessage]
+    const [response] = await once(
+      get({ port, host: '127.0.0.1', path, agent, headers: { 'x-request-id': id } }),
+      'response'
+    ) as [IncomingMessage]
     await text(response)
     return response.statusCode
   }
@@ -29,7 +38,9 @@ await t.test('a log that nobody reads holds up no request, and none of its lines
   t.ok(statuses.every(status => status === 200))
 
   program.kill('SIGTERM')
-  const lines = (await text(program.stdout)).trimEnd().split('\n').map(line => JSON.parse(line) as { reqId?: string, msg: string })
+  const lines = (await text(program.stdout)).trimEnd().split('\n').map(line =>
+    JSON.parse(line) as { reqId?: string, msg: string }
+  )
   const logged = lines.filter(({ msg }) => msg === 'request').map(({ reqId }) => reqId)
   t.strictSame(logged.sort(), [...ids].sort(), 'one line each')
   t.ok(lines.some(({ msg }) => msg === 'shutting down'))

@@ -43,17 +43,33 @@ await t.test('prints the version of the package', async t => {
 
 await t.test('keeps what it compiles for the next start where caches of the user are, and starts where nothing can be kept', async t => {
   const home = t.testdir({ file: 'no folder', empty: {} })
-  for (let time = 0; time < 2; time++) t.match(await run(t, { args: ['--version'], env: { XDG_CACHE_HOME: home } }).end, { code: 0, stderr: '' })
+  for (let time = 0; time < 2; time++) {
+    t.match(await run(t, { args: ['--version'], env: { XDG_CACHE_HOME: home } }).end, { code: 0, stderr: '' })
+  }
   t.equal(readdirSync(join(home, 'extension-registry/compiled')).length, 1, 'for this version of Node.js')
-  t.match(await run(t, { args: ['--version'], env: { XDG_CACHE_HOME: join(home, 'file') } }).end, { code: 0, stderr: '' })
+  t.match(await run(t, { args: ['--version'], env: { XDG_CACHE_HOME: join(home, 'file') } }).end, {
+    code: 0,
+    stderr: ''
+  })
   const empty = join(home, 'empty')
-  t.match(await run(t, { args: ['--version'], cwd: empty, env: { HOME: '', NODE_COMPILE_CACHE: '' } }).end, { code: 0, stderr: '' })
+  t.match(await run(t, { args: ['--version'], cwd: empty, env: { HOME: '', NODE_COMPILE_CACHE: '' } }).end, {
+    code: 0,
+    stderr: ''
+  })
   t.strictSame(readdirSync(empty), [], 'nothing where it was started, for want of a home')
 })
 
 await t.test('refuses an option that it does not know with one line and exit code 64', async t => {
-  t.strictSame(await run(t, { args: ['--nonsense'] }).end, { code: 64, stdout: [], stderr: "Unknown option '--nonsense'; see --help\n" })
-  t.strictSame(await run(t, { args: ['config.toml'] }).end, { code: 64, stdout: [], stderr: "Unexpected argument 'config.toml'; see --help\n" })
+  t.strictSame(await run(t, { args: ['--nonsense'] }).end, {
+    code: 64,
+    stdout: [],
+    stderr: "Unknown option '--nonsense'; see --help\n"
+  })
+  t.strictSame(await run(t, { args: ['config.toml'] }).end, {
+    code: 64,
+    stdout: [],
+    stderr: "Unexpected argument 'config.toml'; see --help\n"
+  })
 })
 
 await t.test('only checks the configuration when told to: 0 for a good one, 78 and one line for a bad one', async t => {
@@ -61,11 +77,18 @@ await t.test('only checks the configuration when told to: 0 for a good one, 78 a
     'good.toml': '[oci]\nregistry = "layouts"\n',
     'bad.toml': '[oci]\nregistry = "layouts"\nnamespaces = "a"\n'
   })
-  t.strictSame(await run(t, { args: ['--check-config', '--config', join(dir, 'good.toml')] }).end, { code: 0, stdout: ['OK'], stderr: '' })
+  t.strictSame(await run(t, { args: ['--check-config', '--config', join(dir, 'good.toml')] }).end, {
+    code: 0,
+    stdout: ['OK'],
+    stderr: ''
+  })
   t.strictSame(await run(t, { args: ['--check-config'], env: { REGISTRY_CONFIG: join(dir, 'bad.toml') } }).end, {
     code: 78,
     stdout: [],
-    stderr: `oci[0].namespaces: unknown key, expected one of name, registry, namespace, discovery, repositories, platform, token, token_file, username, password_file, docker_config, public_url, download_urls, timeout_seconds, verify_ssl, ca_file, redirect_hosts, auth_hosts, concurrency, queue, priority, mapping (in ${join(dir, 'bad.toml')})\n`
+    stderr:
+      `oci[0].namespaces: unknown key, expected one of name, registry, namespace, discovery, repositories, platform, token, token_file, username, password_file, docker_config, public_url, download_urls, timeout_seconds, verify_ssl, ca_file, redirect_hosts, auth_hosts, concurrency, queue, priority, mapping (in ${
+        join(dir, 'bad.toml')
+      })\n`
   })
 })
 
@@ -103,23 +126,46 @@ await t.test('answers a request that names a type of content and brings none, or
   for (const method of ['POST', 'PUT', 'PATCH', 'DELETE']) {
     for (const content of ['', 'Content-Length: 2\r\n', 'Content-Length: 0\r\n', 'Transfer-Encoding: chunked\r\n']) {
       const client = connect(port, '127.0.0.1')
-      client.setTimeout(5000, () => { client.destroy() })
-      client.write(`${method} /api/v1/extensions HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Type: application/json\r\n${content}\r\n`)
+      client.setTimeout(5000, () => {
+        client.destroy()
+      })
+      client.write(
+        `${method} /api/v1/extensions HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Type: application/json\r\n${content}\r\n`
+      )
       if (content.includes('2')) client.write('{}')
       if (content.includes('chunked')) client.write('2\r\n{}\r\n0\r\n\r\n')
-      t.match(await text(client), new RegExp(`^HTTP/1.1 405 [^]*allow: GET, HEAD\\r\\n[^]*Method ${method} is not allowed for /api/v1/extensions`), `${method} ${content}`)
+      t.match(
+        await text(client),
+        new RegExp(
+          `^HTTP/1.1 405 [^]*allow: GET, HEAD\\r\\n[^]*Method ${method} is not allowed for /api/v1/extensions`
+        ),
+        `${method} ${content}`
+      )
     }
   }
 })
 
 const hasIpv6 = Object.values(networkInterfaces()).flat().some(address => address?.address === '::1')
 
-await t.test('listens on an IPv6 address with brackets and without, on both families for ::', { skip: !hasIpv6 && 'no IPv6 on this machine' }, async t => {
+await t.test('listens on an IPv6 address with brackets and without, on both families for ::', {
+  skip: !hasIpv6 && 'no IPv6 on this machine'
+}, async t => {
   const env = { REGISTRY_OCI_REGISTRY: t.testdir({}) }
-  for (const [host, at, asked] of [['[::]', '[::]', ['[::1]', '127.0.0.1']], ['::', '[::]', ['[::1]', '127.0.0.1']], ['[::1]', '[::1]', ['[::1]']], ['localhost', '127.0.0.1', ['127.0.0.1']]] as const) {
-    t.match(await run(t, { args: ['--check-config'], env: { ...env, REGISTRY_SERVER_HOST: host } }).end, { code: 0, stdout: ['OK'], stderr: '' }, host)
+  for (
+    const [host, at, asked] of [['[::]', '[::]', ['[::1]', '127.0.0.1']], ['::', '[::]', ['[::1]', '127.0.0.1']], [
+      '[::1]',
+      '[::1]',
+      ['[::1]']
+    ], ['localhost', '127.0.0.1', ['127.0.0.1']]] as const
+  ) {
+    t.match(await run(t, { args: ['--check-config'], env: { ...env, REGISTRY_SERVER_HOST: host } }).end, {
+      code: 0,
+      stdout: ['OK'],
+      stderr: ''
+    }, host)
     const server = run(t, { env: { ...env, REGISTRY_SERVER_HOST: host } })
-    const port = (await server.line(new RegExp(`"msg":"Server listening at http://${at.replaceAll(/[[\]]/g, '\\$&')}:(\\d+)"`)))[1]
+    const port =
+      (await server.line(new RegExp(`"msg":"Server listening at http://${at.replaceAll(/[[\]]/g, '\\$&')}:(\\d+)"`)))[1]
     for (const name of asked) t.equal((await fetch(`http://${name}:${port}/livez`)).status, 200, `${host} at ${name}`)
     server.kill('SIGTERM')
     t.match(await server.end, { code: 0 })
@@ -128,7 +174,8 @@ await t.test('listens on an IPv6 address with brackets and without, on both fami
 
 await t.test('listens on 0.0.0.0 for :: where the machine has no IPv6', async t => {
   // A kernel without IPv6 refuses the socket; this refuses it in its place.
-  const refuse = 'data:text/javascript,import net from "node:net"; const { listen } = net.Server.prototype; net.Server.prototype.listen = function (options, ...rest) { if (options.host !== "::") return listen.call(this, options, ...rest); process.nextTick(() => { this.emit("error", Object.assign(new Error("listen EAFNOSUPPORT"), { code: "EAFNOSUPPORT", errno: -97 })) }); return this }'
+  const refuse =
+    'data:text/javascript,import net from "node:net"; const { listen } = net.Server.prototype; net.Server.prototype.listen = function (options, ...rest) { if (options.host !== "::") return listen.call(this, options, ...rest); process.nextTick(() => { this.emit("error", Object.assign(new Error("listen EAFNOSUPPORT"), { code: "EAFNOSUPPORT", errno: -97 })) }); return this }'
   const env = { REGISTRY_OCI_REGISTRY: t.testdir({}) }
   const server = run(t, { env: { ...env, REGISTRY_SERVER_HOST: '::' }, node: ['--import', refuse] })
   await server.line(/"level":40,.*"msg":"IPv6 is not available on this machine: listening on 0.0.0.0 instead"/)
@@ -140,7 +187,9 @@ await t.test('listens on 0.0.0.0 for :: where the machine has no IPv6', async t 
 
 await t.test('says in one line that it cannot listen', async t => {
   const port = await listen(t, createListener())
-  const { code, stderr } = await run(t, { env: { REGISTRY_OCI_REGISTRY: t.testdir({}), REGISTRY_SERVER_PORT: String(port) } }).end
+  const { code, stderr } = await run(t, {
+    env: { REGISTRY_OCI_REGISTRY: t.testdir({}), REGISTRY_SERVER_PORT: String(port) }
+  }).end
   t.equal(code, 1)
   t.equal(stderr, `cannot listen on 127.0.0.1 port ${port}: address already in use\n`)
 })
@@ -179,12 +228,19 @@ await t.test('lets a request under way end after it has stopped listening, and e
 await t.test('lets a download end, and does not wait for what the client may do with its connection after that', async t => {
   const size = 32 * 1024 * 1024
   const layouts = t.testdir({})
-  await writeLayout(layouts, [{ repository: 'provider/big', tag: '1.0.0', layers: [{ content: Buffer.alloc(size), title: 'big.tar.gz' }] }])
+  await writeLayout(layouts, [{
+    repository: 'provider/big',
+    tag: '1.0.0',
+    layers: [{ content: Buffer.alloc(size), title: 'big.tar.gz' }]
+  }])
   const { port, kill, end } = await start(t, { REGISTRY_OCI_REGISTRY: layouts })
   const agent = new Agent({ keepAlive: true })
   t.teardown(() => { agent.destroy() })
   // Nobody reads the answer yet, and it does not fit into the buffers on its way.
-  const [response] = await once(get({ port, host: '127.0.0.1', agent, path: '/api/v1/extensions/provider/big/1.0.0' }), 'response') as [IncomingMessage]
+  const [response] = await once(
+    get({ port, host: '127.0.0.1', agent, path: '/api/v1/extensions/provider/big/1.0.0' }),
+    'response'
+  ) as [IncomingMessage]
   t.match(response, { statusCode: 200, headers: { connection: 'keep-alive' } })
   kill('SIGTERM')
   await refused(port)
@@ -209,12 +265,20 @@ await t.test('does not wait for a connection that is held open without a request
 
 await t.test('with an upstream that does not answer', async t => {
   const silent = createServer()
-  const env = { REGISTRY_GITEA_URL: `http://127.0.0.1:${await listen(t, silent)}`, REGISTRY_GITEA_ORGANIZATION: 'infra' }
-  t.teardown(() => { silent.closeAllConnections() })
+  const env = {
+    REGISTRY_GITEA_URL: `http://127.0.0.1:${await listen(t, silent)}`,
+    REGISTRY_GITEA_ORGANIZATION: 'infra'
+  }
+  t.teardown(() => {
+    silent.closeAllConnections()
+  })
 
   await t.test('listens before it knows how the upstream does', async t => {
     const { get, kill, end } = await start(t, env)
-    t.match(await (await get('/health')).json(), { status: 'degraded', backends: { gitea: { healthy: false, error: 'Not checked yet' }, oci: { healthy: true } } })
+    t.match(await (await get('/health')).json(), {
+      status: 'degraded',
+      backends: { gitea: { healthy: false, error: 'Not checked yet' }, oci: { healthy: true } }
+    })
     kill('SIGTERM')
     t.match(await end, { code: 0 })
   })
@@ -231,7 +295,8 @@ await t.test('with an upstream that does not answer', async t => {
 })
 
 await t.test('logs an error that nobody caught, without what hangs on it, and ends with 1', async t => {
-  const bomb = 'data:text/javascript,process.stdin.once("data", () => { throw Object.assign(new Error("boom"), { options: { headers: { authorization: ["can", "ary"].join("") } } }) })'
+  const bomb =
+    'data:text/javascript,process.stdin.once("data", () => { throw Object.assign(new Error("boom"), { options: { headers: { authorization: ["can", "ary"].join("") } } }) })'
   const { input, end } = await start(t, {}, ['--import', bomb])
   input('now\n')
   const { code, stdout } = await end
@@ -243,9 +308,16 @@ await t.test('logs an error that nobody caught, without what hangs on it, and en
 await t.test('prints no secret, whatever the upstreams say and however they break', async t => {
   const secret = 'canary-process-token'
   const password = 'canary-process-password'
-  const gitea = await createGiteaFake(provisioningContent(), { tokens: { [secret]: { scopes: ['all'] } }, serveDirect: true })
+  const gitea = await createGiteaFake(provisioningContent(), {
+    tokens: { [secret]: { scopes: ['all'] } },
+    serveDirect: true
+  })
   t.teardown(gitea.close)
-  const oci = await createLoopback(() => ({ status: 401, headers: { 'www-authenticate': 'Bearer realm="http://elsewhere.test/token?x=canary-signature",service="x"' }, body: '' }))
+  const oci = await createLoopback(() => ({
+    status: 401,
+    headers: { 'www-authenticate': 'Bearer realm="http://elsewhere.test/token?x=canary-signature",service="x"' },
+    body: ''
+  }))
   t.teardown(oci.close)
   const file = join(t.testdir({ password: `${password}\n` }), 'password')
   const server = await start(t, {
@@ -261,8 +333,16 @@ await t.test('prints no secret, whatever the upstreams say and however they brea
     HTTPS_PROXY: 'http://proxy-user:canary-process-proxy@127.0.0.1:1'
   })
   const download = '/api/v1/extensions/taskserv/kubernetes/1.28.0'
-  for (const path of ['/api/v1/extensions', download, '/api/v1/extensions?source=oci', '/health', '/metrics']) await (await server.get(path)).arrayBuffer()
-  for (const fault of ['refuse-reset', 'hang', 'truncate', { status: 500, body: '' }, { status: 302, headers: { location: 'http://x.test/?X-Amz-Signature=0' }, body: '' }] as const) {
+  for (
+    const path of ['/api/v1/extensions', download, '/api/v1/extensions?source=oci', '/health', '/metrics']
+  ) { await (await server.get(path)).arrayBuffer() }
+  for (
+    const fault of ['refuse-reset', 'hang', 'truncate', { status: 500, body: '' }, {
+      status: 302,
+      headers: { location: 'http://x.test/?X-Amz-Signature=0' },
+      body: ''
+    }] as const
+  ) {
     if (gitea.storage !== undefined) gitea.storage.fault = () => fault
     await (await server.get(download)).arrayBuffer().catch(() => {})
   }
@@ -271,10 +351,25 @@ await t.test('prints no secret, whatever the upstreams say and however they brea
   const { code, stdout, stderr } = await server.end
   t.equal(code, 0)
   t.ok(stdout.length > 10, 'there are log lines')
-  const found = createSearch([secret, password, `robot:${password}`, 'canary-process-proxy', 'canary-signature', 'X-Amz-Signature'])
+  const found = createSearch([
+    secret,
+    password,
+    `robot:${password}`,
+    'canary-process-proxy',
+    'canary-signature',
+    'X-Amz-Signature'
+  ])
   t.strictSame([...stdout, stderr].filter(found), [])
   for (const args of [['--check-config'], []]) {
-    const refused = await run(t, { args, env: { REGISTRY_GITEA_URL: gitea.url, REGISTRY_GITEA_ORGANIZATION: 'provisioning', REGISTRY_GITEA_TOKEN: `${secret} with a blank`, REGISTRY_OCI_REGISTRY: `http://robot:${password}@x.test` } }).end
+    const refused = await run(t, {
+      args,
+      env: {
+        REGISTRY_GITEA_URL: gitea.url,
+        REGISTRY_GITEA_ORGANIZATION: 'provisioning',
+        REGISTRY_GITEA_TOKEN: `${secret} with a blank`,
+        REGISTRY_OCI_REGISTRY: `http://robot:${password}@x.test`
+      }
+    }).end
     t.equal(refused.code, 78)
     t.notOk(found(`${refused.stdout.join('')}${refused.stderr}`))
   }

@@ -10,13 +10,24 @@ import { startProgram } from './system/server.ts'
 const base = '/api/v1/extensions'
 const file = '/taskserv/kubernetes/1.28.0'
 const content = provisioningContent('provisioning')
-const wanted = createHash('sha256').update(content.repositories.find(({ name }) => name === 'kubernetes_taskserv')?.releases?.find(({ tag }) => tag === '1.28.0')?.assets?.[0]?.content ?? '').digest('hex')
+const wanted = createHash('sha256').update(
+  content.repositories.find(({ name }) => name === 'kubernetes_taskserv')?.releases?.find(({ tag }) => tag === '1.28.0')
+    ?.assets?.[0]?.content ?? ''
+).digest('hex')
 
 /** Prints each request as soon as the server has read its head; the log has it once it is answered. */
 const announce = 'data:text/javascript,' + encodeURIComponent(`import { subscribe } from 'node:diagnostics_channel'
 subscribe('http.server.request.start', ({ request }) => { console.log(JSON.stringify({ accepted: request.headers['x-request-id'] })) })`)
 
-interface Outcome { id: string, path: string, reused: boolean, status?: number, sha256?: string, closes?: boolean, error?: string }
+interface Outcome {
+  id: string
+  path: string
+  reused: boolean
+  status?: number
+  sha256?: string
+  closes?: boolean
+  error?: string
+}
 
 /** One request, read to its end; `error` when it got no answer or not all of it. */
 async function ask (agent: Agent, address: string, path: string, id: string): Promise<Outcome> {
@@ -26,7 +37,12 @@ async function ask (agent: Agent, address: string, path: string, id: string): Pr
     const [response] = await once(request, 'response') as [IncomingMessage]
     const hash = createHash('sha256')
     for await (const chunk of response) hash.update(chunk as Buffer)
-    return { ...outcome(), status: response.statusCode ?? 0, sha256: hash.digest('hex'), closes: response.headers.connection === 'close' }
+    return {
+      ...outcome(),
+      status: response.statusCode ?? 0,
+      sha256: hash.digest('hex'),
+      closes: response.headers.connection === 'close'
+    }
   } catch (error) {
     return { ...outcome(), error: (error as NodeJS.ErrnoException).code ?? String(error) }
   }
@@ -39,7 +55,13 @@ async function setUp (t: Test, shutdownDelay: number, store = false) {
   const accepted = new Set<string>()
   const program = await startProgram(t, {
     command: [process.execPath, '--import', announce, 'server.ts'],
-    env: { REGISTRY_GITEA_URL: gitea.url, REGISTRY_GITEA_ORGANIZATION: 'provisioning', REGISTRY_CACHE_TTL_SECONDS: '1', ...(store ? { REGISTRY_STORE_DIRECTORY: t.testdir({}) } : { REGISTRY_STORE_ENABLED: 'false' }), REGISTRY_SERVER_SHUTDOWN_DELAY_SECONDS: String(shutdownDelay) },
+    env: {
+      REGISTRY_GITEA_URL: gitea.url,
+      REGISTRY_GITEA_ORGANIZATION: 'provisioning',
+      REGISTRY_CACHE_TTL_SECONDS: '1',
+      ...(store ? { REGISTRY_STORE_DIRECTORY: t.testdir({}) } : { REGISTRY_STORE_ENABLED: 'false' }),
+      REGISTRY_SERVER_SHUTDOWN_DELAY_SECONDS: String(shutdownDelay)
+    },
     onLine: line => {
       const { accepted: id } = JSON.parse(line) as { accepted?: string }
       if (id !== undefined) accepted.add(id)
@@ -56,7 +78,9 @@ async function refused (address: string): Promise<void> {
 }
 
 for (const store of [false, true]) {
-  await t.test(`SIGTERM under load drops no request that was accepted, on kept connections and on new ones, ${store ? 'with' : 'without'} a store`, async t => { await underLoad(t, store) })
+  await t.test(`SIGTERM under load drops no request that was accepted, on kept connections and on new ones, ${store ? 'with' : 'without'} a store`, async t => {
+    await underLoad(t, store)
+  })
 }
 
 async function underLoad (t: Test, store: boolean): Promise<void> {
@@ -91,9 +115,19 @@ async function underLoad (t: Test, store: boolean): Promise<void> {
   t.ok(accepted.size > 200)
   t.strictSame([...accepted].filter(id => !answered.has(id)), [], 'what was accepted was answered')
   t.strictSame([...answered.values()].filter(({ status }) => status !== 200), [])
-  t.strictSame([...answered.values()].filter(({ path, sha256 }) => path === file && sha256 !== wanted), [], 'every file is whole')
+  t.strictSame(
+    [...answered.values()].filter(({ path, sha256 }) => path === file && sha256 !== wanted),
+    [],
+    'every file is whole'
+  )
   // Between the last accepted connection and the end of listening the kernel may still have taken some.
-  t.strictSame(outcomes.filter(({ error, reused }) => error !== undefined && (reused || !['ECONNREFUSED', 'ECONNRESET'].includes(error))), [], 'no kept connection was cut')
+  t.strictSame(
+    outcomes.filter(({ error, reused }) =>
+      error !== undefined && (reused || !['ECONNREFUSED', 'ECONNRESET'].includes(error))
+    ),
+    [],
+    'no kept connection was cut'
+  )
   t.ok(late.some(({ reused, status, closes }) => !reused && status === 200 && closes), 'new connections were served')
 }
 

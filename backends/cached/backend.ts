@@ -28,7 +28,9 @@ export interface Answered<T> {
 }
 
 /** What several answers together are: as old as the oldest, fresh as long as all are; `ttl` is infinite for none. */
-export function together (answers: ReadonlyArray<Pick<Answered<unknown>, 'age' | 'ttl' | 'hit'>>): { age: number, ttl: number, hit: boolean } {
+export function together (
+  answers: ReadonlyArray<Pick<Answered<unknown>, 'age' | 'ttl' | 'hit'>>
+): { age: number, ttl: number, hit: boolean } {
   let [age, ttl, hit] = [0, Infinity, true]
   for (const answer of answers) {
     age = Math.max(age, answer.age)
@@ -70,9 +72,9 @@ export interface Memory {
 }
 
 /**
- * An instance as the catalog sees it: a driver behind the cache. Absent is a value; failing throws what the driver threw.
- * An absence with `error` rests on the last complete listing only, for the upstream cannot be asked. What is fresh in the cache
- * is answered at once, not even in a later turn.
+ * An instance as the catalog sees it: a driver behind the cache. Absent is a value; failing throws what the driver
+ * threw. An absence with `error` rests on the last complete listing only, for the upstream cannot be asked. What is
+ * fresh in the cache is answered at once, not even in a later turn.
  */
 export interface Backend {
   readonly name: string
@@ -86,10 +88,22 @@ export interface Backend {
   /** Returns `true` where `find` returns an extension, and looks up no checksum for it. */
   has (type: ExtensionType, name: string, terms?: Terms): Awaitable<Answered<true | undefined>>
   /** Highest first. */
-  versions (type: ExtensionType, name: string, terms?: Terms): Awaitable<Answered<readonly ExtensionVersion[] | undefined>>
+  versions(
+    type: ExtensionType,
+    name: string,
+    terms?: Terms
+  ): Awaitable<Answered<readonly ExtensionVersion[] | undefined>>
   /** The file of a version, unopened; undefined when there is no such version, `file` absent when it has no file. */
-  stat (type: ExtensionType, name: string, version: string, terms?: Terms): Promise<Answered<{ file?: FileReference, published_at: string } | undefined>>
-  /** Opens the file of a version; undefined when there is none. It may be another file than `stat` told: a replaced one is found. */
+  stat(
+    type: ExtensionType,
+    name: string,
+    version: string,
+    terms?: Terms
+  ): Promise<Answered<{ file?: FileReference, published_at: string } | undefined>>
+  /**
+   * Opens the file of a version; undefined when there is none. It may be another file than `stat` told: a replaced one
+   * is found.
+   */
   open (type: ExtensionType, name: string, version: string, options: OpenOptions & Terms): Promise<Artifact | undefined>
   /** Opens a file that is known, as the driver does. */
   reopen (file: FileReference, options: OpenOptions): Promise<Artifact | undefined>
@@ -98,8 +112,8 @@ export interface Backend {
   /** Asks the upstream now, past the cache. */
   ping (signal: AbortSignal): Promise<void>
   /**
-   * Walks the upstream again, behind the caller, unless the last walk is young, or the upstream is left alone. A walk that
-   * failed is soon made again, and at once when the upstream has `recovered`.
+   * Walks the upstream again, behind the caller, unless the last walk is young, or the upstream is left alone. A walk
+   * that failed is soon made again, and at once when the upstream has `recovered`.
    */
   refresh (options?: { recovered?: boolean }): void
   /** Why the last walk over the upstream failed; undefined when it did not. */

@@ -20,7 +20,9 @@ import { currentRelease } from '../driver/version.ts'
 export interface CachedBackendOptions extends Omit<PresentationOptions, 'source'> {
   cache: Cache
   priority: number
-  /** Says what the instance is configured to read: what a former process remembered of anything else is not taken over. */
+  /**
+   * Says what the instance is configured to read: what a former process remembered of anything else is not taken over.
+   */
   identity?: string
   /** Told of each walk's failure, or of its success after one. */
   onFailure?: (error: RegistryError | undefined) => void
@@ -62,7 +64,9 @@ export function createCachedBackend (driver: Driver, options: CachedBackendOptio
       try {
         return await call()
       } catch (error) {
-        throw isRegistryError(error) ? error : registryError('internal_error', 'Internal server error', { cause: error, instance })
+        throw isRegistryError(error)
+          ? error
+          : registryError('internal_error', 'Internal server error', { cause: error, instance })
       }
     }, options)
   }
@@ -81,20 +85,35 @@ export function createCachedBackend (driver: Driver, options: CachedBackendOptio
   async function crawl (): Promise<Finding[]> {
     try {
       // A walk takes its time: whether the upstream is back a shorter question tells.
-      if (breaker.state !== 'closed') await ask(async () => { await driver.ping(AbortSignal.timeout(testTimeout)) }, { shallow: true })
+      if (breaker.state !== 'closed') {
+        await ask(async () => {
+          await driver.ping(AbortSignal.timeout(testTimeout))
+        }, { shallow: true })
+      }
       const { skip, end } = skips.crawl()
       const found = await ask(() => driver.list({ skip }), { slow: true })
       end(found)
       const listings: Array<{ type: ExtensionType, listing: TypeListing }> = []
-      for (const type of extensionTypes) listings.push({ type, listing: await toListing(type, found, cache.peek(listSlot(type)), cache, toExtension) })
+      for (const type of extensionTypes) {
+        listings.push({ type, listing: await toListing(type, found, cache.peek(listSlot(type)), cache, toExtension) })
+      }
       const whole = listings.every(({ listing }) => listing.error === undefined && !listing.missing)
       incompleteInARow = whole ? 0 : incompleteInARow + 1
       failure = found.failed[0]?.error ?? (found.usual === true ? undefined : found.why)
       loads++
-      await forEachInTurn(found.found, ({ metadata: { type, name }, release }) => { lookups.follow(type, name, release) })
+      await forEachInTurn(found.found, ({ metadata: { type, name }, release }) => {
+        lookups.follow(type, name, release)
+      })
       options.onFailure?.(failure)
-      return listings.map(({ type, listing }) => finding(listSlot(type), listing,
-        listing.error !== undefined || listing.missing ? Math.min(incompleteTtl * 2 ** (incompleteInARow - 1), cache.times.ttl) : undefined))
+      return listings.map(({ type, listing }) =>
+        finding(
+          listSlot(type),
+          listing,
+          listing.error !== undefined || listing.missing
+            ? Math.min(incompleteTtl * 2 ** (incompleteInARow - 1), cache.times.ttl)
+            : undefined
+        )
+      )
     } catch (error) {
       if (isRegistryError(error)) {
         failure = error
@@ -110,18 +129,35 @@ export function createCachedBackend (driver: Driver, options: CachedBackendOptio
 
   async function load (type: ExtensionType, name: string): Promise<Finding[]> {
     const { skip, end } = skips.load(type, name)
-    const loaded = await ask(async () => await driver.load(type, name, { skip }), { forgives: isAnswer, passes, subject: `${type}/${name}` })
+    const loaded = await ask(async () => await driver.load(type, name, { skip }), {
+      forgives: isAnswer,
+      passes,
+      subject: `${type}/${name}`
+    })
     end()
     const current = loaded === undefined ? undefined : currentRelease(loaded.releases)
-    if (loaded === undefined || current === undefined) return [finding(metadataSlot(type, name), undefined), finding(versionsSlot(type, name), undefined)]
+    if (loaded === undefined || current === undefined) {
+      return [finding(metadataSlot(type, name), undefined), finding(versionsSlot(type, name), undefined)]
+    }
     const { metadata, releases, partial } = loaded
     loads++
     const ttl = partial === true ? Math.min(incompleteTtl, cache.times.ttl) : undefined
-    const shown = { extension: cache.glance(metadataSlot(type, name))?.value.extension, versions: cache.glance(versionsSlot(type, name))?.value.versions }
+    const shown = {
+      extension: cache.glance(metadataSlot(type, name))?.value.extension,
+      versions: cache.glance(versionsSlot(type, name))?.value.versions
+    }
     const extension = again(shown.extension, toExtension(metadata, current))
     return [
-      finding(metadataSlot(type, name), isUnchecked(current) ? { extension, unchecked: { metadata, release: current } } : { extension }, ttl),
-      finding(versionsSlot(type, name), versionListing(releases, allAgain(shown.versions, releases.map(release => toVersion(metadata, release)))), ttl)
+      finding(
+        metadataSlot(type, name),
+        isUnchecked(current) ? { extension, unchecked: { metadata, release: current } } : { extension },
+        ttl
+      ),
+      finding(
+        versionsSlot(type, name),
+        versionListing(releases, allAgain(shown.versions, releases.map(release => toVersion(metadata, release)))),
+        ttl
+      )
     ]
   }
   /** `shown`: whether what a listing shows of the extension is an answer, too. */
@@ -141,35 +177,62 @@ export function createCachedBackend (driver: Driver, options: CachedBackendOptio
     }
   }
 
-  /** An answer of the listing about one name: the extension, or that there is none; undefined when the listing can't tell. */
-  function fromListing (type: ExtensionType, name: string, slot: Slot<Described>, maxAge: number, newerThan: number): Answered<Extension | undefined> | undefined {
+  /**
+   * An answer of the listing about one name: the extension, or that there is none; undefined when the listing can't
+   * tell.
+   */
+  function fromListing (
+    type: ExtensionType,
+    name: string,
+    slot: Slot<Described>,
+    maxAge: number,
+    newerThan: number
+  ): Answered<Extension | undefined> | undefined {
     const listed = cache.peek(listSlot(type))
     if (listed === undefined || !listed.fresh || listed.age > newerThan) return undefined
     const { byName, error, missing, kept, unread } = listed.value
     const value = byName.get(name)
     // What was looked for and not found since is no longer there.
     if (value !== undefined && (cache.absentFor(slot) ?? Infinity) < listed.age) return undefined
-    if (value === undefined ? (error !== undefined || missing || unread.has(name) || listed.age > maxAge) : kept.has(name)) return undefined
+    if (
+      value === undefined
+        ? (error !== undefined || missing || unread.has(name) || listed.age > maxAge)
+        : kept.has(name)
+    ) return undefined
     cache.use(listSlot(type), listLoader)
     return { value, age: listed.age, ttl: listed.ttl, hit: true }
   }
 
   /** When the upstream fails: what is left of its word about one name, or the failure itself. */
-  function whenFailing<T> (type: ExtensionType, name: string, error: RegistryError, stale: (known: Extension) => T | undefined): Answered<T | undefined> {
+  function whenFailing<T> (
+    type: ExtensionType,
+    name: string,
+    error: RegistryError,
+    stale: (known: Extension) => T | undefined
+  ): Answered<T | undefined> {
     const listed = cache.peek(listSlot(type))
     const known = listed?.value.byName.get(name)
     const value = known === undefined ? undefined : stale(known)
     const since = listed?.value.kept.get(name)
-    if (listed !== undefined && value !== undefined) return { value, age: since === undefined ? listed.age : (cache.now() - since) / 1000, ttl: 0, hit: false, error }
+    if (listed !== undefined && value !== undefined) {
+      return { value, age: since === undefined ? listed.age : (cache.now() - since) / 1000, ttl: 0, hit: false, error }
+    }
     const proof = listed?.value.proof
-    if (known !== undefined || proof === undefined || proof.names.has(name) || listed?.value.unread.has(name) === true) throw error
+    if (
+      known !== undefined || proof === undefined || proof.names.has(name) || listed?.value.unread.has(name) === true
+    ) { throw error }
     const age = Math.max(0, (cache.now() - proof.at) / 1000)
     if (age > cache.times.ttl + cache.times.staleIfError) throw error
     return { value: undefined, age, ttl: 0, hit: false, error }
   }
 
   /** Whether a listing that is newer than `age` seconds tells another thing of a name than an entry that is so old. */
-  function newerListing (type: ExtensionType, name: string, age: number, tells: (known: Extension) => unknown): boolean {
+  function newerListing (
+    type: ExtensionType,
+    name: string,
+    age: number,
+    tells: (known: Extension) => unknown
+  ): boolean {
     const listed = cache.peek(listSlot(type))
     if (listed === undefined) return false
     const { byName, kept, proof } = listed.value
@@ -178,17 +241,35 @@ export function createCachedBackend (driver: Driver, options: CachedBackendOptio
     return proof !== undefined && !proof.names.has(name) && (cache.now() - proof.at) / 1000 < age
   }
 
-  function askOrStandIn<T, U> (type: ExtensionType, name: string, slot: Slot<T>, loader: Loader, map: (value: T) => U, stale: (known: Extension) => U | undefined): Awaitable<Answered<U | undefined>> {
+  function askOrStandIn<T, U> (
+    type: ExtensionType,
+    name: string,
+    slot: Slot<T>,
+    loader: Loader,
+    map: (value: T) => U,
+    stale: (known: Extension) => U | undefined
+  ): Awaitable<Answered<U | undefined>> {
     const fresh = cache.fresh(slot, loader)
-    return fresh === undefined ? loadOrStandIn(type, name, slot, loader, map, stale) : { ...fresh, value: map(fresh.value) }
+    return fresh === undefined
+      ? loadOrStandIn(type, name, slot, loader, map, stale)
+      : { ...fresh, value: map(fresh.value) }
   }
 
-  async function loadOrStandIn<T, U> (type: ExtensionType, name: string, slot: Slot<T>, loader: Loader, map: (value: T) => U, stale: (known: Extension) => U | undefined): Promise<Answered<U | undefined>> {
+  async function loadOrStandIn<T, U> (
+    type: ExtensionType,
+    name: string,
+    slot: Slot<T>,
+    loader: Loader,
+    map: (value: T) => U,
+    stale: (known: Extension) => U | undefined
+  ): Promise<Answered<U | undefined>> {
     const waitsForNothing = cache.refusal(loader) !== undefined
     try {
       const cached = await cache.get(slot, loader)
       // Of two old words the newer one counts.
-      if (cached.error !== undefined && newerListing(type, name, cached.age, stale)) return { ...whenFailing(type, name, cached.error, stale), hit: cached.hit }
+      if (cached.error !== undefined && newerListing(type, name, cached.age, stale)) {
+        return { ...whenFailing(type, name, cached.error, stale), hit: cached.hit }
+      }
       return { ...cached, value: cached.value === undefined ? undefined : map(cached.value) }
     } catch (error) {
       if (!isRegistryError(error) || error.code === 'internal_error') throw error
@@ -202,7 +283,9 @@ export function createCachedBackend (driver: Driver, options: CachedBackendOptio
     const listed = cache.peek(listSlot(type))
     const version = listed?.value.kept.has(name) === true ? undefined : listed?.value.byName.get(name)?.version
     if (own === undefined || listed === undefined || version === undefined || listed.age >= own.age) return terms
-    return own.value.releases.some(release => release.version === version) ? terms : { ...terms, maxAge: Math.min(terms.maxAge ?? Infinity, listed.age) }
+    return own.value.releases.some(release => release.version === version)
+      ? terms
+      : { ...terms, maxAge: Math.min(terms.maxAge ?? Infinity, listed.age) }
   }
 
   /** Seconds since the oldest answer that a listing keeps. */
@@ -213,30 +296,58 @@ export function createCachedBackend (driver: Driver, options: CachedBackendOptio
   }
 
   /** The parts of a listing as one answer. */
-  function asOne (types: readonly ExtensionType[], answers: ReadonlyArray<Cached<TypeListing | undefined>>): Answered<Listing> {
+  function asOne (
+    types: readonly ExtensionType[],
+    answers: ReadonlyArray<Cached<TypeListing | undefined>>
+  ): Answered<Listing> {
     const parts = answers.map(({ value }): TypeListing => {
       if (value === undefined) throw registryError('internal_error', 'Internal server error', { instance })
       return value
     })
-    const error = answers.find(answer => answer.error !== undefined)?.error ?? parts.find(part => part.error !== undefined)?.error ?? parts.find(part => part.refusal !== undefined)?.refusal
+    const error = answers.find(answer => answer.error !== undefined)?.error ?? parts.find(part =>
+      part.error !== undefined
+    )?.error ?? parts.find(part => part.refusal !== undefined)?.refusal
     const { age, ttl, hit } = together(answers)
     const oldest = parts.reduce((oldest, { kept }) => kept.size > 0 ? Math.max(oldest, ageOfKept(kept)) : oldest, age)
-    return { value: listingOf(types, parts), age: oldest, ttl: error === undefined ? ttl : 0, hit, ...(error !== undefined && { error }) }
+    return {
+      value: listingOf(types, parts),
+      age: oldest,
+      ttl: error === undefined ? ttl : 0,
+      hit,
+      ...(error !== undefined && { error })
+    }
   }
 
   const covers = (type: ExtensionType, name: string): boolean => driver.covers?.(type, name) !== false
   /** The result for a name that the instance cannot have by its configuration. */
   const outside = { value: undefined, age: 0, ttl: cache.times.ttl, hit: true }
 
-  const versionsLoader = (type: ExtensionType, name: string, terms: Terms) => extensionLoader(type, name, agreeing(type, name, terms))
+  const versionsLoader = (type: ExtensionType, name: string, terms: Terms) =>
+    extensionLoader(type, name, agreeing(type, name, terms))
 
-  async function release (type: ExtensionType, name: string, version: string, terms: Terms): Promise<Answered<Release | undefined>> {
-    return await askOrStandIn(type, name, versionsSlot(type, name), versionsLoader(type, name, terms),
-      ({ releases }) => releases.find(candidate => candidate.version === version), () => undefined)
+  async function release (
+    type: ExtensionType,
+    name: string,
+    version: string,
+    terms: Terms
+  ): Promise<Answered<Release | undefined>> {
+    return await askOrStandIn(
+      type,
+      name,
+      versionsSlot(type, name),
+      versionsLoader(type, name, terms),
+      ({ releases }) => releases.find(candidate => candidate.version === version),
+      () => undefined
+    )
   }
 
   /** A version's release; before it is said to be absent, what is cached is as young as a 404 must be. */
-  async function freshRelease (type: ExtensionType, name: string, version: string, { deadline }: Terms = {}): Promise<Answered<Release | undefined>> {
+  async function freshRelease (
+    type: ExtensionType,
+    name: string,
+    version: string,
+    { deadline }: Terms = {}
+  ): Promise<Answered<Release | undefined>> {
     const terms = deadline === undefined ? {} : { deadline }
     const answer = await release(type, name, version, terms)
     if (answer.value !== undefined || !answer.hit) return answer
@@ -244,13 +355,35 @@ export function createCachedBackend (driver: Driver, options: CachedBackendOptio
   }
 
   const described = (type: ExtensionType, name: string, terms: Terms): Awaitable<Answered<Described | undefined>> =>
-    askOrStandIn(type, name, metadataSlot(type, name), extensionLoader(type, name, terms, true), value => value, (known): Described => ({ extension: known }))
+    askOrStandIn(
+      type,
+      name,
+      metadataSlot(type, name),
+      extensionLoader(type, name, terms, true),
+      value => value,
+      (known): Described => ({ extension: known })
+    )
 
-  const versionsOf = (type: ExtensionType, name: string, terms: Terms): Awaitable<Answered<VersionListing | undefined>> =>
-    askOrStandIn(type, name, versionsSlot(type, name), versionsLoader(type, name, terms), value => value, () => undefined)
+  const versionsOf = (
+    type: ExtensionType,
+    name: string,
+    terms: Terms
+  ): Awaitable<Answered<VersionListing | undefined>> =>
+    askOrStandIn(
+      type,
+      name,
+      versionsSlot(type, name),
+      versionsLoader(type, name, terms),
+      value => value,
+      () => undefined
+    )
 
   /** The extension as the listing has it, or as it was described since. */
-  function find (type: ExtensionType, name: string, terms: Terms): { listed: Answered<Extension | undefined> } | { asked: Awaitable<Answered<Described | undefined>> } {
+  function find (
+    type: ExtensionType,
+    name: string,
+    terms: Terms
+  ): { listed: Answered<Extension | undefined> } | { asked: Awaitable<Answered<Described | undefined>> } {
     const { maxAge = cache.times.ttl } = terms
     const slot = metadataSlot(type, name)
     const listed = fromListing(type, name, slot, maxAge, cache.peek(slot)?.age ?? Infinity)
@@ -258,11 +391,26 @@ export function createCachedBackend (driver: Driver, options: CachedBackendOptio
   }
 
   /** A version's release with the checksum of its file. */
-  const checkedRelease = async (type: ExtensionType, name: string, version: string, terms: Terms = {}): Promise<Answered<Release | undefined>> =>
-    await lookups.release({ type, name, terms, answer: await freshRelease(type, name, version, terms), reload: () => release(type, name, version, { ...terms, maxAge: -1 }) })
+  const checkedRelease = async (
+    type: ExtensionType,
+    name: string,
+    version: string,
+    terms: Terms = {}
+  ): Promise<Answered<Release | undefined>> =>
+    await lookups.release({
+      type,
+      name,
+      terms,
+      answer: await freshRelease(type, name, version, terms),
+      reload: () => release(type, name, version, { ...terms, maxAge: -1 })
+    })
 
   const openFile = async (file: FileReference, options: OpenOptions, subject?: string): Promise<Artifact | undefined> =>
-    await ask(async () => await driver.open(file, options), { forgives: error => options.signal.aborted || isAnswer(error), passes, ...(subject !== undefined && { subject }) })
+    await ask(async () => await driver.open(file, options), {
+      forgives: error => options.signal.aborted || isAnswer(error),
+      passes,
+      ...(subject !== undefined && { subject })
+    })
 
   return {
     name: instance,
@@ -280,31 +428,64 @@ export function createCachedBackend (driver: Driver, options: CachedBackendOptio
       const fresh = types.map(type => cache.fresh(listSlot(type), listLoader))
       if (fresh.every(answer => answer !== undefined)) return asOne(types, fresh)
       const loader = deadline === undefined ? listLoader : { ...listLoader, deadline }
-      return Promise.all(types.map(async (type, at) => fresh[at] ?? await cache.get(listSlot(type), loader))).then(answers => asOne(types, answers))
+      return Promise.all(types.map(async (type, at) => fresh[at] ?? await cache.get(listSlot(type), loader))).then(
+        answers => asOne(types, answers)
+      )
     },
     find (type, name, terms = {}) {
       if (!covers(type, name)) return outside
       const found = find(type, name, terms)
-      return 'listed' in found ? found.listed : whenThere(found.asked, answer => lookups.extension({ type, name, terms, answer, reload: () => described(type, name, { ...terms, maxAge: -1 }) }))
+      return 'listed' in found
+        ? found.listed
+        : whenThere(found.asked, answer =>
+          lookups.extension({
+            type,
+            name,
+            terms,
+            answer,
+            reload: () => described(type, name, { ...terms, maxAge: -1 })
+          }))
     },
 
     has (type, name, terms = {}) {
       if (!covers(type, name)) return outside
       const found = find(type, name, terms)
-      return whenThere<Answered<Extension | Described | undefined>, Answered<true | undefined>>('listed' in found ? found.listed : found.asked, answer => ({ ...answer, value: answer.value && true }))
+      return whenThere<Answered<Extension | Described | undefined>, Answered<true | undefined>>(
+        'listed' in found ? found.listed : found.asked,
+        answer => ({ ...answer, value: answer.value && true })
+      )
     },
 
     versions (type, name, terms = {}) {
       if (!covers(type, name)) return outside
       const { maxAge = cache.times.ttl } = terms
-      const listed = fromListing(type, name, metadataSlot(type, name), maxAge, cache.peek(versionsSlot(type, name))?.age ?? Infinity)
+      const listed = fromListing(
+        type,
+        name,
+        metadataSlot(type, name),
+        maxAge,
+        cache.peek(versionsSlot(type, name))?.age ?? Infinity
+      )
       if (listed !== undefined && listed.value === undefined) return { ...listed, value: undefined }
-      return whenThere(versionsOf(type, name, { ...terms, maxAge }), answer => lookups.versions({ type, name, terms, answer, reload: () => versionsOf(type, name, { ...terms, maxAge: -1 }) }))
+      return whenThere(
+        versionsOf(type, name, { ...terms, maxAge }),
+        answer =>
+          lookups.versions({
+            type,
+            name,
+            terms,
+            answer,
+            reload: () => versionsOf(type, name, { ...terms, maxAge: -1 })
+          })
+      )
     },
 
     async stat (type, name, version, terms) {
       const { value: found, ...rest } = await checkedRelease(type, name, version, terms)
-      return { ...rest, value: found && { published_at: found.published_at, ...(found.file !== undefined && { file: found.file }) } }
+      return {
+        ...rest,
+        value: found && { published_at: found.published_at, ...(found.file !== undefined && { file: found.file }) }
+      }
     },
 
     reopen: async (file, options) => await openFile(file, options),
@@ -312,7 +493,8 @@ export function createCachedBackend (driver: Driver, options: CachedBackendOptio
     holding: checksum => holders.get(checksum),
 
     async open (type, name, version, { deadline, ...openOptions }): Promise<Artifact | undefined> {
-      const open = async (file: FileReference | undefined) => file === undefined ? undefined : await openFile(file, openOptions, `${type}/${name}`)
+      const open = async (file: FileReference | undefined) =>
+        file === undefined ? undefined : await openFile(file, openOptions, `${type}/${name}`)
       const terms = deadline === undefined ? {} : { deadline }
       const { value } = await checkedRelease(type, name, version, terms)
       const artifact = await open(value?.file)

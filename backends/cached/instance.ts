@@ -12,10 +12,28 @@ export type { Backend } from './backend.ts'
 export interface Instances { readonly instances: readonly Backend[] }
 
 /** Keys that only say how an instance is asked, or hold secrets: of what it is asked they say nothing. */
-const unrelated = new Set(['token', 'token_file', 'username', 'password_file', 'docker_config', 'ca_file', 'verify_ssl', 'timeout_seconds', 'reconcile_seconds', 'concurrency', 'queue', 'priority', 'redirect_hosts', 'auth_hosts'])
+const unrelated = new Set([
+  'token',
+  'token_file',
+  'username',
+  'password_file',
+  'docker_config',
+  'ca_file',
+  'verify_ssl',
+  'timeout_seconds',
+  'reconcile_seconds',
+  'concurrency',
+  'queue',
+  'priority',
+  'redirect_hosts',
+  'auth_hosts'
+])
 const credentials = ['token', 'token_file', 'password_file', 'docker_config'] as const
 
-/** What an instance is configured to read and how it is shown, and whether with credentials, which see more than others; without any secret. */
+/**
+ * What an instance is configured to read and how it is shown, and whether with credentials, which see more than others;
+ * without any secret.
+ */
 function identityOf (instance: GiteaConfig | OciConfig, publicUrl: string | undefined): string {
   const related = Object.entries(instance).filter(([key]) => !unrelated.has(key)).sort(([a], [b]) => a < b ? -1 : 1)
   const known = credentials.some(key => key in instance)
@@ -23,7 +41,12 @@ function identityOf (instance: GiteaConfig | OciConfig, publicUrl: string | unde
 }
 
 /** Puts a configured instance's driver behind the server's cache. */
-export function createInstance (fastify: FastifyInstance, driver: Driver, config: GiteaConfig | OciConfig, publicUrl: string | undefined): Backend {
+export function createInstance (
+  fastify: FastifyInstance,
+  driver: Driver,
+  config: GiteaConfig | OciConfig,
+  publicUrl: string | undefined
+): Backend {
   const { priority, download_urls: downloadUrls } = config
   let failing = false
   return createCachedBackend(driver, {
@@ -31,11 +54,18 @@ export function createInstance (fastify: FastifyInstance, driver: Driver, config
     priority,
     downloadUrls,
     identity: identityOf(config, publicUrl),
-    skips: createSkips({ instance: driver.name, log: fastify.log, count: reason => { fastify.telemetry.observeSkip(driver.name, reason) } }),
+    skips: createSkips({
+      instance: driver.name,
+      log: fastify.log,
+      count: reason => {
+        fastify.telemetry.observeSkip(driver.name, reason)
+      }
+    }),
     ...(publicUrl !== undefined && { publicUrl }),
     onFailure: error => {
-      if (error !== undefined) fastify.log.warn({ backend: driver.name, err: error }, 'the listing could not be read, or not all of it')
-      else if (failing) fastify.log.info({ backend: driver.name }, 'the listing can be read again')
+      if (error !== undefined) {
+        fastify.log.warn({ backend: driver.name, err: error }, 'the listing could not be read, or not all of it')
+      } else if (failing) fastify.log.info({ backend: driver.name }, 'the listing can be read again')
       failing = error !== undefined
     }
   })

@@ -3,19 +3,29 @@ import { extensionTypes, type Extension, type ExtensionType, type ExtensionVersi
 import type { Metadata, Release } from '../driver/driver.ts'
 import type { TypeListing } from './listing.ts'
 
-/** All versions of an extension, as the driver returns them and as the API shows them. `unchecked` is true while a checksum is not looked up. */
-export interface VersionListing { releases: readonly Release[], versions: readonly ExtensionVersion[], unchecked: boolean }
+/**
+ * All versions of an extension, as the driver returns them and as the API shows them. `unchecked` is true while a
+ * checksum is not looked up.
+ */
+export interface VersionListing {
+  releases: readonly Release[]
+  versions: readonly ExtensionVersion[]
+  unchecked: boolean
+}
 
 /** An extension as it is shown. `unchecked` is what it is made of, as long as its checksum is not looked up. */
 export interface Described { extension: Extension, unchecked?: { metadata: Metadata, release: Release } }
 
 /** Where an instance's answers are in the cache. */
 export function createSlots (instance: string) {
-  const lists = Object.fromEntries(extensionTypes.map(type => [type, slot('list', `${instance}:list:${type}`)])) as Record<ExtensionType, Slot<TypeListing>>
+  const lists = Object.fromEntries(
+    extensionTypes.map(type => [type, slot('list', `${instance}:list:${type}`)])
+  ) as Record<ExtensionType, Slot<TypeListing>>
   return {
     list: (type: ExtensionType): Slot<TypeListing> => lists[type],
     metadata: (type: ExtensionType, name: string): Slot<Described> => slot('metadata', `${instance}:${type}/${name}`),
-    versions: (type: ExtensionType, name: string): Slot<VersionListing> => slot('versions', `${instance}:${type}/${name}/versions`)
+    versions: (type: ExtensionType, name: string): Slot<VersionListing> =>
+      slot('versions', `${instance}:${type}/${name}/versions`)
   }
 }
 export type Slots = ReturnType<typeof createSlots>

@@ -20,7 +20,9 @@ export interface TypeListing {
   unread: ReadonlySet<string>
   /** When an earlier answer that stands in was given (milliseconds of the cache's clock), by name. */
   kept: ReadonlyMap<string, number>
-  /** Names that the last complete listing does not prove absent, and when that was (milliseconds of the cache's clock). */
+  /**
+   * Names that the last complete listing does not prove absent, and when that was (milliseconds of the cache's clock).
+   */
   proof: { names: ReadonlySet<string>, at: number } | undefined
 }
 
@@ -28,10 +30,17 @@ export interface TypeListing {
 export const byName = (a: { name: string }, b: { name: string }): number => a.name < b.name ? -1 : 1
 
 /**
- * What a walk says of one type. What could not be read keeps its earlier answer, as long as that may stand in; a walk that
- * left something out removes nothing, and leaves the last proof as it was. What has not changed is the same object as before.
+ * What a walk says of one type. What could not be read keeps its earlier answer, as long as that may stand in; a walk
+ * that left something out removes nothing, and leaves the last proof as it was. What has not changed is the same object
+ * as before.
  */
-export async function toListing (type: ExtensionType, crawl: Crawl, earlier: Pick<Cached<TypeListing>, 'value' | 'age'> | undefined, { now, times }: Cache, toExtension: (metadata: Metadata, release: Release) => Extension): Promise<TypeListing> {
+export async function toListing (
+  type: ExtensionType,
+  crawl: Crawl,
+  earlier: Pick<Cached<TypeListing>, 'value' | 'age'> | undefined,
+  { now, times }: Cache,
+  toExtension: (metadata: Metadata, release: Release) => Extension
+): Promise<TypeListing> {
   const failed = crawl.failed.filter(repository => repository.type === type)
   const refused = crawl.refused?.filter(repository => repository.type === type) ?? []
   const before = earlier?.value
@@ -41,7 +50,9 @@ export async function toListing (type: ExtensionType, crawl: Crawl, earlier: Pic
   const unread = new Set<string>()
   const extensions = new Map<string, Extension>()
   await forEachInTurn(crawl.found, ({ metadata, release }) => {
-    if (metadata.type === type) extensions.set(metadata.name, again(before?.byName.get(metadata.name), toExtension(metadata, release)))
+    if (metadata.type === type) {
+      extensions.set(metadata.name, again(before?.byName.get(metadata.name), toExtension(metadata, release)))
+    }
   })
   const keep = (name: string): boolean => {
     const known = before?.byName.get(name)
@@ -70,7 +81,10 @@ export async function toListing (type: ExtensionType, crawl: Crawl, earlier: Pic
   }
 }
 
-/** Puts the parts of a listing together, by the types that were asked for; the same object as long as the parts are the same. */
+/**
+ * Puts the parts of a listing together, by the types that were asked for; the same object as long as the parts are the
+ * same.
+ */
 export function createListings () {
   const latest = new WeakMap<readonly ExtensionType[], { parts: readonly TypeListing[], listing: Listing }>()
   return (types: readonly ExtensionType[], parts: readonly TypeListing[]): Listing => {

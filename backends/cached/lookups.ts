@@ -50,7 +50,10 @@ interface Unchecked<T> {
   reload?: () => Awaitable<Answered<T>>
 }
 
-/** The releases of a value, and a value made of them with their checksums; `share` is the part of the time that may be waited for. */
+/**
+ * The releases of a value, and a value made of them with their checksums; `share` is the part of the time that may be
+ * waited for.
+ */
 interface Shape<T, U> {
   of: (value: T) => readonly Release[]
   make: (value: T, releases: readonly Release[]) => U
@@ -72,8 +75,8 @@ interface LookedUp {
 type Outcome = FileReference | undefined
 
 /**
- * Looks up checksums that the driver left open, each once for all callers that wait for it. A result is put into the cached
- * metadata and the cached versions, so that both show the same.
+ * Looks up checksums that the driver left open, each once for all callers that wait for it. A result is put into the
+ * cached metadata and the cached versions, so that both show the same.
  */
 export function createLookups ({ driver, cache, slots, presentation, skips, ask, onChange }: LookupsDependencies) {
   const flights = new Map<string, Promise<Outcome>>()
@@ -90,13 +93,19 @@ export function createLookups ({ driver, cache, slots, presentation, skips, ask,
     if (listing !== undefined && release !== undefined) {
       const checked = { ...release, file }
       const version = again(listing.versions[at], presentation.toVersion({ type, name }, checked))
-      cache.amend(versionsSlot, listing, versionListing(listing.releases.with(at, checked), listing.versions.with(at, version)))
+      cache.amend(
+        versionsSlot,
+        listing,
+        versionListing(listing.releases.with(at, checked), listing.versions.with(at, version))
+      )
     }
     const metadataSlot = slots.metadata(type, name)
     const described = cache.glance(metadataSlot)?.value
     if (described?.unchecked !== undefined && described.unchecked.release.file === before) {
       const { metadata, release } = described.unchecked
-      cache.amend(metadataSlot, described, { extension: again(described.extension, presentation.toExtension(metadata, { ...release, file })) })
+      cache.amend(metadataSlot, described, {
+        extension: again(described.extension, presentation.toExtension(metadata, { ...release, file }))
+      })
     }
     onChange()
   }
@@ -106,7 +115,9 @@ export function createLookups ({ driver, cache, slots, presentation, skips, ask,
     try {
       const skip: typeof skips.add = skipped => { skips.add({ type, name, version, ...skipped }) }
       const found = await ask(async () => {
-        if (driver.checksum === undefined) throw new TypeError('A driver that sets checksumLocator needs a checksum method')
+        if (driver.checksum === undefined) {
+          throw new TypeError('A driver that sets checksumLocator needs a checksum method')
+        }
         return await driver.checksum(file, { skip })
       })
       if (found === undefined) {
@@ -137,10 +148,15 @@ export function createLookups ({ driver, cache, slots, presentation, skips, ask,
   }
 
   /**
-   * Returns releases of one extension with their checksums. Waits at most `patience` milliseconds: a checksum that takes longer
-   * is left out, and its look-up continues in the background.
+   * Returns releases of one extension with their checksums. Waits at most `patience` milliseconds: a checksum that
+   * takes longer is left out, and its look-up continues in the background.
    */
-  async function complete (type: ExtensionType, name: string, releases: readonly Release[], patience: number): Promise<LookedUp> {
+  async function complete (
+    type: ExtensionType,
+    name: string,
+    releases: readonly Release[],
+    patience: number
+  ): Promise<LookedUp> {
     const [few, fused] = [pLimit(atOnce), createFuse()]
     let [outdated, waited, retryIn] = [false, false, Infinity]
     const looked = await Promise.all(releases.map(async (release): Promise<Release> => {
@@ -150,7 +166,11 @@ export function createLookups ({ driver, cache, slots, presentation, skips, ask,
       if (failedFor(key) >= retryAfter) {
         waited = true
         try {
-          const checked = await within(patience, few(async () => await fused(async () => await fly(type, name, version, file))), () => late(driver.name))
+          const checked = await within(
+            patience,
+            few(async () => await fused(async () => await fly(type, name, version, file))),
+            () => late(driver.name)
+          )
           if (checked !== undefined) return { ...release, file: checked }
           outdated = true
         } catch (error) {
@@ -169,45 +189,70 @@ export function createLookups ({ driver, cache, slots, presentation, skips, ask,
     Math.min(deadline?.left() ?? Infinity, error === undefined ? cache.times.budget * 1000 : stalePatience)
 
   /**
-   * Completes an answer with the checksums of the releases that it shows. Where a release has changed upstream the extension
-   * is read again, once. A checksum that could not be looked up shortens the time for which the answer is fresh.
+   * Completes an answer with the checksums of the releases that it shows. Where a release has changed upstream the
+   * extension is read again, once. A checksum that could not be looked up shortens the time for which the answer is
+   * fresh.
    */
   async function check<T, U> (unchecked: Unchecked<T>, { of, make, share = 1 }: Shape<T, U>): Promise<Answered<U>> {
     const { type, name, terms, answer, reload } = unchecked
-    const { releases, outdated, waited, retryIn } = await complete(type, name, of(answer.value), patience(terms, answer) * share)
-    if (outdated && reload !== undefined) return await check({ type, name, terms, answer: await reload() }, { of, make, share })
-    return { ...answer, value: make(answer.value, releases), ttl: Math.min(answer.ttl, retryIn), hit: answer.hit && !waited }
+    const { releases, outdated, waited, retryIn } = await complete(
+      type,
+      name,
+      of(answer.value),
+      patience(terms, answer) * share
+    )
+    if (outdated && reload !== undefined) {
+      return await check({ type, name, terms, answer: await reload() }, { of, make, share })
+    }
+    return {
+      ...answer,
+      value: make(answer.value, releases),
+      ttl: Math.min(answer.ttl, retryIn),
+      hit: answer.hit && !waited
+    }
   }
 
   return {
     /**
-     * Looks up the checksum of a current release that a crawl has read, where cached versions lack it, so that they agree with the
-     * listing. The crawl has read the checksum file: as a rule that costs no request.
+     * Looks up the checksum of a current release that a crawl has read, where cached versions lack it, so that they
+     * agree with the listing. The crawl has read the checksum file: as a rule that costs no request.
      */
     follow (type: ExtensionType, name: string, { version, file }: Release): void {
       const listing = cache.glance(slots.versions(type, name))?.value
-      const cached = listing?.unchecked === true ? listing.releases.find(release => release.version === version)?.file : undefined
-      if (cached?.checksumLocator !== undefined && cached.locator === file?.locator) fly(type, name, version, cached).catch(() => {})
+      const cached = listing?.unchecked === true
+        ? listing.releases.find(release => release.version === version)?.file
+        : undefined
+      if (cached?.checksumLocator !== undefined && cached.locator === file?.locator) {
+        fly(type, name, version, cached).catch(() => {})
+      }
     },
 
     /** Returns an extension with its checksum. A stale one is not worth a wait, for it showed no checksum before. */
     extension (unchecked: Unchecked<Described | undefined>): Awaitable<Answered<Extension | undefined>> {
       const { type, name, answer } = unchecked
-      if (answer.value?.unchecked === undefined || answer.error !== undefined) return { ...answer, value: answer.value?.extension }
+      if (answer.value?.unchecked === undefined || answer.error !== undefined) {
+        return { ...answer, value: answer.value?.extension }
+      }
       return check(unchecked, {
         of: described => described?.unchecked === undefined ? [] : [described.unchecked.release],
         make: (described, [release]) => {
           const { metadata } = described?.unchecked ?? {}
           const cached = cache.glance(slots.metadata(type, name))?.value.extension
-          return metadata === undefined || release === undefined ? described?.extension : again(cached, presentation.toExtension(metadata, release))
+          return metadata === undefined || release === undefined
+            ? described?.extension
+            : again(cached, presentation.toExtension(metadata, release))
         }
       })
     },
 
     /** Returns all versions with their checksums; stale ones as `extension` does. */
-    versions (unchecked: Unchecked<VersionListing | undefined>): Awaitable<Answered<readonly ExtensionVersion[] | undefined>> {
+    versions (
+      unchecked: Unchecked<VersionListing | undefined>
+    ): Awaitable<Answered<readonly ExtensionVersion[] | undefined>> {
       const { type, name, answer } = unchecked
-      if (answer.value?.unchecked !== true || answer.error !== undefined) return { ...answer, value: answer.value?.versions }
+      if (answer.value?.unchecked !== true || answer.error !== undefined) {
+        return { ...answer, value: answer.value?.versions }
+      }
       return check(unchecked, {
         of: listing => listing?.releases ?? [],
         make: (listing, releases) => {
@@ -221,7 +266,11 @@ export function createLookups ({ driver, cache, slots, presentation, skips, ask,
     async release (unchecked: Unchecked<Release | undefined>): Promise<Answered<Release | undefined>> {
       const { value } = unchecked.answer
       if (value === undefined || !isUnchecked(value)) return unchecked.answer
-      return await check(unchecked, { of: release => release === undefined ? [] : [release], make: (_, [release]) => release, share: 0.5 })
+      return await check(unchecked, {
+        of: release => release === undefined ? [] : [release],
+        make: (_, [release]) => release,
+        share: 0.5
+      })
     }
   }
 }

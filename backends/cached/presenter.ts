@@ -13,10 +13,15 @@ export interface PresentationOptions {
 
 /** How what a driver says is shown: as the extensions and versions of the API. */
 export function createPresentation ({ source, downloadUrls, publicUrl, onFile }: PresentationOptions) {
-  function downloadUrl ({ type, name }: Pick<Metadata, 'type' | 'name'>, { version, file }: Release): string | undefined {
+  function downloadUrl (
+    { type, name }: Pick<Metadata, 'type' | 'name'>,
+    { version, file }: Release
+  ): string | undefined {
     if (file === undefined) return undefined
     if (downloadUrls === 'upstream') return file.url
-    return publicUrl === undefined ? undefined : `${publicUrl.replace(/\/+$/, '')}/api/v1/extensions/${type}/${name}/${encodeURIComponent(version)}`
+    return publicUrl === undefined
+      ? undefined
+      : `${publicUrl.replace(/\/+$/, '')}/api/v1/extensions/${type}/${name}/${encodeURIComponent(version)}`
   }
 
   function toVersion (of: Pick<Metadata, 'type' | 'name'>, release: Release): ExtensionVersion {

@@ -20,8 +20,8 @@ export interface MemoryDependencies {
 }
 
 /**
- * What an instance has in the cache, as records that outlive the process, and back. What comes back is stale: it stands in
- * until the upstream has been asked, for as long as any old answer may.
+ * What an instance has in the cache, as records that outlive the process, and back. What comes back is stale: it stands
+ * in until the upstream has been asked, for as long as any old answer may.
  */
 export function createMemory ({ cache, slots, presentation, wallClock = Date.now }: MemoryDependencies): Memory {
   /** A time of the cache's clock, by the wall clock. */
@@ -42,26 +42,39 @@ export function createMemory ({ cache, slots, presentation, wallClock = Date.now
       ...(kept.size > 0 && { kept: [...kept].map(([name, at]) => ({ name, at: toWall(at) })) }),
       ...(proof !== undefined && { proof: { at: toWall(proof.at), names: [...proof.names] } })
     }
-    for (let first = 0; first < extensions.length; first += chunk) yield { kind: 'extensions', extensions: extensions.slice(first, first + chunk) }
+    for (let first = 0; first < extensions.length; first += chunk) {
+      yield { kind: 'extensions', extensions: extensions.slice(first, first + chunk) }
+    }
     for (const { name } of extensions) {
       const versions = cache.glance(slots.versions(type, name))
       const extension = cache.glance(slots.metadata(type, name))
       if (versions === undefined || extension === undefined) continue
-      yield { kind: 'versions', at: toWall(cache.now() - versions.age * 1000), extension: extension.value.extension, releases: [...versions.value.releases] }
+      yield {
+        kind: 'versions',
+        at: toWall(cache.now() - versions.age * 1000),
+        extension: extension.value.extension,
+        releases: [...versions.value.releases]
+      }
     }
   }
 
-  function restoreListing ({ type, at, missing, unread, kept = [], proof }: SnapshotListing, extensions: readonly Extension[]): void {
-    cache.restore(finding(slots.list(type), {
-      extensions,
-      byName: new Map(extensions.map(extension => [extension.name, extension])),
-      error: undefined,
-      refusal: undefined,
-      missing,
-      unread: new Set(unread),
-      kept: new Map(kept.map(({ name, at }) => [name, fromWall(at)])),
-      proof: proof === undefined ? undefined : { names: new Set(proof.names), at: fromWall(proof.at) }
-    }), fromWall(at))
+  function restoreListing (
+    { type, at, missing, unread, kept = [], proof }: SnapshotListing,
+    extensions: readonly Extension[]
+  ): void {
+    cache.restore(
+      finding(slots.list(type), {
+        extensions,
+        byName: new Map(extensions.map(extension => [extension.name, extension])),
+        error: undefined,
+        refusal: undefined,
+        missing,
+        unread: new Set(unread),
+        kept: new Map(kept.map(({ name, at }) => [name, fromWall(at)])),
+        proof: proof === undefined ? undefined : { names: new Set(proof.names), at: fromWall(proof.at) }
+      }),
+      fromWall(at)
+    )
   }
 
   return {
@@ -80,9 +93,17 @@ export function createMemory ({ cache, slots, presentation, wallClock = Date.now
           const versions = releases.map(release => presentation.toVersion(extension, release as Release))
           const current = currentRelease(releases as Release[])
           // A look-up for a download then completes both entries.
-          const unchecked = current?.version === extension.version && isUnchecked(current) ? { metadata: extension, release: current } : undefined
-          cache.restore(finding(slots.metadata(type, name), { extension, ...(unchecked !== undefined && { unchecked }) }), fromWall(at))
-          cache.restore(finding(slots.versions(type, name), versionListing(releases as Release[], versions)), fromWall(at))
+          const unchecked = current?.version === extension.version && isUnchecked(current)
+            ? { metadata: extension, release: current }
+            : undefined
+          cache.restore(
+            finding(slots.metadata(type, name), { extension, ...(unchecked !== undefined && { unchecked }) }),
+            fromWall(at)
+          )
+          cache.restore(
+            finding(slots.versions(type, name), versionListing(releases as Release[], versions)),
+            fromWall(at)
+          )
         }
       }
       // Last, so that it is not the first to go.

@@ -38,15 +38,24 @@ function plain ({ kind, reason, hidden, ...named }: Skipped): Skipped & { hidden
   return { kind, reason, ...Object.fromEntries(texts), hidden: hidden === true || reason === 'private' }
 }
 
-const keyOf = (skipped: Skipped): string => JSON.stringify([skipped.kind, skipped.reason, skipped.hidden, ...fields.map(field => skipped[field])])
+const keyOf = (skipped: Skipped): string =>
+  JSON.stringify([skipped.kind, skipped.reason, skipped.hidden, ...fields.map(field => skipped[field])])
 const extensionOf = ({ type, name }: { type?: string, name?: string }): string => `${type ?? ''}/${name ?? ''}`
 
 const isNamedRefusal = ({ hidden, reason }: Skipped): boolean => hidden !== true && reason === 'refused'
-const refusedMessage = 'the upstream refuses a configured repository (401 or 403): its extension is not updated, others are; correct its name in repositories or grant the credentials access'
-const refusedHiddenMessage = 'the upstream refuses repositories that it lists (401 or 403): their extensions are not updated, others are; grant the credentials access'
+const refusedMessage =
+  'the upstream refuses a configured repository (401 or 403): its extension is not updated, others are; correct its name in repositories or grant the credentials access'
+const refusedHiddenMessage =
+  'the upstream refuses repositories that it lists (401 or 403): their extensions are not updated, others are; grant the credentials access'
 
 const plurals: Record<Skipped['kind'], string> = {
-  repository: 'repositories', release: 'releases', tag: 'tags', asset: 'assets', manifest: 'manifests', layer: 'layers', checksum_file: 'checksum files'
+  repository: 'repositories',
+  release: 'releases',
+  tag: 'tags',
+  asset: 'assets',
+  manifest: 'manifests',
+  layer: 'layers',
+  checksum_file: 'checksum files'
 }
 
 /** Returns counts in words: `skipped 4 tags: 3 not_semver, 1 not_an_artifact; 1 repository: 1 mirror`. */
@@ -55,14 +64,16 @@ export function describeCounts (counts: SkippedReport['counts']): string {
   const parts = kinds.map(kind => {
     const those = counts.filter(count => count.kind === kind)
     const total = those.reduce((sum, { count }) => sum + count, 0)
-    return `${total} ${total === 1 ? kind.replace('_', ' ') : plurals[kind]}: ${those.map(({ reason, count }) => `${count} ${reason}`).join(', ')}`
+    return `${total} ${total === 1 ? kind.replace('_', ' ') : plurals[kind]}: ${
+      those.map(({ reason, count }) => `${count} ${reason}`).join(', ')
+    }`
   })
   return parts.length === 0 ? 'nothing is skipped any more' : `skipped ${parts.join('; ')}`
 }
 
 /**
- * Keeps what an instance skips. An item is kept until a complete crawl, or for what only a whole extension shows the next
- * read of that extension, no longer meets it. One info line a crawl reports the numbers when they have changed.
+ * Keeps what an instance skips. An item is kept until a complete crawl, or for what only a whole extension shows the
+ * next read of that extension, no longer meets it. One info line a crawl reports the numbers when they have changed.
  */
 export function createSkips ({ instance, log, count, wallClock = Date.now }: SkipsOptions) {
   const entries = new Map<string, Entry>()
@@ -74,7 +85,12 @@ export function createSkips ({ instance, log, count, wallClock = Date.now }: Ski
   /** Returns whether one more item can be kept. However many tags there are, a refused repository is. */
   function hasRoom ({ kind }: Skipped): boolean {
     if (kind === 'repository' ? repositories < maxRepositories : entries.size - repositories < maxItems) return true
-    if (!isFull) log?.warn({ backend: instance }, `more than ${maxItems} items are skipped: further ones are neither kept nor counted; delete tags and releases that are not versions`)
+    if (!isFull) {
+      log?.warn(
+        { backend: instance },
+        `more than ${maxItems} items are skipped: further ones are neither kept nor counted; delete tags and releases that are not versions`
+      )
+    }
     isFull = true
     return false
   }
@@ -106,28 +122,38 @@ export function createSkips ({ instance, log, count, wallClock = Date.now }: Ski
   }
 
   function counts (): SkippedReport['counts'] {
-    const numbers = new Map<string, { instance: string, kind: Skipped['kind'], reason: Skipped['reason'], count: number }>()
+    const numbers = new Map<
+      string,
+      { instance: string, kind: Skipped['kind'], reason: Skipped['reason'], count: number }
+    >()
     for (const { skipped: { kind, reason } } of entries.values()) {
       const key = `${kind} ${reason}`
       const number = numbers.get(key) ?? { instance, kind, reason, count: 0 }
       number.count++
       numbers.set(key, number)
     }
-    return [...numbers.values()].sort((a, b) => a.kind === b.kind ? b.count - a.count || (a.reason < b.reason ? -1 : 1) : a.kind < b.kind ? -1 : 1)
+    return [...numbers.values()].sort((a, b) =>
+      a.kind === b.kind ? b.count - a.count || (a.reason < b.reason ? -1 : 1) : a.kind < b.kind ? -1 : 1
+    )
   }
 
   function remove (key: string, { skipped }: Entry): void {
     entries.delete(key)
     if (skipped.kind === 'repository') repositories--
-    if (isNamedRefusal(skipped)) log?.info({ backend: instance, repository: skipped.repository }, 'a repository is no longer refused')
+    if (isNamedRefusal(skipped)) {
+      log?.info({ backend: instance, repository: skipped.repository }, 'a repository is no longer refused')
+    }
   }
 
   /** Logs how many hidden repositories are refused, when the number has changed. */
   function reportHiddenRefusals (): void {
     const before = hiddenRefusals
-    hiddenRefusals = [...entries.values()].filter(({ skipped: { hidden, reason } }) => hidden && reason === 'refused').length
+    hiddenRefusals =
+      [...entries.values()].filter(({ skipped: { hidden, reason } }) => hidden && reason === 'refused').length
     if (hiddenRefusals > before) log?.warn({ backend: instance, refused: hiddenRefusals }, refusedHiddenMessage)
-    else if (hiddenRefusals < before) log?.info({ backend: instance, refused: hiddenRefusals }, 'fewer repositories of the crawl are refused')
+    else if (hiddenRefusals < before) {
+      log?.info({ backend: instance, refused: hiddenRefusals }, 'fewer repositories of the crawl are refused')
+    }
   }
 
   function report (): void {
@@ -145,13 +171,15 @@ export function createSkips ({ instance, log, count, wallClock = Date.now }: Ski
         skip,
         end ({ found, failed, refused = [], truncated, unchanged }: Crawl): void {
           const unread = new Set(failed.map(extensionOf))
-          // A refused repository was not read: what is skipped in it still is. Whether it is refused, the crawl has met.
+          // A refused repository was not read: what is skipped in it still is. Whether it is refused, the crawl has
+          // met.
           const refusedNames = new Set(refused.map(extensionOf))
           const there = new Set([...found.map(({ metadata }) => extensionOf(metadata)), ...unread, ...refusedNames])
           for (const [key, entry] of truncated === true ? [] : entries) {
             const { skipped, crawled } = entry
             const extension = extensionOf(skipped)
-            const untouched = unread.has(extension) || (skipped.reason !== 'refused' && refusedNames.has(extension)) || unchanged?.has(skipped.repository ?? '') === true
+            const untouched = unread.has(extension) || (skipped.reason !== 'refused' && refusedNames.has(extension)) ||
+              unchanged?.has(skipped.repository ?? '') === true
             if (!met.has(key) && !(crawled ? untouched : there.has(extension))) remove(key, entry)
           }
           report()
@@ -172,15 +200,30 @@ export function createSkips ({ instance, log, count, wallClock = Date.now }: Ski
       }
     },
 
-    /** Takes an item that is met outside of a crawl and of a read of a whole extension; the next such read that does not meet it drops it. */
+    /**
+     * Takes an item that is met outside of a crawl and of a read of a whole extension; the next such read that does not
+     * meet it drops it.
+     */
     add (skipped: Skipped): void { collect(false).skip(skipped) },
 
-    /** Returns what is skipped now. What was skipped in a repository before it was refused is named only if the repository may be. */
+    /**
+     * Returns what is skipped now. What was skipped in a repository before it was refused is named only if the
+     * repository may be.
+     */
     report (): SkippedReport {
-      const hiddenOnes = new Set([...entries.values()].flatMap(({ skipped: { kind, reason, hidden, repository } }) => kind === 'repository' && reason === 'refused' && hidden ? [repository] : []))
-      const isNamed = ({ hidden, repository }: Entry['skipped']): boolean => !hidden && (repository === undefined || !hiddenOnes.has(repository))
-      const items = [...entries.values()].filter(({ skipped }) => isNamed(skipped)).map(({ skipped: { hidden, ...item }, since }): SkippedItem => ({
-        instance, ...item, since: utcSeconds(new Date(since).toISOString()) ?? ''
+      const hiddenOnes = new Set(
+        [...entries.values()].flatMap(({ skipped: { kind, reason, hidden, repository } }) =>
+          kind === 'repository' && reason === 'refused' && hidden ? [repository] : []
+        )
+      )
+      const isNamed = ({ hidden, repository }: Entry['skipped']): boolean =>
+        !hidden && (repository === undefined || !hiddenOnes.has(repository))
+      const items = [...entries.values()].filter(({ skipped }) => isNamed(skipped)).map((
+        { skipped: { hidden, ...item }, since }
+      ): SkippedItem => ({
+        instance,
+        ...item,
+        since: utcSeconds(new Date(since).toISOString()) ?? ''
       }))
       return { items, counts: counts() }
     }

@@ -4,9 +4,23 @@ import type { Answer, Mark } from '../../plugins/replies/provenance.ts'
 import { createDeadline, late, type Deadline } from '../../lib/deadline.ts'
 import type { Downloads, OpenAt, Origin, Wanted } from '../../plugins/downloads/plugin.ts'
 import { isRegistryError, registryError, type RegistryError } from '../../lib/errors.ts'
-import { extensionSources, extensionTypes, type Extension, type ExtensionSource, type ExtensionType, type ExtensionVersion } from '../../schemas/extension.ts'
+import {
+  extensionSources,
+  extensionTypes,
+  type Extension,
+  type ExtensionSource,
+  type ExtensionType,
+  type ExtensionVersion
+} from '../../schemas/extension.ts'
 import { answering, whenThere, type Awaitable } from '../../lib/maybe-promise.ts'
-import { together, type Answered, type Backend, type Listing, type SkippedReport, type Terms } from '../cached/backend.ts'
+import {
+  together,
+  type Answered,
+  type Backend,
+  type Listing,
+  type SkippedReport,
+  type Terms
+} from '../cached/backend.ts'
 import type { Artifact, FileReference } from '../driver/driver.ts'
 import { createGenerations, type Generation, type Share } from './view.ts'
 
@@ -25,13 +39,25 @@ const none: readonly Extension[] = []
 
 const nothing: ReadonlySet<string> = new Set()
 
-const only: Record<ExtensionType, readonly ExtensionType[]> = { provider: ['provider'], taskserv: ['taskserv'], cluster: ['cluster'] }
+const only: Record<ExtensionType, readonly ExtensionType[]> = {
+  provider: ['provider'],
+  taskserv: ['taskserv'],
+  cluster: ['cluster']
+}
 
 /** What one instance answered when it was asked for everything. */
-type Asked = { backend: Backend, answer: Answered<Listing>, error?: never } | { backend: Backend, answer?: never, error: RegistryError }
+type Asked = { backend: Backend, answer: Answered<Listing>, error?: never } | {
+  backend: Backend,
+  answer?: never,
+  error: RegistryError
+}
 
 /** Whose an extension is; or seconds since the oldest word that nobody's it is. */
-type Found<T> = { backend: Backend, answer: Answer<T>, oldest?: never } | { backend?: never, answer?: never, oldest: number }
+type Found<T> = { backend: Backend, answer: Answer<T>, oldest?: never } | {
+  backend?: never,
+  answer?: never,
+  oldest: number
+}
 
 export interface Scope { source?: ExtensionSource | undefined }
 
@@ -39,7 +65,9 @@ export interface Name extends Scope { type: ExtensionType, name: string }
 
 /** The order of ownership: smaller priority first, then Gitea before OCI, then order of appearance. */
 export function byOwnership (backends: readonly Backend[]): Backend[] {
-  return [...backends].sort((a, b) => a.priority - b.priority || extensionSources.indexOf(a.source) - extensionSources.indexOf(b.source))
+  return [...backends].sort((a, b) =>
+    a.priority - b.priority || extensionSources.indexOf(a.source) - extensionSources.indexOf(b.source)
+  )
 }
 
 /** Of several causes the one to answer with: unavailable, else the rate limit, else the credentials. */
@@ -55,16 +83,19 @@ function rethrowUnknown (error: unknown): RegistryError {
 }
 
 /**
- * One catalog over all instances. An extension belongs to the first instance, in order of ownership, that has it; `source`
- * narrows to instances of that kind first. An instance that cannot be asked never hands ownership over: unless its last
- * complete listing lacks the name, the answer is its failure.
+ * One catalog over all instances. An extension belongs to the first instance, in order of ownership, that has it;
+ * `source` narrows to instances of that kind first. An instance that cannot be asked never hands ownership over: unless
+ * its last complete listing lacks the name, the answer is its failure.
  */
 export function createCatalog ({ backends, downloads, log, negativeTtl, budget }: CatalogDependencies) {
   const instances = byOwnership(backends)
   const generations = createGenerations(log)
-  const ofSource = new Map(extensionSources.map(source => [source, instances.filter(backend => backend.source === source)]))
+  const ofSource = new Map(
+    extensionSources.map(source => [source, instances.filter(backend => backend.source === source)])
+  )
   const of = ({ source }: Scope) => source === undefined ? instances : ofSource.get(source) ?? []
-  const types = (type: ExtensionType | undefined): readonly ExtensionType[] => type === undefined ? extensionTypes : only[type]
+  const types = (type: ExtensionType | undefined): readonly ExtensionType[] =>
+    type === undefined ? extensionTypes : only[type]
 
   function wrap<T> (value: T, answers: ReadonlyArray<Answered<unknown>>, stale: Mark[], missing: Mark[]): Answer<T> {
     const { age, ttl, hit } = together(answers)
@@ -81,11 +112,16 @@ export function createCatalog ({ backends, downloads, log, negativeTtl, budget }
         ? answer.then(answer => ({ backend, answer }), (error: unknown) => ({ backend, error: rethrowUnknown(error) }))
         : { backend, answer }
     })
-    return asked.every(one => !(one instanceof Promise)) ? merge(scope, asked as Asked[]) : Promise.all(asked).then(asked => merge(scope, asked))
+    return asked.every(one => !(one instanceof Promise))
+      ? merge(scope, asked as Asked[])
+      : Promise.all(asked).then(asked => merge(scope, asked))
   }
 
   /** What was answered, merged by ownership; throws when nobody answered. */
-  function merge ({ type, source }: { type?: ExtensionType | undefined } & Scope, asked: readonly Asked[]): Answer<Generation> {
+  function merge (
+    { type, source }: { type?: ExtensionType | undefined } & Scope,
+    asked: readonly Asked[]
+  ): Answer<Generation> {
     const stale: Mark[] = []
     const missing: Mark[] = []
     const answers: Array<Answered<unknown>> = []
@@ -106,7 +142,10 @@ export function createCatalog ({ backends, downloads, log, negativeTtl, budget }
   }
 
   /** The first instance's answer that is not "not there"; undefined when all of them could be asked and none has it. */
-  function first<T> (scope: Scope, question: (backend: Backend) => Awaitable<Answered<T | undefined>>): Awaitable<Found<T>> {
+  function first<T> (
+    scope: Scope,
+    question: (backend: Backend) => Awaitable<Answered<T | undefined>>
+  ): Awaitable<Found<T>> {
     const doubts: Mark[] = []
     const absences: Array<Answered<unknown>> = []
     const candidates = of(scope)
@@ -128,20 +167,35 @@ export function createCatalog ({ backends, downloads, log, negativeTtl, budget }
       }
       const asked = question(backend)
       return asked instanceof Promise
-        ? asked.then(take, (error: unknown) => { throw worst([...doubts.flatMap(doubt => doubt.error ?? []), rethrowUnknown(error)]) })
+        ? asked.then(take, (error: unknown) => {
+          throw worst([...doubts.flatMap(doubt => doubt.error ?? []), rethrowUnknown(error)])
+        })
         : take(asked)
     }
     return ask(0)
   }
 
   /** The same, with what is cached made as young as a 404 must be before nothing is found. */
-  const owner = <T>(scope: Scope, deadline: Deadline, question: (backend: Backend, terms: Terms) => Awaitable<Answered<T | undefined>>): Awaitable<Found<T>> =>
-    whenThere(first(scope, backend => question(backend, { deadline })), found => found.answer !== undefined || found.oldest <= negativeTtl
-      ? found
-      : first(scope, backend => question(backend, { deadline, maxAge: negativeTtl })))
+  const owner = <T>(
+    scope: Scope,
+    deadline: Deadline,
+    question: (backend: Backend, terms: Terms) => Awaitable<Answered<T | undefined>>
+  ): Awaitable<Found<T>> =>
+      whenThere(
+        first(scope, backend => question(backend, { deadline })),
+        found =>
+          found.answer !== undefined || found.oldest <= negativeTtl
+            ? found
+            : first(scope, backend => question(backend, { deadline, maxAge: negativeTtl }))
+      )
 
   /** Opens a file in the time that is left. */
-  async function openWithin<T> (instance: string, deadline: Deadline, signal: AbortSignal, open: (signal: AbortSignal) => Promise<T>): Promise<T> {
+  async function openWithin<T> (
+    instance: string,
+    deadline: Deadline,
+    signal: AbortSignal,
+    open: (signal: AbortSignal) => Promise<T>
+  ): Promise<T> {
     const tooLate = new AbortController()
     const timer = setTimeout(() => { tooLate.abort(late(instance)) }, deadline.left())
     try {
@@ -168,7 +222,9 @@ export function createCatalog ({ backends, downloads, log, negativeTtl, budget }
       ? []
       : instances.flatMap(backend => {
         const same = backend === owner ? undefined : backend.holding(checksum)
-        return same === undefined ? [] : [{ instance: backend.name, open: async (at: OpenAt) => await backend.reopen(same, at) }]
+        return same === undefined
+          ? []
+          : [{ instance: backend.name, open: async (at: OpenAt) => await backend.reopen(same, at) }]
       })
     return [first, ...others]
   }
@@ -186,33 +242,65 @@ export function createCatalog ({ backends, downloads, log, negativeTtl, budget }
     // What is in the cache is given as it is, without a promise: whoever asks awaits either.
 
     /** A page of all extensions, by type and then by name. */
-    list: (query: { type?: ExtensionType | undefined, limit: number, offset: number } & Scope): Awaitable<Answer<Page<Extension>>> => answering(() =>
-      whenThere(everything(query), all => ({ ...all, value: { items: all.value.page(query), total: all.value.extensions.length } }))),
+    list: (
+      query: { type?: ExtensionType | undefined, limit: number, offset: number } & Scope
+    ): Awaitable<Answer<Page<Extension>>> =>
+      answering(() =>
+        whenThere(
+          everything(query),
+          all => ({ ...all, value: { items: all.value.page(query), total: all.value.extensions.length } })
+        )
+      ),
 
     /** The best matches for `q`, in the order of {@link search}. */
-    search: (query: { q: string, type?: ExtensionType | undefined, limit: number } & Scope): Awaitable<Answer<Page<Extension>>> => answering(() =>
-      whenThere(everything(query), all => ({ ...all, value: all.value.search(query.q, query.limit) }))),
+    search: (
+      query: { q: string, type?: ExtensionType | undefined, limit: number } & Scope
+    ): Awaitable<Answer<Page<Extension>>> =>
+      answering(() => whenThere(everything(query), all => ({ ...all, value: all.value.search(query.q, query.limit) }))),
 
     /** An extension at its current version. Throws `not_found`. */
-    find: (name: Name): Awaitable<Answer<Extension>> => answering(() =>
-      whenThere(owner(name, createDeadline(budget * 1000), (backend, terms) => backend.find(name.type, name.name, terms)), foundOr404(name))),
+    find: (name: Name): Awaitable<Answer<Extension>> =>
+      answering(() =>
+        whenThere(
+          owner(name, createDeadline(budget * 1000), (backend, terms) => backend.find(name.type, name.name, terms)),
+          foundOr404(name)
+        )
+      ),
 
     /** All versions of an extension, highest first. Throws `not_found`. */
-    versions: (name: Name): Awaitable<Answer<readonly ExtensionVersion[]>> => answering(() =>
-      whenThere(owner(name, createDeadline(budget * 1000), (backend, terms) => backend.versions(name.type, name.name, terms)), foundOr404(name))),
+    versions: (name: Name): Awaitable<Answer<readonly ExtensionVersion[]>> =>
+      answering(() =>
+        whenThere(
+          owner(name, createDeadline(budget * 1000), (backend, terms) => backend.versions(name.type, name.name, terms)),
+          foundOr404(name)
+        )
+      ),
 
-    /** The file of a version of the extension's owner, not opened yet. Throws `not_found` when there is no such version, or it has no file. */
+    /**
+     * The file of a version of the extension's owner, not opened yet. Throws `not_found` when there is no such version,
+     * or it has no file.
+     */
     async file ({ version, ...name }: Name & { version: string }): Promise<Answer<Download>> {
       const { type, name: extension } = name
       const missing = registryError('not_found', `Extension ${type}/${extension} version ${version} not found`)
       const deadline = createDeadline(budget * 1000)
-      const { backend, answer } = await owner(name, deadline, (candidate, terms) => candidate.has(type, extension, terms))
+      const { backend, answer } = await owner(
+        name,
+        deadline,
+        (candidate, terms) => candidate.has(type, extension, terms)
+      )
       if (backend === undefined) throw missing
       const stat = await backend.stat(type, extension, version, { deadline })
       if (stat.value === undefined) throw stat.error ?? missing
       const { file, published_at: published } = stat.value
-      if (file === undefined) throw registryError('not_found', `Extension ${type}/${extension} version ${version} has no file`)
-      const wanted: Omit<Wanted, 'origins'> = { file, local: backend.local, subject: { instance: backend.name, type, name: extension, version } }
+      if (file === undefined) {
+        throw registryError('not_found', `Extension ${type}/${extension} version ${version} has no file`)
+      }
+      const wanted: Omit<Wanted, 'origins'> = {
+        file,
+        local: backend.local,
+        subject: { instance: backend.name, type, name: extension, version }
+      }
       const download: Download = {
         file,
         published,
@@ -220,13 +308,27 @@ export function createCatalog ({ backends, downloads, log, negativeTtl, budget }
         deadline,
         late: () => late(backend.name),
         open: async signal => {
-          const origins = originsOf(backend, file, async ({ signal }) => await backend.open(type, extension, version, { signal }))
-          const content = await openWithin(backend.name, deadline, signal, async signal => await downloads.open({ ...wanted, origins }, signal))
+          const origins = originsOf(
+            backend,
+            file,
+            async ({ signal }) => await backend.open(type, extension, version, { signal })
+          )
+          const content = await openWithin(
+            backend.name,
+            deadline,
+            signal,
+            async signal => await downloads.open({ ...wanted, origins }, signal)
+          )
           if (content === undefined) throw missing
           return content
         }
       }
-      return wrap(download, [answer, stat], stat.error === undefined ? answer.stale : [{ instance: backend.name, error: stat.error }], [])
+      return wrap(
+        download,
+        [answer, stat],
+        stat.error === undefined ? answer.stale : [{ instance: backend.name, error: stat.error }],
+        []
+      )
     },
 
     /** Returns what the instances skip, in the order of ownership, with why and since when. No upstream is asked. */
@@ -235,7 +337,10 @@ export function createCatalog ({ backends, downloads, log, negativeTtl, budget }
       return { items: reports.flatMap(({ items }) => items), counts: reports.flatMap(({ counts }) => counts) }
     },
 
-    /** What the cached listings hold now, without asking anybody: extensions by type and source, and shadowed twins by instance. */
+    /**
+     * What the cached listings hold now, without asking anybody: extensions by type and source, and shadowed twins by
+     * instance.
+     */
     census () {
       const known = instances.map(backend => ({
         instance: backend.name,

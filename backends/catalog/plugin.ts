@@ -8,7 +8,16 @@ declare module 'fastify' {
 
 export async function catalog (fastify: FastifyInstance): Promise<void> {
   const backends = [...fastify.gitea.instances, ...fastify.oci.instances]
-  fastify.decorate('catalog', createCatalog({ backends, downloads: fastify.downloads, log: fastify.log, negativeTtl: fastify.cache.times.negativeTtl, budget: fastify.cache.times.budget }))
+  fastify.decorate(
+    'catalog',
+    createCatalog({
+      backends,
+      downloads: fastify.downloads,
+      log: fastify.log,
+      negativeTtl: fastify.cache.times.negativeTtl,
+      budget: fastify.cache.times.budget
+    })
+  )
 }
 
 export default fp(catalog, {

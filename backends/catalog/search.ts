@@ -1,7 +1,13 @@
 import type { Extension } from '../../schemas/extension.ts'
 
 /** An extension with its texts ready to be searched: all of them in one, the description last. */
-export interface Searchable { extension: Extension, name: string, tags: readonly string[], text: string, descriptionAt: number }
+export interface Searchable {
+  extension: Extension
+  name: string
+  tags: readonly string[]
+  text: string
+  descriptionAt: number
+}
 
 export function searchable (extension: Extension): Searchable {
   const name = extension.name.toLowerCase()
@@ -18,7 +24,10 @@ function isInWord (text: string, at: number): boolean {
   return code < 128 ? (code >= 97 && code <= 122) || (code >= 48 && code <= 57) : wordCharacter.test(text.charAt(at))
 }
 
-/** Whether `text` has `query`, first at `found`, where a word starts: at `start`, or behind something that is neither letter nor digit. */
+/**
+ * Whether `text` has `query`, first at `found`, where a word starts: at `start`, or behind something that is neither
+ * letter nor digit.
+ */
 function atWordStart (text: string, query: string, found: number, start = 0): boolean {
   for (let at = found; at !== -1; at = text.indexOf(query, at + 1)) {
     if (at === start || !isInWord(text, at - 1)) return true
@@ -26,7 +35,9 @@ function atWordStart (text: string, query: string, found: number, start = 0): bo
   return false
 }
 
-/** How well an extension fits, smaller is better; undefined when the query is nowhere in it. `query` is in lower case. */
+/**
+ * How well an extension fits, smaller is better; undefined when the query is nowhere in it. `query` is in lower case.
+ */
 function rank ({ name, tags, text, descriptionAt }: Searchable, query: string): number | undefined {
   let found = text.indexOf(query)
   if (found === -1) return undefined
@@ -43,8 +54,9 @@ function rank ({ name, tags, text, descriptionAt }: Searchable, query: string): 
 }
 
 /**
- * Every extension that has `query` in its name, a tag or its description, whatever the case: exact name first, then name
- * prefix, word start in the name, elsewhere in it, tag, word start in the description, elsewhere in it; ties in the order given.
+ * Every extension that has `query` in its name, a tag or its description, whatever the case: exact name first, then
+ * name prefix, word start in the name, elsewhere in it, tag, word start in the description, elsewhere in it; ties in
+ * the order given.
  */
 export function search (candidates: readonly Searchable[], query: string): Extension[] {
   const lower = query.trim().toLowerCase()

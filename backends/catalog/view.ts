@@ -37,7 +37,10 @@ const about = 512
 const rememberedMatches = 200_000
 
 const sizeOf = (page: readonly Extension[]): number =>
-  page.reduce((sum, { description, tags = [] }) => tags.reduce((sum, tag) => sum + tag.length, sum + about + description.length), about)
+  page.reduce(
+    (sum, { description, tags = [] }) => tags.reduce((sum, tag) => sum + tag.length, sum + about + description.length),
+    about
+  )
 
 /** Whether a share is what it was. */
 function isSame ({ instance, types, unread }: Share, before: Share | undefined): boolean {
@@ -91,7 +94,10 @@ export function createGenerations (log: FastifyBaseLogger) {
       return [...owners.values()].map(({ extension }) => extension).sort((a, b) => a.name < b.name ? -1 : 1)
     })
     const pages = new LRUCache<string, readonly Extension[]>({ maxSize: rememberedBytes, sizeCalculation: sizeOf })
-    const matches = new LRUCache<string, readonly Extension[]>({ maxSize: rememberedMatches, sizeCalculation: ({ length }) => length + 1 })
+    const matches = new LRUCache<string, readonly Extension[]>({
+      maxSize: rememberedMatches,
+      sizeCalculation: ({ length }) => length + 1
+    })
     let candidates: Searchable[] | undefined
 
     /** Part of a list; the same one for all questions that it answers. */
@@ -121,10 +127,15 @@ export function createGenerations (log: FastifyBaseLogger) {
   }
 
   return {
-    /** Merges in the order given: the first that has an extension owns it. `scope` names what is merged, so that each scope's last one is kept. */
+    /**
+     * Merges in the order given: the first that has an extension owns it. `scope` names what is merged, so that each
+     * scope's last one is kept.
+     */
     merge (shares: readonly Share[], scope: string): Generation {
       const last = latest.get(scope)
-      if (last?.shares.length === shares.length && shares.every((share, at) => isSame(share, last.shares[at]))) return last.generation
+      if (
+        last?.shares.length === shares.length && shares.every((share, at) => isSame(share, last.shares[at]))
+      ) { return last.generation }
       const generation = make(shares)
       latest.set(scope, { shares, generation })
       return generation

@@ -3,15 +3,19 @@ import type { RegistryError } from '../../lib/errors.ts'
 import type { Extension, ExtensionSource, ExtensionType } from '../../schemas/extension.ts'
 
 /**
- * The file of one version, as its driver can open it. `name` is a base name without separators or control characters, `size`
- * what the upstream says, `checksum` the publisher's word and never computed here, `validator` a digest or an asset's uuid.
+ * The file of one version, as its driver can open it. `name` is a base name without separators or control characters,
+ * `size` what the upstream says, `checksum` the publisher's word and never computed here, `validator` a digest or an
+ * asset's uuid.
  */
 export interface FileReference extends FileFacts {
   /** Where a person outside can fetch it from the upstream, when the upstream has such an address. */
   url?: string
   /** What the driver needs to open it; means nothing to anybody else. */
   locator: string
-  /** What the driver needs to look up the checksum; absent once that is done, and where `load` and `list` return it themselves. */
+  /**
+   * What the driver needs to look up the checksum; absent once that is done, and where `load` and `list` return it
+   * themselves.
+   */
   checksumLocator?: string
 }
 
@@ -46,8 +50,8 @@ export interface Crawl {
   /** Extensions whose repository could not be read, while others could. With any of them the walk proves no absence. */
   failed: Array<{ type: ExtensionType, name: string, error: RegistryError }>
   /**
-   * Extensions whose own repository the upstream refuses (401 or 403), while it accepts the same credentials for others, or
-   * for itself. The crawl proves the absence of every other name.
+   * Extensions whose own repository the upstream refuses (401 or 403), while it accepts the same credentials for
+   * others, or for itself. The crawl proves the absence of every other name.
    */
   refused?: Array<{ type: ExtensionType, name: string, error: RegistryError }>
   /** Whether something that could hold more extensions was not walked at all. */
@@ -103,8 +107,8 @@ export interface ReadOptions { skip: Skip }
 export const readQuietly: ReadOptions = { skip: () => {} }
 
 /**
- * One upstream without cache: what it says right now. Absent is a value (`undefined`); failing throws an error of the table
- * (`auth_error`, `rate_limit`, `config_error` or `service_unavailable`) with `instance` and a `cause`.
+ * One upstream without cache: what it says right now. Absent is a value (`undefined`); failing throws an error of the
+ * table (`auth_error`, `rate_limit`, `config_error` or `service_unavailable`) with `instance` and a `cause`.
  */
 export interface Driver {
   readonly name: string
@@ -118,10 +122,10 @@ export interface Driver {
   /** Everything of one extension; undefined when the upstream answered and has no version of it. */
   load (type: ExtensionType, name: string, options?: ReadOptions): Promise<Loaded | undefined>
   /**
-   * Looks up the checksum of a file that has a `checksumLocator`; required of a driver that sets it. Returns an empty object
-   * when the publisher states no checksum, and undefined when the release has changed since it was read. A driver sets
-   * `checksumLocator` where a checksum costs a request of its own: then only the checksums that a response needs are looked
-   * up. The releases of `list` never have one.
+   * Looks up the checksum of a file that has a `checksumLocator`; required of a driver that sets it. Returns an empty
+   * object when the publisher states no checksum, and undefined when the release has changed since it was read. A
+   * driver sets `checksumLocator` where a checksum costs a request of its own: then only the checksums that a response
+   * needs are looked up. The releases of `list` never have one.
    */
   checksum? (file: FileReference, options?: ReadOptions): Promise<{ checksum?: string } | undefined>
   /** Opens a file, where it can at the byte that is wanted; undefined when it is gone. */

@@ -4,15 +4,16 @@ import { isRegistryError, type RegistryError } from '../../lib/errors.ts'
 const tolerated = 3
 
 /**
- * Whether a failure is an answer all the same: the upstream is there, and says something that cannot be used. It then speaks
- * of what was asked for, not of the upstream as a whole.
+ * Whether a failure is an answer all the same: the upstream is there, and says something that cannot be used. It then
+ * speaks of what was asked for, not of the upstream as a whole.
  */
 export const isAnswer = ({ code, proxyError = '', retryAfter }: RegistryError): boolean =>
-  code !== 'rate_limit' && retryAfter === undefined && ['destination_unavailable', 'http_protocol_error', 'http_response_incomplete'].includes(proxyError)
+  code !== 'rate_limit' && retryAfter === undefined &&
+  ['destination_unavailable', 'http_protocol_error', 'http_response_incomplete'].includes(proxyError)
 
 /**
- * Lets a walk over many repositories end when the upstream answers nothing any more: what is left fails at once with the
- * last failure, instead of each waiting for its own time-out.
+ * Lets a walk over many repositories end when the upstream answers nothing any more: what is left fails at once with
+ * the last failure, instead of each waiting for its own time-out.
  */
 export function createFuse () {
   let silences = 0

@@ -2,7 +2,8 @@
 const endings = ['.tar.gz', '.tgz', '.tar.xz', '.tar.zst', '.tar.bz2', '.tar', '.zip']
 
 /** Whether a file name is an archive's. */
-export const isArchive = (name: string): boolean => endings.some(ending => name.length > ending.length && name.toLowerCase().endsWith(ending))
+export const isArchive = (name: string): boolean =>
+  endings.some(ending => name.length > ending.length && name.toLowerCase().endsWith(ending))
 
 /** Returns an archive's name without its ending; the name itself where it has none. */
 export const archiveStem = (name: string): string => {
@@ -17,8 +18,9 @@ export const archiveNames = (stem: string): string[] => endings.map(ending => st
 const unsafe = /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Cs}\\/:*?"<>|]+/gu
 
 /**
- * A file name reduced to a base name that is safe in a header and on a disk: what stands behind the last separator, without
- * control and formatting characters, not hidden, at most 200 characters with its ending kept. Undefined when nothing is left.
+ * A file name reduced to a base name that is safe in a header and on a disk: what stands behind the last separator,
+ * without control and formatting characters, not hidden, at most 200 characters with its ending kept. Undefined when
+ * nothing is left.
  */
 export function safeFileName (name: string): string | undefined {
   const last = name.slice(Math.max(name.lastIndexOf('/'), name.lastIndexOf('\\')) + 1)

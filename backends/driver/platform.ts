@@ -30,8 +30,13 @@ const architectures: Readonly<Record<string, readonly [architecture: string, var
 const usualVariants: Readonly<Record<string, string>> = { amd64: 'v1', arm64: 'v8' }
 
 function normalized (os: string, architecture: string, variant: string): Platform {
-  const [system, machine, given] = [os, architecture, variant].map(text => text.trim().toLowerCase()) as [string, string, string]
-  const [known, implied = ''] = (Object.hasOwn(architectures, machine) ? architectures[machine] : undefined) ?? [machine]
+  const [system, machine, given] = [os, architecture, variant].map(text => text.trim().toLowerCase()) as [
+    string,
+    string,
+    string
+  ]
+  const [known, implied = ''] = (Object.hasOwn(architectures, machine) ? architectures[machine] : undefined) ??
+    [machine]
   const named = given === '' ? implied : /^\d/.test(given) ? `v${given}` : given
   const full = named === '' && known === 'arm' ? 'v7' : named
   return {
@@ -42,8 +47,9 @@ function normalized (os: string, architecture: string, variant: string): Platfor
 }
 
 /**
- * Parses a configured platform such as `linux/arm64` or `linux/arm/v7`, of the form that the configuration's schema checks.
- * Other usual names mean the same: `x86_64` is `amd64`, `aarch64` is `arm64`, `macos` is `darwin`, `arm` is `arm/v7`.
+ * Parses a configured platform such as `linux/arm64` or `linux/arm/v7`, of the form that the configuration's schema
+ * checks. Other usual names mean the same: `x86_64` is `amd64`, `aarch64` is `arm64`, `macos` is `darwin`, `arm` is
+ * `arm/v7`.
  */
 export function parsePlatform (text: string): Platform {
   const [os = '', architecture = '', variant = ''] = text.split('/')
@@ -59,4 +65,5 @@ export function platformOf (value: unknown): Platform | undefined {
 }
 
 /** Returns the text of a platform; equal platforms have equal texts. */
-export const describePlatform = ({ os, architecture, variant }: Platform): string => [os, architecture, ...(variant === undefined ? [] : [variant])].join('/')
+export const describePlatform = ({ os, architecture, variant }: Platform): string =>
+  [os, architecture, ...(variant === undefined ? [] : [variant])].join('/')

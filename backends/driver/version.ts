@@ -36,8 +36,8 @@ export function orderReleases<T extends Release> (releases: readonly T[]): T[] {
 }
 
 /**
- * The current one of releases in listing order: the highest release, or the highest pre-release when nothing else exists.
- * A release that its publisher marks as a pre-release is one, whatever its version says.
+ * The current one of releases in listing order: the highest release, or the highest pre-release when nothing else
+ * exists. A release that its publisher marks as a pre-release is one, whatever its version says.
  */
 export function currentRelease<T extends Release> (ordered: readonly T[]): T | undefined {
   return ordered.find(release => release.prerelease !== true && !isPrerelease(release.version)) ?? ordered[0]
@@ -61,5 +61,7 @@ export function tagsByVersion (tags: Iterable<string>, skip: (tag: string) => vo
 export function utcSeconds (time: string | undefined): string | undefined {
   if (time === undefined) return undefined
   const date = new Date(time)
-  return Number.isNaN(date.getTime()) || date.getUTCFullYear() > 9999 || date.getUTCFullYear() < 0 ? undefined : date.toISOString().replace(/\.\d+Z$/, 'Z')
+  return Number.isNaN(date.getTime()) || date.getUTCFullYear() > 9999 || date.getUTCFullYear() < 0
+    ? undefined
+    : date.toISOString().replace(/\.\d+Z$/, 'Z')
 }

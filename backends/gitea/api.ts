@@ -19,7 +19,10 @@ const releases = TypeCompiler.Compile(GiteaRelease)
 const repositoryFields = Object.keys(GiteaRepository.properties)
 const releaseFields = Object.keys(GiteaRelease.properties)
 
-/** A listing: `unread` are names of repositories that are not as they should be, `truncated` why there may be others that were not seen. */
+/**
+ * A listing: `unread` are names of repositories that are not as they should be, `truncated` why there may be others
+ * that were not seen.
+ */
 export interface Repositories { found: GiteaRepository[], unread: string[], truncated?: RegistryError }
 
 export interface GiteaApiOptions {
@@ -36,11 +39,20 @@ export function createGiteaApi (upstream: Upstream, { instance, owner, atOnce = 
   /** Whether the owner is a user; found out by the first listing. */
   let kind: 'orgs' | 'users' | undefined
 
-  const failed = (details: string) => registryError('service_unavailable', `Instance ${instance} cannot be asked`, { instance, details, proxyError: 'http_protocol_error' })
+  const failed = (details: string) =>
+    registryError('service_unavailable', `Instance ${instance} cannot be asked`, {
+      instance,
+      details,
+      proxyError: 'http_protocol_error'
+    })
   const pages = createPages(upstream, { atOnce, failed })
 
   /** The elements that are as they should be, and the others, which cost only themselves. */
-  function elements<T extends TSchema> (check: { Check: (value: unknown) => value is Static<T> }, body: unknown, malformed: (row: unknown) => void): { good: Array<Static<T>>, bad: unknown[] } {
+  function elements<T extends TSchema> (
+    check: { Check: (value: unknown) => value is Static<T> },
+    body: unknown,
+    malformed: (row: unknown) => void
+  ): { good: Array<Static<T>>, bad: unknown[] } {
     if (!Array.isArray(body)) throw failed('Answer has an unexpected form')
     const good = body.filter((element: unknown): element is Static<T> => check.Check(element))
     const bad = body.filter((element: unknown) => !check.Check(element))
@@ -66,8 +78,8 @@ export function createGiteaApi (upstream: Upstream, { instance, owner, atOnce = 
 
   return {
     /**
-     * Every repository of the owner that the credentials can see, each once. What is deleted while the list is read moves others
-     * between the pages, out of sight: then it is `truncated`, too.
+     * Every repository of the owner that the credentials can see, each once. What is deleted while the list is read
+     * moves others between the pages, out of sight: then it is `truncated`, too.
      */
     async repositories (skip: Skip): Promise<Repositories> {
       const { bodies, steady } = await ofOwner(async of => await pages(listPath(of), repositoryFields))
@@ -75,17 +87,28 @@ export function createGiteaApi (upstream: Upstream, { instance, owner, atOnce = 
       const malformed = (row: unknown): void => {
         const name = textField(row, 'name')
         // A private repository is not named, and a row like this may not say what it is.
-        const isPublic = typeof row === 'object' && row !== null && 'private' in row && row.private === false && !('internal' in row && row.internal === true)
-        skip({ kind: 'repository', reason: row === tooLargeRow ? 'too_large' : 'malformed', ...(isPublic && name !== undefined && { repository: name }) })
+        const isPublic = typeof row === 'object' && row !== null && 'private' in row && row.private === false &&
+          !('internal' in row && row.internal === true)
+        skip({
+          kind: 'repository',
+          reason: row === tooLargeRow ? 'too_large' : 'malformed',
+          ...(isPublic && name !== undefined && { repository: name })
+        })
       }
-      await forEachInTurn(bodies, body => { found.push(elements<typeof GiteaRepository>(repositories, body, malformed)) })
+      await forEachInTurn(bodies, body => {
+        found.push(elements<typeof GiteaRepository>(repositories, body, malformed))
+      })
       const bad = found.flatMap(({ bad }) => bad)
       if (bad.length > 0 && found.every(({ good }) => good.length === 0)) throw failed('Answer has an unexpected form')
       const unread = bad.flatMap(row => textField(row, 'name') ?? [])
       return {
-        found: [...new Map(found.flatMap(({ good }) => good).map(repository => [repository.name, repository])).values()],
+        found: [
+          ...new Map(found.flatMap(({ good }) => good).map(repository => [repository.name, repository])).values()
+        ],
         unread: [...new Set(unread)],
-        ...(!steady ? { truncated: failed('Answer changed while it was read') } : unread.length < bad.length && { truncated: failed('Answer has an unexpected form') })
+        ...(!steady
+          ? { truncated: failed('Answer changed while it was read') }
+          : unread.length < bad.length && { truncated: failed('Answer has an unexpected form') })
       }
     },
 
@@ -97,24 +120,37 @@ export function createGiteaApi (upstream: Upstream, { instance, owner, atOnce = 
       return answer.body.name === name ? answer.body : undefined
     },
 
-    /** Every published release of a repository, newest first, and whether there are any that cannot be read, each given to `malformed`; undefined when the repository is gone. */
-    async releases (repository: string, malformed: (row: unknown) => void): Promise<{ found: GiteaRelease[], whole: boolean } | undefined> {
+    /**
+     * Every published release of a repository, newest first, and whether there are any that cannot be read, each given
+     * to `malformed`; undefined when the repository is gone.
+     */
+    async releases (
+      repository: string,
+      malformed: (row: unknown) => void
+    ): Promise<{ found: GiteaRelease[], whole: boolean } | undefined> {
       const answer = await pages([...api, 'repos', owner, repository, 'releases'], releaseFields, { draft: 'false' })
       if (typeof answer === 'string') return undefined
       if (!answer.steady) throw failed('Answer changed while it was read')
       const read = answer.bodies.map(body => elements<typeof GiteaRelease>(releases, body, malformed))
-      return { found: read.flatMap(({ good }) => good).filter(({ draft }) => !draft), whole: read.every(({ bad }) => bad.length === 0) }
+      return {
+        found: read.flatMap(({ good }) => good).filter(({ draft }) => !draft),
+        whole: read.every(({ bad }) => bad.length === 0)
+      }
     },
 
     /** A small file's content by its uuid. */
-    attachment: async (uuid: string, most: number): Promise<Buffer | undefined> => await upstream.file(upstream.address(['attachments', uuid]), most),
+    attachment: async (uuid: string, most: number): Promise<Buffer | undefined> =>
+      await upstream.file(upstream.address(['attachments', uuid]), most),
 
     /** Opens a file by its uuid, which names this very content for ever. */
-    open: async (uuid: string, at: Resumption & { signal: AbortSignal }) => await upstream.open(upstream.address(['attachments', uuid]), at),
+    open: async (uuid: string, at: Resumption & { signal: AbortSignal }) =>
+      await upstream.open(upstream.address(['attachments', uuid]), at),
 
     /** Asks for one element of the listing: what it needs is what the listing needs. */
     async ping (signal: AbortSignal): Promise<void> {
-      await ofOwner(async of => (await upstream.json(upstream.address(listPath(of), { limit: 1, page: 1 }), signal)).kind)
+      await ofOwner(async of =>
+        (await upstream.json(upstream.address(listPath(of), { limit: 1, page: 1 }), signal)).kind
+      )
     }
   }
 }

@@ -4,7 +4,10 @@ import type { GiteaRepository } from '../../schemas/gitea.ts'
 import type { Release } from '../driver/driver.ts'
 
 export interface WalkMemoryOptions {
-  /** Seconds within which every repository is asked again, though nothing shows that it has changed; 0 to ask at each walk. */
+  /**
+   * Seconds within which every repository is asked again, though nothing shows that it has changed; 0 to ask at each
+   * walk.
+   */
   reconcile: number
   /** Milliseconds of a clock that only goes forward. */
   clock: () => number
@@ -39,10 +42,10 @@ function signOf ({ id, owner, release_counter: counter, updated_at: updated }: G
 }
 
 /**
- * Remembers what each repository said when it was last asked, so that a walk asks only those that may say another thing now.
- * A published and a deleted release show in the listing's `release_counter`, a pushed tag in `updated_at`; an edited release,
- * a replaced file, and a release deleted and another published between two walks show in neither. So what has changed is
- * asked at each walk for an hour more, and all the others in turn, each within `reconcile`.
+ * Remembers what each repository said when it was last asked, so that a walk asks only those that may say another thing
+ * now. A published and a deleted release show in the listing's `release_counter`, a pushed tag in `updated_at`; an
+ * edited release, a replaced file, and a release deleted and another published between two walks show in neither. So
+ * what has changed is asked at each walk for an hour more, and all the others in turn, each within `reconcile`.
  */
 export function createWalkMemory ({ reconcile, clock, wallClock = Date.now }: WalkMemoryOptions) {
   const words = new LRUCache<string, Remembered>({ max: most })
@@ -51,12 +54,15 @@ export function createWalkMemory ({ reconcile, clock, wallClock = Date.now }: Wa
   /** Questions of the reconciliation that are due, and the part of one that is left over. */
   let due = 0
 
-  const recent = (time: unknown): boolean => typeof time === 'string' && Math.abs(wallClock() - Date.parse(time)) < afterwards
+  const recent = (time: unknown): boolean =>
+    typeof time === 'string' && Math.abs(wallClock() - Date.parse(time)) < afterwards
 
   return {
     now: clock,
 
-    /** The words that still hold for the rows of a listing, by the repository's name: who is not among them is asked. */
+    /**
+     * The words that still hold for the rows of a listing, by the repository's name: who is not among them is asked.
+     */
     holding (rows: readonly GiteaRepository[]): Map<string, Word> {
       const now = clock()
       const settled = rows.flatMap(row => {
@@ -69,7 +75,12 @@ export function createWalkMemory ({ reconcile, clock, wallClock = Date.now }: Wa
       // Of those without a release there is nothing to ask.
       const queue = settled.filter(({ word }) => word.sign.counter !== 0).sort((a, b) => a.word.at - b.word.at)
       // The share is of all: those that are asked anyway must not make the others wait for longer.
-      due = queue.length === 0 ? 0 : Math.min(queue.length, due + rows.filter(row => row.release_counter !== 0).length * (now - (last ?? now)) / period)
+      due = queue.length === 0
+        ? 0
+        : Math.min(
+          queue.length,
+          due + rows.filter(row => row.release_counter !== 0).length * (now - (last ?? now)) / period
+        )
       last = now
       const share = Math.floor(due)
       due -= share
@@ -92,7 +103,10 @@ export function createWalkMemory ({ reconcile, clock, wallClock = Date.now }: Wa
       words.set(row.name, { sign, release, at, lively: changed ? at + afterwards : before?.lively ?? -Infinity })
     },
 
-    /** What a repository has said since a walk began, to whomever; undefined when nobody has asked it, or could not read it. */
+    /**
+     * What a repository has said since a walk began, to whomever; undefined when nobody has asked it, or could not read
+     * it.
+     */
     since (name: string, began: number): Word | undefined {
       const word = words.peek(name)
       return word !== undefined && word.at >= began ? word : undefined

@@ -6,7 +6,10 @@ interface Entry {
   name: string | undefined
 }
 
-/** `SHA256 (name) = digest` of BSD, `SHA256(name)= digest` and `SHA2-256(name)= digest` of openssl, `(stdin)= digest` of an old one. */
+/**
+ * `SHA256 (name) = digest` of BSD, `SHA256(name)= digest` and `SHA2-256(name)= digest` of openssl, `(stdin)= digest` of
+ * an old one.
+ */
 const bsd = /^(\\?)(?:SHA(?:2-)?256)? ?\((.+)\) ?= ?([0-9a-f]{64})$/i
 /** `digest  name` and `digest *name` of sha256sum, `digest` alone, each with or without `sha256:` before the digest. */
 const gnu = /^(\\?)(?:sha256:)?([0-9a-f]{64})(?:[ \t]+(.*))?$/i
@@ -15,14 +18,17 @@ const standardInput = new Set(['', '-', 'stdin'])
 
 const escapes: Record<string, string> = { '\\\\': '\\', '\\n': '\n', '\\r': '\r' }
 /** Returns a name as it is; a line that begins with a backslash has it escaped (GNU coreutils). */
-const unescaped = (name: string, marked: boolean): string => marked ? name.replace(/\\[\\nr]/g, escape => escapes[escape] ?? escape) : name
+const unescaped = (name: string, marked: boolean): string =>
+  marked ? name.replace(/\\[\\nr]/g, escape => escapes[escape] ?? escape) : name
 
 function entryOf (line: string): Entry | undefined {
   const [, mark, digest, rest = ''] = gnu.exec(line) ?? []
   const [, bsdMark, bsdName = '', bsdDigest] = digest === undefined ? bsd.exec(line) ?? [] : []
   const found = digest ?? bsdDigest
   if (found === undefined) return undefined
-  const name = digest === undefined ? unescaped(bsdName, bsdMark === '\\') : unescaped(rest.replace(/^\*/, ''), mark === '\\')
+  const name = digest === undefined
+    ? unescaped(bsdName, bsdMark === '\\')
+    : unescaped(rest.replace(/^\*/, ''), mark === '\\')
   return { digest: found.toLowerCase(), name: standardInput.has(name) ? undefined : name }
 }
 
@@ -39,9 +45,9 @@ function decode (bytes: Buffer): string {
 const baseName = (name: string): string => name.slice(Math.max(name.lastIndexOf('/'), name.lastIndexOf('\\')) + 1)
 
 /**
- * Returns the SHA-256 digest of a file that a checksum file states, in lowercase hexadecimal. An entry of exactly that name
- * counts before entries with a path whose base name it is; in the file's `own` checksum file a digest alone counts last. Entries
- * that count alike and differ are none, and so are digests of another length.
+ * Returns the SHA-256 digest of a file that a checksum file states, in lowercase hexadecimal. An entry of exactly that
+ * name counts before entries with a path whose base name it is; in the file's `own` checksum file a digest alone counts
+ * last. Entries that count alike and differ are none, and so are digests of another length.
  */
 export function digestIn (bytes: Buffer, name: string, own: boolean): string | undefined {
   const exact = new Set<string>()

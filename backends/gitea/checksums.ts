@@ -48,22 +48,37 @@ export function usableAssets (assets: readonly unknown[], where: Place, skip: Sk
 
 /** Returns the lowercase names of lists that may hold the checksum of an asset, in the order in which they count. */
 function listNames ({ repository = '', name = '', version = '', tag = version }: Place): string[] {
-  const stems = [...new Set([name, repository])].flatMap(stem => [...new Set([version, tag])].map(of => `${stem}_${of}`))
+  const stems = [...new Set([name, repository])].flatMap(stem =>
+    [...new Set([version, tag])].map(of => `${stem}_${of}`)
+  )
   return [
-    'sha256sums', 'sha256sums.txt', 'sha256sum.txt', 'checksums.txt', ...stems.map(stem => `${stem}_checksums.txt`), ...stems.map(stem => `${stem}_sha256sums`)
+    'sha256sums',
+    'sha256sums.txt',
+    'sha256sum.txt',
+    'checksums.txt',
+    ...stems.map(stem => `${stem}_checksums.txt`),
+    ...stems.map(stem => `${stem}_sha256sums`)
   ].map(list => list.toLowerCase())
 }
 
-/** Returns the checksum files of an asset, in the order in which they count: its own ones, lists by name, other `*.sha256sum`. Of one name the newest. */
+/**
+ * Returns the checksum files of an asset, in the order in which they count: its own ones, lists by name, other
+ * `*.sha256sum`. Of one name the newest.
+ */
 function candidatesOf (file: GiteaAsset, siblings: readonly GiteaAsset[], where: Place): Candidate[] {
   const byAge = siblings.filter(({ uuid }) => uuid !== file.uuid).sort((a, b) => b.id - a.id)
   const named = (wanted: string): GiteaAsset | undefined => byAge.find(({ name }) => name.toLowerCase() === wanted)
-  const ownOf = (ending: string): GiteaAsset | undefined => byAge.find(({ name }) => name.startsWith(file.name) && name.slice(file.name.length).toLowerCase() === ending)
+  const ownOf = (ending: string): GiteaAsset | undefined =>
+    byAge.find(({ name }) => name.startsWith(file.name) && name.slice(file.name.length).toLowerCase() === ending)
   const others = new Set(siblings.map(({ name }) => name))
   const own = ownEndings.flatMap(ending => ownOf(ending) ?? [])
   // What is named after another asset is that one's own.
-  const anyList = byAge.filter(({ name }) => /.\.sha256sum$/i.test(name) && !others.has(name.replace(/\.sha256sum$/i, '')))
-  const lists = [...listNames(where).flatMap(list => named(list) ?? []), ...anyList.reverse()].filter(list => !own.includes(list))
+  const anyList = byAge.filter(({ name }) =>
+    /.\.sha256sum$/i.test(name) && !others.has(name.replace(/\.sha256sum$/i, ''))
+  )
+  const lists = [...listNames(where).flatMap(list => named(list) ?? []), ...anyList.reverse()].filter(list =>
+    !own.includes(list)
+  )
   const toCandidate = (own: boolean) => ({ name, uuid, size }: GiteaAsset): Candidate => ({ name, uuid, size, own })
   return [...own.map(toCandidate(true)), ...[...new Set(lists)].map(toCandidate(false))].slice(0, mostCandidates)
 }
@@ -85,12 +100,24 @@ export function createChecksums (api: Pick<GiteaApi, 'attachment'>, { instance, 
   /** Reads a checksum file; undefined when it is gone. */
   async function fetch (candidate: Candidate): Promise<Buffer | undefined> {
     const bytes = await api.attachment(candidate.uuid, largest)
-    if (bytes !== undefined && bytes.length !== candidate.size) throw registryError('service_unavailable', `Instance ${instance} cannot be asked`, { instance, details: 'A checksum file is not as it was published', proxyError: 'http_response_incomplete' })
+    if (bytes !== undefined && bytes.length !== candidate.size) {
+      throw registryError('service_unavailable', `Instance ${instance} cannot be asked`, {
+        instance,
+        details: 'A checksum file is not as it was published',
+        proxyError: 'http_response_incomplete'
+      })
+    }
     return bytes
   }
 
-  /** Evaluates the files that `contentOf` has, as far as they are needed; returns the first file that is needed and not there. */
-  function evaluate ({ file, candidates }: Locator, contentOf: (candidate: Candidate) => Buffer | undefined): KnownChecksum & { unread?: Candidate, unfit: string[] } {
+  /**
+   * Evaluates the files that `contentOf` has, as far as they are needed; returns the first file that is needed and not
+   * there.
+   */
+  function evaluate (
+    { file, candidates }: Locator,
+    contentOf: (candidate: Candidate) => Buffer | undefined
+  ): KnownChecksum & { unread?: Candidate, unfit: string[] } {
     const unfit: string[] = []
     for (const candidate of candidates) {
       const bytes = candidate.size > largest ? Buffer.alloc(0) : contentOf(candidate)
@@ -108,14 +135,26 @@ export function createChecksums (api: Pick<GiteaApi, 'attachment'>, { instance, 
 
   return {
     /**
-     * Returns the checksum of a file as far as no request is needed for it, or a `checksumLocator` to look it up with. The
-     * digest that the server states comes first, then `{asset}.sha256`, `{asset}.sha256sum`, and lists such as `SHA256SUMS`.
+     * Returns the checksum of a file as far as no request is needed for it, or a `checksumLocator` to look it up with.
+     * The digest that the server states comes first, then `{asset}.sha256`, `{asset}.sha256sum`, and lists such as
+     * `SHA256SUMS`.
      */
-    of (file: GiteaAsset, siblings: readonly GiteaAsset[], where: Place, skip: Skip): KnownChecksum & { checksumLocator?: string } {
+    of (
+      file: GiteaAsset,
+      siblings: readonly GiteaAsset[],
+      where: Place,
+      skip: Skip
+    ): KnownChecksum & { checksumLocator?: string } {
       const { tag, ...of } = where
-      const stated = [file.digest?.replace(/^sha256:/, ''), file.sha256?.replace(/^sha256:/, '')].find(digest => digest !== undefined && sha256.test(digest))
+      const stated = [file.digest?.replace(/^sha256:/, ''), file.sha256?.replace(/^sha256:/, '')].find(digest =>
+        digest !== undefined && sha256.test(digest)
+      )
       if (stated !== undefined) return { checksum: `sha256:${stated.toLowerCase()}` }
-      const needed: Locator = { file: file.name, repository: where.repository ?? '', candidates: candidatesOf(file, siblings, where) }
+      const needed: Locator = {
+        file: file.name,
+        repository: where.repository ?? '',
+        candidates: candidatesOf(file, siblings, where)
+      }
       const { unread, checksum, unfit } = evaluate(needed, candidate => immutable.get(keyOf(candidate)))
       if (unread !== undefined) return { checksumLocator: JSON.stringify(needed) }
       report({ unfit }, of, skip)
@@ -123,15 +162,18 @@ export function createChecksums (api: Pick<GiteaApi, 'attachment'>, { instance, 
     },
 
     /**
-     * Looks up a checksum with as few requests as it takes; undefined when a checksum file is gone, so that the release has
-     * changed since it was read. Throws when a checksum file cannot be read.
+     * Looks up a checksum with as few requests as it takes; undefined when a checksum file is gone, so that the release
+     * has changed since it was read. Throws when a checksum file cannot be read.
      */
     async look (text: string, skip: Skip): Promise<KnownChecksum | undefined> {
       const needed: unknown = JSON.parse(text)
       if (!locator.Check(needed)) throw new TypeError('Not a checksum locator')
       const read = new Map<string, Buffer>()
       for (;;) {
-        const { unread, checksum, unfit } = evaluate(needed, candidate => read.get(candidate.uuid) ?? immutable.get(keyOf(candidate)))
+        const { unread, checksum, unfit } = evaluate(
+          needed,
+          candidate => read.get(candidate.uuid) ?? immutable.get(keyOf(candidate))
+        )
         if (unread === undefined) {
           report({ unfit }, { repository: needed.repository }, skip)
           return checksum === undefined ? {} : { checksum }

@@ -3,7 +3,8 @@ import { archiveNames, archiveStem, isArchive } from '../driver/file-name.ts'
 import { describePlatform, parsePlatform } from '../driver/platform.ts'
 
 /** The end of a stem such as `aws_1.0.0_linux_amd64`; architectures in all usual spellings. */
-const suffix = /^(.*)[_-](linux|darwin|macos|osx|windows|freebsd|openbsd|netbsd)[_-](amd64|x86[_-]64|x64|arm64|aarch64|arm(?:v[5-8]l?|hf|el)?|386|i386|i686|x86|ppc64le|ppc64|s390x|riscv64|loong64|mips(?:64)?(?:le)?)(?:[_-]?(v\d))?$/i
+const suffix =
+  /^(.*)[_-](linux|darwin|macos|osx|windows|freebsd|openbsd|netbsd)[_-](amd64|x86[_-]64|x64|arm64|aarch64|arm(?:v[5-8]l?|hf|el)?|386|i386|i686|x86|ppc64le|ppc64|s390x|riscv64|loong64|mips(?:64)?(?:le)?)(?:[_-]?(v\d))?$/i
 
 export interface ChooseFileOptions {
   repository: string
@@ -30,24 +31,47 @@ function toArchive (asset: GiteaAsset): Archive {
   const stem = archiveStem(asset.name)
   const [, before, os, architecture, variant] = stem.length > 255 ? [] : suffix.exec(stem) ?? []
   if (before === undefined || os === undefined || architecture === undefined) return { asset, stem }
-  return { asset, stem: before, platform: describePlatform(parsePlatform([os, architecture.replace('-', '_'), ...(variant === undefined ? [] : [variant])].join('/'))) }
+  return {
+    asset,
+    stem: before,
+    platform: describePlatform(
+      parsePlatform([os, architecture.replace('-', '_'), ...(variant === undefined ? [] : [variant])].join('/'))
+    )
+  }
 }
 
 /**
- * Chooses a release's file: the archive of the configured platform; else the repository's archive, one of the version's, or one of
- * the extension's name, each by its name; else the first archive of any platform by upload where none is configured; else the
- * only archive. Of one name the newest. Returns `other_platform` when there are archives of other platforms only.
+ * Chooses a release's file: the archive of the configured platform; else the repository's archive, one of the
+ * version's, or one of the extension's name, each by its name; else the first archive of any platform by upload where
+ * none is configured; else the only archive. Of one name the newest. Returns `other_platform` when there are archives
+ * of other platforms only.
  */
-export function chooseFile (assets: readonly GiteaAsset[], { repository, name, versions, platform }: ChooseFileOptions): ChosenFile | 'other_platform' {
-  const names = [`${repository}.tar.gz`, ...versions.flatMap(version => archiveNames(`${repository}-${version}`)), ...archiveNames(name)]
+export function chooseFile (
+  assets: readonly GiteaAsset[],
+  { repository, name, versions, platform }: ChooseFileOptions
+): ChosenFile | 'other_platform' {
+  const names = [
+    `${repository}.tar.gz`,
+    ...versions.flatMap(version => archiveNames(`${repository}-${version}`)),
+    ...archiveNames(name)
+  ]
   const newest = [...assets].sort((a, b) => b.id - a.id)
-  const archives = [...new Map(newest.filter(asset => isArchive(asset.name)).reverse().map(asset => [asset.name, toArchive(asset)])).values()]
+  const archives = [
+    ...new Map(newest.filter(asset => isArchive(asset.name)).reverse().map(asset => [asset.name, toArchive(asset)]))
+      .values()
+  ]
   const built = archives.filter(archive => archive.platform !== undefined)
   const neutral = archives.filter(archive => archive.platform === undefined)
   // Files of other programs may be beside the extension's own.
-  const stems = new Set([repository, name].flatMap(of => [of, ...versions.flatMap(version => [`${of}-${version}`, `${of}_${version}`])]))
-  const [first] = [...built.filter(({ stem }) => stems.has(stem)), ...built].filter(archive => platform === undefined || archive.platform === platform)
-  const named = names.map(wanted => archives.find(({ asset }) => asset.name === wanted)).find(archive => archive !== undefined)
+  const stems = new Set(
+    [repository, name].flatMap(of => [of, ...versions.flatMap(version => [`${of}-${version}`, `${of}_${version}`])])
+  )
+  const [first] = [...built.filter(({ stem }) => stems.has(stem)), ...built].filter(archive =>
+    platform === undefined || archive.platform === platform
+  )
+  const named = names.map(wanted => archives.find(({ asset }) => asset.name === wanted)).find(archive =>
+    archive !== undefined
+  )
   const only = neutral.length === 1 && (built.length === 0 || platform !== undefined) ? neutral[0] : undefined
   const chosen = (platform === undefined ? named ?? first : first ?? named) ?? only
   if (chosen === undefined && built.length > 0) return 'other_platform'
@@ -57,5 +81,10 @@ export function chooseFile (assets: readonly GiteaAsset[], { repository, name, v
   }))
   if (chosen === undefined) return { passedOver }
   const several = new Set(built.map(archive => archive.platform)).size > 1
-  return { asset: chosen.asset, passedOver, ...(platform === undefined && chosen !== named && several && chosen.platform !== undefined && { firstPlatform: chosen.platform }) }
+  return {
+    asset: chosen.asset,
+    passedOver,
+    ...(platform === undefined && chosen !== named && several && chosen.platform !== undefined &&
+      { firstPlatform: chosen.platform })
+  }
 }

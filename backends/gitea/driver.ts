@@ -4,7 +4,18 @@ import { isRefusal, isRegistryError, registryError, type RegistryError } from '.
 import { statusError } from '../../plugins/upstream/errors.ts'
 import type { GiteaAsset, GiteaRelease, GiteaRepository } from '../../schemas/gitea.ts'
 import { safeFileName } from '../driver/file-name.ts'
-import { readQuietly, type Crawl, type Driver, type FileReference, type Loaded, type Metadata, type Release, type Skip, type Skipped, type SkipReason } from '../driver/driver.ts'
+import {
+  readQuietly,
+  type Crawl,
+  type Driver,
+  type FileReference,
+  type Loaded,
+  type Metadata,
+  type Release,
+  type Skip,
+  type Skipped,
+  type SkipReason
+} from '../driver/driver.ts'
 import { createFuse, type Fuse } from '../driver/fail-fast.ts'
 import type { Identity, RepositoryMapping } from '../driver/mapping.ts'
 import { forEachInTurn } from '../../lib/yielding.ts'
@@ -29,9 +40,14 @@ export interface GiteaDriverOptions {
   reconcile?: number
   /** Milliseconds of a clock that only goes forward. */
   clock?: () => number
-  /** Platform whose file is taken where a release has files of several, such as `linux/arm64`; the first file if unset. */
+  /**
+   * Platform whose file is taken where a release has files of several, such as `linux/arm64`; the first file if unset.
+   */
   platform?: string
-  /** Called when the first platform of several is taken for an extension, since none is configured; again when it changes. */
+  /**
+   * Called when the first platform of several is taken for an extension, since none is configured; again when it
+   * changes.
+   */
   onFirstPlatform?: (choice: { type: string, name: string, file: string, platform: string }) => void
   /** Told of each walk: how many private repositories it shows. */
   onPrivate?: (count: number) => void
@@ -40,7 +56,10 @@ export interface GiteaDriverOptions {
 /** A repository that means an extension. */
 interface Candidate { repository: GiteaRepository, identity: Identity }
 
-/** What became of one repository of a walk: a release, why there is none, or neither. Of one that is not as it should be only the name is known. */
+/**
+ * What became of one repository of a walk: a release, why there is none, or neither. Of one that is not as it should be
+ * only the name is known.
+ */
 interface Read {
   repository?: GiteaRepository
   identity: Identity
@@ -61,8 +80,20 @@ export function createGiteaDriver (api: GiteaApi, checksums: Checksums, options:
   const isPrivate = (repository: GiteaRepository): boolean => repository.private || repository.internal === true
 
   /** Skips a whole repository. Its name is not for everybody when it is private, or when its releases are refused. */
-  function skipRepository ({ repository, identity: { type, name } }: Candidate, reason: SkipReason, skip: Skip, refused = reason === 'refused'): void {
-    skip({ kind: 'repository', reason, type, name, repository: repository.name, ...((refused || isPrivate(repository)) && { hidden: true }) })
+  function skipRepository (
+    { repository, identity: { type, name } }: Candidate,
+    reason: SkipReason,
+    skip: Skip,
+    refused = reason === 'refused'
+  ): void {
+    skip({
+      kind: 'repository',
+      reason,
+      type,
+      name,
+      repository: repository.name,
+      ...((refused || isPrivate(repository)) && { hidden: true })
+    })
   }
 
   /** The extension that a repository is, if it is one that may be shown. */
@@ -77,7 +108,8 @@ export function createGiteaDriver (api: GiteaApi, checksums: Checksums, options:
     return undefined
   }
 
-  const page = ({ owner, name }: GiteaRepository) => `${publicUrl}/${encodeURIComponent(owner.login)}/${encodeURIComponent(name)}`
+  const page = ({ owner, name }: GiteaRepository) =>
+    `${publicUrl}/${encodeURIComponent(owner.login)}/${encodeURIComponent(name)}`
 
   function metadata ({ repository, identity: { type, name } }: Candidate): Metadata {
     const { owner, description, topics } = repository
@@ -92,7 +124,13 @@ export function createGiteaDriver (api: GiteaApi, checksums: Checksums, options:
     }
   }
 
-  function fileOf (repository: GiteaRepository, asset: GiteaAsset, assets: readonly GiteaAsset[], where: Place, skip: Skip): FileReference {
+  function fileOf (
+    repository: GiteaRepository,
+    asset: GiteaAsset,
+    assets: readonly GiteaAsset[],
+    where: Place,
+    skip: Skip
+  ): FileReference {
     const { name, uuid, size } = asset
     const { tag = '' } = where
     // The address by name leads to either of two files of one name, the one by uuid to this one.
@@ -100,19 +138,34 @@ export function createGiteaDriver (api: GiteaApi, checksums: Checksums, options:
     return {
       name: safeFileName(name) ?? `${repository.name}.tar.gz`,
       size,
-      url: twice ? `${publicUrl}/attachments/${uuid}` : `${page(repository)}/releases/download/${encodeURIComponent(tag)}/${encodeURIComponent(name)}`,
+      url: twice
+        ? `${publicUrl}/attachments/${uuid}`
+        : `${page(repository)}/releases/download/${encodeURIComponent(tag)}/${encodeURIComponent(name)}`,
       validator: uuid,
       locator: uuid,
       ...checksums.of(asset, assets, where, skip)
     }
   }
 
-  const unreadable = () => registryError('service_unavailable', `Instance ${instance} cannot be asked`, { instance, details: 'Answer has an unexpected form', proxyError: 'http_protocol_error' })
+  const unreadable = () =>
+    registryError('service_unavailable', `Instance ${instance} cannot be asked`, {
+      instance,
+      details: 'Answer has an unexpected form',
+      proxyError: 'http_protocol_error'
+    })
 
-  const placeOf = ({ repository, identity: { type, name } }: Candidate): Place => ({ type, name, repository: repository.name })
+  const placeOf = ({ repository, identity: { type, name } }: Candidate): Place => ({
+    type,
+    name,
+    repository: repository.name
+  })
 
   /** The versions of published releases, highest first; `whole` when each of them could be read. */
-  function versionsOf ({ repository, identity }: Candidate, releases: readonly GiteaRelease[], skip: Skip): { versions: Release[], whole: boolean } {
+  function versionsOf (
+    { repository, identity }: Candidate,
+    releases: readonly GiteaRelease[],
+    skip: Skip
+  ): { versions: Release[], whole: boolean } {
     const of = placeOf({ repository, identity })
     const byTag = new Map(releases.map(release => [release.tag_name, release]))
     const tags = tagsByVersion(byTag.keys(), tag => { skip({ kind: 'tag', reason: 'not_semver', ...of, tag }) })
@@ -128,23 +181,43 @@ export function createGiteaDriver (api: GiteaApi, checksums: Checksums, options:
         return []
       }
       const assets = usableAssets(release.assets, where, skip)
-      const choice = chooseFile(assets, { repository: repository.name, name: identity.name, versions: [version, tag], platform })
+      const choice = chooseFile(assets, {
+        repository: repository.name,
+        name: identity.name,
+        versions: [version, tag],
+        platform
+      })
       if (choice === 'other_platform') {
         skip({ kind: 'release', reason: choice, ...where })
         return []
       }
       const { asset, firstPlatform, passedOver } = choice
-      for (const { reason, file } of passedOver) skip({ kind: 'asset', reason, ...where, file, ...(asset !== undefined && { chosen: asset.name }) })
-      if (asset !== undefined && firstPlatform !== undefined) first.push({ version, file: asset.name, platform: firstPlatform })
-      return [{ version, published_at: published, ...(release.prerelease === true && { prerelease: true }), ...(asset !== undefined && { file: fileOf(repository, asset, assets, where, skip) }) }]
+      for (const { reason, file } of passedOver) {
+        skip({ kind: 'asset', reason, ...where, file, ...(asset !== undefined && { chosen: asset.name }) })
+      }
+      if (asset !== undefined && firstPlatform !== undefined) {
+        first.push({ version, file: asset.name, platform: firstPlatform })
+      }
+      return [{
+        version,
+        published_at: published,
+        ...(release.prerelease === true && { prerelease: true }),
+        ...(asset !== undefined && { file: fileOf(repository, asset, assets, where, skip) })
+      }]
     }))
     const { version: current } = currentRelease(versions) ?? {}
-    for (const { version, file, platform } of first) if (version === current) noteFirstPlatform({ ...identity, file, platform })
+    for (const { version, file, platform } of first) {
+      if (version === current) noteFirstPlatform({ ...identity, file, platform })
+    }
     return { versions, whole }
   }
 
-  /** Reports that the first of several platforms is taken for the current version of an extension, unless that is known. */
-  function noteFirstPlatform ({ type, name, file, platform }: { type: string, name: string, file: string, platform: string }): void {
+  /**
+   * Reports that the first of several platforms is taken for the current version of an extension, unless that is known.
+   */
+  function noteFirstPlatform (
+    { type, name, file, platform }: { type: string, name: string, file: string, platform: string }
+  ): void {
     const key = `${type}/${name}`
     if (firstPlatforms.get(key) === platform) return
     firstPlatforms.set(key, platform)
@@ -155,7 +228,9 @@ export function createGiteaDriver (api: GiteaApi, checksums: Checksums, options:
   async function finish (of: Candidate, release: Release, skip: Skip): Promise<{ release: Release, settled: boolean }> {
     const { file } = release
     if (file?.checksumLocator === undefined) return { release, settled: true }
-    const found = await checksums.look(file.checksumLocator, skipped => { skip({ ...placeOf(of), version: release.version, ...skipped }) })
+    const found = await checksums.look(file.checksumLocator, skipped => {
+      skip({ ...placeOf(of), version: release.version, ...skipped })
+    })
     const { checksumLocator, ...rest } = file
     return { release: { ...release, file: { ...rest, ...found } }, settled: found !== undefined }
   }
@@ -180,7 +255,12 @@ export function createGiteaDriver (api: GiteaApi, checksums: Checksums, options:
       ? { found: [], whole: true }
       : await api.releases(of.repository.name, row => {
         const tag = textField(row, 'tag_name')
-        skip({ kind: 'release', reason: row === tooLargeRow ? 'too_large' : 'malformed', ...placeOf(of), ...(tag !== undefined && { tag }) })
+        skip({
+          kind: 'release',
+          reason: row === tooLargeRow ? 'too_large' : 'malformed',
+          ...placeOf(of),
+          ...(tag !== undefined && { tag })
+        })
       })
     if (releases === undefined) {
       // Where the repository itself is still there, its releases are withheld from these credentials.
@@ -201,7 +281,11 @@ export function createGiteaDriver (api: GiteaApi, checksums: Checksums, options:
   }
 
   /** A repository with what it said. */
-  const told = ({ repository, identity }: Candidate, { release }: Word): Candidate & { release?: Release } => ({ repository, identity, ...(release !== undefined && { release }) })
+  const told = ({ repository, identity }: Candidate, { release }: Word): Candidate & { release?: Release } => ({
+    repository,
+    identity,
+    ...(release !== undefined && { release })
+  })
 
   /** The current release of a repository, or why it could not be read. */
   async function current (of: Candidate, fused: Fuse, skip: Skip): Promise<Read & Candidate> {
@@ -239,8 +323,9 @@ export function createGiteaDriver (api: GiteaApi, checksums: Checksums, options:
   }
 
   /**
-   * Throws when none of the repositories of a crawl could be read. A single one that is refused costs itself only, since the
-   * credentials were accepted for the list of repositories; when several are refused and none is read, the credentials are.
+   * Throws when none of the repositories of a crawl could be read. A single one that is refused costs itself only,
+   * since the credentials were accepted for the list of repositories; when several are refused and none is read, the
+   * credentials are.
    */
   function mustHaveRead (read: ReadonlyArray<Read & Candidate>): void {
     if (read.some(({ error }) => error === undefined)) return
@@ -277,11 +362,18 @@ export function createGiteaDriver (api: GiteaApi, checksums: Checksums, options:
         const word = memory.since(of.repository.name, began)
         known.push(word === undefined ? of : told(of, word))
       })
-      const read = await Promise.all(known.map(async of => of.release?.file?.checksumLocator === undefined ? of : await walk(async () => await finishKnown(of, fused, skip))))
+      const read = await Promise.all(
+        known.map(async of =>
+          of.release?.file?.checksumLocator === undefined
+            ? of
+            : await walk(async () => await finishKnown(of, fused, skip))
+        )
+      )
       if (listed.truncated === undefined) memory.retain(new Set(candidates.map(({ repository }) => repository.name)))
       mustHaveRead(read.filter(({ repository }) => repository.release_counter !== 0))
 
-      // Of two repositories that mean one extension the first that has a version counts; one that cannot be read might have.
+      // Of two repositories that mean one extension the first that has a version counts; one that cannot be read might
+      // have.
       const unread = listed.unread.flatMap(name => {
         const identity = mapping.identify(name)
         return identity === undefined ? [] : [{ identity, error: unreadable() }]
@@ -292,20 +384,35 @@ export function createGiteaDriver (api: GiteaApi, checksums: Checksums, options:
         if (found.release === undefined && found.error === undefined) return
         const key = `${found.identity.type}/${found.identity.name}`
         if (!chosen.has(key)) chosen.set(key, found)
-        else if (found.repository !== undefined) skipRepository({ repository: found.repository, identity: found.identity }, 'duplicate', skip, found.refused)
+        else if (found.repository !== undefined) {
+          skipRepository({ repository: found.repository, identity: found.identity }, 'duplicate', skip, found.refused)
+        }
       })
       const owners = [...chosen.values()]
       for (const of of read) if (of.refused === true) skipRepository(of, 'refused', skip)
       const found: Crawl['found'] = []
       await forEachInTurn(owners, ({ release, repository, identity }) => {
-        if (release !== undefined && repository !== undefined) found.push({ metadata: metadata({ repository, identity }), release })
+        if (release !== undefined && repository !== undefined) {
+          found.push({ metadata: metadata({ repository, identity }), release })
+        }
       })
       return {
         found,
         unchanged: new Set(holding.keys()),
-        failed: owners.flatMap(({ identity: { type, name }, error, refused }) => error === undefined || refused === true ? [] : [{ type, name, error }]),
-        refused: owners.flatMap(({ identity: { type, name }, error, refused }) => error !== undefined && refused === true ? [{ type, name, error }] : []),
-        ...(listed.truncated !== undefined && { truncated: true, why: listed.truncated, gone: read.filter(({ release, error }) => release === undefined && error === undefined).map(({ identity: { type, name } }) => ({ type, name })) })
+        failed: owners.flatMap(({ identity: { type, name }, error, refused }) =>
+          error === undefined || refused === true ? [] : [{ type, name, error }]
+        ),
+        refused: owners.flatMap(({ identity: { type, name }, error, refused }) =>
+          error !== undefined && refused === true ? [{ type, name, error }] : []
+        ),
+        ...(listed.truncated !== undefined &&
+          {
+            truncated: true,
+            why: listed.truncated,
+            gone: read.filter(({ release, error }) => release === undefined && error === undefined).map((
+              { identity: { type, name } }
+            ) => ({ type, name }))
+          })
       }
     },
 
@@ -327,20 +434,36 @@ export function createGiteaDriver (api: GiteaApi, checksums: Checksums, options:
     },
 
     async open (file, { signal, offset: wanted = 0, etag }) {
-      const opened = await api.open(file.locator, { signal, offset: wanted, ...(file.size !== undefined && { size: file.size }), ...(etag !== undefined && { etag }) })
+      const opened = await api.open(file.locator, {
+        signal,
+        offset: wanted,
+        ...(file.size !== undefined && { size: file.size }),
+        ...(etag !== undefined && { etag })
+      })
       if (opened === undefined) return undefined
       const { offset, headers } = opened
       const { 'content-type': type = '', 'content-encoding': encoding = 'identity' } = headers
       const told = headers['content-length']
       const length = told === undefined ? file.size : offset + Number(told)
-      // A page instead of the file is what a server shows to those who may not have it; Gitea gives text files as plain text.
+      // A page instead of the file is what a server shows to those who may not have it; Gitea gives text files as plain
+      // text.
       const page = /^text\/html\b/i.test(type)
       if (page || encoding !== 'identity' || (file.size !== undefined && length !== file.size)) {
         opened.stream.destroy()
         if (page) throw statusError(instance, 401)
-        throw registryError('service_unavailable', `Instance ${instance} cannot be asked`, { instance, details: 'File is not as it was published', proxyError: 'http_response_incomplete' })
+        throw registryError('service_unavailable', `Instance ${instance} cannot be asked`, {
+          instance,
+          details: 'File is not as it was published',
+          proxyError: 'http_response_incomplete'
+        })
       }
-      return { file, stream: opened.stream, offset, ...(length !== undefined && { length }), ...(headers.etag !== undefined && { etag: headers.etag }) }
+      return {
+        file,
+        stream: opened.stream,
+        offset,
+        ...(length !== undefined && { length }),
+        ...(headers.etag !== undefined && { etag: headers.etag })
+      }
     },
 
     ping: async signal => { await api.ping(signal) }

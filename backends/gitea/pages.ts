@@ -4,8 +4,8 @@ import { linkTarget } from '../../lib/link-header.ts'
 import type { JsonAnswer, Upstream } from '../../plugins/upstream/client.ts'
 
 /**
- * Elements of a page, the largest number first: what an unchanged Gitea or Forgejo gives at most (`[api] MAX_RESPONSE_ITEMS`).
- * Each is a multiple of the next, so that a page can be read in parts.
+ * Elements of a page, the largest number first: what an unchanged Gitea or Forgejo gives at most (`[api]
+ * MAX_RESPONSE_ITEMS`). Each is a multiple of the next, so that a page can be read in parts.
  */
 const pageSizes = [50, 25, 5, 1] as const
 type PageSize = typeof pageSizes[number]
@@ -13,7 +13,9 @@ type PageSize = typeof pageSizes[number]
 const mostPages = 400
 /** Bytes read of one list, all pages together. */
 const mostRead = 512 * 1024 * 1024
-/** Characters that are kept of one list, as JSON: release notes and the like are dropped from each page when it is read. */
+/**
+ * Characters that are kept of one list, as JSON: release notes and the like are dropped from each page when it is read.
+ */
 const mostKept = 64 * 1024 * 1024
 
 /** Bytes that are read of a single element to learn whether the server obeys `limit`. */
@@ -27,13 +29,19 @@ export interface Walk { bodies: unknown[], steady: boolean }
 type NotFound = Exclude<JsonAnswer['kind'], 'found'>
 type Page = Extract<JsonAnswer, { kind: 'found' }>
 
-/** Thrown where a page that is too large cannot be read in parts, for the server's own pages are smaller than requested. */
+/**
+ * Thrown where a page that is too large cannot be read in parts, for the server's own pages are smaller than requested.
+ */
 class InexactPages extends Error {}
 
 const rowsOf = (body: unknown): number => Array.isArray(body) ? body.length : 0
 /** What tells a page from others: the ids of its rows. */
-const identityOf = (body: unknown): string => JSON.stringify(body,
-  (key, value: unknown) => key !== '' && typeof value === 'object' && value !== null && 'id' in value ? value.id : value)
+const identityOf = (body: unknown): string =>
+  JSON.stringify(
+    body,
+    (key, value: unknown) =>
+      key !== '' && typeof value === 'object' && value !== null && 'id' in value ? value.id : value
+  )
 const totalOf = ({ headers }: Pick<Page, 'headers'>): number => Number(headers['x-total-count'] ?? 0)
 
 /** Returns the number of the last page by `Link`. Its address is not used: servers build it on a name of their own. */
@@ -56,7 +64,11 @@ export function createPages (upstream: Pick<Upstream, 'address' | 'json'>, { atO
   const few = pLimit(atOnce)
 
   /** Reads one page; undefined when it is larger than `most` bytes, or than any JSON may be. */
-  async function readPage (parts: readonly string[], query: Record<string, string | number>, most?: number): Promise<JsonAnswer | undefined> {
+  async function readPage (
+    parts: readonly string[],
+    query: Record<string, string | number>,
+    most?: number
+  ): Promise<JsonAnswer | undefined> {
     try {
       return await upstream.json(upstream.address(parts, query), undefined, most)
     } catch (error) {
@@ -65,8 +77,16 @@ export function createPages (upstream: Pick<Upstream, 'address' | 'json'>, { atO
     }
   }
 
-  /** Reads every page of a list once: the first one tells how many there are. A short page is no last page, for what a caller may not see is left out of it. */
-  async function walk (parts: readonly string[], query: Record<string, string | number>, fields: readonly string[], base: PageSize): Promise<Walk | NotFound> {
+  /**
+   * Reads every page of a list once: the first one tells how many there are. A short page is no last page, for what a
+   * caller may not see is left out of it.
+   */
+  async function walk (
+    parts: readonly string[],
+    query: Record<string, string | number>,
+    fields: readonly string[],
+    base: PageSize
+  ): Promise<Walk | NotFound> {
     const totals = new Set<number>()
     let [read, kept, over] = [0, 0, false]
 
@@ -115,11 +135,16 @@ export function createPages (upstream: Pick<Upstream, 'address' | 'json'>, { atO
         throw new InexactPages()
       }
       const [from, to] = [(number - 1) * size / smaller, Math.min(number * size / smaller, Math.ceil(total / smaller))]
-      const read = await Promise.all(Array.from({ length: Math.max(0, to - from) }, async (_, at) => await pagesOf(from + at + 1, smaller)))
+      const read = await Promise.all(
+        Array.from({ length: Math.max(0, to - from) }, async (_, at) => await pagesOf(from + at + 1, smaller))
+      )
       return read.flat()
     }
 
-    const bodies = [first.body, ...(await Promise.all(Array.from({ length: count - 1 }, async (_, at) => await pagesOf(at + 2, base)))).flat()]
+    const bodies = [
+      first.body,
+      ...(await Promise.all(Array.from({ length: count - 1 }, async (_, at) => await pagesOf(at + 2, base)))).flat()
+    ]
     // A server of small pages behind a proxy that drops or damages Link says no more than this: there is more.
     const announced = last === undefined ? total : 0
     const uncounted = last === undefined && total === 0
@@ -138,14 +163,16 @@ export function createPages (upstream: Pick<Upstream, 'address' | 'json'>, { atO
       seen += rows
       full = uncounted && rows >= base
     }
-    const identities = bodies.filter(body => Array.isArray(body) && body.some(row => row !== tooLargeRow)).map(identityOf)
+    const identities = bodies.filter(body => Array.isArray(body) && body.some(row => row !== tooLargeRow)).map(
+      identityOf
+    )
     if (new Set(identities).size < identities.length) throw failed('Answer has a page twice')
     return { bodies, steady: totals.size === 1 }
   }
 
   /**
-   * Throws when pages of one element are too large as well: the server ignores `limit`, and each smaller size would cost as much
-   * again. Two elements are read, since one of them may be too large by itself.
+   * Throws when pages of one element are too large as well: the server ignores `limit`, and each smaller size would
+   * cost as much again. Two elements are read, since one of them may be too large by itself.
    */
   async function mustGetSmaller (parts: readonly string[], query: Record<string, string | number>): Promise<void> {
     for (const page of [2, 1]) if (await readPage(parts, { ...query, limit: 1, page }, probeBytes) !== undefined) return
@@ -153,7 +180,11 @@ export function createPages (upstream: Pick<Upstream, 'address' | 'json'>, { atO
   }
 
   /** The same with pages as large as the answers allow. */
-  async function walkInSteps (parts: readonly string[], query: Record<string, string | number>, fields: readonly string[]): Promise<Walk | NotFound> {
+  async function walkInSteps (
+    parts: readonly string[],
+    query: Record<string, string | number>,
+    fields: readonly string[]
+  ): Promise<Walk | NotFound> {
     for (const size of pageSizes) {
       try {
         return await walk(parts, query, fields, size)
@@ -166,10 +197,14 @@ export function createPages (upstream: Pick<Upstream, 'address' | 'json'>, { atO
   }
 
   /**
-   * Returns every page of a list, with `fields` and the id of each row. What changed while it was read is read once more. A row
-   * that is too large to be read is `tooLargeRow`.
+   * Returns every page of a list, with `fields` and the id of each row. What changed while it was read is read once
+   * more. A row that is too large to be read is `tooLargeRow`.
    */
-  return async function pages (parts: readonly string[], fields: readonly string[], query: Record<string, string | number> = {}): Promise<Walk | NotFound> {
+  return async function pages (
+    parts: readonly string[],
+    fields: readonly string[],
+    query: Record<string, string | number> = {}
+  ): Promise<Walk | NotFound> {
     const once = await walkInSteps(parts, query, fields)
     return typeof once === 'string' || once.steady ? once : await walkInSteps(parts, query, fields)
   }
@@ -178,7 +213,11 @@ export function createPages (upstream: Pick<Upstream, 'address' | 'json'>, { atO
 /** Drops the fields that are not used from each row of a page. */
 function slim (body: unknown, fields: readonly string[]): unknown {
   if (!Array.isArray(body)) return body
-  return body.map((row: unknown) => typeof row !== 'object' || row === null || Array.isArray(row)
-    ? row
-    : Object.fromEntries(['id', ...fields].flatMap(field => field in row ? [[field, (row as Record<string, unknown>)[field]] as const] : [])))
+  return body.map((row: unknown) =>
+    typeof row !== 'object' || row === null || Array.isArray(row)
+      ? row
+      : Object.fromEntries(['id', ...fields].flatMap(field =>
+        field in row ? [[field, (row as Record<string, unknown>)[field]] as const] : []
+      ))
+  )
 }

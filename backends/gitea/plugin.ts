@@ -14,9 +14,19 @@ declare module 'fastify' {
   interface FastifyInstance { gitea: Instances }
 }
 
-async function createGitea (fastify: FastifyInstance, gitea: GiteaConfig, publicUrl: string | undefined): Promise<Backend> {
+async function createGitea (
+  fastify: FastifyInstance,
+  gitea: GiteaConfig,
+  publicUrl: string | undefined
+): Promise<Backend> {
   const { name, organization, token, token_file: file, ca_file: caFile } = gitea
-  const secret = createSecret({ instance: name, key: 'token_file', log: fastify.log, ...(token !== undefined && { value: token }), ...(file !== undefined && { file }) })
+  const secret = createSecret({
+    instance: name,
+    key: 'token_file',
+    log: fastify.log,
+    ...(token !== undefined && { value: token }),
+    ...(file !== undefined && { file })
+  })
   const upstream = await fastify.upstream({
     instance: name,
     url: gitea.url,
@@ -46,10 +56,18 @@ async function createGitea (fastify: FastifyInstance, gitea: GiteaConfig, public
     mapping: createMapping(gitea.mapping),
     ...(gitea.platform !== undefined && { platform: gitea.platform }),
     onFirstPlatform: choice => {
-      fastify.log.info({ backend: name, ...choice }, 'a release has files of several platforms: the first is served; set gitea.platform to choose another')
+      fastify.log.info(
+        { backend: name, ...choice },
+        'a release has files of several platforms: the first is served; set gitea.platform to choose another'
+      )
     },
     onPrivate: count => {
-      if (count !== shown) fastify.log.warn({ backend: name, private: count }, 'private repositories are shown to everybody who can reach this registry; include_private = false leaves them out')
+      if (count !== shown) {
+        fastify.log.warn(
+          { backend: name, private: count },
+          'private repositories are shown to everybody who can reach this registry; include_private = false leaves them out'
+        )
+      }
       shown = count
     }
   })

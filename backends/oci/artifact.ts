@@ -15,8 +15,9 @@ const maxChildren = 16
 export type Document = { kind: 'manifest', manifest: ImageManifest } | { kind: 'index', index: ImageIndex } | undefined
 
 /**
- * Returns the media type that decides what a document is: its own, else the transport's where that names a kind of document.
- * Servers that do not know the kind call it `application/json`, `text/plain` or `application/octet-stream`; its form decides then.
+ * Returns the media type that decides what a document is: its own, else the transport's where that names a kind of
+ * document. Servers that do not know the kind call it `application/json`, `text/plain` or `application/octet-stream`;
+ * its form decides then.
  */
 function decidingType (body: object, outer: string | undefined): string | undefined {
   const own = 'mediaType' in body && typeof body.mediaType === 'string' ? baseType(body.mediaType) : ''
@@ -36,7 +37,9 @@ export function parseDocument ({ bytes, mediaType: outer }: Manifest): Document 
   } catch (cause) {
     throw new ContentError('The manifest is not JSON', { cause })
   }
-  if (typeof body !== 'object' || body === null || Array.isArray(body)) throw new ContentError('The manifest is no object')
+  if (typeof body !== 'object' || body === null || Array.isArray(body)) {
+    throw new ContentError('The manifest is no object')
+  }
   // One document must not be read in two ways (CVE-2021-41190).
   if ('manifests' in body && 'layers' in body) throw new ContentError('The manifest is also an index')
   const mediaType = decidingType(body, outer)
@@ -82,11 +85,15 @@ const childName = (child: Descriptor): string => platformText(child) ?? child.di
 /** Attestations stand in an index beside their subjects, and look like artifacts of one file. */
 function isAttestation ({ annotations, platform }: Descriptor): boolean {
   const has = (value: unknown, key: string, wanted?: string) =>
-    typeof value === 'object' && value !== null && key in value && (wanted === undefined || (value as Record<string, unknown>)[key] === wanted)
+    typeof value === 'object' && value !== null && key in value &&
+    (wanted === undefined || (value as Record<string, unknown>)[key] === wanted)
   return has(platform, 'os', 'unknown') || has(annotations, 'vnd.docker.reference.type')
 }
 
-/** Returns the children of an index that may be artifacts, each once, in order; signatures and the like behind all others. */
+/**
+ * Returns the children of an index that may be artifacts, each once, in order; signatures and the like behind all
+ * others.
+ */
 function childrenOf ({ manifests }: ImageIndex): Descriptor[] {
   const children = new Map<string, Descriptor>()
   for (const item of manifests) {
@@ -95,7 +102,8 @@ function childrenOf ({ manifests }: ImageIndex): Descriptor[] {
     const type = baseType(child.mediaType)
     if (manifestTypes.has(type) || indexTypes.has(type)) children.set(child.digest, children.get(child.digest) ?? child)
   }
-  const isStatement = ({ artifactType }: Descriptor) => typeof artifactType === 'string' && isStatementType(artifactType)
+  const isStatement = ({ artifactType }: Descriptor) =>
+    typeof artifactType === 'string' && isStatementType(artifactType)
   const all = [...children.values()]
   return [...all.filter(child => !isStatement(child)), ...all.filter(isStatement)]
 }
@@ -104,29 +112,45 @@ function childrenOf ({ manifests }: ImageIndex): Descriptor[] {
 function fitting (children: readonly Descriptor[], platform: Platform | undefined): readonly Descriptor[] {
   if (platform === undefined) return children
   const wanted = describePlatform(platform)
-  return [...children.filter(child => platformText(child) === wanted), ...children.filter(child => platformText(child) === undefined)]
+  return [
+    ...children.filter(child => platformText(child) === wanted),
+    ...children.filter(child => platformText(child) === undefined)
+  ]
 }
 
 /** Returns the children beside the chosen one as skipped items, and its platform when it is the first of several. */
-function besides (children: readonly Descriptor[], chosen: Descriptor, reasons: ReadonlyMap<string, SkipReason>, configured: boolean): Pick<Chosen, 'passedOver' | 'firstPlatform'> {
+function besides (
+  children: readonly Descriptor[],
+  chosen: Descriptor,
+  reasons: ReadonlyMap<string, SkipReason>,
+  configured: boolean
+): Pick<Chosen, 'passedOver' | 'firstPlatform'> {
   const platform = platformText(chosen)
-  const isOther = (child: Descriptor) => platform !== undefined && platformText(child) !== undefined && platformText(child) !== platform
+  const isOther = (child: Descriptor) =>
+    platform !== undefined && platformText(child) !== undefined && platformText(child) !== platform
   const others = children.filter(child => child !== chosen)
   return {
     passedOver: others.map(child => ({
-      kind: 'manifest', reason: reasons.get(child.digest) ?? (isOther(child) ? 'other_platform' : 'not_chosen'), file: childName(child), chosen: childName(chosen)
+      kind: 'manifest',
+      reason: reasons.get(child.digest) ?? (isOther(child) ? 'other_platform' : 'not_chosen'),
+      file: childName(child),
+      chosen: childName(chosen)
     })),
     ...(!configured && platform !== undefined && others.some(isOther) && { firstPlatform: platform })
   }
 }
 
 /**
- * Chooses the artifact behind a tag's manifest or index. In an index the first child of the wanted platform that is an artifact
- * counts, one with a file before one without. A child that names no platform fits every wanted one. Missing, malformed and
- * unknown children are passed over. Returns the reason when there is no artifact: `other_platform` when an index has
- * artifacts, but none for the wanted platform. Throws a {@link ContentError} when the document itself is malformed.
+ * Chooses the artifact behind a tag's manifest or index. In an index the first child of the wanted platform that is an
+ * artifact counts, one with a file before one without. A child that names no platform fits every wanted one. Missing,
+ * malformed and unknown children are passed over. Returns the reason when there is no artifact: `other_platform` when
+ * an index has artifacts, but none for the wanted platform. Throws a {@link ContentError} when the document itself is
+ * malformed.
  */
-export async function chooseArtifact (root: Manifest, { fetch, platform }: ChooseOptions): Promise<Chosen | SkipReason> {
+export async function chooseArtifact (
+  root: Manifest,
+  { fetch, platform }: ChooseOptions
+): Promise<Chosen | SkipReason> {
   let left = maxChildren
 
   async function child (descriptor: Descriptor, annotations: unknown[]): Promise<Chosen | SkipReason> {
@@ -144,8 +168,21 @@ export async function chooseArtifact (root: Manifest, { fetch, platform }: Choos
     const layer = chooseLayer(manifest)
     if (layer === undefined) return 'not_an_artifact'
     const { file, side, others } = layer
-    const passedOver = file === undefined ? [] : others.map((other): PassedOver => ({ kind: 'layer', reason: 'not_chosen', file: layerName(other), chosen: layerName(file) }))
-    return { annotations: [annotations, ...outer], config: toDescriptor(config), ...(file !== undefined && { file }), side, passedOver }
+    const passedOver = file === undefined
+      ? []
+      : others.map((other): PassedOver => ({
+        kind: 'layer',
+        reason: 'not_chosen',
+        file: layerName(other),
+        chosen: layerName(file)
+      }))
+    return {
+      annotations: [annotations, ...outer],
+      config: toDescriptor(config),
+      ...(file !== undefined && { file }),
+      side,
+      passedOver
+    }
   }
 
   async function ofIndex (index: ImageIndex, outer: unknown[]): Promise<Chosen | SkipReason> {

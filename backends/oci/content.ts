@@ -24,13 +24,15 @@ const encoded = (digest: string): string => digest.slice(digest.indexOf(':') + 1
 export function verifyBytes (bytes: Buffer, digest: string): void {
   const hash = hashOf(digest)
   if (hash === undefined) throw new ContentError('The digest has an algorithm that cannot be verified')
-  if (hash.update(bytes).digest('hex') !== encoded(digest)) throw new ContentError('The content does not match its digest')
+  if (hash.update(bytes).digest('hex') !== encoded(digest)) {
+    throw new ContentError('The content does not match its digest')
+  }
 }
 
 /**
- * The same stream, verified: it fails with a {@link ContentError} before its last chunk when size or digest differ, so that
- * nobody gets wrong content whole. Of an algorithm that cannot be computed here only the size is checked; the publisher's
- * digest goes to the client, who may know it. Destroying the result destroys `source`.
+ * The same stream, verified: it fails with a {@link ContentError} before its last chunk when size or digest differ, so
+ * that nobody gets wrong content whole. Of an algorithm that cannot be computed here only the size is checked; the
+ * publisher's digest goes to the client, who may know it. Destroying the result destroys `source`.
  */
 export function verified (source: Readable, { digest, size }: Content): Readable {
   const hash = hashOf(digest)
@@ -47,7 +49,9 @@ export function verified (source: Readable, { digest, size }: Content): Readable
     },
     flush (done) {
       if (seen !== size) return done(new ContentError('The content is shorter than its descriptor says'))
-      if (hash !== undefined && hash.digest('hex') !== encoded(digest)) return done(new ContentError('The content does not match its digest'))
+      if (hash !== undefined && hash.digest('hex') !== encoded(digest)) {
+        return done(new ContentError('The content does not match its digest'))
+      }
       done(null, held)
     }
   })

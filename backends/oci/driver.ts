@@ -2,7 +2,15 @@ import pLimit from 'p-limit'
 import { compare, rcompare } from 'semver'
 import { isRefusal, isRegistryError, registryError, type RegistryError } from '../../lib/errors.ts'
 import type { ExtensionType } from '../../schemas/extension.ts'
-import { readQuietly, type Crawl, type Driver, type Loaded, type Metadata, type Release, type Skip } from '../driver/driver.ts'
+import {
+  readQuietly,
+  type Crawl,
+  type Driver,
+  type Loaded,
+  type Metadata,
+  type Release,
+  type Skip
+} from '../driver/driver.ts'
 import { createFuse } from '../driver/fail-fast.ts'
 import type { RepositoryMapping } from '../driver/mapping.ts'
 import { parsePlatform } from '../driver/platform.ts'
@@ -32,7 +40,10 @@ export interface OciDriverOptions {
   clock?: () => number
 }
 
-/** Milliseconds for which the registry's own list of repositories may prove that a denied name is not there, and within which a list that failed is not asked for again. */
+/**
+ * Milliseconds for which the registry's own list of repositories may prove that a denied name is not there, and within
+ * which a list that failed is not asked for again.
+ */
 const discoveryLife = 10_000
 
 interface Subject { type: ExtensionType, name: string }
@@ -44,7 +55,9 @@ interface Current { metadata: Metadata, release: Release }
 /** A reader that knows in which repositories it has met damage. */
 interface DriverReader extends Reader { damaged: ReadonlySet<string>, skip: Skip }
 
-/** The tag of each version. In tags `_` stands for `+`, which they cannot hold; in a layout's names it may stand itself. */
+/**
+ * The tag of each version. In tags `_` stands for `+`, which they cannot hold; in a layout's names it may stand itself.
+ */
 function versionTags (tags: readonly Tag[], skip: (tag: string) => void): Map<string, Tag> {
   const bySpelling = new Map<string, Tag>()
   for (const tag of [...tags].sort((a, b) => a.name < b.name ? -1 : 1)) {
@@ -58,10 +71,15 @@ function versionTags (tags: readonly Tag[], skip: (tag: string) => void): Map<st
   }))
 }
 
-/** Versions of equal precedence together, in the order in which one of them may be the current one: releases first, highest first. */
+/**
+ * Versions of equal precedence together, in the order in which one of them may be the current one: releases first,
+ * highest first.
+ */
 function byPrecedence (versions: Iterable<string>): string[][] {
   const groups: string[][] = []
-  for (const version of [...versions].sort((a, b) => Number(isPrerelease(a)) - Number(isPrerelease(b)) || rcompare(a, b))) {
+  for (
+    const version of [...versions].sort((a, b) => Number(isPrerelease(a)) - Number(isPrerelease(b)) || rcompare(a, b))
+  ) {
     const group = groups.at(-1)
     if (group?.[0] !== undefined && compare(group[0], version) === 0) group.push(version)
     else groups.push([version])
@@ -71,14 +89,27 @@ function byPrecedence (versions: Iterable<string>): string[][] {
 
 const toRelease = ({ annotations, ...release }: Version): Release => release
 
-const toCurrent = ({ annotations, ...release }: Version, subject: Subject): Current => ({ metadata: metadataOf(annotations, subject), release })
+const toCurrent = ({ annotations, ...release }: Version, subject: Subject): Current => ({
+  metadata: metadataOf(annotations, subject),
+  release
+})
 
 /**
  * The driver of one OCI registry or directory of image layouts, reached over `transport`. A version is a tag that is a
  * semantic version of an artifact; others are skipped. Throws what the transport throws; see `Driver`.
  */
 export function createOciDriver (options: OciDriverOptions): Driver {
-  const { name: instance, namespace, mapping, transport, immutable, concurrency = 8, onDamage, onFirstPlatform, clock = () => performance.now() } = options
+  const {
+    name: instance,
+    namespace,
+    mapping,
+    transport,
+    immutable,
+    concurrency = 8,
+    onDamage,
+    onFirstPlatform,
+    clock = () => performance.now()
+  } = options
   const platform = options.platform === undefined ? undefined : parsePlatform(options.platform)
   const below = namespace === '' ? '' : `${namespace}/`
   const pointed = createTagMemory()
@@ -91,20 +122,48 @@ export function createOciDriver (options: OciDriverOptions): Driver {
       if (repository !== undefined && (reason === 'malformed' || reason === 'missing_content')) damaged.add(repository)
       skip(skipped)
     }
-    return { ...createReader({ transport, limit: pLimit(concurrency), skip: note, platform, onFirstPlatform, pointed, ...(immutable !== undefined && { immutable }) }), damaged, skip }
+    return {
+      ...createReader({
+        transport,
+        limit: pLimit(concurrency),
+        skip: note,
+        platform,
+        onFirstPlatform,
+        pointed,
+        ...(immutable !== undefined && { immutable })
+      }),
+      damaged,
+      skip
+    }
   }
 
   /** Of a repository without any version that can be read: throws when that is for damage, which is no absence. */
   function mustBeWhole (repository: string, { damaged }: DriverReader): void {
-    if (damaged.has(repository)) throw registryError('service_unavailable', `Instance ${instance} cannot be asked`, { instance, details: 'Content of a repository is damaged', proxyError: 'http_protocol_error' })
+    if (damaged.has(repository)) {
+      throw registryError('service_unavailable', `Instance ${instance} cannot be asked`, {
+        instance,
+        details: 'Content of a repository is damaged',
+        proxyError: 'http_protocol_error'
+      })
+    }
   }
 
-  async function tagsOf (repository: string, subject: Subject, { limit, skip }: DriverReader): Promise<Map<string, Tag>> {
+  async function tagsOf (
+    repository: string,
+    subject: Subject,
+    { limit, skip }: DriverReader
+  ): Promise<Map<string, Tag>> {
     const tags = await limit(() => transport.tags(repository))
     return versionTags(tags ?? [], tag => skip({ kind: 'tag', reason: 'not_semver', ...subject, repository, tag }))
   }
 
-  async function readVersions (repository: string, tags: Map<string, Tag>, versions: Iterable<string>, subject: Subject, { read }: Reader): Promise<Version[]> {
+  async function readVersions (
+    repository: string,
+    tags: Map<string, Tag>,
+    versions: Iterable<string>,
+    subject: Subject,
+    { read }: Reader
+  ): Promise<Version[]> {
     const found = await Promise.all([...versions].map(async version => {
       const tag = tags.get(version)
       return tag === undefined ? undefined : await read(repository, tag, { ...subject, version })
@@ -123,14 +182,24 @@ export function createOciDriver (options: OciDriverOptions): Driver {
     return undefined
   }
 
-  /** The first of the repositories that mean one extension that has a version; a refused one is passed over, as `load` does. */
-  async function firstOf (repositories: string[], subject: Subject, reader: DriverReader, refusals: Refusals): Promise<Current | undefined> {
+  /**
+   * The first of the repositories that mean one extension that has a version; a refused one is passed over, as `load`
+   * does.
+   */
+  async function firstOf (
+    repositories: string[],
+    subject: Subject,
+    reader: DriverReader,
+    refusals: Refusals
+  ): Promise<Current | undefined> {
     let refusal: RegistryError | undefined
     for (const [index, repository] of repositories.entries()) {
       try {
         const found = await currentOf(repository, subject, reader)
         if (found === undefined) continue
-        for (const shadowed of repositories.slice(index + 1)) reader.skip({ kind: 'repository', reason: 'duplicate', ...subject, repository: shadowed })
+        for (const shadowed of repositories.slice(index + 1)) {
+          reader.skip({ kind: 'repository', reason: 'duplicate', ...subject, repository: shadowed })
+        }
         return found
       } catch (error) {
         if (!isRefusal(error)) throw error
@@ -149,13 +218,17 @@ export function createOciDriver (options: OciDriverOptions): Driver {
   }
 
   /**
-   * Returns whether the registry's own list of repositories, when it is complete, has none of these. Many registries deny
-   * repositories that do not exist; that list tells them from repositories that are refused.
+   * Returns whether the registry's own list of repositories, when it is complete, has none of these. Many registries
+   * deny repositories that do not exist; that list tells them from repositories that are refused.
    */
   async function areUnlisted (repositories: readonly string[]): Promise<boolean> {
     try {
-      const { names, truncated } = await (discovered !== undefined && clock() - discovered.at < discoveryLife ? discovered.repositories : discover())
-      return truncated !== true && !repositories.some(repository => names.includes(repository))
+      const { names, truncated } = await (discovered !== undefined && clock() - discovered.at < discoveryLife
+        ? discovered.repositories
+        : discover())
+      return truncated !== true && !repositories.some(repository =>
+        names.includes(repository)
+      )
     } catch (error) {
       if (!isRegistryError(error)) throw error
       return false
@@ -163,8 +236,8 @@ export function createOciDriver (options: OciDriverOptions): Driver {
   }
 
   /**
-   * Decides whose a crawl's refusals are. When others could be read they are the repositories' own, and so is a single one
-   * when the registry itself accepts the credentials. Throws when they are the instance's.
+   * Decides whose a crawl's refusals are. When others could be read they are the repositories' own, and so is a single
+   * one when the registry itself accepts the credentials. Throws when they are the instance's.
    */
   async function mustAccept (refused: NonNullable<Crawl['refused']>, read: number): Promise<void> {
     const [first, second] = refused
@@ -175,7 +248,9 @@ export function createOciDriver (options: OciDriverOptions): Driver {
 
   /** The repositories that may hold an extension, in the order in which they count. */
   const candidates = (type: ExtensionType, name: string): string[] =>
-    mapping.repositories(type, name).map(path => below + path).filter(repository => transport.closed !== true || transport.named?.has(repository) === true)
+    mapping.repositories(type, name).map(path => below + path).filter(repository =>
+      transport.closed !== true || transport.named?.has(repository) === true
+    )
 
   /** Repositories that mean extensions, those of one extension together, in the order in which they count. */
   function group (names: readonly string[]): Array<{ subject: Subject, repositories: string[] }> {
@@ -190,7 +265,10 @@ export function createOciDriver (options: OciDriverOptions): Driver {
       ranked.push({ rank, repository })
       groups.set(key, { subject, ranked })
     }
-    return [...groups.values()].map(({ subject, ranked }) => ({ subject, repositories: ranked.sort((a, b) => a.rank - b.rank).map(({ repository }) => repository) }))
+    return [...groups.values()].map(({ subject, ranked }) => ({
+      subject,
+      repositories: ranked.sort((a, b) => a.rank - b.rank).map(({ repository }) => repository)
+    }))
   }
 
   return {
@@ -204,29 +282,45 @@ export function createOciDriver (options: OciDriverOptions): Driver {
       const { names, truncated, why, usual } = await discover()
       const refused: NonNullable<Crawl['refused']> = []
       const refusals: Refusals = []
-      const crawl: Crawl = { found: [], failed: [], ...(truncated === true && { truncated, gone: [] }), ...(why !== undefined && { why }), ...(usual === true && { usual }) }
+      const crawl: Crawl = {
+        found: [],
+        failed: [],
+        ...(truncated === true && { truncated, gone: [] }),
+        ...(why !== undefined && { why }),
+        ...(usual === true && { usual })
+      }
       const fused = createFuse()
       // As many repositories at once as questions: a later one then sees what became of those before it.
       const walk = pLimit(concurrency)
       let read = 0
-      await Promise.all(group(names).map(async ({ subject, repositories }) => {
-        try {
-          const current = await walk(async () => await fused(async () => await firstOf(repositories, subject, shared, refusals)))
-          read++
-          if (current === undefined) crawl.gone?.push(subject)
-          else crawl.found.push(current)
-        } catch (error) {
-          if (!isRegistryError(error)) throw error
-          if (isRefusal(error)) refused.push({ ...subject, error })
-          else crawl.failed.push({ ...subject, error })
-        }
-      }))
+      await Promise.all(
+        group(names).map(async ({ subject, repositories }) => {
+          try {
+            const current = await walk(async () =>
+              await fused(async () => await firstOf(repositories, subject, shared, refusals))
+            )
+            read++
+            if (current === undefined) crawl.gone?.push(subject)
+            else crawl.found.push(current)
+          } catch (error) {
+            if (!isRegistryError(error)) throw error
+            if (isRefusal(error)) refused.push({ ...subject, error })
+            else crawl.failed.push({ ...subject, error })
+          }
+        })
+      )
       const [failure] = crawl.failed
       if (failure !== undefined && read === 0) throw failure.error
       await mustAccept(refused, read)
       if (refused.length > 0) crawl.refused = refused
       for (const { subject, repository } of refusals) {
-        skip({ kind: 'repository', reason: 'refused', ...subject, repository, ...(transport.named?.has(repository) !== true && { hidden: true }) })
+        skip({
+          kind: 'repository',
+          reason: 'refused',
+          ...subject,
+          repository,
+          ...(transport.named?.has(repository) !== true && { hidden: true })
+        })
       }
       return crawl
     },
@@ -241,7 +335,9 @@ export function createOciDriver (options: OciDriverOptions): Driver {
           const tags = await tagsOf(repository, subject, shared)
           const versions = await readVersions(repository, tags, tags.keys(), subject, shared)
           const current = currentRelease(versions)
-          if (current !== undefined) return { metadata: metadataOf(current.annotations, subject), releases: versions.map(toRelease) }
+          if (current !== undefined) {
+            return { metadata: metadataOf(current.annotations, subject), releases: versions.map(toRelease) }
+          }
           mustBeWhole(repository, shared)
         } catch (error) {
           // Many registries deny what they do not have; the extension may be under the next name.
@@ -259,10 +355,19 @@ export function createOciDriver (options: OciDriverOptions): Driver {
       const content = { digest: file.locator.slice(at + 1), size: file.size ?? 0 }
       const damaged = (cause: ContentError) => {
         onDamage?.()
-        return registryError('service_unavailable', `Instance ${instance} cannot be asked`, { instance, cause, details: 'File is damaged', proxyError: 'http_response_incomplete' })
+        return registryError('service_unavailable', `Instance ${instance} cannot be asked`, {
+          instance,
+          cause,
+          details: 'File is damaged',
+          proxyError: 'http_response_incomplete'
+        })
       }
       try {
-        const blob = await transport.blob(file.locator.slice(0, at), content, { signal, offset, ...(etag !== undefined && { etag }) })
+        const blob = await transport.blob(file.locator.slice(0, at), content, {
+          signal,
+          offset,
+          ...(etag !== undefined && { etag })
+        })
         return blob === undefined ? undefined : { file, ...blob, length: content.size }
       } catch (error) {
         throw error instanceof ContentError ? damaged(error) : error

@@ -1,23 +1,37 @@
 import type { Descriptor, ImageManifest } from '../../schemas/oci.ts'
 import { isArchive, safeFileName } from '../driver/file-name.ts'
 import { toDescriptor } from './content.ts'
-import { archiveEnding, baseType, imageConfigTypes, isEmptyType, isImageLayerType, isSideType, isStatementType, textEnding } from './media-types.ts'
+import {
+  archiveEnding,
+  baseType,
+  imageConfigTypes,
+  isEmptyType,
+  isImageLayerType,
+  isSideType,
+  isStatementType,
+  textEnding
+} from './media-types.ts'
 
 const titleAnnotation = 'org.opencontainers.image.title'
 /** ORAS sets it on a directory, which it packs; the title is then the directory's. */
 const unpackAnnotation = 'io.deis.oras.content.unpack'
 
 /** Names of files that stand beside an archive: texts, pictures, checksums, keys, signatures, bills of materials. */
-const sideName = new RegExp([
-  '\\.(?:md|markdown|rst|adoc|txt|html?|pdf|jsonl?|ya?ml|toml|xml|png|svg|jpe?g|gif)$',
-  '\\.(?:sha\\d+(?:sum)?|md5(?:sum)?|digest|sig|asc|minisig|pem|crt|cert|cer|pub|prov|att|sigstore|intoto|sbom|spdx|cdx)$',
-  '^(?:sha\\d+sums?|md5sums?|checksums?)$',
-  '^(?:readme|copying|notice|changelog|authors|unlicense)$',
-  '^licen[cs]e(?:[-_](?:mit|apache|bsd|gpl|lgpl|mpl|isc)[a-z0-9._-]*)?$'
-].join('|'), 'i')
+const sideName = new RegExp(
+  [
+    '\\.(?:md|markdown|rst|adoc|txt|html?|pdf|jsonl?|ya?ml|toml|xml|png|svg|jpe?g|gif)$',
+    '\\.(?:sha\\d+(?:sum)?|md5(?:sum)?|digest|sig|asc|minisig|pem|crt|cert|cer|pub|prov|att|sigstore|intoto|sbom|spdx|cdx)$',
+    '^(?:sha\\d+sums?|md5sums?|checksums?)$',
+    '^(?:readme|copying|notice|changelog|authors|unlicense)$',
+    '^licen[cs]e(?:[-_](?:mit|apache|bsd|gpl|lgpl|mpl|isc)[a-z0-9._-]*)?$'
+  ].join('|'),
+  'i'
+)
 
 function annotationOf ({ annotations }: Descriptor, key: string): string | undefined {
-  const value = typeof annotations === 'object' && annotations !== null ? (annotations as Record<string, unknown>)[key] : undefined
+  const value = typeof annotations === 'object' && annotations !== null
+    ? (annotations as Record<string, unknown>)[key]
+    : undefined
   return typeof value === 'string' ? value : undefined
 }
 
@@ -29,9 +43,9 @@ const isDirectory = (layer: Descriptor): boolean => annotationOf(layer, unpackAn
 const isFileName = (name: string): boolean => isArchive(name) || /.\.wasm$/i.test(name)
 
 /**
- * Returns whether a layer is an archive, a side layer or of an unknown kind. Statements are recognised by media type alone,
- * since their title is often that of their subject. For other layers the title comes first: without an explicit type ORAS
- * uses that of a tar for every file.
+ * Returns whether a layer is an archive, a side layer or of an unknown kind. Statements are recognised by media type
+ * alone, since their title is often that of their subject. For other layers the title comes first: without an explicit
+ * type ORAS uses that of a tar for every file.
  */
 function kindOf (layer: Descriptor): 'archive' | 'side' | 'other' {
   const { mediaType } = layer
@@ -49,12 +63,14 @@ const isForeign = ({ urls, mediaType }: Descriptor): boolean =>
   (Array.isArray(urls) && urls.length > 0) || /\.(?:nondistributable|foreign)\./.test(baseType(mediaType))
 
 /**
- * Whether layers are parts of a container image. The manifest's kind is its `artifactType`, else its config's media type
- * (image-spec, manifest.md). It is an image if that is an image config, each layer is an image layer, and no layer has a title.
+ * Whether layers are parts of a container image. The manifest's kind is its `artifactType`, else its config's media
+ * type (image-spec, manifest.md). It is an image if that is an image config, each layer is an image layer, and no layer
+ * has a title.
  */
 function isContainerImage ({ artifactType, config }: ImageManifest, layers: readonly Descriptor[]): boolean {
   const type = typeof artifactType === 'string' && artifactType !== '' ? artifactType : toDescriptor(config)?.mediaType
-  return type !== undefined && imageConfigTypes.has(baseType(type)) && layers.every(layer => isImageLayerType(layer.mediaType) && titleOf(layer) === undefined)
+  return type !== undefined && imageConfigTypes.has(baseType(type)) &&
+    layers.every(layer => isImageLayerType(layer.mediaType) && titleOf(layer) === undefined)
 }
 
 /** The file of an artifact among its layers. */
@@ -68,13 +84,15 @@ export interface ChosenLayer {
 }
 
 /**
- * Chooses the layer that is the artifact's file. A single layer is the file, whatever its kind. Of several, side layers are
- * set aside. The file is then the only layer left, else the first archive by title or media type; foreign layers come last.
- * Returns undefined for a container image of several layers, and when no layer is an archive.
+ * Chooses the layer that is the artifact's file. A single layer is the file, whatever its kind. Of several, side layers
+ * are set aside. The file is then the only layer left, else the first archive by title or media type; foreign layers
+ * come last. Returns undefined for a container image of several layers, and when no layer is an archive.
  */
 export function chooseLayer (manifest: ImageManifest): ChosenLayer | undefined {
   const digests = new Set<string>()
-  const content = manifest.layers.filter(({ mediaType, digest }) => !isEmptyType(mediaType) && !digests.has(digest) && digests.add(digest))
+  const content = manifest.layers.filter(({ mediaType, digest }) =>
+    !isEmptyType(mediaType) && !digests.has(digest) && digests.add(digest)
+  )
   const [only, second] = content
   if (only === undefined) return { side: false, others: [] }
   if (second === undefined) return { file: only, side: kindOf(only) === 'side', others: [] }
@@ -89,12 +107,13 @@ export function chooseLayer (manifest: ImageManifest): ChosenLayer | undefined {
 export const layerName = (layer: Descriptor): string => safeFileName(titleOf(layer) ?? '') ?? layer.digest
 
 /** Whether a name has an ending. A part of a version, as in `aws-1.2`, is not an ending. */
-const hasEnding = (name: string, version: string): boolean => /.\.[a-z][a-z0-9]{0,9}$/i.test(name) && !name.endsWith(version)
+const hasEnding = (name: string, version: string): boolean =>
+  /.\.[a-z][a-z0-9]{0,9}$/i.test(name) && !name.endsWith(version)
 
 /**
- * Returns the file name of a version: its layer's title as a safe base name, else `{name}-{version}`. A title without ending,
- * and that of a directory, gets the ending of an archive of the layer's media type. Without a title it is `.tar.gz` where
- * the media type is not known.
+ * Returns the file name of a version: its layer's title as a safe base name, else `{name}-{version}`. A title without
+ * ending, and that of a directory, gets the ending of an archive of the layer's media type. Without a title it is
+ * `.tar.gz` where the media type is not known.
  */
 export function fileName (layer: Descriptor, { name, version }: { name: string, version: string }): string {
   const archive = archiveEnding(layer.mediaType)

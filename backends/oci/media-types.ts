@@ -1,18 +1,29 @@
 /** Media types of manifests that are read (image-spec, manifest.md, and Docker's). */
-export const manifestTypes: ReadonlySet<string> = new Set(['application/vnd.oci.image.manifest.v1+json', 'application/vnd.docker.distribution.manifest.v2+json'])
+export const manifestTypes: ReadonlySet<string> = new Set([
+  'application/vnd.oci.image.manifest.v1+json',
+  'application/vnd.docker.distribution.manifest.v2+json'
+])
 /** Media types of indexes that are read (image-spec, image-index.md, and Docker's). */
-export const indexTypes: ReadonlySet<string> = new Set(['application/vnd.oci.image.index.v1+json', 'application/vnd.docker.distribution.manifest.list.v2+json'])
+export const indexTypes: ReadonlySet<string> = new Set([
+  'application/vnd.oci.image.index.v1+json',
+  'application/vnd.docker.distribution.manifest.list.v2+json'
+])
 /** Media types of a container image's config. */
-export const imageConfigTypes: ReadonlySet<string> = new Set(['application/vnd.oci.image.config.v1+json', 'application/vnd.docker.container.image.v1+json'])
+export const imageConfigTypes: ReadonlySet<string> = new Set([
+  'application/vnd.oci.image.config.v1+json',
+  'application/vnd.docker.container.image.v1+json'
+])
 
 /** Returns a media type in lower case and without parameters, for comparison (RFC 9110, 8.3.1). */
 export const baseType = (mediaType: string): string => (mediaType.split(';', 1)[0] ?? '').trim().toLowerCase()
 
 /** Whether a media type marks the absence of content; `scratch` was its name in drafts of the specification. */
-export const isEmptyType = (mediaType: string): boolean => /^application\/vnd\.oci\.(?:empty|scratch)\.v1\+json$/.test(baseType(mediaType))
+export const isEmptyType = (mediaType: string): boolean =>
+  /^application\/vnd\.oci\.(?:empty|scratch)\.v1\+json$/.test(baseType(mediaType))
 
 /** Whether a media type is that of a layer of a container image. */
-export const isImageLayerType = (mediaType: string): boolean => /^application\/vnd\.(?:oci\.image\.layer|docker\.image\.rootfs)\./.test(baseType(mediaType))
+export const isImageLayerType = (mediaType: string): boolean =>
+  /^application\/vnd\.(?:oci\.image\.layer|docker\.image\.rootfs)\./.test(baseType(mediaType))
 
 /** Endings of archives and modules by the last word of a media type: `gzip`, `x-gzip`, `vnd.example.v1.tar+gzip`. */
 const endings: ReadonlyArray<readonly [last: RegExp, ending: string]> = [
@@ -40,7 +51,10 @@ const textEndings: ReadonlyArray<readonly [last: RegExp, ending: string]> = [
 const media = /^(?:text|image|audio|video|font)\//
 const find = (list: typeof endings, type: string): string | undefined => list.find(([last]) => last.test(type))?.[1]
 
-/** Returns the ending of an archive or a WebAssembly module of this media type; undefined when the media type is of neither. */
+/**
+ * Returns the ending of an archive or a WebAssembly module of this media type; undefined when the media type is of
+ * neither.
+ */
 export function archiveEnding (mediaType: string): string | undefined {
   const type = baseType(mediaType)
   return media.test(type) ? undefined : find(endings, type)
@@ -58,7 +72,10 @@ const statements = new RegExp([
   '/(?:pgp-|x-pgp-|pkcs7-|pkix-|x-pem-|x-x509-|timestamp-)'
 ].join('|'))
 
-/** Whether a media type is that of a statement about a file: a signature, an attestation, provenance or a bill of materials. */
+/**
+ * Whether a media type is that of a statement about a file: a signature, an attestation, provenance or a bill of
+ * materials.
+ */
 export const isStatementType = (mediaType: string): boolean => statements.test(baseType(mediaType))
 
 /** Whether a media type is of a side kind: a text, a picture or a statement. */

@@ -17,7 +17,11 @@ const maxUrl = 2048
 const unknownTime = '1970-01-01T00:00:00Z'
 
 /** The first usable value of one annotation; nearer sources count first. */
-function annotation<T> (sources: readonly unknown[], key: string, read: (value: unknown) => T | undefined): T | undefined {
+function annotation<T> (
+  sources: readonly unknown[],
+  key: string,
+  read: (value: unknown) => T | undefined
+): T | undefined {
   for (const source of sources) {
     if (typeof source !== 'object' || source === null || !Object.hasOwn(source, key)) continue
     const value = read((source as Record<string, unknown>)[key])
@@ -38,7 +42,10 @@ function webAddress (value: unknown): string | undefined {
 
 /** RFC 3339 only: `Date` would take a lone number for a year. A time up to 1970 is what builds say that have none. */
 function publicationTime (value: unknown): string | undefined {
-  if (typeof value !== 'string' || !/^\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(?:\.\d{1,12})?(?:[Zz]|[+-]\d\d:\d\d)$/.test(value)) return undefined
+  if (
+    typeof value !== 'string' ||
+    !/^\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(?:\.\d{1,12})?(?:[Zz]|[+-]\d\d:\d\d)$/.test(value)
+  ) return undefined
   const time = utcSeconds(value.toUpperCase().replace(' ', 'T'))
   return time === undefined || time <= unknownTime ? undefined : time
 }
@@ -48,10 +55,15 @@ function tagsOf (value: unknown): string[] | undefined {
 }
 
 /** What annotations say of an extension; nearer sources count first. What they do not say is absent. */
-export function metadataOf (annotations: readonly unknown[], { type, name }: { type: ExtensionType, name: string }): Metadata {
-  const text = (key: string, maxLength?: number) => annotation(annotations, `${prefix}${key}`, value => plainText(value, maxLength))
+export function metadataOf (
+  annotations: readonly unknown[],
+  { type, name }: { type: ExtensionType, name: string }
+): Metadata {
+  const text = (key: string, maxLength?: number) =>
+    annotation(annotations, `${prefix}${key}`, value => plainText(value, maxLength))
   const author = text('vendor') ?? text('authors')
-  const repository = annotation(annotations, `${prefix}source`, webAddress) ?? annotation(annotations, `${prefix}url`, webAddress)
+  const repository = annotation(annotations, `${prefix}source`, webAddress) ??
+    annotation(annotations, `${prefix}url`, webAddress)
   const tags = annotation(annotations, keywords, tagsOf)
   return {
     name,
@@ -72,7 +84,10 @@ export function tellsTime (config: Descriptor | undefined): config is Descriptor
  * When an artifact was published: as the nearest annotation says, else as its config says, else {@link unknownTime}.
  * `readConfig` gives the bytes of the config, and is called only when no annotation says it.
  */
-export async function publishedAt (annotations: readonly unknown[], readConfig: () => Promise<Buffer | undefined>): Promise<string> {
+export async function publishedAt (
+  annotations: readonly unknown[],
+  readConfig: () => Promise<Buffer | undefined>
+): Promise<string> {
   const said = annotation(annotations, `${prefix}created`, publicationTime)
   if (said !== undefined) return said
   const bytes = await readConfig()

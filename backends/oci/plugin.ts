@@ -43,7 +43,10 @@ async function createTransport (fastify: FastifyInstance, oci: OciConfig): Promi
     repositories: oci.repositories.map(repository => namespace === '' ? repository : `${namespace}/${repository}`),
     publicUrl,
     onRefused: () => {
-      fastify.log.warn({ backend: name }, 'the registry does not tell its repositories, so that lists are partial: name them in repositories, and say discovery = "list" where these are all')
+      fastify.log.warn(
+        { backend: name },
+        'the registry does not tell its repositories, so that lists are partial: name them in repositories, and say discovery = "list" where these are all'
+      )
     }
   })
 }
@@ -60,7 +63,12 @@ async function createOci (fastify: FastifyInstance, oci: OciConfig, publicUrl: s
     concurrency: oci.concurrency,
     ...(oci.platform !== undefined && { platform: oci.platform }),
     onFirstPlatform: choice => {
-      if (!logged) fastify.log.info({ backend: name, ...choice }, 'an index has several platforms: its first artifact is served; set oci.platform to choose another')
+      if (!logged) {
+        fastify.log.info(
+          { backend: name, ...choice },
+          'an index has several platforms: its first artifact is served; set oci.platform to choose another'
+        )
+      }
       logged = true
     },
     clock: fastify.cache.now,

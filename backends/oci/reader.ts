@@ -41,7 +41,9 @@ export const createTagMemory = () => new LRUCache<string, string>({ max: remembe
 export type TagMemory = ReturnType<typeof createTagMemory>
 
 /** Reads what is behind tags. */
-export function createReader ({ transport, limit, skip, platform, onFirstPlatform, immutable, pointed }: ReaderOptions) {
+export function createReader (
+  { transport, limit, skip, platform, onFirstPlatform, immutable, pointed }: ReaderOptions
+) {
   /** Where a tag points: asked with the manifest, unless the one that it pointed at is at hand. */
   async function targetOf (repository: string, tag: string): Promise<Target | undefined> {
     const key = `${repository}:${tag}`
@@ -57,9 +59,14 @@ export function createReader ({ transport, limit, skip, platform, onFirstPlatfor
     return target
   }
 
-  async function manifestOf (repository: string, { digest, mediaType }: Pick<Descriptor, 'digest'> & { mediaType?: string }): Promise<Manifest | undefined> {
+  async function manifestOf (
+    repository: string,
+    { digest, mediaType }: Pick<Descriptor, 'digest'> & { mediaType?: string }
+  ): Promise<Manifest | undefined> {
     const known = await immutable?.get(digest)
-    const manifest = known === undefined ? await limit(() => transport.manifest(repository, digest)) : { digest, bytes: known }
+    const manifest = known === undefined
+      ? await limit(() => transport.manifest(repository, digest))
+      : { digest, bytes: known }
     if (manifest === undefined) return undefined
     if (known === undefined) await immutable?.set(digest, manifest.bytes)
     return { ...(mediaType !== undefined && { mediaType }), ...manifest }
@@ -83,7 +90,10 @@ export function createReader ({ transport, limit, skip, platform, onFirstPlatfor
     return bytes
   }
 
-  async function rootOf (repository: string, { name, target: listed }: Tag): Promise<{ target: Target, manifest: Manifest } | undefined> {
+  async function rootOf (
+    repository: string,
+    { name, target: listed }: Tag
+  ): Promise<{ target: Target, manifest: Manifest } | undefined> {
     const target = listed ?? await targetOf(repository, name)
     const manifest = target === undefined ? undefined : target.manifest ?? await manifestOf(repository, target)
     return target === undefined || manifest === undefined ? undefined : { target, manifest }
@@ -105,19 +115,30 @@ export function createReader ({ transport, limit, skip, platform, onFirstPlatfor
   return {
     limit,
 
-    /** The version that a tag is, with the annotations that tell about it; undefined, and told to `skip`, when it is none. */
-    async read (repository: string, tag: Tag, { version, ...subject }: { type: ExtensionType, name: string, version: string }): Promise<Release & { annotations: unknown[] } | undefined> {
+    /**
+     * The version that a tag is, with the annotations that tell about it; undefined, and told to `skip`, when it is
+     * none.
+     */
+    async read (
+      repository: string,
+      tag: Tag,
+      { version, ...subject }: { type: ExtensionType, name: string, version: string }
+    ): Promise<Release & { annotations: unknown[] } | undefined> {
       const place = { ...subject, repository, version, tag: tag.name }
       const skipTag = (reason: SkipReason): void => { skip({ kind: 'tag', reason, ...place }) }
       try {
         const root = await rootOf(repository, tag)
-        const chosen = root === undefined ? 'missing_content' : await chooseArtifact(root.manifest, { fetch: async child => await manifestOf(repository, child), platform })
+        const chosen = root === undefined
+          ? 'missing_content'
+          : await chooseArtifact(root.manifest, { fetch: async child => await manifestOf(repository, child), platform })
         if (root === undefined || typeof chosen === 'string') {
           skipTag(typeof chosen === 'string' ? chosen : 'missing_content')
           return undefined
         }
         for (const passedOver of chosen.passedOver) skip({ ...passedOver, ...place })
-        if (chosen.firstPlatform !== undefined) onFirstPlatform?.({ repository, tag: tag.name, platform: chosen.firstPlatform })
+        if (chosen.firstPlatform !== undefined) {
+          onFirstPlatform?.({ repository, tag: tag.name, platform: chosen.firstPlatform })
+        }
         const annotations = [...chosen.annotations, root.target.annotations]
         return {
           version,

@@ -61,8 +61,8 @@ export interface Blob {
 
 /**
  * How the content of an OCI registry is reached: over HTTP, or in a directory. It knows nothing of extensions.
- * Absent is a value (`undefined`). Failing throws an error of the table with `instance` and a `cause`; content that is not
- * what its digest or size says throws a {@link ContentError}, and costs only itself.
+ * Absent is a value (`undefined`). Failing throws an error of the table with `instance` and a `cause`; content that is
+ * not what its digest or size says throws a {@link ContentError}, and costs only itself.
  */
 export interface Transport {
   /** Whether content is on this machine's own disk. */
@@ -76,15 +76,15 @@ export interface Transport {
   /** All tags of a repository in any order; undefined when there is no such repository. */
   tags (repository: string): Promise<Tag[] | undefined>
   /**
-   * What a tag points at now; undefined when it is gone. Over HTTP the cheapest question that tells the digest, or, when the
-   * manifest is `wanted` too, the one that gives both.
+   * What a tag points at now; undefined when it is gone. Over HTTP the cheapest question that tells the digest, or,
+   * when the manifest is `wanted` too, the one that gives both.
    */
   resolve (repository: string, tag: string, question?: { wanted: boolean }): Promise<Target | undefined>
   /** The manifest or index of a digest, verified, at most {@link maxManifestBytes}; undefined when it is not there. */
   manifest (repository: string, digest: string): Promise<Manifest | undefined>
   /**
-   * Opens content; undefined when it is not there. The size is checked as early as it is known, the digest is not: whoever
-   * reads verifies it. Ends with an error when `signal` is aborted.
+   * Opens content; undefined when it is not there. The size is checked as early as it is known, the digest is not:
+   * whoever reads verifies it. Ends with an error when `signal` is aborted.
    */
   blob (repository: string, content: Content, options: BlobOptions): Promise<Blob | undefined>
   /** Where a person outside can fetch content, when there is such an address. */

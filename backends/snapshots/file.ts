@@ -60,8 +60,8 @@ export function createSnapshots (directory: string) {
     },
 
     /**
-     * The records of an instance; undefined when there are none. Throws a {@link SnapshotError} when they are damaged, of
-     * another format or of another configuration, and what the system throws when they cannot be read.
+     * The records of an instance; undefined when there are none. Throws a {@link SnapshotError} when they are damaged,
+     * of another format or of another configuration, and what the system throws when they cannot be read.
      */
     async read (instance: string, identity: string): Promise<SnapshotRecord[] | undefined> {
       const file = fileOf(instance)
@@ -81,7 +81,9 @@ export function createSnapshots (directory: string) {
         }
       }
       const sum = parse(bytes.subarray(last).toString('utf8'))
-      if (!end.Check(sum) || sum.sha256 !== sha256(bytes.subarray(0, last))) throw new SnapshotError('The snapshot is damaged')
+      if (!end.Check(sum) || sum.sha256 !== sha256(bytes.subarray(0, last))) {
+        throw new SnapshotError('The snapshot is damaged')
+      }
       const [first, ...rest] = bytes.subarray(0, last).toString('utf8').trimEnd().split('\n').map(parse)
       if (!head.Check(first)) throw new SnapshotError('The snapshot has another format')
       if (first.identity !== identity) throw new SnapshotError('The snapshot is of another configuration')

@@ -18,7 +18,10 @@ export interface WarmStartDependencies {
   observe: (backend: string, result: 'saved' | 'failed') => void
 }
 
-/** Takes the catalogs of a former process over, and keeps those of this one. What goes wrong with it is logged, and costs nothing else. */
+/**
+ * Takes the catalogs of a former process over, and keeps those of this one. What goes wrong with it is logged, and
+ * costs nothing else.
+ */
 export function createWarmStart ({ instances, snapshots, log, observe }: WarmStartDependencies) {
   const saved = new Map<Backend, number>()
   let failing = false
@@ -47,7 +50,10 @@ export function createWarmStart ({ instances, snapshots, log, observe }: WarmSta
           const records = await snapshots.read(name, identity)
           if (records === undefined) continue
           memory.restore(records)
-          log.info({ backend: name }, 'the last catalog of a former process stands in until the upstream has been asked')
+          log.info(
+            { backend: name },
+            'the last catalog of a former process stands in until the upstream has been asked'
+          )
         } catch (error) {
           log.warn({ backend: name, err: error }, 'the catalog of a former process is not used')
         }
@@ -65,12 +71,22 @@ export function createWarmStart ({ instances, snapshots, log, observe }: WarmSta
 }
 export type WarmStart = ReturnType<typeof createWarmStart>
 
-async function warmStart (fastify: FastifyInstance, { directory, saveInterval = 5000 }: WarmStartOptions): Promise<void> {
+async function warmStart (
+  fastify: FastifyInstance,
+  { directory, saveInterval = 5000 }: WarmStartOptions
+): Promise<void> {
   if (directory === undefined) return
   const { instances } = fastify.catalog
   const counts = new Map(instances.map(({ name }) => [name, { saved: 0, failed: 0 }]))
-  fastify.telemetry.counter('catalog_saves_total', 'Attempts to keep the last good catalog on disk', ['backend', 'result'], () =>
-    [...counts].flatMap(([backend, count]) => (['saved', 'failed'] as const).map(result => ({ labels: { backend, result }, value: count[result] }))))
+  fastify.telemetry.counter(
+    'catalog_saves_total',
+    'Attempts to keep the last good catalog on disk',
+    ['backend', 'result'],
+    () =>
+      [...counts].flatMap(([backend, count]) =>
+        (['saved', 'failed'] as const).map(result => ({ labels: { backend, result }, value: count[result] }))
+      )
+  )
   const { restore, save } = createWarmStart({
     instances,
     snapshots: createSnapshots(directory),

@@ -18,7 +18,8 @@ const scheme = /^[a-z][a-z0-9+.-]*:\/\//i
  * `REGISTRY_GITEA_SERVICE_HOST`, `REGISTRY_GITEA_PORT=tcp://10.0.0.1:3000`, `REGISTRY_GITEA_PORT_3000_TCP_ADDR`, …
  */
 function isServiceVariable (name: string, value: string): boolean {
-  return /_SERVICE_HOST$|_SERVICE_PORT(_.+)?$|_PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?$/.test(name) || (name.endsWith('_PORT') && scheme.test(value))
+  return /_SERVICE_HOST$|_SERVICE_PORT(_.+)?$|_PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?$/.test(name) ||
+    (name.endsWith('_PORT') && scheme.test(value))
 }
 
 /** An absolute path or an address, from a path that may be relative to `base`. */
@@ -43,8 +44,9 @@ function pathOf (section: string, names: readonly string[]): KeyPath {
 }
 
 /**
- * What `REGISTRY_<SECTION>_<KEY>` variables set, each of its key's type. An empty one is unset, and any other name is left alone.
- * Throws a `ConfigError` for a key that a known section does not have, and for a value that is not of its key's type.
+ * What `REGISTRY_<SECTION>_<KEY>` variables set, each of its key's type. An empty one is unset, and any other name is
+ * left alone. Throws a `ConfigError` for a key that a known section does not have, and for a value that is not of its
+ * key's type.
  */
 export function readEnvironment (env: NodeJS.ProcessEnv, cwd: string): Setting[] {
   return Object.entries(env).flatMap(([variable, raw = '']) => {
@@ -55,7 +57,11 @@ export function readEnvironment (env: NodeJS.ProcessEnv, cwd: string): Setting[]
     if (key === undefined) {
       const name = variable.slice(`REGISTRY_${section}_`.length).toLowerCase()
       const known = configKeys.filter(({ parts }) => parts[0] === section).map(({ parts }) => parts.slice(1).join('.'))
-      throw new ConfigError(formatKey(pathOf(section, [name])), `unknown key, expected one of ${known.join(', ')}`, variable)
+      throw new ConfigError(
+        formatKey(pathOf(section, [name])),
+        `unknown key, expected one of ${known.join(', ')}`,
+        variable
+      )
     }
     const path = pathOf(section, key.parts.slice(1))
     const value = convert(key, text, cwd)

@@ -40,13 +40,25 @@ export function expectation (schema: TSchema): string {
   if (KindGuard.IsInteger(schema)) return `an integer from ${schema.minimum} to ${schema.maximum}`
   if (KindGuard.IsNumber(schema)) return `a number from ${schema.minimum} to ${schema.maximum}`
   if (KindGuard.IsBoolean(schema)) return 'true or false'
-  if (KindGuard.IsArray(schema)) return tableOf(schema) === undefined ? 'a list of strings' : 'a table or a list of tables'
+  if (KindGuard.IsArray(schema)) {
+    return tableOf(schema) === undefined
+      ? 'a list of strings'
+      : 'a table or a list of tables'
+  }
   if (KindGuard.IsObject(schema)) return 'a table'
   return schema['minLength'] === undefined ? 'a string' : 'a string that is not empty'
 }
 
 function typeOf (schema: TSchema): ConfigKey['type'] {
-  return KindGuard.IsInteger(schema) ? 'integer' : KindGuard.IsNumber(schema) ? 'number' : KindGuard.IsBoolean(schema) ? 'boolean' : KindGuard.IsArray(schema) ? 'list' : 'string'
+  return KindGuard.IsInteger(schema)
+    ? 'integer'
+    : KindGuard.IsNumber(schema)
+      ? 'number'
+      : KindGuard.IsBoolean(schema)
+        ? 'boolean'
+        : KindGuard.IsArray(schema)
+          ? 'list'
+          : 'string'
 }
 
 function keysOf (table: TObject, parents: readonly string[]): ConfigKey[] {
@@ -71,5 +83,8 @@ function keysOf (table: TObject, parents: readonly string[]): ConfigKey[] {
   })
 }
 
-/** Everything that can be configured, in the schema's order: the documentation and the environment variables are made of this. */
+/**
+ * Everything that can be configured, in the schema's order: the documentation and the environment variables are made of
+ * this.
+ */
 export const configKeys: readonly ConfigKey[] = keysOf(Config, [])

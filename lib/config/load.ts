@@ -34,7 +34,9 @@ function reasonOf (error: unknown): string {
     return `expected TOML, but line ${error.line}, column ${error.column}: ${reason}`
   }
   if (error instanceof FileProblem) return error.message
-  if (error instanceof Error && 'errno' in error && typeof error.errno === 'number') return `expected a file that can be read: ${getSystemErrorMessage(error.errno)}`
+  if (
+    error instanceof Error && 'errno' in error && typeof error.errno === 'number'
+  ) { return `expected a file that can be read: ${getSystemErrorMessage(error.errno)}` }
   throw error
 }
 
@@ -75,13 +77,15 @@ function examples (): string {
 }
 
 /**
- * The configuration of a process: a TOML file, and the environment over it. Without file and without backend in the environment
- * it serves the project's examples. Throws a {@link ConfigError}.
+ * The configuration of a process: a TOML file, and the environment over it. Without file and without backend in the
+ * environment it serves the project's examples. Throws a {@link ConfigError}.
  */
 export async function loadConfig ({ file, env, cwd }: ConfigSources): Promise<LoadedConfig> {
   const named = file ?? (env['REGISTRY_CONFIG'] || undefined)
   const path = named === undefined ? undefined : resolve(cwd, named)
-  const document = path === undefined ? {} : await readDocument(path, file === undefined ? 'REGISTRY_CONFIG' : '--config')
+  const document = path === undefined
+    ? {}
+    : await readDocument(path, file === undefined ? 'REGISTRY_CONFIG' : '--config')
   const sections = new Set(Object.keys(document))
   if (path !== undefined) resolvePaths(document, dirname(path))
 
@@ -91,7 +95,9 @@ export async function loadConfig ({ file, env, cwd }: ConfigSources): Promise<Lo
     variables.set(formatKey(setting.path), setting.variable)
   }
   const origin: Origin = (key) => {
-    const variable = key.map((_, index) => variables.get(formatKey(key.slice(0, index + 1)))).find(name => name !== undefined)
+    const variable = key.map((_, index) => variables.get(formatKey(key.slice(0, index + 1)))).find(name =>
+      name !== undefined
+    )
     if (variable !== undefined) return variable
     if (path !== undefined && sections.has(String(key[0]))) return path
     const known = key.filter(part => typeof part === 'string').join('.')
@@ -104,6 +110,12 @@ export async function loadConfig ({ file, env, cwd }: ConfigSources): Promise<Lo
     throw new ConfigError('gitea', 'missing, expected a [[gitea]] or an [[oci]] table', path)
   }
   const config = parseConfig(embedded ? { ...document, oci: { registry: examples() } } : document, origin)
-  if (!embedded || config.server.public_url !== undefined || config.server.port === 0) return { config, embedded, origin }
-  return { origin, config: { ...config, server: { ...config.server, public_url: `http://localhost:${config.server.port}` } }, embedded }
+  if (!embedded || config.server.public_url !== undefined || config.server.port === 0) {
+    return { config, embedded, origin }
+  }
+  return {
+    origin,
+    config: { ...config, server: { ...config.server, public_url: `http://localhost:${config.server.port}` } },
+    embedded
+  }
 }

@@ -2,7 +2,15 @@ import { isIP } from 'node:net'
 import { isDeepStrictEqual } from 'node:util'
 import { KindGuard, type TSchema } from '@sinclair/typebox'
 import { Value, ValueErrorType, ValuePointer, type ValueError } from '@sinclair/typebox/value'
-import { Config, corsOrigin, isRegistryAddress, listenAddress, OciConfig, proxyAddress, type ServerConfig } from '../../schemas/config.ts'
+import {
+  Config,
+  corsOrigin,
+  isRegistryAddress,
+  listenAddress,
+  OciConfig,
+  proxyAddress,
+  type ServerConfig
+} from '../../schemas/config.ts'
 import { isRepositoryName } from '../../schemas/oci.ts'
 import { expectation, tableOf } from './keys.ts'
 import { listenHost } from '../host-name.ts'
@@ -19,8 +27,8 @@ export function formatKey (path: KeyPath): string {
 }
 
 /**
- * A configuration that cannot be used. The message is one line: the key, what was expected, and where the value came from.
- * It never holds a value: whatever stands in the wrong place may be a secret.
+ * A configuration that cannot be used. The message is one line: the key, what was expected, and where the value came
+ * from. It never holds a value: whatever stands in the wrong place may be a secret.
  */
 export class ConfigError extends Error {
   override readonly name = 'ConfigError'
@@ -47,7 +55,9 @@ export function normalize (input: unknown): unknown {
   const copy = (value: unknown): unknown => {
     if (Array.isArray(value)) return value.map(copy)
     if (!isTable(value)) return value
-    return Object.fromEntries(Object.entries(value).filter(([, child]) => child !== undefined).map(([key, child]) => [key, copy(child)]))
+    return Object.fromEntries(
+      Object.entries(value).filter(([, child]) => child !== undefined).map(([key, child]) => [key, copy(child)])
+    )
   }
   const config = copy(input)
   if (!isTable(config)) return config
@@ -66,8 +76,10 @@ function kindOf (value: unknown): string {
 
 function problemOf ({ type, schema, value }: ValueError): string {
   switch (type) {
-    case ValueErrorType.ObjectAdditionalProperties: return `unknown key, expected one of ${Object.keys(tableOf(schema)?.properties ?? {}).join(', ')}`
-    case ValueErrorType.ObjectRequiredProperty: return `missing, expected ${expectation(schema)}`
+    case ValueErrorType.ObjectAdditionalProperties:
+      return `unknown key, expected one of ${Object.keys(tableOf(schema)?.properties ?? {}).join(', ')}`
+    case ValueErrorType.ObjectRequiredProperty:
+      return `missing, expected ${expectation(schema)}`
     case ValueErrorType.String:
     case ValueErrorType.Integer:
     case ValueErrorType.Number:
@@ -86,12 +98,23 @@ function firstError (schema: TSchema, value: unknown, origin: Origin): ConfigErr
   return new ConfigError(formatKey(path), problemOf(error), origin(path))
 }
 
-/** Refuses what is no table where one must be. Filling in defaults would make a table of it: an empty list and a date have no keys either. */
+/**
+ * Refuses what is no table where one must be. Filling in defaults would make a table of it: an empty list and a date
+ * have no keys either.
+ */
 function checkTables (schema: TSchema, value: unknown, origin: Origin, path: KeyPath = []): void {
   if (value === undefined) return
   if (KindGuard.IsObject(schema)) {
-    if (!isTable(value)) throw new ConfigError(formatKey(path) || 'configuration', `expected ${expectation(schema)}, got ${kindOf(value)}`, origin(path))
-    for (const [name, child] of Object.entries(schema.properties)) checkTables(child, value[name], origin, [...path, name])
+    if (!isTable(value)) {
+      throw new ConfigError(
+        formatKey(path) || 'configuration',
+        `expected ${expectation(schema)}, got ${kindOf(value)}`,
+        origin(path)
+      )
+    }
+    for (const [name, child] of Object.entries(schema.properties)) {
+      checkTables(child, value[name], origin, [...path, name])
+    }
   } else if (KindGuard.IsArray(schema) && Array.isArray(value)) {
     for (const [index, item] of value.entries()) checkTables(schema.items, item, origin, [...path, index])
   }
@@ -99,36 +122,88 @@ function checkTables (schema: TSchema, value: unknown, origin: Origin, path: Key
 
 /** Keys of an OCI instance that say something about a server only. */
 const serverKeys = [
-  'discovery', 'repositories', 'token', 'token_file', 'username', 'password_file', 'docker_config', 'public_url', 'timeout_seconds', 'verify_ssl', 'ca_file', 'redirect_hosts', 'auth_hosts'
+  'discovery',
+  'repositories',
+  'token',
+  'token_file',
+  'username',
+  'password_file',
+  'docker_config',
+  'public_url',
+  'timeout_seconds',
+  'verify_ssl',
+  'ca_file',
+  'redirect_hosts',
+  'auth_hosts'
 ] as const satisfies ReadonlyArray<keyof OciConfig>
 
-function checkOci (oci: OciConfig, at: KeyPath, refuse: (path: KeyPath, problem: string) => never, origin: Origin): void {
+function checkOci (
+  oci: OciConfig,
+  at: KeyPath,
+  refuse: (path: KeyPath, problem: string) => never,
+  origin: Origin
+): void {
   const { registry } = oci
   const scheme = /^([a-z][a-z0-9+.-]*):\/\//i.exec(registry)?.[1]?.toLowerCase()
   if (!isRegistryAddress(registry)) {
-    if (scheme !== undefined && scheme !== 'file') refuse([...at, 'registry'], `expected an http:// or https:// address or a directory; ${scheme}:// is not supported`)
-    if (scheme === 'file' && !/^file:\/\/(?:localhost)?\//i.test(registry)) refuse([...at, 'registry'], 'expected a file address of this machine: file:///…')
-    if (oci.download_urls === 'upstream') refuse([...at, 'download_urls'], 'expected "gateway": files of a directory have no address of their own')
+    if (scheme !== undefined && scheme !== 'file') {
+      refuse(
+        [...at, 'registry'],
+        `expected an http:// or https:// address or a directory; ${scheme}:// is not supported`
+      )
+    }
+    if (scheme === 'file' && !/^file:\/\/(?:localhost)?\//i.test(registry)) {
+      refuse([...at, 'registry'], 'expected a file address of this machine: file:///…')
+    }
+    if (oci.download_urls === 'upstream') {
+      refuse([...at, 'download_urls'], 'expected "gateway": files of a directory have no address of their own')
+    }
     for (const key of serverKeys) {
       // A default may have been filled in; it is no different from one that was written.
-      if (oci[key] !== undefined && !isDeepStrictEqual(oci[key], OciConfig.properties[key].default)) refuse([...at, key], 'expected no such key for a directory')
+      if (oci[key] !== undefined && !isDeepStrictEqual(oci[key], OciConfig.properties[key].default)) {
+        refuse([...at, key], 'expected no such key for a directory')
+      }
     }
     return
   }
   if (!/^https?:\/\/[^\s/\\@?#]+\/?$/i.test(registry) || !URL.canParse(registry)) {
-    refuse([...at, 'registry'], 'expected an address without user, path and query; what stands before the names of repositories is the namespace')
+    refuse(
+      [...at, 'registry'],
+      'expected an address without user, path and query; what stands before the names of repositories is the namespace'
+    )
   }
-  const lower = 'expected a name that a registry can have: lower-case letters and digits, with single dots, hyphens and underscores between them'
+  const lower =
+    'expected a name that a registry can have: lower-case letters and digits, with single dots, hyphens and underscores between them'
   if (oci.namespace !== '' && !isRepositoryName(oci.namespace)) refuse([...at, 'namespace'], lower)
-  for (const [index, repository] of oci.repositories.entries()) if (!isRepositoryName(repository)) refuse([...at, 'repositories', index], lower)
-  if (oci.public_url !== undefined && !URL.canParse(oci.public_url)) refuse([...at, 'public_url'], 'expected a valid address')
-  if ((oci.username === undefined) !== (oci.password_file === undefined)) {
-    refuse([...at, oci.username === undefined ? 'username' : 'password_file'], 'missing, expected username and password_file together')
+  for (const [index, repository] of oci.repositories.entries()) {
+    if (!isRepositoryName(repository)) refuse([...at, 'repositories', index], lower)
   }
-  const [first, second] = (['token', 'token_file', 'username', 'docker_config'] as const).filter(key => oci[key] !== undefined)
-  if (second !== undefined) refuse([...at, second], `expected only one of token, token_file, username and docker_config, and ${first} is set in ${origin([...at, String(first)])}`)
-  if (oci.discovery === 'list' && oci.repositories.length === 0) refuse([...at, 'repositories'], 'expected at least one, for discovery is list')
-  if (oci.discovery === 'harbor' && oci.namespace === '') refuse([...at, 'namespace'], 'expected a project of Harbor, for discovery is harbor')
+  if (oci.public_url !== undefined && !URL.canParse(oci.public_url)) {
+    refuse([...at, 'public_url'], 'expected a valid address')
+  }
+  if ((oci.username === undefined) !== (oci.password_file === undefined)) {
+    refuse(
+      [...at, oci.username === undefined ? 'username' : 'password_file'],
+      'missing, expected username and password_file together'
+    )
+  }
+  const [first, second] = (['token', 'token_file', 'username', 'docker_config'] as const).filter(key =>
+    oci[key] !== undefined
+  )
+  if (second !== undefined) {
+    refuse(
+      [...at, second],
+      `expected only one of token, token_file, username and docker_config, and ${first} is set in ${
+        origin([...at, String(first)])
+      }`
+    )
+  }
+  if (oci.discovery === 'list' && oci.repositories.length === 0) {
+    refuse([...at, 'repositories'], 'expected at least one, for discovery is list')
+  }
+  if (oci.discovery === 'harbor' && oci.namespace === '') {
+    refuse([...at, 'namespace'], 'expected a project of Harbor, for discovery is harbor')
+  }
 }
 
 /** Whether a proxy's address, or its network in CIDR notation, can be compared with others. */
@@ -140,16 +215,24 @@ function isProxyAddress (text: string): boolean {
 
 function checkServer (server: ServerConfig, refuse: (path: KeyPath, problem: string) => never): void {
   if (listenHost(server.host) === undefined) refuse(['server', 'host'], `expected ${listenAddress}`)
-  for (const [index, proxy] of server.trusted_proxies.entries()) if (!isProxyAddress(proxy)) refuse(['server', 'trusted_proxies', index], `expected ${proxyAddress}`)
-  if (server.trusted_proxies.length > 0 && !server.trust_proxy) refuse(['server', 'trusted_proxies'], 'expected an empty list, for trust_proxy is false')
+  for (const [index, proxy] of server.trusted_proxies.entries()) {
+    if (!isProxyAddress(proxy)) refuse(['server', 'trusted_proxies', index], `expected ${proxyAddress}`)
+  }
+  if (server.trusted_proxies.length > 0 && !server.trust_proxy) {
+    refuse(['server', 'trusted_proxies'], 'expected an empty list, for trust_proxy is false')
+  }
   for (const [index, origin] of server.cors_origins.entries()) {
-    if (origin !== '*' && !(URL.canParse(origin) && new URL(origin).origin === origin)) refuse(['server', 'cors_origins', index], `expected ${corsOrigin}`)
+    if (origin !== '*' && !(URL.canParse(origin) && new URL(origin).origin === origin)) {
+      refuse(['server', 'cors_origins', index], `expected ${corsOrigin}`)
+    }
   }
 }
 
 /** What no schema of a single key can say. */
 function checkRules (config: Config, origin: Origin): void {
-  const refuse = (path: KeyPath, problem: string): never => { throw new ConfigError(formatKey(path), problem, origin(path)) }
+  const refuse = (path: KeyPath, problem: string): never => {
+    throw new ConfigError(formatKey(path), problem, origin(path))
+  }
   const checkAddress = (path: KeyPath, address: string | undefined): void => {
     if (address !== undefined && !URL.canParse(address)) refuse(path, 'expected a valid address')
   }
@@ -159,7 +242,10 @@ function checkRules (config: Config, origin: Origin): void {
     checkAddress(['gitea', index, 'url'], gitea.url)
     checkAddress(['gitea', index, 'public_url'], gitea.public_url)
     if (gitea.token !== undefined && gitea.token_file !== undefined) {
-      refuse(['gitea', index, 'token_file'], `expected only one of token and token_file, and token is set in ${origin(['gitea', index, 'token'])}`)
+      refuse(
+        ['gitea', index, 'token_file'],
+        `expected only one of token and token_file, and token is set in ${origin(['gitea', index, 'token'])}`
+      )
     }
   }
   for (const [index, oci] of config.oci.entries()) checkOci(oci, ['oci', index], refuse, origin)
@@ -173,8 +259,9 @@ function checkRules (config: Config, origin: Origin): void {
 }
 
 /**
- * A configuration with its defaults filled in, from an object of which every key may be left out unless it has no default.
- * `gitea` and `oci` may be one table instead of a list. Throws a {@link ConfigError}. The input is left as it is.
+ * A configuration with its defaults filled in, from an object of which every key may be left out unless it has no
+ * default. `gitea` and `oci` may be one table instead of a list. Throws a {@link ConfigError}. The input is left as it
+ * is.
  */
 export function parseConfig (input: unknown, origin: Origin = () => 'the option config'): Config {
   const given = normalize(input)

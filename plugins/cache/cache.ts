@@ -95,7 +95,10 @@ export function createCache (options: CacheOptions) {
   const negativeTtl = options.negative_ttl_seconds * 1000
   const entries = new LRUMapWithDelete<string, Entry>(options.capacity)
   const absences = new LRUMap<string, number>(negativeCapacity)
-  const immutable = new LRUCache<string, Buffer>({ maxSize: immutableBytes, sizeCalculation: bytes => bytes.length + 1 })
+  const immutable = new LRUCache<string, Buffer>({
+    maxSize: immutableBytes,
+    sizeCalculation: bytes => bytes.length + 1
+  })
   const flights = new Map<string, Flight>()
   const failures = new LRUMapWithDelete<string, { error: RegistryError, at: number }>(negativeCapacity)
   const counts: Record<CacheSection, Counts> = {
@@ -111,7 +114,10 @@ export function createCache (options: CacheOptions) {
     counts[removed.section].entries--
   }
 
-  function keep ({ section, key, value, ttl = options.ttl_seconds }: Finding, life = { at: clock(), ttl: ttl * 1000 }): void {
+  function keep (
+    { section, key, value, ttl = options.ttl_seconds }: Finding,
+    life = { at: clock(), ttl: ttl * 1000 }
+  ): void {
     if (value === undefined) {
       remove(key)
       absences.set(key, clock())
@@ -159,7 +165,12 @@ export function createCache (options: CacheOptions) {
 
   return {
     /** The configured times, in seconds. */
-    times: { ttl: options.ttl_seconds, staleIfError: options.stale_if_error_seconds, negativeTtl: options.negative_ttl_seconds, budget: budget / 1000 },
+    times: {
+      ttl: options.ttl_seconds,
+      staleIfError: options.stale_if_error_seconds,
+      negativeTtl: options.negative_ttl_seconds,
+      budget: budget / 1000
+    },
 
     /** Now, in milliseconds of the cache's own clock. */
     now: clock,
@@ -187,7 +198,10 @@ export function createCache (options: CacheOptions) {
       keep({ section, key, value }, { at, ttl: -1 })
     },
 
-    /** Replaces the value of a slot, as long as it is still `before`, and leaves its age and its time to live as they are. */
+    /**
+     * Replaces the value of a slot, as long as it is still `before`, and leaves its age and its time to live as they
+     * are.
+     */
     amend<T> ({ key }: Slot<T>, before: T, after: T): void {
       const entry = entries.peek(key)
       if (entry !== undefined && entry.value === before) entry.value = after
@@ -201,7 +215,8 @@ export function createCache (options: CacheOptions) {
     },
 
     /** Why a question that finds nothing usable in its slot would be refused without waiting for a load. */
-    refusal: (loader: Loader): RegistryError | undefined => loader.rest?.() ?? (loader.standIn === true ? hopeless(loader) : undefined),
+    refusal: (loader: Loader): RegistryError | undefined =>
+      loader.rest?.() ?? (loader.standIn === true ? hopeless(loader) : undefined),
 
     /** Loads a slot again, behind the caller, when what is in it is no longer young, or older than `maxAge`. */
     refresh<T> ({ key }: Slot<T>, loader: Loader): void {
@@ -210,13 +225,18 @@ export function createCache (options: CacheOptions) {
       if ((entry === undefined || clock() - entry.at > young) && loader.rest?.() === undefined) fly(loader)
     },
 
-    /** Counts an answer that was taken from a slot with `peek`, and refreshes the slot ahead of expiry as `get` does. */
+    /**
+     * Counts an answer that was taken from a slot with `peek`, and refreshes the slot ahead of expiry as `get` does.
+     */
     use<T> (slot: Slot<T>, loader: Loader): void {
       counts[slot.section].hits++
       if (entries.peek(slot.key) !== undefined) this.refresh(slot, loader)
     },
 
-    /** What `get` gives without waiting: what is in a slot, fresh and no older than `maxAge`. Else undefined, and it counts nothing. */
+    /**
+     * What `get` gives without waiting: what is in a slot, fresh and no older than `maxAge`. Else undefined, and it
+     * counts nothing.
+     */
     fresh<T> ({ section, key }: Slot<T>, loader: Loader): Cached<T> | undefined {
       const entry = entries.get(key)
       if (entry === undefined) return undefined
@@ -256,10 +276,15 @@ export function createCache (options: CacheOptions) {
       const { flying: { findings, since }, joined } = fly(loader)
       if (joined) counts[section].coalesced++
       if (doubt !== undefined && !usable) throw doubt
-      if (usable && doubt !== undefined) return { value: entry.value as T, age: seconds(age), ttl: 0, hit: true, error: doubt }
+      if (usable && doubt !== undefined) {
+        return { value: entry.value as T, age: seconds(age), ttl: 0, hit: true, error: doubt }
+      }
       const patience = (impatient ? Math.min(budget, staleBudget) : budget) - (clock() - since)
       try {
-        const found = (await within(Math.min(patience, loader.deadline?.left() ?? Infinity), findings, () => late(loader.instance))).find(finding => finding.key === key)
+        const found = (await within(Math.min(patience, loader.deadline?.left() ?? Infinity), findings, () =>
+          late(loader.instance))).find(finding =>
+          finding.key === key
+        )
         const life = found?.value === undefined ? negativeTtl : (found.ttl ?? options.ttl_seconds) * 1000
         return { value: found?.value as T | undefined, age: 0, ttl: seconds(life), hit: false }
       } catch (error) {

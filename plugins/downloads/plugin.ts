@@ -17,7 +17,10 @@ import type { Telemetry } from '../metrics/registry.ts'
 export type { FileFacts, OpenAt, OpenedFile, Origin } from './transfer/source.ts'
 export type { Subject } from './rereleases.ts'
 
-/** Where the bytes of an answer come from: the store, a transfer that was started for it, one that was under way, or straight from where the file is. */
+/**
+ * Where the bytes of an answer come from: the store, a transfer that was started for it, one that was under way, or
+ * straight from where the file is.
+ */
 export const contentSources = ['store', 'upstream', 'coalesced', 'passed'] as const
 export type ContentSource = typeof contentSources[number]
 
@@ -73,8 +76,8 @@ async function whileWanted<T> (signal: AbortSignal, work: Promise<T>): Promise<T
 }
 
 /**
- * The files themselves: from the store, else from their upstream, once for all who want one at the same time. Nobody gets the
- * end of a file before all of it is what was published.
+ * The files themselves: from the store, else from their upstream, once for all who want one at the same time. Nobody
+ * gets the end of a file before all of it is what was published.
  */
 export function createDownloads ({ blobs, health, releases, finishBytes, observer = {} }: DownloadsDependencies) {
   const { onServed, onDamage, ...flowObserver } = observer
@@ -88,11 +91,17 @@ export function createDownloads ({ blobs, health, releases, finishBytes, observe
     file,
     origins,
     pinned: (opened: FileFacts) => opened.validator === file.validator ? digest : undefined,
-    settle: async (opened: FileFacts, digest: string, size: number) => { await releases.settle(subject, opened, digest, size) }
+    settle: async (opened: FileFacts, digest: string, size: number) => {
+      await releases.settle(subject, opened, digest, size)
+    }
   })
 
   /** Content whose reader is counted, and after which something is let go. */
-  function content (facts: Omit<Content, 'read' | 'release'>, open: (span: Span, onBytes: (count: number) => void) => Readable, release: () => void): Content {
+  function content (
+    facts: Omit<Content, 'read' | 'release'>,
+    open: (span: Span, onBytes: (count: number) => void) => Readable,
+    release: () => void
+  ): Content {
     return {
       ...facts,
       read (span) {
@@ -110,26 +119,46 @@ export function createDownloads ({ blobs, health, releases, finishBytes, observe
 
   function fromStore (file: FileFacts, digest: string, { handle, size, release }: StoredFile): Content {
     const whole = { handle, written: size, verified: true, error: undefined, rest: undefined, changed: () => () => {} }
-    return content({ file, size, digest, source: 'store', waited: false }, (span, onBytes) => createGrowingReader(whole, { ...span, piece, onBytes }), release)
+    return content(
+      { file, size, digest, source: 'store', waited: false },
+      (span, onBytes) => createGrowingReader(whole, { ...span, piece, onBytes }),
+      release
+    )
   }
 
-  function fromTransfer ({ growing, size, expected, hold }: Transfer, { first, leave }: Share, file: FileFacts): Content {
+  function fromTransfer (
+    { growing, size, expected, hold }: Transfer,
+    { first, leave }: Share,
+    file: FileFacts
+  ): Content {
     const letGo = hold()
-    return content({ file, size, digest: expected, source: first ? 'upstream' : 'coalesced', waited: true }, (span, onBytes) => createGrowingReader(growing, { ...span, piece, onBytes }), () => {
-      letGo()
-      leave()
-    })
+    return content(
+      { file, size, digest: expected, source: first ? 'upstream' : 'coalesced', waited: true },
+      (span, onBytes) => createGrowingReader(growing, { ...span, piece, onBytes }),
+      () => {
+        letGo()
+        leave()
+      }
+    )
   }
 
   function passed (flow: Flow, stop: AbortController, waited: boolean): Content {
     const { file, size, expected: digest } = flow
-    return content({ file, size, digest, source: 'passed', waited }, (span, onBytes) => createPassingReader(flow, { ...span, onBytes }), () => {
-      flow.discard()
-      stop.abort()
-    })
+    return content(
+      { file, size, digest, source: 'passed', waited },
+      (span, onBytes) => createPassingReader(flow, { ...span, onBytes }),
+      () => {
+        flow.discard()
+        stop.abort()
+      }
+    )
   }
 
-  async function openApart (wanted: Wanted, digest: string | undefined, signal: AbortSignal): Promise<Content | undefined> {
+  async function openApart (
+    wanted: Wanted,
+    digest: string | undefined,
+    signal: AbortSignal
+  ): Promise<Content | undefined> {
     const stop = new AbortController()
     const opening = openFlow({ ...flowOptions(wanted, digest), signal: stop.signal })
     try {
@@ -157,14 +186,17 @@ export function createDownloads ({ blobs, health, releases, finishBytes, observe
     /** Files under way from upstreams to the store. */
     active: (): number => pool?.active() ?? 0,
 
-    /** The digest of a file as far as it is known without asking anybody. Throws `conflict` for a re-release that is refused. */
+    /**
+     * The digest of a file as far as it is known without asking anybody. Throws `conflict` for a re-release that is
+     * refused.
+     */
     async look ({ file, subject }: Pick<Wanted, 'file' | 'subject'>): Promise<string | undefined> {
       return (await releases.look(subject, file)).digest
     },
 
     /**
-     * Opens a file; undefined when it is gone. When `signal` is aborted before, it throws its reason, and what was begun goes on
-     * without the caller. Throws errors of the table.
+     * Opens a file; undefined when it is gone. When `signal` is aborted before, it throws its reason, and what was
+     * begun goes on without the caller. Throws errors of the table.
      */
     async open (wanted: Wanted, signal: AbortSignal): Promise<Content | undefined> {
       const { file, subject, local = false } = wanted
@@ -176,7 +208,8 @@ export function createDownloads ({ blobs, health, releases, finishBytes, observe
         if (stored !== undefined) return stored
         // One that was under way may have ended meanwhile.
         if (digest !== undefined && !pool.has(key) && blobs.has(digest, file.size)) continue
-        // Of what may have to be refused nothing is sent before its end: nobody may have the patience, but the next one gets it.
+        // Of what may have to be refused nothing is sent before its end: nobody may have the patience, but the next one
+        // gets it.
         const share = pool.join(key, flowOptions(wanted, digest), { finish: doubtful })
         try {
           const transfer = await whileWanted(signal, share.opening)
@@ -190,7 +223,9 @@ export function createDownloads ({ blobs, health, releases, finishBytes, observe
             if (doubtful) await whileWanted(signal, transfer.settled)
             // The same content may be the file of several versions, each with a name of its own.
             const same = digest !== undefined && digest === transfer.expected
-            if (!transfer.over && (same || share.first || digest === undefined)) return fromTransfer(transfer, share, same ? file : transfer.file)
+            if (!transfer.over && (same || share.first || digest === undefined)) {
+              return fromTransfer(transfer, share, same ? file : transfer.file)
+            }
             // What was replaced for one of them is not the others' file.
             apart = !transfer.over
           }
@@ -205,7 +240,17 @@ export function createDownloads ({ blobs, health, releases, finishBytes, observe
     },
 
     /** What the store holds now, and what has become of it since the start; zero without one. */
-    statistics: () => ({ hits: 0, misses: 0, evictions: 0, damaged: 0, entries: 0, bytes: 0, ...blobs?.statistics(), failures: health.failures, usable: blobs !== undefined && health.usable }),
+    statistics: () => ({
+      hits: 0,
+      misses: 0,
+      evictions: 0,
+      damaged: 0,
+      entries: 0,
+      bytes: 0,
+      ...blobs?.statistics(),
+      failures: health.failures,
+      usable: blobs !== undefined && health.usable
+    }),
 
     async close (): Promise<void> {
       await pool?.close()
@@ -221,12 +266,37 @@ function observeStore ({ gauge, counter }: Telemetry, { active, statistics }: Do
   gauge<string>('transfers_active', 'Files under way from upstreams to the store', [], one(active))
   gauge<string>('store_bytes', 'Bytes of verified files in the store', [], one(() => statistics().bytes))
   gauge<string>('store_entries', 'Verified files in the store', [], one(() => statistics().entries))
-  gauge<string>('store_usable', 'Whether files can be kept: 1, or 0 while downloads go on without the store', [], one(() => Number(statistics().usable)))
+  gauge<string>(
+    'store_usable',
+    'Whether files can be kept: 1, or 0 while downloads go on without the store',
+    [],
+    one(() => Number(statistics().usable))
+  )
   counter<string>('store_hits_total', 'Downloads that the store answered', [], one(() => statistics().hits))
-  counter<string>('store_misses_total', 'Downloads of a known digest that the store did not have', [], one(() => statistics().misses))
-  counter<string>('store_evictions_total', 'Files pushed out of the store by others', [], one(() => statistics().evictions))
-  counter<string>('store_damaged_total', 'Files in the store that were no longer what they were, and removed', [], one(() => statistics().damaged))
-  counter<string>('store_failures_total', 'Times that the directory of the store could not be used', [], one(() => statistics().failures))
+  counter<string>(
+    'store_misses_total',
+    'Downloads of a known digest that the store did not have',
+    [],
+    one(() => statistics().misses)
+  )
+  counter<string>(
+    'store_evictions_total',
+    'Files pushed out of the store by others',
+    [],
+    one(() => statistics().evictions)
+  )
+  counter<string>(
+    'store_damaged_total',
+    'Files in the store that were no longer what they were, and removed',
+    [],
+    one(() => statistics().damaged)
+  )
+  counter<string>(
+    'store_failures_total',
+    'Times that the directory of the store could not be used',
+    [],
+    one(() => statistics().failures)
+  )
 }
 
 declare module 'fastify' {
@@ -238,15 +308,20 @@ export interface DownloadsOptions { config: Config }
 /** Each instance's upstream, by the instance's name. */
 function upstreams ({ gitea, oci }: Config): Map<string, string> {
   return new Map([
-    ...gitea.map(({ name, url, organization }): [string, string] => [name, JSON.stringify(['gitea', url, organization])]),
-    ...oci.map(({ name, registry, namespace }): [string, string] => [name, JSON.stringify(['oci', registry, namespace])])
+    ...gitea.map((
+      { name, url, organization }
+    ): [string, string] => [name, JSON.stringify(['gitea', url, organization])]),
+    ...oci.map((
+      { name, registry, namespace }
+    ): [string, string] => [name, JSON.stringify(['oci', registry, namespace])])
   ])
 }
 
 /** `fastify.downloads`: the store and the transfers into it. */
 async function downloads (fastify: FastifyInstance, { config }: DownloadsOptions): Promise<void> {
   const { cache: { now: clock }, telemetry, log } = fastify
-  const { enabled, directory: configured, max_bytes: maxBytes, finish_bytes: finishBytes, on_rerelease: onRerelease } = config.store
+  const { enabled, directory: configured, max_bytes: maxBytes, finish_bytes: finishBytes, on_rerelease: onRerelease } =
+    config.store
   const identities = upstreams(config)
   const directory = configured ?? defaultDirectory([...identities.values()])
   const health = createStoreHealth({ enabled, log, clock })
@@ -281,4 +356,9 @@ async function downloads (fastify: FastifyInstance, { config }: DownloadsOptions
   observeStore(telemetry, downloads)
 }
 
-export default fp(downloads, { name: 'registry-downloads', fastify: '5.x', dependencies: ['registry-cache', 'registry-telemetry'], decorators: { fastify: ['cache', 'telemetry'] } })
+export default fp(downloads, {
+  name: 'registry-downloads',
+  fastify: '5.x',
+  dependencies: ['registry-cache', 'registry-telemetry'],
+  decorators: { fastify: ['cache', 'telemetry'] }
+})

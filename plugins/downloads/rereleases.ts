@@ -18,14 +18,18 @@ export interface ReleasesOptions {
 }
 
 /**
- * Holds versions to what they were: a file whose publisher tells no checksum is pinned when it is first whole, and another
- * digest under the same version later is a re-release, which is told once, and served or refused.
+ * Holds versions to what they were: a file whose publisher tells no checksum is pinned when it is first whole, and
+ * another digest under the same version later is a re-release, which is told once, and served or refused.
  */
 export function createReleases ({ pins, onRerelease, identity, log, onFound }: ReleasesOptions) {
   const refusing = onRerelease === 'refuse'
-  const keyOf = ({ instance, type, name, version }: Subject) => JSON.stringify([identity(instance), type, name, version])
+  const keyOf = ({ instance, type, name, version }: Subject) =>
+    JSON.stringify([identity(instance), type, name, version])
   const conflict = ({ instance, type, name, version }: Subject): RegistryError =>
-    registryError('conflict', `Extension ${type}/${name} version ${version} was published again with another content`, { instance, proxyError: 'destination_unavailable' })
+    registryError('conflict', `Extension ${type}/${name} version ${version} was published again with another content`, {
+      instance,
+      proxyError: 'destination_unavailable'
+    })
 
   async function settle (subject: Subject, file: FileFacts, digest: string, size: number): Promise<void> {
     const key = keyOf(subject)
@@ -43,7 +47,14 @@ export function createReleases ({ pins, onRerelease, identity, log, onFound }: R
     if (algorithmOf(pin.digest) !== algorithmOf(digest)) return
     if (pin.refused !== validator) {
       onFound?.(subject.instance)
-      log.warn({ backend: subject.instance, extension: `${subject.type}/${subject.name}`, version: subject.version, before: pin.digest, now: digest, refused: refusing }, 'a version was published again with another content')
+      log.warn({
+        backend: subject.instance,
+        extension: `${subject.type}/${subject.name}`,
+        version: subject.version,
+        before: pin.digest,
+        now: digest,
+        refused: refusing
+      }, 'a version was published again with another content')
     }
     await pins.set(key, refusing ? { ...pin, refused: validator } : { digest, size, validator })
     if (refusing) throw conflict(subject)

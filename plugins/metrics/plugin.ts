@@ -22,7 +22,11 @@ async function telemetry (fastify: FastifyInstance): Promise<void> {
     routeMetrics: { enabled: false }
   })
   fastify.addHook('onRoute', route => {
-    const observers = new Map([route.method].flat().map(method => [method, requests.route(method, route.url, route.config?.disableMetrics !== true)]))
+    const observers = new Map(
+      [route.method].flat().map(
+        method => [method, requests.route(method, route.url, route.config?.disableMetrics !== true)]
+      )
+    )
     const observe: onResponseHookHandler = (request, reply, done) => {
       observers.get(request.method)?.(reply.statusCode, reply.elapsedTime)
       done()
@@ -34,13 +38,44 @@ async function telemetry (fastify: FastifyInstance): Promise<void> {
     done()
   })
 
-  const perSection = (count: (section: typeof cacheSections[number]) => number) => () => cacheSections.map(section => ({ labels: { section }, value: count(section) }))
+  const perSection = (count: (section: typeof cacheSections[number]) => number) => () =>
+    cacheSections.map(section => ({ labels: { section }, value: count(section) }))
   const statistics = () => fastify.cache.statistics()
-  telemetry.counter('cache_hits_total', 'Total cache hits', ['section'], perSection(section => statistics()[section].hits))
-  telemetry.counter('cache_misses_total', 'Total cache misses', ['section'], perSection(section => statistics()[section].misses))
-  telemetry.counter('cache_coalesced_total', 'Misses that shared a load under way', ['section'], perSection(section => statistics()[section].coalesced))
-  telemetry.counter('cache_evictions_total', 'Entries pushed out by others', ['section'], perSection(section => statistics()[section].evictions))
-  telemetry.gauge('cache_entries', 'Entries in the cache', ['section'], perSection(section => statistics()[section].entries))
+  telemetry.counter(
+    'cache_hits_total',
+    'Total cache hits',
+    ['section'],
+    perSection(section => statistics()[section].hits)
+  )
+  telemetry.counter(
+    'cache_misses_total',
+    'Total cache misses',
+    ['section'],
+    perSection(section => statistics()[section].misses)
+  )
+  telemetry.counter(
+    'cache_coalesced_total',
+    'Misses that shared a load under way',
+    ['section'],
+    perSection(section => statistics()[section].coalesced)
+  )
+  telemetry.counter(
+    'cache_evictions_total',
+    'Entries pushed out by others',
+    ['section'],
+    perSection(section => statistics()[section].evictions)
+  )
+  telemetry.gauge(
+    'cache_entries',
+    'Entries in the cache',
+    ['section'],
+    perSection(section => statistics()[section].entries)
+  )
 }
 
-export default fp(telemetry, { name: 'registry-telemetry', fastify: '5.x', dependencies: ['registry-cache'], decorators: { fastify: ['cache'] } })
+export default fp(telemetry, {
+  name: 'registry-telemetry',
+  fastify: '5.x',
+  dependencies: ['registry-cache'],
+  decorators: { fastify: ['cache'] }
+})

@@ -7,7 +7,11 @@ export const shedReasons = ['event_loop', 'downloads', 'rate_limit'] as const
 /** Gives the samples of a metric. */
 type Collect<L extends string> = () => Array<{ labels: LabelValues<L>, value: number }>
 
-function refill<L extends string> (metric: { reset: () => void }, add: (labels: LabelValues<L>, value: number) => void, collect: Collect<L>): void {
+function refill<L extends string> (
+  metric: { reset: () => void },
+  add: (labels: LabelValues<L>, value: number) => void,
+  collect: Collect<L>
+): void {
   metric.reset()
   for (const { labels, value } of collect()) add(labels, value)
 }
@@ -17,15 +21,63 @@ export function createTelemetry () {
   const register = new client.Registry()
   const registers = [register]
   const requests = createRequestMetrics(register)
-  const bytes = new client.Counter({ name: 'download_bytes_total', help: 'Bytes of files served: from the store, from a transfer begun for the download or one under way, or passed on without the store', labelNames: ['source'] as const, registers })
-  const fetched = new client.Counter({ name: 'upstream_download_bytes_total', help: 'Bytes of files that came from upstreams', labelNames: ['backend'] as const, registers })
-  const resumed = new client.Counter({ name: 'transfers_resumed_total', help: 'Files that broke off on their way from an upstream, and were asked for again', labelNames: ['backend'] as const, registers })
-  const rereleased = new client.Counter({ name: 'rereleases_total', help: 'Versions that were published again with another content', labelNames: ['backend'] as const, registers })
-  const upstreamRequests = new client.Counter({ name: 'upstream_requests_total', help: 'Requests to upstreams, retries included in one', labelNames: ['backend', 'status'] as const, registers })
-  const upstreamSeconds = new client.Histogram({ name: 'upstream_request_duration_seconds', help: 'Duration of requests to upstreams until their headers or, for JSON, their end', labelNames: ['backend'] as const, buckets, registers })
-  const damaged = new client.Counter({ name: 'checksum_failures_total', help: 'Files that were not what their digest or size said, and broken off', labelNames: ['backend'] as const, registers })
-  const skipped = new client.Counter({ name: 'extensions_skipped_total', help: 'Repositories, tags and files that are left out, each counted once', labelNames: ['backend', 'reason'] as const, registers })
-  const shed = new client.Counter({ name: 'requests_shed_total', help: 'Requests to the catalog that were refused to protect it: a late event loop, too many downloads, a client above its rate', labelNames: ['reason'] as const, registers })
+  const bytes = new client.Counter({
+    name: 'download_bytes_total',
+    help:
+      'Bytes of files served: from the store, from a transfer begun for the download or one under way, or passed on without the store',
+    labelNames: ['source'] as const,
+    registers
+  })
+  const fetched = new client.Counter({
+    name: 'upstream_download_bytes_total',
+    help: 'Bytes of files that came from upstreams',
+    labelNames: ['backend'] as const,
+    registers
+  })
+  const resumed = new client.Counter({
+    name: 'transfers_resumed_total',
+    help: 'Files that broke off on their way from an upstream, and were asked for again',
+    labelNames: ['backend'] as const,
+    registers
+  })
+  const rereleased = new client.Counter({
+    name: 'rereleases_total',
+    help: 'Versions that were published again with another content',
+    labelNames: ['backend'] as const,
+    registers
+  })
+  const upstreamRequests = new client.Counter({
+    name: 'upstream_requests_total',
+    help: 'Requests to upstreams, retries included in one',
+    labelNames: ['backend', 'status'] as const,
+    registers
+  })
+  const upstreamSeconds = new client.Histogram({
+    name: 'upstream_request_duration_seconds',
+    help: 'Duration of requests to upstreams until their headers or, for JSON, their end',
+    labelNames: ['backend'] as const,
+    buckets,
+    registers
+  })
+  const damaged = new client.Counter({
+    name: 'checksum_failures_total',
+    help: 'Files that were not what their digest or size said, and broken off',
+    labelNames: ['backend'] as const,
+    registers
+  })
+  const skipped = new client.Counter({
+    name: 'extensions_skipped_total',
+    help: 'Repositories, tags and files that are left out, each counted once',
+    labelNames: ['backend', 'reason'] as const,
+    registers
+  })
+  const shed = new client.Counter({
+    name: 'requests_shed_total',
+    help:
+      'Requests to the catalog that were refused to protect it: a late event loop, too many downloads, a client above its rate',
+    labelNames: ['reason'] as const,
+    registers
+  })
   for (const reason of shedReasons) shed.inc({ reason }, 0)
 
   return {

@@ -15,8 +15,8 @@ interface Times { labels: Labels, within: Float64Array, count: number, sum: numb
 const durationMetric = { name: 'http_request_duration_seconds', help: 'HTTP request duration' }
 
 /**
- * A histogram that is counted here and written by the library: `observer` is the only way in, and nothing resets it. The library's own
- * `observe` checks the labels and looks them up for each request, and takes tens of times as long.
+ * A histogram that is counted here and written by the library: `observer` is the only way in, and nothing resets it.
+ * The library's own `observe` checks the labels and looks them up for each request, and takes tens of times as long.
  */
 class Durations extends client.Histogram<typeof labelNames[number]> {
   readonly #series: Times[] = []
@@ -60,7 +60,8 @@ interface Series { labels: Labels, count: number, observe: ((seconds: number) =>
 export type ObserveAnswer = (status: number, milliseconds: number) => void
 
 /**
- * Counts and times answers. Labels are looked up once for each method, route and status, and not again for each request.
+ * Counts and times answers. Labels are looked up once for each method, route and status, and not again for each
+ * request.
  */
 export function createRequestMetrics (register: Registry) {
   const series: Series[] = []
@@ -77,8 +78,16 @@ export function createRequestMetrics (register: Registry) {
     }
   }))
 
-  /** Observes the answers of a route to one method, timed under a name that may be another. Series of `usual` statuses are there from the start, so that rates are right from the first request on. */
-  function observer (method: string, route: string, timedAs: string | undefined, usual: readonly number[]): ObserveAnswer {
+  /**
+   * Observes the answers of a route to one method, timed under a name that may be another. Series of `usual` statuses
+   * are there from the start, so that rates are right from the first request on.
+   */
+  function observer (
+    method: string,
+    route: string,
+    timedAs: string | undefined,
+    usual: readonly number[]
+  ): ObserveAnswer {
     const durationRoute = untimed.has(method) ? undefined : timedAs
     const byStatus: Array<Series | undefined> = []
     function of (status: number): Series {

@@ -4,8 +4,8 @@ import { LRUCache } from 'lru-cache'
 const rememberedValues = 500
 
 /**
- * The coding that a client likes best (RFC 9110, section 12.5.3); of those that it likes alike, the first one here. Undefined
- * when it wants the bytes as they are rather, or accepts no other form of them.
+ * The coding that a client likes best (RFC 9110, section 12.5.3); of those that it likes alike, the first one here.
+ * Undefined when it wants the bytes as they are rather, or accepts no other form of them.
  */
 export function preferredCoding<C extends string> (codings: readonly C[], accepted: string): C | undefined {
   const weights = new Map(accepted.toLowerCase().split(',').map((member): [string, number] => {

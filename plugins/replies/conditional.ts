@@ -18,12 +18,15 @@ export interface Validators {
   readonly modified?: number | undefined
 }
 
-/** The response that conditions demand in place of the representation: 304 with the entity tag of the client's copy, or 412. */
+/**
+ * The response that conditions demand in place of the representation: 304 with the entity tag of the client's copy, or
+ * 412.
+ */
 export type Refusal = { status: 304, etag: string } | { status: 412, header: 'If-Match' | 'If-Unmodified-Since' }
 
 /**
- * A member of a list of entity tags, which may be empty, with its comma (RFC 9110, sections 5.6.1 and 8.8.3). A space in a tag
- * is accepted, as RFC 2616 allowed it.
+ * A member of a list of entity tags, which may be empty, with its comma (RFC 9110, sections 5.6.1 and 8.8.3). A space
+ * in a tag is accepted, as RFC 2616 allowed it.
  */
 const member = /[ \t]*(?:((?:W\/)?"[ !\x23-\x7e\x80-\xff]*")[ \t]*)?(?:,|$)/gy
 
@@ -39,7 +42,9 @@ function matches (field: string, current: readonly string[]): boolean {
   return field.trim() === '*' || entityTags(field)?.some(tag => current.includes(tag)) === true
 }
 
-/** The entity tag of the client's copy (weak comparison; RFC 9110, section 13.1.2); undefined when the client has none. */
+/**
+ * The entity tag of the client's copy (weak comparison; RFC 9110, section 13.1.2); undefined when the client has none.
+ */
 function usableCopy (field: string, usable: readonly string[]): string | undefined {
   // Most clients send one tag. A list without the text of a tag does not have that tag, and need not be read.
   const contained = usable.find(tag => field.includes(tag))
@@ -61,31 +66,43 @@ function isModifiedSince ({ headers, raw }: ConditionalRequest, modified: number
   if (field === undefined) return false
   const date = parseHttpDate(field)
   // Last-Modified has whole seconds.
-  return date !== undefined && Math.floor(modified / 1000) * 1000 > date && !isRepeated(raw.rawHeaders, 'if-unmodified-since')
+  return date !== undefined && Math.floor(modified / 1000) * 1000 > date &&
+    !isRepeated(raw.rawHeaders, 'if-unmodified-since')
 }
 
 /** Whether a request has a condition that may refuse its response. */
 export const isConditional = ({ headers }: Pick<ConditionalRequest, 'headers'>): boolean =>
-  headers['if-none-match'] !== undefined || headers['if-match'] !== undefined || headers['if-unmodified-since'] !== undefined
+  headers['if-none-match'] !== undefined || headers['if-match'] !== undefined ||
+  headers['if-unmodified-since'] !== undefined
 
 /**
- * Evaluates the conditions of a GET or HEAD in the order of RFC 9110, section 13.2.2. Returns undefined when the method is to
- * be performed. `If-Modified-Since` never gives 304: a file that replaces another may have the same date, so that 304 would
- * leave the client with the old file. A malformed list of entity tags matches nothing, and a malformed date is ignored.
+ * Evaluates the conditions of a GET or HEAD in the order of RFC 9110, section 13.2.2. Returns undefined when the method
+ * is to be performed. `If-Modified-Since` never gives 304: a file that replaces another may have the same date, so that
+ * 304 would leave the client with the old file. A malformed list of entity tags matches nothing, and a malformed date
+ * is ignored.
  */
-export function evaluateConditions (request: ConditionalRequest, { current, usable, modified }: Validators): Refusal | undefined {
+export function evaluateConditions (
+  request: ConditionalRequest,
+  { current, usable, modified }: Validators
+): Refusal | undefined {
   const { 'if-match': ifMatch, 'if-none-match': ifNoneMatch } = request.headers
   if (ifMatch !== undefined) {
     if (!matches(ifMatch, current())) return { status: 412, header: 'If-Match' }
-  } else if (modified !== undefined && isModifiedSince(request, modified)) return { status: 412, header: 'If-Unmodified-Since' }
+  } else if (modified !== undefined && isModifiedSince(request, modified)) {
+    return { status: 412, header: 'If-Unmodified-Since' }
+  }
   const etag = ifNoneMatch === undefined ? undefined : usableCopy(ifNoneMatch, usable)
   return etag === undefined ? undefined : { status: 304, etag }
 }
 
 /**
- * Returns the `Range` that a request may have of the file with this entity tag; undefined for the whole file. `If-Range` must
- * be that entity tag. A date in it never holds, since `Last-Modified` is not a strong validator (RFC 9110, sections 13.1.5 and 14.2).
+ * Returns the `Range` that a request may have of the file with this entity tag; undefined for the whole file.
+ * `If-Range` must be that entity tag. A date in it never holds, since `Last-Modified` is not a strong validator (RFC
+ * 9110, sections 13.1.5 and 14.2).
  */
-export function applicableRange ({ method, headers: { range, 'if-range': ifRange } }: Pick<ConditionalRequest, 'method' | 'headers'>, etag: string): string | undefined {
+export function applicableRange (
+  { method, headers: { range, 'if-range': ifRange } }: Pick<ConditionalRequest, 'method' | 'headers'>,
+  etag: string
+): string | undefined {
   return method === 'GET' && (ifRange === undefined || ifRange === etag) ? range : undefined
 }

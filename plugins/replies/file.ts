@@ -36,9 +36,9 @@ function reprDigest (digest: string | undefined): Record<string, string> {
 }
 
 /**
- * Sends a file as a download: whole, in part, or 304 when the client has it (RFC 9110). Its strong validator is its `ETag`;
- * `Last-Modified` is when the version was published. Conditions are evaluated before the file is opened and, since it may
- * have been replaced meanwhile, against the opened file. They are evaluated before `Range`.
+ * Sends a file as a download: whole, in part, or 304 when the client has it (RFC 9110). Its strong validator is its
+ * `ETag`; `Last-Modified` is when the version was published. Conditions are evaluated before the file is opened and,
+ * since it may have been replaced meanwhile, against the opened file. They are evaluated before `Range`.
  */
 export function createFileReply ({ slots, onShed }: { slots: DownloadSlots, onShed: () => void }) {
   const etagOf = ({ validator }: FileFacts) => `"${validator}"`
@@ -47,16 +47,26 @@ export function createFileReply ({ slots, onShed }: { slots: DownloadSlots, onSh
   function isKnown ({ request }: FastifyReply, file: FileFacts, published: string): boolean {
     if (!isConditional(request)) return false
     const etags = [etagOf(file)]
-    const refusal = evaluateConditions(request, { current: () => etags, usable: etags, modified: published === unknownTime ? undefined : Date.parse(published) })
+    const refusal = evaluateConditions(request, {
+      current: () => etags,
+      usable: etags,
+      modified: published === unknownTime ? undefined : Date.parse(published)
+    })
     if (refusal?.status === 412) throw preconditionFailed(refusal.header)
     return refusal !== undefined
   }
 
   /** The part that is asked for of a file; undefined for all of it. Throws when there is no such part. */
-  function partOf ({ request }: FastifyReply, file: FileFacts, size: number | undefined): { start: number, end: number } | undefined {
+  function partOf (
+    { request }: FastifyReply,
+    file: FileFacts,
+    size: number | undefined
+  ): { start: number, end: number } | undefined {
     if (size === undefined) return undefined
     const range = parseRange(applicableRange(request, etagOf(file)), size)
-    if (range === 'unsatisfiable') throw registryError('range_not_satisfiable', `The file has no such range: it has ${size} bytes`, { size })
+    if (range === 'unsatisfiable') {
+      throw registryError('range_not_satisfiable', `The file has no such range: it has ${size} bytes`, { size })
+    }
     return range === 'whole' ? undefined : range
   }
 
@@ -72,7 +82,11 @@ export function createFileReply ({ slots, onShed }: { slots: DownloadSlots, onSh
     }
   }
 
-  return async function send (reply: FastifyReply, download: Download, provenance: (waited: boolean) => Record<string, string>): Promise<FastifyReply> {
+  return async function send (
+    reply: FastifyReply,
+    download: Download,
+    provenance: (waited: boolean) => Record<string, string>
+  ): Promise<FastifyReply> {
     const { file, published, digest, open } = download
     const tell = (told: FileFacts, size: number | undefined, digest: string | undefined, waited = false) => {
       const origin = provenance(waited)
@@ -89,7 +103,8 @@ export function createFileReply ({ slots, onShed }: { slots: DownloadSlots, onSh
         ...reprDigest(told.checksum ?? digest)
       })
     }
-    const notModified = (known: FileFacts, waited = false) => reply.code(304).headers({ ...provenance(waited), etag: etagOf(known) })
+    const notModified = (known: FileFacts, waited = false) =>
+      reply.code(304).headers({ ...provenance(waited), etag: etagOf(known) })
     if (isKnown(reply, file, published)) return await notModified(file).send()
     if (reply.request.method === 'HEAD') return await tell(file, file.size, digest).send()
     partOf(reply, file, file.size)
@@ -112,7 +127,13 @@ export function createFileReply ({ slots, onShed }: { slots: DownloadSlots, onSh
   }
 
   /** The stream of an opened file, with the headers of what it then is. */
-  async function read (reply: FastifyReply, content: Content, gone: AbortSignal, tell: (file: FileFacts, size: number | undefined, digest: string | undefined, waited: boolean) => unknown, { deadline, late }: Pick<Download, 'deadline' | 'late'>) {
+  async function read (
+    reply: FastifyReply,
+    content: Content,
+    gone: AbortSignal,
+    tell: (file: FileFacts, size: number | undefined, digest: string | undefined, waited: boolean) => unknown,
+    { deadline, late }: Pick<Download, 'deadline' | 'late'>
+  ) {
     const { file, size, digest, waited } = content
     let stream: Readable | undefined
     try {
@@ -122,9 +143,12 @@ export function createFileReply ({ slots, onShed }: { slots: DownloadSlots, onSh
       const opened = stream = content.read(part ?? { start: 0, ...(size !== undefined && { end: size }) })
       gone.addEventListener('abort', () => { opened.destroy() })
       gone.throwIfAborted()
-      // What lies further on, or is withheld until a larger file is whole, may take its time to come; the beginning may not,
-      // though the upstream is tried again and again.
-      if (waited && (part === undefined || (part.start === 0 && (part.end > heldBytes || size === undefined || size <= heldBytes)))) {
+      // What lies further on, or is withheld until a larger file is whole, may take its time to come; the beginning may
+      // not, though the upstream is tried again and again.
+      if (
+        waited &&
+        (part === undefined || (part.start === 0 && (part.end > heldBytes || size === undefined || size <= heldBytes)))
+      ) {
         const begun = once(opened, 'readable', { signal: gone })
         begun.catch(() => {})
         await within(deadline.left(), begun, late)

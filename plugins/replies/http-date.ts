@@ -14,8 +14,8 @@ const forms = [
 ].map(form => new RegExp(`^${form}$`))
 
 /**
- * Returns the time of an HTTP-date in milliseconds since the epoch; undefined for any other text (RFC 9110, section 5.6.7).
- * A wrong day of the week is accepted. `now`, in milliseconds, decides the century of a year of two digits.
+ * Returns the time of an HTTP-date in milliseconds since the epoch; undefined for any other text (RFC 9110, section
+ * 5.6.7). A wrong day of the week is accepted. `now`, in milliseconds, decides the century of a year of two digits.
  */
 export function parseHttpDate (text: string, now: number = Date.now()): number | undefined {
   const groups = forms.map(form => form.exec(text)?.groups).find(groups => groups !== undefined)

@@ -1,10 +1,15 @@
 /**
- * `Link` to the other pages of a list (RFC 8288): relative references of the request's own path, so that they hold below
- * any prefix and behind any proxy.
+ * `Link` to the other pages of a list (RFC 8288): relative references of the request's own path, so that they hold
+ * below any prefix and behind any proxy.
  */
-export function pageLinks (query: Record<string, string | undefined>, { limit, offset, total }: { limit: number, offset: number, total: number }): string {
+export function pageLinks (
+  query: Record<string, string | undefined>,
+  { limit, offset, total }: { limit: number, offset: number, total: number }
+): string {
   let scope = '<?'
-  for (const key in query) if (query[key] !== undefined) scope += `${encodeURIComponent(key)}=${encodeURIComponent(query[key])}&`
+  for (const key in query) {
+    if (query[key] !== undefined) scope += `${encodeURIComponent(key)}=${encodeURIComponent(query[key])}&`
+  }
   const link = (rel: string, to: number): string => `${scope}limit=${limit}&offset=${to}>; rel="${rel}"`
   const last = Math.max(0, Math.floor((total - 1) / limit) * limit)
   let links = link('first', 0)

@@ -26,12 +26,15 @@ const json = 'application/json; charset=utf-8'
 declare module 'fastify' {
   interface FastifyReply {
     /**
-     * Sends an answer's value with the headers that say where it comes from, an ETag, and 304 when the client has it. What is
-     * there already is sent at once, without a promise; a handler gives back what this gives.
+     * Sends an answer's value with the headers that say where it comes from, an ETag, and 304 when the client has it.
+     * What is there already is sent at once, without a promise; a handler gives back what this gives.
      */
     answer (answer: Awaitable<Answer<object>>): Awaitable<void>
     /** The same for part of a list; with `query` it links to the other parts. */
-    answerPage (answer: Awaitable<Answer<Page<Extension>>>, paging?: { query: Record<string, string | undefined>, limit: number, offset: number }): Awaitable<void>
+    answerPage(
+      answer: Awaitable<Answer<Page<Extension>>>,
+      paging?: { query: Record<string, string | undefined>, limit: number, offset: number }
+    ): Awaitable<void>
     /** Sends a file as a download; to HEAD its headers only, without opening it. */
     answerFile (answer: Answer<Download>): Promise<FastifyReply>
     /** Redirects (302) to the exact version beside the path asked for, keeping the query. */
@@ -39,7 +42,10 @@ declare module 'fastify' {
   }
 }
 
-/** A 304 tells no length but that of the bytes (RFC 9110, section 8.6); Fastify's HEAD routes have set that of what they send, 0. */
+/**
+ * A 304 tells no length but that of the bytes (RFC 9110, section 8.6); Fastify's HEAD routes have set that of what they
+ * send, 0.
+ */
 const withoutLength: onSendHookHandler = (_request, reply, payload, done) => {
   if (reply.statusCode === 304) reply.removeHeader('content-length')
   done(null, payload)
@@ -53,12 +59,16 @@ function sendWhenThere<T> (reply: FastifyReply, awaited: Awaitable<T>, send: (an
 
 async function sendLater<T> (reply: FastifyReply, promise: Promise<T>, send: (answer: T) => void): Promise<void> {
   send(await promise)
-  // To Fastify a handler that has ended and sent nothing sends nothing; and a host's hook may take its time with what was sent.
+  // To Fastify a handler that has ended and sent nothing sends nothing; and a host's hook may take its time with what
+  // was sent.
   await reply
 }
 
 /** Reply decorators: the one place where answers become headers. */
-async function answers (fastify: FastifyInstance, { stale_if_error_seconds: staleIfError, max_downloads: mostDownloads }: AnswerOptions): Promise<void> {
+async function answers (
+  fastify: FastifyInstance,
+  { stale_if_error_seconds: staleIfError, max_downloads: mostDownloads }: AnswerOptions
+): Promise<void> {
   const { telemetry } = fastify
   fastify.addHook('onRoute', route => {
     if (route.method === 'HEAD') route.onSend = [...[route.onSend ?? []].flat(), withoutLength]
@@ -78,7 +88,9 @@ async function answers (fastify: FastifyInstance, { stale_if_error_seconds: stal
     }
     const { request } = reply
     const wanted = bodies.preferredCoding(body, request.headers['accept-encoding'])
-    const refusal = isConditional(request) ? evaluateConditions(request, { current: () => etagsOf(body), usable: [etagOf(body, wanted), body.plain.etag] }) : undefined
+    const refusal = isConditional(request)
+      ? evaluateConditions(request, { current: () => etagsOf(body), usable: [etagOf(body, wanted), body.plain.etag] })
+      : undefined
     if (refusal?.status === 412) throw preconditionFailed(refusal.header)
     if (refusal !== undefined) {
       void reply.header('etag', refusal.etag).code(304).send()
@@ -91,7 +103,10 @@ async function answers (fastify: FastifyInstance, { stale_if_error_seconds: stal
 
   fastify.decorateReply('answer', function (this: FastifyReply, awaited) {
     return sendWhenThere(this, awaited, answer => {
-      sendBody(this.headers(provenance(answer, staleIfError)), bodies.of(answer.value, value => String(this.serialize(value))))
+      sendBody(
+        this.headers(provenance(answer, staleIfError)),
+        bodies.of(answer.value, value => String(this.serialize(value)))
+      )
     })
   })
 
@@ -106,16 +121,27 @@ async function answers (fastify: FastifyInstance, { stale_if_error_seconds: stal
 
   fastify.decorateReply('answerVersion', function (this: FastifyReply, answer) {
     const { url } = this.request
-    // The router takes a number sign for a question mark, and for any character after that; in a Location it would begin a fragment.
+    // The router takes a number sign for a question mark, and for any character after that; in a Location it would
+    // begin a fragment.
     const query = url.search(/[?#]/)
-    const location = encodeURIComponent(answer.value.version) + (query === -1 ? '' : `?${url.slice(query + 1).replaceAll('#', '%23')}`)
+    const location = encodeURIComponent(answer.value.version) +
+      (query === -1 ? '' : `?${url.slice(query + 1).replaceAll('#', '%23')}`)
     return this.headers(provenance(answer, staleIfError)).code(302).header('location', location).send()
   })
 
   const fileReply = createFileReply({ slots, onShed: () => { telemetry.observeShed('downloads') } })
   fastify.decorateReply('answerFile', async function (this: FastifyReply, answer) {
-    return await fileReply(this, answer.value, waited => provenance({ ...answer, hit: answer.hit && !waited }, staleIfError))
+    return await fileReply(
+      this,
+      answer.value,
+      waited => provenance({ ...answer, hit: answer.hit && !waited }, staleIfError)
+    )
   })
 }
 
-export default fp(answers, { name: 'registry-answers', fastify: '5.x', dependencies: ['registry-telemetry'], decorators: { fastify: ['telemetry'] } })
+export default fp(answers, {
+  name: 'registry-answers',
+  fastify: '5.x',
+  dependencies: ['registry-telemetry'],
+  decorators: { fastify: ['telemetry'] }
+})

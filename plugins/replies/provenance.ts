@@ -21,7 +21,10 @@ export interface Answer<T> {
 const cacheName = 'extension-registry'
 
 /** What every answer of the catalog says about itself (RFC 9111, RFC 9209, RFC 9211). */
-export function provenance ({ age, ttl, hit, stale, missing }: Answer<unknown>, staleIfError: number): Record<string, string> {
+export function provenance (
+  { age, ttl, hit, stale, missing }: Answer<unknown>,
+  staleIfError: number
+): Record<string, string> {
   const whole = stale.length === 0 && missing.length === 0
   const left = String(whole ? Math.floor(ttl) : 0)
   const ours = `${cacheName}; ${hit ? 'hit' : 'fwd=miss'}; ttl=${left}`
@@ -31,10 +34,14 @@ export function provenance ({ age, ttl, hit, stale, missing }: Answer<unknown>, 
     age: String(Math.floor(age)),
     'x-cache-hit': hit ? 'true' : 'false',
     'x-cache-ttl': left,
-    'cache-status': whole ? ours : [...stale.map(({ instance }) => `${proxyMember(instance)}; hit; detail=stale`), ours].join(', ')
+    'cache-status': whole
+      ? ours
+      : [...stale.map(({ instance }) => `${proxyMember(instance)}; hit; detail=stale`), ours].join(', ')
   }
   if (whole) return headers
-  const failed = [...stale, ...missing].flatMap(({ instance, error }) => error === undefined ? [] : [`${proxyMember(instance)}; error=${error.proxyError ?? 'proxy_internal_response'}`])
+  const failed = [...stale, ...missing].flatMap(({ instance, error }) =>
+    error === undefined ? [] : [`${proxyMember(instance)}; error=${error.proxyError ?? 'proxy_internal_response'}`]
+  )
   if (missing.length > 0) headers['x-partial'] = missing.map(({ instance }) => instance).join(', ')
   if (failed.length > 0) headers['proxy-status'] = failed.join(', ')
   return headers

@@ -2,14 +2,18 @@
 export type RangeRequest = { start: number, end: number } | 'whole' | 'unsatisfiable'
 
 /**
- * The one range of `Range` (RFC 9110 section 14.1.2). What is no range of bytes, or several of them, is ignored, as it may be:
- * the whole file is the answer.
+ * The one range of `Range` (RFC 9110 section 14.1.2). What is no range of bytes, or several of them, is ignored, as it
+ * may be: the whole file is the answer.
  */
 export function parseRange (header: string | undefined, size: number): RangeRequest {
   const [, first = '', last = ''] = /^bytes[ \t]*=[ \t]*(\d*)-(\d*)[ \t]*$/i.exec(header ?? '') ?? []
   if (first === '' && last === '') return 'whole'
   // A suffix: so many bytes at the end.
-  if (first === '') return Number(last) === 0 || size === 0 ? 'unsatisfiable' : { start: Math.max(0, size - Number(last)), end: size }
+  if (first === '') {
+    return Number(last) === 0 || size === 0
+      ? 'unsatisfiable'
+      : { start: Math.max(0, size - Number(last)), end: size }
+  }
   const start = Number(first)
   if (last !== '' && Number(last) < start) return 'whole'
   if (start >= size) return 'unsatisfiable'

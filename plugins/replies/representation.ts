@@ -9,7 +9,10 @@ import { createCodingChoice } from './accept-encoding.ts'
 export const codings = ['br', 'gzip'] as const
 export type Coding = typeof codings[number]
 
-/** What a client gets of a body: the bytes as they are or in a coding, and their strong validator (RFC 9110, section 8.8.3). */
+/**
+ * What a client gets of a body: the bytes as they are or in a coding, and their strong validator (RFC 9110, section
+ * 8.8.3).
+ */
 export interface Form { readonly content: Buffer | string, readonly etag: string, readonly coding?: Coding }
 
 /** The bytes of a value, made once for as long as the value is kept. */
@@ -23,23 +26,35 @@ export interface Body {
 
 /** Bytes from which another coding saves a client more than it costs. */
 export const largeFrom = 1024
-/** Bytes up to which Node writes a text faster than a buffer: in one go with the headers, as long as three bytes a character would fit its 16 KiB. */
+/**
+ * Bytes up to which Node writes a text faster than a buffer: in one go with the headers, as long as three bytes a
+ * character would fit its 16 KiB.
+ */
 const shortUpTo = 4 * 1024
 
 const compress: Record<Coding, (bytes: Buffer) => Promise<Buffer>> = {
-  br: async bytes => await promisify(brotliCompress)(bytes, { params: { [constants.BROTLI_PARAM_QUALITY]: 5, [constants.BROTLI_PARAM_MODE]: constants.BROTLI_MODE_TEXT, [constants.BROTLI_PARAM_SIZE_HINT]: bytes.length } }),
+  br: async bytes =>
+    await promisify(brotliCompress)(bytes, {
+      params: {
+        [constants.BROTLI_PARAM_QUALITY]: 5,
+        [constants.BROTLI_PARAM_MODE]: constants.BROTLI_MODE_TEXT,
+        [constants.BROTLI_PARAM_SIZE_HINT]: bytes.length
+      }
+    }),
   gzip: async bytes => await promisify(gzip)(bytes)
 }
 
 /** The validator of a body in this coding, made or not: it names the bytes that are coded. */
-export const etagOf = ({ plain: { etag } }: Body, coding: Coding | undefined): string => coding === undefined ? etag : `${etag.slice(0, -1)}-${coding}"`
+export const etagOf = ({ plain: { etag } }: Body, coding: Coding | undefined): string =>
+  coding === undefined ? etag : `${etag.slice(0, -1)}-${coding}"`
 
 /** Returns the entity tags of a body in each coding that it may be sent in, made or not. */
-export const etagsOf = (body: Body): string[] => body.large ? [undefined, ...codings].map(coding => etagOf(body, coding)) : [body.plain.etag]
+export const etagsOf = (body: Body): string[] =>
+  body.large ? [undefined, ...codings].map(coding => etagOf(body, coding)) : [body.plain.etag]
 
 /**
- * The bodies of values, by the identity of the value: whoever gives the same object again gets the same bytes, so that it must
- * not be changed. A body lives as long as its value does.
+ * The bodies of values, by the identity of the value: whoever gives the same object again gets the same bytes, so that
+ * it must not be changed. A body lives as long as its value does.
  */
 export function createBodies () {
   const made = new WeakMap<object, Body>()
@@ -70,19 +85,23 @@ export function createBodies () {
 
   return {
     /** The body of an object or array that is always written by the same serializer. */
-    of: (value: object, serialize: (value: object) => string): Body => made.get(value) ?? make(value, fragment(value, serialize)),
+    of: (value: object, serialize: (value: object) => string): Body =>
+      made.get(value) ?? make(value, fragment(value, serialize)),
 
     /** The body of a list: the bytes of its items, which are made once for all lists that show them. */
     ofList (items: readonly object[], itemSerializer: () => (value: object) => string): Body {
       const known = made.get(items)
       if (known !== undefined) return known
       const serialize = itemSerializer()
-      const parts = items.flatMap((item, at) => at === 0 ? [fragment(item, serialize)] : [comma, fragment(item, serialize)])
+      const parts = items.flatMap((item, at) =>
+        at === 0 ? [fragment(item, serialize)] : [comma, fragment(item, serialize)]
+      )
       return make(items, Buffer.concat([opening, ...parts, closing]))
     },
 
     /** The coding in which a client would best get a body; undefined for its bytes as they are. */
-    preferredCoding: ({ large }: Body, accepted: string | undefined): Coding | undefined => large && accepted !== undefined ? preferred(accepted) : undefined,
+    preferredCoding: ({ large }: Body, accepted: string | undefined): Coding | undefined =>
+      large && accepted !== undefined ? preferred(accepted) : undefined,
 
     /** A body in this coding; its bytes as they are while that is still being made. */
     take (body: Body, coding: Coding | undefined): Form {

@@ -6,7 +6,11 @@ import ipaddr from 'ipaddr.js'
 export type Guard = (address: string) => boolean
 
 /** Gives every address of a name, as `dns.lookup` does. */
-export type Resolver = (hostname: string, options: LookupOptions & { all: true }, callback: (error: NodeJS.ErrnoException | null, addresses: LookupAddress[]) => void) => void
+export type Resolver = (
+  hostname: string,
+  options: LookupOptions & { all: true },
+  callback: (error: NodeJS.ErrnoException | null, addresses: LookupAddress[]) => void
+) => void
 
 /** Code of the error of a socket that was not connected, because no address of its host may be. */
 export const prohibited = 'ERR_ADDRESS_PROHIBITED'
@@ -15,9 +19,10 @@ export const prohibited = 'ERR_ADDRESS_PROHIBITED'
 const global = ipaddr.IPv6.parseCIDR('2000::/3')
 
 /**
- * Whether an address is one of the open internet, that is global unicast: not loopback, private, shared, link-local (where
- * clouds keep their metadata), multicast, documentation, benchmarking or reserved, and none of the forms that have an IPv4
- * address inside (mapped, compatible, NAT64, 6to4, Teredo), whatever that is. Only the plain form of an address is one.
+ * Whether an address is one of the open internet, that is global unicast: not loopback, private, shared, link-local
+ * (where clouds keep their metadata), multicast, documentation, benchmarking or reserved, and none of the forms that
+ * have an IPv4 address inside (mapped, compatible, NAT64, 6to4, Teredo), whatever that is. Only the plain form of an
+ * address is one.
  */
 export function isPublic (address: string): boolean {
   const family = isIP(address)
@@ -33,15 +38,18 @@ export function namesHost (hosts: readonly string[], { protocol, hostname, port 
   return hosts.some(host => [hostname, withPort].includes(host.toLowerCase()))
 }
 
-/** The address that a URL names itself; such a host is never looked up. Its spelling, `0x7f.1` and the like, is already made plain by `URL`. */
+/**
+ * The address that a URL names itself; such a host is never looked up. Its spelling, `0x7f.1` and the like, is already
+ * made plain by `URL`.
+ */
 function literalAddress ({ hostname }: URL): string | undefined {
   const bare = hostname.startsWith('[') ? hostname.slice(1, -1) : hostname
   return isIP(bare) === 0 ? undefined : bare
 }
 
 /**
- * A lookup for sockets that gives only the addresses that `guard` lets pass, and fails with {@link prohibited} when none is
- * left. What was checked is what is connected to: an answer that changes between the two gains nothing.
+ * A lookup for sockets that gives only the addresses that `guard` lets pass, and fails with {@link prohibited} when
+ * none is left. What was checked is what is connected to: an answer that changes between the two gains nothing.
  */
 export function createLookup (guard: Guard, resolver: Resolver): LookupFunction {
   return (hostname, options, callback) => {
@@ -50,7 +58,12 @@ export function createLookup (guard: Guard, resolver: Resolver): LookupFunction 
       const good = addresses.filter(({ address }) => guard(address))
       const [first] = good
       // No host and no address in the message.
-      if (first === undefined) return callback(Object.assign(new Error('No address of the host may be connected to'), { code: prohibited }), [])
+      if (first === undefined) {
+        return callback(
+          Object.assign(new Error('No address of the host may be connected to'), { code: prohibited }),
+          []
+        )
+      }
       if (options.all === true) callback(null, good)
       else callback(null, first.address, first.family)
     })
@@ -65,9 +78,9 @@ export interface GateOptions {
 }
 
 /**
- * Chooses the lookup for the host of an address: one that nobody named is found only on addresses that `guard` lets pass.
- * Undefined for a host that is such an address itself and may not be. A proxy finds the names itself, and is found without
- * this lookup.
+ * Chooses the lookup for the host of an address: one that nobody named is found only on addresses that `guard` lets
+ * pass. Undefined for a host that is such an address itself and may not be. A proxy finds the names itself, and is
+ * found without this lookup.
  */
 export function createGate ({ guard, resolver, named }: GateOptions): (url: URL) => LookupFunction | undefined {
   const anywhere = createLookup(() => true, resolver)
@@ -81,8 +94,8 @@ export function createGate ({ guard, resolver, named }: GateOptions): (url: URL)
 
 /**
  * An address below a base, whose path ends with a slash. Every part is encoded, so that nothing in a name can leave its
- * place; undefined when one would all the same: dots alone mean another place, however they are encoded. A colon may stand
- * in a path, and registries look for it in digests.
+ * place; undefined when one would all the same: dots alone mean another place, however they are encoded. A colon may
+ * stand in a path, and registries look for it in digests.
  */
 export function pathBelow (base: URL, parts: readonly string[]): URL | undefined {
   if (parts.some(part => part === '.' || part === '..' || !part.isWellFormed())) return undefined

@@ -30,11 +30,15 @@ interface Generation {
 
 function openGeneration (proxyEnv: Record<string, string> | undefined, certificates: string[] | undefined): Generation {
   const shared = { keepAlive: true, ...(certificates !== undefined && { ca: certificates }) }
-  const open = (more: object): Agents => ({ http: new http.Agent({ keepAlive: true, ...more }), https: new https.Agent({ ...shared, ...more }) })
+  const open = (more: object): Agents => ({
+    http: new http.Agent({ keepAlive: true, ...more }),
+    https: new https.Agent({ ...shared, ...more })
+  })
   return { certificates, direct: open({}), proxied: proxyEnv === undefined ? undefined : open({ proxyEnv }) }
 }
 
-const agentsOf = ({ direct, proxied }: Generation): http.Agent[] => [direct, proxied].flatMap(agents => agents === undefined ? [] : [agents.http, agents.https])
+const agentsOf = ({ direct, proxied }: Generation): http.Agent[] =>
+  [direct, proxied].flatMap(agents => agents === undefined ? [] : [agents.http, agents.https])
 
 /** Closes idle connections now, and each of the others as soon as its response is complete. */
 function retire (generation: Generation): void {
@@ -45,10 +49,10 @@ function retire (generation: Generation): void {
 }
 
 /**
- * Creates the connections of one instance: kept alive, through the proxies of an environment. `ca_file` is read again when
- * it has changed, and new connections then trust its certificates. A file that cannot be used is logged once per change,
- * and the certificates that were read before stay in use. Throws `config_error`, without values, when the file cannot be
- * used at the start, and a `ConfigError` for proxy variables that cannot be used.
+ * Creates the connections of one instance: kept alive, through the proxies of an environment. `ca_file` is read again
+ * when it has changed, and new connections then trust its certificates. A file that cannot be used is logged once per
+ * change, and the certificates that were read before stay in use. Throws `config_error`, without values, when the file
+ * cannot be used at the start, and a `ConfigError` for proxy variables that cannot be used.
  */
 export function createAgents (environment: ProxyEnvironment, { instance, caFile, log }: AgentOptions) {
   const proxies = readProxies(environment)
@@ -61,7 +65,11 @@ export function createAgents (environment: ProxyEnvironment, { instance, caFile,
     try {
       return parseAuthorities(readFileSync(file))
     } catch (cause) {
-      throw registryError('config_error', `${subject} cannot be used`, { instance, cause, proxyError: 'proxy_configuration_error' })
+      throw registryError('config_error', `${subject} cannot be used`, {
+        instance,
+        cause,
+        proxyError: 'proxy_configuration_error'
+      })
     }
   }
   let current = openGeneration(proxies.environment, caFile === undefined ? undefined : readFirst(caFile))
@@ -71,7 +79,10 @@ export function createAgents (environment: ProxyEnvironment, { instance, caFile,
     const found = await read?.()
     if (found?.changed !== true) return
     if ('problem' in found) {
-      log?.error(about, `${subject} cannot be used: ${found.problem.message}; the certificates that were read before stay in use`)
+      log?.error(
+        about,
+        `${subject} cannot be used: ${found.problem.message}; the certificates that were read before stay in use`
+      )
       failing = true
       return
     }
@@ -79,7 +90,10 @@ export function createAgents (environment: ProxyEnvironment, { instance, caFile,
     if (certificates.join('') !== current.certificates?.join('')) {
       retire(current)
       current = openGeneration(proxies.environment, certificates)
-      log?.info({ ...about, certificates: certificates.length }, `${subject} has changed: new connections trust its certificates`)
+      log?.info(
+        { ...about, certificates: certificates.length },
+        `${subject} has changed: new connections trust its certificates`
+      )
     } else if (failing) log?.info(about, `${subject} can be used again`)
     failing = false
   }

@@ -8,7 +8,9 @@ export { readProxies } from './proxies.ts'
 export type { Question, UpstreamAnswer, UpstreamDependencies, UpstreamObserver, UpstreamOptions } from './transport.ts'
 
 /** A JSON answer of `size` bytes, or why there is none: nothing is there, or it is elsewhere now. */
-export type JsonAnswer = { kind: 'found', body: unknown, headers: Response['headers'], size: number } | { kind: 'absent' } | { kind: 'moved' }
+export type JsonAnswer = { kind: 'found', body: unknown, headers: Response['headers'], size: number } | {
+  kind: 'absent'
+} | { kind: 'moved' }
 
 /** Bytes of JSON that are read of one answer. */
 const jsonBytes = 16 * 1024 * 1024
@@ -22,12 +24,21 @@ export function createUpstream (dependencies: UpstreamDependencies, options: Ups
   return {
     ...transport,
 
-    /** JSON at an address, at most `most` bytes. Not JSON, or a login page, throws; so does every status but 200, 404 and a permanent redirect. */
+    /**
+     * JSON at an address, at most `most` bytes. Not JSON, or a login page, throws; so does every status but 200, 404
+     * and a permanent redirect.
+     */
     async json (url: URL, signal?: AbortSignal, most = jsonBytes): Promise<JsonAnswer> {
-      const { statusCode, headers, body } = await bytes(url, most, { accept: 'application/json', ...(signal !== undefined && { signal }) })
+      const { statusCode, headers, body } = await bytes(url, most, {
+        accept: 'application/json',
+        ...(signal !== undefined && { signal })
+      })
       // Whatever stands before the upstream may say 404 or redirect, too; only the upstream's own word proves anything.
       if (statusCode === 404 && isJson(headers)) return { kind: 'absent' }
-      if ((statusCode === 301 || statusCode === 307 || statusCode === 308) && redirected(url, headers.location).href.startsWith(`${base.href}api/`)) return { kind: 'moved' }
+      if (
+        (statusCode === 301 || statusCode === 307 || statusCode === 308) &&
+        redirected(url, headers.location).href.startsWith(`${base.href}api/`)
+      ) return { kind: 'moved' }
       if (isRedirect(statusCode)) {
         redirected(url, headers.location)
         throw unexpected('Unexpected redirect', 'http_protocol_error')
@@ -42,15 +53,26 @@ export function createUpstream (dependencies: UpstreamDependencies, options: Ups
       const { status, headers, body } = await this.ask(url, most)
       if (status === 404) return undefined
       if (status !== 200) throw statusError(instance, status, headers)
-      if ((headers['content-encoding'] ?? 'identity') !== 'identity') throw unexpected('Answer is compressed, which was not asked for', 'http_response_content_coding')
+      if ((headers['content-encoding'] ?? 'identity') !== 'identity') {
+        throw unexpected('Answer is compressed, which was not asked for', 'http_response_content_coding')
+      }
       // A page instead of the file is what a server shows to those who may not have it.
       if (/^text\/html\b/i.test(headers['content-type'] ?? '')) throw statusError(instance, 401)
       return body
     },
 
-    /** Opens a file as `stream` does, at `at` where the upstream can; undefined when it is not there. Throws for any other answer than the file. */
-    async open (url: URL, at: Resumption & { signal: AbortSignal }): Promise<{ stream: Readable, headers: Response['headers'], offset: number } | undefined> {
-      const { status, headers, stream, offset } = await askFrom(at, async offset => await this.stream(url, { signal: at.signal, offset }))
+    /**
+     * Opens a file as `stream` does, at `at` where the upstream can; undefined when it is not there. Throws for any
+     * other answer than the file.
+     */
+    async open (
+      url: URL,
+      at: Resumption & { signal: AbortSignal }
+    ): Promise<{ stream: Readable, headers: Response['headers'], offset: number } | undefined> {
+      const { status, headers, stream, offset } = await askFrom(
+        at,
+        async offset => await this.stream(url, { signal: at.signal, offset })
+      )
       if (status === 404) return undefined
       if (stream === undefined) throw statusError(instance, status, headers)
       return { stream, headers, offset }

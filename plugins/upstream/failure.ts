@@ -31,9 +31,18 @@ export function failureOf (instance: string, error: unknown): RegistryError {
   const code = error instanceof RequestError ? error.code : ''
   const givenUp = error instanceof Error && error.name === 'AbortError'
   const [details, proxyError] = error instanceof TimeoutError
-    ? (error.event === 'response' || error.event === 'request' || error.event === 'socket' ? ['Response timeout', 'http_response_timeout'] as const : ['Connection timeout', 'connection_timeout'] as const)
+    ? (error.event === 'response' || error.event === 'request' || error.event === 'socket'
+        ? ['Response timeout', 'http_response_timeout'] as const
+        : ['Connection timeout', 'connection_timeout'] as const)
     : error instanceof ReadError
       ? ['Answer is incomplete', 'http_response_incomplete'] as const
-      : givenUp ? ['Request was given up', 'http_response_timeout'] as const : network[code] ?? ['Request failed', 'http_protocol_error'] as const
-  return registryError('service_unavailable', `Instance ${instance} cannot be asked`, { instance, details, proxyError, cause: error })
+      : givenUp
+        ? ['Request was given up', 'http_response_timeout'] as const
+        : network[code] ?? ['Request failed', 'http_protocol_error'] as const
+  return registryError('service_unavailable', `Instance ${instance} cannot be asked`, {
+    instance,
+    details,
+    proxyError,
+    cause: error
+  })
 }

@@ -2,7 +2,10 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import pLimit from 'p-limit'
 import { registryError, type RegistryError } from '../../lib/errors.ts'
 
-/** Part of a retry that each request pays in, and the most that is saved up: in the long run one retry for five requests. */
+/**
+ * Part of a retry that each request pays in, and the most that is saved up: in the long run one retry for five
+ * requests.
+ */
 const share = 0.2
 const reserve = 10
 /** Longest `Retry-After` (milliseconds) that is waited for here rather than passed on. */
@@ -25,12 +28,18 @@ export function createRetryBudget () {
   }
 }
 
-/** A pause that an upstream asked for by `Retry-After`: it holds for every request of the instance. `clock` gives milliseconds. */
+/**
+ * A pause that an upstream asked for by `Retry-After`: it holds for every request of the instance. `clock` gives
+ * milliseconds.
+ */
 export function createPause (clock: () => number) {
   let until = -Infinity
   let reason: ((seconds: number) => RegistryError) | undefined
   return {
-    /** Begins a pause, or prolongs the one that is on; `why` makes the answer of who is refused meanwhile, with the seconds left. */
+    /**
+     * Begins a pause, or prolongs the one that is on; `why` makes the answer of who is refused meanwhile, with the
+     * seconds left.
+     */
     begin (seconds: number, why: (seconds: number) => RegistryError): void {
       until = Math.max(until, clock() + Math.min(longestPause, seconds * 1000))
       reason = why
@@ -49,14 +58,21 @@ export function createPause (clock: () => number) {
 }
 
 /**
- * Runs so many at once; so many more wait for their turn, and who comes then is refused with `service_unavailable`, which says
- * nothing of the upstream.
+ * Runs so many at once; so many more wait for their turn, and who comes then is refused with `service_unavailable`,
+ * which says nothing of the upstream.
  */
-export function createQueue ({ instance, concurrency, waiting = 1000 }: { instance: string, concurrency: number, waiting?: number }) {
+export function createQueue (
+  { instance, concurrency, waiting = 1000 }: { instance: string, concurrency: number, waiting?: number }
+) {
   const limit = pLimit(concurrency)
   return async <T>(work: () => Promise<T>): Promise<T> => {
     if (limit.pendingCount >= waiting) {
-      throw registryError('service_unavailable', `Instance ${instance} cannot be asked`, { instance, details: 'Too many requests wait for it', retryAfter: 1, proxyError: 'connection_limit_reached' })
+      throw registryError('service_unavailable', `Instance ${instance} cannot be asked`, {
+        instance,
+        details: 'Too many requests wait for it',
+        retryAfter: 1,
+        proxyError: 'connection_limit_reached'
+      })
     }
     return await limit(work)
   }

@@ -6,7 +6,10 @@ export type { Upstream, UpstreamDependencies } from './client.ts'
 
 declare module 'fastify' {
   interface FastifyInstance {
-    /** Makes the HTTP client of one instance; it is closed with the server. What clients are made of is loaded for the first one. */
+    /**
+     * Makes the HTTP client of one instance; it is closed with the server. What clients are made of is loaded for the
+     * first one.
+     */
     upstream: (options: UpstreamOptions) => Promise<Upstream>
   }
 }
@@ -17,13 +20,28 @@ async function upstream (fastify: FastifyInstance, dependencies: UpstreamDepende
     const { createUpstream, readProxies } = await import('./client.ts')
     if (clients.length === 0) {
       const { ignored: { variable, entries } } = readProxies(dependencies.environment ?? process.env)
-      if (entries.length > 0) fastify.log.warn({ variable, entries }, `${variable} has entries that are not a host, an address or a network: they are ignored`)
+      if (entries.length > 0) {
+        fastify.log.warn(
+          { variable, entries },
+          `${variable} has entries that are not a host, an address or a network: they are ignored`
+        )
+      }
     }
-    const client = createUpstream({ observe: fastify.telemetry.observeUpstream, clock: fastify.cache.now, log: fastify.log, ...dependencies }, options)
+    const client = createUpstream({
+      observe: fastify.telemetry.observeUpstream,
+      clock: fastify.cache.now,
+      log: fastify.log,
+      ...dependencies
+    }, options)
     clients.push(client)
     return client
   })
   fastify.addHook('onClose', async () => { clients.forEach(client => { client.close() }) })
 }
 
-export default fp(upstream, { name: 'registry-upstream', fastify: '5.x', dependencies: ['registry-cache', 'registry-telemetry'], decorators: { fastify: ['cache', 'telemetry'] } })
+export default fp(upstream, {
+  name: 'registry-upstream',
+  fastify: '5.x',
+  dependencies: ['registry-cache', 'registry-telemetry'],
+  decorators: { fastify: ['cache', 'telemetry'] }
+})

@@ -11,7 +11,10 @@ export interface Proxies {
   environment: Record<string, string> | undefined
   /** Whether the host of an address is connected to without the proxy. */
   isDirect: (url: URL) => boolean
-  /** The variable that lists the hosts without a proxy, and its entries that are not a host; only their numbers where one may hold a password. */
+  /**
+   * The variable that lists the hosts without a proxy, and its entries that are not a host; only their numbers where
+   * one may hold a password.
+   */
   ignored: { variable: string, entries: readonly string[] }
 }
 
@@ -53,19 +56,26 @@ function networkRule (entry: string): Rule | 'malformed' | 'ignored' {
   const [left = '', bits = '', ...rest] = entry.split('/')
   const address = left.replace(/^\[(.*)\]$/, '$1')
   const digits = /^\d{1,3}$/.test(bits)
-  if (rest.length === 0 && digits && isIP(address) !== 0 && !address.includes('%') && Number(bits) <= longest(address)) return inNetwork(ipaddr.parse(address), Number(bits))
+  if (
+    rest.length === 0 && digits && isIP(address) !== 0 && !address.includes('%') && Number(bits) <= longest(address)
+  ) { return inNetwork(ipaddr.parse(address), Number(bits)) }
   // Other entries with a slash are meant as an address of a page.
   return digits || /^[\d.]+$/.test(left) || /^(?=.*:)[[\]0-9a-f:.]+$/.test(left) ? 'malformed' : 'ignored'
 }
 
 /** `10.0.0.1-10.0.0.9`, which Node.js takes, too. */
 function rangeRule (first: string, last: string): Rule | 'malformed' {
-  const [from = 0, to = 0] = [first, last].map(address => ipaddr.IPv4.parse(address).toByteArray().reduce((sum, byte) => sum * 256 + byte, 0))
+  const [from = 0, to = 0] = [first, last].map(address =>
+    ipaddr.IPv4.parse(address).toByteArray().reduce((sum, byte) => sum * 256 + byte, 0)
+  )
   if (from > to) return 'malformed'
-  return ({ addresses }) => addresses.some(address => {
-    const number = address instanceof ipaddr.IPv4 ? address.toByteArray().reduce((sum, byte) => sum * 256 + byte, 0) : -1
-    return number >= from && number <= to
-  })
+  return ({ addresses }) =>
+    addresses.some(address => {
+      const number = address instanceof ipaddr.IPv4
+        ? address.toByteArray().reduce((sum, byte) => sum * 256 + byte, 0)
+        : -1
+      return number >= from && number <= to
+    })
 }
 
 /** A host: an address, or a name that means itself and every name below it. Undefined for anything else. */
@@ -92,10 +102,11 @@ function ruleOf (entry: string): Rule | 'malformed' | 'ignored' {
 }
 
 /**
- * Reads the proxy variables of an environment; an empty variable is unset. The entries of `NO_PROXY` have the meaning that
- * curl gives them: a name and all names below it, an address, a network, `*`, each but the last two with a port if wanted.
- * Only an address in a URL is compared with networks: no name is resolved. Without a proxy the list is not read.
- * Throws a {@link ConfigError}, without values, for a proxy that cannot be used and for a malformed network or port.
+ * Reads the proxy variables of an environment; an empty variable is unset. The entries of `NO_PROXY` have the meaning
+ * that curl gives them: a name and all names below it, an address, a network, `*`, each but the last two with a port if
+ * wanted. Only an address in a URL is compared with networks: no name is resolved. Without a proxy the list is not
+ * read. Throws a {@link ConfigError}, without values, for a proxy that cannot be used and for a malformed network or
+ * port.
  */
 export function readProxies (environment: ProxyEnvironment, version = process.versions.node): Proxies {
   const valueOf = (name: string): string => environment[name]?.trim() ?? ''
@@ -105,12 +116,22 @@ export function readProxies (environment: ProxyEnvironment, version = process.ve
     if (value === '') continue
     const address = value.includes('://') ? value : `http://${value}`
     // Node.js would ignore it and connect directly.
-    if (!URL.canParse(address) || !/^https?:$/.test(new URL(address).protocol)) throw new ConfigError(name, 'expected an http:// or https:// address of a proxy', 'the environment')
-    if (!canProxy(version)) throw new ConfigError(name, 'expected Node.js 22.21, 24.5 or later, which proxies need', 'the environment')
+    if (!URL.canParse(address) || !/^https?:$/.test(new URL(address).protocol)) {
+      throw new ConfigError(name, 'expected an http:// or https:// address of a proxy', 'the environment')
+    }
+    if (!canProxy(version)) {
+      throw new ConfigError(name, 'expected Node.js 22.21, 24.5 or later, which proxies need', 'the environment')
+    }
     proxies[name] = address
   }
   const variable = listVariables.find(name => valueOf(name) !== '') ?? 'NO_PROXY'
-  if (Object.keys(proxies).length === 0) return { environment: undefined, isDirect: () => true, ignored: { variable, entries: [] } }
+  if (Object.keys(proxies).length === 0) {
+    return {
+      environment: undefined,
+      isDirect: () => true,
+      ignored: { variable, entries: [] }
+    }
+  }
 
   const rules: Rule[] = []
   const ignored: string[] = []
@@ -119,7 +140,13 @@ export function readProxies (environment: ProxyEnvironment, version = process.ve
   const mayHoldPassword = list.includes('@')
   for (const [index, entry] of list.split(/[\s,;]+/).filter(text => text !== '').entries()) {
     const rule = ruleOf(entry.toLowerCase())
-    if (rule === 'malformed') throw new ConfigError(variable, `entry ${index + 1}: expected a network such as 10.0.0.0/8 or fd00::/8, or a host with a port from 1 to 65535`, 'the environment')
+    if (rule === 'malformed') {
+      throw new ConfigError(
+        variable,
+        `entry ${index + 1}: expected a network such as 10.0.0.0/8 or fd00::/8, or a host with a port from 1 to 65535`,
+        'the environment'
+      )
+    }
     if (rule === 'ignored') ignored.push(mayHoldPassword ? `entry ${index + 1}` : entry)
     else rules.push(rule)
   }

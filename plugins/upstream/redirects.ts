@@ -21,37 +21,58 @@ const maxLoggedHosts = 20
 function reasonOf ({ base, addressKey }: RedirectOptions, to: URL): [details: string, remedy: string] {
   const sameHost = to.hostname === base.hostname
   if (sameHost && base.protocol === 'http:' && to.protocol === 'https:') {
-    return [`Redirect from http to https: set ${addressKey} to the https address`, `set ${addressKey} to the https address`]
+    return [
+      `Redirect from http to https: set ${addressKey} to the https address`,
+      `set ${addressKey} to the https address`
+    ]
   }
   if (sameHost && base.protocol === 'https:' && to.protocol === 'http:') {
-    return ['Redirect from https to http, which is not followed', 'correct the address that the upstream has of itself, for Gitea its ROOT_URL']
+    return [
+      'Redirect from https to http, which is not followed',
+      'correct the address that the upstream has of itself, for Gitea its ROOT_URL'
+    ]
   }
-  return ['Redirect to a host that is not configured', `add the host to redirect_hosts if files are stored there, or set ${addressKey} to the address that the upstream redirects to`]
+  return [
+    'Redirect to a host that is not configured',
+    `add the host to redirect_hosts if files are stored there, or set ${addressKey} to the address that the upstream redirects to`
+  ]
 }
 
 /**
- * Returns the function that resolves the `Location` of a response. It throws unless the redirect leads to the origin of the
- * instance, or to one of its `redirect_hosts` without giving up https. The first refused redirect to a host is logged with
- * the host and the remedy; the error names neither host nor address.
+ * Returns the function that resolves the `Location` of a response. It throws unless the redirect leads to the origin of
+ * the instance, or to one of its `redirect_hosts` without giving up https. The first refused redirect to a host is
+ * logged with the host and the remedy; the error names neither host nor address.
  */
 export function createRedirects (options: RedirectOptions) {
   const { instance, base, redirectHosts, log } = options
   const logged = new Set<string>()
 
   const refused = (details: string): RegistryError =>
-    registryError('service_unavailable', `Instance ${instance} cannot be asked`, { instance, details, proxyError: 'destination_ip_prohibited' })
+    registryError('service_unavailable', `Instance ${instance} cannot be asked`, {
+      instance,
+      details,
+      proxyError: 'destination_ip_prohibited'
+    })
 
   return (from: URL, location: string | undefined): URL => {
     const to = location !== undefined && URL.canParse(location, from.href) ? new URL(location, from.href) : undefined
     // User information would become credentials that nobody configured.
-    if (to === undefined || to.username !== '' || to.password !== '' || !/^https?:$/.test(to.protocol)) throw refused('Redirect to a host that is not configured')
-    const allowed = to.origin === base.origin || ((to.protocol === 'https:' || to.protocol === base.protocol) && namesHost(redirectHosts, to))
+    if (to === undefined || to.username !== '' || to.password !== '' || !/^https?:$/.test(to.protocol)) {
+      throw refused('Redirect to a host that is not configured')
+    }
+    const allowed = to.origin === base.origin ||
+      ((to.protocol === 'https:' || to.protocol === base.protocol) && namesHost(redirectHosts, to))
     if (!allowed) {
       const [details, remedy] = reasonOf(options, to)
       const origin = to.origin.slice(0, 300)
       if (!logged.has(origin) && logged.size < maxLoggedHosts) {
         logged.add(origin)
-        log?.warn({ backend: instance, origin }, `the upstream redirects to ${details.startsWith('Redirect to a host') ? 'a host that is not configured' : 'another scheme'}: the request failed; ${remedy}`)
+        log?.warn(
+          { backend: instance, origin },
+          `the upstream redirects to ${
+            details.startsWith('Redirect to a host') ? 'a host that is not configured' : 'another scheme'
+          }: the request failed; ${remedy}`
+        )
       }
       throw refused(details)
     }

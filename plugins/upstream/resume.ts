@@ -16,13 +16,18 @@ export interface Resumption {
 type StreamAnswer = UpstreamAnswer & { stream?: Readable }
 
 /**
- * Whether an answer is the part that was asked for, of the file that it was before: 206 with a `Content-Range` that says so,
- * and the same strong validator. `If-Range` is not relied on: Gitea does not know it.
+ * Whether an answer is the part that was asked for, of the file that it was before: 206 with a `Content-Range` that
+ * says so, and the same strong validator. `If-Range` is not relied on: Gitea does not know it.
  */
-export function isContinuation ({ status, headers }: Pick<UpstreamAnswer, 'status' | 'headers'>, { offset, size, etag, constant = false }: Resumption): boolean {
+export function isContinuation (
+  { status, headers }: Pick<UpstreamAnswer, 'status' | 'headers'>,
+  { offset, size, etag, constant = false }: Resumption
+): boolean {
   if (status !== 206) return false
   const [, start, end, total] = /^bytes (\d+)-(\d+)\/(\d+)$/.exec(headers['content-range'] ?? '') ?? []
-  if (Number(start) !== offset || Number(end) !== Number(total) - 1 || (size !== undefined && Number(total) !== size)) return false
+  if (
+    Number(start) !== offset || Number(end) !== Number(total) - 1 || (size !== undefined && Number(total) !== size)
+  ) { return false }
   if (etag !== undefined && headers.etag !== undefined) return etag === headers.etag && !etag.startsWith('W/')
   return constant
 }
@@ -30,8 +35,14 @@ export function isContinuation ({ status, headers }: Pick<UpstreamAnswer, 'statu
 /** Statuses that say something of the file, or of who asks, whatever part was asked for. */
 const ofTheFile = new Set([401, 403, 404, 429, 503])
 
-/** Asks for the end of a file, and where the upstream has no such thing for the whole; `offset` is where the answer begins. */
-export async function askFrom (at: Resumption, ask: (offset: number) => Promise<StreamAnswer>): Promise<StreamAnswer & { offset: number }> {
+/**
+ * Asks for the end of a file, and where the upstream has no such thing for the whole; `offset` is where the answer
+ * begins.
+ */
+export async function askFrom (
+  at: Resumption,
+  ask: (offset: number) => Promise<StreamAnswer>
+): Promise<StreamAnswer & { offset: number }> {
   if (at.offset > 0) {
     const part = await ask(at.offset)
     if (isContinuation(part, at)) return { ...part, offset: at.offset }

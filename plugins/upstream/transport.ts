@@ -23,7 +23,9 @@ export interface UpstreamDependencies {
   random?: () => number
   /** Whose proxy variables count; the process's own if unset. */
   environment?: ProxyEnvironment
-  /** Which addresses may be connected to on hosts that the operator has not named; those of the open internet if unset. */
+  /**
+   * Which addresses may be connected to on hosts that the operator has not named; those of the open internet if unset.
+   */
   guard?: Guard
   /** `dns.lookup` if unset. */
   resolver?: Resolver
@@ -77,7 +79,8 @@ export interface UpstreamAnswer {
 }
 
 /** Whether an answer says that it is JSON. */
-export const isJson = (headers: Response['headers']): boolean => /^application\/(?:[\w.+-]+\+)?json\b/i.test(headers['content-type'] ?? '')
+export const isJson = (headers: Response['headers']): boolean =>
+  /^application\/(?:[\w.+-]+\+)?json\b/i.test(headers['content-type'] ?? '')
 
 const mostRedirects = 5
 const retries = 2
@@ -86,7 +89,19 @@ const retries = 2
  * The HTTP client of one instance: nothing else configures HTTP. Every failure it throws is an error of the table, with
  * the instance's name and the cause, and without addresses or secrets in its message.
  */
-export function createTransport ({ userAgent, observe, random = Math.random, environment = process.env, guard = isPublic, resolver = lookup, clock = () => performance.now(), log }: UpstreamDependencies, options: UpstreamOptions) {
+export function createTransport (
+  {
+    userAgent,
+    observe,
+    random = Math.random,
+    environment = process.env,
+    guard = isPublic,
+    resolver = lookup,
+    clock = () => performance.now(),
+    log
+  }: UpstreamDependencies,
+  options: UpstreamOptions
+) {
   const { instance, timeout } = options
   const base = new URL(options.url.endsWith('/') ? options.url : `${options.url}/`)
   const waiting = createQueue(options)
@@ -96,8 +111,18 @@ export function createTransport ({ userAgent, observe, random = Math.random, env
   const pause = createPause(clock)
   const agents = createAgents(environment, { ...options, ...(log && { log }) })
   const closed = new AbortController()
-  const redirected = createRedirects({ instance, base, redirectHosts: options.redirectHosts, addressKey: options.addressKey ?? 'its address', ...(log && { log }) })
-  const findHost = createGate({ guard, resolver, named: [base.host, ...options.redirectHosts, ...options.namedHosts ?? []] })
+  const redirected = createRedirects({
+    instance,
+    base,
+    redirectHosts: options.redirectHosts,
+    addressKey: options.addressKey ?? 'its address',
+    ...(log && { log })
+  })
+  const findHost = createGate({
+    guard,
+    resolver,
+    named: [base.host, ...options.redirectHosts, ...options.namedHosts ?? []]
+  })
   const wait = timeout * 1000
   const client: Got = got.extend({
     headers: { 'user-agent': userAgent },
@@ -107,14 +132,18 @@ export function createTransport ({ userAgent, observe, random = Math.random, env
     https: { rejectUnauthorized: options.verifySsl },
     hooks: {
       // Before each attempt: the file of certificates may have changed since the one before.
-      beforeRequest: [async request => { if (request.url !== undefined) request.agent = await agents.of(new URL(request.url)) }]
+      beforeRequest: [async request => {
+        if (request.url !== undefined) request.agent = await agents.of(new URL(request.url))
+      }]
     },
     retry: {
       limit: retries,
       methods: ['GET', 'HEAD'],
       calculateDelay: ({ computedValue, retryAfter, attemptCount, error }) => {
         // Who was waited for long enough once is not waited for again.
-        if (computedValue === 0 || (retryAfter ?? 0) > patience || error instanceof TimeoutError || !retryBudget.take()) return 0
+        if (
+          computedValue === 0 || (retryAfter ?? 0) > patience || error instanceof TimeoutError || !retryBudget.take()
+        ) { return 0 }
         if (retryAfter !== undefined && error.response !== undefined) heed(error.response)
         return retryAfter ?? Math.ceil(100 * 2 ** attemptCount * (0.5 + random() / 2))
       }
@@ -124,7 +153,10 @@ export function createTransport ({ userAgent, observe, random = Math.random, env
   /** What a `Retry-After` says holds for everybody. */
   function heed ({ statusCode, headers }: Pick<Response, 'statusCode' | 'headers'>): void {
     const seconds = statusCode === 429 || statusCode === 503 ? retryAfterSeconds(headers['retry-after']) : undefined
-    if (seconds !== undefined) pause.begin(seconds, left => statusError(instance, statusCode, { 'retry-after': String(Math.ceil(left)) }))
+    if (seconds !== undefined) {
+      pause.begin(seconds, left =>
+        statusError(instance, statusCode, { 'retry-after': String(Math.ceil(left)) }))
+    }
   }
 
   async function measured<T extends Pick<Response, 'statusCode' | 'headers'>> (request: () => Promise<T>): Promise<T> {
@@ -151,13 +183,19 @@ export function createTransport ({ userAgent, observe, random = Math.random, env
   }
 
   function unexpected (details: string, proxyError: string): RegistryError {
-    return registryError('service_unavailable', `Instance ${instance} cannot be asked`, { instance, details, proxyError })
+    return registryError('service_unavailable', `Instance ${instance} cannot be asked`, {
+      instance,
+      details,
+      proxyError
+    })
   }
 
   /** How the host of an address is found. Throws for an address that may not be connected to. */
   function lookupOf (url: URL) {
     const found = findHost(url)
-    if (found === undefined) throw unexpected('Host is on an inner network and not configured', 'destination_ip_prohibited')
+    if (found === undefined) {
+      throw unexpected('Host is on an inner network and not configured', 'destination_ip_prohibited')
+    }
     return found
   }
 
@@ -169,30 +207,51 @@ export function createTransport ({ userAgent, observe, random = Math.random, env
     return url
   }
 
-  async function bytes (url: URL, most: number, { method = 'GET', accept = '*/*', authorization, signal, urgent = signal !== undefined }: Question, start = url): Promise<Response<Uint8Array>> {
+  async function bytes (
+    url: URL,
+    most: number,
+    { method = 'GET', accept = '*/*', authorization, signal, urgent = signal !== undefined }: Question,
+    start = url
+  ): Promise<Response<Uint8Array>> {
     const headers = { accept, ...await credentials(url, start, authorization) }
     // What has a deadline of its own, a probe, does not queue behind a walk either.
     const queue = urgent ? opening : waiting
-    return await queue(async () => await measured(async () => {
-      const tooLarge = new AbortController()
-      const signals = [closed.signal, tooLarge.signal, ...(signal === undefined ? [] : [signal])]
-      // Uncompressed, so that the bound on bytes is one on memory.
-      const request = client(url, { method, dnsLookup: lookupOf(url), headers: { ...headers, 'accept-encoding': 'identity' }, decompress: false, responseType: 'buffer', signal: AbortSignal.any(signals), timeout: { request: 2 * wait } })
-      void request.on('downloadProgress', ({ transferred }) => {
-        if (transferred > most) tooLarge.abort(unexpected('Answer is too large', 'http_response_body_size'))
+    return await queue(async () =>
+      await measured(async () => {
+        const tooLarge = new AbortController()
+        const signals = [closed.signal, tooLarge.signal, ...(signal === undefined ? [] : [signal])]
+        // Uncompressed, so that the bound on bytes is one on memory.
+        const request = client(url, {
+          method,
+          dnsLookup: lookupOf(url),
+          headers: { ...headers, 'accept-encoding': 'identity' },
+          decompress: false,
+          responseType: 'buffer',
+          signal: AbortSignal.any(signals),
+          timeout: { request: 2 * wait }
+        })
+        void request.on('downloadProgress', ({ transferred }) => {
+          if (transferred > most) tooLarge.abort(unexpected('Answer is too large', 'http_response_body_size'))
+        })
+        try {
+          return await request
+        } catch (error) {
+          throw tooLarge.signal.aborted ? tooLarge.signal.reason : error
+        }
       })
-      try {
-        return await request
-      } catch (error) {
-        throw tooLarge.signal.aborted ? tooLarge.signal.reason : error
-      }
-    }))
+    )
   }
 
   const isRedirect = (status: number) => status >= 300 && status < 400 && status !== 304
 
-  /** Asks an address and those that it redirects to, until one does not; what `ask` gives is discarded when it redirects. */
-  async function follow<T extends { statusCode: number, headers: Response['headers'] }> (start: URL, ask: (target: URL) => Promise<T>): Promise<T & { url: URL }> {
+  /**
+   * Asks an address and those that it redirects to, until one does not; what `ask` gives is discarded when it
+   * redirects.
+   */
+  async function follow<T extends { statusCode: number, headers: Response['headers'] }> (
+    start: URL,
+    ask: (target: URL) => Promise<T>
+  ): Promise<T & { url: URL }> {
     let url = start
     for (let hop = 0; hop <= mostRedirects; hop++) {
       const answer = await ask(url)
@@ -205,7 +264,9 @@ export function createTransport ({ userAgent, observe, random = Math.random, env
   /** The body of an answer that must be JSON by its type and its form. */
   function parse (headers: Response['headers'], body: Uint8Array): unknown {
     if (!isJson(headers)) throw unexpected('Answer is not JSON', 'http_protocol_error')
-    if ((headers['content-encoding'] ?? 'identity') !== 'identity') throw unexpected('Answer is compressed, which was not asked for', 'http_response_content_coding')
+    if ((headers['content-encoding'] ?? 'identity') !== 'identity') {
+      throw unexpected('Answer is compressed, which was not asked for', 'http_response_content_coding')
+    }
     try {
       return parseJson(body)
     } catch {
@@ -233,24 +294,43 @@ export function createTransport ({ userAgent, observe, random = Math.random, env
 
     /**
      * Opens a file of any size; redirects are followed where they may lead, without credentials on other origins. The
-     * stream errors when the upstream breaks or falls silent; it is absent unless the status is 200, or 206 for an offset.
+     * stream errors when the upstream breaks or falls silent; it is absent unless the status is 200, or 206 for an
+     * offset.
      */
-    async stream (start: URL, question: Question & { signal: AbortSignal }): Promise<UpstreamAnswer & { stream?: Readable }> {
+    async stream (
+      start: URL,
+      question: Question & { signal: AbortSignal }
+    ): Promise<UpstreamAnswer & { stream?: Readable }> {
       const { offset = 0 } = question
       const range = offset > 0 ? { range: `bytes=${offset}-` } : {}
       const hasBody = (status: number) => status === 200 || (status === 206 && offset > 0)
       const { url, request, statusCode, headers } = await follow(start, async target => {
-        const given = { accept: '*/*', 'accept-encoding': 'identity', ...range, ...await credentials(target, start, question.authorization) }
+        const given = {
+          accept: '*/*',
+          'accept-encoding': 'identity',
+          ...range,
+          ...await credentials(target, start, question.authorization)
+        }
         return await opening(async () => {
-          const once = async () => await measured(async () => {
-            // Not a moment before somebody listens to it: it begins by itself, and may fail at once.
-            const request = client.stream(target, { dnsLookup: lookupOf(target), headers: given, signal: AbortSignal.any([closed.signal, question.signal]), decompress: false, retry: { limit: 0 } })
-            const { statusCode, headers } = await responseOf(request)
-            return { request, statusCode, headers }
-          })
+          const once = async () =>
+            await measured(async () => {
+              // Not a moment before somebody listens to it: it begins by itself, and may fail at once.
+              const request = client.stream(target, {
+                dnsLookup: lookupOf(target),
+                headers: given,
+                signal: AbortSignal.any([closed.signal, question.signal]),
+                decompress: false,
+                retry: { limit: 0 }
+              })
+              const { statusCode, headers } = await responseOf(request)
+              return { request, statusCode, headers }
+            })
           // A connection that was kept may end just as it is used again, which says nothing of the file.
           const answer = await once().catch(async (error: unknown) => {
-            if (question.signal.aborted || !isRegistryError(error) || error.proxyError !== 'connection_terminated' || !retryBudget.take()) throw error
+            if (
+              question.signal.aborted || !isRegistryError(error) || error.proxyError !== 'connection_terminated' ||
+              !retryBudget.take()
+            ) throw error
             return await once()
           })
           if (!hasBody(answer.statusCode)) answer.request.destroy()
@@ -260,9 +340,13 @@ export function createTransport ({ userAgent, observe, random = Math.random, env
       const answer = { url, status: statusCode, headers }
       if (!hasBody(statusCode)) return answer
       const late = () => unexpected('Answer stopped', 'connection_read_timeout')
-      const body = Readable.from(limitSilence(request, timeout, late, error => failureOf(instance, error)), { objectMode: false })
+      const body = Readable.from(limitSilence(request, timeout, late, error => failureOf(instance, error)), {
+        objectMode: false
+      })
       // A generator that was never begun ends nothing: what nobody reads would keep its connection.
-      body.once('close', () => { request.destroy() })
+      body.once('close', () => {
+        request.destroy()
+      })
       return { ...answer, stream: body }
     },
 

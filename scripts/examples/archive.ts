@@ -32,13 +32,15 @@ function header ({ path, content, executable }: ArchiveFile, mtime: number): Buf
 
 /** A POSIX (ustar) archive of files in the order given, all of one time (seconds since 1970). */
 export function tar (files: readonly ArchiveFile[], mtime: number): Buffer {
-  const parts = files.flatMap(file => [header(file, mtime), file.content, Buffer.alloc((blockSize - file.content.length % blockSize) % blockSize)])
+  const parts = files.flatMap(
+    file => [header(file, mtime), file.content, Buffer.alloc((blockSize - file.content.length % blockSize) % blockSize)]
+  )
   return Buffer.concat([...parts, Buffer.alloc(2 * blockSize)])
 }
 
 /**
- * The content as gzip (RFC 1952), in stored blocks and without a time: the same bytes with every version of zlib on every
- * system, which compression does not promise.
+ * The content as gzip (RFC 1952), in stored blocks and without a time: the same bytes with every version of zlib on
+ * every system, which compression does not promise.
  */
 export function gzip (content: Buffer): Buffer {
   const blocks: Buffer[] = []

@@ -36,7 +36,11 @@ const providers: Example[] = [
     versions: [
       { version: '1.0.0', created: '2025-04-02T08:00:00Z', changes: 'First release: servers, networks and volumes.' },
       { version: '1.1.0', created: '2025-07-14T09:20:00Z', changes: 'Volumes are encrypted unless told otherwise.' },
-      { version: '1.2.0', created: '2025-10-06T12:00:00Z', changes: 'Credentials may come from the role of an instance.' }
+      {
+        version: '1.2.0',
+        created: '2025-10-06T12:00:00Z',
+        changes: 'Credentials may come from the role of an instance.'
+      }
     ]
   },
   {
@@ -59,7 +63,11 @@ const providers: Example[] = [
     keywords: ['cloud', 'europe'],
     versions: [
       { version: '0.4.1', created: '2025-08-11T18:05:00Z', changes: 'Volumes are found again after a rename.' },
-      { version: '0.5.0-beta.2', created: '2025-10-01T20:40:00Z', changes: 'Placement groups; to be tried before it is released.' }
+      {
+        version: '0.5.0-beta.2',
+        created: '2025-10-01T20:40:00Z',
+        changes: 'Placement groups; to be tried before it is released.'
+      }
     ]
   },
   {
@@ -84,7 +92,11 @@ const taskservs: Example[] = [
     requires: ['taskserv/containerd >=1.6.20', 'taskserv/etcd >=3.5.0'],
     versions: [
       { version: '1.27.4', created: '2025-08-20T08:15:00Z', changes: 'Kubernetes 1.27.4.' },
-      { version: '1.27.5', created: '2025-09-15T10:30:00Z', changes: 'Kubernetes 1.27.5; swap stays off after a restart.' },
+      {
+        version: '1.27.5',
+        created: '2025-09-15T10:30:00Z',
+        changes: 'Kubernetes 1.27.5; swap stays off after a restart.'
+      },
       { version: '1.28.0', created: '2025-10-06T12:00:00Z', changes: 'Kubernetes 1.28.0.' }
     ]
   },
@@ -97,7 +109,12 @@ const taskservs: Example[] = [
     keywords: ['containers', 'edge'],
     versions: [
       { version: '1.26.9', created: '2025-09-02T11:00:00Z', changes: 'K3s 1.26.9.' },
-      { version: '1.27.5+k3s1', tag: '1.27.5_k3s1', created: '2025-09-18T07:45:00Z', changes: "K3s 1.27.5, bound to upstream's first build of it." },
+      {
+        version: '1.27.5+k3s1',
+        tag: '1.27.5_k3s1',
+        created: '2025-09-18T07:45:00Z',
+        changes: "K3s 1.27.5, bound to upstream's first build of it."
+      },
       { version: '1.27.5', created: '2025-09-20T14:30:00Z', changes: 'K3s 1.27.5, whichever build is the newest.' }
     ]
   },
@@ -154,7 +171,12 @@ const taskservs: Example[] = [
     keywords: ['storage', 'consensus'],
     versions: [
       { version: '3.5.9', created: '2025-03-25T06:10:00Z', changes: 'etcd 3.5.9.' },
-      { version: '3.5.16', tag: 'v3.5.16', created: '2025-09-10T06:10:00Z', changes: 'etcd 3.5.16; snapshots every six hours.' }
+      {
+        version: '3.5.16',
+        tag: 'v3.5.16',
+        created: '2025-09-10T06:10:00Z',
+        changes: 'etcd 3.5.16; snapshots every six hours.'
+      }
     ]
   },
   {
@@ -175,7 +197,11 @@ const taskservs: Example[] = [
     keywords: ['database', 'sql'],
     versions: [
       { version: '15.6.0', created: '2025-02-20T12:00:00Z', changes: 'PostgreSQL 15.6.' },
-      { version: '16.2.0', created: '2025-07-08T12:00:00Z', changes: 'PostgreSQL 16.2; connections from outside are refused.' }
+      {
+        version: '16.2.0',
+        created: '2025-07-08T12:00:00Z',
+        changes: 'PostgreSQL 16.2; connections from outside are refused.'
+      }
     ]
   }
 ]
@@ -191,7 +217,11 @@ const clusters: Example[] = [
     requires: ['taskserv/containerd >=1.7.0', 'taskserv/coredns >=1.11.0'],
     versions: [
       { version: '1.0.0', created: '2025-05-28T08:30:00Z', changes: 'First release.' },
-      { version: '1.0.1', created: '2025-08-15T08:30:00Z', changes: 'A server leaves the balancer before it is updated.' }
+      {
+        version: '1.0.1',
+        created: '2025-08-15T08:30:00Z',
+        changes: 'A server leaves the balancer before it is updated.'
+      }
     ]
   },
   {
@@ -222,7 +252,11 @@ const clusters: Example[] = [
     vendor: community,
     keywords: ['ci', 'runners'],
     requires: ['taskserv/containerd >=1.7.0'],
-    versions: [{ version: '0.1.0-alpha.3', created: '2025-10-03T21:00:00Z', changes: 'Runners are thrown away after one job.' }]
+    versions: [{
+      version: '0.1.0-alpha.3',
+      created: '2025-10-03T21:00:00Z',
+      changes: 'Runners are thrown away after one job.'
+    }]
   }
 ]
 

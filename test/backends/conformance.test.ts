@@ -19,17 +19,32 @@ import { fillGitea } from '../real/gitea-content.ts'
 import { createGiteaRegistry, push, writeContent } from '../real/registry-content.ts'
 import { conformance } from './conformance.ts'
 
-const { gitea: [gitea], oci: [oci] } = parseConfig({ gitea: { url: 'http://localhost', organization: 'x' }, oci: { registry: '/' } })
+const { gitea: [gitea], oci: [oci] } = parseConfig({
+  gitea: { url: 'http://localhost', organization: 'x' },
+  oci: { registry: '/' }
+})
 
 function giteaDriver (t: Test, url: string, organization: string, token?: string) {
   const upstream = createUpstream({ userAgent: 'extension-registry-tests' }, {
-    instance: 'gitea', url, authorization: async () => token === undefined ? undefined : `token ${token}`, timeout: 10, verifySsl: true, redirectHosts: [], concurrency: 8
+    instance: 'gitea',
+    url,
+    authorization: async () => token === undefined ? undefined : `token ${token}`,
+    timeout: 10,
+    verifySsl: true,
+    redirectHosts: [],
+    concurrency: 8
   })
   t.teardown(() => { upstream.close() })
   const api = createGiteaApi(upstream, { instance: 'gitea', owner: organization })
   const checksums = createChecksums(api, { instance: 'gitea', immutable: { get: () => undefined, set: () => {} } })
   if (gitea === undefined) throw new Error('no configuration')
-  return createGiteaDriver(api, checksums, { name: 'gitea', publicUrl: url, includePrivate: true, atOnce: 6, mapping: createMapping(gitea.mapping) })
+  return createGiteaDriver(api, checksums, {
+    name: 'gitea',
+    publicUrl: url,
+    includePrivate: true,
+    atOnce: 6,
+    mapping: createMapping(gitea.mapping)
+  })
 }
 
 await t.test('Gitea, faked from recordings', async t => {
@@ -41,7 +56,11 @@ await t.test('Gitea, faked from recordings', async t => {
 })
 
 const { TEST_GITEA_URL: url, TEST_GITEA_TOKEN: token } = process.env
-await t.test('a real Gitea', { skip: url === undefined || token === undefined ? 'set TEST_GITEA_URL and TEST_GITEA_TOKEN (an administrator\'s) to run it' : false }, async t => {
+await t.test('a real Gitea', {
+  skip: url === undefined || token === undefined
+    ? "set TEST_GITEA_URL and TEST_GITEA_TOKEN (an administrator's) to run it"
+    : false
+}, async t => {
   await conformance(t, async t => {
     const { organization, readerToken } = await fillGitea(url ?? '', token ?? '')
     return { driver: giteaDriver(t, url ?? '', organization, readerToken) }
@@ -59,15 +78,26 @@ async function layoutSubject (t: Test, options: FakeLayoutOptions) {
   }
 }
 
-await t.test('a tree of OCI image layouts', async t => { await conformance(t, async t => await layoutSubject(t, { shape: 'tree' })) })
-await t.test('one OCI image layout of many repositories', async t => { await conformance(t, async t => await layoutSubject(t, { shape: 'single' })) })
+await t.test('a tree of OCI image layouts', async t => {
+  await conformance(t, async t => await layoutSubject(t, { shape: 'tree' }))
+})
+await t.test('one OCI image layout of many repositories', async t => {
+  await conformance(t, async t => await layoutSubject(t, { shape: 'single' }))
+})
 
 /** A registry over HTTP with the suite's content; its user's password is in a file. */
 async function registrySubject (t: Test, options: RegistryFakeOptions & { auth: 'anonymous' | 'basic' | 'bearer' }) {
   const folder = t.testdir({ password: 'pass:word\n' })
   const root = join(folder, 'layouts')
-  await writeLayout(root, artifacts.map(artifact => ({ ...artifact, repository: `provisioning/${artifact.repository}` })))
-  const fake = await createRegistryFake(await contentOf(root), { users: { user: 'pass:word' }, guests: options.auth === 'anonymous', ...options })
+  await writeLayout(
+    root,
+    artifacts.map(artifact => ({ ...artifact, repository: `provisioning/${artifact.repository}` }))
+  )
+  const fake = await createRegistryFake(await contentOf(root), {
+    users: { user: 'pass:word' },
+    guests: options.auth === 'anonymous',
+    ...options
+  })
   t.teardown(fake.close)
   const driver = createRegistryDriver(t, {
     registry: fake.url,
@@ -81,31 +111,62 @@ async function registrySubject (t: Test, options: RegistryFakeOptions & { auth: 
 const servers: FlavourName[] = ['docker-registry', 'zot', 'gitea', 'harbor']
 for (const flavour of servers) {
   for (const auth of ['anonymous', 'basic', 'bearer'] as const) {
-    await t.test(`an OCI registry such as ${flavour}, ${auth}`, async t => { await conformance(t, async t => await registrySubject(t, { flavour, auth })) })
+    await t.test(`an OCI registry such as ${flavour}, ${auth}`, async t => {
+      await conformance(t, async t => await registrySubject(t, { flavour, auth }))
+    })
   }
 }
 
 const { TEST_OCI_GITEA_URL: giteaUrl, TEST_OCI_GITEA_TOKEN: giteaToken, TEST_OCI_ZOT_URL: zotUrl } = process.env
-await t.test('the registry of a real Gitea', { skip: giteaUrl === undefined || giteaToken === undefined ? 'set TEST_OCI_GITEA_URL and TEST_OCI_GITEA_TOKEN (an administrator\'s) to run it' : false }, async t => {
+await t.test('the registry of a real Gitea', {
+  skip: giteaUrl === undefined || giteaToken === undefined
+    ? "set TEST_OCI_GITEA_URL and TEST_OCI_GITEA_TOKEN (an administrator's) to run it"
+    : false
+}, async t => {
   const url = giteaUrl ?? ''
   const { organization, username } = await createGiteaRegistry(url, giteaToken ?? '')
   const folder = t.testdir({ password: giteaToken ?? '' })
   await writeContent(join(folder, 'layouts'), organization)
-  await push(await contentOf(join(folder, 'layouts')), { url, authorization: async () => `Basic ${Buffer.from(`${username}:${giteaToken ?? ''}`).toString('base64')}` })
-  await t.test('anonymous', async t => { await conformance(t, async t => ({ driver: createRegistryDriver(t, { registry: url, namespace: organization }) })) })
+  await push(await contentOf(join(folder, 'layouts')), {
+    url,
+    authorization: async () => `Basic ${Buffer.from(`${username}:${giteaToken ?? ''}`).toString('base64')}`
+  })
+  await t.test('anonymous', async t => {
+    await conformance(t, async t => ({ driver: createRegistryDriver(t, { registry: url, namespace: organization }) }))
+  })
   await t.test('with a password', async t => {
-    await conformance(t, async t => ({ driver: createRegistryDriver(t, { registry: url, namespace: organization, username, password_file: join(folder, 'password') }) }))
+    await conformance(
+      t,
+      async t => ({
+        driver: createRegistryDriver(t, {
+          registry: url,
+          namespace: organization,
+          username,
+          password_file: join(folder, 'password')
+        })
+      })
+    )
   })
   const wanted = await everything(t, { registry: join(folder, 'layouts'), namespace: organization })
-  t.strictSame(await everything(t, { registry: url, namespace: organization }), wanted, 'and all answers are those of a directory with the same content')
+  t.strictSame(
+    await everything(t, { registry: url, namespace: organization }),
+    wanted,
+    'and all answers are those of a directory with the same content'
+  )
 })
 
-await t.test('a real zot', { skip: zotUrl === undefined ? 'set TEST_OCI_ZOT_URL (where everybody may push) to run it' : false }, async t => {
+await t.test('a real zot', {
+  skip: zotUrl === undefined ? 'set TEST_OCI_ZOT_URL (where everybody may push) to run it' : false
+}, async t => {
   const url = zotUrl ?? ''
   const namespace = `provisioning-${process.pid}-${Date.now()}`
   const root = join(t.testdir({}), 'layouts')
   await writeContent(root, namespace)
   await push(await contentOf(root), { url })
   await conformance(t, async t => ({ driver: createRegistryDriver(t, { registry: url, namespace }) }))
-  t.strictSame(await everything(t, { registry: url, namespace }), await everything(t, { registry: root, namespace }), 'and all answers are those of a directory with the same content')
+  t.strictSame(
+    await everything(t, { registry: url, namespace }),
+    await everything(t, { registry: root, namespace }),
+    'and all answers are those of a directory with the same content'
+  )
 })

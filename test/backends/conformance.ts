@@ -14,7 +14,17 @@ export interface Subject {
 }
 
 /** What every upstream of the suite holds, written by hand; it may hold more. */
-const content: Array<{ type: ExtensionType, name: string, current: string, versions: string[], file?: string, description: string, tags?: string[] }> = [
+const content: Array<
+  {
+    type: ExtensionType,
+    name: string,
+    current: string,
+    versions: string[],
+    file?: string,
+    description: string,
+    tags?: string[]
+  }
+> = [
   {
     type: 'provider',
     name: 'aws',
@@ -24,7 +34,14 @@ const content: Array<{ type: ExtensionType, name: string, current: string, versi
     description: 'AWS provider for provisioning infrastructure',
     tags: ['aws', 'cloud', 'infrastructure']
   },
-  { type: 'provider', name: 'onlyrc', current: '0.1.0-alpha.10', versions: ['0.1.0-alpha.10', '0.1.0-alpha.9', '0.1.0-alpha.1'], file: 'onlyrc_prov.tar.gz', description: 'Nothing but pre-releases' },
+  {
+    type: 'provider',
+    name: 'onlyrc',
+    current: '0.1.0-alpha.10',
+    versions: ['0.1.0-alpha.10', '0.1.0-alpha.9', '0.1.0-alpha.1'],
+    file: 'onlyrc_prov.tar.gz',
+    description: 'Nothing but pre-releases'
+  },
   {
     type: 'taskserv',
     name: 'kubernetes',
@@ -34,8 +51,21 @@ const content: Array<{ type: ExtensionType, name: string, current: string, versi
     description: 'Kubernetes container orchestration platform',
     tags: ['containers']
   },
-  { type: 'taskserv', name: 'k3s', current: '1.27.5+k3s1', versions: ['1.27.5+k3s1'], file: 'k3s_taskserv.tar.gz', description: 'Lightweight Kubernetes distribution' },
-  { type: 'cluster', name: 'web', current: '0.9.0', versions: ['0.9.0'], description: 'Web tier: load balancer, app servers, database' }
+  {
+    type: 'taskserv',
+    name: 'k3s',
+    current: '1.27.5+k3s1',
+    versions: ['1.27.5+k3s1'],
+    file: 'k3s_taskserv.tar.gz',
+    description: 'Lightweight Kubernetes distribution'
+  },
+  {
+    type: 'cluster',
+    name: 'web',
+    current: '0.9.0',
+    versions: ['0.9.0'],
+    description: 'Web tier: load balancer, app servers, database'
+  }
 ]
 
 /** A release with its checksum, which the driver may have left to be looked up. */
@@ -78,20 +108,28 @@ export async function conformance (t: Test, open: (t: Test) => Promise<Subject>)
   })
 
   await t.test('what is not there is undefined, under another type or spelling too', async t => {
-    const absent: Array<[ExtensionType, string]> = [['provider', 'nowhere'], ['cluster', 'aws'], ['provider', 'AWS'], ['taskserv', 'kubernetes_taskserv']]
+    const absent: Array<[ExtensionType, string]> = [['provider', 'nowhere'], ['cluster', 'aws'], ['provider', 'AWS'], [
+      'taskserv',
+      'kubernetes_taskserv'
+    ]]
     for (const [type, name] of absent) t.equal(await driver.load(type, name), undefined, `${type}/${name}`)
   })
 
   await t.test('opens the file that was published: its size and its checksum are those told', async t => {
     for (const { type, name, current, file } of content) {
       if (file === undefined) continue
-      const release = await looked(driver, (await driver.load(type, name))?.releases.find(({ version }) => version === current))
+      const release = await looked(
+        driver,
+        (await driver.load(type, name))?.releases.find(({ version }) => version === current)
+      )
       if (release?.file === undefined) return t.fail(`${type}/${name} has no file`)
       const artifact = await driver.open(release.file, { signal: signal() })
       const bytes = await buffer(artifact?.stream ?? Readable.from([]))
       t.equal(bytes.length, release.file.size, `${type}/${name}`)
       t.equal(artifact?.length, release.file.size)
-      if (release.file.checksum !== undefined) t.equal(`sha256:${createHash('sha256').update(bytes).digest('hex')}`, release.file.checksum)
+      if (release.file.checksum !== undefined) {
+        t.equal(`sha256:${createHash('sha256').update(bytes).digest('hex')}`, release.file.checksum)
+      }
     }
   })
 
@@ -114,7 +152,12 @@ export async function conformance (t: Test, open: (t: Test) => Promise<Subject>)
   if (stop === undefined) return
   await t.test('when it cannot be asked it fails with an error of the table, its name and the cause', async t => {
     await stop()
-    const questions = [driver.list(), driver.load('provider', 'aws'), driver.load('provider', 'nowhere'), driver.ping(signal())]
+    const questions = [
+      driver.list(),
+      driver.load('provider', 'aws'),
+      driver.load('provider', 'nowhere'),
+      driver.ping(signal())
+    ]
     for (const outcome of await Promise.allSettled<unknown>(questions)) {
       const error: unknown = outcome.status === 'rejected' ? outcome.reason : undefined
       if (!isRegistryError(error)) return t.fail('no error of the table', { outcome })

@@ -10,11 +10,14 @@ import { watchSecrets } from './canary.ts'
 import { createClock } from './clock.ts'
 
 /** The registry without encapsulation, as `server.ts` registers it; the plugin itself stays what it is. */
-export const whole = fp(async (fastify: FastifyInstance, options: RegistryOptions) => { await registry(fastify, options) })
+export const whole = fp(async (fastify: FastifyInstance, options: RegistryOptions) => {
+  await registry(fastify, options)
+})
 
 /**
  * The registry on a server of its own, as `server.ts` has it but without a port, with a clock that stands
- * until it is moved, and a store of its own. Secrets of the configuration must not be in anything that it writes, in any test.
+ * until it is moved, and a store of its own. Secrets of the configuration must not be in anything that it writes, in
+ * any test.
  */
 export async function startApp (t: Test, config: unknown, options: Partial<RegistryOptions> = {}): Promise<{
   app: FastifyInstance
@@ -33,7 +36,11 @@ export async function startApp (t: Test, config: unknown, options: Partial<Regis
   const app = Fastify({ ...serverOptions(), logger: { level: 'trace', stream: kept } })
   t.teardown(async () => { await app.close() })
   watch(app)
-  await app.register(whole, { config: { ...given, store: { directory, ...given.store } }, clock: clock.now, ...options })
+  await app.register(whole, {
+    config: { ...given, store: { directory, ...given.store } },
+    clock: clock.now,
+    ...options
+  })
   await app.register(unknownRoutes)
   await app.ready()
   return { app, clock, lines, get: async (url, headers = {}) => await app.inject({ url, headers }) }
@@ -41,5 +48,7 @@ export async function startApp (t: Test, config: unknown, options: Partial<Regis
 
 /** The `rel`s of a `Link` header with their targets. */
 export function links (header: unknown): Record<string, string> {
-  return Object.fromEntries([...String(header).matchAll(/<([^>]*)>; rel="(\w+)"/g)].map(([, target = '', rel = '']) => [rel, target]))
+  return Object.fromEntries(
+    [...String(header).matchAll(/<([^>]*)>; rel="(\w+)"/g)].map(([, target = '', rel = '']) => [rel, target])
+  )
 }

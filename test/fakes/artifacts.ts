@@ -1,6 +1,12 @@
 import type { FakeArtifact } from './layout.ts'
 
-const artifact = (repository: string, tag: string, description: string, file?: string, keywords?: string): FakeArtifact => ({
+const artifact = (
+  repository: string,
+  tag: string,
+  description: string,
+  file?: string,
+  keywords?: string
+): FakeArtifact => ({
   repository,
   tag,
   layers: file === undefined ? [] : [{ content: `${repository} ${tag}`, title: file }],
@@ -13,9 +19,27 @@ const artifact = (repository: string, tag: string, description: string, file?: s
 })
 /** What the conformance suite wants an OCI upstream to hold. */
 export const artifacts: FakeArtifact[] = [
-  ...['v1.0.0', '1.1.0', '1.2.0', '2.0.0-rc.1', 'nightly'].map(tag => artifact('provider/aws', tag, 'AWS provider for provisioning infrastructure', 'aws_prov.tar.gz', 'aws,cloud,infrastructure')),
-  ...['0.1.0-alpha.1', '0.1.0-alpha.10', '0.1.0-alpha.9'].map(tag => artifact('onlyrc_prov', tag, 'Nothing but pre-releases', 'onlyrc_prov.tar.gz')),
-  ...['1.28.0', '1.27.4', '1.27.5'].map(tag => artifact('taskservs/kubernetes', tag, 'Kubernetes container orchestration platform', 'kubernetes_taskserv.tar.gz', 'containers')),
+  ...['v1.0.0', '1.1.0', '1.2.0', '2.0.0-rc.1', 'nightly'].map(tag =>
+    artifact(
+      'provider/aws',
+      tag,
+      'AWS provider for provisioning infrastructure',
+      'aws_prov.tar.gz',
+      'aws,cloud,infrastructure'
+    )
+  ),
+  ...['0.1.0-alpha.1', '0.1.0-alpha.10', '0.1.0-alpha.9'].map(tag =>
+    artifact('onlyrc_prov', tag, 'Nothing but pre-releases', 'onlyrc_prov.tar.gz')
+  ),
+  ...['1.28.0', '1.27.4', '1.27.5'].map(tag =>
+    artifact(
+      'taskservs/kubernetes',
+      tag,
+      'Kubernetes container orchestration platform',
+      'kubernetes_taskserv.tar.gz',
+      'containers'
+    )
+  ),
   artifact('taskserv/k3s', 'v1.27.5_k3s1', 'Lightweight Kubernetes distribution', 'k3s_taskserv.tar.gz'),
   artifact('cluster/web', '0.9.0', 'Web tier: load balancer, app servers, database'),
   artifact('website', '1.0.0', 'Not an extension', 'website.tar.gz')

@@ -13,7 +13,10 @@ const fileKeys = new Set(['token_file', 'password_file', 'docker_config'])
 /** Keys that name a directory in which a server keeps files. */
 const directoryKey = /(?:^|_)dir(?:ectory)?$/
 
-/** What is secret in a presigned address, which only an upstream's answers have: those of the fakes and of the real ones. */
+/**
+ * What is secret in a presigned address, which only an upstream's answers have: those of the fakes and of the real
+ * ones.
+ */
 const presigned = ['canary-signature', 'X-Amz-Signature', 'X-Amz-Credential', 'X-Goog-Signature']
 
 function contentOf (path: string): string {
@@ -28,7 +31,9 @@ function contentOf (path: string): string {
 function secretsOfFile (path: string): string[] {
   const content = contentOf(path)
   if (!content.startsWith('{')) return [content]
-  const strings = [...content.matchAll(/"(?:auth|password|identitytoken|registrytoken)"\s*:\s*"([^"]+)"/g)].map(([, value = '']) => value)
+  const strings = [...content.matchAll(/"(?:auth|password|identitytoken|registrytoken)"\s*:\s*"([^"]+)"/g)].map((
+    [, value = '']
+  ) => value)
   return strings.flatMap(value => [value, Buffer.from(value, 'base64').toString().split(':')[1] ?? ''])
 }
 
@@ -46,7 +51,9 @@ function secretsOf (config: unknown): string[] {
 
 function directoriesOf (config: unknown): string[] {
   if (typeof config !== 'object' || config === null) return []
-  return Object.entries(config).flatMap(([key, value]) => typeof value !== 'string' ? directoriesOf(value) : directoryKey.test(key) ? [value] : [])
+  return Object.entries(config).flatMap(([key, value]) =>
+    typeof value !== 'string' ? directoriesOf(value) : directoryKey.test(key) ? [value] : []
+  )
 }
 
 /** Every file below a directory, its name and its content; none when it is not there. */
@@ -61,11 +68,25 @@ function filesOf (directory: string): Array<{ path: string, content: string }> {
   }
 }
 
-/** Whether a text has one of some secrets, as it is or as it is usually encoded. Short ones are left out: they would be found in words. */
+/**
+ * Whether a text has one of some secrets, as it is or as it is usually encoded. Short ones are left out: they would be
+ * found in words.
+ */
 export function createSearch (secrets: readonly string[]): (text: string) => boolean {
   // Base64 of what has other text before it differs: of three shifts one is that of the secret, but for its ends.
-  const shifted = (secret: string) => [0, 1, 2].map(shift => Buffer.from(`${'\0'.repeat(shift)}${secret}`).toString('base64').slice(shift === 0 ? 0 : 4, -4))
-  const forms = secrets.filter(secret => secret.length >= shortest).flatMap(secret => [secret, encodeURIComponent(secret), JSON.stringify(secret).slice(1, -1), Buffer.from(secret).toString('base64url'), ...shifted(secret)])
+  const shifted = (secret: string) =>
+    [0, 1, 2].map(shift =>
+      Buffer.from(`${'\0'.repeat(shift)}${secret}`).toString('base64').slice(shift === 0 ? 0 : 4, -4)
+    )
+  const forms = secrets.filter(secret => secret.length >= shortest).flatMap(
+    secret => [
+      secret,
+      encodeURIComponent(secret),
+      JSON.stringify(secret).slice(1, -1),
+      Buffer.from(secret).toString('base64url'),
+      ...shifted(secret)
+    ]
+  )
     .filter(form => form.length >= shortest)
   return text => forms.some(form => text.includes(form))
 }
@@ -74,17 +95,23 @@ export function createSearch (secrets: readonly string[]): (text: string) => boo
 export const secretsOfConfig = (config: unknown): string[] => [...presigned, ...secretsOf(config)]
 
 /**
- * Watches a server for the secrets of its configuration and of presigned addresses: at the end of the test none of them has
- * been in a log line, in a header or body that was sent, in the metrics, or in a file of a directory that the configuration
- * or `directories` names. Gives where the log is to be written.
+ * Watches a server for the secrets of its configuration and of presigned addresses: at the end of the test none of them
+ * has been in a log line, in a header or body that was sent, in the metrics, or in a file of a directory that the
+ * configuration or `directories` names. Gives where the log is to be written.
  */
-export function watchSecrets (t: Test, config: unknown, directories: readonly string[] = []): { stream: { write: (line: string) => void }, watch: (app: FastifyInstance) => void } {
+export function watchSecrets (
+  t: Test,
+  config: unknown,
+  directories: readonly string[] = []
+): { stream: { write: (line: string) => void }, watch: (app: FastifyInstance) => void } {
   const search = createSearch(secretsOfConfig(config))
   const found = new Set<string>()
   const look = (where: string, text: string) => { if (search(text)) found.add(where) }
   // Of all that is done at the end this is done last: a server may write when it is closed.
   t.teardown(() => {
-    for (const directory of [...directoriesOf(config), ...directories]) for (const { path, content } of filesOf(directory)) look(`the file ${path}`, `${path}\n${content}`)
+    for (const directory of [...directoriesOf(config), ...directories]) {
+      for (const { path, content } of filesOf(directory)) { look(`the file ${path}`, `${path}\n${content}`) }
+    }
     if (found.size > 0) throw new Error(`A secret was in ${[...found].join(', ')}`)
   })
   return {
@@ -95,7 +122,9 @@ export function watchSecrets (t: Test, config: unknown, directories: readonly st
         if (typeof payload === 'string') look(`the body of ${request.url}`, payload)
         return payload
       })
-      t.teardown(async () => { if (app.hasDecorator('telemetry')) look('the metrics', await app.telemetry.register.metrics()) })
+      t.teardown(async () => {
+        if (app.hasDecorator('telemetry')) look('the metrics', await app.telemetry.register.metrics())
+      })
     }
   }
 }

@@ -22,9 +22,13 @@ export interface CuttingProxy extends Required<CuttingProxyOptions> {
 }
 
 /** First byte of an answer in the file that it is of. */
-const startOf = ({ headers }: IncomingMessage): number => Number(/^bytes (\d+)-/.exec(headers['content-range'] ?? '')?.[1] ?? 0)
+const startOf = ({ headers }: IncomingMessage): number =>
+  Number(/^bytes (\d+)-/.exec(headers['content-range'] ?? '')?.[1] ?? 0)
 
-/** Starts a proxy before the upstream at `url` that streams, and resets connections where it is told. It may be changed while it runs. */
+/**
+ * Starts a proxy before the upstream at `url` that streams, and resets connections where it is told. It may be changed
+ * while it runs.
+ */
 export async function createCuttingProxy (t: Test, url: string, options: CuttingProxyOptions): Promise<CuttingProxy> {
   const upstream = new URL(url)
 
@@ -41,7 +45,12 @@ export async function createCuttingProxy (t: Test, url: string, options: Cutting
       for (const piece of divide(chunk as Buffer, at)) {
         if (proxy.hold !== undefined && at >= proxy.hold[0]) await proxy.hold[1]
         // Counted when the system has taken it, which is no less than what arrives.
-        await new Promise<void>((resolve, reject) => { response.write(piece, error => { if (error == null) resolve(); else reject(error) }) })
+        await new Promise<void>((resolve, reject) => {
+          response.write(piece, error => {
+            if (error == null) resolve()
+            else reject(error)
+          })
+        })
         proxy.sent += piece.length
         at += piece.length
         if (!proxy.cuts.includes(at)) continue
@@ -58,7 +67,14 @@ export async function createCuttingProxy (t: Test, url: string, options: Cutting
     const headers = { ...request.headers }
     if (isFile) proxy.requests.push(headers.range)
     if (isFile && !proxy.ranges) delete headers.range
-    const asked = ask({ host: upstream.hostname, port: upstream.port, path: request.url, method: request.method, headers, agent: false }, answer => {
+    const asked = ask({
+      host: upstream.hostname,
+      port: upstream.port,
+      path: request.url,
+      method: request.method,
+      headers,
+      agent: false
+    }, answer => {
       response.writeHead(answer.statusCode ?? 500, answer.headers)
       if (isFile) send(answer, response).catch(() => { response.destroy() })
       else answer.pipe(response)
@@ -72,6 +88,14 @@ export async function createCuttingProxy (t: Test, url: string, options: Cutting
     server.closeAllConnections()
     server.close()
   })
-  const proxy = { ranges: true, cuts: [], ...options, url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`, sent: 0, requests: [] as Array<string | undefined>, hold: undefined as CuttingProxy['hold'] }
+  const proxy = {
+    ranges: true,
+    cuts: [],
+    ...options,
+    url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
+    sent: 0,
+    requests: [] as Array<string | undefined>,
+    hold: undefined as CuttingProxy['hold']
+  }
   return proxy
 }

@@ -8,5 +8,14 @@ import { createLog } from './log.ts'
 export function createPlainDownloads (): Downloads {
   const { log } = createLog()
   const health = createStoreHealth({ enabled: false, log, clock: () => 0 })
-  return createDownloads({ health, releases: createReleases({ pins: createPins({ names: undefined, health }), onRerelease: 'serve', identity: instance => instance, log }), finishBytes: 0 })
+  return createDownloads({
+    health,
+    releases: createReleases({
+      pins: createPins({ names: undefined, health }),
+      onRerelease: 'serve',
+      identity: instance => instance,
+      log
+    }),
+    finishBytes: 0
+  })
 }

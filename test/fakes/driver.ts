@@ -4,11 +4,19 @@ import { currentRelease, orderReleases } from '../../backends/driver/version.ts'
 import type { RegistryError } from '../../lib/errors.ts'
 import type { ExtensionSource, ExtensionType } from '../../schemas/extension.ts'
 
-/** An upstream in memory: `content` says what it has, `fault` what it fails with, `broken` which extensions can't be read. */
+/**
+ * An upstream in memory: `content` says what it has, `fault` what it fails with, `broken` which extensions can't be
+ * read.
+ */
 export function createFakeDriver (name: string, source: ExtensionSource, extensions: Record<string, string[]>) {
   const content = new Map(Object.entries(extensions))
   const calls = { list: 0, load: 0, open: 0, ping: 0 }
-  const state: { fault: RegistryError | undefined, broken: Map<string, RegistryError>, calls: typeof calls, content: typeof content } = { fault: undefined, broken: new Map(), calls, content }
+  const state: {
+    fault: RegistryError | undefined,
+    broken: Map<string, RegistryError>,
+    calls: typeof calls,
+    content: typeof content
+  } = { fault: undefined, broken: new Map(), calls, content }
 
   function loaded (key: string): Loaded | undefined {
     const versions = content.get(key)
@@ -17,7 +25,13 @@ export function createFakeDriver (name: string, source: ExtensionSource, extensi
     const releases = orderReleases(versions.map((version): Release => ({
       version,
       published_at: '2025-01-01T00:00:00Z',
-      file: { name: `${extension}.tar.gz`, size: 5, validator: `${name}-${key}-${version}`, locator: `${key}@${version}`, url: `https://${name}.example.com/${key}/${version}` }
+      file: {
+        name: `${extension}.tar.gz`,
+        size: 5,
+        validator: `${name}-${key}-${version}`,
+        locator: `${key}@${version}`,
+        url: `https://${name}.example.com/${key}/${version}`
+      }
     })))
     return { metadata: { type, name: extension, description: `${extension} of ${name}` }, releases }
   }
@@ -51,7 +65,9 @@ export function createFakeDriver (name: string, source: ExtensionSource, extensi
       calls.open++
       answer()
       const [key = '', version = ''] = file.locator.split('@')
-      return content.get(key)?.includes(version) === true ? { file, stream: Readable.from([Buffer.from('bytes')]), length: 5 } : undefined
+      return content.get(key)?.includes(version) === true
+        ? { file, stream: Readable.from([Buffer.from('bytes')]), length: 5 }
+        : undefined
     },
     async ping () {
       calls.ping++

@@ -5,9 +5,9 @@ import { Worker } from 'node:worker_threads'
 import { createLoopback, type Loopback, type LoopbackAnswer, type LoopbackRequest } from './loopback.ts'
 
 /**
- * A server on 127.0.0.1 in front of any upstream, a fake or a real one. It passes requests on with the headers that they
- * came with, `Host` included, so that an upstream which names itself in its answers names this server. Its `fault` decides
- * otherwise, and may be changed while it runs; the upstream is never touched by it.
+ * A server on 127.0.0.1 in front of any upstream, a fake or a real one. It passes requests on with the headers that
+ * they came with, `Host` included, so that an upstream which names itself in its answers names this server. Its `fault`
+ * decides otherwise, and may be changed while it runs; the upstream is never touched by it.
  */
 export interface FaultServer extends Loopback {
   /** What the upstream says to a request, or to the same one with another path. */
@@ -19,9 +19,20 @@ export interface FaultServer extends Loopback {
 /** Headers that speak of one connection, or of a body in the form it had there. */
 const ofAConnection = new Set(['connection', 'keep-alive', 'transfer-encoding'])
 
-async function pass (upstream: URL, request: LoopbackRequest, path: string): Promise<LoopbackAnswer & { body: Buffer }> {
+async function pass (
+  upstream: URL,
+  request: LoopbackRequest,
+  path: string
+): Promise<LoopbackAnswer & { body: Buffer }> {
   const { promise, resolve, reject } = Promise.withResolvers<LoopbackAnswer & { body: Buffer }>()
-  const passed = ask({ host: upstream.hostname, port: upstream.port, path, method: request.method, headers: request.headers, agent: false }, answer => {
+  const passed = ask({
+    host: upstream.hostname,
+    port: upstream.port,
+    path,
+    method: request.method,
+    headers: request.headers,
+    agent: false
+  }, answer => {
     const headers = Object.fromEntries(Object.entries(answer.headers).filter(([name]) => !ofAConnection.has(name)))
     buffer(answer).then(body => { resolve({ status: answer.statusCode ?? 500, headers, body }) }, reject)
   })
@@ -30,7 +41,10 @@ async function pass (upstream: URL, request: LoopbackRequest, path: string): Pro
   return await promise
 }
 
-/** Listens and never accepts; the kernel completes as many connections as the backlog holds, which is one more than it is told. */
+/**
+ * Listens and never accepts; the kernel completes as many connections as the backlog holds, which is one more than it
+ * is told.
+ */
 const deaf = `
   const { parentPort, workerData } = require('node:worker_threads')
   require('node:net').createServer().listen({ port: workerData, host: '127.0.0.1', backlog: 1 }, () => {

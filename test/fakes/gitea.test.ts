@@ -62,7 +62,12 @@ function recordedContent (): GiteaContent {
   return content
 }
 
-async function ask (fake: GiteaFake, path: string, headers: OutgoingHttpHeaders = {}, method = 'GET'): Promise<Received> {
+async function ask (
+  fake: GiteaFake,
+  path: string,
+  headers: OutgoingHttpHeaders = {},
+  method = 'GET'
+): Promise<Received> {
   const { promise, resolve, reject } = Promise.withResolvers<Received>()
   request({ host: '127.0.0.1', port: fake.port, path, method, headers, agent: false }, (response) => {
     response.toArray().then((chunks: Buffer[]) => {
@@ -84,17 +89,25 @@ async function start (test: Test, options: GiteaOptions = {}, content = provisio
   return fake
 }
 
-const chance = /^(?:id|uuid|size|download_count|created|created_at|published_at|updated_at|archived_at|avatar_url|time)$/
+const chance =
+  /^(?:id|uuid|size|download_count|created|created_at|published_at|updated_at|archived_at|avatar_url|time)$/
 
 /** A JSON value with whatever differs between two servers of the same content reduced to its type. */
 function comparable (value: unknown, key = ''): unknown {
   if (Array.isArray(value)) return value.map((each) => comparable(each))
-  if (typeof value === 'object' && value !== null) return Object.fromEntries(Object.entries(value).map(([name, each]) => [name, comparable(each, name)]))
+  if (typeof value === 'object' && value !== null) {
+    return Object.fromEntries(Object.entries(value).map(([name, each]) => [name, comparable(each, name)]))
+  }
   if (chance.test(key)) return typeof value
-  return typeof value === 'string' ? value.replace(/\/releases\/\d+/, '/releases/N').replace(/[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}/, 'UUID') : value
+  return typeof value === 'string'
+    ? value.replace(/\/releases\/\d+/, '/releases/N').replace(/[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}/, 'UUID')
+    : value
 }
 
-function comparableHeaders ({ date, connection, ...headers }: IncomingHttpHeaders, isJson: boolean): IncomingHttpHeaders {
+function comparableHeaders (
+  { date, connection, ...headers }: IncomingHttpHeaders,
+  isJson: boolean
+): IncomingHttpHeaders {
   const { 'last-modified': modified, 'content-length': length, ...rest } = headers
   return {
     ...rest,
@@ -103,15 +116,26 @@ function comparableHeaders ({ date, connection, ...headers }: IncomingHttpHeader
   }
 }
 
-for (const name of readdirSync(folder).map((file) => file.replace(/\.json$/, '')).filter((each) => !unserved.includes(each))) {
+for (
+  const name of readdirSync(folder).map((file) => file.replace(/\.json$/, '')).filter((each) =>
+    !unserved.includes(each)
+  )
+) {
   await t.test(`answers as the real one did: ${name}`, async (t) => {
     const fake = await start(t, { requireSignin: name.startsWith('signin-required') }, recordedContent())
     const { request: { method, path, headers }, response } = recording(name)
-    const authorization = headers['authorization'] === undefined ? {} : { authorization: `token ${redacted[name] ?? 'reader'}` }
+    const authorization = headers['authorization'] === undefined
+      ? {}
+      : { authorization: `token ${redacted[name] ?? 'reader'}` }
     const received = await ask(fake, path, { ...headers, ...authorization, host: '127.0.0.1:3000' }, method)
     t.equal(received.status, response.status)
-    t.strictSame(comparableHeaders(received.headers, response.json !== undefined), comparableHeaders(response.headers, response.json !== undefined))
-    if (response.json !== undefined) t.strictSame(comparable(JSON.parse(received.bytes.toString())), comparable(response.json))
+    t.strictSame(
+      comparableHeaders(received.headers, response.json !== undefined),
+      comparableHeaders(response.headers, response.json !== undefined)
+    )
+    if (response.json !== undefined) {
+      t.strictSame(comparable(JSON.parse(received.bytes.toString())), comparable(response.json))
+    }
     if (response.base64 !== undefined) t.equal(received.bytes.toString('base64'), response.base64)
     if (response.text !== undefined && !response.text.endsWith('…')) t.equal(received.bytes.toString(), response.text)
   })
@@ -120,7 +144,11 @@ for (const name of readdirSync(folder).map((file) => file.replace(/\.json$/, '')
 await t.test('shows the draft to a writer only, and not when told draft=false', async (t) => {
   const fake = await start(t)
   const tags = async (query: string, token?: string): Promise<string[]> => {
-    const releases = await askJson<Array<{ tag_name: string }>>(fake, `/api/v1/repos/provisioning/aws_prov/releases${query}`, token)
+    const releases = await askJson<Array<{ tag_name: string }>>(
+      fake,
+      `/api/v1/repos/provisioning/aws_prov/releases${query}`,
+      token
+    )
     return releases.map((each) => each.tag_name)
   }
   const published = ['nightly', '2.0.0-rc.1', '1.2.0', '1.1.0', 'v1.0.0']
@@ -150,7 +178,16 @@ await t.test('counts rows that a signed-in caller may not see, but does not show
 await t.test('takes a token in each of the ways that Gitea does', async (t) => {
   const fake = await start(t)
   const basic = (text: string): string => `Basic ${Buffer.from(text).toString('base64')}`
-  for (const authorization of ['token reader', 'Bearer reader', 'bearer reader', basic('anyone:reader'), basic('reader:'), basic('reader:x-oauth-basic')]) {
+  for (
+    const authorization of [
+      'token reader',
+      'Bearer reader',
+      'bearer reader',
+      basic('anyone:reader'),
+      basic('reader:'),
+      basic('reader:x-oauth-basic')
+    ]
+  ) {
     t.equal((await ask(fake, '/api/v1/repos/provisioning/secret_prov', { authorization })).status, 200, authorization)
   }
   for (const authorization of ['token wrong', basic('anyone:wrong')]) {
@@ -176,8 +213,13 @@ await t.test('answers a user as owner under /users only', async (t) => {
 await t.test('is changed while it runs', async (t) => {
   const fake = await start(t)
   const path = '/api/v1/repos/provisioning/web_cluster'
-  const releases = async (): Promise<Array<{ tag_name: string, assets: Array<{ uuid: string }> }>> => await askJson(fake, `${path}/releases`)
-  fake.publish('web_cluster', { tag: '1.0.0', published_at: '2027-01-01T00:00:00Z', assets: [{ name: 'a.tar.gz', content: 'a' }] })
+  const releases = async (): Promise<Array<{ tag_name: string, assets: Array<{ uuid: string }> }>> =>
+    await askJson(fake, `${path}/releases`)
+  fake.publish('web_cluster', {
+    tag: '1.0.0',
+    published_at: '2027-01-01T00:00:00Z',
+    assets: [{ name: 'a.tar.gz', content: 'a' }]
+  })
   const [before] = await releases()
   t.equal(before?.tag_name, '1.0.0')
   t.match(await askJson(fake, path), { release_counter: 2 })
@@ -204,9 +246,18 @@ await t.test('leaves topics out as Gitea before 1.23, and says null as Forgejo',
 
 await t.test('redirects an external asset to wherever its publisher said, as Forgejo', async (t) => {
   const fake = await start(t, { forgejo: true })
-  const { uuid } = fake.attach('web_cluster', '0.9.0', { name: 'far.tar.gz', content: '', type: 'external', url: 'https://elsewhere.example.net/far.tar.gz' })
+  const { uuid } = fake.attach('web_cluster', '0.9.0', {
+    name: 'far.tar.gz',
+    content: '',
+    type: 'external',
+    url: 'https://elsewhere.example.net/far.tar.gz'
+  })
   const [release] = await askJson<Array<{ assets: object[] }>>(fake, '/api/v1/repos/provisioning/web_cluster/releases')
-  t.match(release?.assets[0], { type: 'external', size: 0, browser_download_url: 'https://elsewhere.example.net/far.tar.gz' })
+  t.match(release?.assets[0], {
+    type: 'external',
+    size: 0,
+    browser_download_url: 'https://elsewhere.example.net/far.tar.gz'
+  })
   const { status, headers } = await ask(fake, `/attachments/${uuid}`)
   t.equal(status, 303)
   t.equal(headers.location, 'https://elsewhere.example.net/far.tar.gz')

@@ -26,7 +26,10 @@ export interface GiteaOptions {
   requireSignin?: boolean
   /** Whether a repository's JSON has its topics; Gitea has them since 1.23. True unless told. */
   topics?: boolean
-  /** Answer as Forgejo does: topics null when there are none, `parent` always, assets with a `type`. Read in its source, not recorded. */
+  /**
+   * Answer as Forgejo does: topics null when there are none, `parent` always, assets with a `type`. Read in its source,
+   * not recorded.
+   */
   forgejo?: boolean
   /** Name of a field with the server's own digest in an asset's JSON, as no released Gitea has it yet. */
   digests?: 'digest' | 'sha256' | 'none'
@@ -45,7 +48,11 @@ export interface GiteaFake extends Loopback, Omit<Store, 'find'> {
 function health (): LoopbackAnswer {
   const pass = [{ status: 'pass', time: epoch }]
   const value = { status: 'pass', description: 'Gitea', checks: { 'cache:ping': pass, 'database:ping': pass } }
-  return { status: 200, headers: { ...common, 'content-type': 'application/json' }, body: JSON.stringify(value, undefined, 2) }
+  return {
+    status: 200,
+    headers: { ...common, 'content-type': 'application/json' },
+    body: JSON.stringify(value, undefined, 2)
+  }
 }
 
 function decode (segment: string): string {
@@ -57,8 +64,9 @@ function decode (segment: string): string {
 }
 
 /**
- * Starts a Gitea with this content, which may be changed while it runs. It answers as the recorded one did, see `test/recordings/gitea`, as far as a
- * reader of releases goes; everything else below `/api/v1` is an unknown path to it.
+ * Starts a Gitea with this content, which may be changed while it runs. It answers as the recorded one did, see
+ * `test/recordings/gitea`, as far as a reader of releases goes; everything else below `/api/v1` is an unknown path to
+ * it.
  */
 export async function createGiteaFake (content: GiteaContent, options: GiteaOptions = {}): Promise<GiteaFake> {
   const forgejo = options.forgejo ?? false
@@ -85,7 +93,9 @@ export async function createGiteaFake (content: GiteaContent, options: GiteaOpti
     const names = url.pathname.split('/').filter((each) => each !== '').map(decode)
     if (names.join('/') === 'api/healthz') return health()
     const access = accessOf(settings.tokens, request.headers)
-    const view = access === undefined ? undefined : { options: settings, owner: store.owner, host: request.headers.host ?? '', access }
+    const view = access === undefined
+      ? undefined
+      : { options: settings, owner: store.owner, host: request.headers.host ?? '', access }
     if (names[0] === 'api' && names[1] === 'v1') return api(request, url, names.slice(2), settings, view)
     return web(request, url, names, view)
   }

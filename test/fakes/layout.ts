@@ -48,8 +48,16 @@ export interface FakeArtifact {
   configType?: string
   /** `artifactType` of the manifest; null leaves it out, as container images and Helm do. */
   artifactType?: string | null
-  /** Puts the manifest into an index, behind these descriptors, with these annotations; `descriptor` adds to its own one, `more` are further manifests. */
-  index?: { before?: unknown[], descriptor?: object, more?: Array<{ layers: FakeLayer[], descriptor: object }>, annotations?: Record<string, unknown> }
+  /**
+   * Puts the manifest into an index, behind these descriptors, with these annotations; `descriptor` adds to its own
+   * one, `more` are further manifests.
+   */
+  index?: {
+    before?: unknown[],
+    descriptor?: object,
+    more?: Array<{ layers: FakeLayer[], descriptor: object }>,
+    annotations?: Record<string, unknown>
+  }
   /** Leaves out the `mediaType` of the manifest and of the index. */
   untyped?: boolean
   /** The algorithm of the file's and the manifest's digest. */
@@ -69,7 +77,8 @@ export interface FakeLayoutOptions {
 /** What was written for an artifact, in the order of the arguments. */
 export interface Written { manifest: string, file?: string }
 
-const digestOf = (content: string | Buffer, algorithm: string) => `${algorithm}:${createHash(algorithm).update(content).digest('hex')}`
+const digestOf = (content: string | Buffer, algorithm: string) =>
+  `${algorithm}:${createHash(algorithm).update(content).digest('hex')}`
 const blobPath = (layout: string, digest: string) => join(layout, 'blobs', ...digest.split(':'))
 
 async function put (path: string, content: string | Buffer): Promise<void> {
@@ -85,12 +94,18 @@ async function putBlob (layout: string, content: string | Buffer, mediaType: str
 
 /** Writes one artifact's content; gives the descriptor for `index.json`. */
 async function writeArtifact (root: string, layout: string, artifact: FakeArtifact) {
-  const { annotations, algorithm = 'sha256', artifactType = 'application/vnd.example', fault, untyped = false } = artifact
-  const putLayers = async (given: FakeLayer[]) => await Promise.all(given.map(async ({ content, title, mediaType = layerType, annotations: more }) => ({
-    ...await putBlob(layout, content, mediaType, algorithm),
-    ...((title !== undefined || more !== undefined) && { annotations: { ...(title !== undefined && { 'org.opencontainers.image.title': title }), ...more } })
-  })))
-  const layers = await putLayers(artifact.layers ?? [{ content: `file of ${artifact.repository} ${artifact.tag}`, title: `${basename(artifact.repository)}.tar.gz` }])
+  const { annotations, algorithm = 'sha256', artifactType = 'application/vnd.example', fault, untyped = false } =
+    artifact
+  const putLayers = async (given: FakeLayer[]) =>
+    await Promise.all(given.map(async ({ content, title, mediaType = layerType, annotations: more }) => ({
+      ...await putBlob(layout, content, mediaType, algorithm),
+      ...((title !== undefined || more !== undefined) &&
+        { annotations: { ...(title !== undefined && { 'org.opencontainers.image.title': title }), ...more } })
+    })))
+  const layers = await putLayers(
+    artifact.layers ??
+      [{ content: `file of ${artifact.repository} ${artifact.tag}`, title: `${basename(artifact.repository)}.tar.gz` }]
+  )
   const config = artifact.config === undefined
     ? await putBlob(layout, emptyConfig.content, emptyConfig.mediaType)
     : await putBlob(layout, JSON.stringify(artifact.config), artifact.configType ?? imageConfigType)
@@ -110,7 +125,9 @@ async function writeArtifact (root: string, layout: string, artifact: FakeArtifa
     const path = blobPath(layout, digest)
     const content = await readFile(path)
     await rm(path)
-    if (how === 'wrong') await writeFile(path, Buffer.concat([content.subarray(0, -1), Buffer.from([(content.at(-1) ?? 0) ^ 1])]))
+    if (how === 'wrong') {
+      await writeFile(path, Buffer.concat([content.subarray(0, -1), Buffer.from([(content.at(-1) ?? 0) ^ 1])]))
+    }
     if (how === 'long') await writeFile(path, Buffer.concat([content, Buffer.from('more')]))
     if (how === 'outside') {
       const outside = join(dirname(root), `outside-${basename(path)}`)
@@ -129,18 +146,28 @@ async function writeArtifact (root: string, layout: string, artifact: FakeArtifa
   const written = { manifest: manifest.digest, ...(file && { file: file.digest }) }
   if (artifact.index === undefined) return { target: manifest, written }
   const { before = [], descriptor: own, more = [], annotations: ofIndex } = artifact.index
-  const others = await Promise.all(more.map(async ({ layers, descriptor }) => ({ ...await putManifest(await putLayers(layers)), ...descriptor })))
-  const target = await putBlob(layout, JSON.stringify({
-    schemaVersion: 2,
-    ...(!untyped && { mediaType: indexType }),
-    manifests: [...before, { ...manifest, ...own }, ...others],
-    ...(ofIndex && { annotations: ofIndex })
-  }), indexType)
+  const others = await Promise.all(
+    more.map(async ({ layers, descriptor }) => ({ ...await putManifest(await putLayers(layers)), ...descriptor }))
+  )
+  const target = await putBlob(
+    layout,
+    JSON.stringify({
+      schemaVersion: 2,
+      ...(!untyped && { mediaType: indexType }),
+      manifests: [...before, { ...manifest, ...own }, ...others],
+      ...(ofIndex && { annotations: ofIndex })
+    }),
+    indexType
+  )
   return { target, written }
 }
 
 /** Writes real OCI image layouts below `root`, over what is there. */
-export async function writeLayout (root: string, artifacts: FakeArtifact[], options: FakeLayoutOptions = {}): Promise<Written[]> {
+export async function writeLayout (
+  root: string,
+  artifacts: FakeArtifact[],
+  options: FakeLayoutOptions = {}
+): Promise<Written[]> {
   const { shape = 'tree', junk = [] } = options
   const reference = options.reference ?? (({ repository, tag }) => shape === 'tree' ? tag : `${repository}:${tag}`)
   const indexes = new Map<string, unknown[]>()
@@ -148,7 +175,10 @@ export async function writeLayout (root: string, artifacts: FakeArtifact[], opti
   for (const artifact of artifacts) {
     const layout = shape === 'tree' ? join(root, artifact.repository) : root
     const { target, written } = await writeArtifact(root, layout, artifact)
-    const descriptor = { ...target, annotations: { ...artifact.tagAnnotations, 'org.opencontainers.image.ref.name': reference(artifact) } }
+    const descriptor = {
+      ...target,
+      annotations: { ...artifact.tagAnnotations, 'org.opencontainers.image.ref.name': reference(artifact) }
+    }
     indexes.set(layout, [...indexes.get(layout) ?? [...junk], descriptor])
     all.push(written)
   }

@@ -19,7 +19,8 @@ t.teardown(() => agent.destroy())
 /** The head of an answer; its body is the caller's to read. */
 async function head (server: Loopback, path = '/', signal?: AbortSignal): Promise<IncomingMessage> {
   const { promise, resolve, reject } = Promise.withResolvers<IncomingMessage>()
-  request(`${server.url}${path}`, { agent, ...(signal === undefined ? {} : { signal }) }, resolve).once('error', reject).end()
+  request(`${server.url}${path}`, { agent, ...(signal === undefined ? {} : { signal }) }, resolve).once('error', reject)
+    .end()
   return await promise
 }
 
@@ -78,7 +79,8 @@ await t.test('goes wrong as told', { timeout: 5000 }, async (t) => {
   server.fault = () => 'drip'
   t.equal(await text(await head(server)), 'ten bytes!')
 
-  server.fault = ({ path }) => path === '/here' ? { status: 503, headers: { 'retry-after': '7' }, body: 'down' } : undefined
+  server.fault = ({ path }) =>
+    path === '/here' ? { status: 503, headers: { 'retry-after': '7' }, body: 'down' } : undefined
   t.equal((await head(server)).statusCode, 200)
   const down = await head(server, '/here')
   t.equal(down.headers['retry-after'], '7')
@@ -97,7 +99,9 @@ await t.test('never answers, or never goes on, until somebody hangs up', async (
 
   server.fault = () => 'stall'
   const stalled = await head(server, '/stall')
-  const [first] = await new Promise<Buffer[]>((resolve) => { stalled.once('data', (chunk: Buffer) => resolve([chunk])) })
+  const [first] = await new Promise<Buffer[]>((resolve) => {
+    stalled.once('data', (chunk: Buffer) => resolve([chunk]))
+  })
   t.equal(first?.toString(), 'ten b')
   stalled.destroy()
   t.equal(await server.requests.at(-1)?.over, 'aborted')

@@ -35,7 +35,9 @@ export interface LoopbackAnswer {
  */
 export type FaultAction = 'refuse-reset' | 'hang' | 'stall' | 'truncate' | 'reset' | 'drip' | 'endless' | LoopbackAnswer
 
-/** Asked for each request before the fake answers; undefined lets it. A promise holds the answer back until it settles. */
+/**
+ * Asked for each request before the fake answers; undefined lets it. A promise holds the answer back until it settles.
+ */
 export type Fault = (request: LoopbackRequest) => FaultAction | undefined | Promise<FaultAction | undefined>
 
 export type LoopbackHandler = (request: LoopbackRequest) => LoopbackAnswer | Promise<LoopbackAnswer>
@@ -94,7 +96,11 @@ function sendWhole (response: ServerResponse, answer: LoopbackAnswer): void {
   else pipeline(answer.body, response.writeHead(answer.status, answer.headers), () => {})
 }
 
-async function misbehave (response: ServerResponse, action: Exclude<FaultAction, LoopbackAnswer>, answer: LoopbackAnswer): Promise<void> {
+async function misbehave (
+  response: ServerResponse,
+  action: Exclude<FaultAction, LoopbackAnswer>,
+  answer: LoopbackAnswer
+): Promise<void> {
   const socket = response.socket as Socket
   if (action === 'refuse-reset') socket.resetAndDestroy()
   if (action === 'refuse-reset' || action === 'hang') return

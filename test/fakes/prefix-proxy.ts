@@ -3,11 +3,15 @@ import type { AddressInfo } from 'node:net'
 import type { Test } from 'tap'
 
 /**
- * Starts a reverse proxy that strips a prefix, like `location /registry/ { proxy_pass http://127.0.0.1:8082/; }` of nginx:
- * the registry does not see the prefix, and headers are passed on unchanged. Returns its address with the prefix. A path outside
- * the prefix is 404 and is added to `strays`.
+ * Starts a reverse proxy that strips a prefix, like `location /registry/ { proxy_pass http://127.0.0.1:8082/; }` of
+ * nginx: the registry does not see the prefix, and headers are passed on unchanged. Returns its address with the
+ * prefix. A path outside the prefix is 404 and is added to `strays`.
  */
-export async function startPrefixProxy (t: Test, target: string, prefix: string): Promise<{ address: string, strays: string[] }> {
+export async function startPrefixProxy (
+  t: Test,
+  target: string,
+  prefix: string
+): Promise<{ address: string, strays: string[] }> {
   const strays: string[] = []
   const server = createServer((incoming, outgoing) => {
     const { url = '', method, headers } = incoming

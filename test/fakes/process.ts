@@ -16,10 +16,23 @@ export interface Run {
 }
 
 /** Runs `server.ts` with an environment of its own. */
-export function run (t: Test, { args = [], env = {}, node = [], cwd = root }: { args?: string[], env?: Record<string, string>, node?: string[], cwd?: string } = {}): Run {
+export function run (
+  t: Test,
+  { args = [], env = {}, node = [], cwd = root }: {
+    args?: string[],
+    env?: Record<string, string>,
+    node?: string[],
+    cwd?: string
+  } = {}
+): Run {
   const child = spawn(process.execPath, [...node, join(root, 'server.ts'), ...args], {
     cwd,
-    env: { REGISTRY_SERVER_HOST: '127.0.0.1', REGISTRY_SERVER_PORT: '0', REGISTRY_SERVER_SHUTDOWN_DELAY_SECONDS: '0', ...env }
+    env: {
+      REGISTRY_SERVER_HOST: '127.0.0.1',
+      REGISTRY_SERVER_PORT: '0',
+      REGISTRY_SERVER_SHUTDOWN_DELAY_SECONDS: '0',
+      ...env
+    }
   })
   const stdout: string[] = []
   let stderr = ''
@@ -30,22 +43,33 @@ export function run (t: Test, { args = [], env = {}, node = [], cwd = root }: { 
 
   return {
     end,
-    kill: signal => { child.kill(signal) },
-    input: text => { child.stdin.write(text) },
-    line: async pattern => await new Promise((resolve, reject) => {
-      const search = (): void => {
-        const found = stdout.map(line => pattern.exec(line)).find(match => match !== null)
-        if (found !== undefined && found !== null) resolve(found)
-      }
-      search()
-      lines.on('line', search)
-      end.then(({ code }) => { reject(new Error(`ended with ${code} before ${pattern}: ${stdout.join('\n')} ${stderr}`)) }, reject)
-    })
+    kill: signal => {
+      child.kill(signal)
+    },
+    input: text => {
+      child.stdin.write(text)
+    },
+    line: async pattern =>
+      await new Promise((resolve, reject) => {
+        const search = (): void => {
+          const found = stdout.map(line => pattern.exec(line)).find(match => match !== null)
+          if (found !== undefined && found !== null) resolve(found)
+        }
+        search()
+        lines.on('line', search)
+        end.then(({ code }) => {
+          reject(new Error(`ended with ${code} before ${pattern}: ${stdout.join('\n')} ${stderr}`))
+        }, reject)
+      })
   }
 }
 
 /** Runs `server.ts` until it listens; over an empty directory of layouts unless told otherwise. */
-export async function start (t: Test, env: Record<string, string> = {}, node: string[] = []): Promise<Run & { port: number, get: (path: string) => Promise<Response> }> {
+export async function start (
+  t: Test,
+  env: Record<string, string> = {},
+  node: string[] = []
+): Promise<Run & { port: number, get: (path: string) => Promise<Response> }> {
   const server = run(t, { env: { ...env, REGISTRY_OCI_REGISTRY: env['REGISTRY_OCI_REGISTRY'] ?? t.testdir({}) }, node })
   const port = Number((await server.line(/"msg":"Server listening at http:\/\/127\.0\.0\.1:(\d+)"/))[1])
   return { ...server, port, get: async path => await fetch(`http://127.0.0.1:${port}${path}`) }

@@ -20,7 +20,13 @@ export async function createProxy (t: Test, port: number): Promise<ProxyFake> {
     proxy.authorizations.push(message.headers['proxy-authorization'])
     if (proxy.refuses !== undefined) return response.writeHead(proxy.refuses).end()
     const { pathname, search, host } = new URL(message.url ?? '')
-    ask({ host: '127.0.0.1', port, path: pathname + search, method: message.method, headers: { ...message.headers, host } }, answer => {
+    ask({
+      host: '127.0.0.1',
+      port,
+      path: pathname + search,
+      method: message.method,
+      headers: { ...message.headers, host }
+    }, answer => {
       response.writeHead(answer.statusCode ?? 500, answer.headers)
       answer.pipe(response)
     }).end()
@@ -42,6 +48,11 @@ export async function createProxy (t: Test, port: number): Promise<ProxyFake> {
     for (const socket of sockets) socket.destroy()
     await new Promise(resolve => server.close(resolve))
   })
-  const proxy: ProxyFake = { url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`, asked: [], authorizations: [], refuses: undefined }
+  const proxy: ProxyFake = {
+    url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
+    asked: [],
+    authorizations: [],
+    refuses: undefined
+  }
   return proxy
 }

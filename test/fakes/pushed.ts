@@ -3,8 +3,14 @@ import type { FakeArtifact, FakeLayer } from './layout.ts'
 const created = '2026-11-23T05:24:36Z'
 
 /** Layers that `helm push` makes of a chart: no titles. */
-export const chart = (content: string): FakeLayer => ({ content, mediaType: 'application/vnd.cncf.helm.chart.content.v1.tar+gzip' })
-export const provenance = (content: string): FakeLayer => ({ content, mediaType: 'application/vnd.cncf.helm.chart.provenance.v1.prov' })
+export const chart = (content: string): FakeLayer => ({
+  content,
+  mediaType: 'application/vnd.cncf.helm.chart.content.v1.tar+gzip'
+})
+export const provenance = (content: string): FakeLayer => ({
+  content,
+  mediaType: 'application/vnd.cncf.helm.chart.provenance.v1.prov'
+})
 
 /** Returns a chart as `helm push` publishes it: its own config, no `artifactType`, the layers as given. */
 export const helmChart = (repository: string, tag: string, layers: FakeLayer[]): FakeArtifact => {
@@ -34,11 +40,19 @@ export const orasDirectory = (title: string, content: string): FakeLayer => ({
 })
 
 /** A file as `oras push` uploads it when no media type is given: the type of a tar, whatever it holds. */
-export const orasFile = (title: string, content: string): FakeLayer => ({ content, title, mediaType: 'application/vnd.oci.image.layer.v1.tar' })
+export const orasFile = (title: string, content: string): FakeLayer => ({
+  content,
+  title,
+  mediaType: 'application/vnd.oci.image.layer.v1.tar'
+})
 
 /** Returns files and directories as `oras push` publishes them. */
 export const orasArtifact = (repository: string, tag: string, layers: FakeLayer[]): FakeArtifact => ({
-  repository, tag, layers, artifactType: 'application/vnd.unknown.artifact.v1', annotations: { 'org.opencontainers.image.created': created }
+  repository,
+  tag,
+  layers,
+  artifactType: 'application/vnd.unknown.artifact.v1',
+  annotations: { 'org.opencontainers.image.created': created }
 })
 
 /** Returns a container image as `docker push` and `crane append` publish it. */

@@ -11,14 +11,27 @@ export async function askRaw (port: number, target: string, { method = 'GET', he
     socket.setEncoding('latin1')
     socket.on('data', (chunk: string) => { received += chunk })
     socket.on('error', reject)
-    socket.on('close', () => { resolve(received) })
-    socket.write(Buffer.from(`${method} ${target} HTTP/1.1\r\nHost: registry.test\r\n${headers}Connection: close\r\n\r\n`, 'latin1'))
+    socket.on('close', () => {
+      resolve(received)
+    })
+    socket.write(
+      Buffer.from(
+        `${method} ${target} HTTP/1.1\r\nHost: registry.test\r\n${headers}Connection: close\r\n\r\n`,
+        'latin1'
+      )
+    )
   })
   const end = text.indexOf('\r\n\r\n') + 2
   const rest = text.slice(end + 2)
   const head = text.slice(0, end)
-  const chunked = /^transfer-encoding: chunked/im.test(head) ? rest.replace(/[0-9a-f]+\r\n([^]*?)\r\n(?=[0-9a-f]+\r\n)/g, '$1').replace(/0\r\n\r\n$/, '') : rest
-  return { status: Number(/^HTTP\/1\.1 (\d{3}) /.exec(head)?.[1]), head, body: Buffer.from(chunked, 'latin1').toString('utf8') }
+  const chunked = /^transfer-encoding: chunked/im.test(head)
+    ? rest.replace(/[0-9a-f]+\r\n([^]*?)\r\n(?=[0-9a-f]+\r\n)/g, '$1').replace(/0\r\n\r\n$/, '')
+    : rest
+  return {
+    status: Number(/^HTTP\/1\.1 (\d{3}) /.exec(head)?.[1]),
+    head,
+    body: Buffer.from(chunked, 'latin1').toString('utf8')
+  }
 }
 
 /** A head of printable ASCII, each line a header. */

@@ -20,7 +20,14 @@ export function createRegistryTransport (t: Test, config: object, more: Transpor
   if (oci === undefined) throw new Error('no configuration')
   const { namespace } = oci
   const upstream = createUpstream({ userAgent: 'extension-registry-tests', random: () => 0, environment: {} }, {
-    instance: oci.name, url: oci.registry, timeout: oci.timeout_seconds, verifySsl: oci.verify_ssl, redirectHosts: oci.redirect_hosts, namedHosts: oci.auth_hosts, concurrency: oci.concurrency, waiting: oci.queue
+    instance: oci.name,
+    url: oci.registry,
+    timeout: oci.timeout_seconds,
+    verifySsl: oci.verify_ssl,
+    redirectHosts: oci.redirect_hosts,
+    namedHosts: oci.auth_hosts,
+    concurrency: oci.concurrency,
+    waiting: oci.queue
   })
   t.teardown(() => { upstream.close() })
   return createRegistry(upstream, {
@@ -39,5 +46,10 @@ export function createRegistryDriver (t: Test, config: object, more: TransportMo
   const { oci: [oci] } = parseConfig({ oci: config })
   if (oci === undefined) throw new Error('no configuration')
   const { name, namespace, mapping } = oci
-  return createOciDriver({ name, namespace, mapping: createMapping(mapping), transport: createRegistryTransport(t, config, more) })
+  return createOciDriver({
+    name,
+    namespace,
+    mapping: createMapping(mapping),
+    transport: createRegistryTransport(t, config, more)
+  })
 }

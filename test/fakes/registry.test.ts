@@ -19,12 +19,16 @@ const ignored = /^(?:access-control-|content-length|content-type|www-authenticat
 function contentFrom (recordings: Map<string, Recording>): RegistryContent {
   const content: RegistryContent = new Map()
   const bodyOf = ({ response }: Recording) => Buffer.from(response.text ?? Buffer.from(response.base64 ?? '', 'base64'))
-  const named = (name: string) => JSON.parse(recordings.get(name)?.response.text ?? '{}') as { repositories?: string[], tags?: string[] }
-  for (const repository of named('catalog.json').repositories ?? []) content.set(repository, { tags: new Map(), blobs: new Map() })
+  const named = (name: string) =>
+    JSON.parse(recordings.get(name)?.response.text ?? '{}') as { repositories?: string[], tags?: string[] }
+  for (const repository of named('catalog.json').repositories ?? []) {
+    content.set(repository, { tags: new Map(), blobs: new Map() })
+  }
   const gcp = content.get('provisioning/provider/gcp')
   for (const tag of named('tags.json').tags ?? []) gcp?.tags.set(tag, { digest: '', mediaType: '' })
   for (const recording of recordings.values()) {
-    const [, repository = '', reference = ''] = /^\/v2\/(.+)\/(?:manifests|blobs)\/(.+)$/.exec(recording.request.path) ?? []
+    const [, repository = '', reference = ''] =
+      /^\/v2\/(.+)\/(?:manifests|blobs)\/(.+)$/.exec(recording.request.path) ?? []
     const bytes = bodyOf(recording)
     if (recording.response.status !== 200 || recording.request.method !== 'GET' || repository === '') continue
     content.get(repository)?.blobs.set(sha256(bytes), bytes)
@@ -35,7 +39,11 @@ function contentFrom (recordings: Map<string, Recording>): RegistryContent {
 
 for (const flavour of ['docker-registry', 'zot', 'gitea'] as const) {
   await t.test(`answers what ${flavour} answered`, async t => {
-    const recordings = new Map(readdirSync(new URL(`${flavour}/`, folder)).map(name => [name, JSON.parse(readFileSync(new URL(`${flavour}/${name}`, folder), 'utf8')) as Recording]))
+    const recordings = new Map(
+      readdirSync(new URL(`${flavour}/`, folder)).map(
+        name => [name, JSON.parse(readFileSync(new URL(`${flavour}/${name}`, folder), 'utf8')) as Recording]
+      )
+    )
     const fake = await createRegistryFake(contentFrom(recordings), { flavour, tokens: ['<redacted>'] })
     t.teardown(fake.close)
     for (const [name, { request, response }] of recordings) {
@@ -47,7 +55,13 @@ for (const flavour of ['docker-registry', 'zot', 'gitea'] as const) {
       }
       const body = Buffer.from(await answer.arrayBuffer())
       // Zot explains its errors at length; what is read of them is their code.
-      if (response.status < 400 || flavour !== 'zot') t.equal(body.toString('latin1'), Buffer.from(response.text ?? Buffer.from(response.base64 ?? '', 'base64')).toString('latin1'), `${name}: the body`)
+      if (response.status < 400 || flavour !== 'zot') {
+        t.equal(
+          body.toString('latin1'),
+          Buffer.from(response.text ?? Buffer.from(response.base64 ?? '', 'base64')).toString('latin1'),
+          `${name}: the body`
+        )
+      }
       const type = response.headers['content-type']
       if (type !== undefined) t.equal(answer.headers.get('content-type') ?? '', type, `${name}: content-type`)
     }

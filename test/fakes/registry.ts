@@ -34,40 +34,81 @@ const usual: Record<FlavourName, Partial<AccessOptions>> = {
 }
 
 /**
- * Starts a registry with this content, which may be changed while it runs. It answers as the recorded one of its flavour
- * did, as far as somebody goes who only reads.
+ * Starts a registry with this content, which may be changed while it runs. It answers as the recorded one of its
+ * flavour did, as far as somebody goes who only reads.
  */
-export async function createRegistryFake (content: RegistryContent, options: RegistryFakeOptions = {}): Promise<RegistryFake> {
+export async function createRegistryFake (
+  content: RegistryContent,
+  options: RegistryFakeOptions = {}
+): Promise<RegistryFake> {
   const name = options.flavour ?? 'docker-registry'
   const flavour = flavours[name]
   const settings: RegistryFakeOptions & AccessOptions = {
-    auth: 'anonymous', users: {}, guests: true, service: 'registry', tokenAnswer: {}, tokenField: 'token', tokens: [], denied: undefined, ...usual[name], ...options
+    auth: 'anonymous',
+    users: {},
+    guests: true,
+    service: 'registry',
+    tokenAnswer: {},
+    tokenField: 'token',
+    tokens: [],
+    denied: undefined,
+    ...usual[name],
+    ...options
   }
   const access = createAccess(settings)
 
-  const json = (status: number, body: string, headers = {}): LoopbackAnswer => ({ status, headers: { ...flavour.common, 'content-type': flavour.json, ...headers }, body })
-  const error = (status: number, code: string, message: string, detail: unknown, headers = {}) => json(status, flavour.error(code, message, detail), headers)
-  const unknownPath: LoopbackAnswer = { status: 404, headers: { ...flavour.common, 'content-type': 'text/plain; charset=utf-8' }, body: '404 page not found\n' }
-  const refuse = (challenge: string) => error(401, 'UNAUTHORIZED', 'authentication required', null, { 'www-authenticate': challenge })
+  const json = (status: number, body: string, headers = {}): LoopbackAnswer => ({
+    status,
+    headers: { ...flavour.common, 'content-type': flavour.json, ...headers },
+    body
+  })
+  const error = (status: number, code: string, message: string, detail: unknown, headers = {}) =>
+    json(status, flavour.error(code, message, detail), headers)
+  const unknownPath: LoopbackAnswer = {
+    status: 404,
+    headers: { ...flavour.common, 'content-type': 'text/plain; charset=utf-8' },
+    body: '404 page not found\n'
+  }
+  const refuse = (challenge: string) =>
+    error(401, 'UNAUTHORIZED', 'authentication required', null, { 'www-authenticate': challenge })
 
   function names (key: string, page: { names: string[] | null, link?: string }, more = {}): LoopbackAnswer {
     const end = name === 'zot' ? '' : '\n'
-    return json(200, `${JSON.stringify({ ...more, [key]: page.names })}${end}`, page.link === undefined ? {} : { link: `<${page.link}>; rel="next"` })
+    return json(
+      200,
+      `${JSON.stringify({ ...more, [key]: page.names })}${end}`,
+      page.link === undefined ? {} : { link: `<${page.link}>; rel="next"` }
+    )
   }
 
   function catalog (request: LoopbackRequest, url: URL): LoopbackAnswer {
     // Harbor gives no token for the catalog.
     if (name === 'harbor' && access.user(request) !== 'known') return refuse('Basic realm="harbor"')
-    if (settings.catalogRefused === true) return name === 'harbor' ? refuse('Basic realm="harbor"') : error(403, 'DENIED', 'requested access to the resource is denied', null)
+    if (settings.catalogRefused === true) {
+      return name === 'harbor'
+        ? refuse('Basic realm="harbor"')
+        : error(403, 'DENIED', 'requested access to the resource is denied', null)
+    }
     const page = flavour.catalog([...content.keys()], url.searchParams.get('n'), url.searchParams.get('last'))
-    return typeof page === 'number' ? error(400, 'PAGINATION_NUMBER_INVALID', 'invalid number of results requested', { n: page }) : names('repositories', page)
+    return typeof page === 'number'
+      ? error(400, 'PAGINATION_NUMBER_INVALID', 'invalid number of results requested', { n: page })
+      : names('repositories', page)
   }
 
   function tags (repository: string, url: URL): LoopbackAnswer {
     const found = content.get(repository)
-    if (found === undefined) return error(404, 'NAME_UNKNOWN', 'repository name not known to registry', { name: repository })
-    const page = flavour.tags([...found.tags.keys()], url.pathname, url.searchParams.get('n'), url.searchParams.get('last'))
-    return page === undefined ? { status: 404, headers: flavour.common, body: '' } : names('tags', page, { name: repository })
+    if (found === undefined) {
+      return error(404, 'NAME_UNKNOWN', 'repository name not known to registry', { name: repository })
+    }
+    const page = flavour.tags(
+      [...found.tags.keys()],
+      url.pathname,
+      url.searchParams.get('n'),
+      url.searchParams.get('last')
+    )
+    return page === undefined
+      ? { status: 404, headers: flavour.common, body: '' }
+      : names('tags', page, { name: repository })
   }
 
   function manifest (request: LoopbackRequest, repository: string, reference: string): LoopbackAnswer {
@@ -80,33 +121,86 @@ export async function createRegistryFake (content: RegistryContent, options: Reg
     const own = JSON.parse(body.toString()) as { mediaType?: string, manifests?: unknown }
     const mediaType = own.mediaType ?? target?.mediaType ?? (own.manifests === undefined ? manifestType : indexType)
     if (flavour.needsAccept && !(request.headers.accept ?? '').split(/,\s*/).includes(mediaType)) {
-      return error(404, 'MANIFEST_UNKNOWN', 'OCI manifest found, but accept header does not support OCI manifests', undefined)
+      return error(
+        404,
+        'MANIFEST_UNKNOWN',
+        'OCI manifest found, but accept header does not support OCI manifests',
+        undefined
+      )
     }
-    if (flavour.conditional && request.headers['if-none-match'] === `"${digest}"`) return { status: 304, headers: flavour.common }
-    return { status: 200, headers: { ...flavour.common, 'content-length': body.length, 'content-type': settings.manifestType ?? mediaType, 'docker-content-digest': digest, ...(flavour.etags && { etag: `"${digest}"` }) }, body }
+    if (flavour.conditional && request.headers['if-none-match'] === `"${digest}"`) {
+      return { status: 304, headers: flavour.common }
+    }
+    return {
+      status: 200,
+      headers: {
+        ...flavour.common,
+        'content-length': body.length,
+        'content-type': settings.manifestType ?? mediaType,
+        'docker-content-digest': digest,
+        ...(flavour.etags && { etag: `"${digest}"` })
+      },
+      body
+    }
   }
 
   function blob (repository: string, digest: string): LoopbackAnswer {
     const body = content.get(repository)?.blobs.get(digest)
     if (body === undefined) return error(404, 'BLOB_UNKNOWN', 'blob unknown to registry', digest)
-    if (settings.storage !== undefined) return { status: 307, headers: { ...flavour.common, location: `${settings.storage}/${digest}?X-Amz-Signature=canary-signature` } }
-    return { status: 200, headers: { ...flavour.common, ...flavour.blobHeaders, 'content-length': body.length, 'docker-content-digest': digest, ...(flavour.etags && { etag: `"${digest}"` }) }, body }
+    if (settings.storage !== undefined) {
+      return {
+        status: 307,
+        headers: { ...flavour.common, location: `${settings.storage}/${digest}?X-Amz-Signature=canary-signature` }
+      }
+    }
+    return {
+      status: 200,
+      headers: {
+        ...flavour.common,
+        ...flavour.blobHeaders,
+        'content-length': body.length,
+        'docker-content-digest': digest,
+        ...(flavour.etags && { etag: `"${digest}"` })
+      },
+      body
+    }
   }
 
   /** Harbor's own API: the repositories of a project, in pages. */
   function project (request: LoopbackRequest, url: URL, project: string): LoopbackAnswer {
     const header = { 'content-type': 'application/json; charset=utf-8' }
-    const failed = (status: number, code: string) => ({ status, headers: header, body: `${JSON.stringify({ errors: [{ code, message: code.toLowerCase() }] })}\n` })
-    if (access.user(request) === 'unknown' || (access.user(request) === 'nobody' && !settings.guests)) return failed(401, 'UNAUTHORIZED')
+    const failed = (status: number, code: string) => ({
+      status,
+      headers: header,
+      body: `${JSON.stringify({ errors: [{ code, message: code.toLowerCase() }] })}\n`
+    })
+    if (access.user(request) === 'unknown' || (access.user(request) === 'nobody' && !settings.guests)) {
+      return failed(401, 'UNAUTHORIZED')
+    }
     const all = [...content.keys()].filter(repository => repository.startsWith(`${project}/`)).sort()
     if (all.length === 0) return failed(404, 'NOT_FOUND')
     const page = Number(url.searchParams.get('page') ?? 1)
     const size = Number(url.searchParams.get('page_size') ?? 10)
     if (size > 100) return failed(422, 'UNPROCESSABLE_ENTITY')
     const link = (to: number, rel: string) => `<${url.pathname}?page=${to}&page_size=${size}>; rel="${rel}"`
-    const links = [...page > 1 ? [link(page - 1, 'prev')] : [], ...page * size < all.length ? [link(page + 1, 'next')] : []]
-    const body = all.slice((page - 1) * size, page * size).map((repository, id) => ({ id, name: repository, project_id: 1, artifact_count: 1, pull_count: 0, creation_time: '2026-01-01T00:00:00.000Z', update_time: '2026-01-01T00:00:00.000Z' }))
-    return { status: 200, headers: { ...header, 'x-total-count': String(all.length), ...(links.length > 0 && { link: links.join(' , ') }) }, body: JSON.stringify(body) }
+    const links = [
+      ...page > 1 ? [link(page - 1, 'prev')] : [],
+      ...page * size < all.length ? [link(page + 1, 'next')] : []
+    ]
+    const body = all.slice((page - 1) * size, page * size).map((repository, id) => ({
+      id,
+      name: repository,
+      project_id: 1,
+      artifact_count: 1,
+      pull_count: 0,
+      creation_time: '2026-01-01T00:00:00.000Z',
+      update_time: '2026-01-01T00:00:00.000Z'
+    }))
+    return {
+      status: 200,
+      headers: { ...header, 'x-total-count': String(all.length), ...(links.length > 0 && { link: links.join(' , ') }) },
+      body: JSON.stringify(body)
+    }
   }
 
   function handle (request: LoopbackRequest): LoopbackAnswer {
@@ -116,14 +210,23 @@ export async function createRegistryFake (content: RegistryContent, options: Reg
     const inProject = /^\/api\/v2\.0\/projects\/([^/]+)\/repositories$/.exec(path)?.[1]
     if (inProject !== undefined && name === 'harbor') return project(request, url, inProject)
     if (path === '/v2/_catalog' && name === 'harbor') return catalog(request, url)
-    const [, repository = '', kind = '', reference = ''] = /^\/v2\/(.+)\/(tags|manifests|blobs)\/([^/]+)$/.exec(path) ?? []
+    const [, repository = '', kind = '', reference = ''] = /^\/v2\/(.+)\/(tags|manifests|blobs)\/([^/]+)$/.exec(path) ??
+      []
     if (!path.startsWith('/v2/')) return unknownPath
-    const scope = path === '/v2/' ? undefined : path === '/v2/_catalog' ? 'registry:catalog:*' : repository === '' ? undefined : `repository:${repository}:pull`
+    const scope = path === '/v2/'
+      ? undefined
+      : path === '/v2/_catalog'
+        ? 'registry:catalog:*'
+        : repository === ''
+          ? undefined
+          : `repository:${repository}:pull`
     const challenge = access.challenge(request, scope)
     if (challenge !== undefined) return refuse(challenge)
     if (path === '/v2/') {
       const version = { 'docker-distribution-api-version': 'registry/2.0' }
-      return name === 'gitea' ? { status: 200, headers: { ...flavour.common, ...version }, body: '' } : json(200, name === 'zot' ? '' : '{}', version)
+      return name === 'gitea'
+        ? { status: 200, headers: { ...flavour.common, ...version }, body: '' }
+        : json(200, name === 'zot' ? '' : '{}', version)
     }
     if (path === '/v2/_catalog') return catalog(request, url)
     if (kind === 'tags' && reference === 'list') return tags(repository, url)

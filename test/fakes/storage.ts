@@ -33,9 +33,22 @@ export interface StorageBehaviour {
 
 const piece = 64 * 1024
 
-/** An object storage with one file, which counts what it sends. `content` and the behaviour may be changed while it runs. */
+/**
+ * An object storage with one file, which counts what it sends. `content` and the behaviour may be changed while it
+ * runs.
+ */
 export async function createStorage (t: Test, content: Buffer, given: Partial<StorageBehaviour> = {}) {
-  const state = { content, ranges: true, etag: '"one"', cuts: [], hold: undefined, reuse: true, sent: 0, requests: [] as Array<string | undefined>, ...given } as StorageBehaviour & { content: Buffer, sent: number, requests: Array<string | undefined> }
+  const state = {
+    content,
+    ranges: true,
+    etag: '"one"',
+    cuts: [],
+    hold: undefined,
+    reuse: true,
+    sent: 0,
+    requests: [] as Array<string | undefined>,
+    ...given
+  } as StorageBehaviour & { content: Buffer, sent: number, requests: Array<string | undefined> }
   const used = new WeakSet<Socket>()
   const server = createServer((request, response) => {
     const answer = async () => {
@@ -56,8 +69,17 @@ export async function createStorage (t: Test, content: Buffer, given: Partial<St
         const [held, open] = state.hold ?? []
         if (held !== undefined && at >= held) await open
         const cut = state.cuts.find(offset => offset >= at)
-        const end = Math.min(content.length, at + piece, cut ?? Infinity, held !== undefined && at < held ? held : Infinity)
-        await new Promise<void>(resolve => { response.write(content.subarray(at, end), () => { resolve() }) })
+        const end = Math.min(
+          content.length,
+          at + piece,
+          cut ?? Infinity,
+          held !== undefined && at < held ? held : Infinity
+        )
+        await new Promise<void>(resolve => {
+          response.write(content.subarray(at, end), () => {
+            resolve()
+          })
+        })
         if (response.destroyed) return
         state.sent += end - at
         at = end
@@ -84,21 +106,38 @@ const manifestType = 'application/vnd.oci.image.manifest.v1+json'
 
 /** What a registry has of files, each the one layer of `{type}/{name}` in version 1.0.0. */
 export function contentOfFiles (files: Record<string, Buffer>): RegistryContent {
-  return new Map(Object.entries(files).map(([repository, file]) => {
-    const manifest = Buffer.from(JSON.stringify({
-      schemaVersion: 2,
-      mediaType: manifestType,
-      artifactType: 'application/vnd.example',
-      config: { mediaType: 'application/vnd.oci.empty.v1+json', digest: digestOf(Buffer.from('{}')), size: 2 },
-      layers: [{ mediaType: 'application/gzip', digest: digestOf(file), size: file.length, annotations: { 'org.opencontainers.image.title': `${repository.split('/').at(-1)}.tar.gz` } }]
-    }))
-    const digest = digestOf(manifest)
-    return [repository, { tags: new Map([['1.0.0', { digest, mediaType: manifestType }]]), blobs: new Map([[digest, manifest], [digestOf(file), file]]) }]
-  }))
+  return new Map(
+    Object.entries(files).map(([repository, file]) => {
+      const manifest = Buffer.from(JSON.stringify({
+        schemaVersion: 2,
+        mediaType: manifestType,
+        artifactType: 'application/vnd.example',
+        config: { mediaType: 'application/vnd.oci.empty.v1+json', digest: digestOf(Buffer.from('{}')), size: 2 },
+        layers: [{
+          mediaType: 'application/gzip',
+          digest: digestOf(file),
+          size: file.length,
+          annotations: { 'org.opencontainers.image.title': `${repository.split('/').at(-1)}.tar.gz` }
+        }]
+      }))
+      const digest = digestOf(manifest)
+      return [repository, {
+        tags: new Map([['1.0.0', { digest, mediaType: manifestType }]]),
+        blobs: new Map([[digest, manifest], [digestOf(file), file]])
+      }]
+    })
+  )
 }
 
-/** The registry on a real port, before an OCI registry with one file, `taskserv/big` 1.0.0, that is kept in an object storage. */
-export async function listenBeforeStorage (t: Test, file: Buffer, { config = {}, ...behaviour }: Partial<StorageBehaviour> & { config?: object } = {}) {
+/**
+ * The registry on a real port, before an OCI registry with one file, `taskserv/big` 1.0.0, that is kept in an object
+ * storage.
+ */
+export async function listenBeforeStorage (
+  t: Test,
+  file: Buffer,
+  { config = {}, ...behaviour }: Partial<StorageBehaviour> & { config?: object } = {}
+) {
   const storage = await createStorage(t, file, behaviour)
   const fake = await createRegistryFake(contentOfFiles({ 'taskserv/big': file }), { storage: storage.url })
   t.teardown(fake.close)
@@ -107,7 +146,8 @@ export async function listenBeforeStorage (t: Test, file: Buffer, { config = {},
   const origin = await app.listen({ host: '127.0.0.1', port: 0 })
   t.teardown(() => { app.server.closeAllConnections() })
   const url = `${origin}/api/v1/extensions/taskserv/big/1.0.0`
-  const metric = async (line: string) => Number(new RegExp(`^${line.replace(/[{}]/g, '\\$&')} (\\S+)$`, 'm').exec((await get('/metrics')).body)?.[1])
+  const metric = async (line: string) =>
+    Number(new RegExp(`^${line.replace(/[{}]/g, '\\$&')} (\\S+)$`, 'm').exec((await get('/metrics')).body)?.[1])
   /** Settles when nothing is under way any more: what was is in its place. */
   const idle = async () => { while (app.downloads.active() > 0) await turn() }
   return { app, get, fake, storage, oci, url, metric, idle, statistics: () => app.downloads.statistics() }

@@ -29,7 +29,11 @@ export async function ask (url: string, question: Question): Promise<Observation
       answer.on('error', () => {})
       answer.once('close', () => {
         const took = question === 'download' ? begun : performance.now() - began
-        resolve(late.aborted ? undefined : { status: answer.statusCode ?? 0, headers, body: Buffer.concat(chunks), complete: answer.complete, took })
+        resolve(
+          late.aborted
+            ? undefined
+            : { status: answer.statusCode ?? 0, headers, body: Buffer.concat(chunks), complete: answer.complete, took }
+        )
       })
     })
     asked.once('error', error => { if (late.aborted) resolve(undefined); else reject(error) })

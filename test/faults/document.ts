@@ -9,20 +9,41 @@ const file = new URL('../../docs/fault-matrix.md', import.meta.url)
 
 const line = (cells: readonly string[]): string => `| ${cells.join(' | ')} |`
 
-/** What the documentation tells of a cell: what was seen, or what it says already where the promise leaves both open, for then it is a matter of moments. */
+/**
+ * What the documentation tells of a cell: what was seen, or what it says already where the promise leaves both open,
+ * for then it is a matter of moments.
+ */
 export type Tell = (fault: FaultName, question: Question, told: string) => string
 
 /** What was seen of one half of one kind of upstream: a row for each fault. */
-export function tableOf (source: Source, temperature: Temperature, seen: readonly Seen[], tell: Tell = (_fault, _question, told) => told): string {
+export function tableOf (
+  source: Source,
+  temperature: Temperature,
+  seen: readonly Seen[],
+  tell: Tell = (_fault, _question, told) => told
+): string {
   const reasons: string[] = []
-  const rows = faultNames.map(fault => line([faults[fault].title, ...questions.map(question => {
-    const cell = table[fault][source][question][temperature]
-    if ('outcomes' in cell) return tell(fault, question, seen.find(candidate => candidate.fault === fault && candidate.question === question)?.told ?? 'not asked')
-    if (!reasons.includes(cell.notApplicable)) reasons.push(cell.notApplicable)
-    return `not applicable (${reasons.indexOf(cell.notApplicable) + 1})`
-  })]))
+  const rows = faultNames.map(fault =>
+    line([
+      faults[fault].title,
+      ...questions.map(question => {
+        const cell = table[fault][source][question][temperature]
+        if ('outcomes' in cell) {
+          return tell(
+            fault,
+            question,
+            seen.find(candidate => candidate.fault === fault && candidate.question === question)?.told ?? 'not asked'
+          )
+        }
+        if (!reasons.includes(cell.notApplicable)) reasons.push(cell.notApplicable)
+        return `not applicable (${reasons.indexOf(cell.notApplicable) + 1})`
+      })
+    ])
+  )
   const legend = reasons.length === 0 ? [] : ['', ...reasons.map((reason, at) => `${at + 1}. ${reason}`)]
-  return [line(['The upstream', ...questions]), line(['---', ...questions.map(() => '---')]), ...rows, ...legend].join('\n')
+  return [line(['The upstream', ...questions]), line(['---', ...questions.map(() => '---')]), ...rows, ...legend].join(
+    '\n'
+  )
 }
 
 /** Compares what was seen with what the documentation says; with `FAULT_MATRIX=write` writes it there instead. */
@@ -35,12 +56,18 @@ export function checkDocument (t: Test, source: Source, temperature: Temperature
     writeFileSync(file, text.replace(whole, () => `${start}\n${tableOf(source, temperature, seen)}\n\n${end}`))
     return
   }
-  const documented = new Map(whole.split('\n').map(row => row.slice(2, -2).split(' | ')).map(([title = '', ...cells]) => [title, cells]))
+  const documented = new Map(
+    whole.split('\n').map(row => row.slice(2, -2).split(' | ')).map(([title = '', ...cells]) => [title, cells])
+  )
   const tell: Tell = (fault, question, told) => {
     const cell = table[fault][source][question][temperature]
     const open: string[] = 'outcomes' in cell ? cell.outcomes.map(labelOf) : []
     const known = documented.get(faults[fault].title)?.[questions.indexOf(question)]
     return known !== undefined && open.includes(told) && open.includes(known) ? known : told
   }
-  t.equal(whole, `${start}\n${tableOf(source, temperature, seen, tell)}\n\n${end}`, 'docs/fault-matrix.md tells what is seen; npm run faults writes it')
+  t.equal(
+    whole,
+    `${start}\n${tableOf(source, temperature, seen, tell)}\n\n${end}`,
+    'docs/fault-matrix.md tells what is seen; npm run faults writes it'
+  )
 }

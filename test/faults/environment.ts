@@ -2,8 +2,8 @@ import dns from 'node:dns'
 import { syncBuiltinESMExports } from 'node:module'
 
 /*
- * What a fault needs of the process itself: names that can be lost, and a wall clock that can be moved. Both stay as they
- * are for everything else in the process.
+ * What a fault needs of the process itself: names that can be lost, and a wall clock that can be moved. Both stay as
+ * they are for everything else in the process.
  */
 
 const known = new Set<string>()
@@ -11,10 +11,19 @@ const { lookup } = dns
 
 type Callback = (error: NodeJS.ErrnoException | null, address: string | dns.LookupAddress[], family?: number) => void
 
-/** `dns.lookup` with answers of its own for names below `.invalid`, which never resolve (RFC 6761): 127.0.0.1 while they are known. */
+/**
+ * `dns.lookup` with answers of its own for names below `.invalid`, which never resolve (RFC 6761): 127.0.0.1 while they
+ * are known.
+ */
 function lookupOrInvent (hostname: string, options: dns.LookupOptions, callback: Callback): void {
   if (!hostname.endsWith('.invalid')) return lookup(hostname, options, callback)
-  const error = known.has(hostname) ? null : Object.assign(new Error(`getaddrinfo ENOTFOUND ${hostname}`), { code: 'ENOTFOUND', syscall: 'getaddrinfo', hostname })
+  const error = known.has(hostname)
+    ? null
+    : Object.assign(new Error(`getaddrinfo ENOTFOUND ${hostname}`), {
+      code: 'ENOTFOUND',
+      syscall: 'getaddrinfo',
+      hostname
+    })
   const answer = { address: '127.0.0.1', family: 4 }
   process.nextTick(() => {
     if (error !== null) callback(error, '', 4)

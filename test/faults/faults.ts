@@ -40,15 +40,28 @@ export interface Fault {
 const json = { 'content-type': 'application/json' }
 const page = '<!doctype html><title>Maintenance</title><p>We will be back soon.'
 
-const always = (action: FaultAction): Fault['begin'] => server => { server.fault = () => action }
-const each = (answer: () => LoopbackAnswer): Fault['begin'] => server => { server.fault = () => answer() }
-const status = (code: number, headers: Record<string, string> = {}): Fault['begin'] => always({ status: code, headers: { ...json, ...headers }, body: '{"message":"something is wrong"}' })
+const always = (action: FaultAction): Fault['begin'] => server => {
+  server.fault = () => action
+}
+const each = (answer: () => LoopbackAnswer): Fault['begin'] => server => {
+  server.fault = () => answer()
+}
+const status = (code: number, headers: Record<string, string> = {}): Fault['begin'] =>
+  always({ status: code, headers: { ...json, ...headers }, body: '{"message":"something is wrong"}' })
 
 /** Another answer than the true one, for some requests. */
-const where = (which: (grounds: Grounds) => RegExp, act: (grounds: Grounds, server: FaultServer) => (request: LoopbackRequest) => LoopbackAnswer | Promise<LoopbackAnswer>): Fault['begin'] => (server, grounds) => {
-  const [matching, answer] = [which(grounds), act(grounds, server)]
-  server.fault = request => matching.test(request.path) ? answer(request) : undefined
-}
+const where =
+  (
+    which: (grounds: Grounds) => RegExp,
+    act: (
+      grounds: Grounds,
+      server: FaultServer
+    ) => (request: LoopbackRequest) => LoopbackAnswer | Promise<LoopbackAnswer>
+  ): Fault['begin'] =>
+    (server, grounds) => {
+      const [matching, answer] = [which(grounds), act(grounds, server)]
+      server.fault = request => matching.test(request.path) ? answer(request) : undefined
+    }
 
 const megabyte = Buffer.alloc(1024 * 1024, 'x')
 const bomb = gzipSync(Buffer.alloc(100 * 1024 * 1024, ' '))
@@ -96,15 +109,34 @@ export const faults = {
   reset: { title: 'reset mid-body', begin: always('reset') },
   truncated: { title: 'truncated body', begin: always('truncate') },
   limitedSeconds: { title: '429, `Retry-After` in seconds', begin: status(429, { 'retry-after': '5' }) },
-  limitedDate: { title: '429, `Retry-After` as a date', begin: each(() => ({ status: 429, headers: { ...json, 'retry-after': new Date(Date.now() + 5000).toUTCString() }, body: '{}' })) },
+  limitedDate: {
+    title: '429, `Retry-After` as a date',
+    begin: each(() => ({
+      status: 429,
+      headers: { ...json, 'retry-after': new Date(Date.now() + 5000).toUTCString() },
+      body: '{}'
+    }))
+  },
   error500: { title: '500', begin: status(500) },
   error502: { title: '502', begin: always({ status: 502, headers: { 'content-type': 'text/html' }, body: page }) },
   error503: { title: '503', begin: status(503) },
   unauthorized: { title: '401', begin: status(401) },
   forbidden: { title: '403', begin: status(403) },
-  listing404: { title: '404 on the listing itself', begin: where(({ listing }) => listing, () => () => ({ status: 404, headers: json, body: '{"errors":[{"code":"NOT_FOUND","message":"not found"}]}' })) },
-  repository: { title: "one repository's call fails among good ones", begin: where(({ repository }) => repository, () => () => ({ status: 500, headers: json, body: '{}' })) },
-  html: { title: 'HTML with 200', begin: always({ status: 200, headers: { 'content-type': 'text/html; charset=utf-8' }, body: page }) },
+  listing404: {
+    title: '404 on the listing itself',
+    begin: where(
+      ({ listing }) => listing,
+      () => () => ({ status: 404, headers: json, body: '{"errors":[{"code":"NOT_FOUND","message":"not found"}]}' })
+    )
+  },
+  repository: {
+    title: "one repository's call fails among good ones",
+    begin: where(({ repository }) => repository, () => () => ({ status: 500, headers: json, body: '{}' }))
+  },
+  html: {
+    title: 'HTML with 200',
+    begin: always({ status: 200, headers: { 'content-type': 'text/html; charset=utf-8' }, body: page })
+  },
   contentType: {
     title: 'wrong content type',
     begin: server => {
@@ -115,26 +147,65 @@ export const faults = {
     }
   },
   invalidJson: { title: 'invalid JSON', begin: always({ status: 200, headers: json, body: '[{"name": "vault' }) },
-  wrongShape: { title: 'valid JSON of the wrong shape', begin: always({ status: 200, headers: json, body: '{"message":"moved to another endpoint"}' }) },
-  badItems: { title: 'nothing but bad items', begin: where(({ lists }) => lists, ({ wrap }) => () => ({ status: 200, headers: json, body: wrap('{"id":1}') })) },
+  wrongShape: {
+    title: 'valid JSON of the wrong shape',
+    begin: always({ status: 200, headers: json, body: '{"message":"moved to another endpoint"}' })
+  },
+  badItems: {
+    title: 'nothing but bad items',
+    begin: where(({ lists }) => lists, ({ wrap }) => () => ({ status: 200, headers: json, body: wrap('{"id":1}') }))
+  },
   badItem: {
     title: 'bad items among good ones',
     begin: where(({ lists }) => lists, ({ spoil }, server) => async request => spoil(await server.truth(request)))
   },
-  huge: { title: '100 MB of JSON', begin: each(() => ({ status: 200, headers: json, body: Readable.from(hugeJson()) })), alone: true },
-  nested: { title: 'deeply nested JSON', begin: (server, { wrap }) => { server.fault = () => ({ status: 200, headers: json, body: wrap('['.repeat(depth) + ']'.repeat(depth)) }) }, alone: true },
-  bomb: { title: 'gzip bomb', begin: always({ status: 200, headers: { ...json, 'content-encoding': 'gzip' }, body: bomb }) },
-  redirectLoop: { title: 'redirect loop', begin: server => { server.fault = ({ path }) => ({ status: 302, headers: { location: path } }) } },
-  redirectElsewhere: { title: 'redirect to another host', begin: (server, { elsewhere }) => { server.fault = ({ path }) => ({ status: 302, headers: { location: elsewhere + path } }) } },
-  redirectLinkLocal: { title: 'redirect to a link-local address', begin: always({ status: 302, headers: { location: 'http://169.254.169.254/latest/meta-data/' } }) },
+  huge: {
+    title: '100 MB of JSON',
+    begin: each(() => ({ status: 200, headers: json, body: Readable.from(hugeJson()) })),
+    alone: true
+  },
+  nested: {
+    title: 'deeply nested JSON',
+    begin: (server, { wrap }) => {
+      server.fault = () => ({ status: 200, headers: json, body: wrap('['.repeat(depth) + ']'.repeat(depth)) })
+    },
+    alone: true
+  },
+  bomb: {
+    title: 'gzip bomb',
+    begin: always({ status: 200, headers: { ...json, 'content-encoding': 'gzip' }, body: bomb })
+  },
+  redirectLoop: {
+    title: 'redirect loop',
+    begin: server => {
+      server.fault = ({ path }) => ({ status: 302, headers: { location: path } })
+    }
+  },
+  redirectElsewhere: {
+    title: 'redirect to another host',
+    begin: (server, { elsewhere }) => {
+      server.fault = ({ path }) => ({ status: 302, headers: { location: elsewhere + path } })
+    }
+  },
+  redirectLinkLocal: {
+    title: 'redirect to a link-local address',
+    begin: always({ status: 302, headers: { location: 'http://169.254.169.254/latest/meta-data/' } })
+  },
   endless: {
     title: 'endless pagination',
-    begin: where(({ lists }) => lists, ({ firstPage, endless }, server) => async request => endless(request.path, await server.truth(request, firstPage(request.path)))),
+    begin: where(
+      ({ lists }) => lists,
+      ({ firstPage, endless }, server) => async request =>
+        endless(request.path, await server.truth(request, firstPage(request.path)))
+    ),
     alone: true
   },
   repeated: {
     title: 'the same page again and again',
-    begin: where(({ listing }) => listing, ({ firstPage }, server) => async request => await server.truth(request, firstPage(request.path)))
+    begin: where(
+      ({ listing }) => listing,
+      ({ firstPage }, server) => async request => await server.truth(request, firstPage(request.path))
+    )
   },
   shrinking: {
     title: 'a page that shrinks while the list is read',
@@ -142,7 +213,9 @@ export const faults = {
       const isLater = (path: string) => /[?&]last=|[?&]page=(?!1\b)/.test(path)
       server.fault = async request => {
         if (!listing.test(request.path)) return undefined
-        return isLater(request.path) ? shrunk(await server.truth(request)) : await server.truth(request, firstPage(request.path))
+        return isLater(request.path)
+          ? shrunk(await server.truth(request))
+          : await server.truth(request, firstPage(request.path))
       }
     }
   },

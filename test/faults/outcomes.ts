@@ -26,15 +26,31 @@ const marked = { 'cache-control': /^no-cache(?:, no-transform)?$/, 'x-cache-ttl'
 const failed = { 'cache-control': /^no-store$/, 'proxy-status': new RegExp(`^${instance}; error=`) }
 
 /**
- * Every outcome that can be promised: how the document calls it, and the headers that it must have. Of what no longer is
- * fresh the first to ask may wait for an upstream that is not yet known to fail: how long, the cell's bound says.
+ * Every outcome that can be promised: how the document calls it, and the headers that it must have. Of what no longer
+ * is fresh the first to ask may wait for an upstream that is not yet known to fail: how long, the cell's bound says.
  */
 const forms = {
   fresh: { label: '200', headers: whole },
-  stale: { label: '200 stale', headers: { ...marked, 'cache-status': new RegExp(`(?:^|, )${instance}; hit; detail=stale`), 'x-cache-hit': /^(?:true|false)$/ } },
-  partial: { label: '200 partial', headers: { ...marked, 'x-partial': new RegExp(`^${instance}$`), 'proxy-status': new RegExp(`^${instance}; error=`) } },
-  partialWithTwin: { label: '200 partial, with the twin', headers: { ...marked, 'x-partial': new RegExp(`^${instance}$`), 'proxy-status': new RegExp(`^${instance}; error=`) } },
-  partialKept: { label: '200 partial, the known kept', headers: { ...marked, 'x-partial': new RegExp(`^${instance}$`), 'proxy-status': new RegExp(`^${instance}; error=`) } },
+  stale: {
+    label: '200 stale',
+    headers: {
+      ...marked,
+      'cache-status': new RegExp(`(?:^|, )${instance}; hit; detail=stale`),
+      'x-cache-hit': /^(?:true|false)$/
+    }
+  },
+  partial: {
+    label: '200 partial',
+    headers: { ...marked, 'x-partial': new RegExp(`^${instance}$`), 'proxy-status': new RegExp(`^${instance}; error=`) }
+  },
+  partialWithTwin: {
+    label: '200 partial, with the twin',
+    headers: { ...marked, 'x-partial': new RegExp(`^${instance}$`), 'proxy-status': new RegExp(`^${instance}; error=`) }
+  },
+  partialKept: {
+    label: '200 partial, the known kept',
+    headers: { ...marked, 'x-partial': new RegExp(`^${instance}$`), 'proxy-status': new RegExp(`^${instance}; error=`) }
+  },
   healthy: { label: '200 healthy', headers: { 'cache-control': /^no-store$/ } },
   degraded: { label: '200 degraded', headers: { 'cache-control': /^no-store$/ } },
   unavailable: { label: '503 service_unavailable', headers: { ...failed, 'retry-after': /^[1-9]\d*$/ } },
@@ -65,7 +81,9 @@ function ofSuccess (question: Question, { headers, body }: Observation): string 
   if (question === 'health') return ` ${String((value as { status?: string } | undefined)?.status)}`
   const stale = headers['cache-status']?.includes(`${instance}; hit; detail=stale`) === true ? ' stale' : ''
   const partial = headers['x-partial'] === undefined ? '' : ' partial'
-  if (question === 'download') return stale + (body.toString() === content ? '' : body.toString() === twinContent ? ', of the twin' : ', damaged')
+  if (question === 'download') {
+    return stale + (body.toString() === content ? '' : body.toString() === twinContent ? ', of the twin' : ', damaged')
+  }
   if (question === 'metadata') return stale + (isTwin(value as Entry) ? ', of the twin' : '')
   if (question === 'versions') {
     const versions = value as Entry[]
@@ -87,14 +105,20 @@ export function describe (question: Question, observation: Observation | undefin
 }
 
 /** What an observation lacks of what its outcome must have. */
-export function faultsOf (question: Question, temperature: Temperature, observation: Observation | undefined): string[] {
+export function faultsOf (
+  question: Question,
+  temperature: Temperature,
+  observation: Observation | undefined
+): string[] {
   if (observation === undefined) return []
   const outcome = outcomes.find(candidate => labelOf(candidate) === describe(question, observation))
   const wanted: Record<string, RegExp> = outcome === undefined ? {} : { ...forms[outcome].headers }
   // A known file's bytes are waited for, whatever is known of it.
   if (question === 'download') delete wanted['x-cache-hit']
   else if (temperature === 'warm' && outcome === 'fresh') wanted['x-cache-hit'] = /^true$/
-  const problems = Object.entries(wanted).filter(([name, value]) => !value.test(observation.headers[name] ?? '')).map(([name]) => `${name}: ${String(observation.headers[name])}`)
+  const problems = Object.entries(wanted).filter(([name, value]) => !value.test(observation.headers[name] ?? '')).map((
+    [name]
+  ) => `${name}: ${String(observation.headers[name])}`)
   const addresses = observation.status >= 400 && /127\.0\.0\.1|169\.254|\.invalid/.test(observation.body.toString())
   return addresses ? [...problems, 'an inner address in the body'] : problems
 }

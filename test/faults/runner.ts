@@ -44,18 +44,28 @@ async function quiet (server: FaultServer): Promise<void> {
 }
 
 /** What is not as the cell promises. */
-function judge (cell: Cell, question: Question, temperature: Temperature, seen: Observation | undefined, settled = true): string[] {
+function judge (
+  cell: Cell,
+  question: Question,
+  temperature: Temperature,
+  seen: Observation | undefined,
+  settled = true
+): string[] {
   if ('notApplicable' in cell) return []
   const told = describe(question, seen)
   const labels = [...cell.outcomes, ...settled ? [] : cell.meanwhile ?? []].map(labelOf)
   return [
     ...labels.includes(told) ? [] : [`${told}, not ${labels.join(' or ')}`],
-    ...seen !== undefined && seen.took > cell.bound + tolerance ? [`after ${Math.round(seen.took)} ms, not ${cell.bound}`] : [],
+    ...seen !== undefined && seen.took > cell.bound + tolerance
+      ? [`after ${Math.round(seen.took)} ms, not ${cell.bound}`]
+      : [],
     ...faultsOf(question, temperature, seen)
   ]
 }
 
-/** Asks a cell's question; health after a round of probes, and as long as what began meanwhile may show another thing. */
+/**
+ * Asks a cell's question; health after a round of probes, and as long as what began meanwhile may show another thing.
+ */
 async function askCell ({ app, url }: Running, cell: Cell, question: Question): Promise<Observation | undefined> {
   const wanted = 'outcomes' in cell ? cell.outcomes.map(labelOf) : []
   if (question === 'health') await app.health.start()
@@ -90,13 +100,22 @@ async function cold (t: Test, setting: Setting, fault: FaultName, question: Ques
   await quiet(server)
   // A walk over pages without end takes its time, and nothing is known before.
   const own = app.catalog.instances.find(({ name }) => name === instance)
-  for (let round = 0; round < 200 && own?.failure === undefined && own?.peek('provider') === undefined; round++) await wait(50)
+  for (
+    let round = 0; round < 200 && own?.failure === undefined && own?.peek('provider') === undefined; round++
+  ) { await wait(50) }
   const second = await askCell(running, cell, question)
   const again = judge(cell, question, 'cold', second).map(problem => `asked again: ${problem}`)
-  return { fault, question, told: describe(question, second), problems: [...judge(cell, question, 'cold', first, false), ...again, ...await ended(app, server)] }
+  return {
+    fault,
+    question,
+    told: describe(question, second),
+    problems: [...judge(cell, question, 'cold', first, false), ...again, ...await ended(app, server)]
+  }
 }
 
-/** A registry that knows everything; undefined where its upstream was too slow to tell, as it may be on a busy machine. */
+/**
+ * A registry that knows everything; undefined where its upstream was too slow to tell, as it may be on a busy machine.
+ */
 async function warmUp ({ start, server }: Awaited<ReturnType<typeof ready>>) {
   const begun = await start()
   for (const question of questions) {
@@ -125,7 +144,9 @@ async function warm (t: Test, setting: Setting, fault: FaultName): Promise<Seen[
   const problems: string[] = []
   for (const question of questions) {
     const told = describe(question, await ask(url, question))
-    if (question !== 'download' && question !== 'health' && told !== '200') problems.push(`while it was fresh, ${question}: ${told}`)
+    if (question !== 'download' && question !== 'health' && told !== '200') {
+      problems.push(`while it was fresh, ${question}: ${told}`)
+    }
   }
   await quiet(server)
   clock.forward(expired)
@@ -133,7 +154,12 @@ async function warm (t: Test, setting: Setting, fault: FaultName): Promise<Seen[
   for (const question of questions) {
     const cell = table[fault][setting.source][question].warm
     const observation = await askCell(begun, cell, question)
-    seen.push({ fault, question, told: describe(question, observation), problems: judge(cell, question, 'warm', observation) })
+    seen.push({
+      fault,
+      question,
+      told: describe(question, observation),
+      problems: judge(cell, question, 'warm', observation)
+    })
     // Whether the next question finds the last one's refresh under way must not be a matter of luck.
     await quiet(server)
   }
@@ -163,13 +189,16 @@ const patience = 200_000
 const begun = performance.now()
 
 /**
- * What broke a promise while the whole process stood still is tried again, later: budgets so short say nothing of a machine so
- * busy. Once it is tried again in any case, for the upstream may be a process that stood still by itself.
+ * What broke a promise while the whole process stood still is tried again, later: budgets so short say nothing of a
+ * machine so busy. Once it is tried again in any case, for the upstream may be a process that stood still by itself.
  */
 async function patiently (work: () => Promise<Seen[]>): Promise<Seen[]> {
   for (let tries = 1; ; tries++) {
     const { done, stood } = await stillness(work)
-    if (tries === (stood < 20 ? 2 : 6) || performance.now() - begun > patience || done.every(({ problems }) => problems.length === 0)) return done
+    if (
+      tries === (stood < 20 ? 2 : 6) || performance.now() - begun > patience ||
+      done.every(({ problems }) => problems.length === 0)
+    ) return done
     await wait(tries * 100)
   }
 }
@@ -195,7 +224,12 @@ async function observe (t: Test, setting: Setting, temperature: Temperature): Pr
 }
 
 /** Runs one half of the matrix, asserts that it is as the table has it, and gives what was seen. */
-export async function runMatrix (t: Test, source: Source, temperature: Temperature, upstream?: string): Promise<Seen[]> {
+export async function runMatrix (
+  t: Test,
+  source: Source,
+  temperature: Temperature,
+  upstream?: string
+): Promise<Seen[]> {
   const rejections: unknown[] = []
   const reject = (reason: unknown) => { rejections.push(reason) }
   process.on('unhandledRejection', reject)
@@ -213,7 +247,9 @@ export async function runMatrix (t: Test, source: Source, temperature: Temperatu
   t.strictSame(rejections, [], 'no rejection was unhandled')
   for (const fault of faultNames) {
     await t.test(`${faults[fault].title}: ${source}, ${temperature}`, async t => {
-      for (const { question, problems } of seen.filter(cell => cell.fault === fault)) t.strictSame(problems, [], question)
+      for (const { question, problems } of seen.filter(cell => cell.fault === fault)) {
+        t.strictSame(problems, [], question)
+      }
     })
   }
   return seen

@@ -30,18 +30,37 @@ export const artifacts: FakeArtifact[] = [
   { repository: `${organization}/cluster/web`, tag: '1.0.0' },
   { repository: `${organization}/provider/aws`, tag: '1.0.0' },
   { repository: `${organization}/taskserv/k3s`, tag: '1.0.0' },
-  ...versions.map(tag => ({ repository: `${organization}/taskserv/vault`, tag, layers: [{ content: tag === version ? content : tag, title: 'vault.tar.gz' }] }))
+  ...versions.map(tag => ({
+    repository: `${organization}/taskserv/vault`,
+    tag,
+    layers: [{ content: tag === version ? content : tag, title: 'vault.tar.gz' }]
+  }))
 ]
 
 function repository (name: string, tags: string[]): RepositoryContent {
-  const asset = (tag: string) => ({ name: `${name}.tar.gz`, content: name === 'vault_taskserv' && tag === version ? content : `${name} ${tag}` })
-  return { name, description: name, releases: tags.map(tag => ({ tag, assets: [asset(tag), { name: `${name}.tar.gz.sha256`, content: `${sha256(asset(tag).content)}\n` }] })) }
+  const asset = (tag: string) => ({
+    name: `${name}.tar.gz`,
+    content: name === 'vault_taskserv' && tag === version ? content : `${name} ${tag}`
+  })
+  return {
+    name,
+    description: name,
+    releases: tags.map(tag => ({
+      tag,
+      assets: [asset(tag), { name: `${name}.tar.gz.sha256`, content: `${sha256(asset(tag).content)}\n` }]
+    }))
+  }
 }
 
 async function startGitea (t: Test): Promise<string> {
   const gitea = await createGiteaFake({
     owner: { login: organization, kind: 'organization' },
-    repositories: [repository('web_cluster', ['1.0.0']), repository('aws_prov', ['1.0.0']), repository('vault_taskserv', versions), repository('k3s_taskserv', ['1.0.0'])]
+    repositories: [
+      repository('web_cluster', ['1.0.0']),
+      repository('aws_prov', ['1.0.0']),
+      repository('vault_taskserv', versions),
+      repository('k3s_taskserv', ['1.0.0'])
+    ]
   }, { maxResponseItems: 2 })
   t.teardown(gitea.close)
   return gitea.url
@@ -63,7 +82,11 @@ export async function createSetting (t: Test, source: Source, given?: string): P
     { repository: 'taskserv/vault', tag: twinVersion, layers: [{ content: twinContent, title: 'vault.tar.gz' }] },
     { repository: 'provider/own', tag: '1.0.0' }
   ])
-  const elsewhere = await createLoopback(() => ({ status: 200, headers: { 'content-type': 'application/json' }, body: '[]' }))
+  const elsewhere = await createLoopback(() => ({
+    status: 200,
+    headers: { 'content-type': 'application/json' },
+    body: '[]'
+  }))
   t.teardown(elsewhere.close)
   return { source, upstream, twin, elsewhere }
 }
@@ -86,7 +109,11 @@ const grounds: Record<Source, Omit<Grounds, 'hostname' | 'elsewhere'>> = {
     spoil: answer => withBody(answer, [null, ...rowsOf(answer), { name: 7, tag_name: [] }]),
     firstPage: path => path.replace(/([?&]page=)\d+/, '$11'),
     shrunk: answer => withBody(answer, rowsOf(answer).slice(1), { 'x-total-count': '3' }),
-    endless: (path, answer) => withBody(answer, rowsOf(answer), { 'x-total-count': '100000000', link: `<${path.replace(/([?&]page=)\d+/, '$150000000')}>; rel="last"` })
+    endless: (path, answer) =>
+      withBody(answer, rowsOf(answer), {
+        'x-total-count': '100000000',
+        link: `<${path.replace(/([?&]page=)\d+/, '$150000000')}>; rel="last"`
+      })
   },
   oci: {
     listing: /^\/v2\/_catalog/,
@@ -95,10 +122,17 @@ const grounds: Record<Source, Omit<Grounds, 'hostname' | 'elsewhere'>> = {
     wrap: items => `{"name":"fleet/taskserv/vault","repositories":[${items}],"tags":[${items}]}`,
     spoil: answer => {
       const page = pageOf(answer)
-      return withBody(answer, { ...page, [listOf(page)]: [null, ...page[listOf(page)] ?? [], 7, '../..', { name: 'x' }] })
+      return withBody(answer, {
+        ...page,
+        [listOf(page)]: [null, ...page[listOf(page)] ?? [], 7, '../..', { name: 'x' }]
+      })
     },
     firstPage: path => `${path.replace(/\?.*/, '')}?n=2`,
-    shrunk: () => ({ status: 404, headers: { 'content-type': 'application/json' }, body: '{"errors":[{"code":"NAME_UNKNOWN","message":"no such page"}]}' }),
+    shrunk: () => ({
+      status: 404,
+      headers: { 'content-type': 'application/json' },
+      body: '{"errors":[{"code":"NAME_UNKNOWN","message":"no such page"}]}'
+    }),
     endless: (path, answer) => {
       const page = pageOf(answer)
       const at = Number(/[?&]last=x-(\d+)/.exec(path)?.[1] ?? 0) + 1
@@ -109,7 +143,9 @@ const grounds: Record<Source, Omit<Grounds, 'hostname' | 'elsewhere'>> = {
 }
 
 /** A fault server of its own in front of the upstream, with the configuration of a registry behind it. */
-export async function stand ({ source, upstream, twin, elsewhere }: Setting): Promise<{ server: FaultServer, config: object, grounds: Grounds }> {
+export async function stand (
+  { source, upstream, twin, elsewhere }: Setting
+): Promise<{ server: FaultServer, config: object, grounds: Grounds }> {
   const server = await createFaultServer(upstream)
   const hostname = `${source}-${server.port}.invalid`
   names.learn(hostname)

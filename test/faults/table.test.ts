@@ -4,7 +4,11 @@ import { questions, sources, table, temperatures } from './table.ts'
 
 await t.test('every fault has a promise for every question of every kind of upstream, cold and warm', async t => {
   t.strictSame(Object.keys(table), faultNames)
-  t.equal(new Set(Object.values(faults).map(({ title }) => title)).size, faultNames.length, 'each under a title of its own')
+  t.equal(
+    new Set(Object.values(faults).map(({ title }) => title)).size,
+    faultNames.length,
+    'each under a title of its own'
+  )
   let cells = 0
   for (const fault of faultNames) {
     for (const source of sources) {
@@ -13,7 +17,12 @@ await t.test('every fault has a promise for every question of every kind of upst
           const cell = table[fault][source][question][temperature]
           cells++
           if ('notApplicable' in cell) t.match(cell.notApplicable, /\w+ \w+/, 'a reason')
-          else t.ok(cell.outcomes.length > 0 && cell.bound > 0 && cell.bound <= 300, `${fault}, ${source}, ${question}, ${temperature}`)
+          else {
+            t.ok(
+              cell.outcomes.length > 0 && cell.bound > 0 && cell.bound <= 300,
+              `${fault}, ${source}, ${question}, ${temperature}`
+            )
+          }
         }
       }
     }

@@ -30,8 +30,14 @@ await t.test('a bug is told as such and no more', async t => {
 })
 
 await t.test("the framework's errors keep to the table", async t => {
-  t.match(toRegistryError(Object.assign(new Error('too large'), { statusCode: 413 })), { code: 'invalid_request', statusCode: 400 })
-  t.match(toRegistryError(Object.assign(new Error('gone'), { statusCode: 404 })), { code: 'not_found', statusCode: 404 })
+  t.match(toRegistryError(Object.assign(new Error('too large'), { statusCode: 413 })), {
+    code: 'invalid_request',
+    statusCode: 400
+  })
+  t.match(toRegistryError(Object.assign(new Error('gone'), { statusCode: 404 })), {
+    code: 'not_found',
+    statusCode: 404
+  })
   t.match(toRegistryError('thrown text'), { code: 'internal_error', statusCode: 500 })
 })
 
@@ -45,8 +51,19 @@ await t.test('Retry-After is understood in seconds and as a date', async t => {
 })
 
 await t.test("an upstream's status becomes an error of the table", async t => {
-  const cases: Array<[number, ErrorType]> = [[401, 'auth_error'], [403, 'auth_error'], [429, 'rate_limit'], [500, 'service_unavailable'], [503, 'service_unavailable'], [418, 'service_unavailable']]
+  const cases: Array<[number, ErrorType]> = [
+    [401, 'auth_error'],
+    [403, 'auth_error'],
+    [429, 'rate_limit'],
+    [500, 'service_unavailable'],
+    [503, 'service_unavailable'],
+    [418, 'service_unavailable']
+  ]
   for (const [status, code] of cases) t.match(statusError('gitea', status), { code, instance: 'gitea' }, String(status))
   t.match(statusError('gitea', 503, { 'retry-after': '7' }), { retryAfter: 7 })
-  t.match(failureOf('gitea', new Error('socket 10.0.0.1:3000')), { code: 'service_unavailable', message: 'Instance gitea cannot be asked', details: 'Request failed' })
+  t.match(failureOf('gitea', new Error('socket 10.0.0.1:3000')), {
+    code: 'service_unavailable',
+    message: 'Instance gitea cannot be asked',
+    details: 'Request failed'
+  })
 })

@@ -14,8 +14,20 @@ const config = { oci: { registry: 'examples/registry' } }
 /** A server that listens, its log, and a way to send bytes as they are. */
 async function start (t: Test, register: (app: FastifyInstance) => Promise<unknown>) {
   const lines: Array<{ msg: string, status?: number, reqId?: string, method?: string, url?: string }> = []
-  const app = Fastify({ ...serverOptions(config), logger: { level: 'info', stream: { write: line => { lines.push(JSON.parse(line) as typeof lines[number]) } } } })
-  t.teardown(async () => { await app.close() })
+  const app = Fastify({
+    ...serverOptions(config),
+    logger: {
+      level: 'info',
+      stream: {
+        write: line => {
+          lines.push(JSON.parse(line) as typeof lines[number])
+        }
+      }
+    }
+  })
+  t.teardown(async () => {
+    await app.close()
+  })
   await register(app)
   const port = Number(new URL(await app.listen({ host: '127.0.0.1', port: 0 })).port)
   const send = async (bytes: string): Promise<string> => {
@@ -34,15 +46,37 @@ const alone = async (app: FastifyInstance) => {
 const embedded = async (app: FastifyInstance) => await app.register(registry, { prefix: '/registry', config })
 
 /** Checks a refusal: its status, its body, and that the connection is closed behind it. */
-function checkRefusal (t: Test, answer: string, status: number, body: { error: string, message: string }, where: string, method = 'GET'): void {
+function checkRefusal (
+  t: Test,
+  answer: string,
+  status: number,
+  body: { error: string, message: string },
+  where: string,
+  method = 'GET'
+): void {
   const [head = '', payload = ''] = answer.split('\r\n\r\n')
   t.match(head, new RegExp(`^HTTP/1\\.1 ${status} \\w`), where)
   if (method === 'HEAD') t.equal(payload, '', where)
   else t.strictSame(payload === '' ? undefined : JSON.parse(payload), body, where)
-  for (const header of ['content-type: application/json; charset=utf-8', 'cache-control: no-store', 'x-content-type-options: nosniff', 'referrer-policy: no-referrer', 'connection: close']) {
+  for (
+    const header of [
+      'content-type: application/json; charset=utf-8',
+      'cache-control: no-store',
+      'x-content-type-options: nosniff',
+      'referrer-policy: no-referrer',
+      'connection: close'
+    ]
+  ) {
     t.match(head.toLowerCase(), header, `${where}: ${header}`)
   }
-  for (const header of [/^x-request-id: [\w-]+\r?$/im, /^date: \w{3}, \d\d /im, /^content-security-policy: default-src 'none'/im, /^content-length: [1-9]/im]) t.match(head, header, where)
+  for (
+    const header of [
+      /^x-request-id: [\w-]+\r?$/im,
+      /^date: \w{3}, \d\d /im,
+      /^content-security-policy: default-src 'none'/im,
+      /^content-length: [1-9]/im
+    ]
+  ) t.match(head, header, where)
 }
 
 for (const [what, register, path] of [['alone', alone, '/livez'], ['embedded', embedded, '/registry/livez']] as const) {
@@ -59,19 +93,44 @@ for (const [what, register, path] of [['alone', alone, '/livez'], ['embedded', e
     ]
     for (const [headers, message] of cases) {
       for (const method of ['GET', 'HEAD', 'POST', 'OPTIONS']) {
-        checkRefusal(t, await send(`${method} ${path} HTTP/1.1\r\n${headers}\r\n`), 400, { error: 'invalid_request', message }, `${method} ${headers}`, method)
+        checkRefusal(
+          t,
+          await send(`${method} ${path} HTTP/1.1\r\n${headers}\r\n`),
+          400,
+          { error: 'invalid_request', message },
+          `${method} ${headers}`,
+          method
+        )
       }
     }
-    t.match(lines.findLast(({ msg }) => msg === 'request'), { msg: 'request', status: 400, method: 'OPTIONS', url: path, reqId: /^[\w-]{36}$/ })
-    checkRefusal(t, await send(`POST ${path} HTTP/1.1\r\nContent-Length: 100000\r\n\r\n${'x'.repeat(100_000)}`), 400, { error: 'invalid_request', message: 'Missing Host header' }, 'with a body')
-    checkRefusal(t, await send(`GET ${path} HTTP/1.0\r\nHost: a\r\nHost: b\r\n\r\n`), 400, { error: 'invalid_request', message: 'More than one Host header' }, 'HTTP/1.0')
+    t.match(lines.findLast(({ msg }) => msg === 'request'), {
+      msg: 'request',
+      status: 400,
+      method: 'OPTIONS',
+      url: path,
+      reqId: /^[\w-]{36}$/
+    })
+    checkRefusal(t, await send(`POST ${path} HTTP/1.1\r\nContent-Length: 100000\r\n\r\n${'x'.repeat(100_000)}`), 400, {
+      error: 'invalid_request',
+      message: 'Missing Host header'
+    }, 'with a body')
+    checkRefusal(t, await send(`GET ${path} HTTP/1.0\r\nHost: a\r\nHost: b\r\n\r\n`), 400, {
+      error: 'invalid_request',
+      message: 'More than one Host header'
+    }, 'HTTP/1.0')
   })
 
   await t.test(`HTTP/1.0 without Host, and an empty or any other valid Host, get their response; ${what}`, async t => {
     const { send } = await start(t, register)
     t.match(await send(`GET ${path} HTTP/1.0\r\n\r\n`), /^HTTP\/1\.1 200 /)
-    for (const host of ['', 'localhost', 'LOCALHOST:8082', '[::1]:80', '127.0.0.1', 'a_b.example', 'registry.example.com.']) {
-      t.match(await send(`GET ${path} HTTP/1.1\r\nHost: ${host}\r\nConnection: close\r\n\r\n`), /^HTTP\/1\.1 200 /, host)
+    for (
+      const host of ['', 'localhost', 'LOCALHOST:8082', '[::1]:80', '127.0.0.1', 'a_b.example', 'registry.example.com.']
+    ) {
+      t.match(
+        await send(`GET ${path} HTTP/1.1\r\nHost: ${host}\r\nConnection: close\r\n\r\n`),
+        /^HTTP\/1\.1 200 /,
+        host
+      )
     }
   })
 
@@ -80,23 +139,79 @@ for (const [what, register, path] of [['alone', alone, '/livez'], ['embedded', e
     const refused = { error: 'invalid_request', message: 'Unknown expectation: only 100-continue is supported' }
     for (const expect of ['x', '200-ok', 'x=y; z']) {
       for (const method of ['GET', 'HEAD', 'POST']) {
-        checkRefusal(t, await send(`${method} ${path} HTTP/1.1\r\nHost: a\r\nExpect: ${expect}\r\n\r\n`), 417, refused, `${method} ${expect}`, method)
+        checkRefusal(
+          t,
+          await send(`${method} ${path} HTTP/1.1\r\nHost: a\r\nExpect: ${expect}\r\n\r\n`),
+          417,
+          refused,
+          `${method} ${expect}`,
+          method
+        )
       }
     }
-    checkRefusal(t, await send(`POST ${path} HTTP/1.1\r\nHost: a\r\nExpect: x\r\nX-Request-Id: mine\r\nContent-Length: 100000\r\n\r\n${'x'.repeat(100_000)}`), 417, refused, 'with a body')
-    t.match(lines.findLast(({ msg }) => msg === 'request'), { msg: 'request', status: 417, reqId: 'mine', method: 'POST', url: path })
-    t.match(await send(`GET ${path} HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nConnection: close\r\n\r\n`), /^HTTP\/1\.1 100 Continue\r\n\r\nHTTP\/1\.1 200 /)
-    t.match(await send(`POST ${path} HTTP/1.1\r\nHost: a\r\nExpect: 100-Continue\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}`), /HTTP\/1\.1 405 [^]*method_not_allowed/)
+    checkRefusal(
+      t,
+      await send(
+        `POST ${path} HTTP/1.1\r\nHost: a\r\nExpect: x\r\nX-Request-Id: mine\r\nContent-Length: 100000\r\n\r\n${
+          'x'.repeat(100_000)
+        }`
+      ),
+      417,
+      refused,
+      'with a body'
+    )
+    t.match(lines.findLast(({ msg }) => msg === 'request'), {
+      msg: 'request',
+      status: 417,
+      reqId: 'mine',
+      method: 'POST',
+      url: path
+    })
+    t.match(
+      await send(`GET ${path} HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nConnection: close\r\n\r\n`),
+      /^HTTP\/1\.1 100 Continue\r\n\r\nHTTP\/1\.1 200 /
+    )
+    t.match(
+      await send(
+        `POST ${path} HTTP/1.1\r\nHost: a\r\nExpect: 100-Continue\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}`
+      ),
+      /HTTP\/1\.1 405 [^]*method_not_allowed/
+    )
   })
 
   await t.test(`headers that are too large are refused with 431 in the envelope, what is not HTTP with 400; ${what}`, async t => {
     const { send, lines } = await start(t, register)
-    checkRefusal(t, await send(`GET ${path} HTTP/1.1\r\nHost: a\r\nX-Long: ${'x'.repeat(20_000)}\r\n\r\n`), 431, { error: 'invalid_request', message: 'Request headers are too large' }, 'one header')
+    checkRefusal(t, await send(`GET ${path} HTTP/1.1\r\nHost: a\r\nX-Long: ${'x'.repeat(20_000)}\r\n\r\n`), 431, {
+      error: 'invalid_request',
+      message: 'Request headers are too large'
+    }, 'one header')
     t.match(lines.findLast(({ msg }) => msg === 'request'), { msg: 'request', status: 431, reqId: String })
-    checkRefusal(t, await send(`GET ${path} HTTP/1.1\r\nHost: a\r\n${'X-Many: 1234567890\r\n'.repeat(1000)}\r\n`), 431, { error: 'invalid_request', message: 'Request headers are too large' }, 'many headers')
-    checkRefusal(t, await send(`GET ${path}?${'x'.repeat(20_000)} HTTP/1.1\r\nHost: a\r\n\r\n`), 431, { error: 'invalid_request', message: 'Request headers are too large' }, 'a long target')
-    for (const bytes of ['nonsense\r\n\r\n', 'GET / HTTP/3.7\r\n\r\n', '\x16\x03\x01\x02\0\x01\0\r\n\r\n', `GET ${path} HTTP/1.1\r\nHost: a\r\nBad Header: x\r\n\r\n`]) {
-      checkRefusal(t, await send(bytes), 400, { error: 'invalid_request', message: 'Malformed request' }, JSON.stringify(bytes))
+    checkRefusal(
+      t,
+      await send(`GET ${path} HTTP/1.1\r\nHost: a\r\n${'X-Many: 1234567890\r\n'.repeat(1000)}\r\n`),
+      431,
+      { error: 'invalid_request', message: 'Request headers are too large' },
+      'many headers'
+    )
+    checkRefusal(t, await send(`GET ${path}?${'x'.repeat(20_000)} HTTP/1.1\r\nHost: a\r\n\r\n`), 431, {
+      error: 'invalid_request',
+      message: 'Request headers are too large'
+    }, 'a long target')
+    for (
+      const bytes of [
+        'nonsense\r\n\r\n',
+        'GET / HTTP/3.7\r\n\r\n',
+        '\x16\x03\x01\x02\0\x01\0\r\n\r\n',
+        `GET ${path} HTTP/1.1\r\nHost: a\r\nBad Header: x\r\n\r\n`
+      ]
+    ) {
+      checkRefusal(
+        t,
+        await send(bytes),
+        400,
+        { error: 'invalid_request', message: 'Malformed request' },
+        JSON.stringify(bytes)
+      )
     }
   })
 
@@ -104,21 +219,45 @@ for (const [what, register, path] of [['alone', alone, '/livez'], ['embedded', e
     const { send, lines, app } = await start(t, register)
     for (const target of ['example.com:443', path, '*']) {
       const answer = await send(`CONNECT ${target} HTTP/1.1\r\nHost: example.com:443\r\n\r\n`)
-      checkRefusal(t, answer, 405, { error: 'method_not_allowed', message: 'Method CONNECT is not allowed: use GET or HEAD' }, target)
+      checkRefusal(t, answer, 405, {
+        error: 'method_not_allowed',
+        message: 'Method CONNECT is not allowed: use GET or HEAD'
+      }, target)
       t.match(answer, /^allow: GET, HEAD\r$/im)
     }
-    t.match(lines.findLast(({ msg }) => msg === 'request'), { msg: 'request', status: 405, method: 'CONNECT', url: '*' })
+    t.match(lines.findLast(({ msg }) => msg === 'request'), {
+      msg: 'request',
+      status: 405,
+      method: 'CONNECT',
+      url: '*'
+    })
     for (const protocol of ['websocket', 'h2c', 'TLS/1.0']) {
-      t.match(await send(`GET ${path} HTTP/1.1\r\nHost: a\r\nConnection: Upgrade, close\r\nUpgrade: ${protocol}\r\n\r\n`), /^HTTP\/1\.1 200 [^]*"ok"/, protocol)
+      t.match(
+        await send(`GET ${path} HTTP/1.1\r\nHost: a\r\nConnection: Upgrade, close\r\nUpgrade: ${protocol}\r\n\r\n`),
+        /^HTTP\/1\.1 200 [^]*"ok"/,
+        protocol
+      )
     }
-    app.server.on('connect', (_request, socket) => { socket.end('tunnel') })
-    t.equal(await send('CONNECT example.com:443 HTTP/1.1\r\nHost: example.com:443\r\n\r\n'), 'tunnel', 'a listener of the host counts')
+    app.server.on('connect', (_request, socket) => {
+      socket.end('tunnel')
+    })
+    t.equal(
+      await send('CONNECT example.com:443 HTTP/1.1\r\nHost: example.com:443\r\n\r\n'),
+      'tunnel',
+      'a listener of the host counts'
+    )
   })
 }
 
 await t.test('a refusal without a request has the CORS headers of the registry, as every other response', async t => {
   const { send } = await start(t, alone)
-  for (const bytes of [`GET /livez HTTP/1.1\r\nHost: a\r\nX-Long: ${'x'.repeat(20_000)}\r\n\r\n`, 'nonsense\r\n\r\n', 'GET /%zz HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n']) {
+  for (
+    const bytes of [
+      `GET /livez HTTP/1.1\r\nHost: a\r\nX-Long: ${'x'.repeat(20_000)}\r\n\r\n`,
+      'nonsense\r\n\r\n',
+      'GET /%zz HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n'
+    ]
+  ) {
     t.match(await send(bytes), /^access-control-allow-origin: \*\r$/im, bytes.slice(0, 20))
   }
 })
@@ -138,7 +277,9 @@ await t.test('CONNECT behind a request whose response is in progress neither get
   })
   const connect = 'CONNECT example.com:443 HTTP/1.1\r\nHost: example.com:443\r\n\r\n'
   for (const path of ['/begun', '/waits']) {
-    const answer = await send(`GET ${path} HTTP/1.1\r\nHost: a\r\n\r\n${connect}`).catch((error: unknown) => String(error))
+    const answer = await send(`GET ${path} HTTP/1.1\r\nHost: a\r\n\r\n${connect}`).catch((error: unknown) =>
+      String(error)
+    )
     t.notMatch(answer, /405|method_not_allowed/, path)
   }
   const { port } = await start(t, async app => { app.get('/ended', async () => 'ended') })
@@ -146,7 +287,11 @@ await t.test('CONNECT behind a request whose response is in progress neither get
   client.write('GET /ended HTTP/1.1\r\nHost: a\r\n\r\n')
   await once(client, 'readable')
   client.write(connect)
-  t.match(await text(client), /^HTTP\/1\.1 200 [^]*ended(?=HTTP\/1\.1 405 )/, 'behind a response that has ended it gets its own')
+  t.match(
+    await text(client),
+    /^HTTP\/1\.1 200 [^]*ended(?=HTTP\/1\.1 405 )/,
+    'behind a response that has ended it gets its own'
+  )
 })
 
 await t.test('what is malformed behind a request whose response has begun does not get into that response', async t => {
@@ -158,7 +303,9 @@ await t.test('what is malformed behind a request whose response has begun does n
       request.raw.socket.once('close', () => { reply.raw.destroy() })
     })
   })
-  const answer = await send('GET /slow HTTP/1.1\r\nHost: a\r\n\r\nnonsense\r\n\r\n').catch((error: unknown) => String(error))
+  const answer = await send('GET /slow HTTP/1.1\r\nHost: a\r\n\r\nnonsense\r\n\r\n').catch((error: unknown) =>
+    String(error)
+  )
   t.notMatch(answer, 'Malformed request')
 })
 
@@ -184,12 +331,24 @@ await t.test('a server on localhost listens on each address of that name, with t
       if (isUp) break
       await turn()
     }
-    t.match(await send(address, 'GET /slow HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n'), /^HTTP\/1\.1 200 [^]*slow$/, address)
-    checkRefusal(t, await send(address, 'GET /slow HTTP/1.1\r\n\r\n'), 400, { error: 'invalid_request', message: 'Missing Host header' }, address)
-    checkRefusal(t, await send(address, 'nonsense\r\n\r\n'), 400, { error: 'invalid_request', message: 'Malformed request' }, address)
+    t.match(
+      await send(address, 'GET /slow HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n'),
+      /^HTTP\/1\.1 200 [^]*slow$/,
+      address
+    )
+    checkRefusal(t, await send(address, 'GET /slow HTTP/1.1\r\n\r\n'), 400, {
+      error: 'invalid_request',
+      message: 'Missing Host header'
+    }, address)
+    checkRefusal(t, await send(address, 'nonsense\r\n\r\n'), 400, {
+      error: 'invalid_request',
+      message: 'Malformed request'
+    }, address)
   }
   await app.close()
-  for (const address of addresses) await t.rejects(send(address, 'GET /slow HTTP/1.1\r\nHost: a\r\n\r\n'), { code: 'ECONNREFUSED' }, address)
+  for (const address of addresses) {
+    await t.rejects(send(address, 'GET /slow HTTP/1.1\r\nHost: a\r\n\r\n'), { code: 'ECONNREFUSED' }, address)
+  }
 })
 
 await t.test('a server for http2 is not made in silence without it', async t => {

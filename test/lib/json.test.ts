@@ -4,14 +4,27 @@ import { parseJson } from '../../lib/json.ts'
 const parse = (text: string) => parseJson(Buffer.from(text))
 
 await t.test('reads what JSON.parse reads', async t => {
-  for (const text of ['null', '7', '"a"', '[]', '{}', '{"a":[{"b":"[[[[{{{{,,,,"}],"c":"\\"\\\\","d":"\\u005b\u00e4"}', `${'['.repeat(64)}${']'.repeat(64)}`, JSON.stringify(Array(10_000).fill({ a: 1 }))]) {
+  for (
+    const text of [
+      'null',
+      '7',
+      '"a"',
+      '[]',
+      '{}',
+      '{"a":[{"b":"[[[[{{{{,,,,"}],"c":"\\"\\\\","d":"\\u005b\u00e4"}',
+      `${'['.repeat(64)}${']'.repeat(64)}`,
+      JSON.stringify(Array(10_000).fill({ a: 1 }))
+    ]
+  ) {
     t.strictSame(parse(text), JSON.parse(text))
   }
   t.strictSame(parseJson(Buffer.from('x[1]x').subarray(1, 4)), [1], 'a part of a buffer')
 })
 
 await t.test('refuses what is no JSON', async t => {
-  for (const text of ['', '{', '[1,]', '"a', '"a\\', '"\\', 'undefined', ']']) t.throws(() => parse(text), SyntaxError, text)
+  for (const text of ['', '{', '[1,]', '"a', '"a\\', '"\\', 'undefined', ']']) {
+    t.throws(() => parse(text), SyntaxError, text)
+  }
 })
 
 await t.test('refuses what is nested too deeply, or has too many values, before it is built', async t => {

@@ -3,10 +3,17 @@ import { isDeepStrictEqual } from 'node:util'
 import t from 'tap'
 import { again, allAgain } from '../../lib/reuse.ts'
 
-const value = fc.record({ name: fc.constantFrom('a', 'b'), size: fc.nat(1), tags: fc.array(fc.constantFrom('x', 'y'), { maxLength: 2 }) }, { requiredKeys: ['name'] })
+const value = fc.record({
+  name: fc.constantFrom('a', 'b'),
+  size: fc.nat(1),
+  tags: fc.array(fc.constantFrom('x', 'y'), { maxLength: 2 })
+}, { requiredKeys: ['name'] })
 
 await t.test('an earlier object comes again when the new one says the same, and only then', async t => {
-  fc.assert(fc.property(value, value, (before, now) => again<object>(before, now) === (isDeepStrictEqual({ ...before }, { ...now }) ? before : now)))
+  fc.assert(
+    fc.property(value, value, (before, now) =>
+      again<object>(before, now) === (isDeepStrictEqual({ ...before }, { ...now }) ? before : now))
+  )
   const one = { name: 'a' }
   t.equal(again(undefined, one), one)
 })
@@ -14,7 +21,8 @@ await t.test('an earlier object comes again when the new one says the same, and 
 await t.test('a list comes again when all of it does', async t => {
   fc.assert(fc.property(fc.array(value, { maxLength: 3 }), fc.array(value, { maxLength: 3 }), (before, now) => {
     const kept = allAgain<object>(before, now)
-    return isDeepStrictEqual(kept.map(one => ({ ...one })), now.map(one => ({ ...one }))) && (kept === before) === isDeepStrictEqual(before.map(one => ({ ...one })), now.map(one => ({ ...one })))
+    return isDeepStrictEqual(kept.map(one => ({ ...one })), now.map(one => ({ ...one }))) &&
+      (kept === before) === isDeepStrictEqual(before.map(one => ({ ...one })), now.map(one => ({ ...one })))
   }))
   t.equal(allAgain([{ name: 'a' }], []).length, 0)
 })

@@ -55,7 +55,14 @@ await t.test('a password may hold any text of one line, a token only what the in
     t.equal(await (await fromFile(t, `${text}\n`, 'password_file')).secret(), text)
     await t.rejects((await fromFile(t, `${text}\n`)).secret(), { code: 'config_error' }, text)
   }
-  for (const text of ['a:b', '"quoted"', '$']) for (const key of ['token_file', 'password_file'] as const) t.equal(await (await fromFile(t, text, key)).secret(), text)
+  for (const text of ['a:b', '"quoted"', '$']) {
+    for (const key of ['token_file', 'password_file'] as const) {
+      t.equal(
+        await (await fromFile(t, text, key)).secret(),
+        text
+      )
+    }
+  }
 })
 
 await t.test('a secret file that cannot be used is a config_error that names instance and key, and a log line that names the file', async t => {
@@ -79,14 +86,30 @@ await t.test('a secret file that cannot be used is a config_error that names ins
   for (const [what, content, problem] of files) {
     for (const key of ['token_file', 'password_file'] as const) {
       const { secret, lines, file } = await fromFile(t, content, key)
-      await t.rejects(secret(), { code: 'config_error', instance: 'gitea', message: `${key} of instance gitea cannot be used`, details: undefined }, what)
+      await t.rejects(secret(), {
+        code: 'config_error',
+        instance: 'gitea',
+        message: `${key} of instance gitea cannot be used`,
+        details: undefined
+      }, what)
       await t.rejects(secret(), { code: 'config_error' }, what)
-      t.match(lines.map(line => JSON.parse(line) as unknown), [{ level: 50, backend: 'gitea', key, file, msg: `${key} of instance gitea cannot be used: ${problem}; requests that need it fail until the file changes` }], what)
+      t.match(lines.map(line => JSON.parse(line) as unknown), [{
+        level: 50,
+        backend: 'gitea',
+        key,
+        file,
+        msg: `${key} of instance gitea cannot be used: ${problem}; requests that need it fail until the file changes`
+      }], what)
       t.equal(lines.length, 1, `${what}: logged once`)
       t.notMatch(lines.join(''), 'canary')
     }
   }
-  for (const [content, problem] of [['can ary', 'expected printable characters without spaces'], ['canäry', 'expected printable characters without spaces']] as const) {
+  for (
+    const [content, problem] of [['can ary', 'expected printable characters without spaces'], [
+      'canäry',
+      'expected printable characters without spaces'
+    ]] as const
+  ) {
     const { secret, lines } = await fromFile(t, content)
     await t.rejects(secret(), { code: 'config_error' })
     t.match(lines, [problem])
@@ -101,21 +124,34 @@ await t.test('a secret file that changes to a bad one and back is logged once pe
     for (let time = 0; time < 3; time++) await t.rejects(secret(), { code: 'config_error' })
   }
   await rm(file)
-  for (let time = 0; time < 2; time++) await t.rejects(secret(), { code: 'config_error', message: 'token_file of instance gitea cannot be used' })
+  for (let time = 0; time < 2; time++) {
+    await t.rejects(secret(), { code: 'config_error', message: 'token_file of instance gitea cannot be used' })
+  }
   await mkdir(file)
   for (let time = 0; time < 2; time++) await t.rejects(secret(), { code: 'config_error' })
   await rm(file, { recursive: true })
   await writeFile(file, 'second')
   t.equal(await secret(), 'second')
   const messages = lines.map(line => (JSON.parse(line) as { msg: string }).msg)
-  t.match(messages, [/the file is empty/, /one line/, /UTF-16/, /expected a file that can be read: no such file/, /expected a regular file/, /^token_file of instance gitea can be used again$/])
+  t.match(messages, [
+    /the file is empty/,
+    /one line/,
+    /UTF-16/,
+    /expected a file that can be read: no such file/,
+    /expected a regular file/,
+    /^token_file of instance gitea can be used again$/
+  ])
   t.equal(messages.length, 6)
 })
 
 await t.test('a secret file that is not there is a config_error, and neither it nor the log has the path: it may be a secret that stands under the wrong key', async t => {
   const { log, lines } = createLog()
   const secret = createSecret({ file: join(t.testdir({}), 'nowhere'), key: 'token_file', instance: 'gitea', log })
-  await t.rejects(secret(), { code: 'config_error', instance: 'gitea', message: 'token_file of instance gitea cannot be used' })
+  await t.rejects(secret(), {
+    code: 'config_error',
+    instance: 'gitea',
+    message: 'token_file of instance gitea cannot be used'
+  })
   t.equal(lines.length, 1)
   t.notMatch(lines.join(''), 'nowhere')
 })

@@ -8,8 +8,20 @@ import errors from '../../plugins/errors.ts'
 
 await t.test('a request is one line in the log, a probe at debug, a malformed one as well', async t => {
   const lines: Array<{ level: number, url?: string, status?: number, reqId?: string }> = []
-  const app = Fastify({ ...serverOptions(), logger: { level: 'debug', stream: { write: line => { lines.push(JSON.parse(line) as typeof lines[number]) } } } })
-  t.teardown(async () => { await app.close() })
+  const app = Fastify({
+    ...serverOptions(),
+    logger: {
+      level: 'debug',
+      stream: {
+        write: line => {
+          lines.push(JSON.parse(line) as typeof lines[number])
+        }
+      }
+    }
+  })
+  t.teardown(async () => {
+    await app.close()
+  })
   await app.register(fp(registry), { config: {} })
   await app.ready()
   const of = async (url: string) => {
@@ -18,7 +30,9 @@ await t.test('a request is one line in the log, a probe at debug, a malformed on
     return lines.filter(line => line.url !== undefined)
   }
   t.match(await of('/api/v1/extensions'), [{ level: 30, url: '/api/v1/extensions', status: 200, reqId: 'mine' }])
-  for (const probe of ['/health', '/livez', '/metrics', '/api/v1/health']) t.match(await of(probe), [{ level: 20, url: probe, status: 200 }], probe)
+  for (const probe of ['/health', '/livez', '/metrics', '/api/v1/health']) {
+    t.match(await of(probe), [{ level: 20, url: probe, status: 200 }], probe)
+  }
   t.match(await of('/%zz'), [{ level: 30, url: '/%zz', status: 400 }])
   for (const url of ['/api/v1/extensions', '/livez', '/%zz']) t.equal((await of(url)).length, 1, url)
 })
@@ -28,14 +42,29 @@ await t.test("a proxy's word about the client counts only where it is trusted", 
     const app = Fastify({ ...serverOptions({ server: { trust_proxy: trusted } }), logger: false })
     t.teardown(async () => { await app.close() })
     app.get('/ip', async request => request.ip)
-    t.equal((await app.inject({ url: '/ip', headers: { 'x-forwarded-for': '203.0.113.7' } })).body, trusted ? '203.0.113.7' : '127.0.0.1')
+    t.equal(
+      (await app.inject({ url: '/ip', headers: { 'x-forwarded-for': '203.0.113.7' } })).body,
+      trusted ? '203.0.113.7' : '127.0.0.1'
+    )
   }
 })
 
 await t.test('a bug is logged with its cause', async t => {
   const lines: string[] = []
-  const app = Fastify({ ...serverOptions(), logger: { level: 'info', stream: { write: line => { lines.push(line) } } } })
-  t.teardown(async () => { await app.close() })
+  const app = Fastify({
+    ...serverOptions(),
+    logger: {
+      level: 'info',
+      stream: {
+        write: line => {
+          lines.push(line)
+        }
+      }
+    }
+  })
+  t.teardown(async () => {
+    await app.close()
+  })
   await app.register(errors)
   app.get('/bug', async () => { throw new Error('the reason') })
   await app.inject({ url: '/bug' })
@@ -43,8 +72,15 @@ await t.test('a bug is logged with its cause', async t => {
 })
 
 await t.test('a request that takes too long to arrive is refused in the envelope; who says nothing is hung up on', async t => {
-  const app = Fastify({ ...serverOptions(), logger: false, requestTimeout: 200, http: { headersTimeout: 100, requestTimeout: 200, connectionsCheckingInterval: 20 } })
-  t.teardown(async () => { await app.close() })
+  const app = Fastify({
+    ...serverOptions(),
+    logger: false,
+    requestTimeout: 200,
+    http: { headersTimeout: 100, requestTimeout: 200, connectionsCheckingInterval: 20 }
+  })
+  t.teardown(async () => {
+    await app.close()
+  })
   const port = Number(new URL(await app.listen({ host: '127.0.0.1', port: 0 })).port)
   const said = async (start: string): Promise<string> => {
     const client = connect(port, '127.0.0.1')
@@ -88,8 +124,17 @@ await t.test('headers have their bounds: in time, in size, and in silence', asyn
     const { headersTimeout, requestTimeout, timeout, keepAliveTimeout } = app.server
     return { headersTimeout, requestTimeout, timeout, keepAliveTimeout }
   }
-  t.strictSame(await bounds({}), { headersTimeout: 15_000, requestTimeout: 30_000, timeout: 120_000, keepAliveTimeout: 72_000 })
-  t.equal((await bounds({ oci: [{ timeout_seconds: 300 }, {}] })).timeout, 600_000, 'nobody is hung up on while an upstream may still answer')
+  t.strictSame(await bounds({}), {
+    headersTimeout: 15_000,
+    requestTimeout: 30_000,
+    timeout: 120_000,
+    keepAliveTimeout: 72_000
+  })
+  t.equal(
+    (await bounds({ oci: [{ timeout_seconds: 300 }, {}] })).timeout,
+    600_000,
+    'nobody is hung up on while an upstream may still answer'
+  )
   t.equal((await bounds({ server: { request_budget_seconds: 100 } })).timeout, 200_000)
 
   const app = Fastify({ ...serverOptions(), logger: false })

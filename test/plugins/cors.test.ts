@@ -11,7 +11,16 @@ const words = (header: unknown): string[] => String(header).split(',').map(word 
 
 await t.test('a page of any origin may read every answer and its headers, without credentials', async t => {
   const { get } = await startApp(t, { oci, server: { public_url: 'http://localhost' } })
-  for (const [url, status] of [['/api/v1/extensions?limit=1', 200], ['/api/v1/extensions/provider/aws/1.2.0', 200], ['/api/v1/extensions/plugin/x', 400], ['/api/v1/nowhere', 404], ['/health', 200], ['/openapi.yaml', 200]] as const) {
+  for (
+    const [url, status] of [
+      ['/api/v1/extensions?limit=1', 200],
+      ['/api/v1/extensions/provider/aws/1.2.0', 200],
+      ['/api/v1/extensions/plugin/x', 400],
+      ['/api/v1/nowhere', 404],
+      ['/health', 200],
+      ['/openapi.yaml', 200]
+    ] as const
+  ) {
     const { statusCode, headers } = await get(url, { origin: 'https://portal.example.com' })
     t.equal(statusCode, status, url)
     t.equal(headers['access-control-allow-origin'], '*', url)
@@ -23,23 +32,54 @@ await t.test('a page of any origin may read every answer and its headers, withou
 
 await t.test('the exposed headers are those that the document has, but for those that only browsers obey', async t => {
   const { get } = await startApp(t, {})
-  const { headers } = (await get('/openapi.json')).json<{ components: { headers: Record<string, unknown> } }>().components
-  t.strictSame([...exposedHeaders].sort(), Object.keys(headers).filter(name =>
-    !/^(Access-Control-|Content-Encoding|Content-Security-|Cross-Origin-|Strict-Transport-|Referrer-Policy|Vary)/.test(name)).sort())
-  const ofTheDesign = ['X-Total-Count', 'Link', 'ETag', 'Cache-Control', 'X-Cache-Hit', 'X-Cache-TTL', 'Cache-Status', 'Age', 'X-Partial', 'Proxy-Status', 'Content-Length', 'Content-Disposition',
-    'X-Content-Type-Options', 'Repr-Digest', 'Location', 'Retry-After', 'RateLimit', 'RateLimit-Policy', 'X-Request-Id']
+  const { headers } =
+    (await get('/openapi.json')).json<{ components: { headers: Record<string, unknown> } }>().components
+  t.strictSame(
+    [...exposedHeaders].sort(),
+    Object.keys(headers).filter(name =>
+      !/^(Access-Control-|Content-Encoding|Content-Security-|Cross-Origin-|Strict-Transport-|Referrer-Policy|Vary)/
+        .test(name)
+    ).sort()
+  )
+  const ofTheDesign = [
+    'X-Total-Count',
+    'Link',
+    'ETag',
+    'Cache-Control',
+    'X-Cache-Hit',
+    'X-Cache-TTL',
+    'Cache-Status',
+    'Age',
+    'X-Partial',
+    'Proxy-Status',
+    'Content-Length',
+    'Content-Disposition',
+    'X-Content-Type-Options',
+    'Repr-Digest',
+    'Location',
+    'Retry-After',
+    'RateLimit',
+    'RateLimit-Policy',
+    'X-Request-Id'
+  ]
   for (const name of ofTheDesign) t.ok(exposedHeaders.includes(name), name)
 })
 
 await t.test('a preflight is answered for reading, with the headers that a client may send', async t => {
   const { app } = await startApp(t, { oci })
   for (const url of ['/api/v1/extensions', '/api/v1/extensions/provider/aws/1.2.0', '/openapi.json']) {
-    const { statusCode, headers, body } = await app.inject({ method: 'OPTIONS', url, headers: { ...preflight, 'access-control-request-headers': 'if-none-match,range,x-request-id' } })
+    const { statusCode, headers, body } = await app.inject({
+      method: 'OPTIONS',
+      url,
+      headers: { ...preflight, 'access-control-request-headers': 'if-none-match,range,x-request-id' }
+    })
     t.equal(statusCode, 204, url)
     t.equal(body, '')
     t.equal(headers['access-control-allow-origin'], '*')
     t.strictSame(words(headers['access-control-allow-methods']), ['get', 'head'])
-    for (const name of ['if-match', 'if-none-match', 'if-range', 'if-unmodified-since', 'range', 'x-request-id']) t.ok(words(headers['access-control-allow-headers']).includes(name), name)
+    for (const name of ['if-match', 'if-none-match', 'if-range', 'if-unmodified-since', 'range', 'x-request-id']) {
+      t.ok(words(headers['access-control-allow-headers']).includes(name), name)
+    }
     t.ok(Number(headers['access-control-max-age']) > 0)
   }
 })
@@ -50,13 +90,27 @@ await t.test('an OPTIONS request that is not a preflight is a method that is not
     const answer = await app.inject({ method: 'OPTIONS', url: '/api/v1/extensions', headers })
     t.equal(answer.statusCode, 405)
     t.equal(answer.headers.allow, 'GET, HEAD')
-    t.match(answer.json(), { error: 'method_not_allowed', message: 'Method OPTIONS is not allowed for /api/v1/extensions: use GET or HEAD' })
+    t.match(answer.json(), {
+      error: 'method_not_allowed',
+      message: 'Method OPTIONS is not allowed for /api/v1/extensions: use GET or HEAD'
+    })
   }
 })
 
 await t.test('with a list only its origins may read, and caches are told', async t => {
-  const { app, get } = await startApp(t, { oci, server: { cors_origins: ['https://portal.example.com', 'http://localhost:3000'] } })
-  for (const [origin, allowed] of [['https://portal.example.com', true], ['http://localhost:3000', true], ['https://evil.example', false], ['https://portal.example.com.evil.example', false], ['null', false]] as const) {
+  const { app, get } = await startApp(t, {
+    oci,
+    server: { cors_origins: ['https://portal.example.com', 'http://localhost:3000'] }
+  })
+  for (
+    const [origin, allowed] of [
+      ['https://portal.example.com', true],
+      ['http://localhost:3000', true],
+      ['https://evil.example', false],
+      ['https://portal.example.com.evil.example', false],
+      ['null', false]
+    ] as const
+  ) {
     const { headers } = await get('/api/v1/extensions', { origin })
     t.equal(headers['access-control-allow-origin'], allowed ? origin : undefined, origin)
     t.equal(headers.vary, 'Origin, Accept-Encoding', origin)
@@ -79,9 +133,20 @@ await t.test("embedded it answers below its prefix, and a host's own policy hold
   const bare = Fastify()
   t.teardown(async () => { await bare.close() })
   await bare.register(registry, { prefix: '/one', config: { oci } })
-  await bare.register(registry, { prefix: '/two', config: { oci, server: { cors_origins: ['https://portal.example.com'] } } })
-  t.equal((await bare.inject({ method: 'OPTIONS', url: '/one/api/v1/extensions', headers: preflight })).headers['access-control-allow-origin'], '*')
-  t.equal((await bare.inject({ method: 'OPTIONS', url: '/two/api/v1/extensions', headers: preflight })).headers['access-control-allow-origin'], 'https://portal.example.com')
+  await bare.register(registry, {
+    prefix: '/two',
+    config: { oci, server: { cors_origins: ['https://portal.example.com'] } }
+  })
+  t.equal(
+    (await bare.inject({ method: 'OPTIONS', url: '/one/api/v1/extensions', headers: preflight }))
+      .headers['access-control-allow-origin'],
+    '*'
+  )
+  t.equal(
+    (await bare.inject({ method: 'OPTIONS', url: '/two/api/v1/extensions', headers: preflight }))
+      .headers['access-control-allow-origin'],
+    'https://portal.example.com'
+  )
   t.equal((await bare.inject({ method: 'OPTIONS', url: '/elsewhere', headers: preflight })).statusCode, 404)
 
   const host = Fastify()
@@ -90,7 +155,9 @@ await t.test("embedded it answers below its prefix, and a host's own policy hold
   await host.register(registry, { prefix: '/one', config: { oci } })
   await host.register(registry, { prefix: '/two', config: { oci } })
   for (const prefix of ['/one', '/two']) {
-    const of = async (origin: string) => (await host.inject({ url: `${prefix}/api/v1/extensions`, headers: { origin } })).headers['access-control-allow-origin']
+    const of = async (origin: string) =>
+      (await host.inject({ url: `${prefix}/api/v1/extensions`, headers: { origin } }))
+        .headers['access-control-allow-origin']
     t.equal(await of('https://host.example.com'), 'https://host.example.com')
     t.equal(await of('https://portal.example.com'), undefined, "not opened wider than the host's")
   }
@@ -98,8 +165,18 @@ await t.test("embedded it answers below its prefix, and a host's own policy hold
 
 /** Paths that are not the registry's, whose prefix is `/registry`. */
 const others = [
-  '/registry-admin/secret', '/registryx', '/registry.json', '/registry%2d', '/registry%2fapi', '/regis', '/REGISTRY/api/v1/extensions', '//registry/api/v1/extensions',
-  '/own/registry/api/v1/extensions', '/own', '/', '*'
+  '/registry-admin/secret',
+  '/registryx',
+  '/registry.json',
+  '/registry%2d',
+  '/registry%2fapi',
+  '/regis',
+  '/REGISTRY/api/v1/extensions',
+  '//registry/api/v1/extensions',
+  '/own/registry/api/v1/extensions',
+  '/own',
+  '/',
+  '*'
 ]
 
 for (const origins of [['*'], ['https://portal.example.com']]) {
@@ -120,7 +197,18 @@ for (const origins of [['*'], ['https://portal.example.com']]) {
       t.equal(statusCode, 404, url)
       t.strictSame(Object.keys(headers).filter(name => name.startsWith('access-control-')), [], url)
     }
-    for (const url of ['/registry/health', '/registry/%68ealth', '/one/api/v1/extensions', '/one-two/api/v1/extensions', '/registry/docs', '/registry/docs/', '/registry/docs/static/index.css', '/one-two/api/v1/extensions/provider/aws/latest?source=oci']) {
+    for (
+      const url of [
+        '/registry/health',
+        '/registry/%68ealth',
+        '/one/api/v1/extensions',
+        '/one-two/api/v1/extensions',
+        '/registry/docs',
+        '/registry/docs/',
+        '/registry/docs/static/index.css',
+        '/one-two/api/v1/extensions/provider/aws/latest?source=oci'
+      ]
+    ) {
       const { statusCode, headers } = await options(url)
       t.equal(statusCode, 204, url)
       t.equal(headers['access-control-allow-origin'], origins[0], url)
@@ -139,7 +227,10 @@ for (const origins of [['*'], ['https://portal.example.com']]) {
     // The host's policy may come later; its wildcard is not in the way, and neither is a route of its own.
     host.options('/later/*', async (_request, reply) => await reply.code(299).send())
     const options = async (url: string) => await host.inject({ method: 'OPTIONS', url, headers: preflight })
-    t.strictSame([(await options('/secret')).statusCode, (await options('/secret')).headers['access-control-allow-origin']], [404, undefined])
+    t.strictSame([
+      (await options('/secret')).statusCode,
+      (await options('/secret')).headers['access-control-allow-origin']
+    ], [404, undefined])
     t.equal((await options('/later/x')).statusCode, 299)
     t.equal((await options('/api/v1/extensions')).statusCode, 204)
     t.equal((await host.inject({ method: 'OPTIONS', url: '/api/v1/extensions' })).statusCode, 405)

@@ -36,7 +36,19 @@ await t.test('a late process refuses the catalog, answers its probes, and recove
   t.strictSame(refused.json(), { error: 'service_unavailable', message: 'The registry is overloaded' })
   t.match(refused.headers, { 'retry-after': /^\d+$/, 'cache-control': 'no-store', 'access-control-allow-origin': '*' })
   t.equal((await get('/api/v1/extensions/provider/aws/1.2.0')).statusCode, 503)
-  for (const url of ['/health', '/api/v1/health', '/livez', '/readyz', '/metrics', '/api/v1/metrics', '/api/v1/cache/stats', '/docs', '/openapi.yaml']) t.equal((await get(url)).statusCode, 200, url)
+  for (
+    const url of [
+      '/health',
+      '/api/v1/health',
+      '/livez',
+      '/readyz',
+      '/metrics',
+      '/api/v1/metrics',
+      '/api/v1/cache/stats',
+      '/docs',
+      '/openapi.yaml'
+    ]
+  ) t.equal((await get(url)).statusCode, 200, url)
   t.match((await get('/metrics')).body, 'requests_shed_total{reason="event_loop"} 2')
   await new Promise<void>(resolve => {
     const look = setInterval(() => {
@@ -74,7 +86,15 @@ await t.test('a host that watches itself, and a second registry, are not in its 
   const host = Fastify()
   t.teardown(async () => { await host.close() })
   const pressed = { of: 'the host' }
-  await host.register(underPressure, { maxEventLoopDelay: 0, maxHeapUsedBytes: 1, pressureHandler: (request) => { if (request.headers['x-press'] !== undefined) throw Object.assign(new Error('pressed'), { statusCode: 503, pressed }) } })
+  await host.register(underPressure, {
+    maxEventLoopDelay: 0,
+    maxHeapUsedBytes: 1,
+    pressureHandler: (request) => {
+      if (request.headers['x-press'] !== undefined) {
+        throw Object.assign(new Error('pressed'), { statusCode: 503, pressed })
+      }
+    }
+  })
   host.setErrorHandler(async (_error, _request, reply) => reply.code(418).send('the host'))
   await host.register(registry, { prefix: '/one', config: { oci } })
   await host.register(registry, { prefix: '/two', config: { oci } })

@@ -29,7 +29,9 @@ async function checkPage (t: Test, base: string, prefix = ''): Promise<void> {
     const page = await fetch(base + path)
     t.equal(page.status, 200, path)
     t.match(page.url, /\/docs\/?$/, `${path} is redirected to the page`)
-    const links = [...(await page.text()).matchAll(/(?:href|src)="([^"]+)"/g)].map(([, link = '']) => new URL(link, page.url).href)
+    const links = [...(await page.text()).matchAll(/(?:href|src)="([^"]+)"/g)].map(([, link = '']) =>
+      new URL(link, page.url).href
+    )
     t.ok(links.length > 4, path)
     for (const link of links) {
       t.ok(link.startsWith(`${base}/docs/static/`), link)
@@ -49,9 +51,16 @@ async function checkPage (t: Test, base: string, prefix = ''): Promise<void> {
 }
 
 await t.test('the server of a served document is relative to its address', async t => {
-  for (const [prefix, address, expected] of [
-    ['', '/openapi.json', '.'], ['', '/docs/json', '..'], ['/registry', '/openapi.json', '..'], ['/registry', '/docs/json', '../..'], ['/a/b/', '/docs/json', '../../..'], ['/:tenant', '/openapi.yaml', '..']
-  ] as const) t.equal(relativeServer(prefix, address), expected, `${prefix}${address}`)
+  for (
+    const [prefix, address, expected] of [
+      ['', '/openapi.json', '.'],
+      ['', '/docs/json', '..'],
+      ['/registry', '/openapi.json', '..'],
+      ['/registry', '/docs/json', '../..'],
+      ['/a/b/', '/docs/json', '../../..'],
+      ['/:tenant', '/openapi.yaml', '..']
+    ] as const
+  ) t.equal(relativeServer(prefix, address), expected, `${prefix}${address}`)
 })
 
 await t.test('the page, its assets and the documents work below any prefix', async t => {
@@ -122,12 +131,24 @@ await t.test('a page that the host has at the same address stays, and the log sa
   ]
   for (const [at, addPage] of pages.entries()) {
     const lines: string[] = []
-    const host = startHost(t, { logger: { level: 'warn', stream: new Writable({ write (line, _encoding, done) { lines.push(String(line)); done() } }) } })
+    const host = startHost(t, {
+      logger: {
+        level: 'warn',
+        stream: new Writable({
+          write (line, _encoding, done) {
+            lines.push(String(line))
+            done()
+          }
+        })
+      }
+    })
     await addPage(host)
     await host.register(at === 0 ? fp(async scope => { await registry(scope, { config }) }) : registry, { config })
     await host.ready()
     t.match((await host.inject(at === 2 ? '/docs/static/x' : '/docs')).body, 'The page of the host')
-    t.match(lines.filter(line => line.includes('Swagger UI')), [/route \/docs\S* of the host exists: Swagger UI is not served/])
+    t.match(lines.filter(line => line.includes('Swagger UI')), [
+      /route \/docs\S* of the host exists: Swagger UI is not served/
+    ])
     t.equal((await host.inject('/openapi.json')).statusCode, 200, 'the document is served all the same')
   }
 })

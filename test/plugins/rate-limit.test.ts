@@ -10,7 +10,10 @@ import { startApp, whole } from '../fakes/app.ts'
 const oci = { registry: 'examples/registry' }
 const list = '/api/v1/extensions?limit=1'
 
-/** A clock for what has none of its own. It stays near the real time: the metrics library makes up for a jump second by second. */
+/**
+ * A clock for what has none of its own. It stays near the real time: the metrics library makes up for a jump second by
+ * second.
+ */
 function stopTime (t: Test): void {
   mock.timers.enable({ apis: ['Date'], now: Date.now() })
   t.teardown(() => { mock.timers.reset() })
@@ -36,7 +39,12 @@ await t.test('tells each client how it stands, refuses what is too much, and tak
   const third = await get(list)
   t.equal(third.statusCode, 429)
   t.strictSame(third.json(), { error: 'rate_limit', message: 'Too many requests: at most 2 in 30 seconds' })
-  t.match(third.headers, { 'retry-after': '15', 'ratelimit-policy': '"default";q=2;w=30', ratelimit: '"default";r=0;t=15', 'cache-control': 'no-store' })
+  t.match(third.headers, {
+    'retry-after': '15',
+    'ratelimit-policy': '"default";q=2;w=30',
+    ratelimit: '"default";r=0;t=15',
+    'cache-control': 'no-store'
+  })
   t.equal(third.headers['x-ratelimit-limit'], undefined)
   t.match((await get('/metrics')).body, 'requests_shed_total{reason="rate_limit"} 1')
   mock.timers.tick(14_500)
@@ -46,18 +54,47 @@ await t.test('tells each client how it stands, refuses what is too much, and tak
 await t.test('counts what the catalog is asked, and nothing else', async t => {
   const { app, get } = await startApp(t, { oci, rate_limit: { max: 1 } })
   t.equal((await get(list)).statusCode, 200)
-  for (const url of [list, '/api/v1/extensions/search?q=aws', '/api/v1/extensions/provider/aws', '/api/v1/extensions/provider/aws/versions', '/api/v1/extensions/provider/aws/1.2.0', '/api/v1/extensions/provider/aws/latest']) {
+  for (
+    const url of [
+      list,
+      '/api/v1/extensions/search?q=aws',
+      '/api/v1/extensions/provider/aws',
+      '/api/v1/extensions/provider/aws/versions',
+      '/api/v1/extensions/provider/aws/1.2.0',
+      '/api/v1/extensions/provider/aws/latest'
+    ]
+  ) {
     t.equal((await get(url)).statusCode, 429, url)
   }
   t.equal((await app.inject({ method: 'HEAD', url: '/api/v1/extensions/provider/aws/1.2.0' })).statusCode, 429)
-  for (const url of ['/health', '/api/v1/health', '/livez', '/readyz', '/metrics', '/api/v1/metrics', '/api/v1/cache/stats', '/docs', '/openapi.yaml', '/openapi.json']) {
+  for (
+    const url of [
+      '/health',
+      '/api/v1/health',
+      '/livez',
+      '/readyz',
+      '/metrics',
+      '/api/v1/metrics',
+      '/api/v1/cache/stats',
+      '/docs',
+      '/openapi.yaml',
+      '/openapi.json'
+    ]
+  ) {
     for (const round of ['once', 'twice']) {
       const { statusCode, headers } = await get(url)
       t.equal(statusCode, 200, `${url} ${round}`)
       t.equal(headers.ratelimit, undefined, url)
     }
   }
-  t.equal((await app.inject({ method: 'OPTIONS', url: list, headers: { origin: 'https://a.example', 'access-control-request-method': 'GET' } })).statusCode, 204)
+  t.equal(
+    (await app.inject({
+      method: 'OPTIONS',
+      url: list,
+      headers: { origin: 'https://a.example', 'access-control-request-method': 'GET' }
+    })).statusCode,
+    204
+  )
 })
 
 await t.test('counts by address, IPv6 by network', async t => {
@@ -67,38 +104,104 @@ await t.test('counts by address, IPv6 by network', async t => {
   t.equal(from('2001:db8:1:2:3:4:5:6'), from('2001:DB8:1:2::1'))
   t.not(from('2001:db8:1:2::1'), from('2001:db8:1:3::1'))
   t.equal(from('fe80::1%eth0'), from('fe80::2'))
-  for (const forged of ['', 'unknown', 'x'.repeat(10_000), '203.0.113.7:x']) t.equal(from(forged), '192.0.2.1', 'a key is an address, whatever a proxy says')
-  t.equal(clientKey({ ip: undefined as unknown as string, socket: { remoteAddress: undefined } as unknown as FastifyInstance['server'] & { remoteAddress: undefined } }, normalizeIP), '', 'a client that is gone')
+  for (const forged of ['', 'unknown', 'x'.repeat(10_000), '203.0.113.7:x']) {
+    t.equal(from(forged), '192.0.2.1', 'a key is an address, whatever a proxy says')
+  }
+  t.equal(
+    clientKey({
+      ip: undefined as unknown as string,
+      socket: { remoteAddress: undefined } as unknown as FastifyInstance['server'] & { remoteAddress: undefined }
+    }, normalizeIP),
+    '',
+    'a client that is gone'
+  )
 })
 
 await t.test('a client cannot choose its address: X-Forwarded-For counts from a trusted proxy only, in the limit and in the log', async t => {
   const cases: Array<[what: string, server: object, peer: string, counted: string]> = [
     ['no proxy is trusted', {}, '10.0.0.9', '10.0.0.9'],
-    ['the peer is no trusted proxy', { trust_proxy: true, trusted_proxies: ['10.1.0.0/16', 'fd00::1'] }, '10.0.0.9', '10.0.0.9'],
-    ['the peer is trusted, and what stands before its own word is not', { trust_proxy: true, trusted_proxies: ['10.0.0.0/8'] }, '10.0.0.9', '198.51.100.1'],
-    ['the same on a socket for both families', { trust_proxy: true, trusted_proxies: ['10.0.0.9'] }, '::ffff:10.0.0.9', '198.51.100.1']
+    [
+      'the peer is no trusted proxy',
+      { trust_proxy: true, trusted_proxies: ['10.1.0.0/16', 'fd00::1'] },
+      '10.0.0.9',
+      '10.0.0.9'
+    ],
+    [
+      'the peer is trusted, and what stands before its own word is not',
+      { trust_proxy: true, trusted_proxies: ['10.0.0.0/8'] },
+      '10.0.0.9',
+      '198.51.100.1'
+    ],
+    [
+      'the same on a socket for both families',
+      { trust_proxy: true, trusted_proxies: ['10.0.0.9'] },
+      '::ffff:10.0.0.9',
+      '198.51.100.1'
+    ]
   ]
   for (const [what, server, peer, counted] of cases) {
     const lines: string[] = []
     const config = { server, oci, rate_limit: { max: 1 } }
-    const app = Fastify({ ...serverOptions(config), logger: { level: 'info', stream: { write: line => { lines.push(line) } } } })
-    t.teardown(async () => { await app.close() })
+    const app = Fastify({
+      ...serverOptions(config),
+      logger: {
+        level: 'info',
+        stream: {
+          write: line => {
+            lines.push(line)
+          }
+        }
+      }
+    })
+    t.teardown(async () => {
+      await app.close()
+    })
     await app.register(whole, { config })
-    const ask = async (forged: string, url = list) => await app.inject({ url, remoteAddress: peer, headers: { 'x-forwarded-for': `${forged}, 198.51.100.1`, 'x-forwarded-host': 'evil.example', 'x-forwarded-proto': 'gopher' } })
+    const ask = async (forged: string, url = list) =>
+      await app.inject({
+        url,
+        remoteAddress: peer,
+        headers: {
+          'x-forwarded-for': `${forged}, 198.51.100.1`,
+          'x-forwarded-host': 'evil.example',
+          'x-forwarded-proto': 'gopher'
+        }
+      })
     t.equal((await ask('203.0.113.1')).statusCode, 200, what)
     t.equal((await ask('203.0.113.2')).statusCode, 429, `${what}: another forged address is the same client`)
-    const logged = lines.map(line => JSON.parse(line) as { ip?: string, url?: string }).filter(({ url }) => url === list)
+    const logged = lines.map(line => JSON.parse(line) as { ip?: string, url?: string }).filter(({ url }) =>
+      url === list
+    )
     t.strictSame(logged.map(({ ip }) => ip?.replace('::ffff:', '')), [counted, counted], what)
   }
 })
 
 /** Items of `X-Forwarded-For` with the address of their client; undefined where they have none. */
 const items: Array<[item: string, address: string | undefined]> = [
-  ['203.0.113.1:1111', '203.0.113.1'], ['203.0.113.2:443', '203.0.113.2'], ['[2001:db8:1::1]:443', '2001:db8:1::1'], ['[2001:db8:2::1]', '2001:db8:2::1'],
-  ['2001:db8:3::1', '2001:db8:3::1'], ['"203.0.113.3:80"', '203.0.113.3'], ['"[2001:db8:4::1]:80"', '2001:db8:4::1'], ['"203.0.113.4"', '203.0.113.4'],
-  ['  203.0.113.5:80\t', '203.0.113.5'], ['::ffff:203.0.113.6', '::ffff:203.0.113.6'], ['[::ffff:203.0.113.7]:1', '::ffff:203.0.113.7'],
-  ['unknown', undefined], ['_hidden', undefined], ['for=203.0.113.8', undefined], ['203.0.113.9:', undefined], ['203.0.113.9:port', undefined], ['203.0.113.9:123456', undefined],
-  ['[203.0.113.9', undefined], ['2001:db8::1]:443', undefined], ['203.0.113.256:1', undefined], ['203.0.113.9;x', undefined], ['', undefined], ['""', undefined], ['<script>', undefined]
+  ['203.0.113.1:1111', '203.0.113.1'],
+  ['203.0.113.2:443', '203.0.113.2'],
+  ['[2001:db8:1::1]:443', '2001:db8:1::1'],
+  ['[2001:db8:2::1]', '2001:db8:2::1'],
+  ['2001:db8:3::1', '2001:db8:3::1'],
+  ['"203.0.113.3:80"', '203.0.113.3'],
+  ['"[2001:db8:4::1]:80"', '2001:db8:4::1'],
+  ['"203.0.113.4"', '203.0.113.4'],
+  ['  203.0.113.5:80\t', '203.0.113.5'],
+  ['::ffff:203.0.113.6', '::ffff:203.0.113.6'],
+  ['[::ffff:203.0.113.7]:1', '::ffff:203.0.113.7'],
+  ['unknown', undefined],
+  ['_hidden', undefined],
+  ['for=203.0.113.8', undefined],
+  ['203.0.113.9:', undefined],
+  ['203.0.113.9:port', undefined],
+  ['203.0.113.9:123456', undefined],
+  ['[203.0.113.9', undefined],
+  ['2001:db8::1]:443', undefined],
+  ['203.0.113.256:1', undefined],
+  ['203.0.113.9;x', undefined],
+  ['', undefined],
+  ['""', undefined],
+  ['<script>', undefined]
 ]
 
 for (const [what, proxies, peer] of [
@@ -109,13 +212,31 @@ for (const [what, proxies, peer] of [
   await t.test(`an address in X-Forwarded-For may have a port: each client is itself for the limit and the log; ${what}`, async t => {
     const lines: string[] = []
     const config = { server: { trust_proxy: true, trusted_proxies: [...proxies] }, oci, rate_limit: { max: 1 } }
-    const app = Fastify({ ...serverOptions(config), logger: { level: 'info', stream: { write: line => { lines.push(line) } } } })
-    t.teardown(async () => { await app.close() })
+    const app = Fastify({
+      ...serverOptions(config),
+      logger: {
+        level: 'info',
+        stream: {
+          write: line => {
+            lines.push(line)
+          }
+        }
+      }
+    })
+    t.teardown(async () => {
+      await app.close()
+    })
     await app.register(whole, { config })
     const ask = async (forwarded: string | string[]) => {
       lines.length = 0
-      const { statusCode } = await app.inject({ url: list, remoteAddress: peer, headers: { 'x-forwarded-for': forwarded as string } })
-      const logged = lines.map(line => JSON.parse(line) as { ip?: string, url?: string }).filter(({ url }) => url === list)
+      const { statusCode } = await app.inject({
+        url: list,
+        remoteAddress: peer,
+        headers: { 'x-forwarded-for': forwarded as string }
+      })
+      const logged = lines.map(line => JSON.parse(line) as { ip?: string, url?: string }).filter(({ url }) =>
+        url === list
+      )
       return [statusCode, ...logged.map(({ ip }) => ip)]
     }
     const seen = new Set<string>()
@@ -124,27 +245,47 @@ for (const [what, proxies, peer] of [
       seen.add(address)
       t.strictSame(await ask(item), [status, address], JSON.stringify(item))
     }
-    for (const port of [1, 2, 65535]) t.strictSame(await ask(`203.0.113.1:${port}`), [429, '203.0.113.1'], 'another port is the same client')
+    for (const port of [1, 2, 65535]) {
+      t.strictSame(await ask(`203.0.113.1:${port}`), [429, '203.0.113.1'], 'another port is the same client')
+    }
     t.strictSame(await ask('[2001:db8:1::2]:9'), [429, '2001:db8:1::2'], 'another address of the same network as well')
     // Trusted hops on the way have ports, too.
-    const hops = proxies.length === 0 || proxies[0] === '10.0.0.9' ? '10.0.0.9:5555' : '10.1.1.1:5555, 10.2.2.2, "10.3.3.3:1"'
+    const hops = proxies.length === 0 || proxies[0] === '10.0.0.9'
+      ? '10.0.0.9:5555'
+      : '10.1.1.1:5555, 10.2.2.2, "10.3.3.3:1"'
     t.strictSame(await ask(`198.51.100.7:4711, ${hops}`), [200, '198.51.100.7'], 'behind hops with ports')
     t.strictSame(await ask(['198.51.100.8:1', hops]), [200, '198.51.100.8'], 'in several headers')
     // With a list a hop that is not in it ends the trust; without one the client is the farthest address.
-    t.strictSame(await ask('198.51.100.9:1, 192.0.2.55:2, 10.0.0.9:3'), [200, proxies.length === 0 ? '198.51.100.9' : '192.0.2.55'], 'beyond a hop that is not trusted')
+    t.strictSame(await ask('198.51.100.9:1, 192.0.2.55:2, 10.0.0.9:3'), [
+      200,
+      proxies.length === 0 ? '198.51.100.9' : '192.0.2.55'
+    ], 'beyond a hop that is not trusted')
     // Node.js takes more texts for zones than the library that compares networks.
     for (const zone of ['eth0', 'eth-0', 'eth0.100', 'a:b']) {
-      t.strictSame((await ask(`198.51.100.11:1, fe80::1%${zone}, 10.0.0.9:3`)).at(-1), proxies.length === 0 ? '198.51.100.11' : `fe80::1%${zone}`, `beyond a hop with the zone ${zone}`)
+      t.strictSame(
+        (await ask(`198.51.100.11:1, fe80::1%${zone}, 10.0.0.9:3`)).at(-1),
+        proxies.length === 0 ? '198.51.100.11' : `fe80::1%${zone}`,
+        `beyond a hop with the zone ${zone}`
+      )
     }
-    t.strictSame(await ask('198.51.100.10, unknown'), proxies.length === 0 ? [200, '198.51.100.10'] : [429, peer], 'beyond a hop without an address')
+    t.strictSame(
+      await ask('198.51.100.10, unknown'),
+      proxies.length === 0 ? [200, '198.51.100.10'] : [429, peer],
+      'beyond a hop without an address'
+    )
   })
 }
 
 await t.test('trusted networks are compared in either form of an IPv4 address, and IPv6 with a port', async t => {
-  const trusts = (proxies: string[], item: string) => (trustProxy({ trust_proxy: true, trusted_proxies: proxies }) as (item: string) => boolean)(item)
+  const trusts = (proxies: string[], item: string) =>
+    (trustProxy({ trust_proxy: true, trusted_proxies: proxies }) as (item: string) => boolean)(item)
   for (const item of ['10.0.0.9', '10.0.0.9:1', '::ffff:10.0.0.9', '[::ffff:10.0.0.9]:1']) {
-    for (const proxies of [['10.0.0.0/8'], ['::ffff:10.0.0.0/104'], ['::ffff:10.0.0.9'], ['fd00::/8', '10.0.0.9/32']]) t.equal(trusts(proxies, item), true, `${String(proxies)} ${item}`)
-    for (const proxies of [['10.0.0.8'], ['fd00::/8'], ['::/0'], ['11.0.0.0/8']]) t.equal(trusts(proxies, item), false, `${String(proxies)} ${item}`)
+    for (
+      const proxies of [['10.0.0.0/8'], ['::ffff:10.0.0.0/104'], ['::ffff:10.0.0.9'], ['fd00::/8', '10.0.0.9/32']]
+    ) { t.equal(trusts(proxies, item), true, `${String(proxies)} ${item}`) }
+    for (const proxies of [['10.0.0.8'], ['fd00::/8'], ['::/0'], ['11.0.0.0/8']]) {
+      t.equal(trusts(proxies, item), false, `${String(proxies)} ${item}`)
+    }
   }
   t.equal(trusts(['fd00::/8'], '[fd12::1]:443'), true)
   t.equal(trusts(['fd00::/8'], 'fe80::1'), false)
@@ -164,12 +305,34 @@ await t.test('nothing that a proxy says of host and scheme reaches an answer', a
   const app = Fastify({ ...serverOptions(config), logger: false })
   t.teardown(async () => { await app.close() })
   await app.register(whole, { config })
-  const headers = { host: 'evil.example', 'x-forwarded-host': 'evil.example', 'x-forwarded-proto': 'gopher', 'x-forwarded-prefix': '/evil.example', forwarded: 'host=evil.example;proto=gopher' }
-  for (const url of ['/api/v1/extensions?limit=2', '/api/v1/extensions/provider/aws', '/api/v1/extensions/provider/aws/versions', '/api/v1/extensions/provider/aws/latest', '/api/v1/nowhere', '/%zz', '/health', '/openapi.json', '/docs']) {
+  const headers = {
+    host: 'evil.example',
+    'x-forwarded-host': 'evil.example',
+    'x-forwarded-proto': 'gopher',
+    'x-forwarded-prefix': '/evil.example',
+    forwarded: 'host=evil.example;proto=gopher'
+  }
+  for (
+    const url of [
+      '/api/v1/extensions?limit=2',
+      '/api/v1/extensions/provider/aws',
+      '/api/v1/extensions/provider/aws/versions',
+      '/api/v1/extensions/provider/aws/latest',
+      '/api/v1/nowhere',
+      '/%zz',
+      '/health',
+      '/openapi.json',
+      '/docs'
+    ]
+  ) {
     const answer = await app.inject({ url, headers })
     t.notMatch(`${JSON.stringify(answer.headers)}${answer.body}`, /evil\.example|gopher/, url)
   }
-  t.equal((await app.inject({ url: '/api/v1/extensions/provider/aws', headers })).json<{ download_url: string }>().download_url, 'https://registry.example.com/api/v1/extensions/provider/aws/1.2.0')
+  t.equal(
+    (await app.inject({ url: '/api/v1/extensions/provider/aws', headers })).json<{ download_url: string }>()
+      .download_url,
+    'https://registry.example.com/api/v1/extensions/provider/aws/1.2.0'
+  )
 })
 
 await t.test('a host that limits itself keeps its limit and its numbers, and so does each registry in it', async t => {

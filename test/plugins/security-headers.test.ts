@@ -15,8 +15,19 @@ const every = {
 
 await t.test('every answer has them, errors and unknown routes included', async t => {
   const { app, get } = await startApp(t, { oci })
-  for (const [url, status] of [['/api/v1/extensions', 200], ['/api/v1/extensions/provider/aws/latest', 302], ['/api/v1/extensions/provider/aws/1.2.0', 200], ['/api/v1/extensions/provider/none', 404],
-    ['/api/v1/extensions/plugin/x', 400], ['/nowhere', 404], ['/health', 200], ['/metrics', 200], ['/openapi.yaml', 200]] as const) {
+  for (
+    const [url, status] of [
+      ['/api/v1/extensions', 200],
+      ['/api/v1/extensions/provider/aws/latest', 302],
+      ['/api/v1/extensions/provider/aws/1.2.0', 200],
+      ['/api/v1/extensions/provider/none', 404],
+      ['/api/v1/extensions/plugin/x', 400],
+      ['/nowhere', 404],
+      ['/health', 200],
+      ['/metrics', 200],
+      ['/openapi.yaml', 200]
+    ] as const
+  ) {
     const { statusCode, headers } = await get(url)
     t.equal(statusCode, status, url)
     t.match(headers, every, url)

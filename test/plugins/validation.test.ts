@@ -16,8 +16,15 @@ await t.test('the serializer of every answer can be made', async t => {
   let made = 0
   for (const { url, method, schema } of routes) {
     for (const [httpStatus, answer] of Object.entries(schema?.response ?? {})) {
-      const parts = 'content' in answer ? Object.values(answer.content as Record<string, { schema: unknown }>).map(part => part.schema) : [answer]
-      for (const part of parts) t.doesNotThrow(() => serializer({ schema: part, method: String(method), url, httpStatus }), `${String(method)} ${url} ${httpStatus}`)
+      const parts = 'content' in answer
+        ? Object.values(answer.content as Record<string, { schema: unknown }>).map(part => part.schema)
+        : [answer]
+      for (const part of parts) {
+        t.doesNotThrow(
+          () => serializer({ schema: part, method: String(method), url, httpStatus }),
+          `${String(method)} ${url} ${httpStatus}`
+        )
+      }
       made++
     }
   }

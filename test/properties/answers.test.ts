@@ -27,25 +27,71 @@ import { holds } from './run.ts'
 const names = ['aws', 'azure', 'gcp', 'k3s', 'a-b', 'Aws', 'x.y_z']
 const text = fc.string({ unit: 'binary', maxLength: 400 })
 const file = fc.record({
-  name: fc.constant('a.tar.gz'), locator: fc.constant('a'), validator: fc.constant('v'), url: fc.webUrl(), size: fc.nat(), checksum: fc.constant('sha256:00')
+  name: fc.constant('a.tar.gz'),
+  locator: fc.constant('a'),
+  validator: fc.constant('v'),
+  url: fc.webUrl(),
+  size: fc.nat(),
+  checksum: fc.constant('sha256:00')
 }, { requiredKeys: ['name', 'locator', 'validator'] })
 const release = fc.record({
-  version: fc.tuple(fc.nat(3), fc.nat(3), fc.nat(3)).map(numbers => numbers.join('.')), published_at: fc.constantFrom('1970-01-01T00:00:00Z', '2025-01-15T10:30:00Z'), file
+  version: fc.tuple(fc.nat(3), fc.nat(3), fc.nat(3)).map(numbers => numbers.join('.')),
+  published_at: fc.constantFrom('1970-01-01T00:00:00Z', '2025-01-15T10:30:00Z'),
+  file
 }, { requiredKeys: ['version', 'published_at'] })
 const metadata = fc.record({
-  type: fc.constantFrom(...extensionTypes), name: fc.constantFrom(...names), description: text, author: text, repository: fc.webUrl(), tags: fc.array(text, { maxLength: 3 })
+  type: fc.constantFrom(...extensionTypes),
+  name: fc.constantFrom(...names),
+  description: text,
+  author: text,
+  repository: fc.webUrl(),
+  tags: fc.array(text, { maxLength: 3 })
 }, { requiredKeys: ['type', 'name', 'description'] })
-const extension = fc.record({ metadata, releases: fc.uniqueArray(release, { minLength: 1, maxLength: 4, selector: ({ version }) => version }).map(orderReleases) })
-const content = fc.uniqueArray(extension, { maxLength: 20, selector: ({ metadata: { type, name } }) => `${type}/${name}` })
+const extension = fc.record({
+  metadata,
+  releases: fc.uniqueArray(release, { minLength: 1, maxLength: 4, selector: ({ version }) => version }).map(
+    orderReleases
+  )
+})
+const content = fc.uniqueArray(extension, {
+  maxLength: 20,
+  selector: ({ metadata: { type, name } }) => `${type}/${name}`
+})
 
-const [source, type, limit, offset] = [fc.constantFrom(...extensionSources), fc.constantFrom(...extensionTypes), fc.integer({ min: 1, max: 30 }), fc.nat(30)]
+const [source, type, limit, offset] = [
+  fc.constantFrom(...extensionSources),
+  fc.constantFrom(...extensionTypes),
+  fc.integer({ min: 1, max: 30 }),
+  fc.nat(30)
+]
 const name = fc.tuple(type, fc.constantFrom(...names)).map(parts => `/${parts.join('/')}`)
-const q = fc.oneof(fc.constantFrom('a', 'A', 'aws', ' gcp ', 's'), fc.string({ unit: 'binary', minLength: 1, maxLength: 3 }).filter(value => value.trim() !== ''))
+const q = fc.oneof(
+  fc.constantFrom('a', 'A', 'aws', ' gcp ', 's'),
+  fc.string({ unit: 'binary', minLength: 1, maxLength: 3 }).filter(value => value.trim() !== '')
+)
 const question = fc.oneof(
-  { weight: 4, arbitrary: fc.record({ path: fc.constant(''), query: fc.record({ type, source, limit, offset }, { requiredKeys: [] }) }) },
-  { weight: 3, arbitrary: fc.record({ path: fc.constant('/search'), query: fc.record({ q, type, source, limit }, { requiredKeys: ['q'] }) }) },
+  {
+    weight: 4,
+    arbitrary: fc.record({
+      path: fc.constant(''),
+      query: fc.record({ type, source, limit, offset }, { requiredKeys: [] })
+    })
+  },
+  {
+    weight: 3,
+    arbitrary: fc.record({
+      path: fc.constant('/search'),
+      query: fc.record({ q, type, source, limit }, { requiredKeys: ['q'] })
+    })
+  },
   { weight: 2, arbitrary: fc.record({ path: name, query: fc.record({ source }, { requiredKeys: [] }) }) },
-  { weight: 2, arbitrary: fc.record({ path: name.map(path => `${path}/versions`), query: fc.record({ source }, { requiredKeys: [] }) }) }
+  {
+    weight: 2,
+    arbitrary: fc.record({
+      path: name.map(path => `${path}/versions`),
+      query: fc.record({ source }, { requiredKeys: [] })
+    })
+  }
 )
 const step = fc.oneof(
   { weight: 6, arbitrary: fc.record({ ask: question }) },
@@ -66,7 +112,8 @@ function createUpstream (source: ExtensionSource, content: readonly Loaded[]) {
       }),
       failed: []
     }),
-    load: async (type, name) => upstream.content.find(({ metadata }) => metadata.type === type && metadata.name === name),
+    load: async (type, name) =>
+      upstream.content.find(({ metadata }) => metadata.type === type && metadata.name === name),
     open: async () => undefined,
     ping: async () => {}
   }
@@ -75,12 +122,19 @@ function createUpstream (source: ExtensionSource, content: readonly Loaded[]) {
 
 /** Sends each value as it is: the route's schema makes the bytes, as Fastify does it by itself. */
 const plainAnswers = fp(async (fastify: FastifyInstance) => {
-  fastify.decorateReply('answer', async function (answer) { return await this.send((await answer).value) })
-  fastify.decorateReply('answerPage', async function (answer) { return await this.send((await answer).value.items) })
+  fastify.decorateReply('answer', async function (answer) {
+    return await this.send((await answer).value)
+  })
+  fastify.decorateReply('answerPage', async function (answer) {
+    return await this.send((await answer).value.items)
+  })
 }, { name: 'registry-answers' })
 
 /** The routes, over a catalog that can be replaced. */
-async function createRoutes (current: () => Catalog, plugin: typeof plainAnswers | typeof answers): Promise<FastifyInstance> {
+async function createRoutes (
+  current: () => Catalog,
+  plugin: typeof plainAnswers | typeof answers
+): Promise<FastifyInstance> {
   const app = Fastify({ logger: false })
   await app.register(schemas)
   await app.register(errors)
@@ -106,53 +160,84 @@ async function createRoutes (current: () => Catalog, plugin: typeof plainAnswers
 await t.test('every answer is, byte for byte, what the serializer of its response schema makes of its value, in each coding', async t => {
   let catalog: Catalog
   const [ours, plain] = [await createRoutes(() => catalog, answers), await createRoutes(() => catalog, plainAnswers)]
-  t.teardown(async () => { await Promise.all([ours.close(), plain.close()]) })
+  t.teardown(async () => {
+    await Promise.all([ours.close(), plain.close()])
+  })
   const { log } = createLog()
   let coded = 0
 
-  await holds(t, fc.asyncProperty(content, content, fc.array(step, { minLength: 1, maxLength: 25 }), async (first, second, steps) => {
-    const clock = createClock()
-    const cache = createCache({ capacity: 1000, ttl_seconds: 300, stale_if_error_seconds: 3600, negative_ttl_seconds: 30, clock: clock.now })
-    const upstreams = { gitea: createUpstream('gitea', first), oci: createUpstream('oci', second) }
-    const backends = extensionSources.map(source => createCachedBackend(upstreams[source].driver, { cache, priority: 100, downloadUrls: 'upstream' }))
-    catalog = createCatalog({ backends, downloads: createPlainDownloads(), log, negativeTtl: 30, budget: 10 })
-    const etags = new Map<string, string>()
+  await holds(
+    t,
+    fc.asyncProperty(
+      content,
+      content,
+      fc.array(step, { minLength: 1, maxLength: 25 }),
+      async (first, second, steps) => {
+        const clock = createClock()
+        const cache = createCache({
+          capacity: 1000,
+          ttl_seconds: 300,
+          stale_if_error_seconds: 3600,
+          negative_ttl_seconds: 30,
+          clock: clock.now
+        })
+        const upstreams = { gitea: createUpstream('gitea', first), oci: createUpstream('oci', second) }
+        const backends = extensionSources.map(source =>
+          createCachedBackend(upstreams[source].driver, { cache, priority: 100, downloadUrls: 'upstream' })
+        )
+        catalog = createCatalog({ backends, downloads: createPlainDownloads(), log, negativeTtl: 30, budget: 10 })
+        const etags = new Map<string, string>()
 
-    for (const one of steps) {
-      if ('later' in one) clock.forward(one.later)
-      else if ('publish' in one) upstreams[one.at].content = one.publish
-      else {
-        const { path, query } = one.ask
-        const url = `/api/v1/extensions${path}?${new URLSearchParams(Object.entries(query).map(([key, value]): [string, string] => [key, String(value)])).toString()}`
-        // What is read anew behind a question is there for the next one.
-        await ours.inject({ url })
-        await turn()
-        const answer = await ours.inject({ url })
-        const expected = await plain.inject({ url })
-        equal(answer.statusCode, expected.statusCode, url)
-        deepEqual(answer.rawPayload, expected.rawPayload, url)
-        if (answer.statusCode !== 200) continue
-        equal(answer.headers['content-type'], expected.headers['content-type'])
-        const etag = String(answer.headers.etag)
-        match(etag, /^"[\w-]{27}"$/)
-        equal(etags.get(answer.body) ?? etag, etag, 'the same bytes have the same validator')
-        for (const [body, other] of etags) if (body !== answer.body) notEqual(other, etag, 'other bytes have another')
-        etags.set(answer.body, etag)
-        for (const [coding, decode] of [['br', brotliDecompressSync], ['gzip', gunzipSync]] as const) {
-          let form = await ours.inject({ url, headers: { 'accept-encoding': coding } })
-          for (let turns = 0; answer.rawPayload.length >= 1024 && form.headers['content-encoding'] === undefined && turns < 1000; turns++) {
+        for (const one of steps) {
+          if ('later' in one) clock.forward(one.later)
+          else if ('publish' in one) upstreams[one.at].content = one.publish
+          else {
+            const { path, query } = one.ask
+            const url = `/api/v1/extensions${path}?${
+              new URLSearchParams(Object.entries(query).map(([key, value]): [string, string] => [key, String(value)]))
+                .toString()
+            }`
+            // What is read anew behind a question is there for the next one.
+            await ours.inject({ url })
             await turn()
-            form = await ours.inject({ url, headers: { 'accept-encoding': coding } })
+            const answer = await ours.inject({ url })
+            const expected = await plain.inject({ url })
+            equal(answer.statusCode, expected.statusCode, url)
+            deepEqual(answer.rawPayload, expected.rawPayload, url)
+            if (answer.statusCode !== 200) continue
+            equal(answer.headers['content-type'], expected.headers['content-type'])
+            const etag = String(answer.headers.etag)
+            match(etag, /^"[\w-]{27}"$/)
+            equal(etags.get(answer.body) ?? etag, etag, 'the same bytes have the same validator')
+            for (const [body, other] of etags) {
+              if (body !== answer.body) notEqual(other, etag, 'other bytes have another')
+            }
+            etags.set(answer.body, etag)
+            for (const [coding, decode] of [['br', brotliDecompressSync], ['gzip', gunzipSync]] as const) {
+              let form = await ours.inject({ url, headers: { 'accept-encoding': coding } })
+              for (
+                let turns = 0;
+                answer.rawPayload.length >= 1024 && form.headers['content-encoding'] === undefined && turns < 1000;
+                turns++
+              ) {
+                await turn()
+                form = await ours.inject({ url, headers: { 'accept-encoding': coding } })
+              }
+              equal(form.headers['content-encoding'], answer.rawPayload.length < 1024 ? undefined : coding)
+              if (form.headers['content-encoding'] === undefined) { continue }
+              coded++
+              deepEqual(decode(form.rawPayload), expected.rawPayload, `${url} in ${coding}`)
+            }
           }
-          equal(form.headers['content-encoding'], answer.rawPayload.length < 1024 ? undefined : coding)
-          if (form.headers['content-encoding'] === undefined) continue
-          coded++
-          deepEqual(decode(form.rawPayload), expected.rawPayload, `${url} in ${coding}`)
         }
       }
-    }
-  }), { runs: 200, seconds: 60 })
+    ),
+    { runs: 200, seconds: 60 }
+  )
   t.ok(coded > 0, 'some were large enough to be coded')
-  const timeless = async (app: FastifyInstance, url: string) => (await app.inject({ url })).body.replace(/"uptime":\d+/, '"uptime":0')
-  for (const url of ['/api/v1/health', '/api/v1/cache/stats']) t.equal(await timeless(ours, url), await timeless(plain, url), url)
+  const timeless = async (app: FastifyInstance, url: string) =>
+    (await app.inject({ url })).body.replace(/"uptime":\d+/, '"uptime":0')
+  for (const url of ['/api/v1/health', '/api/v1/cache/stats']) {
+    t.equal(await timeless(ours, url), await timeless(plain, url), url)
+  }
 })

@@ -5,7 +5,21 @@ import t from 'tap'
 import { createCache, finding, slot, type Finding } from '../../plugins/cache/cache.ts'
 import { isRegistryError, registryError } from '../../lib/errors.ts'
 import { createClock } from '../fakes/clock.ts'
-import { capacity, createModel, flightOf, flights, keys, patience, sectionOf, times, valueOf, type Model, type Outcome, type Question, type Reply } from './cache-model.ts'
+import {
+  capacity,
+  createModel,
+  flightOf,
+  flights,
+  keys,
+  patience,
+  sectionOf,
+  times,
+  valueOf,
+  type Model,
+  type Outcome,
+  type Question,
+  type Reply
+} from './cache-model.ts'
 import { holds } from './run.ts'
 
 const place = (key: number) => slot<string>(sectionOf(key), `instance:${key}`)
@@ -13,7 +27,15 @@ const place = (key: number) => slot<string>(sectionOf(key), `instance:${key}`)
 /** The cache itself, with loads that end when they are told to, and callers whose answers are kept. */
 function createReal () {
   const clock = createClock()
-  const cache = createCache({ capacity, ttl_seconds: times.ttl, stale_if_error_seconds: times.stale, negative_ttl_seconds: times.negative, clock: clock.now, budget: patience * 1000, staleBudget: patience * 1000 })
+  const cache = createCache({
+    capacity,
+    ttl_seconds: times.ttl,
+    stale_if_error_seconds: times.stale,
+    negative_ttl_seconds: times.negative,
+    clock: clock.now,
+    budget: patience * 1000,
+    staleBudget: patience * 1000
+  })
   const resting = new Set<number>()
   const running = new Map<number, (outcome: Outcome) => void>()
   const replies = new Map<number, Reply>()
@@ -25,11 +47,18 @@ function createReal () {
     const outcome = await new Promise<Outcome>(resolve => { running.set(flight, resolve) })
     if (outcome === 'fail') throw registryError('service_unavailable', 'fail')
     if (outcome === 'crash') throw new Error('crash')
-    return outcome.map(({ present, ttl }, at) => finding(place(flight * 2 + at), present ? valueOf(flight * 2 + at, serial) : undefined, ttl))
+    return outcome.map(({ present, ttl }, at) =>
+      finding(place(flight * 2 + at), present ? valueOf(flight * 2 + at, serial) : undefined, ttl)
+    )
   }
   const loader = (key: number, more: Omit<Question, 'key'> = {}) => {
     const flight = flightOf(key)
-    return { flight: `flight ${flight}`, load: async () => await load(flight), rest: () => resting.has(flight) ? registryError('service_unavailable', 'resting') : undefined, ...more }
+    return {
+      flight: `flight ${flight}`,
+      load: async () => await load(flight),
+      rest: () => resting.has(flight) ? registryError('service_unavailable', 'resting') : undefined,
+      ...more
+    }
   }
 
   return {
@@ -41,9 +70,15 @@ function createReal () {
     loader,
     loads: () => loads,
     ask ({ key, ...more }: Question, id: number): void {
-      const answered = cache.get(place(key), loader(key, more)).then(({ error, ...rest }): Reply => error === undefined ? rest : { ...rest, error: error.message },
-        (thrown: unknown): Reply => ({ thrown: isRegistryError(thrown) || thrown instanceof Error ? thrown.message : String(thrown) }))
-      void answered.then(reply => { replies.set(id, reply) })
+      const answered = cache.get(place(key), loader(key, more)).then(
+        ({ error, ...rest }): Reply => error === undefined ? rest : { ...rest, error: error.message },
+        (thrown: unknown): Reply => ({
+          thrown: isRegistryError(thrown) || thrown instanceof Error ? thrown.message : String(thrown)
+        })
+      )
+      void answered.then(reply => {
+        replies.set(id, reply)
+      })
     }
   }
 }
@@ -53,7 +88,11 @@ let asked = 0
 let commands = 0
 
 /** A command for both, after which both must tell the same of themselves. */
-function command (name: string, act: (model: Model, real: Real) => void | Promise<void>, check: (model: Readonly<Model>) => boolean = () => true): fc.AsyncCommand<Model, Real> {
+function command (
+  name: string,
+  act: (model: Model, real: Real) => void | Promise<void>,
+  check: (model: Readonly<Model>) => boolean = () => true
+): fc.AsyncCommand<Model, Real> {
   return {
     check,
     async run (model, real) {
@@ -79,29 +118,42 @@ async function finish (model: Model, real: Real, flight: number, outcome: Outcom
   for (const [id, reply] of expected) deepEqual(real.replies.get(id), reply)
 }
 
-const get = (question: Question) => command(`get ${JSON.stringify(question)}`, async (model, real) => {
-  const id = asked++
-  const expected = model.get(question, id)
-  real.ask(question, id)
-  await turn()
-  deepEqual(real.replies.get(id), expected)
-})
-const end = (flight: number, outcome: Outcome) => command(`finish ${flight} ${JSON.stringify(outcome)}`, async (model, real) => { await finish(model, real, flight, outcome) }, model => model.isUnderWay(flight))
-const forward = (seconds: number) => command(`forward ${seconds}`, (model, real) => {
-  model.forward(seconds)
-  real.clock.forward(seconds)
-})
-const rest = (flight: number, on: boolean) => command(`rest ${flight} ${on}`, (model, real) => {
-  model.rest(flight, on)
-  if (on) real.resting.add(flight)
-  else real.resting.delete(flight)
-})
-const peek = (key: number) => command(`peek ${key}`, (model, real) => { deepEqual(real.cache.peek(place(key)), model.peek(key)) })
-const use = (key: number) => command(`use ${key}`, (model, real) => {
-  model.use(key)
-  real.cache.use(place(key), real.loader(key))
-})
-const absentFor = (key: number) => command(`absentFor ${key}`, (model, real) => { equal(real.cache.absentFor(place(key)), model.absentFor(key)) })
+const get = (question: Question) =>
+  command(`get ${JSON.stringify(question)}`, async (model, real) => {
+    const id = asked++
+    const expected = model.get(question, id)
+    real.ask(question, id)
+    await turn()
+    deepEqual(real.replies.get(id), expected)
+  })
+const end = (flight: number, outcome: Outcome) =>
+  command(`finish ${flight} ${JSON.stringify(outcome)}`, async (model, real) => {
+    await finish(model, real, flight, outcome)
+  }, model => model.isUnderWay(flight))
+const forward = (seconds: number) =>
+  command(`forward ${seconds}`, (model, real) => {
+    model.forward(seconds)
+    real.clock.forward(seconds)
+  })
+const rest = (flight: number, on: boolean) =>
+  command(`rest ${flight} ${on}`, (model, real) => {
+    model.rest(flight, on)
+    if (on) real.resting.add(flight)
+    else real.resting.delete(flight)
+  })
+const peek = (key: number) =>
+  command(`peek ${key}`, (model, real) => {
+    deepEqual(real.cache.peek(place(key)), model.peek(key))
+  })
+const use = (key: number) =>
+  command(`use ${key}`, (model, real) => {
+    model.use(key)
+    real.cache.use(place(key), real.loader(key))
+  })
+const absentFor = (key: number) =>
+  command(`absentFor ${key}`, (model, real) => {
+    equal(real.cache.absentFor(place(key)), model.absentFor(key))
+  })
 
 const key = fc.constantFrom(...keys)
 const flight = fc.constantFrom(...flights)
@@ -110,27 +162,43 @@ const seconds = fc.oneof(
   fc.constantFrom(1, 29, 30, 31, 60, 239, 240, 241, 299, 300, 301, 1000, 1299, 1300, 1301),
   fc.integer({ min: 0, max: 2000 })
 )
-const found = fc.record({ present: fc.boolean(), ttl: fc.constantFrom(times.ttl, 30, 1) }, { requiredKeys: ['present'] })
+const found = fc.record({ present: fc.boolean(), ttl: fc.constantFrom(times.ttl, 30, 1) }, {
+  requiredKeys: ['present']
+})
 const outcome = fc.oneof(
   { weight: 5, arbitrary: fc.array(found, { minLength: 2, maxLength: 2 }) },
   { weight: 2, arbitrary: fc.constant('fail' as const) },
   { weight: 1, arbitrary: fc.constant('crash' as const) }
 )
-const question = fc.record({ key, maxAge: fc.constantFrom(-1, 0, 10, 30, 240), maxAbsence: fc.constantFrom(0, 10, 30) }, { requiredKeys: ['key'] })
+const question = fc.record(
+  { key, maxAge: fc.constantFrom(-1, 0, 10, 30, 240), maxAbsence: fc.constantFrom(0, 10, 30) },
+  { requiredKeys: ['key'] }
+)
 const anything = fc.commands<Model, Real, false>([
-  question.map(get), question.map(get), key.map(key => get({ key })),
-  fc.tuple(flight, outcome).map(([flight, outcome]) => end(flight, outcome)), fc.tuple(flight, outcome).map(([flight, outcome]) => end(flight, outcome)),
+  question.map(get),
+  question.map(get),
+  key.map(key => get({ key })),
+  fc.tuple(flight, outcome).map(([flight, outcome]) => end(flight, outcome)),
+  fc.tuple(flight, outcome).map(([flight, outcome]) => end(flight, outcome)),
   seconds.map(forward),
   fc.tuple(flight, fc.boolean()).map(([flight, on]) => rest(flight, on)),
   key.map(peek), key.map(use), key.map(absentFor)
 ] as Array<fc.Arbitrary<fc.AsyncCommand<Model, Real>>>, { maxCommands: 120, size: 'max' })
 
 await t.test('the cache does what its model does, whatever it is asked in whatever order', async t => {
-  await holds(t, fc.asyncProperty(anything, async commands => {
-    const model = createModel()
-    const real = createReal()
-    await fc.asyncModelRun(() => ({ model, real }), [...commands, ...flights.map(flight => end(flight, 'fail')), ...keys.map(peek)])
-  }), { runs: 1500 })
+  await holds(
+    t,
+    fc.asyncProperty(anything, async commands => {
+      const model = createModel()
+      const real = createReal()
+      await fc.asyncModelRun(() => ({ model, real }), [
+        ...commands,
+        ...flights.map(flight => end(flight, 'fail')),
+        ...keys.map(peek)
+      ])
+    }),
+    { runs: 1500 }
+  )
   t.comment(`${commands} commands`)
   t.ok(commands > 20_000, 'as many commands as promised')
 })

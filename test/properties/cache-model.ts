@@ -1,6 +1,6 @@
 /*
- * What the cache promises, as simply as it can be said: what is known of each key, in order of use, and who waits for what.
- * It knows nothing of how `plugins/cache/cache.ts` does it.
+ * What the cache promises, as simply as it can be said: what is known of each key, in order of use, and who waits for
+ * what. It knows nothing of how `plugins/cache/cache.ts` does it.
  */
 
 export const times = { ttl: 300, stale: 1000, negative: 30 }
@@ -24,7 +24,9 @@ export type Outcome = 'fail' | 'crash' | Array<{ present: boolean, ttl?: number 
 
 export interface Question { key: number, maxAge?: number, maxAbsence?: number }
 /** What a caller gets, with its times in seconds; `error` says why an old answer is given. */
-export type Reply = { value: string | undefined, age: number, ttl: number, hit: boolean, error?: string } | { thrown: string }
+export type Reply = { value: string | undefined, age: number, ttl: number, hit: boolean, error?: string } | {
+  thrown: string
+}
 
 interface Entry { value: string, at: number, ttl: number }
 interface Waiter { id: number, key: number, standIn?: Entry }
@@ -107,12 +109,22 @@ export function createModel () {
       }
       count.misses++
       const standIn = entry !== undefined && age <= entry.ttl + times.stale ? entry : undefined
-      if (resting.has(flight)) return standIn === undefined ? { thrown: 'resting' } : { value: standIn.value, age, ttl: 0, hit: true, error: 'resting' }
+      if (resting.has(flight)) {
+        return standIn === undefined
+          ? { thrown: 'resting' }
+          : { value: standIn.value, age, ttl: 0, hit: true, error: 'resting' }
+      }
       const doubt = standIn === undefined ? undefined : hopeless(flight)
       if (underWay.has(flight)) count.coalesced++
       const { since, waiters } = begin(flight)
-      if (standIn !== undefined && doubt !== undefined) return { value: standIn.value, age, ttl: 0, hit: true, error: doubt }
-      if (now - since >= patience) return standIn === undefined ? { thrown: late } : { value: standIn.value, age, ttl: 0, hit: false, error: late }
+      if (standIn !== undefined && doubt !== undefined) {
+        return { value: standIn.value, age, ttl: 0, hit: true, error: doubt }
+      }
+      if (now - since >= patience) {
+        return standIn === undefined
+          ? { thrown: late }
+          : { value: standIn.value, age, ttl: 0, hit: false, error: late }
+      }
       waiters.push({ id, key, ...(standIn !== undefined && { standIn }) })
       return undefined
     },
@@ -121,14 +133,18 @@ export function createModel () {
     use (key: number): void {
       counts[sectionOf(key)].hits++
       const entry = entries.get(key)
-      if (entry !== undefined && now - entry.at > entry.ttl * refreshAhead && !resting.has(flightOf(key))) begin(flightOf(key))
+      if (entry !== undefined && now - entry.at > entry.ttl * refreshAhead && !resting.has(flightOf(key))) {
+        begin(flightOf(key))
+      }
     },
 
     peek (key: number): { value: string, age: number, ttl: number, fresh: boolean } | undefined {
       const entry = touch(key)
       if (entry === undefined) return undefined
       const age = now - entry.at
-      return age > entry.ttl + times.stale ? undefined : { value: entry.value, age, ttl: left(entry.ttl - age), fresh: age <= entry.ttl }
+      return age > entry.ttl + times.stale
+        ? undefined
+        : { value: entry.value, age, ttl: left(entry.ttl - age), fresh: age <= entry.ttl }
     },
 
     absentFor (key: number): number | undefined {
@@ -149,7 +165,11 @@ export function createModel () {
           ? { value: standIn.value, age: now - standIn.at, ttl: 0, hit: false, error: 'fail' }
           : { thrown: outcome }]))
       }
-      const found = outcome.map(({ present, ttl = times.ttl }, at) => ({ key: flight * 2 + at, ttl, value: present ? valueOf(flight * 2 + at, load) : undefined }))
+      const found = outcome.map(({ present, ttl = times.ttl }, at) => ({
+        key: flight * 2 + at,
+        ttl,
+        value: present ? valueOf(flight * 2 + at, load) : undefined
+      }))
       for (const { key, value, ttl } of found) keep(key, value, ttl)
       return new Map(waiters.map(({ id, key }) => {
         const own = found.find(finding => finding.key === key)
@@ -160,7 +180,9 @@ export function createModel () {
     /** Loads that were ever begun. */
     loads: () => loads,
     statistics () {
-      for (const section of ['metadata', 'versions'] as const) counts[section].entries = [...entries.keys()].filter(key => sectionOf(key) === section).length
+      for (const section of ['metadata', 'versions'] as const) {
+        counts[section].entries = [...entries.keys()].filter(key => sectionOf(key) === section).length
+      }
       return counts
     }
   }

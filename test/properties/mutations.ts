@@ -8,8 +8,37 @@ type Way = number[]
 const deep = (depth: number): Json => Array.from({ length: depth }).reduce<Json>(value => [value], 'x')
 /** Values of every type, and what is extreme of each. */
 const others: Json[] = [
-  null, true, false, 0, -1, 1.5, 1e308, Number.MAX_SAFE_INTEGER + 1, '', ' ', 'x', '0', '../..', '\0', '\r\nx: y', '\u202e', '\ud800', 'x'.repeat(20_000), [], {}, [[]], [null], { name: null }, { __proto__x: 1 },
-  '1970-01-01', '0001-01-01T00:00:00Z', '99999-01-01T00:00:00Z', 'sha256:0', '1.2.3', 'v1', deep(200)
+  null,
+  true,
+  false,
+  0,
+  -1,
+  1.5,
+  1e308,
+  Number.MAX_SAFE_INTEGER + 1,
+  '',
+  ' ',
+  'x',
+  '0',
+  '../..',
+  '\0',
+  '\r\nx: y',
+  '\u202e',
+  '\ud800',
+  'x'.repeat(20_000),
+  [],
+  {},
+  [[]],
+  [null],
+  { name: null },
+  { __proto__x: 1 },
+  '1970-01-01',
+  '0001-01-01T00:00:00Z',
+  '99999-01-01T00:00:00Z',
+  'sha256:0',
+  '1.2.3',
+  'v1',
+  deep(200)
 ]
 
 /** One change of a JSON value, somewhere in it. */
@@ -25,15 +54,22 @@ export type Mutation =
 /** Changes what is at the end of the way; a way that ends early ends there. */
 function change (value: Json, way: Way, what: Structural): Json {
   const [first, ...rest] = way
-  if (typeof value !== 'object' || value === null || first === undefined) return what.act === 'replace' ? what.value : value
+  if (typeof value !== 'object' || value === null || first === undefined) {
+    return what.act === 'replace'
+      ? what.value
+      : value
+  }
   const keys = Object.keys(value)
   if (keys.length === 0) return what.act === 'replace' ? what.value : value
   const at = first % keys.length
   const key = keys[at] ?? ''
   const entries = Object.entries(value)
   const inner = entries[at]?.[1] ?? null
-  const build = (changed: Array<[string, Json]>): Json => Array.isArray(value) ? changed.map(([, item]) => item) : Object.fromEntries(changed)
-  if (rest.length > 0 && typeof inner === 'object' && inner !== null) return build(entries.with(at, [key, change(inner, rest, what)]))
+  const build = (changed: Array<[string, Json]>): Json =>
+    Array.isArray(value) ? changed.map(([, item]) => item) : Object.fromEntries(changed)
+  if (rest.length > 0 && typeof inner === 'object' && inner !== null) {
+    return build(entries.with(at, [key, change(inner, rest, what)]))
+  }
   const other = entries[(at + 1) % entries.length]?.[1] ?? null
   switch (what.act) {
     case 'drop': return build(entries.toSpliced(at, 1))
@@ -47,14 +83,26 @@ function change (value: Json, way: Way, what: Structural): Json {
 
 function text (body: Buffer, how: Extract<Mutation, { kind: 'text' }>['how']): Buffer {
   switch (how) {
-    case 'utf16': return Buffer.from(body.toString('utf8'), 'utf16le')
-    case 'latin1': return Buffer.concat([body.subarray(0, body.length / 2), Buffer.from([0xff, 0xfe]), body.subarray(body.length / 2)])
-    case 'bom': return Buffer.concat([Buffer.from([0xef, 0xbb, 0xbf]), body])
-    case 'empty': return Buffer.alloc(0)
-    case 'html': return Buffer.from('<!DOCTYPE html><html><body>Sign in</body></html>')
-    case 'huge number': return Buffer.from(body.toString('utf8').replace(/\b\d+\b/, '9'.repeat(400)))
-    case 'deep': return Buffer.from('['.repeat(5000) + ']'.repeat(5000))
-    case 'twice': return Buffer.concat([body, body])
+    case 'utf16':
+      return Buffer.from(body.toString('utf8'), 'utf16le')
+    case 'latin1':
+      return Buffer.concat([
+        body.subarray(0, body.length / 2),
+        Buffer.from([0xff, 0xfe]),
+        body.subarray(body.length / 2)
+      ])
+    case 'bom':
+      return Buffer.concat([Buffer.from([0xef, 0xbb, 0xbf]), body])
+    case 'empty':
+      return Buffer.alloc(0)
+    case 'html':
+      return Buffer.from('<!DOCTYPE html><html><body>Sign in</body></html>')
+    case 'huge number':
+      return Buffer.from(body.toString('utf8').replace(/\b\d+\b/, '9'.repeat(400)))
+    case 'deep':
+      return Buffer.from('['.repeat(5000) + ']'.repeat(5000))
+    case 'twice':
+      return Buffer.concat([body, body])
   }
 }
 
@@ -65,18 +113,32 @@ export function mutate (answer: LoopbackAnswer, mutation: Mutation): LoopbackAns
     case 'status': return { ...answer, status: mutation.status }
     case 'header': {
       const { [mutation.name]: _, ...headers } = answer.headers ?? {}
-      return { ...answer, headers: mutation.value === undefined ? headers : { ...headers, [mutation.name]: mutation.value } }
+      return {
+        ...answer,
+        headers: mutation.value === undefined ? headers : { ...headers, [mutation.name]: mutation.value }
+      }
     }
     case 'text': return { ...answer, body: text(body, mutation.how) }
     case 'bytes': {
       const at = body.length === 0 ? 0 : mutation.at % body.length
       const bytes = Buffer.from(mutation.bytes)
-      const rest = { overwrite: at + bytes.length, insert: at, cut: at + 1 + bytes.length, end: body.length }[mutation.how]
-      return { ...answer, body: Buffer.concat([body.subarray(0, at), ...mutation.how === 'overwrite' || mutation.how === 'insert' ? [bytes] : [], body.subarray(rest)]) }
+      const rest =
+        { overwrite: at + bytes.length, insert: at, cut: at + 1 + bytes.length, end: body.length }[mutation.how]
+      return {
+        ...answer,
+        body: Buffer.concat([
+          body.subarray(0, at),
+          ...mutation.how === 'overwrite' || mutation.how === 'insert' ? [bytes] : [],
+          body.subarray(rest)
+        ])
+      }
     }
     case 'structure': {
       try {
-        return { ...answer, body: JSON.stringify(change(JSON.parse(body.toString('utf8')) as Json, mutation.way, mutation.change)) }
+        return {
+          ...answer,
+          body: JSON.stringify(change(JSON.parse(body.toString('utf8')) as Json, mutation.way, mutation.change))
+        }
       } catch {
         return answer
       }
@@ -85,31 +147,98 @@ export function mutate (answer: LoopbackAnswer, mutation: Mutation): LoopbackAns
 }
 
 const headers: Record<string, Array<string | undefined>> = {
-  link: [undefined, '', '<', '<x>; rel="next"', '<?page=2>; rel="next"', '<http://169.254.169.254/?page=2>; rel="next", <http://169.254.169.254/?page=3>; rel="last"', '<https://x/?page=99999>; rel="last"', '<https://x/?page=-1>; rel="last"'],
+  link: [
+    undefined,
+    '',
+    '<',
+    '<x>; rel="next"',
+    '<?page=2>; rel="next"',
+    '<http://169.254.169.254/?page=2>; rel="next", <http://169.254.169.254/?page=3>; rel="last"',
+    '<https://x/?page=99999>; rel="last"',
+    '<https://x/?page=-1>; rel="last"'
+  ],
   'x-total-count': [undefined, '', '0', '1', '-1', '1e9', 'NaN', '99999999999999999999'],
   'content-length': ['0', '1', '20', '99999'],
-  'content-type': [undefined, '', 'text/html', 'text/plain', 'application/json; charset=utf-16', 'application/problem+json', 'application/octet-stream', 'x'],
+  'content-type': [
+    undefined,
+    '',
+    'text/html',
+    'text/plain',
+    'application/json; charset=utf-16',
+    'application/problem+json',
+    'application/octet-stream',
+    'x'
+  ],
   'content-encoding': ['gzip', 'br', 'identity', 'x'],
   'docker-content-digest': [undefined, '', 'sha256:0', `sha256:${'0'.repeat(64)}`, `md5:${'0'.repeat(32)}`, 'x'],
   location: ['', '/', '/user/login', 'http://169.254.169.254/', '//x', 'file:///etc/passwd', 'http://['],
   'retry-after': ['', '0', '3', '-1', '99999999999', 'Mon, 23 Nov 2026 05:24:36 GMT', 'x'],
-  'www-authenticate': ['', 'Bearer', 'Basic realm="x"', 'Bearer realm="http://169.254.169.254/",service="x"', 'Bearer realm="x'],
+  'www-authenticate': [
+    '',
+    'Bearer',
+    'Basic realm="x"',
+    'Bearer realm="http://169.254.169.254/",service="x"',
+    'Bearer realm="x'
+  ],
   etag: [undefined, 'x', '""']
 }
 
 const way = fc.array(fc.nat(200), { minLength: 1, maxLength: 5 })
 const structural: fc.Arbitrary<Structural> = fc.oneof(
-  fc.constantFrom<Structural[]>({ act: 'drop' }, { act: 'double' }, { act: 'swap' }, { act: 'rename' }, { act: 'reverse' }),
+  fc.constantFrom<Structural[]>({ act: 'drop' }, { act: 'double' }, { act: 'swap' }, { act: 'rename' }, {
+    act: 'reverse'
+  }),
   fc.constantFrom(...others).map((value): Structural => ({ act: 'replace', value })),
   fc.jsonValue({ maxDepth: 2 }).map((value): Structural => ({ act: 'replace', value: value as Json }))
 )
 
-/** Mutations of any kind; those that a client waits for (an answer shorter than it says, a status that is tried again) are rare. */
+/**
+ * Mutations of any kind; those that a client waits for (an answer shorter than it says, a status that is tried again)
+ * are rare.
+ */
 export const mutations: fc.Arbitrary<Mutation> = fc.oneof(
   { weight: 24, arbitrary: fc.record({ kind: fc.constant('structure' as const), way, change: structural }) },
-  { weight: 8, arbitrary: fc.record({ kind: fc.constant('bytes' as const), at: fc.nat(), bytes: fc.array(fc.nat(255), { minLength: 1, maxLength: 4 }), how: fc.constantFrom('overwrite' as const, 'insert' as const, 'cut' as const, 'end' as const) }) },
-  { weight: 5, arbitrary: fc.record({ kind: fc.constant('text' as const), how: fc.constantFrom('utf16' as const, 'latin1' as const, 'bom' as const, 'empty' as const, 'html' as const, 'huge number' as const, 'deep' as const, 'twice' as const) }) },
-  { weight: 10, arbitrary: fc.constantFrom(...Object.entries(headers).flatMap(([name, values]) => values.map((value): Mutation => ({ kind: 'header', name, value })))) },
-  { weight: 5, arbitrary: fc.constantFrom(200, 201, 204, 206, 301, 302, 303, 307, 308, 400, 401, 403, 404, 405, 410, 416, 418).map((status): Mutation => ({ kind: 'status', status })) },
-  { weight: 1, arbitrary: fc.constantFrom(429, 500, 502, 503, 599).map((status): Mutation => ({ kind: 'status', status })) }
+  {
+    weight: 8,
+    arbitrary: fc.record({
+      kind: fc.constant('bytes' as const),
+      at: fc.nat(),
+      bytes: fc.array(fc.nat(255), { minLength: 1, maxLength: 4 }),
+      how: fc.constantFrom('overwrite' as const, 'insert' as const, 'cut' as const, 'end' as const)
+    })
+  },
+  {
+    weight: 5,
+    arbitrary: fc.record({
+      kind: fc.constant('text' as const),
+      how: fc.constantFrom(
+        'utf16' as const,
+        'latin1' as const,
+        'bom' as const,
+        'empty' as const,
+        'html' as const,
+        'huge number' as const,
+        'deep' as const,
+        'twice' as const
+      )
+    })
+  },
+  {
+    weight: 10,
+    arbitrary: fc.constantFrom(
+      ...Object.entries(headers).flatMap(([name, values]) =>
+        values.map((value): Mutation => ({ kind: 'header', name, value }))
+      )
+    )
+  },
+  {
+    weight: 5,
+    arbitrary: fc.constantFrom(200, 201, 204, 206, 301, 302, 303, 307, 308, 400, 401, 403, 404, 405, 410, 416, 418).map(
+      (status): Mutation => ({ kind: 'status', status })
+    )
+  },
+  {
+    weight: 1,
+    arbitrary: fc.constantFrom(429, 500, 502, 503, 599).map((status): Mutation => ({ kind: 'status', status }))
+  }
 )

@@ -5,15 +5,30 @@ import type { LightMyRequestResponse } from 'fastify'
 import { errorTable } from '../../lib/errors.ts'
 import type { Operation, Route } from './openapi-input.ts'
 
-interface Described { $ref?: string, headers?: Record<string, { $ref?: string, description?: string }>, content?: Record<string, { schema: object }>, description?: string }
-export interface Document { paths: Record<string, Record<string, Operation>>, components: { headers: Record<string, { description: string }>, responses: Record<string, Described> } }
+interface Described {
+  $ref?: string
+  headers?: Record<string, { $ref?: string, description?: string }>
+  content?: Record<string, { schema: object }>
+  description?: string
+}
+export interface Document {
+  paths: Record<string, Record<string, Operation>>
+  components: { headers: Record<string, { description: string }>, responses: Record<string, Described> }
+}
 
 /** Headers of HTTP itself, and those by which a host answers browsers. */
-const ofTransport = /^(?:content-type|content-length|date|connection|transfer-encoding|vary|x-test-route|access-control-.*)$/
+const ofTransport =
+  /^(?:content-type|content-length|date|connection|transfer-encoding|vary|x-test-route|access-control-.*)$/
 const methods = new Set(['get', 'head', 'post', 'put', 'patch', 'delete', 'options'])
 
-export const routesOf = ({ paths }: Document): Route[] => Object.entries(paths).flatMap(([path, operations]) =>
-  Object.entries(operations).filter(([method]) => methods.has(method)).map(([method, operation]) => ({ path, method: method.toUpperCase(), operation })))
+export const routesOf = ({ paths }: Document): Route[] =>
+  Object.entries(paths).flatMap(([path, operations]) =>
+    Object.entries(operations).filter(([method]) => methods.has(method)).map(([method, operation]) => ({
+      path,
+      method: method.toUpperCase(),
+      operation
+    }))
+  )
 
 const escaped = (part: string): string => encodeURIComponent(part.replaceAll('~', '~0').replaceAll('/', '~1'))
 
@@ -30,21 +45,43 @@ function decode ({ headers, rawPayload }: LightMyRequestResponse): Buffer {
 
 /** Judges answers by an OpenAPI document alone; what an object's schema does not name, no body may have. */
 export function createJudge (document: Document) {
-  const strict = JSON.parse(JSON.stringify(document), (_key, value: unknown) =>
-    typeof value === 'object' && value !== null && 'properties' in value && !('additionalProperties' in value) ? { ...value, additionalProperties: false } : value) as object
-  const compile = AjvCompiler()({ openapi: { $id: 'openapi', ...strict } } as never, { customOptions: { coerceTypes: false, removeAdditional: false, useDefaults: false, strict: false, allErrors: false } } as never) as unknown as
-    (route: { schema: object }) => { (body: unknown): boolean, errors?: unknown }
+  const strict = JSON.parse(
+    JSON.stringify(document),
+    (_key, value: unknown) =>
+      typeof value === 'object' && value !== null && 'properties' in value && !('additionalProperties' in value)
+        ? { ...value, additionalProperties: false }
+        : value
+  ) as object
+  const compile = AjvCompiler()(
+    { openapi: { $id: 'openapi', ...strict } } as never,
+    {
+      customOptions: {
+        coerceTypes: false,
+        removeAdditional: false,
+        useDefaults: false,
+        strict: false,
+        allErrors: false
+      }
+    } as never
+  ) as unknown as (route: { schema: object }) => { (body: unknown): boolean, errors?: unknown }
   const validators = new Map<string, ReturnType<typeof compile>>()
 
   function validate (pointer: string, body: unknown): void {
     const validator = validators.get(pointer) ?? compile({ schema: { $ref: `openapi#/${pointer}` } })
     validators.set(pointer, validator)
-    ok(validator(body), `the body is as ${decodeURIComponent(pointer)} says: ${JSON.stringify(validator.errors)} ${JSON.stringify(body).slice(0, 500)}`)
+    ok(
+      validator(body),
+      `the body is as ${decodeURIComponent(pointer)} says: ${JSON.stringify(validator.errors)} ${
+        JSON.stringify(body).slice(0, 500)
+      }`
+    )
   }
 
   function headersOf ({ headers = {} }: Described): Array<{ name: string, description: string }> {
     return Object.entries(headers).map(([name, header]) => {
-      const { description = '' } = header.$ref === undefined ? header : document.components.headers[header.$ref.split('/').at(-1) ?? ''] ?? {}
+      const { description = '' } = header.$ref === undefined
+        ? header
+        : document.components.headers[header.$ref.split('/').at(-1) ?? ''] ?? {}
       return { name: name.toLowerCase(), description }
     })
   }
@@ -64,17 +101,27 @@ export function createJudge (document: Document) {
       ok(given !== undefined, `status ${status} is documented`)
       const shared = given.$ref?.split('/').at(-1)
       const described = shared === undefined ? given : document.components.responses[shared] ?? {}
-      const pointer = shared === undefined ? `paths/${escaped(path)}/${method.toLowerCase()}/responses/${status}` : `components/responses/${shared}`
+      const pointer = shared === undefined
+        ? `paths/${escaped(path)}/${method.toLowerCase()}/responses/${status}`
+        : `components/responses/${shared}`
 
       const documented = headersOf(described)
-      deepEqual(Object.keys(headers).filter(name => !ofTransport.test(name) && !documented.some(header => header.name === name)), [], 'every header is documented')
+      deepEqual(
+        Object.keys(headers).filter(name =>
+          !ofTransport.test(name) && !documented.some(header => header.name === name)
+        ),
+        [],
+        'every header is documented'
+      )
       // The words of a header say whether it may be absent.
       for (const { name, description } of documented) {
         if (!description.includes('absent')) ok(headers[name] !== undefined, `${name} is there`)
       }
 
       const [type, content] = Object.entries(described.content ?? {})[0] ?? []
-      if (content === undefined || (method === 'HEAD' && answer.rawPayload.length === 0)) return equal(answer.rawPayload.length, 0, 'there is no body')
+      if (content === undefined || (method === 'HEAD' && answer.rawPayload.length === 0)) {
+        return equal(answer.rawPayload.length, 0, 'there is no body')
+      }
       equal(String(headers['content-type']).split(';')[0], type, 'the body has its documented type')
       if (type !== 'application/json') return
       const body: unknown = JSON.parse(decode(answer).toString())

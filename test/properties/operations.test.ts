@@ -31,20 +31,56 @@ const known = {
 }
 
 const html: LoopbackAnswer = { status: 404, headers: { 'content-type': 'text/html' }, body: '<html>Not here</html>' }
-const said = (status: number, body: string, headers = {}): LoopbackAnswer => ({ status, headers: { 'content-type': 'application/json', ...headers }, body })
+const said = (status: number, body: string, headers = {}): LoopbackAnswer => ({
+  status,
+  headers: { 'content-type': 'application/json', ...headers },
+  body
+})
 /** What goes wrong. None of it proves an absence. */
 const faults: FaultAction[] = [
-  'refuse-reset', 'hang', 'stall', 'truncate', 'drip', html, { ...html, status: 200 }, said(500, '{}'), said(502, 'x'), said(503, '{}', { 'retry-after': '3' }),
-  said(429, '{}', { 'retry-after': '7' }), said(429, '{}'), said(401, '{}'), said(403, '{}'), said(200, '[{'), said(200, '"text"'), said(200, '{"ok":true}'),
-  said(302, '', { location: 'http://169.254.169.254/' }), said(302, '', { location: '/user/login' }), said(200, '[]', { 'x-total-count': '99999999', link: '<https://x/?page=99999>; rel="last"' })
+  'refuse-reset',
+  'hang',
+  'stall',
+  'truncate',
+  'drip',
+  html,
+  { ...html, status: 200 },
+  said(500, '{}'),
+  said(502, 'x'),
+  said(503, '{}', { 'retry-after': '3' }),
+  said(429, '{}', { 'retry-after': '7' }),
+  said(429, '{}'),
+  said(401, '{}'),
+  said(403, '{}'),
+  said(200, '[{'),
+  said(200, '"text"'),
+  said(200, '{"ok":true}'),
+  said(302, '', { location: 'http://169.254.169.254/' }),
+  said(302, '', { location: '/user/login' }),
+  said(200, '[]', { 'x-total-count': '99999999', link: '<https://x/?page=99999>; rel="last"' })
 ]
 const places = [/./, /\/(?:repos|_catalog)\b/, /\/releases/, /\/(?:tags|manifests)\//, /\/(?:attachments|blobs)\//]
 
 /** Operations of which two responses in a row are alike: what they return depends on nothing but the catalog. */
-const comparable = new Set(['listExtensions', 'searchExtensions', 'getExtension', 'listExtensionVersions', 'downloadExtension', 'headExtension'])
+const comparable = new Set([
+  'listExtensions',
+  'searchExtensions',
+  'getExtension',
+  'listExtensionVersions',
+  'downloadExtension',
+  'headExtension'
+])
 
-interface Switch { upstream: 0 | 1, fault: number | undefined, place: number }
-interface Step { switches: Switch[], forward: number, inputs: Input[] }
+interface Switch {
+  upstream: 0 | 1
+  fault: number | undefined
+  place: number
+}
+interface Step {
+  switches: Switch[]
+  forward: number
+  inputs: Input[]
+}
 
 async function setUp (t: Test) {
   const gitea = await createGiteaFake(content)
@@ -54,23 +90,33 @@ async function setUp (t: Test) {
   const config = {
     server: { request_budget_seconds: budget, public_url: 'https://registry.example.com' },
     gitea: { url: gitea.url, organization: 'provisioning', timeout_seconds: timeout },
-    oci: [{ name: 'layouts', registry: 'examples/registry' }, { name: 'registry', registry: oci.url, timeout_seconds: timeout }]
+    oci: [{ name: 'layouts', registry: 'examples/registry' }, {
+      name: 'registry',
+      registry: oci.url,
+      timeout_seconds: timeout
+    }]
   }
   async function start () {
     const clock = createClock()
     const app: FastifyInstance = Fastify({ ...serverOptions(), logger: { level: 'info', stream: { write: () => {} } } })
     app.setNotFoundHandler(notFoundHandler)
-    app.addHook('onRequest', async (request, reply) => { reply.header('x-test-route', request.routeOptions.url ?? 'none') })
+    app.addHook('onRequest', async (request, reply) => {
+      reply.header('x-test-route', request.routeOptions.url ?? 'none')
+    })
     await app.register(fp(registry), { config, clock: clock.now })
     await app.ready()
     return { app, clock }
   }
   const upstreams = [gitea, oci] as const
-  const heal = () => { for (const upstream of upstreams) upstream.fault = undefined }
+  const heal = () => {
+    for (const upstream of upstreams) upstream.fault = undefined
+  }
   return { start, heal, upstreams }
 }
 
-/** Asks until the catalog is whole, what stands in the way running out meanwhile; gives the last answer if it never is. */
+/**
+ * Asks until the catalog is whole, what stands in the way running out meanwhile; gives the last answer if it never is.
+ */
 async function recovers (app: FastifyInstance, clock: ReturnType<typeof createClock>): Promise<string | undefined> {
   let last = ''
   for (let attempt = 0; attempt < 50; attempt++) {
@@ -101,7 +147,11 @@ await t.test('every operation answers any request, whatever its upstreams do, as
   let compared = 0
 
   /** Requests the operation without the undeclared parameters and compares: they may not change the response. */
-  async function compare (app: FastifyInstance, { route, url, declaredUrl, headers }: Input, answer: LightMyRequestResponse): Promise<void> {
+  async function compare (
+    app: FastifyInstance,
+    { route, url, declaredUrl, headers }: Input,
+    answer: LightMyRequestResponse
+  ): Promise<void> {
     if (url === declaredUrl || !comparable.has(route.operation.operationId)) return
     const plain = await app.inject({ url: declaredUrl, headers, method: route.method as 'GET' })
     // A busy machine may be late with either.
@@ -109,16 +159,26 @@ await t.test('every operation answers any request, whatever its upstreams do, as
     compared++
     const { headers: expected } = plain
     equal(answer.statusCode, plain.statusCode, `undeclared parameters change the status: ${answer.body}`)
-    for (const name of ['link', 'x-total-count', 'content-disposition', 'content-range', 'repr-digest']) equal(answer.headers[name], expected[name], `undeclared parameters change ${name}`)
-    equal(String(answer.headers.location).split('?', 1)[0], String(expected.location).split('?', 1)[0], 'undeclared parameters change the target')
+    for (const name of ['link', 'x-total-count', 'content-disposition', 'content-range', 'repr-digest']) {
+      equal(answer.headers[name], expected[name], `undeclared parameters change ${name}`)
+    }
+    equal(
+      String(answer.headers.location).split('?', 1)[0],
+      String(expected.location).split('?', 1)[0],
+      'undeclared parameters change the target'
+    )
     // The coding of a body may change once it has been compressed in the background.
-    if (answer.headers['content-encoding'] === expected['content-encoding']) ok(answer.rawPayload.equals(plain.rawPayload), `undeclared parameters change the body: ${answer.body}`)
+    if (answer.headers['content-encoding'] === expected['content-encoding']) {
+      ok(answer.rawPayload.equals(plain.rawPayload), `undeclared parameters change the body: ${answer.body}`)
+    }
   }
 
   async function ask (app: FastifyInstance, input: Input, troubled: boolean): Promise<void> {
     const { route, kind, url, parameters, headers } = input
     const began = performance.now()
-    const answer = await app.inject({ url, headers, method: route.method as 'GET' }).catch((error: unknown) => error as Error)
+    const answer = await app.inject({ url, headers, method: route.method as 'GET' }).catch((error: unknown) =>
+      error as Error
+    )
     const took = performance.now() - began
     slowest = Math.max(slowest, took)
     const id = route.operation.operationId
@@ -134,9 +194,15 @@ await t.test('every operation answers any request, whatever its upstreams do, as
       const { statusCode: status } = answer
       statuses.set(status, (statuses.get(status) ?? 0) + 1)
       notEqual(status, 500)
-      const late = status === 503 && id !== 'getReadiness' && /timeout|^$/.test(String(answer.headers['proxy-status'] ?? ''))
+      const late = status === 503 && id !== 'getReadiness' &&
+        /timeout|^$/.test(String(answer.headers['proxy-status'] ?? ''))
       if (!troubled && late) slow++
-      else ok(troubled || ![401, 429, 503].includes(status), `${status} though nothing is wrong: ${answer.body} ${JSON.stringify(answer.headers)}`)
+      else {
+        ok(
+          troubled || ![401, 429, 503].includes(status),
+          `${status} though nothing is wrong: ${answer.body} ${JSON.stringify(answer.headers)}`
+        )
+      }
       // What is not encoded may lead elsewhere: the operation is the one that answered.
       const template = answer.headers['x-test-route']
       if (template === 'none') return judge.checkUnknown(answer)
@@ -146,47 +212,88 @@ await t.test('every operation answers any request, whatever its upstreams do, as
       if (kind === 'valid') notEqual(status, 400, answer.body)
       if (kind === 'invalid') equal(status, 400)
       const { type, name, source } = parameters
-      if (kind === 'valid' && (id === 'getExtension' || id === 'listExtensionVersions') && type === 'provider' && name === 'aws' && source !== 'source=oci') notEqual(status, 404, 'an outage is no 404')
+      if (
+        kind === 'valid' && (id === 'getExtension' || id === 'listExtensionVersions') && type === 'provider' &&
+        name === 'aws' && source !== 'source=oci'
+      ) notEqual(status, 404, 'an outage is no 404')
       if (!troubled) await compare(app, input, answer)
     } catch (error) {
-      throw new Error(`${what} ${JSON.stringify(headers)}: ${error instanceof Error ? error.message : String(error)}`, { cause: error })
+      throw new Error(`${what} ${JSON.stringify(headers)}: ${error instanceof Error ? error.message : String(error)}`, {
+        cause: error
+      })
     }
   }
 
-  const fault = fc.oneof({ weight: 2, arbitrary: fc.constant(undefined) }, { weight: 3, arbitrary: fc.nat(faults.length - 1) })
+  const fault = fc.oneof({ weight: 2, arbitrary: fc.constant(undefined) }, {
+    weight: 3,
+    arbitrary: fc.nat(faults.length - 1)
+  })
   const step: fc.Arbitrary<Step> = fc.record({
-    switches: fc.oneof({ weight: 3, arbitrary: fc.constant<Switch[]>([]) }, { weight: 2, arbitrary: fc.array(fc.record({ upstream: fc.constantFrom(0 as const, 1 as const), fault, place: fc.nat(places.length - 1) }), { maxLength: 2 }) }),
+    switches: fc.oneof({ weight: 3, arbitrary: fc.constant<Switch[]>([]) }, {
+      weight: 2,
+      arbitrary: fc.array(
+        fc.record({ upstream: fc.constantFrom(0 as const, 1 as const), fault, place: fc.nat(places.length - 1) }),
+        { maxLength: 2 }
+      )
+    }),
     forward: fc.constantFrom(0, 0, 1, 31, 301, 90_000),
-    inputs: fc.array(fc.oneof(...routes.map(route => ({ weight: 1 + (route.operation.parameters?.length ?? 0), arbitrary: inputs(route, known) }))), { minLength: 55, maxLength: 75, size: 'max' })
+    inputs: fc.array(
+      fc.oneof(
+        ...routes.map(route => ({
+          weight: 1 + (route.operation.parameters?.length ?? 0),
+          arbitrary: inputs(route, known)
+        }))
+      ),
+      { minLength: 55, maxLength: 75, size: 'max' }
+    )
   })
 
   const steps = fc.array(step, { minLength: 5, maxLength: 8, size: 'max' })
   const asked = () => [...counts.values()].reduce((sum, count) => sum + count, 0)
-  await holds(t, fc.asyncProperty(steps, until(() => asked() >= wanted, async steps => {
-    heal()
-    const { app, clock } = await start()
-    try {
-      equal(await recovers(app, clock), undefined)
-      let troubled = false
-      for (const { switches, forward, inputs } of steps) {
-        for (const { upstream, fault, place } of switches) {
-          const action = fault === undefined ? undefined : faults[fault]
-          troubled ||= action !== undefined
-          upstreams[upstream].fault = action === undefined ? undefined : ({ path }) => places[place]?.test(path) === true ? action : undefined
+  await holds(
+    t,
+    fc.asyncProperty(
+      steps,
+      until(() => asked() >= wanted, async steps => {
+        heal()
+        const { app, clock } = await start()
+        try {
+          equal(await recovers(app, clock), undefined)
+          let troubled = false
+          for (const { switches, forward, inputs } of steps) {
+            for (const { upstream, fault, place } of switches) {
+              const action = fault === undefined ? undefined : faults[fault]
+              troubled ||= action !== undefined
+              upstreams[upstream].fault = action === undefined
+                ? undefined
+                : ({ path }) => places[place]?.test(path) === true ? action : undefined
+            }
+            clock.forward(forward)
+            await Promise.all(inputs.map(async input => {
+              await ask(app, input, troubled)
+            }))
+          }
+          heal()
+          equal(await recovers(app, clock), undefined)
+        } finally {
+          await app.close()
         }
-        clock.forward(forward)
-        await Promise.all(inputs.map(async input => { await ask(app, input, troubled) }))
-      }
-      heal()
-      equal(await recovers(app, clock), undefined)
-    } finally {
-      await app.close()
-    }
-  })), { runs: 60 })
+      })
+    ),
+    { runs: 60 }
+  )
 
   const cases = asked()
-  t.comment(`${cases} cases over ${routes.length} operations: ${[...counts].map(([id, count]) => `${id} ${count}`).join(', ')}`)
-  t.comment(`statuses: ${[...statuses].sort(([a], [b]) => a - b).map(([status, count]) => `${status} ${count}`).join(', ')}; slowest ${Math.round(slowest)} ms, ${slow} late though nothing was wrong`)
+  t.comment(
+    `${cases} cases over ${routes.length} operations: ${[...counts].map(([id, count]) => `${id} ${count}`).join(', ')}`
+  )
+  t.comment(
+    `statuses: ${
+      [...statuses].sort(([a], [b]) => a - b).map(([status, count]) =>
+        `${status} ${count}`
+      ).join(', ')
+    }; slowest ${Math.round(slowest)} ms, ${slow} late though nothing was wrong`
+  )
   t.ok(cases >= wanted, `at least ${wanted} cases`)
   t.comment(`${compared} responses compared with those to the same requests without undeclared parameters`)
   t.ok(compared >= cases / 50, 'undeclared parameters are sent, and their responses compared')

@@ -8,14 +8,23 @@ export interface RunOptions {
 }
 
 /**
- * Checks a property with a new seed each time, or with that of `PROPERTY_SEED`. A failure tells its seed and the smallest
- * example that was found in time; a run that could not be finished is a failure too.
+ * Checks a property with a new seed each time, or with that of `PROPERTY_SEED`. A failure tells its seed and the
+ * smallest example that was found in time; a run that could not be finished is a failure too.
  */
-export async function holds<T> (t: Test, property: fc.IAsyncProperty<T>, { runs, seconds = 240 }: RunOptions): Promise<void> {
+export async function holds<T> (
+  t: Test,
+  property: fc.IAsyncProperty<T>,
+  { runs, seconds = 240 }: RunOptions
+): Promise<void> {
   const { PROPERTY_SEED: given } = process.env
   const seed = given === undefined ? Math.floor(Math.random() * 2 ** 31) : Number(given)
   const started = performance.now()
-  const details = await fc.check(property, { seed, numRuns: runs, interruptAfterTimeLimit: seconds * 1000, markInterruptAsFailure: true })
+  const details = await fc.check(property, {
+    seed,
+    numRuns: runs,
+    interruptAfterTimeLimit: seconds * 1000,
+    markInterruptAsFailure: true
+  })
   t.comment(`${details.numRuns} runs in ${((performance.now() - started) / 1000).toFixed(1)} s, seed ${seed}`)
   if (!details.failed) {
     t.pass(`holds, ${runs} times`)
@@ -23,12 +32,20 @@ export async function holds<T> (t: Test, property: fc.IAsyncProperty<T>, { runs,
   }
   const { errorInstance: error, numRuns, interrupted } = details
   const example = (await fc.asyncDefaultReportMessage(details) ?? '').slice(0, 10_000)
-  t.fail(`${interrupted && error === undefined ? 'not finished' : 'does not hold'} after ${numRuns} runs; repeat with PROPERTY_SEED=${seed}`, {
-    found: `${example}\n${error instanceof Error ? error.stack ?? error.message : String(error)}`
-  })
+  t.fail(
+    `${
+      interrupted && error === undefined ? 'not finished' : 'does not hold'
+    } after ${numRuns} runs; repeat with PROPERTY_SEED=${seed}`,
+    {
+      found: `${example}\n${error instanceof Error ? error.stack ?? error.message : String(error)}`
+    }
+  )
 }
 
-/** A predicate that is not asked any more once there is enough, unless it failed: then the example is to be made smaller. */
+/**
+ * A predicate that is not asked any more once there is enough, unless it failed: then the example is to be made
+ * smaller.
+ */
 export function until<T> (enough: () => boolean, predicate: (value: T) => Promise<void>): (value: T) => Promise<void> {
   let failed = false
   return async value => {

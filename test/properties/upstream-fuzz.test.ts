@@ -35,17 +35,30 @@ content.repositories = content.repositories.filter(({ name }) => repositories.in
 
 async function upstreams (t: Test) {
   const root = join(t.testdir({}), 'layouts')
-  await writeLayout(root, [...names, 'provider/other'].map(repository => ({ repository, tag: twin, annotations: { 'org.opencontainers.image.description': 'twin' } })))
+  await writeLayout(
+    root,
+    [...names, 'provider/other'].map(repository => ({
+      repository,
+      tag: twin,
+      annotations: { 'org.opencontainers.image.description': 'twin' }
+    }))
+  )
   const blobs = await contentOf(root)
-  return async () => [await createGiteaFake(content, { maxResponseItems: pageItems }), await createRegistryFake(blobs)] as const
+  return async () =>
+    [await createGiteaFake(content, { maxResponseItems: pageItems }), await createRegistryFake(blobs)] as const
 }
 
 /** Answers as an upstream truly gives them, by what was asked. */
 function createTruth (upstream: Loopback) {
   const known = new Map<string, Promise<LoopbackAnswer>>()
   async function ask ({ method, path, headers: { accept = '*/*' } }: LoopbackRequest): Promise<LoopbackAnswer> {
-    const answer = await fetch(upstream.url + path, { method, redirect: 'manual', headers: { accept, 'accept-encoding': 'identity' } })
-    const { connection, 'keep-alive': _, 'transfer-encoding': __, 'content-length': ___, date, ...headers } = Object.fromEntries(answer.headers)
+    const answer = await fetch(upstream.url + path, {
+      method,
+      redirect: 'manual',
+      headers: { accept, 'accept-encoding': 'identity' }
+    })
+    const { connection, 'keep-alive': _, 'transfer-encoding': __, 'content-length': ___, date, ...headers } = Object
+      .fromEntries(answer.headers)
     return { status: answer.status, headers, body: Buffer.from(await answer.arrayBuffer()) }
   }
   return async (request: LoopbackRequest): Promise<LoopbackAnswer> => {
@@ -83,7 +96,11 @@ async function createWorld ([gitea, oci]: readonly [Loopback, Loopback], truths:
       mutated++
       done.push(`${request.method} ${request.path} ${JSON.stringify(mutation).slice(0, 300)}`)
       const answer = mutate(await truths[at](request), mutation)
-      if (at === 0) for (const name of provenAbsent(request.path, answer, repositories, onPage)) absent.add(owned[name as keyof typeof owned])
+      if (at === 0) {
+        for (const name of provenAbsent(request.path, answer, repositories, onPage)) {
+          absent.add(owned[name as keyof typeof owned])
+        }
+      }
       return answer
     }
   }
@@ -107,13 +124,23 @@ async function createWorld ([gitea, oci]: readonly [Loopback, Loopback], truths:
     return answer
   }
 
-  const isOwned = ({ type, name }: Extension) => !absent.has(`${type}/${name}`) && !before.has(`${type}/${name}`) && names.includes(`${type}/${name}`)
+  const isOwned = ({ type, name }: Extension) =>
+    !absent.has(`${type}/${name}`) && !before.has(`${type}/${name}`) && names.includes(`${type}/${name}`)
 
-  /** Asks everything of everything; whatever is answered for a name that the trusted instance holds is the trusted instance's. */
+  /**
+   * Asks everything of everything; whatever is answered for a name that the trusted instance holds is the trusted
+   * instance's.
+   */
   const questions: Array<() => Promise<void>> = [
     ...['', '/search?q=a', '?type=provider'].map(path => async () => {
       const answer = await get(path)
-      if (answer?.statusCode === 200) deepEqual(answer.json<Extension[]>().filter(isOwned).filter(({ source }) => source !== 'gitea'), [], `${path}: an owner`)
+      if (answer?.statusCode === 200) {
+        deepEqual(
+          answer.json<Extension[]>().filter(isOwned).filter(({ source }) => source !== 'gitea'),
+          [],
+          `${path}: an owner`
+        )
+      }
     }),
     ...names.flatMap(name => {
       const [type = '', short = ''] = name.split('/')
@@ -125,7 +152,9 @@ async function createWorld ([gitea, oci]: readonly [Loopback, Loopback], truths:
         },
         async () => {
           const answer = await get(`/${name}/versions`)
-          if (answer?.statusCode === 200 && held()) ok(!answer.json<ExtensionVersion[]>().some(({ version }) => version === twin), `versions of ${name}`)
+          if (answer?.statusCode === 200 && held()) {
+            ok(!answer.json<ExtensionVersion[]>().some(({ version }) => version === twin), `versions of ${name}`)
+          }
         },
         async () => {
           const answer = await get(`/${name}/${twin}`)
@@ -155,7 +184,9 @@ async function createWorld ([gitea, oci]: readonly [Loopback, Loopback], truths:
       try {
         for (const question of turned) await question()
       } catch (error) {
-        throw new Error(`${error instanceof Error ? error.message : String(error)}, after\n${done.join('\n')}`, { cause: error })
+        throw new Error(`${error instanceof Error ? error.message : String(error)}, after\n${done.join('\n')}`, {
+          cause: error
+        })
       }
       if (absent.size > 0) excused++
     },
@@ -171,7 +202,10 @@ async function createWorld ([gitea, oci]: readonly [Loopback, Loopback], truths:
         const answer = await get('')
         const listed = answer?.statusCode === 200 ? answer.json<Extension[]>() : []
         last = [answer?.statusCode, answer?.headers, listed.map(({ name, source }) => `${source} ${name}`)]
-        if (answer?.headers['proxy-status'] === undefined && listed.filter(({ source }) => source === 'gitea').length === names.length) return
+        if (
+          answer?.headers['proxy-status'] === undefined &&
+          listed.filter(({ source }) => source === 'gitea').length === names.length
+        ) return
         await delay(50)
       }
       throw new Error(`The catalog does not come back: ${JSON.stringify(last)}`)
@@ -179,7 +213,8 @@ async function createWorld ([gitea, oci]: readonly [Loopback, Loopback], truths:
   }
 }
 
-const plan = (least: number) => fc.array(fc.option(mutations, { nil: undefined, freq: 10 }), { minLength: least, maxLength: 3 * least, size: 'max' })
+const plan = (least: number) =>
+  fc.array(fc.option(mutations, { nil: undefined, freq: 10 }), { minLength: least, maxLength: 3 * least, size: 'max' })
 const round: fc.Arbitrary<Round> = fc.record({ gitea: plan(12), oci: plan(10), order: fc.nat(20) })
 const lane = fc.array(round, { minLength: 4, maxLength: 8, size: 'max' })
 
@@ -189,25 +224,42 @@ await t.test('no answer of an upstream, however mutated, crashes anything or cha
   for (const upstream of origin) t.teardown(upstream.close)
   const truths = [createTruth(origin[0]), createTruth(origin[1])] as const
 
-  await holds(t, fc.asyncProperty(fc.array(lane, { minLength: lanes, maxLength: lanes, size: 'max' }), until(() => mutated >= wanted, async lanes => {
-    const ended = await Promise.allSettled(lanes.map(async rounds => {
-      const fakes = await create()
-      const world = await createWorld(fakes, truths)
-      try {
-        await world.recover()
-        for (const round of rounds) {
-          await world.round(round)
-          await world.recover()
+  await holds(
+    t,
+    fc.asyncProperty(
+      fc.array(lane, { minLength: lanes, maxLength: lanes, size: 'max' }),
+      until(() => mutated >= wanted, async lanes => {
+        const ended = await Promise.allSettled(lanes.map(async rounds => {
+          const fakes = await create()
+          const world = await createWorld(fakes, truths)
+          try {
+            await world.recover()
+            for (const round of rounds) {
+              await world.round(round)
+              await world.recover()
+            }
+          } finally {
+            await world.app.close()
+            await Promise.all(fakes.map(async fake => {
+              await fake.close()
+            }))
+          }
+        }))
+        const failed = ended.find(end => end.status === 'rejected')
+        if (failed !== undefined) {
+          throw new Error(failed.reason instanceof Error ? failed.reason.message : String(failed.reason), {
+            cause: failed.reason
+          })
         }
-      } finally {
-        await world.app.close()
-        await Promise.all(fakes.map(async fake => { await fake.close() }))
-      }
-    }))
-    const failed = ended.find(end => end.status === 'rejected')
-    if (failed !== undefined) throw new Error(failed.reason instanceof Error ? failed.reason.message : String(failed.reason), { cause: failed.reason })
-  })), { runs: 40 })
+      })
+    ),
+    { runs: 40 }
+  )
 
-  t.comment(`${mutated} mutations in ${rounds} rounds, ${excused} of which truly took something away; statuses: ${[...statuses].sort(([a], [b]) => a - b).map(([status, count]) => `${status} ${count}`).join(', ')}`)
+  t.comment(
+    `${mutated} mutations in ${rounds} rounds, ${excused} of which truly took something away; statuses: ${
+      [...statuses].sort(([a], [b]) => a - b).map(([status, count]) => `${status} ${count}`).join(', ')
+    }`
+  )
   t.ok(mutated >= wanted, `at least ${wanted} mutations`)
 })

@@ -23,14 +23,24 @@ export async function createDockerRegistry (t: Test, folder: string, auth: objec
 
   async function start (): Promise<void> {
     // JSON is YAML.
-    await writeFile(config, JSON.stringify({
-      version: 0.1,
-      log: { level: 'info', accesslog: { disabled: true } },
-      storage: { filesystem: { rootdirectory: join(folder, 'storage') }, cache: { blobdescriptor: 'inmemory' }, maintenance: { uploadpurging: { enabled: false } } },
-      http: { addr: address },
-      ...(Object.keys(auth).length > 0 && { auth })
-    }))
-    const started = spawn('docker-registry', ['serve', config], { stdio: ['ignore', 'ignore', 'pipe'], env: { PATH: process.env.PATH, OTEL_TRACES_EXPORTER: 'none' } })
+    await writeFile(
+      config,
+      JSON.stringify({
+        version: 0.1,
+        log: { level: 'info', accesslog: { disabled: true } },
+        storage: {
+          filesystem: { rootdirectory: join(folder, 'storage') },
+          cache: { blobdescriptor: 'inmemory' },
+          maintenance: { uploadpurging: { enabled: false } }
+        },
+        http: { addr: address },
+        ...(Object.keys(auth).length > 0 && { auth })
+      })
+    )
+    const started = spawn('docker-registry', ['serve', config], {
+      stdio: ['ignore', 'ignore', 'pipe'],
+      env: { PATH: process.env.PATH, OTEL_TRACES_EXPORTER: 'none' }
+    })
     registry = started
     const lines: string[] = []
     for await (const line of createInterface(started.stderr)) {

@@ -45,16 +45,30 @@ type Call = ReturnType<typeof createCaller>
 async function createReader (url: string, call: Call, organization: string): Promise<string> {
   const username = `${organization}-reader`
   const password = randomBytes(18).toString('base64url')
-  await call('POST', '/admin/users', { username, password, email: `${username}@example.com`, must_change_password: false })
+  await call('POST', '/admin/users', {
+    username,
+    password,
+    email: `${username}@example.com`,
+    must_change_password: false
+  })
   const units = ['repo.code', 'repo.releases']
-  const team = await call('POST', `/orgs/${organization}/teams`, { name: 'readers', permission: 'read', units, includes_all_repositories: true })
+  const team = await call('POST', `/orgs/${organization}/teams`, {
+    name: 'readers',
+    permission: 'read',
+    units,
+    includes_all_repositories: true
+  })
   await call('PUT', `/teams/${String(team['id'])}/members/${username}`)
   const asReader = createCaller(url, `Basic ${Buffer.from(`${username}:${password}`).toString('base64')}`)
   const token = await asReader('POST', `/users/${username}/tokens`, { name: 'reader', scopes: readerScopes })
   return String(token['sha1'])
 }
 
-async function upload (call: Call, path: string, { name, content }: AssetContent): Promise<Omit<FilledFile, 'repository' | 'tag'>> {
+async function upload (
+  call: Call,
+  path: string,
+  { name, content }: AssetContent
+): Promise<Omit<FilledFile, 'repository' | 'tag'>> {
   const bytes = Buffer.from(content)
   const form = new FormData()
   form.set('attachment', new Blob([new Uint8Array(bytes)]), name)
@@ -62,18 +76,39 @@ async function upload (call: Call, path: string, { name, content }: AssetContent
   return { name: String(asset['name']), uuid: String(asset['uuid']), size: bytes.length, sha256: sha256(bytes) }
 }
 
-async function publish (call: Call, path: string, { tag, draft = false, prerelease = false, notes = '', assets = [] }: ReleaseContent): Promise<Array<Omit<FilledFile, 'repository'>>> {
-  const release = await call('POST', `${path}/releases`, { tag_name: tag, target_commitish: 'main', name: tag, body: notes, draft, prerelease })
+async function publish (
+  call: Call,
+  path: string,
+  { tag, draft = false, prerelease = false, notes = '', assets = [] }: ReleaseContent
+): Promise<Array<Omit<FilledFile, 'repository'>>> {
+  const release = await call('POST', `${path}/releases`, {
+    tag_name: tag,
+    target_commitish: 'main',
+    name: tag,
+    body: notes,
+    draft,
+    prerelease
+  })
   const files = []
-  for (const asset of assets) files.push({ tag, ...await upload(call, `${path}/releases/${String(release['id'])}`, asset) })
+  for (const asset of assets) {
+    files.push({ tag, ...await upload(call, `${path}/releases/${String(release['id'])}`, asset) })
+  }
   return files
 }
 
-async function createRepository (call: Call, organization: string, repository: RepositoryContent): Promise<FilledFile[]> {
+async function createRepository (
+  call: Call,
+  organization: string,
+  repository: RepositoryContent
+): Promise<FilledFile[]> {
   const { name, description = '', topics = [], releases = [] } = repository
   const created = repository.renamed_from ?? name
   await call('POST', `/orgs/${organization}/repos`, {
-    name: created, description, private: repository.private ?? false, auto_init: !repository.empty, default_branch: 'main'
+    name: created,
+    description,
+    private: repository.private ?? false,
+    auto_init: !repository.empty,
+    default_branch: 'main'
   })
   if (created !== name) await call('PATCH', `/repos/${organization}/${created}`, { name })
   const path = `/repos/${organization}/${name}`
@@ -86,14 +121,18 @@ async function createRepository (call: Call, organization: string, repository: R
 }
 
 /**
- * Makes an organisation with the content of `provisioningContent`, or another one, on a Gitea, through its API alone, and a user who may read it.
- * The server must allow migrations from itself (`[migrations] ALLOW_LOCALNETWORKS` when it listens on a local address).
+ * Makes an organisation with the content of `provisioningContent`, or another one, on a Gitea, through its API alone,
+ * and a user who may read it. The server must allow migrations from itself (`[migrations] ALLOW_LOCALNETWORKS` when it
+ * listens on a local address).
  * @param adminToken token of an administrator with all scopes
  * @param organization name of the new organisation; unique unless told
  * @param content what is published in it
  */
 export async function fillGitea (
-  url: string, adminToken: string, organization = `provisioning-${randomBytes(4).toString('hex')}`, content = provisioningContent(organization)
+  url: string,
+  adminToken: string,
+  organization = `provisioning-${randomBytes(4).toString('hex')}`,
+  content = provisioningContent(organization)
 ): Promise<FilledGitea> {
   const base = url.replace(/\/+$/, '')
   const call = createCaller(base, `token ${adminToken}`)

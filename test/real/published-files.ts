@@ -9,13 +9,28 @@ import { push } from './registry-content.ts'
 export const published = '2026-11-23T05:24:36Z'
 
 /** A file of so many bytes, of which no two pieces are the same. */
-export const fileOf = (length: number, seed = 'file'): Buffer => createCipheriv('aes-128-ctr', createHash('md5').update(seed).digest(), Buffer.alloc(16)).update(Buffer.alloc(length))
+export const fileOf = (length: number, seed = 'file'): Buffer =>
+  createCipheriv('aes-128-ctr', createHash('md5').update(seed).digest(), Buffer.alloc(16)).update(Buffer.alloc(length))
 
 export const digestOf = (bytes: Buffer): string => `sha256:${createHash('sha256').update(bytes).digest('hex')}`
 
-/** Pushes files to a registry: `{repository}` in version 1.0.0, its file named `title`. `folder` is used for a while. */
-export async function publishFiles (url: string, folder: string, files: Array<{ repository: string, title: string, content: Buffer }>): Promise<void> {
-  await writeLayout(folder, files.map(({ repository, title, content }) => ({ repository, tag: '1.0.0', layers: [{ title, content }], annotations: { 'org.opencontainers.image.created': published } })))
+/**
+ * Pushes files to a registry: `{repository}` in version 1.0.0, its file named `title`. `folder` is used for a while.
+ */
+export async function publishFiles (
+  url: string,
+  folder: string,
+  files: Array<{ repository: string, title: string, content: Buffer }>
+): Promise<void> {
+  await writeLayout(
+    folder,
+    files.map(({ repository, title, content }) => ({
+      repository,
+      tag: '1.0.0',
+      layers: [{ title, content }],
+      annotations: { 'org.opencontainers.image.created': published }
+    }))
+  )
   await push(await contentOf(folder), { url })
   await rm(folder, { recursive: true })
 }

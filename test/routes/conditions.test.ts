@@ -9,23 +9,51 @@ const list = '/api/v1/extensions'
 const file = `${list}/provider/aws/1.2.0`
 const json = [list, `${list}/search?q=aws`, `${list}/provider/aws`, `${list}/provider/aws/versions`]
 /** Headers that describe a representation or its cache state; an error has none of them. */
-const ofRepresentation = ['etag', 'last-modified', 'accept-ranges', 'content-range', 'content-disposition', 'content-encoding', 'repr-digest', 'age', 'cache-status', 'x-cache-hit', 'x-cache-ttl', 'x-total-count', 'link']
+const ofRepresentation = [
+  'etag',
+  'last-modified',
+  'accept-ranges',
+  'content-range',
+  'content-disposition',
+  'content-encoding',
+  'repr-digest',
+  'age',
+  'cache-status',
+  'x-cache-hit',
+  'x-cache-ttl',
+  'x-total-count',
+  'link'
+]
 
 /** The registry before a faked Gitea, with the catalog loaded. */
 async function setUp (t: Test, config: object = {}) {
   const gitea = await createGiteaFake(provisioningContent())
   t.teardown(gitea.close)
-  const { app } = await startApp(t, { gitea: { url: gitea.url, organization: 'provisioning', timeout_seconds: 1 }, ...config })
-  const request = async (method: 'GET' | 'HEAD', url: string, headers: Record<string, string | string[]> = {}) => await app.inject({ method, url, headers })
+  const { app } = await startApp(t, {
+    gitea: { url: gitea.url, organization: 'provisioning', timeout_seconds: 1 },
+    ...config
+  })
+  const request = async (method: 'GET' | 'HEAD', url: string, headers: Record<string, string | string[]> = {}) =>
+    await app.inject({ method, url, headers })
   await request('GET', list)
   return { app, gitea, request }
 }
 
 function isFailed (t: Test, response: LightMyRequestResponse, message: string): void {
   const { statusCode, headers } = response
-  t.match([statusCode, headers['cache-control'], headers['content-type']], [412, 'no-store', /^application\/json/], message)
-  t.strictSame(ofRepresentation.filter(name => headers[name] !== undefined), [], `${message}: no headers of a representation`)
-  if (response.body !== '') t.match(response.json(), { error: 'precondition_failed', message: /If-(?:Match|Unmodified-Since)/ }, message)
+  t.match(
+    [statusCode, headers['cache-control'], headers['content-type']],
+    [412, 'no-store', /^application\/json/],
+    message
+  )
+  t.strictSame(
+    ofRepresentation.filter(name => headers[name] !== undefined),
+    [],
+    `${message}: no headers of a representation`
+  )
+  if (response.body !== '') {
+    t.match(response.json(), { error: 'precondition_failed', message: /If-(?:Match|Unmodified-Since)/ }, message)
+  }
 }
 
 await t.test('a response whose entity tag is not in If-Match is 412, to GET and HEAD, on every route of the catalog', async t => {
@@ -33,14 +61,28 @@ await t.test('a response whose entity tag is not in If-Match is 412, to GET and 
   for (const method of ['GET', 'HEAD'] as const) {
     for (const url of [...json, file]) {
       const etag = String((await request(method, url)).headers.etag)
-      for (const condition of ['"other"', `W/${etag}`, etag.slice(1, -1), `${etag} "other"`, '"unclosed', '', `${etag}, *`]) {
+      for (
+        const condition of ['"other"', `W/${etag}`, etag.slice(1, -1), `${etag} "other"`, '"unclosed', '', `${etag}, *`]
+      ) {
         isFailed(t, await request(method, url, { 'if-match': condition }), `${method} ${url} If-Match: ${condition}`)
       }
       for (const condition of [etag, '*', `"other", ${etag}`, `W/"other",${etag}`, `"a, b", ,${etag},`]) {
-        t.equal((await request(method, url, { 'if-match': condition })).statusCode, 200, `${method} ${url} If-Match: ${condition}`)
+        t.equal(
+          (await request(method, url, { 'if-match': condition })).statusCode,
+          200,
+          `${method} ${url} If-Match: ${condition}`
+        )
       }
-      isFailed(t, await request(method, url, { 'if-match': '"other"', 'if-none-match': etag }), `${method} ${url}: If-Match comes first`)
-      t.equal((await request(method, url, { 'if-match': etag, 'if-none-match': etag })).statusCode, 304, `${method} ${url}: then If-None-Match`)
+      isFailed(
+        t,
+        await request(method, url, { 'if-match': '"other"', 'if-none-match': etag }),
+        `${method} ${url}: If-Match comes first`
+      )
+      t.equal(
+        (await request(method, url, { 'if-match': etag, 'if-none-match': etag })).statusCode,
+        304,
+        `${method} ${url}: then If-None-Match`
+      )
     }
   }
 })
@@ -52,14 +94,40 @@ await t.test('a file that was published after If-Unmodified-Since is 412; a date
     const modified = new Date(String(headers['last-modified']))
     t.ok(modified.getTime() > 0)
     const at = (seconds: number) => new Date(modified.getTime() + seconds * 1000).toUTCString()
-    for (const seconds of [0, 1, 1e9]) t.equal((await request(method, file, { 'if-unmodified-since': at(seconds) })).statusCode, 200, `${method} ${seconds} s later`)
-    for (const seconds of [-1, -1e9]) isFailed(t, await request(method, file, { 'if-unmodified-since': at(seconds) }), `${method} ${seconds} s earlier`)
-    for (const malformed of ['yesterday', '2000-01-01T00:00:00Z', '0', `${at(-1)}, ${at(-1)}`, '']) {
-      t.equal((await request(method, file, { 'if-unmodified-since': malformed })).statusCode, 200, `${method} malformed, therefore ignored: ${malformed}`)
+    for (const seconds of [0, 1, 1e9]) {
+      t.equal(
+        (await request(method, file, { 'if-unmodified-since': at(seconds) })).statusCode,
+        200,
+        `${method} ${seconds} s later`
+      )
     }
-    t.equal((await request(method, file, { 'if-unmodified-since': at(-1), 'if-match': String(headers.etag) })).statusCode, 200, 'ignored beside If-Match')
-    t.equal((await request(method, file, { 'if-modified-since': at(0) })).statusCode, 200, 'no 304 by date: a replaced file may have the date of the old one')
-    for (const url of json) t.equal((await request(method, url, { 'if-unmodified-since': at(-1e9) })).statusCode, 200, `${method} ${url} has no modification date`)
+    for (const seconds of [-1, -1e9]) {
+      isFailed(t, await request(method, file, { 'if-unmodified-since': at(seconds) }), `${method} ${seconds} s earlier`)
+    }
+    for (const malformed of ['yesterday', '2000-01-01T00:00:00Z', '0', `${at(-1)}, ${at(-1)}`, '']) {
+      t.equal(
+        (await request(method, file, { 'if-unmodified-since': malformed })).statusCode,
+        200,
+        `${method} malformed, therefore ignored: ${malformed}`
+      )
+    }
+    t.equal(
+      (await request(method, file, { 'if-unmodified-since': at(-1), 'if-match': String(headers.etag) })).statusCode,
+      200,
+      'ignored beside If-Match'
+    )
+    t.equal(
+      (await request(method, file, { 'if-modified-since': at(0) })).statusCode,
+      200,
+      'no 304 by date: a replaced file may have the date of the old one'
+    )
+    for (const url of json) {
+      t.equal(
+        (await request(method, url, { 'if-unmodified-since': at(-1e9) })).statusCode,
+        200,
+        `${method} ${url} has no modification date`
+      )
+    }
   }
 })
 
@@ -68,10 +136,16 @@ await t.test('a file of Swagger UI has the same errors: 412 for a failed conditi
   const url = '/docs/static/swagger-ui.css'
   for (const headers of [{ 'if-match': '"other"' }, { 'if-unmodified-since': 'Mon, 01 Jan 2001 00:00:00 GMT' }]) {
     const { statusCode, body } = await request('GET', url, headers)
-    t.strictSame([statusCode, JSON.parse(body)], [412, { error: 'precondition_failed', message: 'Precondition failed' }])
+    t.strictSame([statusCode, JSON.parse(body)], [412, {
+      error: 'precondition_failed',
+      message: 'Precondition failed'
+    }])
   }
   const { statusCode, body } = await request('GET', url, { range: 'bytes=99999999-' })
-  t.strictSame([statusCode, JSON.parse(body)], [416, { error: 'range_not_satisfiable', message: 'The file has no such range' }])
+  t.strictSame([statusCode, JSON.parse(body)], [416, {
+    error: 'range_not_satisfiable',
+    message: 'The file has no such range'
+  }])
 })
 
 await t.test('a part of a file goes only to a client whose If-Match and If-Unmodified-Since hold', async t => {
@@ -81,8 +155,16 @@ await t.test('a part of a file goes only to a client whose If-Match and If-Unmod
   t.equal((await request('GET', file, { range, 'if-match': String(etag) })).statusCode, 206)
   t.equal((await request('GET', file, { range, 'if-unmodified-since': String(modified) })).statusCode, 206)
   isFailed(t, await request('GET', file, { range, 'if-match': '"other"' }), 'another file')
-  isFailed(t, await request('GET', file, { range, 'if-match': '"other"', 'if-range': String(etag) }), 'If-Range does not help')
-  isFailed(t, await request('GET', file, { range: 'bytes=99999999-', 'if-match': '"other"' }), 'before the range is looked at')
+  isFailed(
+    t,
+    await request('GET', file, { range, 'if-match': '"other"', 'if-range': String(etag) }),
+    'If-Range does not help'
+  )
+  isFailed(
+    t,
+    await request('GET', file, { range: 'bytes=99999999-', 'if-match': '"other"' }),
+    'before the range is looked at'
+  )
   t.equal((await request('GET', file, { range: 'bytes=99999999-', 'if-match': String(etag) })).statusCode, 416)
 })
 
@@ -107,10 +189,19 @@ await t.test('conditions change nothing of a response that is not 2xx without th
   const { gitea, request } = await setUp(t)
   const failing = { 'if-match': '"other"', 'if-unmodified-since': 'Sat, 01 Jan 2000 00:00:00 GMT' }
   for (const method of ['GET', 'HEAD'] as const) {
-    for (const [url, status] of [
-      [`${list}/provider/absent`, 404], [`${list}/provider/aws/9.9.9`, 404], [`${list}/provider/aws/latest`, 302], [`${list}/bogus/aws`, 400], [`${list}?limit=0`, 400], ['/nowhere', 404]
-    ] as const) t.equal((await request(method, url, failing)).statusCode, status, `${method} ${url}`)
-    for (const url of ['/health', '/livez', '/metrics']) t.equal((await request(method, url, failing)).statusCode, 200, `${method} ${url} has no validators`)
+    for (
+      const [url, status] of [
+        [`${list}/provider/absent`, 404],
+        [`${list}/provider/aws/9.9.9`, 404],
+        [`${list}/provider/aws/latest`, 302],
+        [`${list}/bogus/aws`, 400],
+        [`${list}?limit=0`, 400],
+        ['/nowhere', 404]
+      ] as const
+    ) t.equal((await request(method, url, failing)).statusCode, status, `${method} ${url}`)
+    for (const url of ['/health', '/livez', '/metrics']) {
+      t.equal((await request(method, url, failing)).statusCode, 200, `${method} ${url} has no validators`)
+    }
   }
   const { headers: { etag } } = await request('HEAD', file)
   gitea.fault = () => 'refuse-reset'
@@ -134,12 +225,19 @@ await t.test('a body that is compressed matches If-Match by the entity tag of ea
   for (const etag of tags) {
     for (const coding of ['identity', 'br', 'gzip']) {
       const response = await request('GET', list, { 'if-match': etag, 'accept-encoding': coding })
-      t.match([response.statusCode, response.headers['content-encoding']], [200, coding === 'identity' ? undefined : coding], `${etag} ${coding}`)
+      t.match([response.statusCode, response.headers['content-encoding']], [
+        200,
+        coding === 'identity' ? undefined : coding
+      ], `${etag} ${coding}`)
     }
   }
   const small = `${list}?limit=1`
   const etag = String((await request('GET', small)).headers.etag)
-  isFailed(t, await request('GET', small, { 'if-match': `${etag.slice(0, -1)}-br"` }), 'a body that is never compressed has one entity tag')
+  isFailed(
+    t,
+    await request('GET', small, { 'if-match': `${etag.slice(0, -1)}-br"` }),
+    'a body that is never compressed has one entity tag'
+  )
 })
 
 await t.test('header lines that are repeated make one list of entity tags; a repeated date is ignored', async t => {

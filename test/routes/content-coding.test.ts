@@ -12,7 +12,12 @@ const list = '/api/v1/extensions'
 const small = '/api/v1/extensions?limit=1'
 
 /** Asks until the form that is made behind the first request is there. */
-async function untilCoded (t: Test, get: (url: string, headers: Record<string, string>) => Promise<LightMyRequestResponse>, url: string, coding: Coding): Promise<LightMyRequestResponse> {
+async function untilCoded (
+  t: Test,
+  get: (url: string, headers: Record<string, string>) => Promise<LightMyRequestResponse>,
+  url: string,
+  coding: Coding
+): Promise<LightMyRequestResponse> {
   for (let turns = 0; turns < 10_000; turns++) {
     const answer = await get(url, { 'accept-encoding': coding })
     if (answer.headers['content-encoding'] !== undefined) return answer
@@ -27,11 +32,20 @@ await t.test('a larger answer is sent in the coding that the client likes, each 
   t.ok(plain.rawPayload.length >= 1024)
   t.match([plain.headers.vary, plain.headers['content-encoding']], ['Accept-Encoding', undefined])
   const first = await get(list, { 'accept-encoding': 'br' })
-  t.match([first.headers['content-encoding'], first.headers.etag, first.body], [undefined, plain.headers.etag, plain.body], 'who asks first waits for no compression')
+  t.match([first.headers['content-encoding'], first.headers.etag, first.body], [
+    undefined,
+    plain.headers.etag,
+    plain.body
+  ], 'who asks first waits for no compression')
 
   for (const coding of ['br', 'gzip'] as const) {
     const { headers, rawPayload } = await untilCoded(t, get, list, coding)
-    t.match(headers, { 'content-encoding': coding, vary: 'Accept-Encoding', 'content-type': plain.headers['content-type'], 'content-length': String(rawPayload.length) })
+    t.match(headers, {
+      'content-encoding': coding,
+      vary: 'Accept-Encoding',
+      'content-type': plain.headers['content-type'],
+      'content-length': String(rawPayload.length)
+    })
     t.equal(decode[coding](rawPayload).toString(), plain.body)
     t.ok(rawPayload.length < plain.rawPayload.length)
     t.not(headers.etag, plain.headers.etag)
@@ -42,12 +56,25 @@ await t.test('a larger answer is sent in the coding that the client likes, each 
     t.equal(head.body, '')
 
     const again = await get(list, { 'accept-encoding': coding, 'if-none-match': String(headers.etag) })
-    t.match([again.statusCode, again.headers.etag, again.headers.vary, again.body], [304, headers.etag, 'Accept-Encoding', ''])
+    t.match([again.statusCode, again.headers.etag, again.headers.vary, again.body], [
+      304,
+      headers.etag,
+      'Accept-Encoding',
+      ''
+    ])
     t.equal(again.headers['content-encoding'], undefined)
     const known = await get(list, { 'accept-encoding': coding, 'if-none-match': String(plain.headers.etag) })
-    t.match([known.statusCode, known.headers.etag], [304, plain.headers.etag], 'who has the bytes as they are needs no other form')
+    t.match(
+      [known.statusCode, known.headers.etag],
+      [304, plain.headers.etag],
+      'who has the bytes as they are needs no other form'
+    )
     const other = coding === 'br' ? 'gzip' : 'br'
-    t.equal((await get(list, { 'accept-encoding': other, 'if-none-match': String(headers.etag) })).statusCode, 200, 'a form that the client does not accept now is not the one it has')
+    t.equal(
+      (await get(list, { 'accept-encoding': other, 'if-none-match': String(headers.etag) })).statusCode,
+      200,
+      'a form that the client does not accept now is not the one it has'
+    )
   }
   const [br, gzip] = [await get(list, { 'accept-encoding': 'br' }), await get(list, { 'accept-encoding': 'gzip' })]
   t.not(br.headers.etag, gzip.headers.etag)

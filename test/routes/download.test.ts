@@ -8,7 +8,10 @@ import { createGiteaFake, provisioningContent, type GiteaFake } from '../fakes/g
 /** The registry on a real port, before a faked Gitea. */
 async function listen (t: Test, store: object = {}): Promise<{ gitea: GiteaFake, url: string, port: number }> {
   const gitea = await createGiteaFake(provisioningContent())
-  const { app } = await startApp(t, { gitea: { url: gitea.url, organization: 'provisioning', timeout_seconds: 1 }, store })
+  const { app } = await startApp(t, {
+    gitea: { url: gitea.url, organization: 'provisioning', timeout_seconds: 1 },
+    store
+  })
   t.teardown(gitea.close)
   const url = await app.listen({ host: '127.0.0.1', port: 0 })
   // A client that was cut off connects anew ahead of its next request; such a connection is not idle to the server.
@@ -53,7 +56,11 @@ await t.test('a file that breaks off or stops on its way never looks complete', 
     t.equal(answer.status, 200, fault)
     await t.rejects(answer.arrayBuffer(), fault)
     gitea.fault = undefined
-    t.equal((await (await fetch(`${url}/taskserv/kubernetes/1.28.0`)).arrayBuffer()).byteLength, Number(answer.headers.get('content-length')), 'and the next one is whole')
+    t.equal(
+      (await (await fetch(`${url}/taskserv/kubernetes/1.28.0`)).arrayBuffer()).byteLength,
+      Number(answer.headers.get('content-length')),
+      'and the next one is whole'
+    )
   }
 })
 
@@ -62,8 +69,14 @@ await t.test('a file in many small pieces arrives whole', async t => {
   gitea.fault = ({ path }) => archive.test(path) ? 'drip' : undefined
   const answer = await fetch(`${url}/taskserv/kubernetes/1.28.0`)
   const bytes = await answer.arrayBuffer()
-  t.match(await (await fetch(new URL('/metrics', url))).text(), `download_bytes_total{source="upstream"} ${bytes.byteLength}`)
-  t.equal(`sha-256=:${Buffer.from(await crypto.subtle.digest('SHA-256', bytes)).toString('base64')}:`, answer.headers.get('repr-digest'))
+  t.match(
+    await (await fetch(new URL('/metrics', url))).text(),
+    `download_bytes_total{source="upstream"} ${bytes.byteLength}`
+  )
+  t.equal(
+    `sha-256=:${Buffer.from(await crypto.subtle.digest('SHA-256', bytes)).toString('base64')}:`,
+    answer.headers.get('repr-digest')
+  )
 })
 
 await t.test('what was replaced under a known version is found under its new address', async t => {
@@ -78,7 +91,11 @@ await t.test('what was replaced under a known version is found under its new add
   const stated = answer.headers.get('etag')
   t.equal(await answer.text(), 'another content')
   t.not(before, 'another content')
-  t.equal((await fetch(`${url}/provider/aws/1.2.0`, { method: 'HEAD' })).headers.get('etag'), stated, 'its validator is its own from the first answer on')
+  t.equal(
+    (await fetch(`${url}/provider/aws/1.2.0`, { method: 'HEAD' })).headers.get('etag'),
+    stated,
+    'its validator is its own from the first answer on'
+  )
   gitea.withdraw('aws_prov', '1.2.0')
   t.equal((await fetch(`${url}/provider/aws/1.2.0`)).status, 404)
 })
@@ -88,16 +105,25 @@ await t.test('an upstream that breaks before the first byte is told in the envel
   gitea.fault = ({ path }) => archive.test(path) ? 'refuse-reset' : undefined
   const answer = await fetch(`${url}/taskserv/kubernetes/1.28.0`)
   t.match([answer.status, await answer.json()], [503, { error: 'service_unavailable' }])
-  for (const name of ['etag', 'content-disposition', 'x-cache-ttl', 'repr-digest']) t.equal(answer.headers.get(name), null, name)
+  for (const name of ['etag', 'content-disposition', 'x-cache-ttl', 'repr-digest']) {
+    t.equal(answer.headers.get(name), null, name)
+  }
   t.match(answer.headers.get('content-type'), /^application\/json/)
 })
 
 await t.test('a file of another length than was published never looks complete, whatever the upstream says of its length', async t => {
-  const bodies: Record<string, { status: number, type?: string }> = { shorter: { status: 200 }, ['much longer than it was '.repeat(20_000)]: { status: 200 }, '<html>': { status: 401, type: 'text/html' } }
+  const bodies: Record<string, { status: number, type?: string }> = {
+    shorter: { status: 200 },
+    ['much longer than it was '.repeat(20_000)]: { status: 200 },
+    '<html>': { status: 401, type: 'text/html' }
+  }
   for (const [body, { status, type = 'application/octet-stream' }] of Object.entries(bodies)) {
     const { gitea, url } = await listen(t)
     // Without a length of its own: chunked.
-    gitea.fault = ({ path }) => archive.test(path) ? { status: 200, headers: { 'content-type': type, 'transfer-encoding': 'chunked' }, body } : undefined
+    gitea.fault = ({ path }) =>
+      archive.test(path)
+        ? { status: 200, headers: { 'content-type': type, 'transfer-encoding': 'chunked' }, body }
+        : undefined
     const answer = await fetch(`${url}/taskserv/kubernetes/1.28.0`)
     t.equal(answer.status, status, body.slice(0, 10))
     if (status === 200) await t.rejects(answer.arrayBuffer(), body.slice(0, 10))
@@ -106,7 +132,13 @@ await t.test('a file of another length than was published never looks complete, 
 
 await t.test('what is no HTTP gets the envelope, and the connection is closed', async t => {
   const { port } = await listen(t)
-  for (const [sent, status, message] of [['GET / HTTP/1.1\r\nbroken\r\n\r\n', 400, 'Malformed request'], [`GET / HTTP/1.1\r\nHost: x\r\nx: ${'x'.repeat(20_000)}\r\n\r\n`, 431, 'Request headers are too large']] as const) {
+  for (
+    const [sent, status, message] of [['GET / HTTP/1.1\r\nbroken\r\n\r\n', 400, 'Malformed request'], [
+      `GET / HTTP/1.1\r\nHost: x\r\nx: ${'x'.repeat(20_000)}\r\n\r\n`,
+      431,
+      'Request headers are too large'
+    ]] as const
+  ) {
     const socket = connect(port, '127.0.0.1')
     await once(socket, 'connect')
     socket.write(sent)

@@ -7,10 +7,18 @@ import { writeLayout, type FakeArtifact } from '../fakes/layout.ts'
 
 const names = ['alpha', 'beta', 'gamma', 'delta', 'epsilon', 'zeta', 'eta']
 
-async function setUp (t: Test, artifacts: FakeArtifact[] = names.map(name => ({ repository: `provider/${name}`, tag: '1.0.0' })), config: object = {}) {
+async function setUp (
+  t: Test,
+  artifacts: FakeArtifact[] = names.map(name => ({ repository: `provider/${name}`, tag: '1.0.0' })),
+  config: object = {}
+) {
   const root = join(t.testdir({}), 'layouts')
   await writeLayout(root, artifacts)
-  return await startApp(t, { server: { public_url: 'https://registry.example.com' }, oci: { registry: root }, ...config })
+  return await startApp(t, {
+    server: { public_url: 'https://registry.example.com' },
+    oci: { registry: root },
+    ...config
+  })
 }
 const list = '/api/v1/extensions'
 
@@ -32,14 +40,24 @@ await t.test('Link names first, previous, next and last page, and keeps the filt
   const { get } = await setUp(t)
   const at = async (query: string) => links((await get(`${list}?${query}`)).headers.link)
   t.strictSame(await at('limit=3&offset=3&source=oci'), {
-    first: '?source=oci&limit=3&offset=0', prev: '?source=oci&limit=3&offset=0', next: '?source=oci&limit=3&offset=6', last: '?source=oci&limit=3&offset=6'
+    first: '?source=oci&limit=3&offset=0',
+    prev: '?source=oci&limit=3&offset=0',
+    next: '?source=oci&limit=3&offset=6',
+    last: '?source=oci&limit=3&offset=6'
   })
-  t.strictSame(await at('limit=3&offset=100'), { first: '?limit=3&offset=0', prev: '?limit=3&offset=6', last: '?limit=3&offset=6' })
+  t.strictSame(await at('limit=3&offset=100'), {
+    first: '?limit=3&offset=0',
+    prev: '?limit=3&offset=6',
+    last: '?limit=3&offset=6'
+  })
   t.strictSame(await at(''), { first: '?limit=100&offset=0', last: '?limit=100&offset=0' })
 })
 
 await t.test('type, source, limit and offset narrow the list', async t => {
-  const { get } = await setUp(t, [{ repository: 'provider/aws', tag: '1.0.0' }, { repository: 'taskserv/k3s', tag: '1.0.0' }, { repository: 'cluster/web', tag: '1.0.0' }])
+  const { get } = await setUp(t, [{ repository: 'provider/aws', tag: '1.0.0' }, {
+    repository: 'taskserv/k3s',
+    tag: '1.0.0'
+  }, { repository: 'cluster/web', tag: '1.0.0' }])
   const of = async (query: string) => (await get(`${list}?${query}`)).json<Extension[]>().map(({ name }) => name)
   t.strictSame(await of(''), ['aws', 'k3s', 'web'])
   t.strictSame(await of('type=taskserv'), ['k3s'])
@@ -53,14 +71,32 @@ await t.test('?source= chooses among the owners, on every route; ?type= narrows 
   await writeLayout(root, [{ repository: 'provider/aws', tag: '9.0.0' }, { repository: 'cluster/aws', tag: '1.0.0' }])
   const gitea = await createGiteaFake(provisioningContent())
   t.teardown(gitea.close)
-  const { get } = await startApp(t, { gitea: { url: gitea.url, organization: 'provisioning' }, oci: { registry: root } })
+  const { get } = await startApp(t, {
+    gitea: { url: gitea.url, organization: 'provisioning' },
+    oci: { registry: root }
+  })
   const body = async (path: string) => (await get(list + path)).json<Extension>()
-  t.match([await body('/provider/aws'), await body('/provider/aws?source=oci')], [{ version: '1.2.0', source: 'gitea' }, { version: '9.0.0', source: 'oci' }])
-  t.match([await body('/provider/aws/versions'), await body('/provider/aws/versions?source=oci')], [[{ version: '2.0.0-rc.1' }], [{ version: '9.0.0' }]])
-  t.match([(await get(`${list}/provider/aws/9.0.0`)).statusCode, (await get(`${list}/provider/aws/9.0.0?source=oci`)).statusCode], [404, 200])
-  t.match([(await get(`${list}/provider/aws/latest`)).headers.location, (await get(`${list}/provider/aws/latest?source=oci`)).headers.location], ['1.2.0', '9.0.0?source=oci'])
-  t.match([await body('/search?q=aws'), await body('/search?q=aws&source=oci')], [[{ source: 'gitea' }, { type: 'cluster' }], [{ source: 'oci', version: '9.0.0' }, { type: 'cluster' }]])
-  t.strictSame((await get(`${list}/search?q=aws&type=cluster`)).json<Extension[]>().map(({ type }) => type), ['cluster'])
+  t.match([await body('/provider/aws'), await body('/provider/aws?source=oci')], [
+    { version: '1.2.0', source: 'gitea' },
+    { version: '9.0.0', source: 'oci' }
+  ])
+  t.match([await body('/provider/aws/versions'), await body('/provider/aws/versions?source=oci')], [[{
+    version: '2.0.0-rc.1'
+  }], [{ version: '9.0.0' }]])
+  t.match([
+    (await get(`${list}/provider/aws/9.0.0`)).statusCode,
+    (await get(`${list}/provider/aws/9.0.0?source=oci`)).statusCode
+  ], [404, 200])
+  t.match([
+    (await get(`${list}/provider/aws/latest`)).headers.location,
+    (await get(`${list}/provider/aws/latest?source=oci`)).headers.location
+  ], ['1.2.0', '9.0.0?source=oci'])
+  t.match([await body('/search?q=aws'), await body('/search?q=aws&source=oci')], [[{ source: 'gitea' }, {
+    type: 'cluster'
+  }], [{ source: 'oci', version: '9.0.0' }, { type: 'cluster' }]])
+  t.strictSame((await get(`${list}/search?q=aws&type=cluster`)).json<Extension[]>().map(({ type }) => type), [
+    'cluster'
+  ])
   const { body: metrics } = await get('/metrics')
   t.match(metrics, 'extensions_shadowed_total{backend="oci"} 1')
   t.match(metrics, 'extensions_shadowed_total{backend="gitea"} 0')
@@ -68,7 +104,15 @@ await t.test('?source= chooses among the owners, on every route; ?type= narrows 
 
 await t.test('an ETag belongs to the bytes: the same again is 304, in every form of If-None-Match', async t => {
   const { app, get } = await setUp(t)
-  for (const path of [list, `${list}/search?q=alpha`, `${list}/provider/alpha`, `${list}/provider/alpha/versions`, `${list}/provider/alpha/1.0.0`]) {
+  for (
+    const path of [
+      list,
+      `${list}/search?q=alpha`,
+      `${list}/provider/alpha`,
+      `${list}/provider/alpha/versions`,
+      `${list}/provider/alpha/1.0.0`
+    ]
+  ) {
     const { headers } = await get(path)
     const etag = String(headers.etag)
     t.match(etag, /^"[^"]+"$/, path)
@@ -76,9 +120,17 @@ await t.test('an ETag belongs to the bytes: the same again is 304, in every form
       const again = await get(path, { 'if-none-match': condition })
       t.match([again.statusCode, again.body, again.headers.etag], [304, '', etag], `${path} ${condition}`)
     }
-    t.equal((await get(path, { 'if-none-match': etag, 'cache-control': 'no-cache' })).statusCode, 304, `${path}, as fetch asks`)
+    t.equal(
+      (await get(path, { 'if-none-match': etag, 'cache-control': 'no-cache' })).statusCode,
+      304,
+      `${path}, as fetch asks`
+    )
     const head = await app.inject({ method: 'HEAD', url: path, headers: { 'if-none-match': etag } })
-    t.strictSame([head.statusCode, head.headers.etag, head.headers['content-length']], [304, etag, undefined], `HEAD ${path}: no length but that of the bytes`)
+    t.strictSame(
+      [head.statusCode, head.headers.etag, head.headers['content-length']],
+      [304, etag, undefined],
+      `HEAD ${path}: no length but that of the bytes`
+    )
     t.equal((await get(path, { 'if-none-match': '"other"' })).statusCode, 200, path)
   }
   t.not((await get(`${list}?limit=1`)).headers.etag, (await get(`${list}?limit=2`)).headers.etag)
@@ -100,7 +152,11 @@ await t.test('headers tell where an answer comes from and for how long it holds'
   })
   t.equal(headers['x-partial'], undefined)
   clock.forward(201)
-  t.match((await get(list)).headers, { 'x-cache-hit': 'false', age: '0', 'cache-status': 'extension-registry; fwd=miss; ttl=300' })
+  t.match((await get(list)).headers, {
+    'x-cache-hit': 'false',
+    age: '0',
+    'cache-status': 'extension-registry; fwd=miss; ttl=300'
+  })
 })
 
 await t.test("a client's request id comes back, unless it could harm a log", async t => {
@@ -110,7 +166,13 @@ await t.test("a client's request id comes back, unless it could harm a log", asy
 })
 
 await t.test('latest leads to the exact version beside it, and keeps the query', async t => {
-  const { get } = await setUp(t, ['1.0.0', '1.10.0', '2.0.0-rc.1'].map(tag => ({ repository: 'provider/aws', tag })).concat({ repository: 'taskserv/k3s', tag: '1.27.5_k3s1' }))
+  const { get } = await setUp(
+    t,
+    ['1.0.0', '1.10.0', '2.0.0-rc.1'].map(tag => ({ repository: 'provider/aws', tag })).concat({
+      repository: 'taskserv/k3s',
+      tag: '1.27.5_k3s1'
+    })
+  )
   const { statusCode, headers } = await get(`${list}/provider/aws/latest?source=oci&x=y`)
   t.match([statusCode, headers.location], [302, '1.10.0?source=oci&x=y'])
   t.equal((await get(`${list}/taskserv/k3s/latest`)).headers.location, '1.27.5%2Bk3s1')
@@ -120,7 +182,11 @@ await t.test('latest leads to the exact version beside it, and keeps the query',
 })
 
 await t.test('a download has its real name, length and digest; a leading v is accepted', async t => {
-  const { get } = await setUp(t, [{ repository: 'provider/aws', tag: 'v1.0.0', layers: [{ content: 'the file', title: 'aws prov “1”.tar.gz' }] }])
+  const { get } = await setUp(t, [{
+    repository: 'provider/aws',
+    tag: 'v1.0.0',
+    layers: [{ content: 'the file', title: 'aws prov “1”.tar.gz' }]
+  }])
   for (const version of ['1.0.0', 'v1.0.0']) {
     const { statusCode, headers, body } = await get(`${list}/provider/aws/${version}`)
     t.equal(statusCode, 200)
@@ -128,7 +194,8 @@ await t.test('a download has its real name, length and digest; a leading v is ac
     t.match(headers, {
       'content-type': 'application/octet-stream',
       'content-length': '8',
-      'content-disposition': "attachment; filename=\"aws prov ?1?.tar.gz\"; filename*=UTF-8''aws%20prov%20%E2%80%9C1%E2%80%9D.tar.gz",
+      'content-disposition':
+        'attachment; filename="aws prov ?1?.tar.gz"; filename*=UTF-8\'\'aws%20prov%20%E2%80%9C1%E2%80%9D.tar.gz',
       etag: /^"sha256:[0-9a-f]{64}"$/,
       'repr-digest': /^sha-256=:[A-Za-z0-9+/]{43}=:$/,
       'x-content-type-options': 'nosniff'
@@ -144,14 +211,27 @@ await t.test('a damaged file is unavailable, counted, and never looks complete',
 })
 
 await t.test('HEAD of a download tells its headers and does not touch the file', async t => {
-  const { app } = await setUp(t, [{ repository: 'provider/aws', tag: '1.0.0', layers: [{ content: 'the file', title: 'aws.tar.gz' }], fault: 'missing blob' }])
+  const { app } = await setUp(t, [{
+    repository: 'provider/aws',
+    tag: '1.0.0',
+    layers: [{ content: 'the file', title: 'aws.tar.gz' }],
+    fault: 'missing blob'
+  }])
   const { statusCode, headers, body } = await app.inject({ method: 'HEAD', url: `${list}/provider/aws/1.0.0` })
-  t.match([statusCode, body, headers['content-length'], headers['content-disposition']], [200, '', '8', 'attachment; filename=aws.tar.gz'])
+  t.match([statusCode, body, headers['content-length'], headers['content-disposition']], [
+    200,
+    '',
+    '8',
+    'attachment; filename=aws.tar.gz'
+  ])
 })
 
 await t.test("the gateway's own address is the download_url when so configured, and absent without a public address", async t => {
   const { get } = await setUp(t)
-  t.equal((await get(`${list}/provider/alpha`)).json<Extension>().download_url, 'https://registry.example.com/api/v1/extensions/provider/alpha/1.0.0')
+  t.equal(
+    (await get(`${list}/provider/alpha`)).json<Extension>().download_url,
+    'https://registry.example.com/api/v1/extensions/provider/alpha/1.0.0'
+  )
   const without = await setUp(t, undefined, { server: {} })
   t.equal((await without.get(`${list}/provider/alpha`)).json<Extension>().download_url, undefined)
 })
@@ -195,7 +275,12 @@ await t.test('bad input is told in the one envelope, and by its own name', async
   for (const [path, status, error, message] of cases) {
     const answer = await get(list + path)
     t.match([answer.statusCode, answer.json()], [status, { error, message }], path.slice(0, 60))
-    t.match(answer.headers, { 'content-type': /^application\/json/, 'cache-control': 'no-store', 'x-content-type-options': 'nosniff', 'x-request-id': /./ }, path.slice(0, 60))
+    t.match(answer.headers, {
+      'content-type': /^application\/json/,
+      'cache-control': 'no-store',
+      'x-content-type-options': 'nosniff',
+      'x-request-id': /./
+    }, path.slice(0, 60))
   }
   t.match((await app.inject({ method: 'DELETE', url: list })).json(), { error: 'method_not_allowed' })
   t.equal((await get(`${list}/search?q=${'x'.repeat(256)}`)).statusCode, 200)

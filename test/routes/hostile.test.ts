@@ -12,14 +12,53 @@ import { askRaw, plainHead } from '../fakes/raw.ts'
 import { contentOf, createRegistryFake } from '../fakes/registry.ts'
 
 /** What a name, a version or a text may be when its author means harm. */
-const hostile = ['..', '../x', '..%2fx', '%2e%2e', 'a/b', 'a\\b', 'a"b', "a'b", 'a\r\nX-Evil: 1', 'a\nb', 'a\0b', 'a\u0085b', 'a\u009b31m', 'a\u202eb', 'a\u2066b', 'a\ufeffb', 'a b', 'é', '😀', 'a?b', 'a#b', 'a;b', '<script>', '-x', '.x', 'x'.repeat(10_000)]
+const hostile = [
+  '..',
+  '../x',
+  '..%2fx',
+  '%2e%2e',
+  'a/b',
+  'a\\b',
+  'a"b',
+  "a'b",
+  'a\r\nX-Evil: 1',
+  'a\nb',
+  'a\0b',
+  'a\u0085b',
+  'a\u009b31m',
+  'a\u202eb',
+  'a\u2066b',
+  'a\ufeffb',
+  'a b',
+  'é',
+  '😀',
+  'a?b',
+  'a#b',
+  'a;b',
+  '<script>',
+  '-x',
+  '.x',
+  'x'.repeat(10_000)
+]
 const harmful = /[\p{Cc}\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u2069\ufeff]/u
 
 /** The registry on a real port, and every line that it logs. */
 async function listen (t: Test, config: object) {
   const lines: string[] = []
-  const app = Fastify({ ...serverOptions(), logger: { level: 'trace', stream: { write: line => { lines.push(line) } } } })
-  t.teardown(async () => { await app.close() })
+  const app = Fastify({
+    ...serverOptions(),
+    logger: {
+      level: 'trace',
+      stream: {
+        write: line => {
+          lines.push(line)
+        }
+      }
+    }
+  })
+  t.teardown(async () => {
+    await app.close()
+  })
   app.setNotFoundHandler(notFoundHandler)
   await app.register(fp(registry), { config })
   await app.listen({ host: '127.0.0.1', port: 0 })
@@ -28,7 +67,12 @@ async function listen (t: Test, config: object) {
 }
 type Server = Awaited<ReturnType<typeof listen>>
 
-const strings = (value: unknown): string[] => typeof value === 'string' ? [value] : typeof value === 'object' && value !== null ? Object.values(value).flatMap(strings) : []
+const strings = (value: unknown): string[] =>
+  typeof value === 'string'
+    ? [value]
+    : typeof value === 'object' && value !== null
+      ? Object.values(value).flatMap(strings)
+      : []
 
 /** Asks every route of the catalog and checks that nothing in it does harm. */
 async function walk (t: Test, { ask, lines }: Server, publicUrl: string) {
@@ -46,42 +90,80 @@ async function walk (t: Test, { ask, lines }: Server, publicUrl: string) {
     return { ...answer, body }
   }
   const base = '/api/v1/extensions'
-  const list = (await get(base)).body as Array<{ type: string, name: string, repository?: string, download_url?: string }>
+  const list = (await get(base)).body as Array<
+    { type: string, name: string, repository?: string, download_url?: string }
+  >
   for (const { type, name, repository, download_url: download } of list) {
     t.match(name, /^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$/)
     if (repository !== undefined) t.match(repository, /^https?:\/\/[ -~]+$/)
     if (download !== undefined) t.ok(new URL(download).href.startsWith(publicUrl), download)
     await get(`${base}/${type}/${name}`)
-    for (const { version, download_url: url } of (await get(`${base}/${type}/${name}/versions`)).body as Array<{ version: string, download_url?: string }>) {
+    for (
+      const { version, download_url: url } of (await get(`${base}/${type}/${name}/versions`)).body as Array<
+        { version: string, download_url?: string }
+      >
+    ) {
       t.match(version, /^[0-9A-Za-z.+-]{1,128}$/)
       if (url !== undefined) t.ok(new URL(url).href.startsWith(publicUrl), url)
       const { head, status } = await get(`${base}/${type}/${name}/${version}`)
       const disposition = /^content-disposition: (.*)$/m.exec(head)?.[1]?.trim()
       t.equal(disposition !== undefined, status === 200, `${name} ${version}`)
-      if (disposition !== undefined) t.match(parse(disposition).parameters['filename'], /^[^\\/\p{Cc}\p{Cf}"]{1,200}$/u, disposition.slice(0, 200))
+      if (disposition !== undefined) {
+        t.match(parse(disposition).parameters['filename'], /^[^\\/\p{Cc}\p{Cf}"]{1,200}$/u, disposition.slice(0, 200))
+      }
       t.match((await ask(`${base}/${type}/${name}/${version}`, { method: 'HEAD' })).head, plainHead)
     }
     await get(`${base}/${type}/${name}/latest`)
   }
-  for (const target of [`${base}/search?q=a`, `${base}?limit=1`, '/api/v1/cache/stats', '/health', '/metrics', `${base}/provider/absent`]) await get(target)
-  t.strictSame(lines.filter(line => harmful.test(line.trimEnd()) || line.length > 4096).map(line => line.slice(0, 300)), [], 'no line of the log does harm')
+  for (
+    const target of [
+      `${base}/search?q=a`,
+      `${base}?limit=1`,
+      '/api/v1/cache/stats',
+      '/health',
+      '/metrics',
+      `${base}/provider/absent`
+    ]
+  ) await get(target)
+  t.strictSame(
+    lines.filter(line => harmful.test(line.trimEnd()) || line.length > 4096).map(line => line.slice(0, 300)),
+    [],
+    'no line of the log does harm'
+  )
   return list
 }
 
 await t.test('what a Gitea holds does no harm, whatever its users wrote', async t => {
   const archive = (name: string, more = {}) => ({ name, content: 'x', ...more })
-  const repository = (name: string, more: Partial<RepositoryContent> = {}): RepositoryContent => ({ name, releases: [{ tag: '1.0.0', assets: [archive(`${name}.tar.gz`)] }], ...more })
+  const repository = (name: string, more: Partial<RepositoryContent> = {}): RepositoryContent => ({
+    name,
+    releases: [{ tag: '1.0.0', assets: [archive(`${name}.tar.gz`)] }],
+    ...more
+  })
   const content: GiteaContent = {
     owner: { login: 'provisioning', full_name: `Own\r\nX-Evil: 1\u202eer ${'x'.repeat(10_000)}` },
     repositories: [
-      ...hostile.flatMap((name, at) => [repository(`${name.slice(0, 250)}_prov`), repository(name), repository(`told${at}_taskserv`, { description: name, topics: [name, `b${name}`] })]),
+      ...hostile.flatMap((
+        name,
+        at
+      ) => [
+        repository(`${name.slice(0, 250)}_prov`),
+        repository(name),
+        repository(`told${at}_taskserv`, { description: name, topics: [name, `b${name}`] })
+      ]),
       repository('good_prov', {
         releases: [
           ...hostile.map(tag => ({ tag, assets: [archive('good_prov.tar.gz')] })),
           ...hostile.map(tag => ({ tag: `1.0.0-${tag}`, assets: [archive('good_prov.tar.gz')] })),
           ...hostile.map((name, at) => ({ tag: `2.${at}.0`, assets: [archive(`${name}.tar.gz`)] })),
           ...hostile.map((uuid, at) => ({ tag: `3.${at}.0`, assets: [archive('good_prov.tar.gz', { uuid })] })),
-          ...hostile.map((sum, at) => ({ tag: `4.${at}.0`, assets: [archive('good_prov.tar.gz'), { name: 'good_prov.tar.gz.sha256', content: sum }, { name: 'SHA256SUMS', content: `${'0'.repeat(64)}  ${sum}\n${sum}` }] })),
+          ...hostile.map((sum, at) => ({
+            tag: `4.${at}.0`,
+            assets: [archive('good_prov.tar.gz'), { name: 'good_prov.tar.gz.sha256', content: sum }, {
+              name: 'SHA256SUMS',
+              content: `${'0'.repeat(64)}  ${sum}\n${sum}`
+            }]
+          })),
           { tag: '0.1.0', published_at: 'yesterday\r\nX-Evil: 1', assets: [archive('good_prov.tar.gz')] }
         ]
       })
@@ -89,24 +171,56 @@ await t.test('what a Gitea holds does no harm, whatever its users wrote', async 
   }
   const gitea = await createGiteaFake(content)
   t.teardown(gitea.close)
-  const server = await listen(t, { gitea: { url: gitea.url, organization: 'provisioning', public_url: 'https://git.example.com/sub' } })
+  const server = await listen(t, {
+    gitea: { url: gitea.url, organization: 'provisioning', public_url: 'https://git.example.com/sub' }
+  })
   const list = await walk(t, server, 'https://git.example.com/sub/')
-  t.strictSame(list.filter(({ type }) => type === 'provider').map(({ name }) => name), ['good'], 'names that are none are no extensions')
+  t.strictSame(
+    list.filter(({ type }) => type === 'provider').map(({ name }) => name),
+    ['good'],
+    'names that are none are no extensions'
+  )
   t.equal(list.filter(({ name }) => name.startsWith('told')).length, hostile.length)
-  const versions = JSON.parse((await server.ask('/api/v1/extensions/provider/good/versions')).body) as Array<{ version: string }>
-  for (const major of ['2', '4']) t.equal(versions.filter(({ version }) => version.startsWith(major)).length, hostile.length, 'a file costs only itself')
-  t.ok(gitea.requests.every(({ path }) => /^\/(?:api\/v1\/(?:orgs\/provisioning\/repos|repos\/provisioning\/[A-Za-z0-9][\w.-]*(?:\/releases)?)(?:\?[\w=&]+)?|attachments\/[0-9A-Fa-f-]{36})$/.test(path)), 'and nothing leaves its place in a path')
+  const versions = JSON.parse((await server.ask('/api/v1/extensions/provider/good/versions')).body) as Array<
+    { version: string }
+  >
+  for (const major of ['2', '4']) {
+    t.equal(
+      versions.filter(({ version }) => version.startsWith(major)).length,
+      hostile.length,
+      'a file costs only itself'
+    )
+  }
+  t.ok(
+    gitea.requests.every(({ path }) =>
+      /^\/(?:api\/v1\/(?:orgs\/provisioning\/repos|repos\/provisioning\/[A-Za-z0-9][\w.-]*(?:\/releases)?)(?:\?[\w=&]+)?|attachments\/[0-9A-Fa-f-]{36})$/
+        .test(path)
+    ),
+    'and nothing leaves its place in a path'
+  )
 })
 
 await t.test('what an OCI registry holds does no harm, whatever its users pushed', async t => {
   const root = join(t.testdir({}), 'layouts')
   const image = 'org.opencontainers.image.'
-  await writeLayout(root, hostile.map((text, at) => ({
-    repository: `ns/provider/p${at}`,
-    tag: '1.0.0',
-    layers: [{ content: 'x', title: `${text}.tar.gz`, ...(at % 2 === 0 && { mediaType: text }) }],
-    annotations: Object.fromEntries([`${image}description`, `${image}vendor`, `${image}source`, `${image}created`, `${image}title`, 'io.artifacthub.keywords'].map(key => [key, key.endsWith('source') ? `https://user:pw@x.example/${text}` : text]))
-  })))
+  await writeLayout(
+    root,
+    hostile.map((text, at) => ({
+      repository: `ns/provider/p${at}`,
+      tag: '1.0.0',
+      layers: [{ content: 'x', title: `${text}.tar.gz`, ...(at % 2 === 0 && { mediaType: text }) }],
+      annotations: Object.fromEntries(
+        [
+          `${image}description`,
+          `${image}vendor`,
+          `${image}source`,
+          `${image}created`,
+          `${image}title`,
+          'io.artifacthub.keywords'
+        ].map(key => [key, key.endsWith('source') ? `https://user:pw@x.example/${text}` : text])
+      )
+    }))
+  )
   const content = await contentOf(root)
   const [some] = content.values()
   if (some === undefined) throw new Error('nothing written')
@@ -119,28 +233,124 @@ await t.test('what an OCI registry holds does no harm, whatever its users pushed
   }
   const fake = await createRegistryFake(content)
   t.teardown(fake.close)
-  fake.fault = ({ path }) => path.includes('p3/manifests') ? { status: 200, headers: { 'content-type': 'application/vnd.oci.image.manifest.v1+json', 'docker-content-digest': 'sha256:../../x' }, body: '{}' } : undefined
-  const server = await listen(t, { server: { public_url: 'https://registry.example.com' }, oci: { registry: fake.url, namespace: 'ns' } })
+  fake.fault = ({ path }) =>
+    path.includes('p3/manifests')
+      ? {
+          status: 200,
+          headers: {
+            'content-type': 'application/vnd.oci.image.manifest.v1+json',
+            'docker-content-digest': 'sha256:../../x'
+          },
+          body: '{}'
+        }
+      : undefined
+  const server = await listen(t, {
+    server: { public_url: 'https://registry.example.com' },
+    oci: { registry: fake.url, namespace: 'ns' }
+  })
   const list = await walk(t, server, 'https://registry.example.com/api/v1/extensions/')
   t.equal(list.filter(({ name }) => /^p\d+$/.test(name)).length, hostile.length - 1)
   t.ok(list.every(({ name }) => /^(?:p\d+|x{128})$/.test(name)), 'names that are none are no extensions')
-  t.strictSame(fake.requests.map(({ path }) => path).filter(path => !/^\/v2\/(?:_catalog\?[\w=&%.-]+|ns\/(?:provider\/[a-z0-9]+|providers\/absent|absent[_-]prov(?:ider)?)\/(?:tags\/list(?:\?[\w=&]+)?|manifests\/[\w.:-]+|blobs\/[\w.:-]+))?$/.test(path)), [], 'and nothing leaves its place in a path')
+  t.strictSame(
+    fake.requests.map(({ path }) => path).filter(path =>
+      !/^\/v2\/(?:_catalog\?[\w=&%.-]+|ns\/(?:provider\/[a-z0-9]+|providers\/absent|absent[_-]prov(?:ider)?)\/(?:tags\/list(?:\?[\w=&]+)?|manifests\/[\w.:-]+|blobs\/[\w.:-]+))?$/
+        .test(path)
+    ),
+    [],
+    'and nothing leaves its place in a path'
+  )
 })
 
 await t.test('whatever stands in a path or a query is answered with the envelope, and comes back in no header and no line of the log', async t => {
-  const gitea = await createGiteaFake({ owner: { login: 'provisioning' }, repositories: [{ name: 'good_prov', releases: [{ tag: '1.0.0', assets: [{ name: 'good_prov.tar.gz', content: 'x' }] }] }] })
+  const gitea = await createGiteaFake({
+    owner: { login: 'provisioning' },
+    repositories: [{
+      name: 'good_prov',
+      releases: [{ tag: '1.0.0', assets: [{ name: 'good_prov.tar.gz', content: 'x' }] }]
+    }]
+  })
   t.teardown(gitea.close)
   const { ask, lines } = await listen(t, { gitea: { url: gitea.url, organization: 'provisioning' } })
   t.equal((await ask('/api/v1/extensions')).status, 200)
-  const raw = ['\0', '\x01', '\t', '\x0b', '\x1b[31m', '\x7f', '\x80', '\x9b31m', '\xff', '\xe2\x80\xae', '"', '<>', '\\', '^', '`', '{}', '|']
-  const escaped = ['%00', '%0d%0aX-Evil:%201', '%0a', '%1b%5b31m', '%7f', '%c2%9b', '%ff', '%c0%ae%c0%ae', '%e2%80%ae', '%', '%zz', '%u0000', '%2e%2e', '%2e%2e%2f', '..', '..%2f..', '%2f', '%5c', '%22', '%3cscript%3e', '%ed%a0%80', '%F0%9F%98%80', 'x'.repeat(129), 'x'.repeat(600), 'x'.repeat(10_000), '%0d'.repeat(400), '__proto__', 'constructor']
+  const raw = [
+    '\0',
+    '\x01',
+    '\t',
+    '\x0b',
+    '\x1b[31m',
+    '\x7f',
+    '\x80',
+    '\x9b31m',
+    '\xff',
+    '\xe2\x80\xae',
+    '"',
+    '<>',
+    '\\',
+    '^',
+    '`',
+    '{}',
+    '|'
+  ]
+  const escaped = [
+    '%00',
+    '%0d%0aX-Evil:%201',
+    '%0a',
+    '%1b%5b31m',
+    '%7f',
+    '%c2%9b',
+    '%ff',
+    '%c0%ae%c0%ae',
+    '%e2%80%ae',
+    '%',
+    '%zz',
+    '%u0000',
+    '%2e%2e',
+    '%2e%2e%2f',
+    '..',
+    '..%2f..',
+    '%2f',
+    '%5c',
+    '%22',
+    '%3cscript%3e',
+    '%ed%a0%80',
+    '%F0%9F%98%80',
+    'x'.repeat(129),
+    'x'.repeat(600),
+    'x'.repeat(10_000),
+    '%0d'.repeat(400),
+    '__proto__',
+    'constructor'
+  ]
   const places = (text: string) => [
-    `/${text}`, `/api/v1/extensions/${text}`, `/api/v1/extensions/${text}/good`, `/api/v1/extensions/provider/${text}`, `/api/v1/extensions/provider/${text}/versions`, `/api/v1/extensions/provider/good/${text}`,
-    `/api/v1/extensions/provider/${text}/1.0.0`, `/api/v1/extensions/provider/good/1.0.0/${text}`, `/api/v1/extensions?type=${text}`, `/api/v1/extensions?limit=${text}`,
-    `/api/v1/extensions?source=${text}`, `/api/v1/extensions/search?q=a&limit=${text}`, `/api/v1/extensions/provider/good?source=${text}`, `/docs/${text}`, `/docs/static/${text}`, `/health/${text}`
+    `/${text}`,
+    `/api/v1/extensions/${text}`,
+    `/api/v1/extensions/${text}/good`,
+    `/api/v1/extensions/provider/${text}`,
+    `/api/v1/extensions/provider/${text}/versions`,
+    `/api/v1/extensions/provider/good/${text}`,
+    `/api/v1/extensions/provider/${text}/1.0.0`,
+    `/api/v1/extensions/provider/good/1.0.0/${text}`,
+    `/api/v1/extensions?type=${text}`,
+    `/api/v1/extensions?limit=${text}`,
+    `/api/v1/extensions?source=${text}`,
+    `/api/v1/extensions/search?q=a&limit=${text}`,
+    `/api/v1/extensions/provider/good?source=${text}`,
+    `/docs/${text}`,
+    `/docs/static/${text}`,
+    `/health/${text}`
   ]
   // These take any text, or none at all, or (offset) blanks for zero: what they find is not an error.
-  const free = (text: string) => [`/api/v1/extensions/search?q=${text}`, `/api/v1/extensions?offset=${text}`, `/api/v1/extensions?${text}`, `/api/v1/extensions?${text}=1`, `/api/v1/extensions/provider/good/latest?${text}`, `/api/v1/extensions?limit=1&x=${text}`, `/health?${text}`]
+  const free = (
+    text: string
+  ) => [
+    `/api/v1/extensions/search?q=${text}`,
+    `/api/v1/extensions?offset=${text}`,
+    `/api/v1/extensions?${text}`,
+    `/api/v1/extensions?${text}=1`,
+    `/api/v1/extensions/provider/good/latest?${text}`,
+    `/api/v1/extensions?limit=1&x=${text}`,
+    `/health?${text}`
+  ]
   for (const text of [...raw, ...escaped]) {
     for (const target of [...places(text), ...free(text)]) {
       const { status, head, body } = await ask(target)
@@ -157,7 +367,17 @@ await t.test('whatever stands in a path or a query is answered with the envelope
       t.ok(body.length < 1000, where)
     }
   }
-  for (const headers of ['X-Request-Id: a\x85b\r\n', 'X-Request-Id: a"b\r\n', `X-Request-Id: ${'x'.repeat(200)}\r\n`, 'If-None-Match: "\x9b"\r\n', 'Range: bytes=\xff\r\n', 'X-Forwarded-For: \x9b31m\r\n', 'X-Forwarded-Host: evil.example\r\n']) {
+  for (
+    const headers of [
+      'X-Request-Id: a\x85b\r\n',
+      'X-Request-Id: a"b\r\n',
+      `X-Request-Id: ${'x'.repeat(200)}\r\n`,
+      'If-None-Match: "\x9b"\r\n',
+      'Range: bytes=\xff\r\n',
+      'X-Forwarded-For: \x9b31m\r\n',
+      'X-Forwarded-Host: evil.example\r\n'
+    ]
+  ) {
     const { status, head } = await ask('/api/v1/extensions/provider/good', { headers })
     t.equal(status, 200, JSON.stringify(headers))
     t.match(head, plainHead)

@@ -41,7 +41,12 @@ async function start (t: Test, config: object = { oci, server }) {
 /** Methods that reach a request handler; CONNECT has an event of its own. */
 const methods = METHODS.filter(method => method !== 'CONNECT') as Array<'GET'>
 
-for (const [what, config] of [['', { oci, server }], [' without CORS', { oci, server: { ...server, cors_origins: [] } }], [' with a list of origins', { oci, server: { ...server, cors_origins: ['https://a.example'] } }]] as const) {
+for (
+  const [what, config] of [['', { oci, server }], [' without CORS', { oci, server: { ...server, cors_origins: [] } }], [
+    ' with a list of origins',
+    { oci, server: { ...server, cors_origins: ['https://a.example'] } }
+  ]] as const
+) {
   await t.test(`each route responds with 405, Allow and the envelope to every method that it does not serve${what}`, async t => {
     const { app, routes } = await start(t, config)
     t.ok(routes.size > 20, `${routes.size} routes`)
@@ -54,9 +59,24 @@ for (const [what, config] of [['', { oci, server }], [' without CORS', { oci, se
           if (answer.statusCode === 405) t.fail(where)
           continue
         }
-        const told = { status: answer.statusCode, allow: answer.headers.allow, cache: answer.headers['cache-control'], type: answer.headers['x-content-type-options'], id: typeof answer.headers['x-request-id'] }
-        t.strictSame(told, { status: 405, allow: ['GET', 'HEAD'].filter(one => served.has(one)).join(', '), cache: 'no-store', type: 'nosniff', id: 'string' }, where)
-        t.match(answer.json(), { error: 'method_not_allowed', message: `Method ${method} is not allowed for ${path}: use GET or HEAD` }, where)
+        const told = {
+          status: answer.statusCode,
+          allow: answer.headers.allow,
+          cache: answer.headers['cache-control'],
+          type: answer.headers['x-content-type-options'],
+          id: typeof answer.headers['x-request-id']
+        }
+        t.strictSame(told, {
+          status: 405,
+          allow: ['GET', 'HEAD'].filter(one => served.has(one)).join(', '),
+          cache: 'no-store',
+          type: 'nosniff',
+          id: 'string'
+        }, where)
+        t.match(answer.json(), {
+          error: 'method_not_allowed',
+          message: `Method ${method} is not allowed for ${path}: use GET or HEAD`
+        }, where)
       }
     }
   })
@@ -64,7 +84,16 @@ for (const [what, config] of [['', { oci, server }], [' without CORS', { oci, se
 
 await t.test('an unknown path stays 404 for every method', async t => {
   const { app } = await start(t)
-  for (const url of ['/nowhere', '/api/v1', '/api/v1/extensions/provider/aws/1.2.0/more', '/healthz', '/API/v1/extensions', '/api/v1/extensions/']) {
+  for (
+    const url of [
+      '/nowhere',
+      '/api/v1',
+      '/api/v1/extensions/provider/aws/1.2.0/more',
+      '/healthz',
+      '/API/v1/extensions',
+      '/api/v1/extensions/'
+    ]
+  ) {
     for (const method of methods) {
       const answer = await app.inject({ method, url })
       t.strictSame([answer.statusCode, answer.headers.allow], [404, undefined], `${method} ${url}`)
@@ -75,7 +104,15 @@ await t.test('an unknown path stays 404 for every method', async t => {
 
 await t.test('another spelling of a path has the same methods', async t => {
   const { app } = await start(t)
-  for (const url of ['/api/v1/%65xtensions', '/api/v1/extensions?x=y', '/api/v1/extensions/%70rovider/aws', '/docs/', `/api/v1/extensions/provider/${'x'.repeat(400)}`]) {
+  for (
+    const url of [
+      '/api/v1/%65xtensions',
+      '/api/v1/extensions?x=y',
+      '/api/v1/extensions/%70rovider/aws',
+      '/docs/',
+      `/api/v1/extensions/provider/${'x'.repeat(400)}`
+    ]
+  ) {
     const answer = await app.inject({ method: 'DELETE', url })
     t.strictSame([answer.statusCode, answer.headers.allow], [405, 'GET, HEAD'], url)
   }
@@ -89,7 +126,12 @@ await t.test('a body changes nothing: it is not read, whatever its type', async 
     const prefix = app === host ? '/registry' : ''
     for (const type of ['application/json', 'text/plain', 'application/x-www-form-urlencoded', 'not a type', '']) {
       for (const method of ['POST', 'PUT', 'QUERY', 'DELETE'] as const) {
-        const answer = await app.inject({ method, url: `${prefix}/api/v1/extensions`, payload: '{', headers: type === '' ? {} : { 'content-type': type } })
+        const answer = await app.inject({
+          method,
+          url: `${prefix}/api/v1/extensions`,
+          payload: '{',
+          headers: type === '' ? {} : { 'content-type': type }
+        })
         t.strictSame([answer.statusCode, answer.headers.allow], [405, 'GET, HEAD'], `${prefix} ${method} ${type}`)
       }
     }
@@ -100,7 +142,12 @@ await t.test('where the host has no HEAD routes, HEAD is a method that is not al
   const host = Fastify({ exposeHeadRoutes: false })
   t.teardown(async () => { await host.close() })
   await host.register(registry, { prefix: '/registry', config: { oci, server } })
-  for (const [url, allow] of [['/registry/health', 'GET'], ['/registry/docs', 'GET'], ['/registry/docs/', 'GET'], ['/registry/api/v1/extensions/provider/aws/1.2.0', 'GET, HEAD']] as const) {
+  for (
+    const [url, allow] of [['/registry/health', 'GET'], ['/registry/docs', 'GET'], ['/registry/docs/', 'GET'], [
+      '/registry/api/v1/extensions/provider/aws/1.2.0',
+      'GET, HEAD'
+    ]] as const
+  ) {
     const answer = await host.inject({ method: 'PATCH', url })
     t.strictSame([answer.statusCode, answer.headers.allow], [405, allow], url)
     t.equal((await host.inject({ method: 'HEAD', url })).statusCode, allow === 'GET' ? 405 : 200, url)
@@ -113,7 +160,17 @@ await t.test('embedded below a prefix only its own paths respond with 405, witho
   host.get('/own', async () => 'own')
   host.get('/registry-admin/secret', async () => 'secret')
   await host.register(registry, { prefix: '/registry', config: { oci, server } })
-  for (const [url, status] of [['/registry/api/v1/extensions', 405], ['/registry/health', 405], ['/registry/docs', 405], ['/registry/nowhere', 404], ['/own', 404], ['/registry-admin/secret', 404], ['/nowhere', 404]] as const) {
+  for (
+    const [url, status] of [
+      ['/registry/api/v1/extensions', 405],
+      ['/registry/health', 405],
+      ['/registry/docs', 405],
+      ['/registry/nowhere', 404],
+      ['/own', 404],
+      ['/registry-admin/secret', 404],
+      ['/nowhere', 404]
+    ] as const
+  ) {
     for (const method of ['POST', 'TRACE', 'OPTIONS', 'PROPFIND'] as Array<'POST'>) {
       const answer = await host.inject({ method, url })
       t.equal(answer.statusCode, status, `${method} ${url}`)
@@ -135,15 +192,25 @@ for (const order of ['before', 'after']) {
     const host = Fastify()
     t.teardown(async () => { await host.close() })
     await host.register(async scope => {
-      const handle = () => { scope.setNotFoundHandler((_request, reply) => { void reply.code(418).send("the scope's") }) }
+      const handle = () => {
+        scope.setNotFoundHandler((_request, reply) => {
+          void reply.code(418).send("the scope's")
+        })
+      }
       if (order === 'before') handle()
       await scope.register(registry, { config: { oci, server } })
       if (order === 'after') handle()
       scope.get('/own', async () => 'own')
       await scope.register(registry, { prefix: 'inner/', config: { oci, server } })
     }, { prefix: '/scope' })
-    for (const url of ['/scope/nowhere', '/scope/own', '/scope/health']) t.equal((await host.inject({ method: 'POST', url })).body, "the scope's", url)
+    for (const url of ['/scope/nowhere', '/scope/own', '/scope/health']) {
+      t.equal((await host.inject({ method: 'POST', url })).body, "the scope's", url)
+    }
     t.equal((await host.inject('/scope/health')).statusCode, 200)
-    t.equal((await host.inject({ method: 'POST', url: '/scope/inner/health' })).headers.allow, 'GET, HEAD', 'a prefix of its own')
+    t.equal(
+      (await host.inject({ method: 'POST', url: '/scope/inner/health' })).headers.allow,
+      'GET, HEAD',
+      'a prefix of its own'
+    )
   })
 }

@@ -10,14 +10,27 @@ await t.test('parts of a file', async t => {
   for (const where of ['on its way', 'in the store']) {
     const answer = await get({ range: 'bytes=100-299' })
     t.equal(answer.status, 206, where)
-    t.match(Object.fromEntries(answer.headers), { 'content-range': 'bytes 100-299/300000', 'content-length': '200', 'accept-ranges': 'bytes', etag, 'content-disposition': /big\.tar\.gz/, 'repr-digest': /^sha-256=:/ })
+    t.match(Object.fromEntries(answer.headers), {
+      'content-range': 'bytes 100-299/300000',
+      'content-length': '200',
+      'accept-ranges': 'bytes',
+      etag,
+      'content-disposition': /big\.tar\.gz/,
+      'repr-digest': /^sha-256=:/
+    })
     t.ok((await bytesOf(answer)).equals(file.subarray(100, 300)))
     await idle()
   }
   t.equal(storage.requests.length, 1)
 
   await t.test('in every form', async t => {
-    for (const [range, start, end] of [['bytes=0-', 0, 300_000], ['bytes=-500', 299_500, 300_000], ['bytes=299999-', 299_999, 300_000], ['bytes=100000-400000', 100_000, 300_000]] as const) {
+    for (
+      const [range, start, end] of [['bytes=0-', 0, 300_000], ['bytes=-500', 299_500, 300_000], [
+        'bytes=299999-',
+        299_999,
+        300_000
+      ], ['bytes=100000-400000', 100_000, 300_000]] as const
+    ) {
       const answer = await get({ range })
       t.match([answer.status, answer.headers.get('content-range')], [206, `bytes ${start}-${end - 1}/300000`], range)
       t.ok((await bytesOf(answer)).equals(file.subarray(start, end)))
@@ -35,8 +48,15 @@ await t.test('parts of a file', async t => {
   await t.test('behind the end there is none', async t => {
     for (const range of ['bytes=300000-', 'bytes=-0']) {
       const answer = await get({ range })
-      t.match([answer.status, answer.headers.get('content-range'), answer.headers.get('etag')], [416, 'bytes */300000', null], range)
-      t.match(await answer.json(), { error: 'range_not_satisfiable', message: 'The file has no such range: it has 300000 bytes' })
+      t.match([answer.status, answer.headers.get('content-range'), answer.headers.get('etag')], [
+        416,
+        'bytes */300000',
+        null
+      ], range)
+      t.match(await answer.json(), {
+        error: 'range_not_satisfiable',
+        message: 'The file has no such range: it has 300000 bytes'
+      })
     }
   })
 
@@ -47,17 +67,30 @@ await t.test('parts of a file', async t => {
       t.equal(answer.status, 200, other)
       t.ok((await bytesOf(answer)).equals(file))
     }
-    t.equal((await get({ range: 'bytes=300000-', 'if-range': '"another"' })).status, 200, 'of another file there is no wrong range')
+    t.equal(
+      (await get({ range: 'bytes=300000-', 'if-range': '"another"' })).status,
+      200,
+      'of another file there is no wrong range'
+    )
   })
 
   await t.test('side by side make the file', async t => {
-    const parts = await Promise.all([0, 1, 2, 3, 4, 5].map(async at => await bytesOf(await get({ range: `bytes=${at * 50_000}-${at * 50_000 + 49_999}` }))))
+    const parts = await Promise.all(
+      [0, 1, 2, 3, 4, 5].map(async at =>
+        await bytesOf(await get({ range: `bytes=${at * 50_000}-${at * 50_000 + 49_999}` }))
+      )
+    )
     t.ok(Buffer.concat(parts).equals(file))
   })
 
   await t.test('are nothing to HEAD, nor to someone who has the file', async t => {
     const head = await get({ range: 'bytes=5-' }, 'HEAD')
-    t.match([head.status, head.headers.get('content-length'), head.headers.get('content-range'), head.headers.get('accept-ranges')], [200, '300000', null, 'bytes'])
+    t.match([
+      head.status,
+      head.headers.get('content-length'),
+      head.headers.get('content-range'),
+      head.headers.get('accept-ranges')
+    ], [200, '300000', null, 'bytes'])
     t.equal((await get({ range: 'bytes=5-', 'if-none-match': etag })).status, 304)
     t.equal((await get({ 'if-modified-since': new Date().toUTCString() })).status, 200, 'no 304 by date')
   })

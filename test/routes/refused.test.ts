@@ -16,16 +16,28 @@ async function setUp (t: Test, options: RegistryFakeOptions, config: object) {
   const folder = t.testdir({})
   const repositories = ['provider/aws', 'provider/secret', 'taskserv/k3s', 'taskserv/hidden']
   await writeLayout(join(folder, 'registry'), repositories.map(repository => ({ repository, tag: '1.0.0' })))
-  await writeLayout(join(folder, 'twins'), ['provider/secret', 'provider/other', 'taskserv/hidden'].map(repository => ({ repository, tag: '9.0.0' })))
+  await writeLayout(
+    join(folder, 'twins'),
+    ['provider/secret', 'provider/other', 'taskserv/hidden'].map(repository => ({ repository, tag: '9.0.0' }))
+  )
   const fake = await createRegistryFake(await contentOf(join(folder, 'registry')), { auth: 'bearer', ...options })
   t.teardown(fake.close)
   const started = async (more: object = {}) => {
-    const { app, get, clock, lines } = await startApp(t, { oci: [{ name: 'first', registry: fake.url, ...config }, { name: 'second', registry: join(folder, 'twins') }], ...more })
+    const { app, get, clock, lines } = await startApp(t, {
+      oci: [{ name: 'first', registry: fake.url, ...config }, { name: 'second', registry: join(folder, 'twins') }],
+      ...more
+    })
     await app.health.firstRound
     const names = async (query = '') => {
       const { statusCode, headers, body } = await get(`/api/v1/extensions${query}`)
       const items = (JSON.parse(body) as Extension[]).map(({ type, name, version }) => `${type}/${name} ${version}`)
-      return { statusCode, headers, items, partial: headers['x-partial'], stale: /detail=stale/.test(String(headers['cache-status'])) }
+      return {
+        statusCode,
+        headers,
+        items,
+        partial: headers['x-partial'],
+        stale: /detail=stale/.test(String(headers['cache-status']))
+      }
     }
     const status = async (path: string) => (await get(`/api/v1/extensions/${path}`)).statusCode
     const crawl = async () => {
@@ -33,8 +45,13 @@ async function setUp (t: Test, options: RegistryFakeOptions, config: object) {
       await names()
       return await names()
     }
-    const first = async () => (await get('/health')).json<{ backends: { oci: { instances: { first: object } } } }>().backends.oci.instances.first
-    const logged = () => lines.splice(0).map(line => JSON.parse(line) as Line).filter(({ backend, level, msg }) => backend === 'first' && level >= 30 && msg !== 'backend is healthy')
+    const first = async () =>
+      (await get('/health')).json<{ backends: { oci: { instances: { first: object } } } }>().backends.oci.instances
+        .first
+    const logged = () =>
+      lines.splice(0).map(line => JSON.parse(line) as Line).filter(({ backend, level, msg }) =>
+        backend === 'first' && level >= 30 && msg !== 'backend is healthy'
+      )
     return { app, get, clock, names, status, crawl, first, logged, lines, skipped: () => app.catalog.skipped() }
   }
   return { fake, folder, start: started }
@@ -50,20 +67,36 @@ await t.test('one refused repository that the operator wrote costs itself only, 
   const { fake, start } = await setUp(t, ...mostly)
   const { names, status, first, logged, skipped, clock, crawl } = await start()
   t.match(await names(), {
-    statusCode: 200, partial: undefined, stale: false, items: ['provider/aws 1.0.0', 'provider/other 9.0.0', 'taskserv/hidden 9.0.0', 'taskserv/k3s 1.0.0'], headers: { 'cache-control': /^public/ }
+    statusCode: 200,
+    partial: undefined,
+    stale: false,
+    items: ['provider/aws 1.0.0', 'provider/other 9.0.0', 'taskserv/hidden 9.0.0', 'taskserv/k3s 1.0.0'],
+    headers: { 'cache-control': /^public/ }
   }, 'the twin is not listed')
   t.strictSame(await first(), healthy)
   fake.requests.length = 0
   for (let times = 0; times < 2; times++) {
-    for (const path of ['provider/secret', 'provider/secret/versions', 'provider/secret/1.0.0']) t.equal(await status(path), 401, path)
-    for (const path of ['provider/nowhere', 'provider/nowhere/versions', 'provider/nowhere/1.0.0']) t.equal(await status(path), 404, path)
+    for (const path of ['provider/secret', 'provider/secret/versions', 'provider/secret/1.0.0']) {
+      t.equal(await status(path), 401, path)
+    }
+    for (const path of ['provider/nowhere', 'provider/nowhere/versions', 'provider/nowhere/1.0.0']) {
+      t.equal(await status(path), 404, path)
+    }
     for (const path of ['provider/aws', 'provider/other']) t.equal(await status(path), 200, path)
     clock.forward(60)
   }
   t.equal(fake.count(/nowhere|other/), 0, 'repositories that nobody wrote are not asked for')
   await crawl()
   t.match(skipped(), {
-    items: [{ instance: 'first', kind: 'repository', reason: 'refused', type: 'provider', name: 'secret', repository: 'provider/secret', since: /Z$/ }],
+    items: [{
+      instance: 'first',
+      kind: 'repository',
+      reason: 'refused',
+      type: 'provider',
+      name: 'secret',
+      repository: 'provider/secret',
+      since: /Z$/
+    }],
     counts: [{ instance: 'first', kind: 'repository', reason: 'refused', count: 1 }]
   })
   t.match(logged(), [
@@ -74,24 +107,51 @@ await t.test('one refused repository that the operator wrote costs itself only, 
 
 await t.test('a repository that is refused after it was read is served as stale, and keeps its name through a restart', async t => {
   const { fake, folder, start } = await setUp(t, { denied: undefined }, mostly[1])
-  const { app, names, status, first, logged, skipped, crawl, get } = await start({ cache: { directory: join(folder, 'snapshots') } })
+  const { app, names, status, first, logged, skipped, crawl, get } = await start({
+    cache: { directory: join(folder, 'snapshots') }
+  })
   await names()
   t.equal(await status('provider/secret/versions'), 200)
   fake.options.denied = mostly[0].denied
   fake.revoke()
-  t.match(await crawl(), { partial: undefined, stale: true, items: ['provider/aws 1.0.0', 'provider/other 9.0.0', 'provider/secret 1.0.0', 'taskserv/hidden 9.0.0', 'taskserv/k3s 1.0.0'] })
+  t.match(await crawl(), {
+    partial: undefined,
+    stale: true,
+    items: [
+      'provider/aws 1.0.0',
+      'provider/other 9.0.0',
+      'provider/secret 1.0.0',
+      'taskserv/hidden 9.0.0',
+      'taskserv/k3s 1.0.0'
+    ]
+  })
   t.strictSame(await first(), healthy)
   for (const path of ['provider/secret', 'provider/secret/versions']) {
     const { statusCode, headers, body } = await get(`/api/v1/extensions/${path}`)
-    t.match([statusCode, headers['x-cache-ttl'], headers['cache-status'], body], [200, '0', /first; hit; detail=stale/, /1\.0\.0/], path)
+    t.match([statusCode, headers['x-cache-ttl'], headers['cache-status'], body], [
+      200,
+      '0',
+      /first; hit; detail=stale/,
+      /1\.0\.0/
+    ], path)
   }
-  t.match((await get('/api/v1/extensions/provider/aws')).headers, { 'cache-control': /^public/ }, 'another one is fresh')
+  t.match(
+    (await get('/api/v1/extensions/provider/aws')).headers,
+    { 'cache-control': /^public/ },
+    'another one is fresh'
+  )
   t.equal(await status('provider/nowhere'), 404)
-  t.match(logged().map(({ msg, repository }) => repository ?? msg), ['provider/secret', 'skipped 1 repository: 1 refused'])
+  t.match(logged().map(({ msg, repository }) => repository ?? msg), [
+    'provider/secret',
+    'skipped 1 repository: 1 refused'
+  ])
   fake.options.denied = undefined
   fake.revoke()
   t.match(await crawl(), { stale: false, partial: undefined })
-  t.match(logged(), [{ level: 30, repository: 'provider/secret', msg: 'a repository is no longer refused' }, { level: 30, msg: 'nothing is skipped any more' }])
+  t.match(logged(), [{ level: 30, repository: 'provider/secret', msg: 'a repository is no longer refused' }, {
+    level: 30,
+    msg: 'nothing is skipped any more'
+  }])
   t.strictSame(skipped(), { items: [], counts: [] }, 'gone when a complete crawl no longer meets it')
 
   fake.options.denied = only('provider/aws')
@@ -103,13 +163,20 @@ await t.test('a repository that is refused after it was read is served as stale,
   await app.close()
   await fake.stop()
   const after = await start(config)
-  t.match(await after.names(), { partial: undefined, stale: true, items: ['provider/aws 1.0.0', 'provider/other 9.0.0', 'taskserv/hidden 9.0.0'] })
+  t.match(await after.names(), {
+    partial: undefined,
+    stale: true,
+    items: ['provider/aws 1.0.0', 'provider/other 9.0.0', 'taskserv/hidden 9.0.0']
+  })
   t.equal(await after.status('provider/secret'), 503, 'no twin stands in')
   await fake.start()
 })
 
 await t.test('the only repository is refused for itself as long as the registry accepts the credentials', async t => {
-  const { fake, start } = await setUp(t, { denied: /^repository:/ }, { discovery: 'list', repositories: ['provider/secret'] })
+  const { fake, start } = await setUp(t, { denied: /^repository:/ }, {
+    discovery: 'list',
+    repositories: ['provider/secret']
+  })
   const { names, status, first, crawl } = await start()
   t.match(await names(), { partial: undefined, items: ['provider/other 9.0.0', 'taskserv/hidden 9.0.0'] })
   t.strictSame(await first(), healthy)
@@ -122,16 +189,30 @@ await t.test('the only repository is refused for itself as long as the registry 
 
 await t.test('a token server that gives no token for one repository refuses that repository only', async t => {
   const { fake, start } = await setUp(t, {}, { ...mostly[1] })
-  fake.fault = ({ path }) => /^\/token\?.*secret/.test(path) ? { status: 403, headers: { 'content-type': 'application/json' }, body: '{"errors":[{"code":"DENIED","message":"denied"}]}' } : undefined
+  fake.fault = ({ path }) =>
+    /^\/token\?.*secret/.test(path)
+      ? {
+          status: 403,
+          headers: { 'content-type': 'application/json' },
+          body: '{"errors":[{"code":"DENIED","message":"denied"}]}'
+        }
+      : undefined
   const { names, status, first, skipped } = await start()
-  t.match(await names(), { partial: undefined, stale: false, items: ['provider/aws 1.0.0', 'provider/other 9.0.0', 'taskserv/hidden 9.0.0', 'taskserv/k3s 1.0.0'] })
+  t.match(await names(), {
+    partial: undefined,
+    stale: false,
+    items: ['provider/aws 1.0.0', 'provider/other 9.0.0', 'taskserv/hidden 9.0.0', 'taskserv/k3s 1.0.0']
+  })
   t.strictSame(await first(), healthy)
   t.equal(await status('provider/secret'), 401)
   t.match(skipped().items, [{ repository: 'provider/secret', reason: 'refused' }])
 })
 
-await t.test('credentials that are refused for every one of several repositories are the instance\'s failure', async t => {
-  const { start } = await setUp(t, { denied: /^repository:/ }, { discovery: 'list', repositories: ['provider/secret', 'provider/aws'] })
+await t.test("credentials that are refused for every one of several repositories are the instance's failure", async t => {
+  const { start } = await setUp(t, { denied: /^repository:/ }, {
+    discovery: 'list',
+    repositories: ['provider/secret', 'provider/aws']
+  })
   const { names, status, first, skipped } = await start()
   t.match(await names(), { partial: 'first' })
   t.match(await first(), { healthy: false, error: 'Authentication failed' })
@@ -142,14 +223,26 @@ await t.test('credentials that are refused for every one of several repositories
 await t.test('refused repositories that the crawl discovered are counted and never named', async t => {
   const { fake, start } = await setUp(t, { denied: only('provider/aws', 'taskserv/k3s') }, {})
   const { app, get, names, first, skipped, crawl, logged, lines, status } = await start()
-  t.match(await names(), { partial: undefined, stale: false, items: ['provider/aws 1.0.0', 'provider/other 9.0.0', 'taskserv/k3s 1.0.0'] })
+  t.match(await names(), {
+    partial: undefined,
+    stale: false,
+    items: ['provider/aws 1.0.0', 'provider/other 9.0.0', 'taskserv/k3s 1.0.0']
+  })
   t.strictSame(await first(), healthy)
   await crawl()
-  t.strictSame(skipped(), { items: [], counts: [{ instance: 'first', kind: 'repository', reason: 'refused', count: 2 }] })
-  const shown = [...lines, (await get('/metrics')).body, (await get('/health')).body, JSON.stringify(skipped())].join('\n')
+  t.strictSame(skipped(), {
+    items: [],
+    counts: [{ instance: 'first', kind: 'repository', reason: 'refused', count: 2 }]
+  })
+  const shown = [...lines, (await get('/metrics')).body, (await get('/health')).body, JSON.stringify(skipped())].join(
+    '\n'
+  )
   t.notMatch(shown, /secret|hidden/, 'in no log line of any level, metric or report')
   t.match(shown, /extensions_skipped_total\{backend="first",reason="refused"\} 2/)
-  t.match(logged(), [{ level: 40, refused: 2, msg: /^the upstream refuses repositories that it lists/ }, { level: 30, msg: 'skipped 2 repositories: 2 refused' }])
+  t.match(logged(), [{ level: 40, refused: 2, msg: /^the upstream refuses repositories that it lists/ }, {
+    level: 30,
+    msg: 'skipped 2 repositories: 2 refused'
+  }])
   t.equal(await status('provider/secret'), 401, 'no twin stands in')
   fake.options.denied = only('provider/aws', 'taskserv/k3s', 'provider/secret')
   fake.revoke()
@@ -157,7 +250,13 @@ await t.test('refused repositories that the crawl discovered are counted and nev
   t.match(logged(), [{ level: 30, refused: 1 }, { level: 30, msg: 'skipped 1 repository: 1 refused' }])
   fake.content.delete('taskserv/hidden')
   await crawl()
-  t.match((await names()).items, ['provider/aws 1.0.0', 'provider/other 9.0.0', 'provider/secret 1.0.0', 'taskserv/hidden 9.0.0', 'taskserv/k3s 1.0.0'])
+  t.match((await names()).items, [
+    'provider/aws 1.0.0',
+    'provider/other 9.0.0',
+    'provider/secret 1.0.0',
+    'taskserv/hidden 9.0.0',
+    'taskserv/k3s 1.0.0'
+  ])
   t.strictSame(app.catalog.skipped().counts, [])
 })
 
@@ -167,7 +266,9 @@ await t.test('a registry that denies what does not exist answers 404 for a name 
   await names()
   for (const seconds of [0, 60, 301]) {
     clock.forward(seconds)
-    for (const path of ['provider/nowhere', 'provider/nowhere/versions', 'provider/nowhere/1.0.0']) t.equal(await status(path), 404, `${path} after ${seconds} s`)
+    for (const path of ['provider/nowhere', 'provider/nowhere/versions', 'provider/nowhere/1.0.0']) {
+      t.equal(await status(path), 404, `${path} after ${seconds} s`)
+    }
   }
   const asked = fake.count(/_catalog/)
   for (let name = 0; name < 50; name++) t.equal(await status(`provider/nowhere${name}`), 404)
@@ -215,7 +316,10 @@ await t.test('a name that is not asked for says nothing of an outage', async t =
 })
 
 await t.test('of two repositories that mean one extension the second counts where the first is refused, in lists and by name', async t => {
-  const { fake, start } = await setUp(t, { denied: only('aws_prov', 'taskserv/k3s') }, { discovery: 'list', repositories: ['provider/aws', 'aws_prov', 'taskserv/k3s'] })
+  const { fake, start } = await setUp(t, { denied: only('aws_prov', 'taskserv/k3s') }, {
+    discovery: 'list',
+    repositories: ['provider/aws', 'aws_prov', 'taskserv/k3s']
+  })
   const content = fake.content.get('provider/aws')
   if (content !== undefined) fake.content.set('aws_prov', content)
   const { names, status, skipped } = await start()
@@ -229,10 +333,22 @@ await t.test('a Gitea repository whose releases are refused costs itself only, a
     owner: { login: 'team' },
     repositories: ['aws_prov', 'secret_prov', 'k3s_taskserv'].map(name => ({ name, releases: [{ tag: '1.0.0' }] }))
   }
-  for (const answer of [{ status: 403, message: 'user should have specific read permission' }, { status: 404, message: 'not found' }]) {
+  for (
+    const answer of [{ status: 403, message: 'user should have specific read permission' }, {
+      status: 404,
+      message: 'not found'
+    }]
+  ) {
     const gitea = await createGiteaFake(content)
     t.teardown(gitea.close)
-    gitea.fault = ({ path }) => path.includes('/secret_prov/releases') ? { status: answer.status, headers: { 'content-type': 'application/json' }, body: JSON.stringify({ message: answer.message }) } : undefined
+    gitea.fault = ({ path }) =>
+      path.includes('/secret_prov/releases')
+        ? {
+            status: answer.status,
+            headers: { 'content-type': 'application/json' },
+            body: JSON.stringify({ message: answer.message })
+          }
+        : undefined
     const { app, get, lines, clock } = await startApp(t, { gitea: { url: gitea.url, organization: 'team' } })
     await app.health.firstRound
     const list = async () => {
@@ -241,7 +357,10 @@ await t.test('a Gitea repository whose releases are refused costs itself only, a
     }
     t.strictSame(await list(), [undefined, ['aws', 'k3s']], String(answer.status))
     t.match((await get('/health')).json(), { status: 'healthy' })
-    t.strictSame(app.catalog.skipped(), { items: [], counts: [{ instance: 'gitea', kind: 'repository', reason: 'refused', count: 1 }] })
+    t.strictSame(app.catalog.skipped(), {
+      items: [],
+      counts: [{ instance: 'gitea', kind: 'repository', reason: 'refused', count: 1 }]
+    })
     t.notMatch([...lines, (await get('/metrics')).body].join('\n'), /secret/)
     t.equal((await get('/api/v1/extensions/provider/secret')).statusCode, 401)
     t.equal((await get('/api/v1/extensions/provider/nowhere')).statusCode, 404)
@@ -253,12 +372,21 @@ await t.test('a Gitea repository whose releases are refused costs itself only, a
   }
 })
 
-await t.test('a Gitea token that may read no releases at all is the instance\'s failure', async t => {
-  const gitea = await createGiteaFake({ owner: { login: 'team' }, repositories: ['aws_prov', 'gcp_prov'].map(name => ({ name, releases: [{ tag: '1.0.0' }] })) })
+await t.test("a Gitea token that may read no releases at all is the instance's failure", async t => {
+  const gitea = await createGiteaFake({
+    owner: { login: 'team' },
+    repositories: ['aws_prov', 'gcp_prov'].map(name => ({ name, releases: [{ tag: '1.0.0' }] }))
+  })
   t.teardown(gitea.close)
-  gitea.fault = ({ path }) => path.includes('/releases') ? { status: 403, headers: { 'content-type': 'application/json' }, body: '{}' } : undefined
+  gitea.fault = ({ path }) =>
+    path.includes('/releases')
+      ? { status: 403, headers: { 'content-type': 'application/json' }, body: '{}' }
+      : undefined
   const { app, get } = await startApp(t, { gitea: { url: gitea.url, organization: 'team' } })
   await app.health.firstRound
   t.equal((await get('/api/v1/extensions')).statusCode, 401)
-  t.match((await get('/health')).json(), { status: 'degraded', backends: { gitea: { healthy: false, error: 'Authentication failed' } } })
+  t.match((await get('/health')).json(), {
+    status: 'degraded',
+    backends: { gitea: { healthy: false, error: 'Authentication failed' } }
+  })
 })

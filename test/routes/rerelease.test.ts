@@ -17,7 +17,13 @@ async function setUp (t: Test, store: object = {}, server: object = {}) {
   const config = { gitea: { url: gitea.url, organization: 'provisioning' }, store, server }
   const { get, clock, app } = await startApp(t, config)
   const path = '/api/v1/extensions/provider/aws/1.2.0'
-  const idle = async () => { while (app.downloads.active() > 0) await new Promise(resolve => { setImmediate(resolve) }) }
+  const idle = async () => {
+    while (app.downloads.active() > 0) {
+      await new Promise(resolve => {
+        setImmediate(resolve)
+      })
+    }
+  }
   const download = async () => {
     clock.forward(301)
     const { statusCode, body, headers } = await get(path)
@@ -35,8 +41,16 @@ await t.test('a version without a checksum is fetched once, and its digest is to
   const first = await download()
   t.match([first.statusCode, first.body, first.headers['repr-digest']], [200, 'the first one', undefined])
   const second = await download()
-  t.match([second.body, second.headers['repr-digest'], second.headers.etag], ['the first one', /^sha-256=:/, first.headers.etag])
-  t.equal((await get(path.replace('/1.2.0', ''))).json<{ checksum?: string }>().checksum, undefined, 'but not as its publisher\'s')
+  t.match([second.body, second.headers['repr-digest'], second.headers.etag], [
+    'the first one',
+    /^sha-256=:/,
+    first.headers.etag
+  ])
+  t.equal(
+    (await get(path.replace('/1.2.0', ''))).json<{ checksum?: string }>().checksum,
+    undefined,
+    "but not as its publisher's"
+  )
   t.equal(fetched(), 1)
 })
 
@@ -62,7 +76,10 @@ await t.test('or it is refused, from the first answer on, with nothing of it sen
     for (let times = 0; times < 2; times++) {
       const { statusCode, body, headers } = await download()
       t.equal(statusCode, 409)
-      t.match(JSON.parse(body), { error: 'conflict', message: 'Extension provider/aws version 1.2.0 was published again with another content' })
+      t.match(JSON.parse(body), {
+        error: 'conflict',
+        message: 'Extension provider/aws version 1.2.0 was published again with another content'
+      })
       t.equal(headers.etag, undefined)
     }
     t.equal(fetched(), 2, 'the second time without fetching it')
@@ -75,7 +92,10 @@ await t.test('or it is refused, from the first answer on, with nothing of it sen
 })
 
 await t.test('what may have to be refused is fetched to its end, though nobody has the patience to wait for that', async t => {
-  const { download, replace, fetched, get, path, gitea, clock, idle } = await setUp(t, { on_rerelease: 'refuse', finish_bytes: 0 }, { request_budget_seconds: 1 })
+  const { download, replace, fetched, get, path, gitea, clock, idle } = await setUp(t, {
+    on_rerelease: 'refuse',
+    finish_bytes: 0
+  }, { request_budget_seconds: 1 })
   await download()
   replace('the first one')
   clock.forward(301)
@@ -85,7 +105,10 @@ await t.test('what may have to be refused is fetched to its end, though nobody h
     await opened.promise
     yield ' one'
   }
-  gitea.fault = ({ path }) => path.startsWith('/attachments/') ? { status: 200, headers: { 'content-length': 13 }, body: Readable.from(slowly(), { objectMode: false }) } : undefined
+  gitea.fault = ({ path }) =>
+    path.startsWith('/attachments/')
+      ? { status: 200, headers: { 'content-length': 13 }, body: Readable.from(slowly(), { objectMode: false }) }
+      : undefined
   t.match(await get(path), { statusCode: 503 })
   t.equal(fetched(), 2)
   opened.resolve()

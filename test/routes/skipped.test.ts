@@ -18,8 +18,18 @@ const giteaContent = (): GiteaContent => ({
     { name: 'gcp_provider', releases: [plain('gcp_provider')] },
     { name: 'mirrored_prov', mirror: true, releases: [plain('mirrored_prov')] },
     { name: 'unit_prov', has_releases: false, releases: [plain('unit_prov')] },
-    { name: 'summed_prov', releases: [{ tag: '1.0.0', assets: [archive('summed_prov'), { name: 'summed_prov.tar.gz.sha256', content: 'no digest at all' }] }] },
-    { name: 'canarysecret_prov', private: true, releases: [plain('canarysecret_prov'), plain('canarysecret_prov', 'canarytag')] },
+    {
+      name: 'summed_prov',
+      releases: [{
+        tag: '1.0.0',
+        assets: [archive('summed_prov'), { name: 'summed_prov.tar.gz.sha256', content: 'no digest at all' }]
+      }]
+    },
+    {
+      name: 'canarysecret_prov',
+      private: true,
+      releases: [plain('canarysecret_prov'), plain('canarysecret_prov', 'canarytag')]
+    },
     { name: 'odd_prov', releases: [plain('odd_prov'), plain('odd_prov', '2.0.0')] },
     { name: 'good_cluster', releases: [plain('good_cluster')] }
   ]
@@ -35,7 +45,11 @@ function spoil (gitea: GiteaFake): void {
       if (row.tag_name === '2.0.0') Object.assign(row, { published_at: 'yesterday', created_at: 7 })
       else row.assets.push({ name: 'broken.zip', size: -1 })
     }
-    return { status: 200, headers: { 'content-type': 'application/json', 'x-total-count': String(rows.length) }, body: JSON.stringify(rows) }
+    return {
+      status: 200,
+      headers: { 'content-type': 'application/json', 'x-total-count': String(rows.length) },
+      body: JSON.stringify(rows)
+    }
   }
 }
 
@@ -46,7 +60,16 @@ async function setUp (t: Test) {
   await writeLayout(root, [
     { repository: 'provider/oci', tag: '1.0.0' },
     { repository: 'provider/oci', tag: 'latest' },
-    { repository: 'provider/image', tag: '1.0.0', artifactType: null, layers: [{ content: 'a', mediaType: 'application/vnd.oci.image.layer.v1.tar+gzip' }, { content: 'b', mediaType: 'application/vnd.oci.image.layer.v1.tar+gzip' }], config: { architecture: 'amd64' } },
+    {
+      repository: 'provider/image',
+      tag: '1.0.0',
+      artifactType: null,
+      layers: [{ content: 'a', mediaType: 'application/vnd.oci.image.layer.v1.tar+gzip' }, {
+        content: 'b',
+        mediaType: 'application/vnd.oci.image.layer.v1.tar+gzip'
+      }],
+      config: { architecture: 'amd64' }
+    },
     { repository: 'provider/image', tag: '0.9.0' },
     { repository: 'provider/twice', tag: '1.0.0' },
     { repository: 'twice_prov', tag: '1.0.0' },
@@ -59,7 +82,13 @@ async function setUp (t: Test) {
   t.teardown(async () => { await Promise.all([registry.close(), gitea.close()]) })
   spoil(gitea)
   const { app, get, clock, lines } = await startApp(t, {
-    gitea: { url: gitea.url, organization: 'team', token: 'token-of-gitea', include_private: false, reconcile_seconds: 0 },
+    gitea: {
+      url: gitea.url,
+      organization: 'team',
+      token: 'token-of-gitea',
+      include_private: false,
+      reconcile_seconds: 0
+    },
     oci: { registry: registry.url, repositories: ['provider/written'] }
   })
   await app.health.firstRound
@@ -68,14 +97,21 @@ async function setUp (t: Test) {
     await get('/api/v1/extensions')
     await get('/api/v1/extensions')
   }
-  const counts = () => Object.fromEntries(app.catalog.skipped().counts.map(({ instance, kind, reason, count }) => [`${instance} ${kind} ${reason}`, count]))
-  const logged = () => lines.map(line => JSON.parse(line) as Line).filter(({ msg }) => /^(?:skipped \d|nothing is skipped)/.test(msg)).map(({ backend, level, msg }) => `${level} ${backend ?? ''} ${msg}`)
+  const counts = () =>
+    Object.fromEntries(
+      app.catalog.skipped().counts.map(({ instance, kind, reason, count }) => [`${instance} ${kind} ${reason}`, count])
+    )
+  const logged = () =>
+    lines.map(line => JSON.parse(line) as Line).filter(({ msg }) => /^(?:skipped \d|nothing is skipped)/.test(msg)).map(
+      ({ backend, level, msg }) => `${level} ${backend ?? ''} ${msg}`
+    )
   await get('/api/v1/extensions')
   return { app, get, clock, lines, registry, gitea, crawl, counts, logged }
 }
 
 const place = ({ instance, kind, reason, type, name, repository, version, tag, file }: SkippedItem): string =>
-  [instance, kind, reason, type === undefined ? undefined : `${type}/${name ?? ''}`, repository, version, tag, file].filter(part => part !== undefined).join(' ')
+  [instance, kind, reason, type === undefined ? undefined : `${type}/${name ?? ''}`, repository, version, tag, file]
+    .filter(part => part !== undefined).join(' ')
 
 const placesOf = ({ items }: SkippedReport) => items.map(place).sort()
 
@@ -100,7 +136,11 @@ await t.test('each kind of item that a crawl skips is reported with its place an
   t.strictSame(placesOf(report), everything)
   t.ok(report.items.every(({ since }) => /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$/.test(since)))
   t.match(counts(), { 'gitea repository private': 1, 'oci repository refused': 2, 'gitea tag not_semver': 1 })
-  t.strictSame([...new Set(report.counts.map(({ instance }) => instance))], ['gitea', 'oci'], 'in the order of ownership')
+  t.strictSame(
+    [...new Set(report.counts.map(({ instance }) => instance))],
+    ['gitea', 'oci'],
+    'in the order of ownership'
+  )
 })
 
 await t.test('one info line for each instance reports the numbers, again only when they change', async t => {
@@ -134,8 +174,12 @@ await t.test('an item is gone when a complete crawl no longer meets it, and stay
   gitea.fault = undefined
   registry.fault = undefined
   gitea.withdraw('aws_prov', 'nightly')
-  for (const name of ['gcp_provider', 'mirrored_prov', 'unit_prov', 'summed_prov', 'canarysecret_prov']) gitea.remove(name)
-  for (const repository of ['provider/image', 'twice_prov', 'provider/gone', 'provider/canaryhidden']) registry.content.delete(repository)
+  for (const name of ['gcp_provider', 'mirrored_prov', 'unit_prov', 'summed_prov', 'canarysecret_prov']) {
+    gitea.remove(name)
+  }
+  for (const repository of ['provider/image', 'twice_prov', 'provider/gone', 'provider/canaryhidden']) {
+    registry.content.delete(repository)
+  }
   registry.content.get('provider/oci')?.tags.delete('latest')
   registry.options.denied = undefined
   registry.revoke()
@@ -148,8 +192,14 @@ await t.test('a private repository, and one that is refused and that nobody wrot
   const { app, get, lines, crawl } = await setUp(t)
   await crawl()
   await get('/api/v1/extensions/provider/aws/versions')
-  const pages = await Promise.all(['/metrics', '/health', '/api/v1/extensions', '/api/v1/cache/stats', '/api/v1/extensions/search?q=canary'].map(async path => (await get(path)).body))
-  for (const text of [...lines.filter(line => !line.includes('q=canary')), ...pages, JSON.stringify(app.catalog.skipped())]) t.notMatch(text, /canary/)
+  const pages = await Promise.all(
+    ['/metrics', '/health', '/api/v1/extensions', '/api/v1/cache/stats', '/api/v1/extensions/search?q=canary'].map(
+      async path => (await get(path)).body
+    )
+  )
+  for (
+    const text of [...lines.filter(line => !line.includes('q=canary')), ...pages, JSON.stringify(app.catalog.skipped())]
+  ) t.notMatch(text, /canary/)
   t.ok(lines.some(line => line.includes('"level":20')), 'debug lines are among them')
 })
 
@@ -157,7 +207,11 @@ await t.test('a second Gitea repository of an extension that is private or refus
   const gitea = await createGiteaFake({
     owner: { login: 'team' },
     repositories: [
-      ...['aws_prov', 'aws_provider', 'gcp_prov', 'gcp_provider', 'k8s_prov', 'k8s_provider'].map(name => ({ name, private: name === 'gcp_provider', releases: [plain(name)] })),
+      ...['aws_prov', 'aws_provider', 'gcp_prov', 'gcp_provider', 'k8s_prov', 'k8s_provider'].map(name => ({
+        name,
+        private: name === 'gcp_provider',
+        releases: [plain(name)]
+      })),
       { name: 'canarynightly_prov', private: true, releases: [plain('canarynightly_prov', 'nightly')] },
       { name: 'shown_cluster', private: true, releases: [plain('shown_cluster'), plain('shown_cluster', 'nightly')] },
       { name: 'canarymirror_prov', private: true, mirror: true, releases: [plain('canarymirror_prov')] },
@@ -165,11 +219,36 @@ await t.test('a second Gitea repository of an extension that is private or refus
     ]
   }, { tokens: { 'token-of-gitea': { scopes: ['all'] } } })
   t.teardown(gitea.close)
-  gitea.fault = ({ path }) => path.includes('/aws_provider/releases') ? { status: 403, headers: { 'content-type': 'application/json' }, body: '{"message":"no"}' } : undefined
-  const { app, get, lines } = await startApp(t, { gitea: { url: gitea.url, organization: 'team', token: 'token-of-gitea' } })
+  gitea.fault = ({ path }) =>
+    path.includes('/aws_provider/releases')
+      ? { status: 403, headers: { 'content-type': 'application/json' }, body: '{"message":"no"}' }
+      : undefined
+  const { app, get, lines } = await startApp(t, {
+    gitea: { url: gitea.url, organization: 'team', token: 'token-of-gitea' }
+  })
   await app.health.firstRound
-  for (const path of ['', '/provider/aws', '/provider/gcp/versions', '/provider/k8s/1.0.0', '/provider/canarymirror', '/provider/canarynightly']) await get(`/api/v1/extensions${path}`)
-  t.strictSame(placesOf(app.catalog.skipped()), ['gitea repository duplicate provider/k8s k8s_provider', 'gitea tag not_semver cluster/shown shown_cluster nightly'])
-  t.strictSame(app.catalog.skipped().counts.map(({ reason, count }) => [reason, count]), [['duplicate', 3], ['mirror', 1], ['refused', 1], ['releases_off', 1], ['not_semver', 2]])
-  for (const text of [...lines.filter(line => !line.includes('/api/v1/')), (await get('/metrics')).body]) t.notMatch(text, /canary|aws_provider|gcp_provider/)
+  for (
+    const path of [
+      '',
+      '/provider/aws',
+      '/provider/gcp/versions',
+      '/provider/k8s/1.0.0',
+      '/provider/canarymirror',
+      '/provider/canarynightly'
+    ]
+  ) await get(`/api/v1/extensions${path}`)
+  t.strictSame(placesOf(app.catalog.skipped()), [
+    'gitea repository duplicate provider/k8s k8s_provider',
+    'gitea tag not_semver cluster/shown shown_cluster nightly'
+  ])
+  t.strictSame(app.catalog.skipped().counts.map(({ reason, count }) => [reason, count]), [
+    ['duplicate', 3],
+    ['mirror', 1],
+    ['refused', 1],
+    ['releases_off', 1],
+    ['not_semver', 2]
+  ])
+  for (const text of [...lines.filter(line => !line.includes('/api/v1/')), (await get('/metrics')).body]) {
+    t.notMatch(text, /canary|aws_provider|gcp_provider/)
+  }
 })

@@ -17,21 +17,37 @@ await t.test('before the first probe an instance is unhealthy, afterwards health
   await app.health.firstRound
   const answer = await get('/health')
   t.match([answer.statusCode, answer.headers['cache-control']], [200, 'no-store'])
-  t.match(answer.json(), { status: 'healthy', version: /^\d+\.\d+\.\d+/, backends: { gitea: { enabled: false, healthy: false }, oci: { enabled: true, healthy: true } } })
+  t.match(answer.json(), {
+    status: 'healthy',
+    version: /^\d+\.\d+\.\d+/,
+    backends: { gitea: { enabled: false, healthy: false }, oci: { enabled: true, healthy: true } }
+  })
   t.ok(Number.isInteger(answer.json<HealthResponse>().uptime))
-  const { version } = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8')) as { version: string }
+  const { version } = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8')) as {
+    version: string
+  }
   t.equal(answer.json<HealthResponse>().version, version)
-  t.strictSame(Object.keys(answer.json<HealthResponse>().backends.oci).sort(), ['enabled', 'healthy'], 'no error when healthy')
+  t.strictSame(
+    Object.keys(answer.json<HealthResponse>().backends.oci).sort(),
+    ['enabled', 'healthy'],
+    'no error when healthy'
+  )
   t.strictSame((await get('/api/v1/health')).json<HealthResponse>().backends, answer.json<HealthResponse>().backends)
 
   const gitea = await createGiteaFake(provisioningContent())
   t.teardown(gitea.close)
   gitea.fault = () => 'hang'
   const early = await startApp(t, { gitea: { url: gitea.url, organization: 'provisioning' } }, { probeTimeout: 50 })
-  t.match((await early.get('/health')).json(), { status: 'degraded', backends: { gitea: { enabled: true, healthy: false, error: 'Not checked yet' } } })
+  t.match((await early.get('/health')).json(), {
+    status: 'degraded',
+    backends: { gitea: { enabled: true, healthy: false, error: 'Not checked yet' } }
+  })
   t.equal((await early.get('/readyz')).statusCode, 503, 'nothing can be served yet')
   await early.app.health.firstRound
-  t.match((await early.get('/health')).json(), { status: 'degraded', backends: { gitea: { healthy: false, error: 'Connection timeout' } } })
+  t.match((await early.get('/health')).json(), {
+    status: 'degraded',
+    backends: { gitea: { healthy: false, error: 'Connection timeout' } }
+  })
   t.equal((await early.get('/livez')).statusCode, 200)
 })
 
@@ -41,20 +57,28 @@ await t.test('an instance that hangs does not keep the others from being probed'
   const [hanging, good] = fakes as [GiteaFake, GiteaFake]
   hanging.fault = () => 'hang'
   const instance = (name: string, { url }: GiteaFake) => ({ name, url, organization: 'provisioning' })
-  await startApp(t, { gitea: [instance('hanging', hanging), instance('good', good)] }, { probeInterval: 20, probeTimeout: 600_000 })
+  await startApp(t, { gitea: [instance('hanging', hanging), instance('good', good)] }, {
+    probeInterval: 20,
+    probeTimeout: 600_000
+  })
   t.ok(await good.arrived(/limit=1\b/, 5))
   t.equal(hanging.count(/limit=1\b/), 1)
 })
 
 await t.test('with several instances of a kind each one is told apart', async t => {
   const root = await layouts(t)
-  const { app, get } = await startApp(t, { oci: [{ name: 'good', registry: root }, { name: 'bad', registry: join(root, 'nowhere') }] })
+  const { app, get } = await startApp(t, {
+    oci: [{ name: 'good', registry: root }, { name: 'bad', registry: join(root, 'nowhere') }]
+  })
   await app.health.firstRound
   t.strictSame((await get('/health')).json<HealthResponse>().backends.oci, {
     enabled: true,
     healthy: false,
     error: 'bad: Directory does not exist',
-    instances: { good: { enabled: true, healthy: true }, bad: { enabled: true, healthy: false, error: 'Directory does not exist' } }
+    instances: {
+      good: { enabled: true, healthy: true },
+      bad: { enabled: true, healthy: false, error: 'Directory does not exist' }
+    }
   })
 })
 
@@ -72,7 +96,17 @@ await t.test('the metrics of the contract are there from the start, by their nam
   const { app, get } = await startApp(t, { oci: { registry: await layouts(t) } })
   const first = await get('/metrics')
   t.match(first.headers['content-type'], /^text\/plain; version=0\.0\.4/)
-  for (const name of ['http_requests_total', 'http_request_duration_seconds_bucket', 'http_request_duration_seconds_sum', 'http_request_duration_seconds_count', 'cache_hits_total', 'cache_misses_total', 'extensions_total']) {
+  for (
+    const name of [
+      'http_requests_total',
+      'http_request_duration_seconds_bucket',
+      'http_request_duration_seconds_sum',
+      'http_request_duration_seconds_count',
+      'cache_hits_total',
+      'cache_misses_total',
+      'extensions_total'
+    ]
+  ) {
     t.match(first.body, new RegExp(`^${name}(?:\\{[^}]*\\})? \\d`, 'm'), name)
   }
   await get('/api/v1/extensions')
@@ -89,13 +123,17 @@ await t.test('the metrics of the contract are there from the start, by their nam
   t.match(body, `cache_hits_total{section="list"} ${hits}`)
   t.match(body, `cache_misses_total{section="list"} ${misses}`)
   t.ok(hits > 0 && misses > 0)
-  for (const name of ['process_cpu_seconds_total', 'nodejs_eventloop_lag_seconds', 'process_resident_memory_bytes']) t.match(body, new RegExp(`^${name} \\d`, 'm'), name)
+  for (const name of ['process_cpu_seconds_total', 'nodejs_eventloop_lag_seconds', 'process_resident_memory_bytes']) {
+    t.match(body, new RegExp(`^${name} \\d`, 'm'), name)
+  }
 })
 
 await t.test('what is asked of upstreams, left out and left alone is counted', async t => {
   const gitea = await createGiteaFake(provisioningContent())
   t.teardown(gitea.close)
-  const { get, clock } = await startApp(t, { gitea: { url: gitea.url, organization: 'provisioning', timeout_seconds: 1 } })
+  const { get, clock } = await startApp(t, {
+    gitea: { url: gitea.url, organization: 'provisioning', timeout_seconds: 1 }
+  })
   await get('/api/v1/extensions')
   clock.forward(301)
   await get('/api/v1/extensions')
@@ -105,7 +143,9 @@ await t.test('what is asked of upstreams, left out and left alone is counted', a
   t.match(body, /^backend_circuit\{backend="gitea",state="closed"\} 1$/m)
   await gitea.stop()
   clock.forward(31)
-  for (let times = 0; times < 3; times++) t.equal((await get(`/api/v1/extensions/provider/nowhere${times}`)).statusCode, 503)
+  for (let times = 0; times < 3; times++) {
+    t.equal((await get(`/api/v1/extensions/provider/nowhere${times}`)).statusCode, 503)
+  }
   t.match((await get('/metrics')).body, /^backend_circuit\{backend="gitea",state="open"\} 1$/m)
   t.match((await get('/health')).json<HealthResponse>().backends.gitea, { circuit: 'open' })
   const refused = await get('/api/v1/extensions/provider/nowhere')
@@ -117,7 +157,14 @@ await t.test('cache statistics count the entries of each section', async t => {
   await get('/api/v1/extensions')
   await get('/api/v1/extensions/provider/aws/versions')
   const answer = await get('/api/v1/cache/stats')
-  t.strictSame(answer.json(), { list_entries: 3, metadata_entries: 1, version_entries: 1, total_entries: 5, store_entries: 0, store_bytes: 0 })
+  t.strictSame(answer.json(), {
+    list_entries: 3,
+    metadata_entries: 1,
+    version_entries: 1,
+    total_entries: 5,
+    store_entries: 0,
+    store_bytes: 0
+  })
 })
 
 await t.test('the document and its page are served', async t => {

@@ -60,7 +60,11 @@ await t.test('a corrupt file never completes, is counted and not kept, and heals
   t.equal(seen, big.length - held, 'all but the end was passed on')
   t.equal(await metric('checksum_failures_total{backend="oci"}'), 1)
   t.match(statistics(), { entries: 0, bytes: 0 })
-  t.equal((await fetch(url, { headers: { range: `bytes=${big.length - 10}-` } })).status, 503, 'of a part that is withheld as a whole nothing is sent, so that there is room for the reason')
+  t.equal(
+    (await fetch(url, { headers: { range: `bytes=${big.length - 10}-` } })).status,
+    503,
+    'of a part that is withheld as a whole nothing is sent, so that there is room for the reason'
+  )
   storage.content = big
   t.ok((await bytesOf(await fetch(url))).equals(big))
   await idle()
@@ -80,7 +84,12 @@ await t.test('a corrupt file is one line of the log, also where nobody waits for
   hangUp.abort()
   opened.resolve()
   await idle()
-  t.match(warnings().map(({ args }) => args), [[{ backend: 'oci', extension: 'taskserv/big', version: '1.0.0', details: 'File is damaged' }, 'a file is not what was published']])
+  t.match(warnings().map(({ args }) => args), [[{
+    backend: 'oci',
+    extension: 'taskserv/big',
+    version: '1.0.0',
+    details: 'File is damaged'
+  }, 'a file is not what was published']])
 })
 
 await t.test('the end of a part of a file under way is withheld, as the end of the whole is', async t => {
@@ -89,7 +98,11 @@ await t.test('the end of a part of a file under way is withheld, as the end of t
   storage.hold = [at(0.5), opened.promise]
   const whole = await fetch(url)
   const answer = await fetch(url, { headers: { range: `bytes=1000-${1000 + 100 * 1024 - 1}` } })
-  t.match([answer.status, answer.headers.get('content-range'), answer.headers.get('content-length')], [206, `bytes 1000-${1000 + 100 * 1024 - 1}/${big.length}`, String(100 * 1024)])
+  t.match([answer.status, answer.headers.get('content-range'), answer.headers.get('content-length')], [
+    206,
+    `bytes 1000-${1000 + 100 * 1024 - 1}/${big.length}`,
+    String(100 * 1024)
+  ])
   const reader = answer.body?.getReader()
   const read: Buffer[] = []
   let seen = 0
@@ -135,7 +148,9 @@ await t.test('without a store each download is verified on its way all the same,
   for (const store of [{ enabled: false }, { max_bytes: big.length - 1 }]) {
     const { url, storage, metric } = await listenBeforeStorage(t, big, { cuts: [at(0.5)], config: { store } })
     t.ok((await bytesOf(await fetch(url))).equals(big))
-    t.ok((await bytesOf(await fetch(url, { headers: { range: 'bytes=5-1000000' } }))).equals(big.subarray(5, 1_000_001)))
+    t.ok(
+      (await bytesOf(await fetch(url, { headers: { range: 'bytes=5-1000000' } }))).equals(big.subarray(5, 1_000_001))
+    )
     t.equal(storage.requests.length, 3)
     t.equal(await metric('download_bytes_total{source="passed"}'), big.length + 999_996)
     storage.content = fileOf(big.length, 'another')
@@ -147,7 +162,16 @@ await t.test('without a store each download is verified on its way all the same,
 await t.test('another instance that has the same file goes on where its owner fails', async t => {
   const { url, storage, fake, metric } = await listenBeforeStorage(t, big, { config: {} })
   const twin = await listenBeforeStorage(t, big)
-  const both = await listenBeforeStorage(t, big, { config: { oci: [{ name: 'first', registry: fake.url, redirect_hosts: [storage.host], timeout_seconds: 1 }, { name: 'second', registry: twin.fake.url, redirect_hosts: [twin.storage.host], timeout_seconds: 1 }] } })
+  const both = await listenBeforeStorage(t, big, {
+    config: {
+      oci: [{ name: 'first', registry: fake.url, redirect_hosts: [storage.host], timeout_seconds: 1 }, {
+        name: 'second',
+        registry: twin.fake.url,
+        redirect_hosts: [twin.storage.host],
+        timeout_seconds: 1
+      }]
+    }
+  })
   await both.get('/api/v1/extensions')
   const broken = Promise.withResolvers<void>()
   storage.hold = [at(0.5), broken.promise]
@@ -174,7 +198,9 @@ await t.test('what can not be had pushes nothing out of the store', async t => {
   const small = fileOf(100_000)
   const { fake, oci } = await listenBeforeStorage(t, small)
   for (const [repository, content] of contentOfFiles({ 'taskserv/other': big })) fake.content.set(repository, content)
-  const { url, idle, statistics } = await listenBeforeStorage(t, small, { config: { oci, store: { max_bytes: big.length } } })
+  const { url, idle, statistics } = await listenBeforeStorage(t, small, {
+    config: { oci, store: { max_bytes: big.length } }
+  })
   await bytesOf(await fetch(url))
   await idle()
   t.equal((await fetch(url.replace('/big/', '/other/'))).status, 503)
@@ -183,7 +209,9 @@ await t.test('what can not be had pushes nothing out of the store', async t => {
 
 await t.test('nothing half written is left over, and a directory that can not be written costs nobody anything', async t => {
   const directory = t.testdir({ file: 'no directory' })
-  const { url, storage, get, metric } = await listenBeforeStorage(t, big, { config: { store: { directory: join(directory, 'file', 'store') } } })
+  const { url, storage, get, metric } = await listenBeforeStorage(t, big, {
+    config: { store: { directory: join(directory, 'file', 'store') } }
+  })
   for (let times = 0; times < 3; times++) t.ok((await bytesOf(await fetch(url))).equals(big))
   t.equal(storage.requests.length, 3)
   t.equal(await metric('store_failures_total'), 1, 'it is not tried each time')
@@ -193,5 +221,7 @@ await t.test('nothing half written is left over, and a directory that can not be
   await bytesOf(await fetch(kept.url))
   await kept.app.close()
   t.strictSame(await readdir(join(directory, 'kept', 'tmp')), [])
-  t.strictSame(await readdir(join(directory, 'kept', 'blobs', 'sha256', digestOf(big).slice(7, 9))), [digestOf(big).slice(7)])
+  t.strictSame(await readdir(join(directory, 'kept', 'blobs', 'sha256', digestOf(big).slice(7, 9))), [
+    digestOf(big).slice(7)
+  ])
 })

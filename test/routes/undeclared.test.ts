@@ -6,22 +6,71 @@ import { askRaw } from '../fakes/raw.ts'
 
 const base = '/api/v1/extensions'
 
-/** Names of path parameters, of parameters of other routes, of options of the inner interfaces, and of members of objects. */
+/**
+ * Names of path parameters, of parameters of other routes, of options of the inner interfaces, and of members of
+ * objects.
+ */
 const names = [
-  'type', 'name', 'version', 'source', 'limit', 'offset', 'q',
-  'query', 'total', 'deadline', 'maxAge', 'signal', 'range', 'start', 'end', 'origins', 'instance', 'key', 'value', 'items', 'age', 'ttl', 'hit', 'stale', 'missing', 'terms',
-  '__proto__', 'constructor', 'prototype', 'toString', 'hasOwnProperty', 'then', 'length'
+  'type',
+  'name',
+  'version',
+  'source',
+  'limit',
+  'offset',
+  'q',
+  'query',
+  'total',
+  'deadline',
+  'maxAge',
+  'signal',
+  'range',
+  'start',
+  'end',
+  'origins',
+  'instance',
+  'key',
+  'value',
+  'items',
+  'age',
+  'ttl',
+  'hit',
+  'stale',
+  'missing',
+  'terms',
+  '__proto__',
+  'constructor',
+  'prototype',
+  'toString',
+  'hasOwnProperty',
+  'then',
+  'length'
 ]
 const values = ['upcloud', 'bogus']
 /** More values for the names of path parameters. */
 const pathValues = ['', 'taskserv', '-1', '../..', '%00', 'latest', '9.9.9']
 /** The spellings of one undeclared parameter: once, without a value, empty, repeated, as a list, as an object. */
 const spellings = (name: string, value: string): string[] => [
-  `${name}=${value}`, name, `${name}=`, `${name}=${value}&${name}=k3s`, `${name}[]=${value}`, `${name}[${name}]=${value}`, `${name}%5B0%5D=${value}`
+  `${name}=${value}`,
+  name,
+  `${name}=`,
+  `${name}=${value}&${name}=k3s`,
+  `${name}[]=${value}`,
+  `${name}[${name}]=${value}`,
+  `${name}%5B0%5D=${value}`
 ]
 
 /** Headers that describe the content of a response. */
-const told = ['content-type', 'content-length', 'content-disposition', 'etag', 'last-modified', 'link', 'location', 'x-total-count', 'x-partial']
+const told = [
+  'content-type',
+  'content-length',
+  'content-disposition',
+  'etag',
+  'last-modified',
+  'link',
+  'location',
+  'x-total-count',
+  'x-partial'
+]
 
 const routes: Array<[path: string, declared: readonly string[]]> = [
   ['', ['type', 'source', 'limit', 'offset']],
@@ -37,12 +86,25 @@ const routes: Array<[path: string, declared: readonly string[]]> = [
 async function setUp (t: Test) {
   const gitea = await createGiteaFake(provisioningContent())
   t.teardown(gitea.close)
-  return await startApp(t, { gitea: { url: gitea.url, organization: 'provisioning' }, server: { max_event_loop_delay_seconds: 0 }, oci: { registry: 'examples/registry' } })
+  return await startApp(t, {
+    gitea: { url: gitea.url, organization: 'provisioning' },
+    server: { max_event_loop_delay_seconds: 0 },
+    oci: { registry: 'examples/registry' }
+  })
 }
 
 await t.test('a query parameter never replaces a part of the path', async t => {
   const { get } = await setUp(t)
-  for (const query of ['name=upcloud', 'type=taskserv&name=k3s', 'type=bogus', 'type=taskserv&type=cluster', 'name[]=upcloud', 'version=2.0.0']) {
+  for (
+    const query of [
+      'name=upcloud',
+      'type=taskserv&name=k3s',
+      'type=bogus',
+      'type=taskserv&type=cluster',
+      'name[]=upcloud',
+      'version=2.0.0'
+    ]
+  ) {
     const { statusCode, body } = await get(`${base}/provider/aws?${query}`)
     t.equal(statusCode, 200, query)
     t.match(JSON.parse(body) as Extension, { type: 'provider', name: 'aws' }, query)
@@ -64,11 +126,15 @@ await t.test('a parameter that a route does not declare changes nothing in its r
         ...spellings(name, values[name.length % 2] ?? ''),
         ...['type', 'name', 'version'].includes(name) ? pathValues.map(value => `${name}=${value}`) : []
       ])
-      const others = names.filter(name => declared.includes(name)).flatMap(name => [`${name}[]=bogus`, `${name}[a]=bogus`, `${name}[__proto__]=bogus`])
+      const others = names.filter(name => declared.includes(name)).flatMap(
+        name => [`${name}[]=bogus`, `${name}[a]=bogus`, `${name}[__proto__]=bogus`]
+      )
       const wrong: string[] = []
       for (const query of [...queries, ...others]) {
         const found = await seen(`${base}${path}${path.includes('?') ? '&' : '?'}${query}`)
-        if (JSON.stringify(found) !== JSON.stringify(expected)) wrong.push(`${method} ${path} ${query}: ${found.statusCode} ${String(found.rawPayload).slice(0, 100)}`)
+        if (JSON.stringify(found) !== JSON.stringify(expected)) {
+          wrong.push(`${method} ${path} ${query}: ${found.statusCode} ${String(found.rawPayload).slice(0, 100)}`)
+        }
       }
       t.strictSame(wrong.slice(0, 5), [], `${method} ${path}: ${queries.length + others.length} queries`)
     }
@@ -83,9 +149,21 @@ await t.test('a repeated declared parameter is refused, whichever value would ha
     ['?limit=1&limit=2', 'invalid_request', 'Invalid query parameter limit: given more than once'],
     ['?offset=1&offset=', 'invalid_request', 'Invalid query parameter offset: given more than once'],
     ['/search?q=a&q=b', 'invalid_request', 'Invalid query parameter q: given more than once'],
-    ['/provider/aws?source=gitea&source=oci', 'invalid_request', 'Invalid query parameter source: given more than once'],
-    ['/provider/aws/versions?source=gitea&source=', 'invalid_request', 'Invalid query parameter source: given more than once'],
-    ['/provider/aws/latest?source=oci&source=oci', 'invalid_request', 'Invalid query parameter source: given more than once']
+    [
+      '/provider/aws?source=gitea&source=oci',
+      'invalid_request',
+      'Invalid query parameter source: given more than once'
+    ],
+    [
+      '/provider/aws/versions?source=gitea&source=',
+      'invalid_request',
+      'Invalid query parameter source: given more than once'
+    ],
+    [
+      '/provider/aws/latest?source=oci&source=oci',
+      'invalid_request',
+      'Invalid query parameter source: given more than once'
+    ]
   ]
   for (const [query, error, message] of cases) {
     const answer = await app.inject({ url: `${base}${query}` })

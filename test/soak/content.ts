@@ -28,7 +28,9 @@ function fileOf (source: ExtensionSource, name: string, version: string): Buffer
 }
 
 /** What both upstreams hold, and what the catalog must make of it: of a name that both have, Gitea's. */
-export function createContent (names: number): { gitea: GiteaContent, registry: RegistryContent, expected: Expected[] } {
+export function createContent (
+  names: number
+): { gitea: GiteaContent, registry: RegistryContent, expected: Expected[] } {
   const gitea: GiteaContent = { owner: { login: 'provisioning' }, repositories: [] }
   const registry: RegistryContent = new Map()
   const expected: Expected[] = []
@@ -38,14 +40,21 @@ export function createContent (names: number): { gitea: GiteaContent, registry: 
     const [inGitea, inRegistry] = [number % 2 === 0, number % 2 === 1 || number % 10 === 0]
     const source = inGitea ? 'gitea' : 'oci'
     expected.push({
-      type, name, source, description: described(source, name), versions: versionsOf[source].map(version => ({ version, sha256: sha256(fileOf(source, name, version)) }))
+      type,
+      name,
+      source,
+      description: described(source, name),
+      versions: versionsOf[source].map(version => ({ version, sha256: sha256(fileOf(source, name, version)) }))
     })
     if (inGitea) {
       const repository = `${name}_${suffixes[type]}`
       gitea.repositories.push({
         name: repository,
         description: described('gitea', name),
-        releases: versionsOf.gitea.map(version => ({ tag: `v${version}`, assets: [{ name: `${repository}.tar.gz`, content: fileOf('gitea', name, version) }] }))
+        releases: versionsOf.gitea.map(version => ({
+          tag: `v${version}`,
+          assets: [{ name: `${repository}.tar.gz`, content: fileOf('gitea', name, version) }]
+        }))
       })
     }
     if (inRegistry) registry.set(`provisioning/${type}/${name}`, createRepository(name))
@@ -61,13 +70,22 @@ function createRepository (name: string) {
     blobs.set(digest, bytes)
     return { mediaType, digest, size: bytes.length }
   }
-  const tags = new Map(versionsOf.oci.map(version => [version, put(manifestType, JSON.stringify({
-    schemaVersion: 2,
-    mediaType: manifestType,
-    artifactType: 'application/vnd.example',
-    config: put('application/vnd.oci.empty.v1+json', '{}'),
-    layers: [put('application/vnd.oci.image.layer.v1.tar+gzip', fileOf('oci', name, version))],
-    annotations: { 'org.opencontainers.image.created': '2026-11-23T05:24:36Z', 'org.opencontainers.image.description': described('oci', name) }
-  }))]))
+  const tags = new Map(versionsOf.oci.map(version => [
+    version,
+    put(
+      manifestType,
+      JSON.stringify({
+        schemaVersion: 2,
+        mediaType: manifestType,
+        artifactType: 'application/vnd.example',
+        config: put('application/vnd.oci.empty.v1+json', '{}'),
+        layers: [put('application/vnd.oci.image.layer.v1.tar+gzip', fileOf('oci', name, version))],
+        annotations: {
+          'org.opencontainers.image.created': '2026-11-23T05:24:36Z',
+          'org.opencontainers.image.description': described('oci', name)
+        }
+      })
+    )
+  ]))
   return { tags, blobs }
 }

@@ -15,9 +15,15 @@ export function createRandom (seed: number): () => number {
 export const moods = ['refused', 'hanging', '500', 'reset', 'truncated', 'slow', '429', 'damaged'] as const
 export type Mood = typeof moods[number] | 'healthy'
 
-const text = (status: number, headers = {}): FaultAction => ({ status, headers: { 'content-type': 'text/plain', ...headers }, body: 'fault' })
+const text = (status: number, headers = {}): FaultAction => ({
+  status,
+  headers: { 'content-type': 'text/plain', ...headers },
+  body: 'fault'
+})
 
-/** Puts an upstream through seconds of each fault, with as much health between them, in an order that the seed decides. */
+/**
+ * Puts an upstream through seconds of each fault, with as much health between them, in an order that the seed decides.
+ */
 export function createFlapping (upstream: Loopback, seed: number) {
   const random = createRandom(seed)
   const over = new AbortController()
@@ -36,7 +42,9 @@ export function createFlapping (upstream: Loopback, seed: number) {
     if (mood === '429') return text(429, { 'retry-after': '1' })
     if (mood === 'slow') await sleep(20 + random() * 80)
     // What has a digest is broken off before it is whole; nobody could tell of a file without one.
-    if (mood === 'damaged' && path.includes('/blobs/')) return { status: 200, headers: { 'content-type': 'application/octet-stream' }, body: 'damaged' }
+    if (mood === 'damaged' && path.includes('/blobs/')) {
+      return { status: 200, headers: { 'content-type': 'application/octet-stream' }, body: 'damaged' }
+    }
     return undefined
   }
 

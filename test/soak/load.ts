@@ -5,8 +5,17 @@ import type { Extension, ExtensionVersion } from '../../schemas/extension.ts'
 import type { Expected } from './content.ts'
 import type { Tally } from './report.ts'
 
-export interface Reply { status: number, headers: IncomingHttpHeaders, body: Buffer }
-interface LoadOptions { url: string, expected: readonly Expected[], random: () => number, fail: (reason: string) => void }
+export interface Reply {
+  status: number
+  headers: IncomingHttpHeaders
+  body: Buffer
+}
+interface LoadOptions {
+  url: string
+  expected: readonly Expected[]
+  random: () => number
+  fail: (reason: string) => void
+}
 
 /** Milliseconds after which an answer does not come any more: more than the request budget and a slow file together. */
 const hung = 20_000
@@ -16,9 +25,16 @@ async function ask (agent: Agent, address: string, { method = 'GET', headers = {
   return await new Promise((resolve, reject) => {
     const sent = request(address, { agent, method, headers, signal: AbortSignal.timeout(hung) }, response => {
       const chunks: Buffer[] = []
-      response.on('data', (chunk: Buffer) => { chunks.push(chunk) })
-      response.once('error', error => { if (error.name === 'AbortError') reject(error); else resolve(undefined) })
-      response.once('end', () => { resolve({ status: response.statusCode ?? 0, headers: response.headers, body: Buffer.concat(chunks) }) })
+      response.on('data', (chunk: Buffer) => {
+        chunks.push(chunk)
+      })
+      response.once('error', error => {
+        if (error.name === 'AbortError') reject(error)
+        else resolve(undefined)
+      })
+      response.once('end', () => {
+        resolve({ status: response.statusCode ?? 0, headers: response.headers, body: Buffer.concat(chunks) })
+      })
     })
     sent.once('error', reject)
     sent.end()
@@ -35,7 +51,11 @@ export function createLoad ({ url, expected, random, fail }: LoadOptions) {
   const byName = new Map(expected.map(each => [`${each.type}/${each.name}`, each]))
   const one = (): Expected => expected[Math.floor(random() * expected.length)] as Expected
 
-  async function measured (route: string, path: string, options?: Parameters<typeof ask>[2]): Promise<Reply | undefined> {
+  async function measured (
+    route: string,
+    path: string,
+    options?: Parameters<typeof ask>[2]
+  ): Promise<Reply | undefined> {
     const tally = tallies.get(route) ?? { statuses: new Map<string, number>(), times: [], stale: 0, answered: 0 }
     tallies.set(route, tally)
     const started = performance.now()
@@ -45,21 +65,33 @@ export function createLoad ({ url, expected, random, fail }: LoadOptions) {
     })
     tally.times.push(performance.now() - started)
     const status = reply?.status ?? 0
-    const kind = reply === undefined ? 'broken off' : [404, 429, 503].includes(status) ? String(status) : `${Math.floor(status / 100)}xx`
+    const kind = reply === undefined
+      ? 'broken off'
+      : [404, 429, 503].includes(status)
+          ? String(status)
+          : `${Math.floor(status / 100)}xx`
     tally.statuses.set(kind, (tally.statuses.get(kind) ?? 0) + 1)
     if (status === 200 || status === 304) tally.answered++
     if ((status === 200 || status === 304) && reply?.headers['cache-control'] === 'no-cache') tally.stale++
-    if (status === 500 || ![0, 200, 302, 304, 404, 429, 503].includes(status)) fail(`${path}: ${status} ${reply?.body.toString() ?? ''}`)
+    if (status === 500 || ![0, 200, 302, 304, 404, 429, 503].includes(status)) {
+      fail(`${path}: ${status} ${reply?.body.toString() ?? ''}`)
+    }
     return reply
   }
 
   /** Asks for something that exists; `key` is what it is remembered by, `known` what makes it known too. */
-  async function exists<T> (route: string, path: string, { key = path, known = [] as string[], options = {} as Parameters<typeof ask>[2] } = {}): Promise<{ body: T, headers: IncomingHttpHeaders } | undefined> {
+  async function exists<T> (
+    route: string,
+    path: string,
+    { key = path, known = [] as string[], options = {} as Parameters<typeof ask>[2] } = {}
+  ): Promise<{ body: T, headers: IncomingHttpHeaders } | undefined> {
     const before = [key, ...known].some(each => answered.has(each))
     const reply = await measured(route, path, options)
     if (reply === undefined) fail(`${path}: broken off`)
     else if (reply.status === 404) fail(`${path}: 404 for what exists`)
-    else if (reply.status >= 400) { if (before) fail(`${path}: ${reply.status} although it had been answered: ${reply.body.toString()}`) } else answered.add(key)
+    else if (reply.status >= 400) {
+      if (before) fail(`${path}: ${reply.status} although it had been answered: ${reply.body.toString()}`)
+    } else answered.add(key)
     if (reply?.status === 200 && typeof reply.headers.etag === 'string') etags.set(path, reply.headers.etag)
     if (reply?.status !== 200 || options?.method === 'HEAD') return undefined
     return { body: JSON.parse(reply.body.toString()) as T, headers: reply.headers }
@@ -67,7 +99,10 @@ export function createLoad ({ url, expected, random, fail }: LoadOptions) {
 
   function compare (path: string, extension: Extension, wanted: Expected | undefined): void {
     const [highest] = wanted?.versions ?? []
-    if (wanted === undefined || extension.source !== wanted.source || extension.description !== wanted.description || extension.version !== highest?.version) {
+    if (
+      wanted === undefined || extension.source !== wanted.source || extension.description !== wanted.description ||
+      extension.version !== highest?.version
+    ) {
       fail(`${path}: ${JSON.stringify(extension)} is not ${JSON.stringify(wanted)}`)
     }
   }
@@ -78,7 +113,9 @@ export function createLoad ({ url, expected, random, fail }: LoadOptions) {
     const whole = page.headers['x-partial'] === undefined
     if (!whole) return
     for (const extension of page.body) compare(path, extension, byName.get(`${extension.type}/${extension.name}`))
-    if (Number(page.headers['x-total-count']) > expected.length) fail(`${path}: ${page.headers['x-total-count']} extensions`)
+    if (Number(page.headers['x-total-count']) > expected.length) {
+      fail(`${path}: ${page.headers['x-total-count']} extensions`)
+    }
   }
 
   const base = '/api/v1/extensions'
@@ -112,7 +149,10 @@ export function createLoad ({ url, expected, random, fail }: LoadOptions) {
         const wanted = one()
         const path = `${base}/${wanted.type}/${wanted.name}/versions`
         const found = await exists<ExtensionVersion[]>('versions', path)
-        const [said, must] = [found?.body.map(({ version }) => version).join(), wanted.versions.map(({ version }) => version).join()]
+        const [said, must] = [
+          found?.body.map(({ version }) => version).join(),
+          wanted.versions.map(({ version }) => version).join()
+        ]
         if (said !== undefined && said !== must) fail(`${path}: ${said} is not ${must}`)
       }
     },
@@ -124,7 +164,9 @@ export function createLoad ({ url, expected, random, fail }: LoadOptions) {
         const path = `${base}/${type}/${name}/${version}`
         const reply = await measured('download', path)
         if (reply?.status === 404) fail(`${path}: 404 for what exists`)
-        if (reply?.status === 200 && createHash('sha256').update(reply.body).digest('hex') !== sha256) fail(`${path}: a whole download with wrong bytes`)
+        if (reply?.status === 200 && createHash('sha256').update(reply.body).digest('hex') !== sha256) {
+          fail(`${path}: a whole download with wrong bytes`)
+        }
       }
     },
     {
@@ -141,7 +183,9 @@ export function createLoad ({ url, expected, random, fail }: LoadOptions) {
       run: async () => {
         const paths = [...etags.keys()].filter(path => !path.includes('search'))
         const path = paths[Math.floor(random() * paths.length)]
-        if (path !== undefined) await exists('conditional', path, { options: { headers: { 'if-none-match': etags.get(path) ?? '' } } })
+        if (path !== undefined) {
+          await exists('conditional', path, { options: { headers: { 'if-none-match': etags.get(path) ?? '' } } })
+        }
       }
     },
     {
@@ -182,12 +226,17 @@ export function createLoad ({ url, expected, random, fail }: LoadOptions) {
       }))
     },
 
-    /** Whether the list is whole and fresh, with every extension as it must be; from then on none of them may be refused. */
+    /**
+     * Whether the list is whole and fresh, with every extension as it must be; from then on none of them may be
+     * refused.
+     */
     async whole (): Promise<boolean> {
       const reply = await ask(agent, `${url}${base}?limit=1000`)
       if (reply?.status !== 200 || reply.headers['cache-control'] === 'no-cache') return false
       const extensions = JSON.parse(reply.body.toString()) as Extension[]
-      for (const extension of extensions) compare('the whole list', extension, byName.get(`${extension.type}/${extension.name}`))
+      for (const extension of extensions) {
+        compare('the whole list', extension, byName.get(`${extension.type}/${extension.name}`))
+      }
       if (extensions.length === expected.length) answered.add('whole list').add('list')
       return extensions.length === expected.length
     },
@@ -195,9 +244,16 @@ export function createLoad ({ url, expected, random, fail }: LoadOptions) {
     /** A value of the metrics. */
     async metrics (): Promise<(name: string) => number> {
       const text = (await ask(agent, `${url}/metrics`))?.body.toString() ?? ''
-      return name => [...text.matchAll(new RegExp(`^${name}(?:\\{[^}]*\\})? (\\S+)$`, 'gm'))].reduce((sum, [, value]) => sum + Number(value), 0)
+      return name =>
+        [...text.matchAll(new RegExp(`^${name}(?:\\{[^}]*\\})? (\\S+)$`, 'gm'))].reduce(
+          (sum, [, value]) => sum + Number(value),
+          0
+        )
     },
-    health: async (): Promise<string> => (JSON.parse((await ask(agent, `${url}/health`))?.body.toString() ?? '{}') as { status: string }).status,
-    close (): void { agent.destroy() }
+    health: async (): Promise<string> =>
+      (JSON.parse((await ask(agent, `${url}/health`))?.body.toString() ?? '{}') as { status: string }).status,
+    close (): void {
+      agent.destroy()
+    }
   }
 }

@@ -31,31 +31,65 @@ export function table (head: readonly string[], rows: ReadonlyArray<ReadonlyArra
 }
 
 const mib = 1024 * 1024
-const mean = (values: readonly number[]): number => values.reduce((sum, value) => sum + value, 0) / Math.max(1, values.length)
+const mean = (values: readonly number[]): number =>
+  values.reduce((sum, value) => sum + value, 0) / Math.max(1, values.length)
 
-/** Seconds after which the process has taken from the system what its garbage needs, and every part of the time has seen the old garbage collected. */
+/**
+ * Seconds after which the process has taken from the system what its garbage needs, and every part of the time has seen
+ * the old garbage collected.
+ */
 const settled = 60
 
 /** What is compared, of the first third after the warm-up and of the last, and by how much it may have grown. */
 const measures = [
-  { name: 'RSS (mean, MiB)', of: (samples: Sample[]) => mean(samples.map(({ rss }) => rss)) / mib, allowed: (first: number, warmUp: number) => warmUp < settled ? Infinity : first * 1.15 + 32 },
-  { name: 'Heap used (least, MiB)', of: (samples: Sample[]) => Math.min(...samples.map(({ heap }) => heap)) / mib, allowed: (first: number, warmUp: number) => first * 1.2 + (warmUp < settled ? 128 : 16) },
-  { name: 'Open files and sockets (most)', of: (samples: Sample[]) => Math.max(...samples.map(({ files }) => files)), allowed: (first: number) => first * 1.1 + 16 },
-  { name: 'Handles of Node (most)', of: (samples: Sample[]) => Math.max(...samples.map(({ handles }) => handles)), allowed: (first: number) => first * 1.1 + 16 }
+  {
+    name: 'RSS (mean, MiB)',
+    of: (samples: Sample[]) => mean(samples.map(({ rss }) => rss)) / mib,
+    allowed: (first: number, warmUp: number) => warmUp < settled ? Infinity : first * 1.15 + 32
+  },
+  {
+    name: 'Heap used (least, MiB)',
+    of: (samples: Sample[]) => Math.min(...samples.map(({ heap }) => heap)) / mib,
+    allowed: (first: number, warmUp: number) => first * 1.2 + (warmUp < settled ? 128 : 16)
+  },
+  {
+    name: 'Open files and sockets (most)',
+    of: (samples: Sample[]) => Math.max(...samples.map(({ files }) => files)),
+    allowed: (first: number) => first * 1.1 + 16
+  },
+  {
+    name: 'Handles of Node (most)',
+    of: (samples: Sample[]) => Math.max(...samples.map(({ handles }) => handles)),
+    allowed: (first: number) => first * 1.1 + 16
+  }
 ]
 
-/** Compares the last third of the samples behind the warm-up (a quarter, at most a minute) with the first; `grown` says what grew too much. RSS is only judged behind a whole minute. */
-export function growth (samples: readonly Sample[]): { rows: Array<[string, string, string, string]>, grown: string[] } {
+/**
+ * Compares the last third of the samples behind the warm-up (a quarter, at most a minute) with the first; `grown` says
+ * what grew too much. RSS is only judged behind a whole minute.
+ */
+export function growth (
+  samples: readonly Sample[]
+): { rows: Array<[string, string, string, string]>, grown: string[] } {
   const end = samples.at(-1)?.at ?? 0
   const warmUp = Math.min(settled, end / 4)
   const third = (end - warmUp) / 3
   const first = samples.filter(({ at }) => at >= warmUp && at < warmUp + third)
   const last = samples.filter(({ at }) => at >= end - third)
   if (first.length === 0 || last.length === 0) return { rows: [], grown: ['too few samples of memory and handles'] }
-  const compared = measures.map(({ name, of, allowed }) => ({ name, from: of(first), to: of(last), most: allowed(of(first), warmUp) }))
+  const compared = measures.map(({ name, of, allowed }) => ({
+    name,
+    from: of(first),
+    to: of(last),
+    most: allowed(of(first), warmUp)
+  }))
   return {
-    rows: compared.map(({ name, from, to, most }) => [name, from.toFixed(0), to.toFixed(0), most === Infinity ? 'any, in so short a time' : most.toFixed(0)]),
-    grown: compared.filter(({ to, most }) => to > most).map(({ name, from, to, most }) => `${name} grew from ${from.toFixed(0)} to ${to.toFixed(0)}, more than ${most.toFixed(0)}`)
+    rows: compared.map((
+      { name, from, to, most }
+    ) => [name, from.toFixed(0), to.toFixed(0), most === Infinity ? 'any, in so short a time' : most.toFixed(0)]),
+    grown: compared.filter(({ to, most }) => to > most).map(({ name, from, to, most }) =>
+      `${name} grew from ${from.toFixed(0)} to ${to.toFixed(0)}, more than ${most.toFixed(0)}`
+    )
   }
 }
 
@@ -63,7 +97,15 @@ const classes = ['2xx', '3xx', '404', '429', '503', 'broken off'] as const
 
 /** The table of requests by route. */
 export function routeTable (tallies: ReadonlyMap<string, Tally>): string[] {
-  return table(['Request', 'Number', ...classes, 'Stale', 'p50 (ms)', 'p99 (ms)'], [...tallies].map(([route, { statuses, times, stale, answered }]) => [
-    route, times.length, ...classes.map(name => statuses.get(name) ?? 0), `${(100 * stale / Math.max(1, answered)).toFixed(0)} %`, quantile(times, 0.5).toFixed(1), quantile(times, 0.99).toFixed(1)
-  ]))
+  return table(
+    ['Request', 'Number', ...classes, 'Stale', 'p50 (ms)', 'p99 (ms)'],
+    [...tallies].map(([route, { statuses, times, stale, answered }]) => [
+      route,
+      times.length,
+      ...classes.map(name => statuses.get(name) ?? 0),
+      `${(100 * stale / Math.max(1, answered)).toFixed(0)} %`,
+      quantile(times, 0.5).toFixed(1),
+      quantile(times, 0.99).toFixed(1)
+    ])
+  )
 }

@@ -27,7 +27,10 @@ const mostReasons = 20
 /** Milliseconds in which everything must be known before the load, and healthy again behind it. */
 const settling = 60_000
 
-/** Everything short, so that entries expire and upstreams are asked all the time; but nothing that was known is thrown away. */
+/**
+ * Everything short, so that entries expire and upstreams are asked all the time; but nothing that was known is thrown
+ * away.
+ */
 const config = (gitea: string, registry: string): string => `
 [server]
 host = "127.0.0.1"
@@ -52,8 +55,13 @@ timeout_seconds = 0.5
 
 /** Runs `server.ts` with a configuration file; resolves once it listens. */
 async function startRegistry (file: string) {
-  // Without what tap puts into every process that a test starts: its source maps would be counted as memory of the registry.
-  const child = spawn('env', ['-u', 'NODE_OPTIONS', process.execPath, 'server.ts', '--config', file], { cwd: root, env: { PATH: process.env.PATH }, stdio: ['ignore', 'pipe', 'pipe'] })
+  // Without what tap puts into every process that a test starts: its source maps would be counted as memory of the
+  // registry.
+  const child = spawn('env', ['-u', 'NODE_OPTIONS', process.execPath, 'server.ts', '--config', file], {
+    cwd: root,
+    env: { PATH: process.env.PATH },
+    stdio: ['ignore', 'pipe', 'pipe']
+  })
   const exit = once(child, 'exit').then(([code, signal]: Array<number | string | null>) => code ?? signal ?? null)
   const fatal: string[] = []
   createInterface(child.stderr).on('line', line => { if (fatal.length < mostReasons) fatal.push(line) })
@@ -74,15 +82,19 @@ async function startRegistry (file: string) {
 }
 
 async function eventually (question: () => Promise<boolean>): Promise<boolean> {
-  for (const end = performance.now() + settling; performance.now() < end; await sleep(250)) if (await question()) return true
+  for (const end = performance.now() + settling; performance.now() < end; await sleep(250)) {
+    if (await question()) return true
+  }
   return false
 }
 
 /**
- * The real registry process before two upstreams that flap, under a mixed load, for so many seconds; `reasons` is empty when
- * every promise was kept, `lines` is the table in Markdown.
+ * The real registry process before two upstreams that flap, under a mixed load, for so many seconds; `reasons` is empty
+ * when every promise was kept, `lines` is the table in Markdown.
  */
-export async function soak ({ seconds, seed, names = 1000, clients = 16, rate = 80 }: SoakOptions): Promise<{ lines: string[], reasons: string[] }> {
+export async function soak (
+  { seconds, seed, names = 1000, clients = 16, rate = 80 }: SoakOptions
+): Promise<{ lines: string[], reasons: string[] }> {
   const reasons: string[] = []
   const fail = (reason: string): void => { if (reasons.length < mostReasons) reasons.push(reason) }
   const content = createContent(names)
@@ -101,17 +113,35 @@ export async function soak ({ seconds, seed, names = 1000, clients = 16, rate = 
     const watch = async (): Promise<void> => {
       for (; performance.now() < until; await sleep(1000)) {
         const metric = await load.metrics()
-        samples.push({ at: (performance.now() - began) / 1000, rss: metric('process_resident_memory_bytes'), heap: metric('nodejs_heap_size_used_bytes'), files: metric('process_open_fds'), handles: metric('nodejs_active_handles_total') })
+        samples.push({
+          at: (performance.now() - began) / 1000,
+          rss: metric('process_resident_memory_bytes'),
+          heap: metric('nodejs_heap_size_used_bytes'),
+          files: metric('process_open_fds'),
+          handles: metric('nodejs_active_handles_total')
+        })
       }
     }
     // Without the process every question fails: its end is the reason that counts.
-    const early = registry.exit.then(code => { throw new Error(`the registry ended with ${code} under load: ${registry.fatal.join('\n')}`) })
+    const early = registry.exit.then(code => {
+      throw new Error(`the registry ended with ${code} under load: ${registry.fatal.join('\n')}`)
+    })
     const work = Promise.all([load.run({ clients, rate, until }), watch()])
     work.catch(() => {})
     early.catch(() => {})
-    await Promise.race([work.catch(async error => { await Promise.race([early, sleep(1000)]); throw error }), early])
-    await Promise.all(flappings.map(async ({ stop }) => { await stop() }))
-    if (!await eventually(async () => await load.health() === 'healthy')) fail('health is not well again after the last fault')
+    await Promise.race([
+      work.catch(async error => {
+        await Promise.race([early, sleep(1000)])
+        throw error
+      }),
+      early
+    ])
+    await Promise.all(flappings.map(async ({ stop }) => {
+      await stop()
+    }))
+    if (!await eventually(async () => await load.health() === 'healthy')) {
+      fail('health is not well again after the last fault')
+    }
     if (!await eventually(load.whole)) fail('the list is not whole again after the last fault')
     registry.kill('SIGTERM')
     const code = await registry.exit
@@ -134,9 +164,16 @@ export async function soak ({ seconds, seed, names = 1000, clients = 16, rate = 
       '',
       ...routeTable(load.tallies),
       '',
-      ...table(['Upstream', 'Requests that reached it', 'Faults'], flappings.map((flapping, at) => [
-        ['gitea', 'oci'][at] ?? '', flapping.requests(), [...flapping.seen()].filter(([mood]) => mood !== 'healthy').map(([mood, times]) => `${mood} ${times}`).join(', ')
-      ])),
+      ...table(
+        ['Upstream', 'Requests that reached it', 'Faults'],
+        flappings.map((flapping, at) => [
+          ['gitea', 'oci'][at] ?? '',
+          flapping.requests(),
+          [...flapping.seen()].filter(([mood]) => mood !== 'healthy').map(([mood, times]) => `${mood} ${times}`).join(
+            ', '
+          )
+        ])
+      ),
       '',
       ...table(['Process', 'First third', 'Last third', 'Allowed'], rows)
     ]

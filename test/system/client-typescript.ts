@@ -11,7 +11,9 @@ import { startServer } from './server.ts'
 
 const root = resolve(import.meta.dirname, '../..')
 const client = join(root, 'test/clients/typescript')
-const npm = (...args: string[]): void => { execFileSync('npm', args, { cwd: client, stdio: ['ignore', process.stderr, process.stderr] }) }
+const npm = (...args: string[]): void => {
+  execFileSync('npm', args, { cwd: client, stdio: ['ignore', process.stderr, process.stderr] })
+}
 
 /** Errors that are the registry's own fault, or a publisher's: no request brings them about. */
 const ofTheRegistry = ['config_error', 'internal_error', 'conflict']
@@ -22,24 +24,53 @@ await t.test('a client generated from openapi.yaml compiles strictly, asks every
   npm('run', 'build')
 
   // Gitea servers, each with a trouble of its own, and a registry over each.
-  const [gone, refusing, limiting] = await Promise.all([createGiteaFake(provisioningContent()), createGiteaFake(provisioningContent()), createGiteaFake(provisioningContent())])
-  t.teardown(async () => { await Promise.all([refusing.close(), limiting.close()]) })
+  const [gone, refusing, limiting] = await Promise.all([
+    createGiteaFake(provisioningContent()),
+    createGiteaFake(provisioningContent()),
+    createGiteaFake(provisioningContent())
+  ])
+  t.teardown(async () => {
+    await Promise.all([refusing.close(), limiting.close()])
+  })
   await gone.stop()
   limiting.fault = () => ({ status: 429, headers: { 'retry-after': '7' } })
   const startOver = async (url: string): Promise<string> =>
-    await startServer(t, { REGISTRY_GITEA_URL: url, REGISTRY_GITEA_ORGANIZATION: 'provisioning', REGISTRY_GITEA_TOKEN: 'unknown-to-gitea' })
-  const [registry, unavailable, refused, limited] = await Promise.all([startServer(t), startOver(gone.url), startOver(refusing.url), startOver(limiting.url)])
+    await startServer(t, {
+      REGISTRY_GITEA_URL: url,
+      REGISTRY_GITEA_ORGANIZATION: 'provisioning',
+      REGISTRY_GITEA_TOKEN: 'unknown-to-gitea'
+    })
+  const [registry, unavailable, refused, limited] = await Promise.all([
+    startServer(t),
+    startOver(gone.url),
+    startOver(refusing.url),
+    startOver(limiting.url)
+  ])
 
-  const args = Object.entries({ registry, unavailable, refused, limited }).flatMap(([name, address]) => [`--${name}`, address])
+  const args = Object.entries({ registry, unavailable, refused, limited }).flatMap((
+    [name, address]
+  ) => [`--${name}`, address])
   const { stdout } = await promisify(execFile)(process.execPath, ['dist/client.js', ...args], { cwd: client })
-  const told = (kind: string): string[] => [...stdout.matchAll(new RegExp(`^${kind} (.*)$`, 'gm'))].map(([, name = '']) => name).sort()
+  const told = (kind: string): string[] =>
+    [...stdout.matchAll(new RegExp(`^${kind} (.*)$`, 'gm'))].map(([, name = '']) => name).sort()
 
   // The program in the README, with the address of this registry.
   const folder = t.testdir({})
-  await promisify(execFile)(process.execPath, [join(client, 'dist/example.js')], { cwd: folder, env: { REGISTRY: registry } })
-  t.equal(createHash('sha256').update(readFileSync(join(folder, 'kubernetes.tar.gz'))).digest('hex'), 'b69ff7314a1da5e9bb96b0cd1b25633c02ecf1e68ccd6411985c6d28759b4015')
+  await promisify(execFile)(process.execPath, [join(client, 'dist/example.js')], {
+    cwd: folder,
+    env: { REGISTRY: registry }
+  })
+  t.equal(
+    createHash('sha256').update(readFileSync(join(folder, 'kubernetes.tar.gz'))).digest('hex'),
+    'b69ff7314a1da5e9bb96b0cd1b25633c02ecf1e68ccd6411985c6d28759b4015'
+  )
 
-  const { paths } = parse(readFileSync(join(root, 'openapi.yaml'), 'utf8')) as { paths: Record<string, Record<string, { operationId: string }>> }
-  t.strictSame(told('operation'), Object.values(paths).flatMap(methods => Object.values(methods).map(({ operationId }) => operationId)).sort())
+  const { paths } = parse(readFileSync(join(root, 'openapi.yaml'), 'utf8')) as {
+    paths: Record<string, Record<string, { operationId: string }>>
+  }
+  t.strictSame(
+    told('operation'),
+    Object.values(paths).flatMap(methods => Object.values(methods).map(({ operationId }) => operationId)).sort()
+  )
   t.strictSame(told('error'), Object.keys(errorTable).filter(type => !ofTheRegistry.includes(type)).sort())
 })

@@ -16,13 +16,18 @@ export interface Curled {
   headers: Record<string, string>
 }
 
-interface Told { facts: { http_code: number, size_download: number, filename_effective: string | null }, headers: Record<string, string[]> }
+interface Told {
+  facts: { http_code: number, size_download: number, filename_effective: string | null }
+  headers: Record<string, string[]>
+}
 
 /** Runs the real curl in a directory; the arguments tell where the body goes. */
 export async function curl (directory: string, ...args: string[]): Promise<Curled> {
   return await new Promise((resolve, reject) => {
     // Written behind a mark: with -I curl prints the headers, too.
-    execFile('curl', ['--silent', '--write-out', '\n\u001e{"facts":%{json},"headers":%{header_json}}', ...args], { cwd: directory }, (error, stdout) => {
+    execFile('curl', ['--silent', '--write-out', '\n\u001e{"facts":%{json},"headers":%{header_json}}', ...args], {
+      cwd: directory
+    }, (error, stdout) => {
       if (error !== null && typeof error.code !== 'number') {
         reject(error)
         return
@@ -53,11 +58,20 @@ export interface RunningCurl {
 export function startCurl (...args: string[]): RunningCurl {
   const program = spawn('curl', ['--silent', ...args], { stdio: ['ignore', 'pipe', 'inherit'] })
   const exit = once(program, 'close').then(([code]) => code as number | null)
-  return { body: program.stdout, begun: once(program.stdout, 'readable'), exit, kill: () => { program.kill('SIGKILL') } }
+  return {
+    body: program.stdout,
+    begun: once(program.stdout, 'readable'),
+    exit,
+    kill: () => {
+      program.kill('SIGKILL')
+    }
+  }
 }
 
 /** Reads what a curl prints to its end; gives size and digest. */
-export async function hashed ({ body, exit }: RunningCurl): Promise<{ exit: number | null, size: number, digest: string }> {
+export async function hashed (
+  { body, exit }: RunningCurl
+): Promise<{ exit: number | null, size: number, digest: string }> {
   const hash = createHash('sha256')
   let size = 0
   for await (const chunk of body) {

@@ -17,12 +17,22 @@ const places = [0, size / 2, size - 1]
 
 const folder = t.testdir({})
 const docker = await startDockerRegistry(t, join(folder, 'registry'))
-await publishFiles(docker, join(folder, 'layouts'), [{ repository: 'provisioning/taskserv/big', title: 'big.tar.gz', content: file }])
+await publishFiles(docker, join(folder, 'layouts'), [{
+  repository: 'provisioning/taskserv/big',
+  title: 'big.tar.gz',
+  content: file
+}])
 const gitea = await createGiteaFake({
   owner: { login: 'provisioning' },
   repositories: [{
     name: 'big_taskserv',
-    releases: [{ tag: 'v1.0.0', assets: [{ name: 'big.tar.gz', content: file }, { name: 'big.tar.gz.sha256', content: `${digest.slice('sha256:'.length)}  big.tar.gz\n` }] }]
+    releases: [{
+      tag: 'v1.0.0',
+      assets: [{ name: 'big.tar.gz', content: file }, {
+        name: 'big.tar.gz.sha256',
+        content: `${digest.slice('sha256:'.length)}  big.tar.gz\n`
+      }]
+    }]
   }]
 })
 t.teardown(gitea.close)
@@ -55,10 +65,25 @@ for (const [instance, { env, flip }] of Object.entries(upstreams)) {
       await flip(at)
       lines.length = 0
       const cut = await curl(folder, '--output', got, url)
-      t.match(cut, { exit: 18, status: 200, size: size - held, headers: { 'content-length': String(size), 'repr-digest': /^sha-256=:/ } }, `damaged at ${at}: all but the end comes, and curl says so`)
+      t.match(cut, {
+        exit: 18,
+        status: 200,
+        size: size - held,
+        headers: { 'content-length': String(size), 'repr-digest': /^sha-256=:/ }
+      }, `damaged at ${at}: all but the end comes, and curl says so`)
       t.equal(await failures(), before + 1, 'it is counted for its instance')
-      t.match(lines.filter(({ msg }) => msg === 'a file is not what was published'), [{ level: 40, backend: instance, extension: 'taskserv/big', version: '1.0.0', details: 'File is damaged' }], 'a line of the log tells of it')
-      t.match(lines.filter(({ err }) => err !== undefined), [{ err: { instance, details: 'File is damaged' } }], 'and one of the broken answer')
+      t.match(lines.filter(({ msg }) => msg === 'a file is not what was published'), [{
+        level: 40,
+        backend: instance,
+        extension: 'taskserv/big',
+        version: '1.0.0',
+        details: 'File is damaged'
+      }], 'a line of the log tells of it')
+      t.match(
+        lines.filter(({ err }) => err !== undefined),
+        [{ err: { instance, details: 'File is damaged' } }],
+        'and one of the broken answer'
+      )
       await idle()
       t.strictSame(await stored(), [], 'nothing of it is kept')
       const end = await curl(folder, '--output', `${got}.end`, '--range', '-100', url)

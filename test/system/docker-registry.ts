@@ -28,7 +28,17 @@ const login = { username: 'pusher', password_file: join(folder, 'password') }
 async function copy (url: string, credentials: string[]): Promise<void> {
   for (const [repository, { tags }] of content) {
     for (const tag of tags.keys()) {
-      await run('skopeo', ['--insecure-policy', 'copy', '--quiet', '--all', '--preserve-digests', '--dest-tls-verify=false', ...credentials, `oci:${join(root, repository)}:${tag}`, `docker://${new URL(url).host}/${repository}:${tag}`])
+      await run('skopeo', [
+        '--insecure-policy',
+        'copy',
+        '--quiet',
+        '--all',
+        '--preserve-digests',
+        '--dest-tls-verify=false',
+        ...credentials,
+        `oci:${join(root, repository)}:${tag}`,
+        `docker://${new URL(url).host}/${repository}:${tag}`
+      ])
     }
   }
 }
@@ -42,19 +52,30 @@ async function anonymous (t: Test) {
 async function withPassword (t: Test) {
   const htpasswd = join(folder, 'htpasswd')
   await writeFile(htpasswd, execFileSync('htpasswd', ['-Bbn', 'pusher', users.pusher]))
-  const url = await startDockerRegistry(t, join(folder, 'password-registry'), { htpasswd: { realm: 'a realm', path: htpasswd } })
+  const url = await startDockerRegistry(t, join(folder, 'password-registry'), {
+    htpasswd: { realm: 'a realm', path: htpasswd }
+  })
   await copy(url, ['--dest-creds', `pusher:${users.pusher}`])
   return { registry: url, ...login }
 }
 
 async function withToken (t: Test) {
   const [service, issuer] = ['a service', 'an issuer']
-  const server = await createTokenServer({ service, issuer, users, key: readFileSync(fixture('server.key'), 'utf8'), certificate: readFileSync(fixture('server.pem'), 'utf8') })
+  const server = await createTokenServer({
+    service,
+    issuer,
+    users,
+    key: readFileSync(fixture('server.key'), 'utf8'),
+    certificate: readFileSync(fixture('server.pem'), 'utf8')
+  })
   t.teardown(server.close)
-  const url = await startDockerRegistry(t, join(folder, 'token-registry'), { token: { realm: `${server.url}/token`, service, issuer, rootcertbundle: fixture('ca.pem').pathname } })
+  const url = await startDockerRegistry(t, join(folder, 'token-registry'), {
+    token: { realm: `${server.url}/token`, service, issuer, rootcertbundle: fixture('ca.pem').pathname }
+  })
   const token = async (repository: string) => {
     const query = new URLSearchParams({ service, scope: `repository:${repository}:pull,push` })
-    const answer = await (await fetch(`${server.url}/token?${query.toString()}`, { headers: { authorization: basic } })).json() as { token: string }
+    const answer = await (await fetch(`${server.url}/token?${query.toString()}`, { headers: { authorization: basic } }))
+      .json() as { token: string }
     return `Bearer ${answer.token}`
   }
   await push(content, { url, authorization: token })
@@ -66,25 +87,50 @@ const configs: Record<string, object> = {}
 for (const [name, setUp] of Object.entries(setUps)) configs[name] = await setUp(t)
 
 for (const [name, config] of Object.entries(configs)) {
-  await t.test(`a real docker-registry, ${name}`, async t => { await conformance(t, async t => ({ driver: createRegistryDriver(t, { namespace, ...config }) })) })
+  await t.test(`a real docker-registry, ${name}`, async t => {
+    await conformance(t, async t => ({ driver: createRegistryDriver(t, { namespace, ...config }) }))
+  })
 }
 
 await t.test('three registries and a directory with the same content are told apart by nothing', async t => {
   const wanted = await everything(t, { namespace, registry: root })
   t.ok(Object.keys(wanted).length > 50, 'there is much to compare')
-  t.match(wanted['/taskserv/containerd/versions'], { status: 200, body: /"version":"1\.7\.0".*"version":"1\.7\.0\+build\.5"/ })
+  t.match(wanted['/taskserv/containerd/versions'], {
+    status: 200,
+    body: /"version":"1\.7\.0".*"version":"1\.7\.0\+build\.5"/
+  })
   t.match(wanted['/taskserv/signed/versions'], { status: 200, body: /^\[\{"version":"1\.0\.0"[^{]*\}\]$/ })
   t.match(wanted['/taskserv/bare'], { status: 200, body: /"description":"".*"published_at":"1970-01-01T00:00:00Z"/ })
-  t.match(wanted['/taskserv/cilium'], { status: 200, body: /"version":"1\.16\.0".*"published_at":"2026-11-22T10:00:00Z"/ })
+  t.match(wanted['/taskserv/cilium'], {
+    status: 200,
+    body: /"version":"1\.16\.0".*"published_at":"2026-11-22T10:00:00Z"/
+  })
   t.match(wanted['/cluster/multi'], { status: 200, body: /"description":"From an index"/ })
   t.match(wanted['/cluster/typed'], { status: 200, body: /"version":"2\.0\.0"/ })
   t.match(wanted['/provider/nightlyonly'], { status: 404 })
   t.match(wanted['/taskserv/chart'], { status: 200, body: /"version":"1\.2\.0\+build\.1"/ })
-  t.match(wanted['/taskserv/chart/versions'], { status: 200, body: /^\[\{"version":"1\.2\.0\+build\.1"[^{]*\},\{"version":"1\.1\.0"[^{]*\},\{"version":"1\.0\.0"[^{]*\}\]$/ })
-  t.match(wanted['/taskserv/chart/1.1.0'], { status: 200, headers: { disposition: 'attachment; filename=chart-1.1.0.tar.gz' }, body: 'chart 1.1.0' })
-  t.match(wanted['/taskserv/chart/1.2.0%2Bbuild.1'], { status: 200, headers: { disposition: /filename="?chart-1\.2\.0\+build\.1\.tar\.gz/ }, body: 'chart 1.2.0' })
+  t.match(wanted['/taskserv/chart/versions'], {
+    status: 200,
+    body: /^\[\{"version":"1\.2\.0\+build\.1"[^{]*\},\{"version":"1\.1\.0"[^{]*\},\{"version":"1\.0\.0"[^{]*\}\]$/
+  })
+  t.match(wanted['/taskserv/chart/1.1.0'], {
+    status: 200,
+    headers: { disposition: 'attachment; filename=chart-1.1.0.tar.gz' },
+    body: 'chart 1.1.0'
+  })
+  t.match(wanted['/taskserv/chart/1.2.0%2Bbuild.1'], {
+    status: 200,
+    headers: { disposition: /filename="?chart-1\.2\.0\+build\.1\.tar\.gz/ },
+    body: 'chart 1.2.0'
+  })
   for (const version of ['1.0.0', '1.1.0']) {
-    t.match(wanted[`/provider/directory/${version}`], { status: 200, headers: { disposition: 'attachment; filename=mydir.tar.gz' }, body: `directory ${version}` })
+    t.match(wanted[`/provider/directory/${version}`], {
+      status: 200,
+      headers: { disposition: 'attachment; filename=mydir.tar.gz' },
+      body: `directory ${version}`
+    })
   }
-  for (const [name, config] of Object.entries(configs)) t.strictSame(await everything(t, { namespace, ...config }), wanted, name)
+  for (const [name, config] of Object.entries(configs)) {
+    t.strictSame(await everything(t, { namespace, ...config }), wanted, name)
+  }
 })

@@ -19,7 +19,11 @@ export interface DownloadSetting extends Running {
 }
 
 /** Starts the real process on a directory for its store; `env` tells of the upstreams. */
-export async function startDownloads (t: Test, directory: string, env: Record<string, string>): Promise<DownloadSetting> {
+export async function startDownloads (
+  t: Test,
+  directory: string,
+  env: Record<string, string>
+): Promise<DownloadSetting> {
   const lines: Array<Record<string, unknown>> = []
   const program = await startProgram(t, {
     env: { REGISTRY_STORE_DIRECTORY: directory, ...env },

@@ -10,7 +10,17 @@ import { startProgram } from './server.ts'
 
 /** Milliseconds in which health must tell the truth. */
 const truth = 20_000
-const hot = ['', '?type=taskserv&limit=3', '/search?q=kubernetes', '/provider/aws', '/taskserv/kubernetes', '/provider/aws/versions', '/taskserv/kubernetes/versions', '/cluster/web', '/cluster/web/versions']
+const hot = [
+  '',
+  '?type=taskserv&limit=3',
+  '/search?q=kubernetes',
+  '/provider/aws',
+  '/taskserv/kubernetes',
+  '/provider/aws/versions',
+  '/taskserv/kubernetes/versions',
+  '/cluster/web',
+  '/cluster/web/versions'
+]
 const unknown = ['/provider/nowhere', '/provider/nowhere/versions', '/cluster/aws', '/provider/nowhere/1.0.0']
 
 await t.test('a real docker-registry hangs, comes back, dies and is started again, under load', async t => {
@@ -18,18 +28,34 @@ await t.test('a real docker-registry hangs, comes back, dies and is started agai
   await writeContent(join(folder, 'layouts'), 'provisioning')
   const docker = await createDockerRegistry(t, join(folder, 'registry'))
   await push(await contentOf(join(folder, 'layouts')), { url: docker.url })
-  // Short, so that entries expire in every phase, and what is asked while the registry hangs does not take the test's time.
-  const { address } = await startProgram(t, { env: { REGISTRY_OCI_REGISTRY: docker.url, REGISTRY_OCI_NAMESPACE: 'provisioning', REGISTRY_OCI_TIMEOUT_SECONDS: '2', REGISTRY_CACHE_TTL_SECONDS: '5', REGISTRY_CACHE_NEGATIVE_TTL_SECONDS: '1' } })
+  // Short, so that entries expire in every phase, and what is asked while the registry hangs does not take the test's
+  // time.
+  const { address } = await startProgram(t, {
+    env: {
+      REGISTRY_OCI_REGISTRY: docker.url,
+      REGISTRY_OCI_NAMESPACE: 'provisioning',
+      REGISTRY_OCI_TIMEOUT_SECONDS: '2',
+      REGISTRY_CACHE_TTL_SECONDS: '5',
+      REGISTRY_CACHE_NEGATIVE_TTL_SECONDS: '1'
+    }
+  })
   const get = async (path: string, init?: RequestInit) => await fetch(`${address}/api/v1/extensions${path}`, init)
   const health = async () => await (await fetch(`${address}/health`)).json() as HealthResponse
 
   /** What is said of everything: every hot answer, and every file. */
   async function everything (): Promise<Record<string, unknown>> {
     const said: Record<string, unknown> = {}
-    for (const path of [...hot, ...unknown, '/provider/aws/1.2.0', '/taskserv/kubernetes/1.28.0', '/cluster/multi/1.0.0']) {
+    for (
+      const path of [...hot, ...unknown, '/provider/aws/1.2.0', '/taskserv/kubernetes/1.28.0', '/cluster/multi/1.0.0']
+    ) {
       // Another coding, which is made behind the first one who wants it, has another ETag.
       const answer = await get(path, { headers: { 'accept-encoding': 'identity' } })
-      said[path] = { status: answer.status, etag: answer.headers.get('etag'), stale: answer.headers.get('cache-control') === 'no-cache', body: await answer.text() }
+      said[path] = {
+        status: answer.status,
+        etag: answer.headers.get('etag'),
+        stale: answer.headers.get('cache-control') === 'no-cache',
+        body: await answer.text()
+      }
     }
     return said
   }
@@ -49,12 +75,18 @@ await t.test('a real docker-registry hangs, comes back, dies and is started agai
       if (answer.status !== 200) wrong.push(`${asked}: ${answer.status} for ${path}`)
       const old = answer.headers.get('cache-control') === 'no-cache'
       if (old) stale++
-      if (old !== /detail=stale/.test(answer.headers.get('cache-status') ?? '')) wrong.push(`${asked}: ${path} is badly marked: ${answer.headers.get('cache-status') ?? ''}`)
+      if (old !== /detail=stale/.test(answer.headers.get('cache-status') ?? '')) {
+        wrong.push(`${asked}: ${path} is badly marked: ${answer.headers.get('cache-status') ?? ''}`)
+      }
     }
   }
 
   /** Begins a phase, and waits until health tells of it. */
-  async function enter (name: string, status: HealthResponse['status'], change: () => void | Promise<void>): Promise<void> {
+  async function enter (
+    name: string,
+    status: HealthResponse['status'],
+    change: () => void | Promise<void>
+  ): Promise<void> {
     phase = name
     await change()
     const began = performance.now()
@@ -92,5 +124,12 @@ await t.test('a real docker-registry hangs, comes back, dies and is started agai
   t.strictSame(await everything(), before, 'nothing is wrong after the death')
   t.strictSame(wrong, [], 'every hot answer was 200, and marked when it was old')
   t.ok(stale > 0, 'there were old answers')
-  for (const line of table(['Phase', 'Hot answers', 'p50 (ms)', 'p99 (ms)'], [...times].map(([name, values]) => [name, values.length, quantile(values, 0.5).toFixed(1), quantile(values, 0.99).toFixed(1)]))) t.comment(line)
+  for (
+    const line of table(
+      ['Phase', 'Hot answers', 'p50 (ms)', 'p99 (ms)'],
+      [...times].map((
+        [name, values]
+      ) => [name, values.length, quantile(values, 0.5).toFixed(1), quantile(values, 0.99).toFixed(1)])
+    )
+  ) t.comment(line)
 })

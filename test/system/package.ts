@@ -9,19 +9,37 @@ import { declarationsOf, typedExports, type Exports } from '../../scripts/declar
 import { startProgram } from './server.ts'
 
 const root = resolve(import.meta.dirname, '../..')
-const { version, exports, peerDependencies, devDependencies } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as {
-  version: string, exports: Exports, peerDependencies: Record<string, string>, devDependencies: Record<string, string>
+const { version, exports, peerDependencies, devDependencies } = JSON.parse(
+  readFileSync(join(root, 'package.json'), 'utf8')
+) as {
+  version: string,
+  exports: Exports,
+  peerDependencies: Record<string, string>,
+  devDependencies: Record<string, string>
 }
 
 // A user's machine has a Node.js of its own: the one that runs this test, without what this project has beside it.
-const path = [dirname(process.execPath), ...(process.env.PATH ?? '').split(':').filter(part => !part.includes('node_modules'))].join(':')
+const path = [
+  dirname(process.execPath),
+  ...(process.env.PATH ?? '').split(':').filter(part => !part.includes('node_modules'))
+].join(':')
 const run = (cwd: string, command: string, args: string[]): string =>
-  execFileSync(command, args, { cwd, encoding: 'utf8', env: { ...process.env, PATH: path }, stdio: ['ignore', 'pipe', 'inherit'] })
+  execFileSync(command, args, {
+    cwd,
+    encoding: 'utf8',
+    env: { ...process.env, PATH: path },
+    stdio: ['ignore', 'pipe', 'inherit']
+  })
 
-/** Packs this project as `npm publish` would, and gives the archive. The `prepare` script is left out: it rebuilds the test runner that runs this. */
+/**
+ * Packs this project as `npm publish` would, and gives the archive. The `prepare` script is left out: it rebuilds the
+ * test runner that runs this.
+ */
 function pack (destination: string): string {
   run(root, 'npm', ['run', '--silent', 'prepack'])
-  const [packed] = JSON.parse(run(root, 'npm', ['pack', '--json', '--ignore-scripts', '--pack-destination', destination])) as Array<{ filename: string }>
+  const [packed] = JSON.parse(
+    run(root, 'npm', ['pack', '--json', '--ignore-scripts', '--pack-destination', destination])
+  ) as Array<{ filename: string }>
   return join(destination, packed?.filename ?? '')
 }
 
@@ -39,11 +57,23 @@ await t.test('the package brings what it needs, and no Node.js', async t => {
   t.notOk(existsSync(join(installed, '.bin/node')), 'no node in .bin')
   t.strictSame(readdirSync(installed).filter(name => /^node-(linux|bin)|^extension-registry-/.test(name)), [])
   t.strictSame(readdirSync(join(installed, 'extension-registry')).sort(), [
-    'CHANGELOG.md', 'LICENSE', 'README.md', 'SECURITY.md', 'config.example.toml', 'dist', 'docs', 'examples', 'openapi.yaml', 'package.json'
+    'CHANGELOG.md',
+    'LICENSE',
+    'README.md',
+    'SECURITY.md',
+    'config.example.toml',
+    'dist',
+    'docs',
+    'examples',
+    'openapi.yaml',
+    'package.json'
   ])
   t.notOk(existsSync(join(installed, 'extension-registry/node_modules/fastify')), "Fastify is the host's")
   const { resolve } = createRequire(join(host, 'host.js'))
-  t.equal(readFileSync(resolve('extension-registry/openapi.yaml'), 'utf8'), readFileSync(join(root, 'openapi.yaml'), 'utf8'))
+  t.equal(
+    readFileSync(resolve('extension-registry/openapi.yaml'), 'utf8'),
+    readFileSync(join(root, 'openapi.yaml'), 'utf8')
+  )
   t.match(JSON.parse(readFileSync(resolve('extension-registry/package.json'), 'utf8')), { version })
 })
 
@@ -70,25 +100,50 @@ await t.test('the example host embeds it', async t => {
   t.equal(list.headers.get('x-total-count'), '4')
   t.match(await (await fetch(`${address}/registry/readyz`)).json(), { status: 'ok' })
   const long = await fetch(`${address}${catalog}/provider/${'a'.repeat(600)}`)
-  t.match(await long.json(), { error: 'invalid_request', message: 'A part of the path is too long' }, 'by serverOptions')
+  t.match(
+    await long.json(),
+    { error: 'invalid_request', message: 'A part of the path is too long' },
+    'by serverOptions'
+  )
 })
 
 await t.test('its declarations are those that its exports load, and only the second export extends a type of Fastify', async t => {
   const folder = join(installed, 'extension-registry')
-  const loaded = Object.entries(typedExports(exports)).map(([subpath, types]) => ({ subpath, ...declarationsOf(folder, types) }))
-  t.strictSame(loaded.map(({ subpath, augmentations }) => [subpath, augmentations.map(({ file }) => file)]), [['.', []], ['./global', ['dist/global.d.ts']]])
-  const files = readdirSync(join(folder, 'dist'), { recursive: true, encoding: 'utf8' }).filter(file => file.endsWith('.d.ts')).map(file => join('dist', file))
+  const loaded = Object.entries(typedExports(exports)).map(([subpath, types]) => ({
+    subpath,
+    ...declarationsOf(folder, types)
+  }))
+  t.strictSame(loaded.map(({ subpath, augmentations }) => [subpath, augmentations.map(({ file }) => file)]), [
+    ['.', []],
+    ['./global', ['dist/global.d.ts']]
+  ])
+  const files = readdirSync(join(folder, 'dist'), { recursive: true, encoding: 'utf8' }).filter(file =>
+    file.endsWith('.d.ts')
+  ).map(file => join('dist', file))
   t.strictSame(files.sort(), [...new Set(loaded.flatMap(({ files }) => files))].sort())
 })
 
 await t.test('TypeScript hosts compile against its declarations, those of libraries included, and fail where they are wrong', async t => {
   const compilerOptions = {
-    target: 'ES2022', module: 'NodeNext', types: ['node'], strict: true, noUncheckedIndexedAccess: true, exactOptionalPropertyTypes: true, skipLibCheck: false, noEmit: true
+    target: 'ES2022',
+    module: 'NodeNext',
+    types: ['node'],
+    strict: true,
+    noUncheckedIndexedAccess: true,
+    exactOptionalPropertyTypes: true,
+    skipLibCheck: false,
+    noEmit: true
   }
   const wanted = ['@types/node', 'typescript'].map(name => `${name}@${devDependencies[name]}`)
   run(host, 'npm', ['install', '--no-audit', '--no-fund', '--save-dev', ...wanted])
   // Each a program of its own: an import of the second export extends Fastify's types for all files of a program.
-  for (const [name, ...files] of [['encapsulated', 'test/types/encapsulated.ts'], ['global', 'test/types/global.ts', 'examples/host.ts']] as const) {
+  for (
+    const [name, ...files] of [['encapsulated', 'test/types/encapsulated.ts'], [
+      'global',
+      'test/types/global.ts',
+      'examples/host.ts'
+    ]] as const
+  ) {
     await mkdir(join(host, name))
     for (const file of files) await cp(join(root, file), join(host, name, basename(file)))
     await writeFile(join(host, name, 'tsconfig.json'), JSON.stringify({ compilerOptions }))
@@ -97,13 +152,15 @@ await t.test('TypeScript hosts compile against its declarations, those of librar
 })
 
 await t.test('the example of a host without encapsulation reads the catalog', async t => {
-  const program = "const { createHost } = await import('./global/host.ts'); const host = await createHost(); console.log((await host.inject('/names')).body); await host.close()"
+  const program =
+    "const { createHost } = await import('./global/host.ts'); const host = await createHost(); console.log((await host.inject('/names')).body); await host.close()"
   const names = JSON.parse(run(host, process.execPath, ['--input-type=module', '--eval', program])) as string[]
   t.equal(names.length, 16)
   t.ok(names.includes('kubernetes'))
 })
 
 await t.test('a CommonJS host can require both exports', async t => {
-  const program = "const { default: one } = require('extension-registry'); const { default: two } = require('extension-registry/global'); console.log(typeof one, typeof two, one === two)"
+  const program =
+    "const { default: one } = require('extension-registry'); const { default: two } = require('extension-registry/global'); console.log(typeof one, typeof two, one === two)"
   t.equal(run(host, process.execPath, ['--input-type=commonjs', '--eval', program]), 'function function false\n')
 })

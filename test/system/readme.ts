@@ -19,7 +19,10 @@ await t.test('the session in the README prints what the README says', async t =>
   const steps = session()
   t.ok(steps.length >= 5)
   for (const { command, output } of steps) {
-    const printed = execFileSync('bash', ['-c', command.replaceAll('http://localhost:8082', address)], { cwd, encoding: 'utf8' })
+    const printed = execFileSync('bash', ['-c', command.replaceAll('http://localhost:8082', address)], {
+      cwd,
+      encoding: 'utf8'
+    })
     // curl prints no newline behind a body.
     t.equal(printed.endsWith('\n') || printed === '' ? printed : `${printed}\n`, output, command)
   }

@@ -16,7 +16,13 @@ const etag = `"${digest}"`
 
 const folder = t.testdir({})
 const docker = await startDockerRegistry(t, join(folder, 'registry'))
-const publish = async (content: Buffer) => { await publishFiles(docker, join(folder, 'layouts'), [{ repository: 'provisioning/taskserv/big', title: 'big taskserv.tar.gz', content }]) }
+const publish = async (content: Buffer) => {
+  await publishFiles(docker, join(folder, 'layouts'), [{
+    repository: 'provisioning/taskserv/big',
+    title: 'big taskserv.tar.gz',
+    content
+  }])
+}
 await publish(content)
 
 /** The real process with an empty store, before a proxy that holds a file back at some byte until it is opened. */
@@ -27,7 +33,13 @@ async function start (t: Parameters<typeof createCuttingProxy>[0], name: string,
   const store = join(folder, name)
   const upstream = { REGISTRY_OCI_REGISTRY: proxy.url, REGISTRY_OCI_NAMESPACE: 'provisioning', ...env }
   const setting = await startDownloads(t, store, upstream)
-  return { ...setting, url: setting.file('taskserv', 'big'), proxy, open, again: async (more: Record<string, string>) => await startDownloads(t, store, { ...upstream, ...more }) }
+  return {
+    ...setting,
+    url: setting.file('taskserv', 'big'),
+    proxy,
+    open,
+    again: async (more: Record<string, string>) => await startDownloads(t, store, { ...upstream, ...more })
+  }
 }
 
 /** Reads of a curl until as many bytes have come, and kills it; gives what came. */
@@ -56,14 +68,23 @@ await t.test('curl -C - goes on with a download that it broke off, while the fil
   // The resumed one reads on up to where the upstream stands still.
   while ((await readFile(growing)).length < size / 2 - 256 * 1024) await sleep(10)
   open()
-  t.match(await resuming, { exit: 0, status: 206, size: size - begun.length, headers: { 'content-range': `bytes ${begun.length}-${size - 1}/${size}`, etag } })
+  t.match(await resuming, {
+    exit: 0,
+    status: 206,
+    size: size - begun.length,
+    headers: { 'content-range': `bytes ${begun.length}-${size - 1}/${size}`, etag }
+  })
   await idle()
   t.equal(await metric('download_bytes_total{source="store"}'), 0)
   t.match(await curl(folder, '--continue-at', '-', '--output', stored, url), { exit: 0, status: 206 })
   t.equal(await metric('download_bytes_total{source="store"}'), size - begun.length)
   for (const name of names) t.equal(digestOf(await readFile(name)), digest)
   t.strictSame(proxy.requests, [undefined], 'the upstream was asked once')
-  t.match(await curl(folder, '--continue-at', '-', '--output', stored, url), { exit: 0, status: 416 }, 'and what is whole already stays as it is')
+  t.match(
+    await curl(folder, '--continue-at', '-', '--output', stored, url),
+    { exit: 0, status: 416 },
+    'and what is whole already stays as it is'
+  )
   t.equal(digestOf(await readFile(stored)), digest)
 })
 
@@ -85,7 +106,11 @@ await t.test('curl -C - goes on with a download whose registry was killed', asyn
 await t.test('eight ranges at once make the file, while it is still coming and from the store', async t => {
   const parts = 8
   const { url, proxy, open, metric, idle } = await start(t, 'ranges', { holdAt: size - 1000 * 1000 })
-  const ask = () => Array.from({ length: parts }, (_, part) => startCurl('--range', `${part * size / parts}-${(part + 1) * size / parts - 1}`, url))
+  const ask = () =>
+    Array.from(
+      { length: parts },
+      (_, part) => startCurl('--range', `${part * size / parts}-${(part + 1) * size / parts - 1}`, url)
+    )
   const curls = ask()
   const bodies = Promise.all(curls.map(async ({ body }) => await buffer(body)))
   // Each has its beginning, and none its end.
@@ -106,20 +131,38 @@ await t.test('the real curl gets ranges, conditions, names and heads as HTTP has
   const ask = async (...args: string[]) => await curl(folder, '--output', got, ...args, url)
 
   t.match(await ask(), { exit: 0, status: 200 })
-  const ranges: Record<string, [number, number]> = { '0-0': [0, 1], '100-299': [100, 300], '15999990-': [15_999_990, size], '-10': [size - 10, size], '15999990-99999999': [15_999_990, size] }
+  const ranges: Record<string, [number, number]> = {
+    '0-0': [0, 1],
+    '100-299': [100, 300],
+    '15999990-': [15_999_990, size],
+    '-10': [size - 10, size],
+    '15999990-99999999': [15_999_990, size]
+  }
   for (const [range, [start, end]] of Object.entries(ranges)) {
-    t.match(await ask('--range', range), { exit: 0, status: 206, headers: { 'content-range': `bytes ${start}-${end - 1}/${size}`, 'content-length': String(end - start) } }, `a range ${range}`)
+    t.match(await ask('--range', range), {
+      exit: 0,
+      status: 206,
+      headers: { 'content-range': `bytes ${start}-${end - 1}/${size}`, 'content-length': String(end - start) }
+    }, `a range ${range}`)
     t.ok((await readFile(got)).equals(content.subarray(start, end)))
   }
   for (const range of [`${size}-`, '99999999-']) {
-    t.match(await ask('--range', range), { exit: 0, status: 416, headers: { 'content-range': `bytes */${size}` } }, `a range ${range}`)
+    t.match(
+      await ask('--range', range),
+      { exit: 0, status: 416, headers: { 'content-range': `bytes */${size}` } },
+      `a range ${range}`
+    )
     t.match(JSON.parse(await readFile(got, 'utf8')), { error: 'range_not_satisfiable' })
   }
   t.match(await ask('--fail', '--range', `${size}-`), { exit: 22, status: 416 })
 
   t.match(await ask('--range', '100-299', '--header', `If-Range: ${etag}`), { status: 206, size: 200 })
   for (const other of [`"sha256:${'0'.repeat(64)}"`, `W/${etag}`, new Date(published).toUTCString()]) {
-    t.match(await ask('--range', '100-299', '--header', `If-Range: ${other}`), { status: 200, size }, `If-Range: ${other}`)
+    t.match(
+      await ask('--range', '100-299', '--header', `If-Range: ${other}`),
+      { status: 200, size },
+      `If-Range: ${other}`
+    )
     t.equal(digestOf(await readFile(got)), digest)
   }
 
@@ -134,10 +177,30 @@ await t.test('the real curl gets ranges, conditions, names and heads as HTTP has
   t.equal(digestOf(await readFile(join(folder, 'big taskserv.tar.gz'))), digest)
 
   const head = await curl(folder, '--head', url)
-  t.match(head, { exit: 0, status: 200, size: 0, headers: { 'content-length': String(size), 'accept-ranges': 'bytes', etag, 'last-modified': new Date(published).toUTCString(), 'repr-digest': `sha-256=:${Buffer.from(digest.slice('sha256:'.length), 'hex').toString('base64')}:` } })
+  t.match(head, {
+    exit: 0,
+    status: 200,
+    size: 0,
+    headers: {
+      'content-length': String(size),
+      'accept-ranges': 'bytes',
+      etag,
+      'last-modified': new Date(published).toUTCString(),
+      'repr-digest': `sha-256=:${Buffer.from(digest.slice('sha256:'.length), 'hex').toString('base64')}:`
+    }
+  })
   /** The headers without what differs with each answer: times, and the request's id. */
-  const lasting = ({ headers }: { headers: Record<string, string> }) => Object.fromEntries(Object.entries(headers).map(([name, value]) =>
-    [name, name === 'date' || name === 'x-request-id' ? '' : /^(?:age|cache-control|cache-status|x-cache-ttl)$/.test(name) ? value.replace(/\d+/g, '0') : value]))
+  const lasting = ({ headers }: { headers: Record<string, string> }) =>
+    Object.fromEntries(
+      Object.entries(headers).map(([name, value]) => [
+        name,
+        name === 'date' || name === 'x-request-id'
+          ? ''
+          : /^(?:age|cache-control|cache-status|x-cache-ttl)$/.test(name)
+            ? value.replace(/\d+/g, '0')
+            : value
+      ])
+    )
   t.strictSame(lasting(head), lasting(named), 'a head is that of the answer')
 })
 
@@ -151,7 +214,16 @@ await t.test('If-Range restarts a download of a version that was published again
   while ((await curl(folder, '--head', url)).headers.etag !== current) await sleep(50)
   const resume = async (validator: string, header = 'If-Range') => {
     await writeFile(got, begun)
-    return await curl(folder, '--output', got, '--range', `${begun.length}-`, '--header', `${header}: ${validator}`, url)
+    return await curl(
+      folder,
+      '--output',
+      got,
+      '--range',
+      `${begun.length}-`,
+      '--header',
+      `${header}: ${validator}`,
+      url
+    )
   }
   t.match(await resume(etag), { exit: 0, status: 200, size, headers: { etag: current } })
   t.equal(digestOf(await readFile(got)), digestOf(other), 'with the validator of before the new file comes whole')
@@ -161,6 +233,11 @@ await t.test('If-Range restarts a download of a version that was published again
   const refused = await resume(etag, 'If-Match')
   t.match([refused.status, refused.headers.etag, refused.headers['cache-control']], [412, undefined, 'no-store'])
   t.match(JSON.parse(await readFile(got, 'utf8')), { error: 'precondition_failed' })
-  t.match(await resume(current, 'If-Match'), { exit: 0, status: 206, size: size - begun.length, headers: { etag: current } })
+  t.match(await resume(current, 'If-Match'), {
+    exit: 0,
+    status: 206,
+    size: size - begun.length,
+    headers: { etag: current }
+  })
   t.equal(await metric('checksum_failures_total{backend="oci"}'), 0)
 })

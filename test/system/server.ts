@@ -22,7 +22,10 @@ export interface Running {
 }
 
 /** Starts a program that logs where it listens, on a free port; it ends with the test. */
-export async function startProgram (t: Test, { command = [process.execPath, 'server.ts'], cwd, env = {}, onLine }: Program = {}): Promise<Running> {
+export async function startProgram (
+  t: Test,
+  { command = [process.execPath, 'server.ts'], cwd, env = {}, onLine }: Program = {}
+): Promise<Running> {
   const [file, ...args] = command
   const program = spawn(file, args, {
     ...(cwd !== undefined && { cwd }),

@@ -14,12 +14,29 @@ const folder = t.testdir({})
 const docker = await startDockerRegistry(t, join(folder, 'registry'))
 const content = fileOf(size)
 const digest = digestOf(content)
-await publishFiles(docker, join(folder, 'layouts'), [{ repository: 'provisioning/taskserv/big', title: 'big.tar.gz', content }])
+await publishFiles(docker, join(folder, 'layouts'), [{
+  repository: 'provisioning/taskserv/big',
+  title: 'big.tar.gz',
+  content
+}])
 
-/** Ten downloads at once of a file whose upstream resets its connections; gives how often over the file came from there. */
-async function share (t: Test, name: string, ranges: boolean): Promise<{ ratio: number, requests: Array<string | undefined> }> {
-  const proxy = await createCuttingProxy(t, docker, { path: new RegExp(`/blobs/${digest}$`), ranges, cuts: [at(0.3), at(0.6), at(0.9)] })
-  const { file, metric, idle, stored } = await startDownloads(t, join(folder, name), { REGISTRY_OCI_REGISTRY: proxy.url, REGISTRY_OCI_NAMESPACE: 'provisioning' })
+/**
+ * Ten downloads at once of a file whose upstream resets its connections; gives how often over the file came from there.
+ */
+async function share (
+  t: Test,
+  name: string,
+  ranges: boolean
+): Promise<{ ratio: number, requests: Array<string | undefined> }> {
+  const proxy = await createCuttingProxy(t, docker, {
+    path: new RegExp(`/blobs/${digest}$`),
+    ranges,
+    cuts: [at(0.3), at(0.6), at(0.9)]
+  })
+  const { file, metric, idle, stored } = await startDownloads(t, join(folder, name), {
+    REGISTRY_OCI_REGISTRY: proxy.url,
+    REGISTRY_OCI_NAMESPACE: 'provisioning'
+  })
   const opened = Promise.withResolvers<void>()
   proxy.hold = [at(0.1), opened.promise]
   const curls = Array.from({ length: clients }, () => startCurl(file('taskserv', 'big')))

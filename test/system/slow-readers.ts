@@ -38,10 +38,17 @@ async function startUpstream () {
     layers: [{ mediaType: 'application/vnd.oci.image.layer.v1.tar+gzip', digest: layer, size: block.length * blocks }]
   })
   let files = 0
-  const send = (response: ServerResponse, body: string, type: string) => { response.writeHead(200, { 'content-type': type, 'docker-content-digest': digestOf(body), 'content-length': body.length }).end(body) }
+  const send = (response: ServerResponse, body: string, type: string) => {
+    response.writeHead(200, {
+      'content-type': type,
+      'docker-content-digest': digestOf(body),
+      'content-length': body.length
+    }).end(body)
+  }
   const server = createServer(({ url = '' }, response) => {
-    if (url.includes('/tags/list')) send(response, JSON.stringify({ name: 'provisioning/provider/huge', tags: ['1.0.0'] }), 'application/json')
-    else if (url.includes('/manifests/')) send(response, manifest, 'application/vnd.oci.image.manifest.v1+json')
+    if (url.includes('/tags/list')) {
+      send(response, JSON.stringify({ name: 'provisioning/provider/huge', tags: ['1.0.0'] }), 'application/json')
+    } else if (url.includes('/manifests/')) send(response, manifest, 'application/vnd.oci.image.manifest.v1+json')
     else if (url.endsWith(layer)) {
       files++
       response.writeHead(200, { 'content-type': 'application/octet-stream', 'content-length': block.length * blocks })
@@ -49,14 +56,25 @@ async function startUpstream () {
     } else if (url.endsWith(digestOf(config))) send(response, config, 'application/octet-stream')
     else send(response, '{}', 'application/json')
   }).listen(0, '127.0.0.1')
-  await new Promise(resolve => { server.once('listening', resolve) })
-  return { url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`, files: () => files, close () { server.closeAllConnections(); server.close() } }
+  await new Promise(resolve => {
+    server.once('listening', resolve)
+  })
+  return {
+    url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
+    files: () => files,
+    close () {
+      server.closeAllConnections()
+      server.close()
+    }
+  }
 }
 
 /** Asks for the file, and takes 64 KiB of it now and then. */
 function readSlowly (port: number, pause: number): { socket: Socket, bytes: () => number } {
   let bytes = 0
-  const socket = connect({ port, host: '127.0.0.1' }, () => { socket.write('GET /api/v1/extensions/provider/huge/1.0.0 HTTP/1.1\r\nhost: localhost\r\n\r\n') })
+  const socket = connect({ port, host: '127.0.0.1' }, () => {
+    socket.write('GET /api/v1/extensions/provider/huge/1.0.0 HTTP/1.1\r\nhost: localhost\r\n\r\n')
+  })
   socket.on('error', () => {})
   // What is not read waits where it is; without a listener nothing would be read at all.
   socket.on('readable', () => {})
@@ -75,7 +93,12 @@ await t.test('a hundred slow readers of 1 GiB cost the process little memory, an
   // As the image starts it, without what tap puts into every process that a test starts.
   const dockerfile = readFileSync('deploy/Dockerfile', 'utf8')
   const [, ...args] = JSON.parse(/^ENTRYPOINT (.*)$/m.exec(dockerfile)?.[1] ?? '[]') as string[]
-  const program = start('env', ['-u', 'NODE_OPTIONS', process.execPath, ...args.map(arg => arg.replace(/^dist(?=\/)/, dist))], {
+  const program = start('env', [
+    '-u',
+    'NODE_OPTIONS',
+    process.execPath,
+    ...args.map(arg => arg.replace(/^dist(?=\/)/, dist))
+  ], {
     env: {
       MALLOC_ARENA_MAX: /^ENV MALLOC_ARENA_MAX=(\d+)$/m.exec(dockerfile)?.[1] ?? '',
       REGISTRY_SERVER_PORT: String(port),
@@ -105,10 +128,16 @@ await t.test('a hundred slow readers of 1 GiB cost the process little memory, an
   const slow = Array.from({ length: readers }, (_, number) => readSlowly(port, 400 + number))
   t.teardown(() => { for (const { socket } of slow) socket.destroy() })
   const times: number[] = []
-  for (const end = performance.now() + seconds * 1000; performance.now() < end; await sleep(200)) times.push(await ask())
+  for (const end = performance.now() + seconds * 1000; performance.now() < end; await sleep(200)) {
+    times.push(await ask())
+  }
 
   const [peak, last] = [await peakRss(pid), await resident(pid)]
-  t.comment(`memory: ${(idle / mib).toFixed(0)} MiB at most before, ${(peak / mib).toFixed(0)} at most, ${(last / mib).toFixed(0)} at the end; JSON: p50 ${quantile(times, 0.5).toFixed(1)} ms, most ${Math.max(...times).toFixed(0)} ms`)
+  t.comment(
+    `memory: ${(idle / mib).toFixed(0)} MiB at most before, ${(peak / mib).toFixed(0)} at most, ${
+      (last / mib).toFixed(0)
+    } at the end; JSON: p50 ${quantile(times, 0.5).toFixed(1)} ms, most ${Math.max(...times).toFixed(0)} ms`
+  )
   t.ok(slow.every(({ bytes }) => bytes() > mib), 'every reader gets on')
   t.equal(upstream.files(), 1, 'one transfer for all')
   t.ok(peak < mostMemory, `${(peak / mib).toFixed(0)} MiB at most`)

@@ -7,7 +7,9 @@ import registry, { serverOptions } from '../../app.ts'
 import { startPrefixProxy } from '../fakes/prefix-proxy.ts'
 import { startServer } from './server.ts'
 
-const executablePath = ['/usr/bin/chromium', '/usr/bin/chromium-browser', '/usr/bin/google-chrome'].find(path => existsSync(path))
+const executablePath = ['/usr/bin/chromium', '/usr/bin/chromium-browser', '/usr/bin/google-chrome'].find(path =>
+  existsSync(path)
+)
 
 /** Opens the page, and has it request the list: everything that it loads must be below `base`. */
 async function tryOut (t: Test, browser: Browser, base: string, path: string): Promise<void> {
@@ -15,9 +17,15 @@ async function tryOut (t: Test, browser: Browser, base: string, path: string): P
   page.setDefaultTimeout(15_000)
   const complaints: string[] = []
   const loaded: Array<[url: string, status: number]> = []
-  page.on('console', message => { if (message.type() === 'error') complaints.push(message.text()) })
-  page.on('pageerror', error => { complaints.push(error.message) })
-  page.on('response', response => { if (!response.url().startsWith('data:')) loaded.push([response.url(), response.status()]) })
+  page.on('console', message => {
+    if (message.type() === 'error') complaints.push(message.text())
+  })
+  page.on('pageerror', error => {
+    complaints.push(error.message)
+  })
+  page.on('response', response => {
+    if (!response.url().startsWith('data:')) loaded.push([response.url(), response.status()])
+  })
 
   await page.goto(`${base}${path}`)
   const operation = page.locator('#operations-extensions-listExtensions')
@@ -29,10 +37,23 @@ async function tryOut (t: Test, browser: Browser, base: string, path: string): P
   t.match(await live.locator('.highlight-code').first().innerText(), /"name": "aws"/)
   t.strictSame(complaints, [], 'the page breaks none of its own rules')
   t.strictSame(loaded.filter(([url, status]) => !url.startsWith(`${base}/`) || ![200, 302].includes(status)), [])
-  for (const suffix of ['/docs/static/swagger-ui.css', '/docs/static/swagger-ui-bundle.js', '/docs/json', '/api/v1/extensions']) t.ok(loaded.some(([url]) => url.startsWith(`${base}${suffix}`)), suffix)
-  const links = await page.locator('a[href]').evaluateAll(anchors => anchors.map(anchor => (anchor as unknown as { href: string }).href))
+  for (
+    const suffix of [
+      '/docs/static/swagger-ui.css',
+      '/docs/static/swagger-ui-bundle.js',
+      '/docs/json',
+      '/api/v1/extensions'
+    ]
+  ) t.ok(loaded.some(([url]) => url.startsWith(`${base}${suffix}`)), suffix)
+  const links = await page.locator('a[href]').evaluateAll(anchors =>
+    anchors.map(anchor => (anchor as unknown as { href: string }).href)
+  )
   t.ok(links.includes(`${base}/docs/json`), 'the page links to the document')
-  for (const link of new Set(links.map(link => link.split('#', 1)[0] ?? '').filter(link => link.startsWith('http://127.0.0.1')))) {
+  for (
+    const link of new Set(
+      links.map(link => link.split('#', 1)[0] ?? '').filter(link => link.startsWith('http://127.0.0.1'))
+    )
+  ) {
     t.ok(link.startsWith(`${base}/`), link)
     t.equal((await fetch(link)).status, 200, link)
   }
@@ -44,7 +65,10 @@ async function startHost (t: Test, prefix: string): Promise<string> {
   const host = Fastify({ ...serverOptions(), logger: false })
   t.teardown(async () => { await host.close() })
   await host.register(swagger)
-  await host.register(registry, { prefix, config: { oci: { registry: 'examples/registry' }, store: { directory: t.testdir() } } })
+  await host.register(registry, {
+    prefix,
+    config: { oci: { registry: 'examples/registry' }, store: { directory: t.testdir() } }
+  })
   const address = await host.listen({ host: '127.0.0.1', port: 0 })
   t.teardown(() => { host.server.closeAllConnections() })
   return address
@@ -56,7 +80,15 @@ await t.test('Swagger UI shows the document, and "Try it out" on the list is 200
 }, async t => {
   const browser = await chromium.launch({
     ...(executablePath !== undefined && { executablePath }),
-    args: ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking', '--disable-component-update', '--disable-sync']
+    args: [
+      '--no-sandbox',
+      '--disable-gpu',
+      '--disable-quic',
+      '--no-first-run',
+      '--disable-background-networking',
+      '--disable-component-update',
+      '--disable-sync'
+    ]
   })
   t.teardown(async () => { await browser.close() })
   const paths = ['/docs', '/docs/']
@@ -68,7 +100,11 @@ await t.test('Swagger UI shows the document, and "Try it out" on the list is 200
 
   await t.test('behind a proxy that strips a prefix', async t => {
     const { address, strays } = await startPrefixProxy(t, await startServer(t), '/registry')
-    for (const path of [...paths, '/docs?x=1', '/docs/?x=1', '/docs/static/index.html']) await t.test(path, async t => { await tryOut(t, browser, address, path) })
+    for (const path of [...paths, '/docs?x=1', '/docs/?x=1', '/docs/static/index.html']) {
+      await t.test(path, async t => {
+        await tryOut(t, browser, address, path)
+      })
+    }
     t.strictSame(strays.filter(path => path !== '/favicon.ico'), [], 'nothing is requested outside the prefix')
   })
 
@@ -79,7 +115,11 @@ await t.test('Swagger UI shows the document, and "Try it out" on the list is 200
 
   await t.test('in a host with a prefix, behind a proxy that strips another one', async t => {
     const { address, strays } = await startPrefixProxy(t, await startHost(t, '/inner/registry'), '/outer')
-    for (const path of paths) await t.test(path, async t => { await tryOut(t, browser, `${address}/inner/registry`, path) })
+    for (const path of paths) {
+      await t.test(path, async t => {
+        await tryOut(t, browser, `${address}/inner/registry`, path)
+      })
+    }
     t.strictSame(strays.filter(path => path !== '/favicon.ico'), [])
   })
 })

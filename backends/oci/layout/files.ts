@@ -19,10 +19,15 @@ export async function orAbsent<T> (value: Promise<T>): Promise<T | undefined> {
   }
 }
 
-/** The real path of something at or below `root` (a real path itself); undefined when it is not there, or a link leads out. */
+/**
+ * The real path of something at or below `root` (a real path itself); undefined when it is not there, or a link leads
+ * out.
+ */
 export async function realInside (root: string, path: string): Promise<string | undefined> {
   const real = await orAbsent(realpath(path))
-  return real !== undefined && (real === root || real.startsWith(root.endsWith(sep) ? root : root + sep)) ? real : undefined
+  return real !== undefined && (real === root || real.startsWith(root.endsWith(sep) ? root : root + sep))
+    ? real
+    : undefined
 }
 
 /** Opens a regular file inside `root` for reading; undefined when there is none. Whoever gets the handle closes it. */
@@ -34,10 +39,17 @@ export async function openInside (root: string, path: string): Promise<FileHandl
 }
 
 /** What changes with every way of writing a file. */
-export const fingerprint = ({ mtimeNs, ctimeNs, size, ino, dev }: BigIntStats): string => `${dev}:${ino}:${size}:${mtimeNs}:${ctimeNs}`
+export const fingerprint = ({ mtimeNs, ctimeNs, size, ino, dev }: BigIntStats): string =>
+  `${dev}:${ino}:${size}:${mtimeNs}:${ctimeNs}`
 
-/** The bytes of an open file and their fingerprint; undefined when there are more than `limit`, or somebody writes to it meanwhile. */
-export async function readWhole (handle: FileHandle, limit: number): Promise<{ bytes: Buffer, print: string } | undefined> {
+/**
+ * The bytes of an open file and their fingerprint; undefined when there are more than `limit`, or somebody writes to it
+ * meanwhile.
+ */
+export async function readWhole (
+  handle: FileHandle,
+  limit: number
+): Promise<{ bytes: Buffer, print: string } | undefined> {
   const before = await handle.stat({ bigint: true })
   if (before.size > BigInt(limit)) return undefined
   const bytes = await handle.readFile()

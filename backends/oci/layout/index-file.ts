@@ -24,8 +24,8 @@ export interface Reference {
 }
 
 /**
- * Reads a reference name as the tools write it: `tag`, `repository:tag`, or a full reference whose registry host is dropped
- * (image-layout.md leaves its meaning open).
+ * Reads a reference name as the tools write it: `tag`, `repository:tag`, or a full reference whose registry host is
+ * dropped (image-layout.md leaves its meaning open).
  */
 export function parseReference (text: string): Reference {
   const slash = text.lastIndexOf('/')
@@ -41,7 +41,9 @@ export function parseReference (text: string): Reference {
 export type LayoutTags = ReadonlyMap<string, readonly Tag[]>
 
 function textOf (annotations: unknown, key: string): string | undefined {
-  const value = typeof annotations === 'object' && annotations !== null ? (annotations as Record<string, unknown>)[key] : undefined
+  const value = typeof annotations === 'object' && annotations !== null
+    ? (annotations as Record<string, unknown>)[key]
+    : undefined
   return typeof value === 'string' && value !== '' ? value : undefined
 }
 
@@ -54,14 +56,17 @@ function tagsOf (index: ImageIndex): LayoutTags {
     if (descriptor === undefined || name === undefined) continue
     const reference = parseReference(name)
     const image = textOf(descriptor.annotations, containerdName)
-    const repository = reference.repository ?? (image === undefined ? undefined : parseReference(image).repository) ?? ''
+    const repository = reference.repository ?? (image === undefined ? undefined : parseReference(image).repository) ??
+      ''
     if (reference.tag === undefined) continue
     const { digest, mediaType, annotations } = descriptor
     const tags = repositories.get(repository) ?? new Map<string, Target>()
     tags.set(reference.tag, { digest, mediaType, ...(annotations !== undefined && { annotations }) })
     repositories.set(repository, tags)
   }
-  return new Map([...repositories].map(([repository, tags]) => [repository, [...tags].map(([name, target]) => ({ name, target }))]))
+  return new Map(
+    [...repositories].map(([repository, tags]) => [repository, [...tags].map(([name, target]) => ({ name, target }))])
+  )
 }
 
 export interface LayoutIndexOptions {
@@ -80,8 +85,8 @@ export interface LayoutIndexOptions {
 interface Known { print: string, tags: LayoutTags, brokenSince?: number }
 
 /**
- * Reads the `index.json` of layouts. A parsed one is used again until the file changes; one that somebody is writing at the
- * moment is read again a few times, then the last good one stands in.
+ * Reads the `index.json` of layouts. A parsed one is used again until the file changes; one that somebody is writing at
+ * the moment is read again a few times, then the last good one stands in.
  */
 export function createLayoutIndexes (options: LayoutIndexOptions) {
   const { retries, delay, patience, sleep, clock } = options
@@ -93,7 +98,9 @@ export function createLayoutIndexes (options: LayoutIndexOptions) {
     if (handle === undefined) return undefined
     try {
       const whole = await readWhole(handle, maxIndexBytes)
-      return whole === undefined ? undefined : { document: JSON.parse(whole.bytes.toString('utf8')), print: whole.print }
+      return whole === undefined
+        ? undefined
+        : { document: JSON.parse(whole.bytes.toString('utf8')), print: whole.print }
     } catch (error) {
       if (error instanceof SyntaxError) return undefined
       throw error
@@ -106,7 +113,9 @@ export function createLayoutIndexes (options: LayoutIndexOptions) {
     const marker = await parse(root, join(directory, 'oci-layout'))
     if (!Value.Check(LayoutMarker, marker?.document)) return undefined
     const index = await parse(root, join(directory, 'index.json'))
-    return index !== undefined && Value.Check(ImageIndex, index.document) ? { print: index.print, tags: tagsOf(index.document) } : undefined
+    return index !== undefined && Value.Check(ImageIndex, index.document)
+      ? { print: index.print, tags: tagsOf(index.document) }
+      : undefined
   }
 
   return {
@@ -116,7 +125,10 @@ export function createLayoutIndexes (options: LayoutIndexOptions) {
       return marker !== undefined && (await orAbsent(stat(marker)))?.isFile() === true
     },
 
-    /** The tags of the layout in `directory` (inside `root`, both real paths). Throws what the file system says, or a {@link LayoutError}. */
+    /**
+     * The tags of the layout in `directory` (inside `root`, both real paths). Throws what the file system says, or a
+     * {@link LayoutError}.
+     */
     async tags (root: string, directory: string): Promise<LayoutTags> {
       const last = known.get(directory)
       if (last !== undefined && last.brokenSince === undefined) {

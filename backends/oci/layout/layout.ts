@@ -32,11 +32,11 @@ function toPath (registry: string, instance: string): string {
 const sameTail = (a: string, b: string): boolean => a === b || a.endsWith(`/${b}`) || b.endsWith(`/${a}`)
 
 /**
- * Reads OCI image layouts (image-spec, image-layout.md) in a directory: either one layout, whose reference names tell the
- * repositories (a bare tag belongs to the directory's own name), or a tree with one layout per repository, named by its
- * path, as Zot keeps it. Which of both is decided anew with each call. Nothing is read before it is asked for, and
- * nothing outside the directory. Throws `config_error` at once when `registry` is no local address, `service_unavailable`
- * from its methods when the directory or a layout in it cannot be read.
+ * Reads OCI image layouts (image-spec, image-layout.md) in a directory: either one layout, whose reference names tell
+ * the repositories (a bare tag belongs to the directory's own name), or a tree with one layout per repository, named by
+ * its path, as Zot keeps it. Which of both is decided anew with each call. Nothing is read before it is asked for, and
+ * nothing outside the directory. Throws `config_error` at once when `registry` is no local address,
+ * `service_unavailable` from its methods when the directory or a layout in it cannot be read.
  */
 export function createLayout (options: LayoutOptions): Transport {
   const { instance } = options
@@ -45,7 +45,12 @@ export function createLayout (options: LayoutOptions): Transport {
   const indexes = createLayoutIndexes({ retries, delay, patience, clock, sleep: options.sleep ?? sleep })
 
   function unavailable (details: string, cause: unknown): RegistryError {
-    return registryError('service_unavailable', `Instance ${instance} cannot be asked`, { instance, details, cause, proxyError: 'destination_unavailable' })
+    return registryError('service_unavailable', `Instance ${instance} cannot be asked`, {
+      instance,
+      details,
+      cause,
+      proxyError: 'destination_unavailable'
+    })
   }
 
   /** Runs what reads files; their system's errors become errors of the table. */
@@ -151,7 +156,9 @@ export function createLayout (options: LayoutOptions): Transport {
         return undefined
       }
       // The directory says which repository it is; what claims to be of another one is left alone.
-      return [...await indexes.tags(root, directory)].flatMap(([name, found]) => name === '' || sameTail(name, repository) ? found : [])
+      return [...await indexes.tags(root, directory)].flatMap(([name, found]) =>
+        name === '' || sameTail(name, repository) ? found : []
+      )
     })
   }
 
@@ -191,7 +198,9 @@ export function createLayout (options: LayoutOptions): Transport {
         const handle = await openBlob(root, repository, digest)
         if (handle === undefined) return undefined
         try {
-          if ((await handle.stat()).size !== size) throw new ContentError('The file has another size than its descriptor says')
+          if ((await handle.stat()).size !== size) {
+            throw new ContentError('The file has another size than its descriptor says')
+          }
           signal.throwIfAborted()
           return { stream: handle.createReadStream({ signal, start: offset }), offset }
         } catch (error) {

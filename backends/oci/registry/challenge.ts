@@ -7,12 +7,15 @@ export interface Challenge {
 }
 
 const token = "[!#$%&'*+.^_`|~0-9A-Za-z-]+"
-/** The next of a header: `name=value`, its value quoted or not, or a scheme. Registries also send addresses without quotes. */
+/**
+ * The next of a header: `name=value`, its value quoted or not, or a scheme. Registries also send addresses without
+ * quotes.
+ */
 const part = new RegExp(`[\\s,]*(${token})(?:\\s*=\\s*(?:"((?:[^"\\\\]|\\\\.)*)"|([^\\s,"]*)))?`, 'y')
 
 /**
- * The challenges of a `WWW-Authenticate` header, which may hold several, as may several headers that were joined by commas.
- * What cannot be understood ends the list.
+ * The challenges of a `WWW-Authenticate` header, which may hold several, as may several headers that were joined by
+ * commas. What cannot be understood ends the list.
  */
 export function parseChallenges (header: string | undefined): Challenge[] {
   const challenges: Array<{ scheme: string, parameters: Map<string, string> }> = []

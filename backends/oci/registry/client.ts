@@ -47,18 +47,28 @@ export function createRegistry (upstream: Upstream, options: RegistryOptions): T
     ...(options.onRefused !== undefined && { onRefused: options.onRefused })
   })
 
-  const address = (repository: string, ...rest: string[]): URL => upstream.address(['v2', ...repository.split('/'), ...rest])
+  const address = (repository: string, ...rest: string[]): URL =>
+    upstream.address(['v2', ...repository.split('/'), ...rest])
   const pull = (repository: string): string => `repository:${repository}:pull`
 
-  async function ask (repository: string, url: URL, most: number, question: Question): Promise<UpstreamAnswer & { body: Buffer }> {
-    return await authentication.asking(pull(repository), async given => await upstream.ask(url, most, { ...question, ...given }))
+  async function ask (
+    repository: string,
+    url: URL,
+    most: number,
+    question: Question
+  ): Promise<UpstreamAnswer & { body: Buffer }> {
+    return await authentication.asking(
+      pull(repository),
+      async given => await upstream.ask(url, most, { ...question, ...given })
+    )
   }
 
   /** Whether an answer says in a registry's own words that something is not there. */
   function isOwnWord (body: Buffer | undefined): boolean {
     try {
       const said: unknown = parseJson(body ?? Buffer.alloc(0))
-      return typeof said === 'object' && said !== null && (('errors' in said && Array.isArray(said.errors)) || ('code' in said && typeof said.code === 'string'))
+      return typeof said === 'object' && said !== null &&
+        (('errors' in said && Array.isArray(said.errors)) || ('code' in said && typeof said.code === 'string'))
     } catch {
       return false
     }
@@ -67,7 +77,9 @@ export function createRegistry (upstream: Upstream, options: RegistryOptions): T
   /** Whether an answer says that something is not there: a registry says so itself, not a proxy or a storage. */
   async function isAbsence ({ status, headers, url, body }: UpstreamAnswer & { body?: Buffer }): Promise<boolean> {
     if (status !== 404) return false
-    if (url.origin !== upstream.origin || /^text\/(?:html|plain)\b/i.test(headers['content-type'] ?? '')) throw upstream.unexpected('Answer is not of a registry', 'http_protocol_error')
+    if (
+      url.origin !== upstream.origin || /^text\/(?:html|plain)\b/i.test(headers['content-type'] ?? '')
+    ) { throw upstream.unexpected('Answer is not of a registry', 'http_protocol_error') }
     // Zot's empty answer looks like that of a proxy which has lost its registry: then there is none at /v2/ either.
     if (!isOwnWord(body)) await ping()
     return true
@@ -76,12 +88,17 @@ export function createRegistry (upstream: Upstream, options: RegistryOptions): T
   /** Throws for every status but 200, and for a page that some proxy put in the place of the answer. */
   function mustAnswer ({ status, headers }: UpstreamAnswer): void {
     if (status !== 200) throw statusError(instance, status, headers)
-    if (/^text\/html\b/i.test(headers['content-type'] ?? '')) throw upstream.unexpected('Answer is not of a registry', 'http_protocol_error')
+    if (/^text\/html\b/i.test(headers['content-type'] ?? '')) {
+      throw upstream.unexpected('Answer is not of a registry', 'http_protocol_error')
+    }
   }
 
   async function ping (signal?: AbortSignal): Promise<void> {
     const url = upstream.address(['v2', ''])
-    const answer = await authentication.asking(undefined, async given => await upstream.ask(url, pageBytes, { ...given, ...(signal !== undefined && { signal }) }))
+    const answer = await authentication.asking(
+      undefined,
+      async given => await upstream.ask(url, pageBytes, { ...given, ...(signal !== undefined && { signal }) })
+    )
     if (answer.status === 404) throw upstream.unexpected('No registry at this address', 'destination_not_found')
     mustAnswer(answer)
   }
@@ -96,19 +113,27 @@ export function createRegistry (upstream: Upstream, options: RegistryOptions): T
     if (await isAbsence(answer)) return undefined
     mustAnswer(answer)
     const { name, tags } = checked(upstream, TagList, answer.headers, answer.body)
-    if (name === undefined && tags === undefined) throw upstream.unexpected('Answer has an unexpected form', 'http_protocol_error')
+    if (name === undefined && tags === undefined) {
+      throw upstream.unexpected('Answer has an unexpected form', 'http_protocol_error')
+    }
     return {
       names: tags ?? [],
       ...nextPage(upstream, answer.headers.link, answer.url)
     }
   }
 
-  const mediaTypeOf = ({ headers }: UpstreamAnswer) => headers['content-type'] === undefined ? {} : { mediaType: headers['content-type'] }
+  const mediaTypeOf = ({ headers }: UpstreamAnswer) =>
+    headers['content-type'] === undefined ? {} : { mediaType: headers['content-type'] }
 
   /** A manifest by tag or digest, not verified yet. */
-  async function fetchManifest (repository: string, reference: string): Promise<UpstreamAnswer & { body: Buffer } | undefined> {
+  async function fetchManifest (
+    repository: string,
+    reference: string
+  ): Promise<UpstreamAnswer & { body: Buffer } | undefined> {
     try {
-      const answer = await ask(repository, address(repository, 'manifests', reference), maxManifestBytes, { accept: accepted })
+      const answer = await ask(repository, address(repository, 'manifests', reference), maxManifestBytes, {
+        accept: accepted
+      })
       if (await isAbsence(answer)) return undefined
       mustAnswer(answer)
       return answer
@@ -141,20 +166,28 @@ export function createRegistry (upstream: Upstream, options: RegistryOptions): T
       if (!isRepositoryName(repository)) return undefined
       const first = address(repository, 'tags', 'list')
       first.searchParams.set('n', String(pageSize))
-      const walk = async () => await walkPages(first, async url => await tagPage(repository, url), mostPages, tag => tagName.test(tag))
+      const walk = async () =>
+        await walkPages(first, async url => await tagPage(repository, url), mostPages, tag => tagName.test(tag))
       let found = await walk()
       // Zot has no page behind a tag that is gone: begun anew once, and then it was the end of the list.
       if (found?.lost === true) found = await walk()
-      if (found !== undefined && found.truncated !== false) throw upstream.unexpected(`Answer has ${found.truncated}`, 'http_protocol_error')
+      if (found !== undefined && found.truncated !== false) {
+        throw upstream.unexpected(`Answer has ${found.truncated}`, 'http_protocol_error')
+      }
       // What is no name may stand for the only version: without another one nothing is proven.
-      if (found?.damaged === true && !found.names.some(name => /^v?\d+\.\d+\.\d+/.test(name))) throw upstream.unexpected('Answer has an unexpected form', 'http_protocol_error')
+      if (found?.damaged === true && !found.names.some(name => /^v?\d+\.\d+\.\d+/.test(name))) {
+        throw upstream.unexpected('Answer has an unexpected form', 'http_protocol_error')
+      }
       return found?.names.map(name => ({ name }))
     },
 
     async resolve (repository, tag, { wanted } = { wanted: false }) {
       if (!isRepositoryName(repository) || !tagName.test(tag)) return undefined
       if (wanted) return await resolveByContent(repository, tag)
-      const answer = await ask(repository, address(repository, 'manifests', tag), maxManifestBytes, { method: 'HEAD', accept: accepted })
+      const answer = await ask(repository, address(repository, 'manifests', tag), maxManifestBytes, {
+        method: 'HEAD',
+        accept: accepted
+      })
       if (await isAbsence(answer)) return undefined
       if (answer.status !== 405 && answer.status !== 501) mustAnswer(answer)
       const digest = String(answer.headers['docker-content-digest'] ?? '')
@@ -172,15 +205,24 @@ export function createRegistry (upstream: Upstream, options: RegistryOptions): T
     async blob (repository, { digest, size }, { signal, offset: wanted = 0, etag }) {
       if (!isRepositoryName(repository) || !isDigest(digest)) return undefined
       // Begun again at the registry's own address: one that it redirected to may be worth nothing by now.
-      const answer = await askFrom({ offset: wanted, size, constant: true, ...(etag !== undefined && { etag }) }, async offset =>
-        await authentication.asking(pull(repository), async given => await upstream.stream(address(repository, 'blobs', digest), { signal, offset, ...given })))
+      const answer = await askFrom(
+        { offset: wanted, size, constant: true, ...(etag !== undefined && { etag }) },
+        async offset =>
+          await authentication.asking(pull(repository), async given =>
+            await upstream.stream(address(repository, 'blobs', digest), { signal, offset, ...given }))
+      )
       if (await isAbsence(answer)) return undefined
       const { status, headers, stream, offset } = answer
       // No credentials went to a storage on another origin, so it refuses none.
-      if ((status === 401 || status === 403) && answer.url.origin !== upstream.origin) throw upstream.unexpected('Storage of the registry refuses the file', 'destination_unavailable')
+      if ((status === 401 || status === 403) && answer.url.origin !== upstream.origin) {
+        throw upstream.unexpected('Storage of the registry refuses the file', 'destination_unavailable')
+      }
       if (stream === undefined) throw statusError(instance, status, headers)
       const length = headers['content-length']
-      if ((headers['content-encoding'] ?? 'identity') === 'identity' && (length === undefined || Number(length) === size - offset)) {
+      if (
+        (headers['content-encoding'] ?? 'identity') === 'identity' &&
+        (length === undefined || Number(length) === size - offset)
+      ) {
         return { stream, offset, ...(headers.etag !== undefined && { etag: headers.etag }) }
       }
       stream.destroy()

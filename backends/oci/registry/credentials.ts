@@ -6,7 +6,10 @@ import type { OciConfig } from '../../../schemas/config.ts'
 import { DockerConfig } from '../../../schemas/oci.ts'
 
 /** What the registry shows of itself to an upstream. */
-export type Credentials = { kind: 'anonymous' } | { kind: 'basic', username: string, password: string } | { kind: 'bearer', token: string }
+export type Credentials = { kind: 'anonymous' } | { kind: 'basic', username: string, password: string } | {
+  kind: 'bearer',
+  token: string
+}
 
 /** Gives the credentials as they are now: files are read again when they change. */
 export type CredentialSource = () => Promise<Credentials>
@@ -25,7 +28,9 @@ const place = (key: string): string => key.replace(/^https?:\/\//, '').replace(/
 function places (registry: URL, namespace: string): string[] {
   const parts = namespace === '' ? [] : namespace.split('/')
   return [registry.host, ...(registry.host === dockerHub ? dockerHubKeys : [])]
-    .flatMap(host => Array.from({ length: parts.length + 1 }, (_, less) => [host, ...parts.slice(0, parts.length - less)].join('/')))
+    .flatMap(host =>
+      Array.from({ length: parts.length + 1 }, (_, less) => [host, ...parts.slice(0, parts.length - less)].join('/'))
+    )
     .sort((a, b) => b.split('/').length - a.split('/').length)
 }
 
@@ -34,7 +39,10 @@ const dockerConfigBytes = 1024 * 1024
 
 const neither = 'expected auth, username and password or registrytoken'
 
-/** Splits `user:password`. Throws a {@link FileProblem} for other text, and for a password that `password_file` could not hold. */
+/**
+ * Splits `user:password`. Throws a {@link FileProblem} for other text, and for a password that `password_file` could
+ * not hold.
+ */
 function pair (text: string): Credentials {
   const colon = text.indexOf(':')
   if (colon < 1) throw new FileProblem(neither)
@@ -54,7 +62,11 @@ function fromDockerConfig (bytes: Uint8Array, registry: URL, namespace: string):
     throw new FileProblem('expected a file that holds JSON')
   }
   if (!Value.Check(DockerConfig, config)) throw new FileProblem("expected Docker's config.json")
-  if (config.credsStore !== undefined || config.credHelpers !== undefined) throw new FileProblem('expected a file without credsStore and credHelpers, for credential helpers are not supported')
+  if (config.credsStore !== undefined || config.credHelpers !== undefined) {
+    throw new FileProblem(
+      'expected a file without credsStore and credHelpers, for credential helpers are not supported'
+    )
+  }
   const auths = new Map(Object.entries(config.auths ?? {}).map(([key, auth]) => [place(key), auth]))
   const found = places(registry, namespace).map(name => auths.get(name)).find(auth => auth !== undefined)
   if (found === undefined) throw new FileProblem(`expected a file with auths for ${registry.host}`)
@@ -63,7 +75,9 @@ function fromDockerConfig (bytes: Uint8Array, registry: URL, namespace: string):
     if (!/^[\x21-\x7e]+$/.test(token)) throw new FileProblem('expected a registrytoken of printable characters')
     return { kind: 'bearer', token }
   }
-  if (identitytoken) throw new FileProblem('expected auth, username and password or registrytoken, for identitytoken is not supported')
+  if (identitytoken) {
+    throw new FileProblem('expected auth, username and password or registrytoken, for identitytoken is not supported')
+  }
   if (auth) return pair(decodeUtf8(Buffer.from(auth, 'base64')))
   if (username && password !== undefined) return pair(`${username}:${password}`)
   throw new FileProblem(neither)
@@ -73,9 +87,19 @@ function fromDockerConfig (bytes: Uint8Array, registry: URL, namespace: string):
  * Reads the `docker_config` of an instance, if it has one, at the start. Throws a `ConfigError` when it cannot be used;
  * `key` and `origin` name the key there.
  */
-export async function checkDockerConfig ({ docker_config: file, name, namespace, registry }: OciConfig, key = 'docker_config', origin = `instance ${name}`): Promise<void> {
+export async function checkDockerConfig (
+  { docker_config: file, name, namespace, registry }: OciConfig,
+  key = 'docker_config',
+  origin = `instance ${name}`
+): Promise<void> {
   if (file === undefined) return
-  await checkFile({ file, key, origin, limit: dockerConfigBytes, parse: bytes => fromDockerConfig(bytes, new URL(registry), namespace) })
+  await checkFile({
+    file,
+    key,
+    origin,
+    limit: dockerConfigBytes,
+    parse: bytes => fromDockerConfig(bytes, new URL(registry), namespace)
+  })
 }
 
 /**
@@ -86,11 +110,24 @@ export function createCredentials (oci: OciConfig, registry: URL, log?: FileLog)
   const { name: instance, username, token, namespace } = oci
   if (oci.docker_config !== undefined) {
     const file = oci.docker_config
-    return createCredentialFile({ file, key: 'docker_config', instance, log, limit: dockerConfigBytes, parse: bytes => fromDockerConfig(bytes, registry, namespace) })
+    return createCredentialFile({
+      file,
+      key: 'docker_config',
+      instance,
+      log,
+      limit: dockerConfigBytes,
+      parse: bytes => fromDockerConfig(bytes, registry, namespace)
+    })
   }
   const key = oci.token_file === undefined ? 'password_file' : 'token_file'
   const file = oci[key]
-  const secret = createSecret({ instance, key, ...(log && { log }), ...(token !== undefined && { value: token }), ...(file !== undefined && { file }) })
+  const secret = createSecret({
+    instance,
+    key,
+    ...(log && { log }),
+    ...(token !== undefined && { value: token }),
+    ...(file !== undefined && { file })
+  })
   return async () => {
     const value = await secret()
     if (value === undefined) return { kind: 'anonymous' }

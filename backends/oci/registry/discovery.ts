@@ -38,7 +38,11 @@ export function createDiscovery (options: DiscoveryOptions) {
 
   /** One page of the catalog; a registry that takes no such `n` is asked without. */
   async function catalogPage (url: URL): Promise<Page | 'refused'> {
-    const ask = async (target: URL) => await authentication.asking('registry:catalog:*', async given => await upstream.ask(target, pageBytes, { accept: 'application/json', ...given }))
+    const ask = async (target: URL) =>
+      await authentication.asking(
+        'registry:catalog:*',
+        async given => await upstream.ask(target, pageBytes, { accept: 'application/json', ...given })
+      )
     let answer = await ask(url)
     if (answer.status === 400 && url.searchParams.has('n')) {
       const smaller = new URL(url)
@@ -48,11 +52,17 @@ export function createDiscovery (options: DiscoveryOptions) {
     const { status, headers, body } = answer
     if (refusals.has(status)) return 'refused'
     if (status !== 200) throw statusError(instance, status, headers)
-    return { names: checked(upstream, RepositoryList, headers, body).repositories ?? [], ...nextPage(upstream, headers.link, answer.url) }
+    return {
+      names: checked(upstream, RepositoryList, headers, body).repositories ?? [],
+      ...nextPage(upstream, headers.link, answer.url)
+    }
   }
 
   async function harborPage (url: URL): Promise<Page | 'refused'> {
-    const { status, headers, body } = await upstream.ask(url, pageBytes, { accept: 'application/json', ...await authentication.direct() })
+    const { status, headers, body } = await upstream.ask(url, pageBytes, {
+      accept: 'application/json',
+      ...await authentication.direct()
+    })
     if (refusals.has(status)) return 'refused'
     if (status !== 200) throw statusError(instance, status, headers)
     const items = checked(upstream, HarborRepositories, headers, body)
@@ -67,7 +77,11 @@ export function createDiscovery (options: DiscoveryOptions) {
   }
 
   /** All pages; undefined when the registry refuses to tell. */
-  async function walk (first: URL, namespace: string, read: (page: URL) => Promise<Page | 'refused'>): Promise<Walk | undefined> {
+  async function walk (
+    first: URL,
+    namespace: string,
+    read: (page: URL) => Promise<Page | 'refused'>
+  ): Promise<Walk | undefined> {
     const below = namespace === '' ? '' : `${namespace}/`
     try {
       return await walkPages(first, async url => {
@@ -82,21 +96,34 @@ export function createDiscovery (options: DiscoveryOptions) {
   }
 
   async function ask (namespace: string): Promise<Walk | undefined> {
-    if (kind === 'catalog') return await walk(upstream.address(['v2', '_catalog'], { n: pageSize }), namespace, catalogPage)
+    if (kind === 'catalog') {
+      return await walk(upstream.address(['v2', '_catalog'], { n: pageSize }), namespace, catalogPage)
+    }
     const [project = ''] = namespace.split('/')
-    return await walk(upstream.address(['api', 'v2.0', 'projects', project, 'repositories'], { page: 1, page_size: harborPageSize }), namespace, harborPage)
+    return await walk(
+      upstream.address(['api', 'v2.0', 'projects', project, 'repositories'], { page: 1, page_size: harborPageSize }),
+      namespace,
+      harborPage
+    )
   }
 
   /** Why a walk did not see everything; undefined when it did. */
   function problemOf (found: Walk | undefined): RegistryError | undefined {
     const problem = found === undefined
       ? listed ? 'Registry no longer tells its repositories' : 'Registry does not tell its repositories'
-      : found.truncated !== false ? `Answer has ${found.truncated}` : found.lost ? 'Answer lost a page' : found.damaged && 'Answer has an unexpected form'
+      : found.truncated !== false
+        ? `Answer has ${found.truncated}`
+        : found.lost
+          ? 'Answer lost a page'
+          : found.damaged && 'Answer has an unexpected form'
     return problem === false ? undefined : upstream.unexpected(problem, 'http_protocol_error')
   }
 
   return {
-    /** Repositories below a namespace. A registry that answers, but does not tell its repositories, has those that were named. */
+    /**
+     * Repositories below a namespace. A registry that answers, but does not tell its repositories, has those that were
+     * named.
+     */
     async repositories (namespace: string): Promise<Repositories> {
       if (kind === 'list') return { names: named }
       const found = await ask(namespace)
@@ -105,12 +132,19 @@ export function createDiscovery (options: DiscoveryOptions) {
         if (!told) options.onRefused?.()
         told = true
       }
-      if (found?.damaged === true && found.names.length === 0) throw upstream.unexpected('Answer has an unexpected form', 'http_protocol_error')
+      if (found?.damaged === true && found.names.length === 0) {
+        throw upstream.unexpected('Answer has an unexpected form', 'http_protocol_error')
+      }
       const why = problemOf(found)
       const usual = found === undefined && !listed
       if (found !== undefined) listed = true
       const names = new Set([...named, ...found?.names ?? []])
-      return { names: [...names].sort(), truncated: why !== undefined, ...(why !== undefined && { why }), ...(usual && { usual }) }
+      return {
+        names: [...names].sort(),
+        truncated: why !== undefined,
+        ...(why !== undefined && { why }),
+        ...(usual && { usual })
+      }
     }
   }
 }

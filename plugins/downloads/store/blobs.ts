@@ -40,9 +40,9 @@ const noteUse = 60_000
 const rescan = 60_000
 
 /**
- * Verified content by digest, in a directory, bounded in bytes: what was used longest ago goes first, never what is being
- * read. It throws nothing that is the disk's fault: content that can't be read is not there, and room that can't be had is
- * none. What was there before the process began is verified when it is first used.
+ * Verified content by digest, in a directory, bounded in bytes: what was used longest ago goes first, never what is
+ * being read. It throws nothing that is the disk's fault: content that can't be read is not there, and room that can't
+ * be had is none. What was there before the process began is verified when it is first used.
  */
 export function createBlobs ({ names, health, maxBytes, clock, onDamage }: BlobsOptions) {
   /** From the one used longest ago to the last one. */
@@ -69,7 +69,9 @@ export function createBlobs ({ names, health, maxBytes, clock, onDamage }: Blobs
   }
 
   async function removeBlob (digest: string): Promise<void> {
-    const removal = rm(names.blob(digest), { force: true }).catch(health.failed).finally(() => { if (removals.get(digest) === removal) removals.delete(digest) })
+    const removal = rm(names.blob(digest), { force: true }).catch(health.failed).finally(() => {
+      if (removals.get(digest) === removal) removals.delete(digest)
+    })
     removals.set(digest, removal)
     await removal
   }
@@ -118,7 +120,8 @@ export function createBlobs ({ names, health, maxBytes, clock, onDamage }: Blobs
 
   const idle = () => [...entries].filter(([, { readers }]) => readers === 0)
   /** Whether so many bytes more would find room, with what may go gone. */
-  const fits = (need: number): boolean => maxBytes - bytes - reserved + idle().reduce((sum, [, { size }]) => sum + size, 0) >= need
+  const fits = (need: number): boolean =>
+    maxBytes - bytes - reserved + idle().reduce((sum, [, { size }]) => sum + size, 0) >= need
 
   /** Makes room for so many bytes more; false when that takes more than may go. */
   function room (need: number): boolean {
@@ -196,7 +199,10 @@ export function createBlobs ({ names, health, maxBytes, clock, onDamage }: Blobs
     /** Settles when the directory has been looked through, whatever came of it. */
     ready,
 
-    /** Content of a digest, and of `size` bytes if that is known; undefined when it is not there, or not what it should be. */
+    /**
+     * Content of a digest, and of `size` bytes if that is known; undefined when it is not there, or not what it should
+     * be.
+     */
     async open (digest: string, size?: number): Promise<StoredFile | undefined> {
       await ready
       try {
@@ -222,7 +228,10 @@ export function createBlobs ({ names, health, maxBytes, clock, onDamage }: Blobs
       return entry !== undefined && (size === undefined || size === entry.size)
     },
 
-    /** A file to write content to, `size` bytes if that is known; undefined where it can't be kept. Nothing goes for it yet. */
+    /**
+     * A file to write content to, `size` bytes if that is known; undefined where it can't be kept. Nothing goes for it
+     * yet.
+     */
     async create (size = 0): Promise<PartialFile | undefined> {
       if (!health.usable) return undefined
       await ready

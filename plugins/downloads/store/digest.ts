@@ -1,7 +1,10 @@
 import { createHash, type Hash } from 'node:crypto'
 import type { FileHandle } from 'node:fs/promises'
 
-/** Digests that can be computed here, and so name content in the store: `sha256:` or `sha512:` and as many hex digits as it takes. */
+/**
+ * Digests that can be computed here, and so name content in the store: `sha256:` or `sha512:` and as many hex digits as
+ * it takes.
+ */
 const known = /^(?:sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128})$/
 
 /** A publisher's digest in the form in which content is kept under it; undefined when it can't be computed here. */

@@ -4,10 +4,12 @@ import type { FastifyBaseLogger } from 'fastify'
 const rest = 60_000
 
 /**
- * Whether the store's directory is of use now. A failure turns it off for a while, and is told once until it works again:
- * downloads go on without it.
+ * Whether the store's directory is of use now. A failure turns it off for a while, and is told once until it works
+ * again: downloads go on without it.
  */
-export function createStoreHealth ({ enabled, log, clock }: { enabled: boolean, log: Pick<FastifyBaseLogger, 'warn' | 'info'>, clock: () => number }) {
+export function createStoreHealth (
+  { enabled, log, clock }: { enabled: boolean, log: Pick<FastifyBaseLogger, 'warn' | 'info'>, clock: () => number }
+) {
   let failedAt: number | undefined
   let failures = 0
   return {
@@ -18,7 +20,12 @@ export function createStoreHealth ({ enabled, log, clock }: { enabled: boolean, 
 
     failed (error: unknown): void {
       failures++
-      if (failedAt === undefined) log.warn({ err: error }, 'files cannot be kept: downloads are passed on without the store until its directory can be written')
+      if (failedAt === undefined) {
+        log.warn(
+          { err: error },
+          'files cannot be kept: downloads are passed on without the store until its directory can be written'
+        )
+      }
       failedAt = clock()
     },
 

@@ -6,23 +6,27 @@ import { isAbsolute, join } from 'node:path'
 import { algorithmOf, encodedOf } from './digest.ts'
 
 /*
- * The store on disk. Nothing is locked: what is written is written aside, under a name of its own, and moved to its place
- * whole, so that several processes may share one directory.
+ * The store on disk. Nothing is locked: what is written is written aside, under a name of its own, and moved to its
+ * place whole, so that several processes may share one directory.
  *
  *     {directory}/
  *       blobs/{algorithm}/{ab}/{hex}    verified content, named by its digest; `ab` are the first two digits
  *       pins/{ab}/{hex}.json            what was found under a version whose publisher tells no checksum
  *       tmp/{space}-{pid}-{start}-{id}/ what one store of one process is writing; gone with it
  *
- * `space` stands for the machine and its PID namespace, `start` for when the process began: a directory whose process is
- * gone is removed at the next start. Of other machines and containers nobody here can tell which processes live: of theirs
- * goes what was not written to for longer than any transfer may be silent.
+ * `space` stands for the machine and its PID namespace, `start` for when the process began: a directory whose process
+ * is gone is removed at the next start. Of other machines and containers nobody here can tell which processes live: of
+ * theirs goes what was not written to for longer than any transfer may be silent.
  */
 
-/** Milliseconds without a byte after which another machine's half files are left over; a transfer may be silent for an hour. */
+/**
+ * Milliseconds without a byte after which another machine's half files are left over; a transfer may be silent for an
+ * hour.
+ */
 const leftOver = 2 * 60 * 60 * 1000
 
-const digestHex = (text: string, length: number): string => createHash('sha256').update(text).digest('hex').slice(0, length)
+const digestHex = (text: string, length: number): string =>
+  createHash('sha256').update(text).digest('hex').slice(0, length)
 
 /** Where caches of this user are (XDG Base Directory Specification); undefined for a user without a home. */
 export function cacheHome (environment: NodeJS.ProcessEnv = process.env): string | undefined {
@@ -36,10 +40,14 @@ export function cacheHome (environment: NodeJS.ProcessEnv = process.env): string
   }
 }
 
-/** The directory when none is configured: one for each set of upstreams, so that two registries share nothing by chance. */
+/**
+ * The directory when none is configured: one for each set of upstreams, so that two registries share nothing by chance.
+ */
 export function defaultDirectory (upstreams: readonly string[], environment = process.env): string | undefined {
   const home = cacheHome(environment)
-  return home === undefined ? undefined : join(home, 'extension-registry', digestHex(JSON.stringify([...upstreams].sort()), 16))
+  return home === undefined
+    ? undefined
+    : join(home, 'extension-registry', digestHex(JSON.stringify([...upstreams].sort()), 16))
 }
 
 /** Of what a directory was named: machine and PID namespace. */
@@ -82,7 +90,8 @@ async function lastWritten (directory: string): Promise<number> {
 }
 
 /** Whether an error says that something is not there. */
-export const isAbsence = (error: unknown): boolean => error instanceof Error && 'code' in error && (error.code === 'ENOENT' || error.code === 'ENOTDIR')
+export const isAbsence = (error: unknown): boolean =>
+  error instanceof Error && 'code' in error && (error.code === 'ENOENT' || error.code === 'ENOTDIR')
 /** Names, or none where what would have them is not there. */
 export const orNone = async <T>(names: Promise<T[]>): Promise<T[]> => await names.catch((error: unknown) => {
   if (isAbsence(error)) return []
@@ -97,7 +106,8 @@ export function createLayoutNames (directory: string) {
     blobs: join(directory, 'blobs'),
     /** Where what is being written is. */
     own,
-    blob: (digest: string): string => join(directory, 'blobs', algorithmOf(digest), encodedOf(digest).slice(0, 2), encodedOf(digest)),
+    blob: (digest: string): string =>
+      join(directory, 'blobs', algorithmOf(digest), encodedOf(digest).slice(0, 2), encodedOf(digest)),
     pin (key: string): string {
       const name = digestHex(key, 64)
       return join(directory, 'pins', name.slice(0, 2), `${name}.json`)

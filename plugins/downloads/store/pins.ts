@@ -25,8 +25,8 @@ const remembered = 10_000
 const none = Symbol('none')
 
 /**
- * What was found under versions whose publisher tells no checksum, by a key that names instance and version. Kept on disk
- * where that can be written, each in a file that is replaced whole; a damaged one is none.
+ * What was found under versions whose publisher tells no checksum, by a key that names instance and version. Kept on
+ * disk where that can be written, each in a file that is replaced whole; a damaged one is none.
  */
 export function createPins ({ names, health }: { names: LayoutNames | undefined, health: StoreHealth }) {
   const pins = new LRUCache<string, Pin | typeof none>({ max: remembered })

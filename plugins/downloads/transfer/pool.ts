@@ -11,7 +11,14 @@ export interface PoolOptions {
 
 /** A file under way, or about to be; `apart` when it can't be kept, so that everybody fetches it alone. */
 type Opening = Promise<Transfer | 'apart' | undefined>
-interface Shared { opening: Opening, transfer?: Transfer, interest: number, size: number | undefined, finish: boolean, stop: AbortController }
+interface Shared {
+  opening: Opening
+  transfer?: Transfer
+  interest: number
+  size: number | undefined
+  finish: boolean
+  stop: AbortController
+}
 
 /** A share in a transfer, until it is left. */
 export interface Share { opening: Opening, first: boolean, leave: () => void }
@@ -34,8 +41,14 @@ export function createPool ({ blobs, finishBytes, onRefused }: PoolOptions) {
     }
   }
 
-  async function start (key: string, flowOptions: Omit<FlowOptions, 'signal'>, shared: Shared): Promise<Transfer | 'apart' | undefined> {
-    const forget = () => { if (shares.get(key) === shared) shares.delete(key) }
+  async function start (
+    key: string,
+    flowOptions: Omit<FlowOptions, 'signal'>,
+    shared: Shared
+  ): Promise<Transfer | 'apart' | undefined> {
+    const forget = () => {
+      if (shares.get(key) === shared) shares.delete(key)
+    }
     const { signal } = shared.stop
     let partial
     let flow
@@ -50,7 +63,15 @@ export function createPool ({ blobs, finishBytes, onRefused }: PoolOptions) {
       // Only for what can be had others go.
       if (flow !== undefined && partial.reserve(flow.size ?? 0)) {
         shared.size = flow.size
-        shared.transfer = createTransfer({ flow, partial, abort: () => { shared.stop.abort() }, onRefused, onEnd: forget })
+        shared.transfer = createTransfer({
+          flow,
+          partial,
+          abort: () => {
+            shared.stop.abort()
+          },
+          onRefused,
+          onEnd: forget
+        })
         return shared.transfer
       }
     } catch (error) {
@@ -70,7 +91,10 @@ export function createPool ({ blobs, finishBytes, onRefused }: PoolOptions) {
     if (shared.interest > 0 || shared.transfer?.over === true || shared.transfer?.verified === true) return
     const abandoned = [...shares.values()].filter(({ interest }) => interest === 0).length
     // Where nothing has come yet nothing is lost, and the next one need not wait for what may be stuck.
-    if (shared.transfer !== undefined && (shared.finish || (shared.size ?? Infinity) <= finishBytes) && abandoned <= mostAbandoned) return
+    if (
+      shared.transfer !== undefined && (shared.finish || (shared.size ?? Infinity) <= finishBytes) &&
+      abandoned <= mostAbandoned
+    ) return
     if (shares.get(key) === shared) shares.delete(key)
     shared.stop.abort()
   }
@@ -79,12 +103,21 @@ export function createPool ({ blobs, finishBytes, onRefused }: PoolOptions) {
     /** Files under way. */
     active: (): number => shares.size,
 
-    /** Takes a share in the transfer of a key, which is started where there is none. With `finish` it goes on to its end, however large, when all have left. */
+    /**
+     * Takes a share in the transfer of a key, which is started where there is none. With `finish` it goes on to its
+     * end, however large, when all have left.
+     */
     join (key: string, flowOptions: Omit<FlowOptions, 'signal'>, { finish = false } = {}): Share {
       let shared = shares.get(key)
       const first = shared === undefined
       if (shared === undefined) {
-        const begun: Shared = { opening: Promise.resolve(undefined), interest: 0, size: flowOptions.file.size, finish, stop: new AbortController() }
+        const begun: Shared = {
+          opening: Promise.resolve(undefined),
+          interest: 0,
+          size: flowOptions.file.size,
+          finish,
+          stop: new AbortController()
+        }
         shares.set(key, begun)
         begun.opening = start(key, flowOptions, begun)
         const work = end(begun.opening).finally(() => { running.delete(work) })

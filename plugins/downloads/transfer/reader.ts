@@ -5,7 +5,9 @@ import type { Flow } from './verified-source.ts'
 /** Bytes at the end of what is read that are held back until the whole file is verified. */
 export const heldBytes = 32 * 1024
 
-/** Part of a file: from its byte `start` to before its byte `end`, which is unset for the end of a file of unknown size. */
+/**
+ * Part of a file: from its byte `start` to before its byte `end`, which is unset for the end of a file of unknown size.
+ */
 export interface Span { start: number, end?: number }
 
 /** A file on disk that may still grow, as those see it who read it. */
@@ -29,8 +31,15 @@ export interface ReaderOptions extends Span {
   onBytes?: (count: number) => void
 }
 
-/** What is left of a flow that begins inside or before a span; its last bytes come when all of it was verified. `before` are those in front of it. */
-export async function * passOn (flow: Flow, { start, end = Infinity }: Span, before: Buffer = Buffer.alloc(0)): AsyncGenerator<Buffer, void> {
+/**
+ * What is left of a flow that begins inside or before a span; its last bytes come when all of it was verified. `before`
+ * are those in front of it.
+ */
+export async function * passOn (
+  flow: Flow,
+  { start, end = Infinity }: Span,
+  before: Buffer = Buffer.alloc(0)
+): AsyncGenerator<Buffer, void> {
   const held: Buffer[] = []
   let bytes = 0
   function * hold (chunk: Buffer): Generator<Buffer, void> {

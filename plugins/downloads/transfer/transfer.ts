@@ -14,16 +14,17 @@ export interface TransferOptions {
 }
 
 /**
- * Frees the memory of a chunk that nobody reads any more. The garbage collector does not hurry for what lies outside of its
- * heap: a fast upstream would fill memory with what was written long ago. What shares its memory with others is left alone.
+ * Frees the memory of a chunk that nobody reads any more. The garbage collector does not hurry for what lies outside of
+ * its heap: a fast upstream would fill memory with what was written long ago. What shares its memory with others is
+ * left alone.
  */
 function giveBack ({ buffer, byteLength }: Buffer): void {
   if (buffer instanceof ArrayBuffer && buffer.byteLength === byteLength) buffer.transfer(0)
 }
 
 /**
- * One file on its way from an upstream to the disk, for all who want it meanwhile. It belongs to none of them. When the disk
- * takes no more, those who read it go on by themselves. The file is closed when it is over and nobody holds it.
+ * One file on its way from an upstream to the disk, for all who want it meanwhile. It belongs to none of them. When the
+ * disk takes no more, those who read it go on by themselves. The file is closed when it is over and nobody holds it.
  */
 export function createTransfer ({ flow, partial, abort, onRefused, onEnd }: TransferOptions) {
   const listeners = new Set<() => void>()
@@ -51,7 +52,9 @@ export function createTransfer ({ flow, partial, abort, onRefused, onEnd }: Tran
   async function write (chunk: Buffer): Promise<boolean> {
     if (!partial.grow(chunk.length)) return false
     try {
-      for (let at = 0; at < chunk.length;) at += (await partial.handle.write(chunk, at, chunk.length - at, written + at)).bytesWritten
+      for (let at = 0; at < chunk.length;) {
+        at += (await partial.handle.write(chunk, at, chunk.length - at, written + at)).bytesWritten
+      }
     } catch (error) {
       onRefused?.(error)
       return false

@@ -49,8 +49,8 @@ export interface Flow {
   /** The digest of everything, once all was taken. */
   readonly digest: string
   /**
-   * The content from `at` on. It ends only when all of it is what was published; else it throws, at the latest after its last
-   * chunk: whoever passes it on holds that back. A chunk counts as taken when the next one is asked for.
+   * The content from `at` on. It ends only when all of it is what was published; else it throws, at the latest after
+   * its last chunk: whoever passes it on holds that back. A chunk counts as taken when the next one is asked for.
    */
   chunks: () => AsyncGenerator<Buffer, void>
   /** The same content from `at` on, from upstreams of its own. */
@@ -60,7 +60,8 @@ export interface Flow {
 }
 
 /** Whether another place, or another try, may give what this one did not. */
-const mayHelp = (error: unknown): error is RegistryError => isRegistryError(error) && error.code !== 'internal_error' && error.code !== 'conflict'
+const mayHelp = (error: unknown): error is RegistryError =>
+  isRegistryError(error) && error.code !== 'internal_error' && error.code !== 'conflict'
 
 /** Opens a file: at its owner, or where that fails elsewhere. Undefined when the owner says that it is gone. */
 export async function openFlow (options: FlowOptions): Promise<Flow | undefined> {
@@ -89,14 +90,30 @@ function createFlow (options: FlowOptions, first: OpenedFile, index: number): Fl
   const { algorithm, hash } = hashFor(expected)
   const size = file.size ?? first.length
   quiet(first)
-  return continueFlow(options, { file, size, expected, algorithm }, { hash, at: 0, index, opened: first, ...(first.etag !== undefined && { etag: first.etag }) })
+  return continueFlow(options, { file, size, expected, algorithm }, {
+    hash,
+    at: 0,
+    index,
+    opened: first,
+    ...(first.etag !== undefined && { etag: first.etag })
+  })
 }
 
 interface Facts { file: FileFacts, size: number | undefined, expected: string | undefined, algorithm: string }
 interface Position { hash: Hash, at: number, index: number, opened?: OpenedFile, etag?: string }
 
 function continueFlow (options: FlowOptions, facts: Facts, position: Position): Flow {
-  const { origins, signal, onBytes, onResume, onDamage, random = Math.random, wait = async (milliseconds, signal) => { await sleep(milliseconds, undefined, { signal }) } } = options
+  const {
+    origins,
+    signal,
+    onBytes,
+    onResume,
+    onDamage,
+    random = Math.random,
+    wait = async (milliseconds, signal) => {
+      await sleep(milliseconds, undefined, { signal })
+    }
+  } = options
   const { file, size, expected, algorithm } = facts
   const { hash } = position
   let { at, index, opened, etag } = position
@@ -111,9 +128,18 @@ function continueFlow (options: FlowOptions, facts: Facts, position: Position): 
   function damaged (details: string): RegistryError {
     const { instance } = origin()
     onDamage?.(instance, details)
-    return registryError('service_unavailable', `Instance ${instance} cannot be asked`, { instance, details, proxyError: 'http_response_incomplete' })
+    return registryError('service_unavailable', `Instance ${instance} cannot be asked`, {
+      instance,
+      details,
+      proxyError: 'http_response_incomplete'
+    })
   }
-  const unfinished = () => registryError('service_unavailable', `Instance ${origin().instance} cannot be asked`, { instance: origin().instance, details: 'Answer is incomplete', proxyError: 'http_response_incomplete' })
+  const unfinished = () =>
+    registryError('service_unavailable', `Instance ${origin().instance} cannot be asked`, {
+      instance: origin().instance,
+      details: 'Answer is incomplete',
+      proxyError: 'http_response_incomplete'
+    })
   /** Marks what no other try can mend. */
   const final = new WeakSet<object>()
   const wrong = (details: string): RegistryError => {
@@ -136,7 +162,9 @@ function continueFlow (options: FlowOptions, facts: Facts, position: Position): 
         const rest = chunk.subarray(skip)
         skip -= chunk.length - rest.length
         if (skip > 0) continue
-        if (again !== undefined && !again.digest().equals(hash.copy().digest())) throw wrong('File changed while it was read')
+        if (again !== undefined && !again.digest().equals(hash.copy().digest())) {
+          throw wrong('File changed while it was read')
+        }
         chunk = rest
       }
       if (chunk.length === 0) continue
@@ -182,7 +210,10 @@ function continueFlow (options: FlowOptions, facts: Facts, position: Position): 
           index = (index + 1) % origins.length
           etag = undefined
         }
-        const pause = Math.max(100 * 2 ** failed * (0.5 + random() / 2), Math.min(longestWait, (error.retryAfter ?? 0) * 1000))
+        const pause = Math.max(
+          100 * 2 ** failed * (0.5 + random() / 2),
+          Math.min(longestWait, (error.retryAfter ?? 0) * 1000)
+        )
         failed++
         await wait(pause, signal)
         onResume?.(origin().instance)
@@ -201,7 +232,15 @@ function continueFlow (options: FlowOptions, facts: Facts, position: Position): 
     get at () { return at },
     get digest () { return digest ?? `${algorithm}:${hash.copy().digest('hex')}` },
     chunks,
-    fork: signal => continueFlow({ ...options, signal }, facts, { hash: hash.copy(), at, index, ...(etag !== undefined && { etag }) }),
-    discard () { opened?.stream.destroy() }
+    fork: signal =>
+      continueFlow({ ...options, signal }, facts, {
+        hash: hash.copy(),
+        at,
+        index,
+        ...(etag !== undefined && { etag })
+      }),
+    discard () {
+      opened?.stream.destroy()
+    }
   }
 }

@@ -7,11 +7,21 @@ function setUp () {
   const clock = createClock()
   const breaker = createBreaker(clock.now)
   let asked = 0
-  const ask = async (outcome: () => Promise<string>, options?: Parameters<typeof breaker.run>[1]) => await breaker.run(async () => { asked++; return await outcome() }, options)
+  const ask = async (outcome: () => Promise<string>, options?: Parameters<typeof breaker.run>[1]) =>
+    await breaker.run(async () => {
+      asked++
+      return await outcome()
+    }, options)
   return { clock, breaker, ask, asked: () => asked }
 }
-const down = registryError('service_unavailable', 'Instance gitea cannot be asked', { instance: 'gitea', details: 'Connection refused', proxyError: 'connection_refused' })
-const fails = async (): Promise<string> => { throw down }
+const down = registryError('service_unavailable', 'Instance gitea cannot be asked', {
+  instance: 'gitea',
+  details: 'Connection refused',
+  proxyError: 'connection_refused'
+})
+const fails = async (): Promise<string> => {
+  throw down
+}
 const works = async (): Promise<string> => 'answer'
 
 await t.test('three failures in a row open it, for longer after each test that fails; a test that succeeds closes it', async t => {
@@ -20,7 +30,13 @@ await t.test('three failures in a row open it, for longer after each test that f
   t.equal(breaker.state, 'closed')
   await t.rejects(ask(fails), down)
   t.equal(breaker.state, 'open')
-  t.match(breaker.rest(), { code: 'service_unavailable', retryAfter: 1, instance: 'gitea', details: 'Connection refused', proxyError: 'connection_refused' })
+  t.match(breaker.rest(), {
+    code: 'service_unavailable',
+    retryAfter: 1,
+    instance: 'gitea',
+    details: 'Connection refused',
+    proxyError: 'connection_refused'
+  })
   await t.rejects(ask(works), { code: 'service_unavailable', retryAfter: 1 })
   t.equal(asked(), 3, 'nothing is asked meanwhile')
 
@@ -81,7 +97,9 @@ await t.test('a Retry-After opens it at once, and no success ends that early, no
 
 await t.test('an upstream cannot silence itself for more than ten minutes', async t => {
   const { clock, breaker, ask } = setUp()
-  await t.rejects(ask(async () => { throw registryError('service_unavailable', 'Gone fishing', { retryAfter: 86_400 }) }))
+  await t.rejects(ask(async () => {
+    throw registryError('service_unavailable', 'Gone fishing', { retryAfter: 86_400 })
+  }))
   clock.forward(599)
   t.equal(breaker.state, 'open')
   clock.forward(2)
@@ -100,9 +118,18 @@ await t.test('what is forgiven, a bug, and a bound of its own open nothing', asy
   const { breaker, ask } = setUp()
   for (let times = 0; times < 9; times++) {
     await t.rejects(ask(fails, { forgives: () => true }), down)
-    await t.rejects(ask(async () => { throw registryError('internal_error', 'A bug') }))
-    await t.rejects(ask(async () => { throw registryError('service_unavailable', 'Full', { proxyError: 'connection_limit_reached', retryAfter: 1 }) }))
-    await t.rejects(ask(async () => { throw new TypeError('A bug') }), TypeError)
+    await t.rejects(ask(async () => {
+      throw registryError('internal_error', 'A bug')
+    }))
+    await t.rejects(ask(async () => {
+      throw registryError('service_unavailable', 'Full', { proxyError: 'connection_limit_reached', retryAfter: 1 })
+    }))
+    await t.rejects(
+      ask(async () => {
+        throw new TypeError('A bug')
+      }),
+      TypeError
+    )
   }
   t.equal(breaker.state, 'closed')
 })
@@ -145,7 +172,9 @@ await t.test('a test that proves nothing, for its client has gone, closes nothin
   t.equal(breaker.state, 'closed', 'who answers badly is there')
 })
 
-const failsFor = (upstreamStatus: number) => async (): Promise<string> => { throw registryError('service_unavailable', 'Failed', { proxyError: 'destination_unavailable', upstreamStatus }) }
+const failsFor = (upstreamStatus: number) => async (): Promise<string> => {
+  throw registryError('service_unavailable', 'Failed', { proxyError: 'destination_unavailable', upstreamStatus })
+}
 const aboutName = (subject: string) => ({ subject, forgives: () => true })
 
 await t.test('five different names that fail in a row open it, and only a success that proves more than presence closes it', async t => {
@@ -174,7 +203,11 @@ await t.test('five different names that fail in a row open it, and only a succes
 
 await t.test('a success, a refusal or content of no use in between, a 4xx, and a name that is not told, count as no failing names', async t => {
   const { breaker, ask } = setUp()
-  const between = [works, async () => { throw registryError('auth_error', 'Refused', { proxyError: 'destination_unavailable', upstreamStatus: 403 }) }, async () => { throw registryError('service_unavailable', 'Not JSON', { proxyError: 'http_protocol_error' }) }]
+  const between = [works, async () => {
+    throw registryError('auth_error', 'Refused', { proxyError: 'destination_unavailable', upstreamStatus: 403 })
+  }, async () => {
+    throw registryError('service_unavailable', 'Not JSON', { proxyError: 'http_protocol_error' })
+  }]
   for (const outcome of between) {
     for (let name = 0; name < 12; name++) {
       await t.rejects(ask(failsFor(500), aboutName(`n${name}`)))
@@ -191,7 +224,9 @@ await t.test('a test that is refused for its own name closes it: the upstream an
   const { clock, breaker, ask } = setUp()
   for (let times = 0; times < 3; times++) await t.rejects(ask(fails), down)
   clock.forward(2)
-  await t.rejects(ask(async () => { throw registryError('auth_error', 'Refused', { proxyError: 'destination_unavailable' }) }, { forgives: () => true }))
+  await t.rejects(ask(async () => {
+    throw registryError('auth_error', 'Refused', { proxyError: 'destination_unavailable' })
+  }, { forgives: () => true }))
   t.equal(breaker.state, 'closed')
 })
 

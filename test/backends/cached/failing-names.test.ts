@@ -16,11 +16,30 @@ const names = Array.from({ length: 12 }, (_, at) => `e${at}`)
 
 async function upstreams (t: Test): Promise<Upstream[]> {
   const root = join(t.testdir({}), 'layouts')
-  await writeLayout(root, names.map(name => ({ repository: `provider/${name}`, tag: '1.0.0', layers: [{ content: name, title: `${name}.tar.gz` }] })))
+  await writeLayout(
+    root,
+    names.map(name => ({
+      repository: `provider/${name}`,
+      tag: '1.0.0',
+      layers: [{ content: name, title: `${name}.tar.gz` }]
+    }))
+  )
   const registry = await createRegistryFake(await contentOf(root))
-  const gitea = await createGiteaFake({ owner: { login: 'team' }, repositories: names.map(name => ({ name: `${name}_prov`, releases: [{ tag: '1.0.0', assets: [{ name: `${name}.tar.gz`, content: name }] }] })) })
-  t.teardown(async () => { await Promise.all([registry.close(), gitea.close()]) })
-  return [{ kind: 'gitea', fake: gitea, config: { gitea: { url: gitea.url, organization: 'team' } } }, { kind: 'oci', fake: registry, config: { oci: { registry: registry.url } } }]
+  const gitea = await createGiteaFake({
+    owner: { login: 'team' },
+    repositories: names.map(name => ({
+      name: `${name}_prov`,
+      releases: [{ tag: '1.0.0', assets: [{ name: `${name}.tar.gz`, content: name }] }]
+    }))
+  })
+  t.teardown(async () => {
+    await Promise.all([registry.close(), gitea.close()])
+  })
+  return [{ kind: 'gitea', fake: gitea, config: { gitea: { url: gitea.url, organization: 'team' } } }, {
+    kind: 'oci',
+    fake: registry,
+    config: { oci: { registry: registry.url } }
+  }]
 }
 
 async function start (t: Test, { kind, config }: Upstream) {
@@ -124,7 +143,11 @@ await t.test('one name that fails again and again opens no circuit, nor do names
 })
 
 await t.test('names that are refused, absent or malformed are answers, and open no circuit', async t => {
-  const answers: LoopbackAnswer[] = [401, 403, 404].map(status => ({ ...broken, status, body: '{"errors":[{"code":"DENIED","message":"denied"}]}' }))
+  const answers: LoopbackAnswer[] = [401, 403, 404].map(status => ({
+    ...broken,
+    status,
+    body: '{"errors":[{"code":"DENIED","message":"denied"}]}'
+  }))
   for (const upstream of await upstreams(t)) {
     const { fake, kind } = upstream
     for (const answer of [...answers, { ...broken, status: 200, body: '{"a":' }]) {
@@ -150,11 +173,14 @@ await t.test('files of different extensions that fail one after the other open t
     fake.requests.length = 0
     for (const name of names) t.equal(await status(`/provider/${name}/1.0.0`), 503)
     t.equal(circuit(), 'open', `${kind}: different extensions`)
-    t.ok(fake.count(/\/blobs\/|\/attachments\//) < names.length, `${kind}: ${fake.count(/\/blobs\/|\/attachments\//)} requests`)
+    t.ok(
+      fake.count(/\/blobs\/|\/attachments\//) < names.length,
+      `${kind}: ${fake.count(/\/blobs\/|\/attachments\//)} requests`
+    )
   }
 })
 
-await t.test('a token server that fails, and a limit that is reached, for one name after the other are the instance\'s', async t => {
+await t.test("a token server that fails, and a limit that is reached, for one name after the other are the instance's", async t => {
   const failures: Array<[title: string, circuit: string, answer: LoopbackAnswer]> = [
     ['the token server answers 500', 'open', broken],
     ['429 without Retry-After', 'open', { ...broken, status: 429 }],

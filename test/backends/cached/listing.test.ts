@@ -10,26 +10,56 @@ import { createLog } from '../../fakes/log.ts'
 
 function setUp (others: Record<string, string[]> = {}) {
   const clock = createClock()
-  const cache = createCache({ capacity: 1000, ttl_seconds: 300, stale_if_error_seconds: 3600, negative_ttl_seconds: 30, clock: clock.now })
-  const upstream = createFakeDriver('gitea', 'gitea', { 'provider/aws': ['1.0.0'], 'provider/gcp': ['1.0.0'], 'cluster/k3s': ['2.0.0'] })
+  const cache = createCache({
+    capacity: 1000,
+    ttl_seconds: 300,
+    stale_if_error_seconds: 3600,
+    negative_ttl_seconds: 30,
+    clock: clock.now
+  })
+  const upstream = createFakeDriver('gitea', 'gitea', {
+    'provider/aws': ['1.0.0'],
+    'provider/gcp': ['1.0.0'],
+    'cluster/k3s': ['2.0.0']
+  })
   const backend = createCachedBackend(upstream.driver, { cache, priority: 100, downloadUrls: 'upstream' })
-  const other = createCachedBackend(createFakeDriver('oci', 'oci', others).driver, { cache, priority: 200, downloadUrls: 'upstream' })
+  const other = createCachedBackend(createFakeDriver('oci', 'oci', others).driver, {
+    cache,
+    priority: 200,
+    downloadUrls: 'upstream'
+  })
   const { log } = createLog()
-  const catalog = createCatalog({ backends: [backend, other], downloads: createPlainDownloads(), log, negativeTtl: 30, budget: 10 })
-  const list = async (query: { type?: 'provider', offset?: number } = {}) => (await catalog.list({ limit: 10, offset: 0, ...query })).value.items
+  const catalog = createCatalog({
+    backends: [backend, other],
+    downloads: createPlainDownloads(),
+    log,
+    negativeTtl: 30,
+    budget: 10
+  })
+  const list = async (query: { type?: 'provider', offset?: number } = {}) =>
+    (await catalog.list({ limit: 10, offset: 0, ...query })).value.items
   return { upstream, clock, catalog, list }
 }
 
 await t.test('a walk that finds nothing new leaves every list and extension the object that it was', async t => {
   const { upstream, clock, catalog, list } = setUp()
-  const before = { all: await list(), providers: await list({ type: 'provider' }), second: await list({ offset: 1 }), found: (await catalog.search({ q: 'a', limit: 10 })).value.items }
+  const before = {
+    all: await list(),
+    providers: await list({ type: 'provider' }),
+    second: await list({ offset: 1 }),
+    found: (await catalog.search({ q: 'a', limit: 10 })).value.items
+  }
   clock.forward(301)
   t.equal(await list(), before.all)
   t.equal(upstream.calls.list, 2)
   t.equal(await list({ type: 'provider' }), before.providers)
   t.equal(await list({ offset: 1 }), before.second)
   t.not(before.second, before.all)
-  t.equal((await catalog.search({ q: ' A ', limit: 11 })).value.items, before.found, 'more than there is asks for the same')
+  t.equal(
+    (await catalog.search({ q: ' A ', limit: 11 })).value.items,
+    before.found,
+    'more than there is asks for the same'
+  )
 })
 
 await t.test('what changed is another object, and what did not change is not', async t => {
@@ -39,7 +69,12 @@ await t.test('what changed is another object, and what did not change is not', a
   upstream.content.set('provider/azure', ['1.0.0'])
   clock.forward(301)
   const after = await list()
-  t.strictSame(after.map(({ name, version }) => `${name} ${version}`), ['aws 1.0.0', 'azure 1.0.0', 'gcp 1.1.0', 'k3s 2.0.0'])
+  t.strictSame(after.map(({ name, version }) => `${name} ${version}`), [
+    'aws 1.0.0',
+    'azure 1.0.0',
+    'gcp 1.1.0',
+    'k3s 2.0.0'
+  ])
   t.equal(after[0], aws)
   t.not(after[2], gcp)
   t.equal(after[3], k3s)
@@ -60,7 +95,7 @@ await t.test('versions that are read again stay the list that they were as long 
   t.strictSame((await versions()).map(({ version }) => version), ['1.1.0', '1.0.0'])
 })
 
-await t.test('a name that could not be read and is then known to be gone is its next owner\'s, though all else is as before', async t => {
+await t.test("a name that could not be read and is then known to be gone is its next owner's, though all else is as before", async t => {
   const { upstream, clock, list } = setUp({ 'provider/azure': ['3.0.0'] })
   upstream.content.set('provider/azure', ['1.0.0'])
   upstream.broken.set('provider/azure', registryError('service_unavailable', 'Broken', { instance: 'gitea' }))
@@ -68,5 +103,10 @@ await t.test('a name that could not be read and is then known to be gone is its 
   upstream.broken.clear()
   upstream.content.delete('provider/azure')
   clock.forward(301)
-  t.strictSame((await list()).map(({ name, source }) => `${name} ${source}`), ['aws gitea', 'azure oci', 'gcp gitea', 'k3s gitea'])
+  t.strictSame((await list()).map(({ name, source }) => `${name} ${source}`), [
+    'aws gitea',
+    'azure oci',
+    'gcp gitea',
+    'k3s gitea'
+  ])
 })

@@ -4,11 +4,21 @@ import type { Crawl, Skipped } from '../../../backends/driver/driver.ts'
 import { createSkips } from '../../../backends/cached/skips.ts'
 import { createLog } from '../../fakes/log.ts'
 
-const tag = (name: string, tag: string, reason: Skipped['reason'] = 'not_semver'): Skipped => ({ kind: 'tag', reason, type: 'provider', name, repository: `${name}_prov`, tag })
+const tag = (name: string, tag: string, reason: Skipped['reason'] = 'not_semver'): Skipped => ({
+  kind: 'tag',
+  reason,
+  type: 'provider',
+  name,
+  repository: `${name}_prov`,
+  tag
+})
 const nothing: Crawl = { found: [], failed: [] }
 const crawlOf = (...names: string[]): Crawl => ({
   failed: [],
-  found: names.map(name => ({ metadata: { type: 'provider', name, description: '' }, release: { version: '1.0.0', published_at: '2025-01-01T00:00:00Z' } }))
+  found: names.map(name => ({
+    metadata: { type: 'provider', name, description: '' },
+    release: { version: '1.0.0', published_at: '2025-01-01T00:00:00Z' }
+  }))
 })
 
 function setting () {
@@ -32,7 +42,16 @@ await t.test('an item is kept with its instance, its reason, and the time when i
   later(60)
   crawl(nothing, tag('aws', 'nightly'))
   t.strictSame(skips.report(), {
-    items: [{ instance: 'gitea', kind: 'tag', reason: 'not_semver', type: 'provider', name: 'aws', repository: 'aws_prov', tag: 'nightly', since: '2025-10-06T12:00:00Z' }],
+    items: [{
+      instance: 'gitea',
+      kind: 'tag',
+      reason: 'not_semver',
+      type: 'provider',
+      name: 'aws',
+      repository: 'aws_prov',
+      tag: 'nightly',
+      since: '2025-10-06T12:00:00Z'
+    }],
     counts: [{ instance: 'gitea', kind: 'tag', reason: 'not_semver', count: 1 }]
   })
   t.end()
@@ -98,9 +117,14 @@ await t.test('a private repository is counted and never named, in no report and 
   const { log, lines } = createLog('trace')
   const skips = createSkips({ instance: 'gitea', log })
   const { skip, end } = skips.crawl()
-  for (const name of ['secret', 'hidden']) skip({ kind: 'repository', reason: 'private', type: 'provider', name, repository: `${name}_prov` })
+  for (const name of ['secret', 'hidden']) {
+    skip({ kind: 'repository', reason: 'private', type: 'provider', name, repository: `${name}_prov` })
+  }
   end(nothing)
-  t.strictSame(skips.report(), { items: [], counts: [{ instance: 'gitea', kind: 'repository', reason: 'private', count: 2 }] })
+  t.strictSame(skips.report(), {
+    items: [],
+    counts: [{ instance: 'gitea', kind: 'repository', reason: 'private', count: 2 }]
+  })
   t.match(lines.join(''), 'skipped 2 repositories: 2 private')
   t.notMatch(lines.join(''), /secret|hidden/)
   t.end()
@@ -108,7 +132,13 @@ await t.test('a private repository is counted and never named, in no report and 
 
 await t.test('a repository that becomes private is not named any more', t => {
   const { skips, crawl } = setting()
-  const mirror: Skipped = { kind: 'repository', reason: 'mirror', type: 'provider', name: 'aws', repository: 'aws_prov' }
+  const mirror: Skipped = {
+    kind: 'repository',
+    reason: 'mirror',
+    type: 'provider',
+    name: 'aws',
+    repository: 'aws_prov'
+  }
   crawl(nothing, mirror)
   t.equal(skips.report().items.length, 1)
   crawl(nothing, { ...mirror, hidden: true })
@@ -142,15 +172,32 @@ await t.test('of more items than are kept the same ones stay, in whatever order 
 
 await t.test('a repository is kept and logged, however many tags are skipped', t => {
   const { skips, crawl, messages } = setting()
-  crawl(nothing, ...Array.from({ length: 10_001 }, (_, at) => tag('aws', `t${at}`)), { kind: 'repository', reason: 'refused', type: 'provider', name: 'secret', repository: 'provider/secret' })
-  t.match(messages(), [/^more than 10000 items/, /^the upstream refuses a configured repository/, 'skipped 1 repository: 1 refused; 10000 tags: 10000 not_semver'])
+  crawl(nothing, ...Array.from({ length: 10_001 }, (_, at) => tag('aws', `t${at}`)), {
+    kind: 'repository',
+    reason: 'refused',
+    type: 'provider',
+    name: 'secret',
+    repository: 'provider/secret'
+  })
+  t.match(messages(), [
+    /^more than 10000 items/,
+    /^the upstream refuses a configured repository/,
+    'skipped 1 repository: 1 refused; 10000 tags: 10000 not_semver'
+  ])
   t.equal(skips.report().items.filter(({ reason }) => reason === 'refused').length, 1)
   t.end()
 })
 
 await t.test('what is skipped in a repository is counted and not named as long as the repository is refused and was not configured', t => {
   const { skips, crawl } = setting()
-  const refused = (hidden: boolean): Skipped => ({ kind: 'repository', reason: 'refused', type: 'provider', name: 'secret', repository: 'secret_prov', hidden })
+  const refused = (hidden: boolean): Skipped => ({
+    kind: 'repository',
+    reason: 'refused',
+    type: 'provider',
+    name: 'secret',
+    repository: 'secret_prov',
+    hidden
+  })
   const result: Crawl = { ...nothing, refused: [{ type: 'provider', name: 'secret', error: undefined as never }] }
   const repositories = () => skips.report().items.map(({ repository }) => repository)
   crawl(nothing, tag('secret', 'nightly'), tag('aws', 'nightly'))

@@ -9,18 +9,39 @@ import { createPlainDownloads } from '../../fakes/downloads.ts'
 import { createFakeDriver } from '../../fakes/driver.ts'
 import { createLog } from '../../fakes/log.ts'
 
-const down = registryError('service_unavailable', 'Instance gitea cannot be asked', { instance: 'gitea', details: 'Connection refused', proxyError: 'connection_refused' })
+const down = registryError('service_unavailable', 'Instance gitea cannot be asked', {
+  instance: 'gitea',
+  details: 'Connection refused',
+  proxyError: 'connection_refused'
+})
 const refused = registryError('auth_error', 'refused', { instance: 'gitea' })
 const limited = registryError('rate_limit', 'limited', { instance: 'gitea', retryAfter: 60 })
 
-function setUp ({ gitea = {}, oci = {}, priority = 100 }: { gitea?: Record<string, string[]>, oci?: Record<string, string[]>, priority?: number } = {}) {
+function setUp (
+  { gitea = {}, oci = {}, priority = 100 }: {
+    gitea?: Record<string, string[]>,
+    oci?: Record<string, string[]>,
+    priority?: number
+  } = {}
+) {
   const clock = createClock()
-  const cache = createCache({ capacity: 1000, ttl_seconds: 300, stale_if_error_seconds: 3600, negative_ttl_seconds: 30, clock: clock.now })
+  const cache = createCache({
+    capacity: 1000,
+    ttl_seconds: 300,
+    stale_if_error_seconds: 3600,
+    negative_ttl_seconds: 30,
+    clock: clock.now
+  })
   const [first, second] = [createFakeDriver('gitea', 'gitea', gitea), createFakeDriver('oci', 'oci', oci)]
   const { log, lines: logged } = createLog()
   const catalog = createCatalog({
     backends: [
-      createCachedBackend(second.driver, { cache, priority, downloadUrls: 'gateway', publicUrl: 'https://registry.example.com/' }),
+      createCachedBackend(second.driver, {
+        cache,
+        priority,
+        downloadUrls: 'gateway',
+        publicUrl: 'https://registry.example.com/'
+      }),
       createCachedBackend(first.driver, { cache, priority: 100, downloadUrls: 'upstream' })
     ],
     downloads: createPlainDownloads(),
@@ -30,7 +51,11 @@ function setUp ({ gitea = {}, oci = {}, priority = 100 }: { gitea?: Record<strin
   })
   const list = async (scope: { source?: 'gitea' | 'oci', type?: 'provider' | 'taskserv' | 'cluster' } = {}) => {
     const { value, ...rest } = await catalog.list({ limit: 100, offset: 0, ...scope })
-    return { names: value.items.map(({ type, name, source }) => `${type}/${name} ${source}`), total: value.total, ...rest }
+    return {
+      names: value.items.map(({ type, name, source }) => `${type}/${name} ${source}`),
+      total: value.total,
+      ...rest
+    }
   }
   return { catalog, cache, clock, gitea: first, oci: second, list, logged }
 }
@@ -38,8 +63,16 @@ const aws = { type: 'provider', name: 'aws' } as const
 const k3s = { type: 'taskserv', name: 'k3s' } as const
 
 await t.test('lists each extension once, by type and then by name, from the instance that owns it', async t => {
-  const { list, catalog, logged } = setUp({ gitea: { 'cluster/web': ['1.0.0'], 'provider/aws': ['1.0.0'] }, oci: { 'taskserv/k3s': ['1.0.0'], 'provider/aws': ['9.0.0'], 'provider/Zoo': ['1.0.0'] } })
-  t.match(await list(), { names: ['provider/Zoo oci', 'provider/aws gitea', 'taskserv/k3s oci', 'cluster/web gitea'], total: 4, stale: [], missing: [] })
+  const { list, catalog, logged } = setUp({
+    gitea: { 'cluster/web': ['1.0.0'], 'provider/aws': ['1.0.0'] },
+    oci: { 'taskserv/k3s': ['1.0.0'], 'provider/aws': ['9.0.0'], 'provider/Zoo': ['1.0.0'] }
+  })
+  t.match(await list(), {
+    names: ['provider/Zoo oci', 'provider/aws gitea', 'taskserv/k3s oci', 'cluster/web gitea'],
+    total: 4,
+    stale: [],
+    missing: []
+  })
   t.equal((await catalog.find(aws)).value.version, '1.0.0', 'a higher version elsewhere shadows nothing')
   t.strictSame([...catalog.census().shadowed], [['oci', 1]])
   await list()
@@ -53,7 +86,11 @@ await t.test('a smaller priority owns before a kind does', async t => {
 
 await t.test('source narrows first, then ownership is decided', async t => {
   const { catalog, list } = setUp({ gitea: { 'provider/aws': ['1.0.0'] }, oci: { 'provider/aws': ['9.0.0'] } })
-  t.match((await catalog.find({ ...aws, source: 'oci' })).value, { version: '9.0.0', source: 'oci', download_url: 'https://registry.example.com/api/v1/extensions/provider/aws/9.0.0' })
+  t.match((await catalog.find({ ...aws, source: 'oci' })).value, {
+    version: '9.0.0',
+    source: 'oci',
+    download_url: 'https://registry.example.com/api/v1/extensions/provider/aws/9.0.0'
+  })
   t.match((await list({ source: 'oci' })).names, ['provider/aws oci'])
   t.match((await catalog.versions({ ...aws, source: 'oci' })).value, [{ version: '9.0.0' }])
   const { value } = await catalog.file({ ...aws, source: 'oci', version: '9.0.0' })
@@ -76,19 +113,38 @@ await t.test('metadata is answered from the listing without asking again', async
 })
 
 await t.test('an outage after a listing: known names are answered stale, unknown ones are 503, others are unaffected', async t => {
-  const { catalog, clock, list, gitea, oci } = setUp({ gitea: { 'provider/aws': ['1.0.0'] }, oci: { 'taskserv/k3s': ['2.0.0'], 'provider/aws': ['9.0.0'] } })
+  const { catalog, clock, list, gitea, oci } = setUp({
+    gitea: { 'provider/aws': ['1.0.0'] },
+    oci: { 'taskserv/k3s': ['2.0.0'], 'provider/aws': ['9.0.0'] }
+  })
   await list()
   await catalog.versions(aws)
   clock.forward(301)
   gitea.fault = down
-  t.match(await catalog.find(aws), { value: { version: '1.0.0', source: 'gitea' }, stale: [{ instance: 'gitea' }], ttl: 0 })
+  t.match(await catalog.find(aws), {
+    value: { version: '1.0.0', source: 'gitea' },
+    stale: [{ instance: 'gitea' }],
+    ttl: 0
+  })
   t.match(await catalog.versions(aws), { value: [{ version: '1.0.0' }], stale: [{ instance: 'gitea' }] })
   t.match(await catalog.find(k3s), { value: { version: '2.0.0' }, stale: [{ instance: 'gitea' }] })
   t.match(await catalog.versions(k3s), { value: [{ version: '2.0.0' }] })
-  await t.rejects(async () => await catalog.find({ type: 'provider', name: 'nowhere' }), { code: 'service_unavailable' })
-  await t.rejects(async () => await catalog.versions({ type: 'provider', name: 'nowhere' }), { code: 'service_unavailable' })
-  await t.rejects(async () => await catalog.file({ ...aws, version: '7.7.7' }), { code: 'service_unavailable' }, 'a version may have been published')
-  t.match(await list(), { names: ['provider/aws gitea', 'taskserv/k3s oci'], stale: [{ instance: 'gitea' }], missing: [] })
+  await t.rejects(async () => await catalog.find({ type: 'provider', name: 'nowhere' }), {
+    code: 'service_unavailable'
+  })
+  await t.rejects(async () => await catalog.versions({ type: 'provider', name: 'nowhere' }), {
+    code: 'service_unavailable'
+  })
+  await t.rejects(
+    async () => await catalog.file({ ...aws, version: '7.7.7' }),
+    { code: 'service_unavailable' },
+    'a version may have been published'
+  )
+  t.match(await list(), {
+    names: ['provider/aws gitea', 'taskserv/k3s oci'],
+    stale: [{ instance: 'gitea' }],
+    missing: []
+  })
   gitea.content.set('provider/new', ['1.0.0'])
   gitea.fault = undefined
   clock.forward(60)
@@ -102,8 +158,16 @@ await t.test('an outage before any listing never hands ownership over', async t 
   await t.rejects(async () => await catalog.find(aws), { code: 'service_unavailable' })
   await t.rejects(async () => await catalog.versions(aws), { code: 'service_unavailable' })
   await t.rejects(async () => await catalog.file({ ...aws, version: '9.0.0' }), { code: 'service_unavailable' })
-  t.match(await list(), { names: ['provider/aws oci'], missing: [{ instance: 'gitea' }], ttl: 0 }, 'the list says who is missing')
-  t.match(await catalog.find({ ...aws, source: 'oci' }), { value: { version: '9.0.0' } }, 'who asks for that kind gets it')
+  t.match(
+    await list(),
+    { names: ['provider/aws oci'], missing: [{ instance: 'gitea' }], ttl: 0 },
+    'the list says who is missing'
+  )
+  t.match(
+    await catalog.find({ ...aws, source: 'oci' }),
+    { value: { version: '9.0.0' } },
+    'who asks for that kind gets it'
+  )
 })
 
 await t.test('when nothing can answer, the cause is told: unavailable before the rate limit before the credentials', async t => {
@@ -145,16 +209,29 @@ await t.test('a 404 costs one question within the time that an absence is rememb
   const { catalog, clock, list, gitea } = setUp({ gitea: { 'provider/aws': ['1.0.0'] } })
   await list()
   const missing = { type: 'provider', name: 'missing' } as const
-  for (let times = 0; times < 3; times++) await t.rejects(async () => await catalog.find(missing), { code: 'not_found', message: 'Extension provider/missing not found' })
+  for (let times = 0; times < 3; times++) {
+    await t.rejects(async () => await catalog.find(missing), {
+      code: 'not_found',
+      message: 'Extension provider/missing not found'
+    })
+  }
   t.equal(gitea.calls.load, 0, 'a young and complete listing says it')
   clock.forward(31)
-  for (let times = 0; times < 3; times++) await t.rejects(async () => await catalog.find(missing), { code: 'not_found' })
+  for (let times = 0; times < 3; times++) {
+    await t.rejects(async () => await catalog.find(missing), { code: 'not_found' })
+  }
   t.equal(gitea.calls.load, 1)
-  await t.rejects(async () => await catalog.file({ ...aws, version: '7.7.7' }), { code: 'not_found', message: 'Extension provider/aws version 7.7.7 not found' })
+  await t.rejects(async () => await catalog.file({ ...aws, version: '7.7.7' }), {
+    code: 'not_found',
+    message: 'Extension provider/aws version 7.7.7 not found'
+  })
 })
 
 await t.test('one repository that cannot be read keeps its last known version, and proves nothing absent', async t => {
-  const { catalog, clock, list, gitea } = setUp({ gitea: { 'provider/aws': ['1.0.0'], 'provider/gcp': ['1.0.0'] }, oci: { 'provider/aws': ['9.0.0'], 'provider/new': ['9.0.0'] } })
+  const { catalog, clock, list, gitea } = setUp({
+    gitea: { 'provider/aws': ['1.0.0'], 'provider/gcp': ['1.0.0'] },
+    oci: { 'provider/aws': ['9.0.0'], 'provider/new': ['9.0.0'] }
+  })
   await list()
   clock.forward(301)
   gitea.content.set('provider/new', ['1.0.0'])
@@ -197,7 +274,9 @@ await t.test('a file that is gone under its known address is looked for once mor
 await t.test('an upstream that fails again and again is left alone for a moment', async t => {
   const { catalog, clock, gitea } = setUp({ gitea: { 'provider/aws': ['1.0.0'] } })
   gitea.fault = down
-  for (let times = 0; times < 20; times++) await t.rejects(async () => await catalog.find(aws), { code: 'service_unavailable' })
+  for (let times = 0; times < 20; times++) {
+    await t.rejects(async () => await catalog.find(aws), { code: 'service_unavailable' })
+  }
   t.equal(gitea.calls.load, 3)
   gitea.fault = undefined
   clock.forward(2)
@@ -206,13 +285,23 @@ await t.test('an upstream that fails again and again is left alone for a moment'
 
 await t.test('one repository that fails leaves the others alone', async t => {
   const { catalog, gitea } = setUp({ gitea: { 'provider/aws': ['1.0.0'], 'provider/bad': ['1.0.0'] } })
-  gitea.broken.set('provider/bad', registryError('service_unavailable', 'bad', { instance: 'gitea', proxyError: 'destination_unavailable' }))
-  for (let times = 0; times < 10; times++) await t.rejects(async () => await catalog.versions({ type: 'provider', name: 'bad' }), { code: 'service_unavailable' })
+  gitea.broken.set(
+    'provider/bad',
+    registryError('service_unavailable', 'bad', { instance: 'gitea', proxyError: 'destination_unavailable' })
+  )
+  for (let times = 0; times < 10; times++) {
+    await t.rejects(async () => await catalog.versions({ type: 'provider', name: 'bad' }), {
+      code: 'service_unavailable'
+    })
+  }
   t.match(await catalog.versions(aws), { value: [{ version: '1.0.0' }] })
 })
 
 await t.test('during an outage the newer of two old words counts, and what was deleted before it does not come back', async t => {
-  const { catalog, clock, list, gitea } = setUp({ gitea: { 'provider/aws': ['1.0.0'], 'provider/gone': ['1.0.0'] }, oci: { 'provider/gone': ['7.0.0'] } })
+  const { catalog, clock, list, gitea } = setUp({
+    gitea: { 'provider/aws': ['1.0.0'], 'provider/gone': ['1.0.0'] },
+    oci: { 'provider/gone': ['7.0.0'] }
+  })
   const gone = { type: 'provider', name: 'gone' } as const
   await catalog.versions(aws)
   await catalog.versions(gone)
@@ -223,7 +312,11 @@ await t.test('during an outage the newer of two old words counts, and what was d
   clock.forward(301)
   gitea.fault = down
   t.equal((await catalog.find(aws)).value.version, '2.0.0')
-  t.match(await catalog.versions(aws), { value: [{ version: '1.0.0' }], stale: [{ instance: 'gitea' }] }, 'older versions are better than none')
+  t.match(
+    await catalog.versions(aws),
+    { value: [{ version: '1.0.0' }], stale: [{ instance: 'gitea' }] },
+    'older versions are better than none'
+  )
   t.match((await catalog.find(gone)).value, { version: '7.0.0', source: 'oci' })
   t.match((await catalog.versions(gone)).value, [{ version: '7.0.0' }])
 })
@@ -243,7 +336,10 @@ await t.test('what a listing has shown since is no longer absent, and what is ab
 })
 
 await t.test('a repository that stays unreadable is forgotten in time, and meanwhile nobody else takes its name', async t => {
-  const { catalog, clock, list, gitea } = setUp({ gitea: { 'provider/aws': ['1.0.0'], 'provider/gcp': ['1.0.0'] }, oci: { 'provider/aws': ['9.0.0'] } })
+  const { catalog, clock, list, gitea } = setUp({
+    gitea: { 'provider/aws': ['1.0.0'], 'provider/gcp': ['1.0.0'] },
+    oci: { 'provider/aws': ['9.0.0'] }
+  })
   gitea.broken.set('provider/aws', down)
   t.match(await list(), { names: ['provider/gcp gitea'], missing: [{ instance: 'gitea' }] }, 'never read')
   await t.rejects(async () => await catalog.find(aws), { code: 'service_unavailable' })
@@ -272,7 +368,10 @@ await t.test("an upstream's Retry-After is obeyed and passed on", async t => {
 })
 
 await t.test('search ranks over all instances and says how many there are', async t => {
-  const { catalog } = setUp({ gitea: { 'provider/aws': ['1.0.0'], 'taskserv/my-aws': ['1.0.0'] }, oci: { 'cluster/aws': ['1.0.0'] } })
+  const { catalog } = setUp({
+    gitea: { 'provider/aws': ['1.0.0'], 'taskserv/my-aws': ['1.0.0'] },
+    oci: { 'cluster/aws': ['1.0.0'] }
+  })
   const { value } = await catalog.search({ q: 'AWS', limit: 2 })
   t.match(value, { total: 3, items: [{ type: 'provider', name: 'aws' }, { type: 'cluster', name: 'aws' }] })
 })

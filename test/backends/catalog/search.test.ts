@@ -3,9 +3,16 @@ import { search, searchable } from '../../../backends/catalog/search.ts'
 import type { Extension } from '../../../schemas/extension.ts'
 
 const extension = (name: string, description = '', tags: string[] = []): Extension => ({
-  name, type: 'taskserv', version: '1.0.0', description, source: 'oci', published_at: '2025-01-01T00:00:00Z', ...(tags.length > 0 && { tags })
+  name,
+  type: 'taskserv',
+  version: '1.0.0',
+  description,
+  source: 'oci',
+  published_at: '2025-01-01T00:00:00Z',
+  ...(tags.length > 0 && { tags })
 })
-const names = (query: string, ...extensions: Extension[]) => search(extensions.map(searchable), query).map(({ name }) => name)
+const names = (query: string, ...extensions: Extension[]) =>
+  search(extensions.map(searchable), query).map(({ name }) => name)
 
 await t.test('the better match comes first: name, prefix, word in the name, name, tag, word in the description, description', async t => {
   t.strictSame(names('kube',
@@ -35,10 +42,21 @@ await t.test('what a plain substring search finds is found', async t => {
 
 await t.test('nothing is found across a name, a tag and a description', async t => {
   const one = extension('aws', 'cloud', ['tag', 'other'])
-  for (const query of ['aws\ntag', 'tag\nother', 'other\ncloud', 's\nt']) t.strictSame(names(query, one), [], JSON.stringify(query))
+  for (const query of ['aws\ntag', 'tag\nother', 'other\ncloud', 's\nt']) {
+    t.strictSame(names(query, one), [], JSON.stringify(query))
+  }
   t.strictSame(names('r\nc', extension('aws', 'or\nc', ['r', 'c'])), ['aws'])
 })
 
 await t.test('a word starts behind what is neither letter nor digit in any script', async t => {
-  t.strictSame(names('mond', extension('a', 'übermond'), extension('b', 'über mond'), extension('c', 'Ümond'), extension('d', '9mond')), ['b', 'a', 'c', 'd'])
+  t.strictSame(
+    names(
+      'mond',
+      extension('a', 'übermond'),
+      extension('b', 'über mond'),
+      extension('c', 'Ümond'),
+      extension('d', '9mond')
+    ),
+    ['b', 'a', 'c', 'd']
+  )
 })

@@ -28,5 +28,8 @@ await t.test('what an upstream answers badly is told from its silence, and from 
   t.equal(isAnswer(broken), true)
   t.equal(isAnswer(silent), false)
   t.equal(isAnswer(registryError('rate_limit', 'limited', { proxyError: 'destination_unavailable' })), false)
-  t.equal(isAnswer(registryError('service_unavailable', 'later', { proxyError: 'destination_unavailable', retryAfter: 5 })), false)
+  t.equal(
+    isAnswer(registryError('service_unavailable', 'later', { proxyError: 'destination_unavailable', retryAfter: 5 })),
+    false
+  )
 })

@@ -1,19 +1,29 @@
 import t from 'tap'
 import { createMapping } from '../../../backends/driver/mapping.ts'
 
-const gitea = createMapping({ provider: ['{name}_prov', '{name}_provider'], taskserv: ['{name}_taskserv'], cluster: ['{name}_cluster'] })
+const gitea = createMapping({
+  provider: ['{name}_prov', '{name}_provider'],
+  taskserv: ['{name}_taskserv'],
+  cluster: ['{name}_cluster']
+})
 const oci = createMapping({
-  provider: ['provider/{name}', 'providers/{name}', '{name}_prov', '{name}-prov'], taskserv: ['taskserv/{name}', '{name}-taskserv'], cluster: ['cluster/{name}']
+  provider: ['provider/{name}', 'providers/{name}', '{name}_prov', '{name}-prov'],
+  taskserv: ['taskserv/{name}', '{name}-taskserv'],
+  cluster: ['cluster/{name}']
 })
 
 await t.test('a repository means what its name says, or nothing', async t => {
   t.match(gitea.identify('aws_prov'), { type: 'provider', name: 'aws' })
   t.match(gitea.identify('upcloud_provider'), { type: 'provider', name: 'upcloud' })
   t.match(gitea.identify('my.k3s_taskserv'), { type: 'taskserv', name: 'my.k3s' })
-  for (const other of ['website', '_prov', 'prov', '-x_prov', `${'x'.repeat(129)}_prov`, 'a b_prov']) t.equal(gitea.identify(other), undefined, other)
+  for (const other of ['website', '_prov', 'prov', '-x_prov', `${'x'.repeat(129)}_prov`, 'a b_prov']) {
+    t.equal(gitea.identify(other), undefined, other)
+  }
   t.match(oci.identify('provider/aws'), { type: 'provider', name: 'aws' })
   t.match(oci.identify('aws-prov'), { type: 'provider', name: 'aws' })
-  for (const other of ['provider/aws/deep', 'provider/', 'other/aws_prov']) t.equal(oci.identify(other), undefined, other)
+  for (const other of ['provider/aws/deep', 'provider/', 'other/aws_prov']) {
+    t.equal(oci.identify(other), undefined, other)
+  }
 })
 
 await t.test('the path form counts before the suffix', async t => {

@@ -14,7 +14,9 @@ await t.test('a platform has one spelling, whatever the usual other names of its
     'linux/riscv64': ['linux/riscv64'],
     'windows/amd64': ['windows/amd64', 'Windows/x86_64']
   }
-  for (const [platform, texts] of Object.entries(spellings)) for (const text of texts) t.equal(describePlatform(parsePlatform(text)), platform, text)
+  for (const [platform, texts] of Object.entries(spellings)) {
+    for (const text of texts) t.equal(describePlatform(parsePlatform(text)), platform, text)
+  }
   t.end()
 })
 
@@ -23,10 +25,18 @@ await t.test("a descriptor's platform is read in the same way, and one that is i
     const platform = platformOf(value)
     return platform === undefined ? undefined : describePlatform(platform)
   }
-  t.equal(described({ os: 'linux', architecture: 'arm64', variant: 'v8', 'os.version': '1', 'os.features': [] }), 'linux/arm64')
+  t.equal(
+    described({ os: 'linux', architecture: 'arm64', variant: 'v8', 'os.version': '1', 'os.features': [] }),
+    'linux/arm64'
+  )
   t.equal(described({ os: 'Linux', architecture: 'x86_64' }), 'linux/amd64')
   t.equal(described({ os: 'linux', architecture: 'arm', variant: 7 }), 'linux/arm/v7')
   t.equal(described({ os: 'linux', architecture: 'arm', variant: '' }), 'linux/arm/v7')
-  for (const absent of [undefined, null, 'linux/arm64', [], {}, { os: 'linux' }, { architecture: 'arm64' }, { os: '', architecture: '' }, { os: 7, architecture: 'arm64' }]) t.equal(described(absent), undefined, JSON.stringify(absent))
+  for (
+    const absent of [undefined, null, 'linux/arm64', [], {}, { os: 'linux' }, { architecture: 'arm64' }, {
+      os: '',
+      architecture: ''
+    }, { os: 7, architecture: 'arm64' }]
+  ) t.equal(described(absent), undefined, JSON.stringify(absent))
   t.end()
 })

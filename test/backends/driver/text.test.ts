@@ -9,8 +9,43 @@ import { createLog } from '../../fakes/log.ts'
 
 /** What no text of an upstream may bring to a reader. */
 const harmful = /[\p{Cc}\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u2069\ufeff\u{e0001}]/u
-const nasty = fc.constantFrom('\0', '\r\n', '"', '\\', '/', '..', '\u202e', '\u2066', '\ud800', '\udc00', '\u0085', '\u009b', '%2e%2e%2f', "utf-8''", ';', '=', ' ', '\t', '\ufeff', '\u{e0041}', '😀', 'é', '😀'.repeat(99), 'x'.repeat(190), '.')
-const anyText = fc.oneof(fc.string({ unit: 'binary' }), fc.array(fc.oneof(nasty, fc.string({ unit: 'grapheme' }), fc.integer({ min: 0, max: 0xffff }).map(code => String.fromCharCode(code)))).map(parts => parts.join('')))
+const nasty = fc.constantFrom(
+  '\0',
+  '\r\n',
+  '"',
+  '\\',
+  '/',
+  '..',
+  '\u202e',
+  '\u2066',
+  '\ud800',
+  '\udc00',
+  '\u0085',
+  '\u009b',
+  '%2e%2e%2f',
+  "utf-8''",
+  ';',
+  '=',
+  ' ',
+  '\t',
+  '\ufeff',
+  '\u{e0041}',
+  '😀',
+  'é',
+  '😀'.repeat(99),
+  'x'.repeat(190),
+  '.'
+)
+const anyText = fc.oneof(
+  fc.string({ unit: 'binary' }),
+  fc.array(fc.oneof(
+    nasty,
+    fc.string({ unit: 'grapheme' }),
+    fc.integer({ min: 0, max: 0xffff }).map(code => String.fromCharCode(code))
+  )).map(parts =>
+    parts.join('')
+  )
+)
 
 await t.test('a text of an upstream is one line of bounded length without marks that mislead', t => {
   t.equal(plainText(' a\r\n\tb\0c\u202egpj.exe '), 'a bcgpj.exe')
@@ -20,10 +55,15 @@ await t.test('a text of an upstream is one line of bounded length without marks 
   t.strictSame(plainTags(['a', 'a ', 7, '\0', 'b\n']), ['a', 'b'])
   t.equal(plainTags(Array.from({ length: 1000 }, (_, at) => `tag-${at}`))?.length, maxTags)
   t.equal(plainTags([]), undefined)
-  fc.assert(fc.property(anyText, given => {
-    const text = plainText(given)
-    return text === undefined || (text.length <= 256 && text.isWellFormed() && text === text.trim() && !harmful.test(text) && plainText(text) === text)
-  }), { numRuns: 2000 })
+  fc.assert(
+    fc.property(anyText, given => {
+      const text = plainText(given)
+      return text === undefined ||
+        (text.length <= 256 && text.isWellFormed() && text === text.trim() && !harmful.test(text) &&
+          plainText(text) === text)
+    }),
+    { numRuns: 2000 }
+  )
   t.end()
 })
 
@@ -33,21 +73,30 @@ await t.test('a file name of any text is a safe base name, and what a client rea
   t.equal(safeFileName('a"; filename=evil.exe\r\nSet-Cookie: x'), 'a_; filename=evil.exe_Set-Cookie_ x')
   t.equal(safeFileName('invoice\u202egpj.tar.gz'), 'invoice_gpj.tar.gz')
   t.equal(safeFileName(`${'x'.repeat(10_000)}.tar.gz`)?.length, 200)
-  for (const nothing of ['', '.', '..', '/', 'a/', '\0', '\ud800', ' ', '\u202e']) t.equal(safeFileName(nothing), undefined)
-  fc.assert(fc.property(anyText, given => {
-    const name = safeFileName(given)
-    if (name === undefined) return true
-    const header = create(name)
-    return name.length <= 200 && name.isWellFormed() && !/^[.\s]|[\\/:*?"<>|]|\s$/.test(name) && !harmful.test(name) &&
-      /^[\x20-\x7e]+$/.test(header) && parse(header).parameters['filename'] === name
-  }), { numRuns: 5000 })
+  for (const nothing of ['', '.', '..', '/', 'a/', '\0', '\ud800', ' ', '\u202e']) {
+    t.equal(safeFileName(nothing), undefined)
+  }
+  fc.assert(
+    fc.property(anyText, given => {
+      const name = safeFileName(given)
+      if (name === undefined) return true
+      const header = create(name)
+      return name.length <= 200 && name.isWellFormed() && !/^[.\s]|[\\/:*?"<>|]|\s$/.test(name) &&
+        !harmful.test(name) &&
+        /^[\x20-\x7e]+$/.test(header) && parse(header).parameters['filename'] === name
+    }),
+    { numRuns: 5000 }
+  )
   t.end()
 })
 
 await t.test('no text takes longer for being made of blanks', async t => {
   const blanks = `a${' '.repeat(200_000)}x`
   const text = `${'0'.repeat(64)} x${' '.repeat(100_000)}x`
-  const { of } = createChecksums({ attachment: async () => Buffer.from(text) }, { instance: 'gitea', immutable: { get: () => Buffer.from(text), set: () => {} } })
+  const { of } = createChecksums({ attachment: async () => Buffer.from(text) }, {
+    instance: 'gitea',
+    immutable: { get: () => Buffer.from(text), set: () => {} }
+  })
   const file = (name: string) => ({ id: 1, name, size: Buffer.byteLength(text), uuid: '1' })
   const started = performance.now()
   t.equal(safeFileName(blanks)?.length, 200)
@@ -58,7 +107,11 @@ await t.test('no text takes longer for being made of blanks', async t => {
 
 await t.test('what is left out is logged without control characters, and no longer than a line', t => {
   const { log, lines } = createLog('debug')
-  createSkips({ instance: 'gitea', log }).crawl().skip({ kind: 'tag', reason: 'malformed', tag: `a\r\n\u009b\u202e${'x'.repeat(10_000)}` })
+  createSkips({ instance: 'gitea', log }).crawl().skip({
+    kind: 'tag',
+    reason: 'malformed',
+    tag: `a\r\n\u009b\u202e${'x'.repeat(10_000)}`
+  })
   t.match(lines[0], /"tag":"a x{510}"/)
   t.end()
 })

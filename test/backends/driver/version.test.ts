@@ -1,5 +1,11 @@
 import t from 'tap'
-import { currentRelease, orderReleases, tagsByVersion, utcSeconds, versionOfTag } from '../../../backends/driver/version.ts'
+import {
+  currentRelease,
+  orderReleases,
+  tagsByVersion,
+  utcSeconds,
+  versionOfTag
+} from '../../../backends/driver/version.ts'
 
 await t.test('a tag is a version when it is semver, with or without v', async t => {
   const cases: Array<[string, string | undefined]> = [
@@ -15,7 +21,11 @@ const release = (version: string, published_at = '2025-01-01T00:00:00Z') => ({ v
 
 await t.test('versions are listed highest first; equal precedence newest first, then by text', async t => {
   const ordered = orderReleases([
-    release('1.9.0'), release('1.10.0'), release('2.0.0-rc.1'), release('1.10.0+a', '2025-02-01T00:00:00Z'), release('1.10.0+b', '2025-02-01T00:00:00Z')
+    release('1.9.0'),
+    release('1.10.0'),
+    release('2.0.0-rc.1'),
+    release('1.10.0+a', '2025-02-01T00:00:00Z'),
+    release('1.10.0+b', '2025-02-01T00:00:00Z')
   ]).map(({ version }) => version)
   t.strictSame(ordered, ['2.0.0-rc.1', '1.10.0+a', '1.10.0+b', '1.10.0', '1.9.0'])
 })

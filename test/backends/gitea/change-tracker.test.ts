@@ -3,17 +3,38 @@ import { createWalkMemory } from '../../../backends/gitea/change-tracker.ts'
 import type { GiteaRepository } from '../../../schemas/gitea.ts'
 
 const long = '2020-01-01T00:00:00Z'
-const row = (name: string, fields: Partial<GiteaRepository> = {}): GiteaRepository => ({ id: 1, name, owner: { login: 'org' }, private: false, release_counter: 1, updated_at: long, ...fields })
+const row = (name: string, fields: Partial<GiteaRepository> = {}): GiteaRepository => ({
+  id: 1,
+  name,
+  owner: { login: 'org' },
+  private: false,
+  release_counter: 1,
+  updated_at: long,
+  ...fields
+})
 const release = (version: string) => ({ version, published_at: long })
 
 function setUp (reconcile = 86_400) {
   let now = 0
   const memory = createWalkMemory({ reconcile, clock: () => now, wallClock: () => Date.parse('2026-11-25T00:00:00Z') })
-  return { memory, forward: (seconds: number) => { now += seconds * 1000 }, holds: (...rows: GiteaRepository[]) => [...memory.holding(rows).keys()] }
+  return {
+    memory,
+    forward: (seconds: number) => {
+      now += seconds * 1000
+    },
+    holds: (...rows: GiteaRepository[]) => [...memory.holding(rows).keys()]
+  }
 }
 
 await t.test('a word holds for the very row that it was heard with', async t => {
-  const changes: Array<Partial<GiteaRepository>> = [{ id: 2 }, { owner: { login: 'other' } }, { release_counter: 2 }, { release_counter: 0 }, { updated_at: '2026-01-01T00:00:00Z' }, { updated_at: null }]
+  const changes: Array<Partial<GiteaRepository>> = [
+    { id: 2 },
+    { owner: { login: 'other' } },
+    { release_counter: 2 },
+    { release_counter: 0 },
+    { updated_at: '2026-01-01T00:00:00Z' },
+    { updated_at: null }
+  ]
   const { memory, holds } = setUp()
   memory.remember(row('a'), release('1.0.0'), 0)
   t.strictSame(holds(row('a', { description: 'another', topics: ['x'] })), ['a'])

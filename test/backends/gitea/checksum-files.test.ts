@@ -38,7 +38,10 @@ await t.test('an entry of a list matches by its name, or by its base name where 
     'the same digest twice': [`${a}  one/${name}\n${a}  two/${name}`, a],
     'two base names with different digests': [`${a}  one/${name}\n${b}  two/${name}`, undefined],
     'two exact names with different digests': [`${a}  ${name}\n${b}  ${name}`, undefined],
-    'two exact names with different digests and a base name': [`${a}  ${name}\n${b}  ${name}\n${a}  dist/${name}`, undefined],
+    'two exact names with different digests and a base name': [
+      `${a}  ${name}\n${b}  ${name}\n${a}  dist/${name}`,
+      undefined
+    ],
     'another letter case': [`${a}  X_Prov.tar.gz`, undefined],
     'a longer name': [`${a}  my-${name}`, undefined],
     'a name with an ending': [`${a}  ${name}.sig`, undefined],
@@ -46,7 +49,10 @@ await t.test('an entry of a list matches by its name, or by its base name where 
     'SHA-512': [`${a}${b}  ${name}`, undefined],
     MD5: [`${'c'.repeat(32)}  ${name}`, undefined],
     'SHA-512 in BSD form': [`SHA512 (${name}) = ${a}${b}`, undefined],
-    'another algorithm of 256 bits': [`SHA3-256 (${name}) = ${a}\nBLAKE2s256 (${name}) = ${a}\nSHA512/256 (${name}) = ${a}`, undefined],
+    'another algorithm of 256 bits': [
+      `SHA3-256 (${name}) = ${a}\nBLAKE2s256 (${name}) = ${a}\nSHA512/256 (${name}) = ${a}`,
+      undefined
+    ],
     'a comment': [`# ${a}  ${name}`, undefined],
     'no digest': [`no digest at all ${name}`, undefined],
     'a digest without a name': [a, undefined],
@@ -95,7 +101,16 @@ await t.test('no line takes longer for its form', t => {
   const long = 200_000
   for (const part of [' ', '\t', ')', '(', ' ) = ', '/', '\\', '*', '\r', 'sha256:', 'SHA256 (']) {
     const many = part.repeat(long / part.length)
-    for (const content of [many, `${a}${many}`, `${a} ${many}x`, `SHA256 (${many}) = `, `SHA256 (x${many}`, `\\${a}  ${many}`]) {
+    for (
+      const content of [
+        many,
+        `${a}${many}`,
+        `${a} ${many}x`,
+        `SHA256 (${many}) = `,
+        `SHA256 (x${many}`,
+        `\\${a}  ${many}`
+      ]
+    ) {
       t.equal(text(content, false), undefined)
       text(content, true)
     }
@@ -108,7 +123,12 @@ await t.test('no list ever gives a digest that it does not state for that file a
   const digest = fc.constantFrom(a, b, 'c'.repeat(64))
   const directory = fc.constantFrom('', './', 'dist/', '/home/runner/', 'C:\\build\\', 'dist\\', `${name}/`)
   const base = fc.constantFrom(name, 'y.tar.gz', `${name}.sig`, `my-${name}`, 'X_PROV.tar.gz', '-')
-  const entry = fc.record({ digest, directory, base, form: fc.constantFrom('gnu', 'binary', 'bsd', 'openssl', 'prefixed', 'uppercase') })
+  const entry = fc.record({
+    digest,
+    directory,
+    base,
+    form: fc.constantFrom('gnu', 'binary', 'bsd', 'openssl', 'prefixed', 'uppercase')
+  })
   const write: Record<string, (digest: string, file: string) => string> = {
     gnu: (digest, file) => `${digest}  ${file}`,
     binary: (digest, file) => `${digest} *${file}`,
@@ -118,17 +138,34 @@ await t.test('no list ever gives a digest that it does not state for that file a
     uppercase: (digest, file) => `${digest.toUpperCase()}  ${file}`
   }
   let found = 0
-  await holds(t, fc.asyncProperty(fc.array(entry, { maxLength: 8 }), fc.constantFrom('\n', '\r\n'), fc.boolean(), async (entries, newline, own) => {
-    const content = entries.map(({ digest, directory, base, form }) => write[form]?.(digest, directory + base)).join(newline)
-    const result = digestIn(Buffer.from(content), name, own)
-    const of = (wanted: (directory: string) => boolean) => new Set(entries.filter(({ base, directory }) => base === name && wanted(directory)).map(({ digest }) => digest))
-    const [exact, all] = [of(directory => directory === '' || directory === './'), of(() => true)]
-    const alone = new Set(own ? entries.filter(({ base, directory }) => base === '-' && directory === '').map(({ digest }) => digest) : [])
-    const [counted] = [exact, all, alone].filter(({ size }) => size > 0)
-    const expected = counted?.size === 1 ? [...counted][0] : undefined
-    if (expected !== undefined) found++
-    if (result !== expected) throw new Error(`${String(result)} instead of ${String(expected)}\n${content}`)
-  }), { runs: 2000, seconds: 20 })
+  await holds(
+    t,
+    fc.asyncProperty(
+      fc.array(entry, { maxLength: 8 }),
+      fc.constantFrom('\n', '\r\n'),
+      fc.boolean(),
+      async (entries, newline, own) => {
+        const content = entries.map(({ digest, directory, base, form }) => write[form]?.(digest, directory + base))
+          .join(newline)
+        const result = digestIn(Buffer.from(content), name, own)
+        const of = (wanted: (directory: string) => boolean) =>
+          new Set(
+            entries.filter(({ base, directory }) => base === name && wanted(directory)).map(({ digest }) => digest)
+          )
+        const [exact, all] = [of(directory => directory === '' || directory === './'), of(() => true)]
+        const alone = new Set(
+          own
+            ? entries.filter(({ base, directory }) => base === '-' && directory === '').map(({ digest }) => digest)
+            : []
+        )
+        const [counted] = [exact, all, alone].filter(({ size }) => size > 0)
+        const expected = counted?.size === 1 ? [...counted][0] : undefined
+        if (expected !== undefined) found++
+        if (result !== expected) throw new Error(`${String(result)} instead of ${String(expected)}\n${content}`)
+      }
+    ),
+    { runs: 2000, seconds: 20 }
+  )
   t.ok(found > 100)
 })
 
@@ -144,17 +181,42 @@ async function served (t: Test, releases: Array<{ tag: string, assets: Array<{ n
 
 await t.test('a list is found by its usual names, in any letter case', async t => {
   const names = [
-    'SHA256SUMS', 'SHA256SUMS.txt', 'sha256sums.txt', 'sha256sums', 'sha256sum.txt', 'checksums.txt', 'CHECKSUMS.TXT', 'x_1.7.0_checksums.txt',
-    'x_prov_v1.8.0_checksums.txt', 'x_prov_1.9.0_SHA256SUMS', 'release.sha256sum', `${name}.sha256sum`, `${name}.SHA256`
+    'SHA256SUMS',
+    'SHA256SUMS.txt',
+    'sha256sums.txt',
+    'sha256sums',
+    'sha256sum.txt',
+    'checksums.txt',
+    'CHECKSUMS.TXT',
+    'x_1.7.0_checksums.txt',
+    'x_prov_v1.8.0_checksums.txt',
+    'x_prov_1.9.0_SHA256SUMS',
+    'release.sha256sum',
+    `${name}.sha256sum`,
+    `${name}.SHA256`
   ]
-  const releases = names.map((list, minor) => ({ tag: `v1.${minor}.0`, assets: [file(name), file(list, `${b}  other.zip\n${a}  dist/${name}\n`)] }))
+  const releases = names.map((list, minor) => ({
+    tag: `v1.${minor}.0`,
+    assets: [file(name), file(list, `${b}  other.zip\n${a}  dist/${name}\n`)]
+  }))
   const { checksums } = await served(t, releases)
   for (const [minor, list] of names.entries()) t.equal(checksums[`1.${minor}.0`], `sha256:${a}`, list)
 })
 
 await t.test('a list of another algorithm, version, extension or file is not read', async t => {
-  const names = ['SHA512SUMS', 'MD5SUMS', 'sha512sums.txt', 'x_9.9.9_checksums.txt', 'y_1.4.0_checksums.txt', 'other.zip.sha256', 'other.zip.sha256sum']
-  const releases = names.map((list, minor) => ({ tag: `1.${minor}.0`, assets: [file(name), file('other.zip'), file(list, `${a}  ${name}\n`)] }))
+  const names = [
+    'SHA512SUMS',
+    'MD5SUMS',
+    'sha512sums.txt',
+    'x_9.9.9_checksums.txt',
+    'y_1.4.0_checksums.txt',
+    'other.zip.sha256',
+    'other.zip.sha256sum'
+  ]
+  const releases = names.map((list, minor) => ({
+    tag: `1.${minor}.0`,
+    assets: [file(name), file('other.zip'), file(list, `${a}  ${name}\n`)]
+  }))
   const { checksums, gitea, app } = await served(t, releases)
   for (const [minor, list] of names.entries()) t.equal(checksums[`1.${minor}.0`], undefined, list)
   t.equal(gitea.count(/^\/attachments\//), 0)
@@ -170,8 +232,20 @@ await t.test("an asset's own checksum file counts before lists, and a list is re
     { tag: '4.0.0', assets: [file(name), list, file(`${name}.sha256`, `${a}  other.zip`)] },
     { tag: '5.0.0', assets: [file(name), file('checksums.txt', `${a}  one/${name}\n${b}  two/${name}`)] }
   ])
-  t.strictSame(checksums, { '1.0.0': `sha256:${a}`, '2.0.0': `sha256:${a}`, '3.0.0': `sha256:${a}`, '4.0.0': `sha256:${b}`, '5.0.0': undefined })
-  t.match(app.catalog.skipped().items.map(({ kind, reason, version, file }) => [kind, reason, version, file].join(' ')).sort(), [
-    'checksum_file bad_checksum_file 4.0.0 x_prov.tar.gz.sha256', 'checksum_file bad_checksum_file 5.0.0 checksums.txt'
-  ], 'a file that was read and fits nothing is reported')
+  t.strictSame(checksums, {
+    '1.0.0': `sha256:${a}`,
+    '2.0.0': `sha256:${a}`,
+    '3.0.0': `sha256:${a}`,
+    '4.0.0': `sha256:${b}`,
+    '5.0.0': undefined
+  })
+  t.match(
+    app.catalog.skipped().items.map(({ kind, reason, version, file }) => [kind, reason, version, file].join(' '))
+      .sort(),
+    [
+      'checksum_file bad_checksum_file 4.0.0 x_prov.tar.gz.sha256',
+      'checksum_file bad_checksum_file 5.0.0 checksums.txt'
+    ],
+    'a file that was read and fits nothing is reported'
+  )
 })

@@ -3,27 +3,62 @@ import t, { type Test } from 'tap'
 import type { Extension } from '../../../schemas/extension.ts'
 import type { HealthResponse } from '../../../schemas/health.ts'
 import { startApp } from '../../fakes/app.ts'
-import { createGiteaFake, provisioningContent, type GiteaContent, type GiteaFake, type GiteaOptions } from '../../fakes/gitea.ts'
+import {
+  createGiteaFake,
+  provisioningContent,
+  type GiteaContent,
+  type GiteaFake,
+  type GiteaOptions
+} from '../../fakes/gitea.ts'
 import type { LoopbackAnswer } from '../../fakes/loopback.ts'
 
-async function setUp (t: Test, { options = {}, config = {}, content = provisioningContent(), fault, registry = {} }: { options?: GiteaOptions, config?: object, content?: GiteaContent, fault?: GiteaFake['fault'], registry?: object } = {}) {
+async function setUp (
+  t: Test,
+  { options = {}, config = {}, content = provisioningContent(), fault, registry = {} }: {
+    options?: GiteaOptions,
+    config?: object,
+    content?: GiteaContent,
+    fault?: GiteaFake['fault'],
+    registry?: object
+  } = {}
+) {
   const gitea = await createGiteaFake(content, options)
   t.teardown(gitea.close)
   gitea.fault = fault
-  return { gitea, ...await startApp(t, { gitea: { url: gitea.url, organization: 'provisioning', timeout_seconds: 1, ...config } }, registry) }
+  return {
+    gitea,
+    ...await startApp(
+      t,
+      { gitea: { url: gitea.url, organization: 'provisioning', timeout_seconds: 1, ...config } },
+      registry
+    )
+  }
 }
-const html: LoopbackAnswer = { status: 200, headers: { 'content-type': 'text/html; charset=utf-8' }, body: '<html>Sign in</html>' }
-const json = (status: number, body: unknown, headers: Record<string, string> = {}): LoopbackAnswer => ({ status, headers: { 'content-type': 'application/json', ...headers }, body: typeof body === 'string' ? body : JSON.stringify(body) })
+const html: LoopbackAnswer = {
+  status: 200,
+  headers: { 'content-type': 'text/html; charset=utf-8' },
+  body: '<html>Sign in</html>'
+}
+const json = (status: number, body: unknown, headers: Record<string, string> = {}): LoopbackAnswer => ({
+  status,
+  headers: { 'content-type': 'application/json', ...headers },
+  body: typeof body === 'string' ? body : JSON.stringify(body)
+})
 const unavailable = { error: 'service_unavailable', message: 'Instance gitea cannot be asked' }
 
 await t.test('a server that wants everybody to sign in is an auth_error, never an empty catalog', async t => {
   const signin = await setUp(t, { options: { requireSignin: true } })
   const pages = await setUp(t, { fault: () => html })
-  const away = await setUp(t, { fault: () => ({ status: 303, headers: { location: '/user/login?redirect_to=%2F' }, body: '' }) })
+  const away = await setUp(t, {
+    fault: () => ({ status: 303, headers: { location: '/user/login?redirect_to=%2F' }, body: '' })
+  })
   for (const [name, { get }] of Object.entries({ signin, pages, away })) {
     for (const path of ['', '/search?q=aws', '/provider/aws', '/provider/aws/versions', '/provider/aws/1.2.0']) {
       const answer = await get(`/api/v1/extensions${path}`)
-      t.match([answer.statusCode, answer.json()], [401, { error: 'auth_error', message: "Instance gitea refuses the registry's credentials" }], `${name} ${path}`)
+      t.match([answer.statusCode, answer.json()], [401, {
+        error: 'auth_error',
+        message: "Instance gitea refuses the registry's credentials"
+      }], `${name} ${path}`)
     }
   }
 })
@@ -38,7 +73,10 @@ await t.test('a download that leads to the login page is an auth_error', async t
 
 await t.test('an invalid token, and one without the scope, are an auth_error, on public data too', async t => {
   const invalid = await setUp(t, { options: { tokens: {} }, config: { token: 'not-known' } })
-  const scopeless = await setUp(t, { options: { tokens: { weak: { scopes: ['read:organization'] } } }, config: { token: 'weak' } })
+  const scopeless = await setUp(t, {
+    options: { tokens: { weak: { scopes: ['read:organization'] } } },
+    config: { token: 'weak' }
+  })
   for (const { get } of [invalid, scopeless]) {
     const { statusCode, body } = await get('/api/v1/extensions')
     t.equal(statusCode, 401)
@@ -62,7 +100,12 @@ await t.test('a repository whose releases are switched off costs only itself', a
 await t.test('one repository that fails among good ones is marked, keeps what was known of it, and is no 404', async t => {
   const cold = await setUp(t, { fault: ({ path }) => path.includes('/aws_prov/releases') ? json(500, {}) : undefined })
   const first = await cold.get('/api/v1/extensions')
-  t.match([first.statusCode, first.headers['x-partial'], first.headers['x-total-count'], first.headers['cache-control']], [200, 'gitea', '9', 'no-cache'])
+  t.match([
+    first.statusCode,
+    first.headers['x-partial'],
+    first.headers['x-total-count'],
+    first.headers['cache-control']
+  ], [200, 'gitea', '9', 'no-cache'])
   t.match((await cold.get('/api/v1/extensions/provider/aws')).json(), unavailable)
   t.equal((await cold.get('/api/v1/extensions/provider/upcloud')).statusCode, 200)
 
@@ -81,16 +124,30 @@ await t.test('every way to fail is 503 with the reason in words, and never 404 o
     ['reset', () => 'refuse-reset', 'Connection reset'],
     ['no answer', () => 'hang', 'Response timeout'],
     ['server error', () => json(502, {}), 'Upstream answered with status 502'],
-    ['not JSON by its type', () => ({ status: 200, headers: { 'content-type': 'text/plain' }, body: '[]' }), 'Answer is not JSON'],
+    [
+      'not JSON by its type',
+      () => ({ status: 200, headers: { 'content-type': 'text/plain' }, body: '[]' }),
+      'Answer is not JSON'
+    ],
     ['not JSON', () => json(200, '[{'), 'Answer is not valid JSON'],
     ['another form', () => json(200, { ok: true }), 'Answer has an unexpected form'],
     ['truncated', () => 'truncate', 'Answer is incomplete'],
-    ['endless pages', () => json(200, [], { link: '<https://x/?page=99999>; rel="last"', 'x-total-count': '5000000' }), 'Answer has too many pages'],
-    ['redirect elsewhere', () => ({ status: 302, headers: { location: 'http://169.254.169.254/latest' }, body: '' }), 'Redirect to a host that is not configured']
+    [
+      'endless pages',
+      () => json(200, [], { link: '<https://x/?page=99999>; rel="last"', 'x-total-count': '5000000' }),
+      'Answer has too many pages'
+    ],
+    [
+      'redirect elsewhere',
+      () => ({ status: 302, headers: { location: 'http://169.254.169.254/latest' }, body: '' }),
+      'Redirect to a host that is not configured'
+    ]
   ]
   for (const [name, fault, details] of faults) {
     const { get } = await setUp(t, { fault })
-    for (const path of ['', '/search?q=aws']) t.match((await get(`/api/v1/extensions${path}`)).json(), { ...unavailable, details }, `${name} ${path}`)
+    for (const path of ['', '/search?q=aws']) {
+      t.match((await get(`/api/v1/extensions${path}`)).json(), { ...unavailable, details }, `${name} ${path}`)
+    }
     const one = await get('/api/v1/extensions/provider/aws')
     t.equal(one.statusCode, 503, name)
     t.ok(Number(one.headers['retry-after']) >= 1, `${name}: says when to ask again`)
@@ -100,7 +157,11 @@ await t.test('every way to fail is 503 with the reason in words, and never 404 o
 await t.test("the upstream's rate limit is passed on with its Retry-After, and obeyed", async t => {
   const { gitea, get, clock } = await setUp(t, { fault: () => json(429, {}, { 'retry-after': '120' }) })
   const answer = await get('/api/v1/extensions')
-  t.match([answer.statusCode, answer.json<{ error: string }>().error, answer.headers['retry-after']], [429, 'rate_limit', '120'])
+  t.match([answer.statusCode, answer.json<{ error: string }>().error, answer.headers['retry-after']], [
+    429,
+    'rate_limit',
+    '120'
+  ])
   await turn()
   const asked = gitea.requests.length
   await get('/api/v1/extensions/provider/aws')
@@ -115,7 +176,10 @@ await t.test('malformed items cost only themselves, and prove nothing', async t 
   gitea.fault = async ({ path, headers }) => {
     if (!/\/orgs\/provisioning\/repos/.test(path) || headers['x-again'] !== undefined) return undefined
     const answer = await fetch(gitea.url + path, { headers: { 'x-again': '1' } })
-    return json(200, [{ name: 'broken_prov', owner: null }, 'x', null, ...await answer.json() as unknown[]], { link: answer.headers.get('link') ?? '', 'x-total-count': answer.headers.get('x-total-count') ?? '' })
+    return json(200, [{ name: 'broken_prov', owner: null }, 'x', null, ...await answer.json() as unknown[]], {
+      link: answer.headers.get('link') ?? '',
+      'x-total-count': answer.headers.get('x-total-count') ?? ''
+    })
   }
   const answer = await get('/api/v1/extensions')
   t.match([answer.statusCode, answer.headers['x-partial'], answer.headers['x-total-count']], [200, 'gitea', '10'])
@@ -125,12 +189,22 @@ await t.test('malformed items cost only themselves, and prove nothing', async t 
 await t.test('credentials go to the configured server only, and a redirect goes to configured hosts only', async t => {
   const tokens = { 'canary-token': { scopes: ['all'] } }
   const refused = await setUp(t, { options: { serveDirect: true, tokens }, config: { token: 'canary-token' } })
-  t.match((await refused.get('/api/v1/extensions/taskserv/k3s/1.27.5+k3s1')).json(), { ...unavailable, details: 'Redirect to a host that is not configured' })
+  t.match((await refused.get('/api/v1/extensions/taskserv/k3s/1.27.5+k3s1')).json(), {
+    ...unavailable,
+    details: 'Redirect to a host that is not configured'
+  })
   t.equal(refused.gitea.storage?.requests.length, 0)
 
   const gitea = await createGiteaFake(provisioningContent(), { serveDirect: true, tokens })
   t.teardown(gitea.close)
-  const { get } = await startApp(t, { gitea: { url: gitea.url, organization: 'provisioning', token: 'canary-token', redirect_hosts: [`127.0.0.1:${gitea.storage?.port ?? 0}`] } })
+  const { get } = await startApp(t, {
+    gitea: {
+      url: gitea.url,
+      organization: 'provisioning',
+      token: 'canary-token',
+      redirect_hosts: [`127.0.0.1:${gitea.storage?.port ?? 0}`]
+    }
+  })
   const answer = await get('/api/v1/extensions/taskserv/k3s/1.27.5+k3s1')
   t.equal(answer.statusCode, 200)
   t.ok((gitea.storage?.requests.length ?? 0) >= 2, 'checksum files and the file')
@@ -152,7 +226,9 @@ await t.test('what stands before the upstream and says 404, or leads elsewhere, 
     clock.forward(301)
     gitea.fault = fault
     t.match((await get('/api/v1/extensions/provider/aws')).json(), { version: '1.2.0' }, name)
-    for (const path of ['taskserv/many/versions', 'provider/nowhere', 'provider/aws/1.2.0']) t.equal((await get(`/api/v1/extensions/${path}`)).statusCode, 503, `${name}: ${path}`)
+    for (const path of ['taskserv/many/versions', 'provider/nowhere', 'provider/aws/1.2.0']) {
+      t.equal((await get(`/api/v1/extensions/${path}`)).statusCode, 503, `${name}: ${path}`)
+    }
   }
 })
 
@@ -161,14 +237,20 @@ await t.test('a server of small pages whose Link is lost on the way is read to i
   gitea.fault = async ({ path, headers }) => {
     if (!path.startsWith('/api/') || headers['x-again'] !== undefined) return undefined
     const answer = await fetch(gitea.url + path, { headers: { 'x-again': '1' } })
-    return { status: answer.status, headers: { 'content-type': 'application/json', 'x-total-count': answer.headers.get('x-total-count') ?? '' }, body: await answer.text() }
+    return {
+      status: answer.status,
+      headers: { 'content-type': 'application/json', 'x-total-count': answer.headers.get('x-total-count') ?? '' },
+      body: await answer.text()
+    }
   }
   t.equal((await get('/api/v1/extensions')).headers['x-total-count'], '10')
   t.equal((await get('/api/v1/extensions/taskserv/many/versions')).json<unknown[]>().length, 57)
 })
 
 await t.test('a page in the place of a checksum file is no checksum file, and is not kept', async t => {
-  const { gitea, get, clock } = await setUp(t, { fault: ({ path }) => path.startsWith('/attachments/') ? html : undefined })
+  const { gitea, get, clock } = await setUp(t, {
+    fault: ({ path }) => path.startsWith('/attachments/') ? html : undefined
+  })
   const first = await get('/api/v1/extensions')
   t.equal(first.headers['x-partial'], 'gitea')
   gitea.fault = undefined
@@ -178,19 +260,47 @@ await t.test('a page in the place of a checksum file is no checksum file, and is
 
 await t.test('an old checksum file that cannot be read costs the other versions nothing', async t => {
   const { gitea, get } = await setUp(t)
-  const old = gitea.repository('aws_prov').releases.find(({ tag }) => tag === 'v1.0.0')?.assets.find(({ name }) => name.endsWith('.sha256'))?.uuid ?? ''
+  const old =
+    gitea.repository('aws_prov').releases.find(({ tag }) => tag === 'v1.0.0')?.assets.find(({ name }) =>
+      name.endsWith('.sha256')
+    )?.uuid ?? ''
   gitea.fault = ({ path }) => path.includes(old) ? json(500, {}) : undefined
   const versions = (await get('/api/v1/extensions/provider/aws/versions')).json<Extension[]>()
-  t.strictSame(versions.map(({ version, checksum }) => [version, checksum !== undefined]), [['2.0.0-rc.1', true], ['1.2.0', true], ['1.1.0', true], ['1.0.0', false]])
+  t.strictSame(versions.map(({ version, checksum }) => [version, checksum !== undefined]), [
+    ['2.0.0-rc.1', true],
+    ['1.2.0', true],
+    ['1.1.0', true],
+    ['1.0.0', false]
+  ])
   t.equal((await get('/api/v1/extensions/provider/aws/1.0.0')).statusCode, 200)
 })
 
 await t.test("one instance's files say nothing of another's, though they have the same uuid", async t => {
-  const content = (digest: string): GiteaContent => ({ owner: { login: 'org' }, repositories: [{ name: 'x_prov', releases: [{ tag: '1.0.0', assets: [{ name: 'x_prov.tar.gz', content: 'x' }, { name: 'x_prov.tar.gz.sha256', content: digest.repeat(64), uuid: '11111111-1111-4111-8111-111111111111' }] }] }] })
+  const content = (digest: string): GiteaContent => ({
+    owner: { login: 'org' },
+    repositories: [{
+      name: 'x_prov',
+      releases: [{
+        tag: '1.0.0',
+        assets: [{ name: 'x_prov.tar.gz', content: 'x' }, {
+          name: 'x_prov.tar.gz.sha256',
+          content: digest.repeat(64),
+          uuid: '11111111-1111-4111-8111-111111111111'
+        }]
+      }]
+    }]
+  })
   const [evil, good] = [await createGiteaFake(content('e')), await createGiteaFake(content('a'))]
   t.teardown(evil.close)
   t.teardown(good.close)
-  const { get } = await startApp(t, { gitea: [{ name: 'evil', priority: 900, url: evil.url, organization: 'org' }, { name: 'good', priority: 1, url: good.url, organization: 'org' }] })
+  const { get } = await startApp(t, {
+    gitea: [{ name: 'evil', priority: 900, url: evil.url, organization: 'org' }, {
+      name: 'good',
+      priority: 1,
+      url: good.url,
+      organization: 'org'
+    }]
+  })
   t.equal((await get('/api/v1/extensions/provider/x')).json<Extension>().checksum, `sha256:${'a'.repeat(64)}`)
 })
 
@@ -201,11 +311,25 @@ await t.test('stopped after a listing: known extensions stale, unknown names 503
   await gitea.stop()
   clock.forward(301)
   const list = await get('/api/v1/extensions')
-  t.match([list.statusCode, list.headers['x-total-count'], list.headers['x-cache-ttl'], list.headers['cache-control']], [200, '10', '0', 'no-cache'])
-  t.match(list.headers, { 'cache-status': /^gitea; hit; detail=stale, /, 'proxy-status': 'gitea; error=connection_refused' })
+  t.match(
+    [list.statusCode, list.headers['x-total-count'], list.headers['x-cache-ttl'], list.headers['cache-control']],
+    [200, '10', '0', 'no-cache']
+  )
+  t.match(list.headers, {
+    'cache-status': /^gitea; hit; detail=stale, /,
+    'proxy-status': 'gitea; error=connection_refused'
+  })
   t.match((await get('/api/v1/extensions/provider/aws')).json(), { version: '1.2.0' })
   t.equal((await get('/api/v1/extensions/provider/aws/versions')).json<Extension[]>().length, 4)
-  for (const path of ['provider/unknown', 'provider/unknown/versions', 'provider/aws/9.9.9', 'provider/aws/1.2.0', 'taskserv/k3s/versions']) {
+  for (
+    const path of [
+      'provider/unknown',
+      'provider/unknown/versions',
+      'provider/aws/9.9.9',
+      'provider/aws/1.2.0',
+      'taskserv/k3s/versions'
+    ]
+  ) {
     t.equal((await get(`/api/v1/extensions/${path}`)).statusCode, 503, path)
   }
   const health = async (status: string) => {
@@ -216,7 +340,10 @@ await t.test('stopped after a listing: known extensions stale, unknown names 503
       await turn()
     }
   }
-  t.match(await health('degraded'), { statusCode: 200, backends: { gitea: { enabled: true, healthy: false, error: 'Connection refused' } } })
+  t.match(await health('degraded'), {
+    statusCode: 200,
+    backends: { gitea: { enabled: true, healthy: false, error: 'Connection refused' } }
+  })
   t.equal((await get('/readyz')).statusCode, 200, 'what is cached can be served')
   await gitea.start()
   t.match(await health('healthy'), { backends: { gitea: { enabled: true, healthy: true } } })

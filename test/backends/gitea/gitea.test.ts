@@ -4,17 +4,34 @@ import { startApp } from '../../fakes/app.ts'
 import { createGiteaFake, provisioningContent, type GiteaContent, type GiteaOptions } from '../../fakes/gitea.ts'
 import { sha256 } from '../../fakes/gitea/provisioning.ts'
 
-const reader: GiteaOptions = { tokens: { 'reader-token': { scopes: ['read:organization', 'read:repository', 'read:user'] } } }
+const reader: GiteaOptions = {
+  tokens: { 'reader-token': { scopes: ['read:organization', 'read:repository', 'read:user'] } }
+}
 
-async function setUp (t: Test, { content = provisioningContent(), options = {}, config = {} }: { content?: GiteaContent, options?: GiteaOptions, config?: object } = {}) {
+async function setUp (
+  t: Test,
+  { content = provisioningContent(), options = {}, config = {} }: {
+    content?: GiteaContent,
+    options?: GiteaOptions,
+    config?: object
+  } = {}
+) {
   const gitea = await createGiteaFake(content, options)
   t.teardown(gitea.close)
-  const registry = await startApp(t, { gitea: { url: gitea.url, organization: content.owner.login, public_url: 'https://gitea.example.com', ...config } })
+  const registry = await startApp(t, {
+    gitea: { url: gitea.url, organization: content.owner.login, public_url: 'https://gitea.example.com', ...config }
+  })
   return { gitea, ...registry }
 }
 const releasesOf = /^\/api\/v1\/repos\/[^/]+\/[^/]+\/releases/
-const single = (name: string, releases: GiteaContent['repositories'][number]['releases'] = [], more: object = {}): GiteaContent =>
-  ({ owner: { login: 'org' }, repositories: [{ name, ...(releases !== undefined && { releases }), ...more }] })
+const single = (
+  name: string,
+  releases: GiteaContent['repositories'][number]['releases'] = [],
+  more: object = {}
+): GiteaContent => ({
+  owner: { login: 'org' },
+  repositories: [{ name, ...(releases !== undefined && { releases }), ...more }]
+})
 const file = (name: string, content = name) => ({ name, content })
 
 await t.test('an organisation becomes a catalog', async t => {
@@ -41,7 +58,16 @@ await t.test('an organisation becomes a catalog', async t => {
     tags: ['aws', 'cloud', 'infrastructure']
   })
   const web = extensions.find(({ name }) => name === 'web')
-  t.strictSame(Object.keys(web ?? {}).sort(), ['author', 'description', 'name', 'published_at', 'repository', 'source', 'type', 'version'], 'no file: no download_url, checksum or size')
+  t.strictSame(Object.keys(web ?? {}).sort(), [
+    'author',
+    'description',
+    'name',
+    'published_at',
+    'repository',
+    'source',
+    'type',
+    'version'
+  ], 'no file: no download_url, checksum or size')
 })
 
 await t.test('a walk costs a request for each page of the listing, for each page of releases, and for the checksum file of each current version', async t => {
@@ -60,18 +86,36 @@ await t.test('a walk costs a request for each page of the listing, for each page
 await t.test('versions are listed highest first, with the checksums that the publisher gave', async t => {
   const { get } = await setUp(t)
   const versions = async (path: string) => (await get(`/api/v1/extensions/${path}/versions`)).json<ExtensionVersion[]>()
-  t.strictSame((await versions('provider/aws')).map(({ version }) => version), ['2.0.0-rc.1', '1.2.0', '1.1.0', '1.0.0'])
+  t.strictSame((await versions('provider/aws')).map(({ version }) => version), [
+    '2.0.0-rc.1',
+    '1.2.0',
+    '1.1.0',
+    '1.0.0'
+  ])
   const kubernetes = await versions('taskserv/kubernetes')
-  t.strictSame(kubernetes.map(({ version, checksum }) => [version, checksum !== undefined]), [['1.28.0', true], ['1.27.5', true], ['1.27.4', false]])
+  t.strictSame(kubernetes.map(({ version, checksum }) => [version, checksum !== undefined]), [['1.28.0', true], [
+    '1.27.5',
+    true
+  ], ['1.27.4', false]])
   t.equal((await versions('taskserv/many')).length, 57)
-  const archive = provisioningContent().repositories.find(({ name }) => name === 'upcloud_provider')?.releases?.[0]?.assets?.[0]
-  t.equal((await versions('provider/upcloud'))[0]?.checksum, `sha256:${sha256(archive?.content ?? '')}`, 'from SHA256SUMS')
-  t.equal((await versions('provider/aws'))[3]?.download_url, 'https://gitea.example.com/provisioning/aws_prov/releases/download/v1.0.0/aws_prov.tar.gz', 'the tag as it is, v included')
+  const archive = provisioningContent().repositories.find(({ name }) => name === 'upcloud_provider')?.releases?.[0]
+    ?.assets?.[0]
+  t.equal(
+    (await versions('provider/upcloud'))[0]?.checksum,
+    `sha256:${sha256(archive?.content ?? '')}`,
+    'from SHA256SUMS'
+  )
+  t.equal(
+    (await versions('provider/aws'))[3]?.download_url,
+    'https://gitea.example.com/provisioning/aws_prov/releases/download/v1.0.0/aws_prov.tar.gz',
+    'the tag as it is, v included'
+  )
 })
 
 await t.test('a download is the file of that version under its own name', async t => {
   const { get, gitea } = await setUp(t)
-  const archive = provisioningContent().repositories.find(({ name }) => name === 'kubernetes_taskserv')?.releases?.[0]?.assets?.[0]?.content
+  const archive = provisioningContent().repositories.find(({ name }) => name === 'kubernetes_taskserv')?.releases?.[0]
+    ?.assets?.[0]?.content
   const answer = await get('/api/v1/extensions/taskserv/kubernetes/1.28.0')
   t.equal(answer.statusCode, 200)
   t.ok(answer.rawPayload.equals(Buffer.from(archive ?? '')))
@@ -84,7 +128,10 @@ await t.test('a download is the file of that version under its own name', async 
   })
   t.equal(answer.headers['set-cookie'], undefined, "the upstream's own headers stay there")
   t.equal(gitea.count(/releases\/download/), 0, 'fetched by uuid')
-  t.equal((await get('/api/v1/extensions/cluster/edge/1.0.0')).headers['content-disposition'], 'attachment; filename="edge cluster (1.0.0).tar.gz"')
+  t.equal(
+    (await get('/api/v1/extensions/cluster/edge/1.0.0')).headers['content-disposition'],
+    'attachment; filename="edge cluster (1.0.0).tar.gz"'
+  )
 })
 
 await t.test('of two files of one name the newer one is meant, by its uuid', async t => {
@@ -92,28 +139,52 @@ await t.test('of two files of one name the newer one is meant, by its uuid', asy
   const edge = (await get('/api/v1/extensions/cluster/edge')).json<Extension>()
   t.match(edge.download_url, /^https:\/\/gitea\.example\.com\/attachments\/[0-9a-f-]{36}$/)
   const { rawPayload } = await get('/api/v1/extensions/cluster/edge/1.1.0')
-  t.equal(`sha256:${sha256(rawPayload)}`, `sha256:${sha256(provisioningContent().repositories.find(({ name }) => name === 'edge_cluster')?.releases?.[1]?.assets?.[1]?.content ?? '')}`)
+  t.equal(
+    `sha256:${sha256(rawPayload)}`,
+    `sha256:${
+      sha256(
+        provisioningContent().repositories.find(({ name }) => name === 'edge_cluster')?.releases?.[1]?.assets?.[1]
+          ?.content ?? ''
+      )
+    }`
+  )
 })
 
 await t.test('the file is the archive of the repository, of the version or of the name, else the only archive', async t => {
   const release = (tag: string, ...names: string[]) => ({ tag, assets: names.map(name => file(name)) })
   const { get } = await setUp(t, {
     content: single('aws_prov', [
-      release('1.0.0', 'other.zip', 'aws_prov.tar.gz', 'aws.zip'), release('v2.0.0', 'other.zip', 'aws_prov-2.0.0.tar.xz', 'aws.zip'),
-      release('v3.0.0', 'other.zip', 'aws_prov-v3.0.0.zip'), release('4.0.0', 'other.zip', 'aws.tgz', 'notes.txt'),
-      release('5.0.0', 'only.zip', 'only.zip.sha256', 'notes.txt'), release('6.0.0', 'one.zip', 'two.zip'), release('7.0.0', 'notes.txt')
+      release('1.0.0', 'other.zip', 'aws_prov.tar.gz', 'aws.zip'),
+      release('v2.0.0', 'other.zip', 'aws_prov-2.0.0.tar.xz', 'aws.zip'),
+      release('v3.0.0', 'other.zip', 'aws_prov-v3.0.0.zip'),
+      release('4.0.0', 'other.zip', 'aws.tgz', 'notes.txt'),
+      release('5.0.0', 'only.zip', 'only.zip.sha256', 'notes.txt'),
+      release('6.0.0', 'one.zip', 'two.zip'),
+      release('7.0.0', 'notes.txt')
     ])
   })
   const versions = (await get('/api/v1/extensions/provider/aws/versions')).json<ExtensionVersion[]>()
   t.strictSame(versions.map(({ version, download_url: url }) => `${version} ${url?.split('/').at(-1) ?? 'none'}`), [
-    '7.0.0 none', '6.0.0 none', '5.0.0 only.zip', '4.0.0 aws.tgz', '3.0.0 aws_prov-v3.0.0.zip', '2.0.0 aws_prov-2.0.0.tar.xz', '1.0.0 aws_prov.tar.gz'
+    '7.0.0 none',
+    '6.0.0 none',
+    '5.0.0 only.zip',
+    '4.0.0 aws.tgz',
+    '3.0.0 aws_prov-v3.0.0.zip',
+    '2.0.0 aws_prov-2.0.0.tar.xz',
+    '1.0.0 aws_prov.tar.gz'
   ])
-  t.match((await get('/api/v1/extensions/provider/aws/6.0.0')).json(), { error: 'not_found', message: 'Extension provider/aws version 6.0.0 has no file' })
+  t.match((await get('/api/v1/extensions/provider/aws/6.0.0')).json(), {
+    error: 'not_found',
+    message: 'Extension provider/aws version 6.0.0 has no file'
+  })
 })
 
 await t.test('a checksum is taken from whatever form the publisher or the server has, and from nothing that does not fit', async t => {
   const digest = 'a'.repeat(64)
-  const of = (tag: string, ...assets: Array<{ name: string, content: string }>) => ({ tag, assets: [file('x_prov.tar.gz'), ...assets] })
+  const of = (tag: string, ...assets: Array<{ name: string, content: string }>) => ({
+    tag,
+    assets: [file('x_prov.tar.gz'), ...assets]
+  })
   const { get } = await setUp(t, {
     content: single('x_prov', [
       of('1.0.0', { name: 'x_prov.tar.gz.sha256', content: digest.toUpperCase() }),
@@ -126,29 +197,52 @@ await t.test('a checksum is taken from whatever form the publisher or the server
   })
   const versions = (await get('/api/v1/extensions/provider/x/versions')).json<ExtensionVersion[]>()
   t.strictSame(versions.map(({ version, checksum }) => [version, checksum]), [
-    ['6.0.0', undefined], ['5.0.0', undefined], ['4.0.0', undefined], ['3.0.0', `sha256:${digest}`], ['2.0.0', `sha256:${digest}`], ['1.0.0', `sha256:${digest}`]
+    ['6.0.0', undefined],
+    ['5.0.0', undefined],
+    ['4.0.0', undefined],
+    ['3.0.0', `sha256:${digest}`],
+    ['2.0.0', `sha256:${digest}`],
+    ['1.0.0', `sha256:${digest}`]
   ])
   for (const field of ['digest', 'sha256'] as const) {
     const own = await setUp(t, { content: single('x_prov', [of('1.0.0')]), options: { digests: field } })
-    t.equal((await own.get('/api/v1/extensions/provider/x')).json<Extension>().checksum, `sha256:${sha256('x_prov.tar.gz')}`, `the server's own ${field}`)
+    t.equal(
+      (await own.get('/api/v1/extensions/provider/x')).json<Extension>().checksum,
+      `sha256:${sha256('x_prov.tar.gz')}`,
+      `the server's own ${field}`
+    )
   }
 })
 
 await t.test('a user, a server with small pages, Gitea 1.22 and Forgejo are understood', async t => {
   const user = provisioningContent()
   user.owner.kind = 'user'
-  t.equal((await (await setUp(t, { content: user })).get('/api/v1/extensions')).headers['x-total-count'], '10', 'a user')
+  t.equal(
+    (await (await setUp(t, { content: user })).get('/api/v1/extensions')).headers['x-total-count'],
+    '10',
+    'a user'
+  )
 
   const small = await setUp(t, { options: { maxResponseItems: 7 } })
   t.equal((await small.get('/api/v1/extensions')).headers['x-total-count'], '10', 'small pages')
   t.equal(small.gitea.count(/\/orgs\/provisioning\/repos\?.*limit=50/), Math.ceil(65 / 7))
   t.equal((await small.get('/api/v1/extensions/taskserv/many/versions')).json<unknown[]>().length, 57)
 
-  const old = (await (await setUp(t, { options: { topics: false } })).get('/api/v1/extensions/provider/aws')).json<Extension>()
+  const old = (await (await setUp(t, { options: { topics: false } })).get('/api/v1/extensions/provider/aws')).json<
+    Extension
+  >()
   t.equal(old.tags, undefined, 'no topics, no request for them')
 
-  const forgejo = single('x_prov', [{ tag: '1.0.0', assets: [{ name: 'x_prov.tar.gz', content: '', type: 'external', url: 'http://169.254.169.254/' }] }])
-  t.equal((await (await setUp(t, { content: forgejo, options: { forgejo: true } })).get('/api/v1/extensions/provider/x')).json<Extension>().download_url, undefined, "somebody's link is no file")
+  const forgejo = single('x_prov', [{
+    tag: '1.0.0',
+    assets: [{ name: 'x_prov.tar.gz', content: '', type: 'external', url: 'http://169.254.169.254/' }]
+  }])
+  t.equal(
+    (await (await setUp(t, { content: forgejo, options: { forgejo: true } })).get('/api/v1/extensions/provider/x'))
+      .json<Extension>().download_url,
+    undefined,
+    "somebody's link is no file"
+  )
 })
 
 await t.test('names are the upstream\'s own: another case or a former name is not found', async t => {
@@ -167,10 +261,14 @@ await t.test('of two repositories of one extension the first that has a version 
     ]
   }
   const { get, clock } = await setUp(t, { content })
-  const names = async () => (await get('/api/v1/extensions')).json<Extension[]>().map(({ name, version }) => `${name} ${version}`)
+  const names = async () =>
+    (await get('/api/v1/extensions')).json<Extension[]>().map(({ name, version }) => `${name} ${version}`)
   t.strictSame(await names(), ['aws 1.0.0', 'gcp 2.0.0'])
   clock.forward(1000)
-  t.strictSame([(await get('/api/v1/extensions/provider/aws')).json<Extension>().version, (await get('/api/v1/extensions/provider/gcp')).json<Extension>().version], ['1.0.0', '2.0.0'])
+  t.strictSame([
+    (await get('/api/v1/extensions/provider/aws')).json<Extension>().version,
+    (await get('/api/v1/extensions/provider/gcp')).json<Extension>().version
+  ], ['1.0.0', '2.0.0'])
   t.match((await get('/metrics')).body, /extensions_skipped_total\{backend="gitea",reason="duplicate"\} 1/)
 })
 
@@ -187,6 +285,9 @@ await t.test('private repositories are shown with a token, unless they are left 
 })
 
 await t.test('other names of repositories can be configured', async t => {
-  const { get } = await setUp(t, { content: single('terraform-aws', [{ tag: '1.0.0' }]), config: { mapping: { provider: ['terraform-{name}'] } } })
+  const { get } = await setUp(t, {
+    content: single('terraform-aws', [{ tag: '1.0.0' }]),
+    config: { mapping: { provider: ['terraform-{name}'] } }
+  })
   t.match((await get('/api/v1/extensions')).json(), [{ type: 'provider', name: 'aws' }])
 })

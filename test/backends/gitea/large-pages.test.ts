@@ -10,15 +10,28 @@ const versions = (count: number) => Array.from({ length: count }, (_, at) => `1.
 async function setUp (t: Test, content: GiteaContent, options: GiteaOptions = {}) {
   const gitea = await createGiteaFake(content, options)
   t.teardown(gitea.close)
-  const started = await startApp(t, { gitea: { url: gitea.url, organization: 'org', timeout_seconds: 60 }, server: { request_budget_seconds: 120 } })
-  const shown = async () => (await started.get(`${path}/versions`)).json<ExtensionVersion[]>().map(({ version }) => version)
-  const releasePages = () => gitea.requests.flatMap(({ path }) => /\/x_prov\/releases\?/.test(path) ? [new URL(path, 'http://x').searchParams] : []).map(query => `${query.get('limit')}:${query.get('page')}`)
+  const started = await startApp(t, {
+    gitea: { url: gitea.url, organization: 'org', timeout_seconds: 60 },
+    server: { request_budget_seconds: 120 }
+  })
+  const shown = async () =>
+    (await started.get(`${path}/versions`)).json<ExtensionVersion[]>().map(({ version }) => version)
+  const releasePages = () =>
+    gitea.requests.flatMap(({ path }) =>
+      /\/x_prov\/releases\?/.test(path) ? [new URL(path, 'http://x').searchParams] : []
+    ).map(query => `${query.get('limit')}:${query.get('page')}`)
   return { gitea, ...started, shown, releasePages }
 }
-const single = (releases: GiteaContent['repositories'][number]['releases'] & object): GiteaContent => ({ owner: { login: 'org' }, repositories: [{ name: 'x_prov', releases }] })
+const single = (releases: GiteaContent['repositories'][number]['releases'] & object): GiteaContent => ({
+  owner: { login: 'org' },
+  repositories: [{ name: 'x_prov', releases }]
+})
 
 await t.test('releases whose notes make a page too large are read in smaller pages', async t => {
-  const { gitea, get, shown, releasePages } = await setUp(t, single(versions(50).map(tag => ({ tag, notes: kilobytes(345) }))))
+  const { gitea, get, shown, releasePages } = await setUp(
+    t,
+    single(versions(50).map(tag => ({ tag, notes: kilobytes(345) })))
+  )
   t.match((await get('/api/v1/extensions')).json(), [{ name: 'x', version: '1.49.0' }])
   t.strictSame(releasePages(), ['50:1', '1:2', '25:1', '25:2'])
   t.strictSame(await shown(), versions(50).reverse())
@@ -27,23 +40,39 @@ await t.test('releases whose notes make a page too large are read in smaller pag
 })
 
 await t.test('one page that is too large is read in parts, and the others as they are', async t => {
-  const { shown, releasePages, get } = await setUp(t, single(versions(130).map((tag, at) => ({ tag, ...(at < 20 && { notes: kilobytes(900) }) }))))
+  const { shown, releasePages, get } = await setUp(
+    t,
+    single(versions(130).map((tag, at) => ({ tag, ...(at < 20 && { notes: kilobytes(900) }) })))
+  )
   await get('/api/v1/extensions')
   t.strictSame(releasePages(), ['50:1', '50:2', '50:3', '25:5', '25:6'])
   t.strictSame(await shown(), versions(130).reverse())
 })
 
 await t.test('a server whose pages are smaller than requested is read whole, too', async t => {
-  const { shown } = await setUp(t, single(versions(33).map((tag, at) => ({ tag, notes: kilobytes(at < 8 ? 2500 : 1) }))), { maxResponseItems: 7 })
+  const { shown } = await setUp(
+    t,
+    single(versions(33).map((tag, at) => ({ tag, notes: kilobytes(at < 8 ? 2500 : 1) }))),
+    { maxResponseItems: 7 }
+  )
   t.strictSame(await shown(), versions(33).reverse())
 })
 
 await t.test('a single release that is too large costs itself only, and is reported', async t => {
   for (const large of [7, 11]) {
-    const { app, get, shown } = await setUp(t, single(versions(12).map((tag, at) => ({ tag, ...(at === large && { notes: kilobytes(17_000) }) }))))
+    const { app, get, shown } = await setUp(
+      t,
+      single(versions(12).map((tag, at) => ({ tag, ...(at === large && { notes: kilobytes(17_000) }) })))
+    )
     t.strictSame(await shown(), versions(12).filter((_, at) => at !== large).reverse(), String(large))
     t.match((await get('/api/v1/extensions')).json(), [{ name: 'x' }])
-    t.match(app.catalog.skipped().items, [{ kind: 'release', reason: 'too_large', type: 'provider', name: 'x', repository: 'x_prov' }])
+    t.match(app.catalog.skipped().items, [{
+      kind: 'release',
+      reason: 'too_large',
+      type: 'provider',
+      name: 'x',
+      repository: 'x_prov'
+    }])
   }
 })
 
@@ -57,7 +86,11 @@ await t.test('repositories whose descriptions make a page too large are listed i
   const names = Array.from({ length: 60 }, (_, at) => `n${String(at).padStart(2, '0')}`)
   const { get } = await setUp(t, {
     owner: { login: 'org' },
-    repositories: names.map(name => ({ name: `${name}_prov`, description: kilobytes(400), releases: [{ tag: '1.0.0' }] }))
+    repositories: names.map(name => ({
+      name: `${name}_prov`,
+      description: kilobytes(400),
+      releases: [{ tag: '1.0.0' }]
+    }))
   })
   const answer = await get('/api/v1/extensions')
   t.strictSame(answer.json<Extension[]>().map(({ name }) => name), names)
@@ -68,7 +101,11 @@ await t.test('a repository that is too large to read makes the list partial', as
   const names = ['a', 'b', 'c']
   const { get } = await setUp(t, {
     owner: { login: 'org' },
-    repositories: names.map(name => ({ name: `${name}_prov`, releases: [{ tag: '1.0.0' }], ...(name === 'b' && { description: kilobytes(17_000) }) }))
+    repositories: names.map(name => ({
+      name: `${name}_prov`,
+      releases: [{ tag: '1.0.0' }],
+      ...(name === 'b' && { description: kilobytes(17_000) })
+    }))
   })
   const answer = await get('/api/v1/extensions')
   t.strictSame(answer.json<Extension[]>().map(({ name }) => name), ['a', 'c'])

@@ -18,7 +18,10 @@ function content (): GiteaContent {
       name: 'x_prov',
       releases: versions.map(tag => ({
         tag,
-        assets: [{ name: 'x_prov.tar.gz', content: bytesOf(tag) }, { name: 'x_prov.tar.gz.sha256', content: `${sha256(bytesOf(tag))}  x_prov.tar.gz\n` }]
+        assets: [{ name: 'x_prov.tar.gz', content: bytesOf(tag) }, {
+          name: 'x_prov.tar.gz.sha256',
+          content: `${sha256(bytesOf(tag))}  x_prov.tar.gz\n`
+        }]
       }))
     }]
   }
@@ -33,10 +36,30 @@ async function setUp (t: Test, { more = {} }: { more?: object } = {}) {
   const started = await startApp(t, { gitea: { url: gitea.url, organization: 'org', timeout_seconds: 20 }, ...more })
   /** Paths that were requested, without the probes of health and the crawl, which waits for `crawl`. */
   const requested = (): string[] => gitea.requests.map(({ path }) => path).filter(path => !path.includes('/orgs/'))
-  const checksumFiles = () => new Set(gitea.repository('x_prov').releases.flatMap(({ assets }) => assets.flatMap(({ name, uuid }) => name.endsWith('.sha256') ? [`/attachments/${uuid}`] : [])))
-  const checksumRequests = (): string[] => { const files = checksumFiles(); return requested().filter(path => files.has(path)) }
-  const checksumUuid = (version: string) => gitea.repository('x_prov').releases.find(({ tag }) => tag === version)?.assets.find(({ name }) => name.endsWith('.sha256'))?.uuid ?? ''
-  return { gitea, ...started, crawl: () => { crawl.resolve(undefined) }, requested, checksumRequests, checksumUuid }
+  const checksumFiles = () =>
+    new Set(
+      gitea.repository('x_prov').releases.flatMap(({ assets }) =>
+        assets.flatMap(({ name, uuid }) => name.endsWith('.sha256') ? [`/attachments/${uuid}`] : [])
+      )
+    )
+  const checksumRequests = (): string[] => {
+    const files = checksumFiles()
+    return requested().filter(path => files.has(path))
+  }
+  const checksumUuid = (version: string) =>
+    gitea.repository('x_prov').releases.find(({ tag }) => tag === version)?.assets.find(({ name }) =>
+      name.endsWith('.sha256')
+    )?.uuid ?? ''
+  return {
+    gitea,
+    ...started,
+    crawl: () => {
+      crawl.resolve(undefined)
+    },
+    requested,
+    checksumRequests,
+    checksumUuid
+  }
 }
 const path = '/api/v1/extensions/provider/x'
 const shown = (list: ExtensionVersion[]) => list.map(({ version, checksum }) => [version, checksum])
@@ -47,7 +70,11 @@ await t.test('a cold download of one of 60 versions costs five requests: reposit
     const { get, requested } = await setUp(t)
     const answer = await get(`${path}/${version}`)
     t.match([answer.statusCode, answer.body], [200, bytesOf(version)])
-    t.equal(answer.headers['repr-digest'], `sha-256=:${Buffer.from(sha256(bytesOf(version)), 'hex').toString('base64')}:`, 'the checksum of the publisher is known before the headers')
+    t.equal(
+      answer.headers['repr-digest'],
+      `sha-256=:${Buffer.from(sha256(bytesOf(version)), 'hex').toString('base64')}:`,
+      'the checksum of the publisher is known before the headers'
+    )
     t.equal(requested().length, 5, requested().join('\n'))
   }
 })
@@ -73,13 +100,20 @@ await t.test('parallel downloads of several versions read the releases once, and
   const { get, requested, checksumRequests } = await setUp(t)
   const wanted = ['1.1.0', '1.2.0', '1.3.0', '1.1.0', '1.2.0', '1.3.0']
   const answers = await Promise.all(wanted.map(async version => await get(`${path}/${version}`)))
-  t.strictSame(answers.map(({ statusCode, body }) => [statusCode, body]), wanted.map(version => [200, bytesOf(version)]))
+  t.strictSame(
+    answers.map(({ statusCode, body }) => [statusCode, body]),
+    wanted.map(version => [200, bytesOf(version)])
+  )
   t.equal(checksumRequests().length, 3)
   t.equal(requested().filter(path => path.includes('/repos/')).length, 3)
 })
 
 await t.test('metadata, versions and a listing show the same checksum in whatever order they are requested', async t => {
-  const orders = [[path, `${path}/versions`], [`${path}/versions`, path], [`${path}/${newest}`, path, `${path}/versions`], [`${path}/1.3.0`, `${path}/versions`, path]]
+  const orders = [[path, `${path}/versions`], [`${path}/versions`, path], [
+    `${path}/${newest}`,
+    path,
+    `${path}/versions`
+  ], [`${path}/1.3.0`, `${path}/versions`, path]]
   for (const order of orders) {
     const { get, crawl } = await setUp(t)
     const bodies = new Map<string, string>()
@@ -109,11 +143,18 @@ await t.test('a checksum file that cannot be read costs its own version the chec
   const before = gitea.fault
   gitea.fault = request => request.path.includes(checksumUuid('1.3.0')) ? { status: 500, body: '' } : before?.(request)
   const first = await get(`${path}/versions`)
-  t.strictSame(shown(first.json()), complete.map(([version, checksum]) => [version, version === '1.3.0' ? undefined : checksum]))
+  t.strictSame(
+    shown(first.json()),
+    complete.map(([version, checksum]) => [version, version === '1.3.0' ? undefined : checksum])
+  )
   t.ok(Number(first.headers['x-cache-ttl']) <= 30, 'the answer is fresh for half a minute')
   const requests = checksumRequests().length
   t.equal((await get(`${path}/1.3.0`)).body, bytesOf('1.3.0'))
-  t.strictSame([first, await get(`${path}/versions`)].map(({ headers }) => headers['x-cache-hit']), ['false', 'true'], 'the second response waited for no upstream')
+  t.strictSame(
+    [first, await get(`${path}/versions`)].map(({ headers }) => headers['x-cache-hit']),
+    ['false', 'true'],
+    'the second response waited for no upstream'
+  )
   t.equal(checksumRequests().length, requests, 'not tried again at once')
   gitea.fault = before
   clock.forward(31)
@@ -152,7 +193,10 @@ await t.test('a checksum file that does not come in time is left out, and shown 
   }
   const first = await get(`${path}/versions`)
   await reached.promise
-  t.strictSame(shown(first.json()), complete.map(([version, checksum]) => [version, version === '1.3.0' ? undefined : checksum]))
+  t.strictSame(
+    shown(first.json()),
+    complete.map(([version, checksum]) => [version, version === '1.3.0' ? undefined : checksum])
+  )
   released.resolve(undefined)
   clock.forward(31)
   t.strictSame(shown((await get(`${path}/versions`)).json()), complete)
@@ -168,17 +212,30 @@ await t.test('a checksum file that is gone means that its release has changed: t
   const answer = await get(`${path}/1.3.0`)
   t.match([answer.statusCode, answer.body], [200, 'mended'])
   t.equal(answer.headers['repr-digest'], `sha-256=:${Buffer.from(sha256('mended'), 'hex').toString('base64')}:`)
-  t.equal(requested().filter(path => path.includes('/repos/')).length, 6, 'twice the repository and its two pages of releases')
-  gitea.fault = ({ path }) => path.startsWith('/attachments/') && !path.includes('x_prov') ? { status: 404, body: '' } : undefined
+  t.equal(
+    requested().filter(path => path.includes('/repos/')).length,
+    6,
+    'twice the repository and its two pages of releases'
+  )
+  gitea.fault = ({ path }) =>
+    path.startsWith('/attachments/') && !path.includes('x_prov') ? { status: 404, body: '' } : undefined
   for (let round = 0; round < 3; round++) t.equal((await get(path)).json<Extension>().checksum, undefined)
-  t.equal(requested().filter(path => path.includes('/repos/')).length, 9, 'a file that stays away is not a reason to read them at each request')
+  t.equal(
+    requested().filter(path => path.includes('/repos/')).length,
+    9,
+    'a file that stays away is not a reason to read them at each request'
+  )
 })
 
 await t.test('a file that is not what its checksum file says is refused', async t => {
   const { gitea, get } = await setUp(t)
   gitea.detach('x_prov', '1.3.0', 'x_prov.tar.gz.sha256')
   gitea.attach('x_prov', '1.3.0', { name: 'x_prov.tar.gz.sha256', content: 'a'.repeat(64) })
-  await t.rejects(get(`${path}/1.3.0`).then(({ statusCode, body }) => { if (statusCode !== 200 || body !== bytesOf('1.3.0')) throw new Error(String(statusCode)) }))
+  await t.rejects(
+    get(`${path}/1.3.0`).then(({ statusCode, body }) => {
+      if (statusCode !== 200 || body !== bytesOf('1.3.0')) throw new Error(String(statusCode))
+    })
+  )
   t.match((await get('/metrics')).body, /checksum_failures_total\{backend="gitea"\} 1/)
 })
 
@@ -193,7 +250,10 @@ await t.test('a checksum that was looked up is the crawl\'s, too, and one that w
 await t.test('after a restart without an upstream the checksums that were looked up are shown, and the others are not made up', async t => {
   const gitea = await createGiteaFake(content())
   t.teardown(gitea.close)
-  const config = { cache: { directory: t.testdir({}) }, gitea: { url: gitea.url, organization: 'org', timeout_seconds: 1 } }
+  const config = {
+    cache: { directory: t.testdir({}) },
+    gitea: { url: gitea.url, organization: 'org', timeout_seconds: 1 }
+  }
   const former = await startApp(t, config)
   await former.get('/api/v1/extensions')
   await former.get(`${path}/1.3.0`)
@@ -202,13 +262,19 @@ await t.test('after a restart without an upstream the checksums that were looked
   const { get } = await startApp(t, config)
   const answer = await get(`${path}/versions`)
   t.match([answer.statusCode, answer.headers['x-cache-ttl']], [200, '0'], 'stale')
-  t.strictSame(shown(answer.json()), complete.map(([version, checksum]) => [version, version === '1.3.0' || version === newest ? checksum : undefined]))
+  t.strictSame(
+    shown(answer.json()),
+    complete.map(([version, checksum]) => [version, version === '1.3.0' || version === newest ? checksum : undefined])
+  )
 })
 
 /** The checksum of the newest version in each response that shows it; of headers in the form of the bodies. */
 async function shownOfNewest (app: FastifyInstance): Promise<Record<string, string | undefined>> {
   const digest = async (method: 'HEAD' | 'GET') => {
-    const [, encoded = ''] = /^sha-256=:(.*):$/.exec(String((await app.inject({ method, url: `${path}/${newest}` })).headers['repr-digest'])) ?? []
+    const [, encoded = ''] =
+      /^sha-256=:(.*):$/.exec(
+        String((await app.inject({ method, url: `${path}/${newest}` })).headers['repr-digest'])
+      ) ?? []
     return encoded === '' ? undefined : `sha256:${Buffer.from(encoded, 'base64').toString('hex')}`
   }
   const head = await digest('HEAD')
@@ -219,7 +285,12 @@ async function shownOfNewest (app: FastifyInstance): Promise<Record<string, stri
     versions: (await app.inject(`${path}/versions`)).json<ExtensionVersion[]>()[0]?.checksum
   }
 }
-const everywhere = (checksum: string | undefined) => ({ head: checksum, list: checksum, metadata: checksum, versions: checksum })
+const everywhere = (checksum: string | undefined) => ({
+  head: checksum,
+  list: checksum,
+  metadata: checksum,
+  versions: checksum
+})
 
 await t.test('after a restart without an upstream the versions show the checksum that a crawl read after them', async t => {
   const config = { cache: { directory: t.testdir({}) } }
@@ -231,7 +302,10 @@ await t.test('after a restart without an upstream the versions show the checksum
   t.equal(checksumRequests().length, 2, 'read once for the listing and the versions')
   await app.close()
   await gitea.stop()
-  const { app: next } = await startApp(t, { ...config, gitea: { url: gitea.url, organization: 'org', timeout_seconds: 20 } })
+  const { app: next } = await startApp(t, {
+    ...config,
+    gitea: { url: gitea.url, organization: 'org', timeout_seconds: 20 }
+  })
   t.strictSame(await shownOfNewest(next), everywhere(checksumOf(newest)))
 })
 
@@ -240,12 +314,18 @@ await t.test('after a restart a checksum that is looked up for a download is sho
   const { gitea, app, get, clock, crawl } = await setUp(t, { more: config })
   crawl()
   await get('/api/v1/extensions')
-  gitea.publish('x_prov', { tag: '2.0.0', assets: [{ name: 'x_prov.tar.gz', content: 'two' }, { name: 'x_prov.tar.gz.sha256', content: sha256('two') }] })
+  gitea.publish('x_prov', {
+    tag: '2.0.0',
+    assets: [{ name: 'x_prov.tar.gz', content: 'two' }, { name: 'x_prov.tar.gz.sha256', content: sha256('two') }]
+  })
   clock.forward(60)
   await get(`${path}/1.3.0`)
   await app.close()
   gitea.fault = ({ path }) => path.startsWith('/api/') ? { status: 500, body: '' } : undefined
-  const { get: ask } = await startApp(t, { ...config, gitea: { url: gitea.url, organization: 'org', timeout_seconds: 20 } })
+  const { get: ask } = await startApp(t, {
+    ...config,
+    gitea: { url: gitea.url, organization: 'org', timeout_seconds: 20 }
+  })
   t.equal((await ask(`${path}/2.0.0`)).body, 'two')
   t.equal((await ask(`${path}/versions`)).json<ExtensionVersion[]>()[0]?.checksum, `sha256:${sha256('two')}`)
   t.match((await ask(path)).json<Extension>(), { version: '2.0.0', checksum: `sha256:${sha256('two')}` })

@@ -6,21 +6,43 @@ import { createGiteaFake, provisioningContent, type GiteaFake } from '../../fake
 async function setUp (t: Test, config: object = {}, registry: object = {}) {
   const gitea = await createGiteaFake(provisioningContent())
   t.teardown(gitea.close)
-  const started = await startApp(t, { gitea: { url: gitea.url, organization: 'provisioning', timeout_seconds: 0.3, ...config } }, registry)
+  const started = await startApp(t, {
+    gitea: { url: gitea.url, organization: 'provisioning', timeout_seconds: 0.3, ...config }
+  }, registry)
   const list = async () => {
     const { statusCode, headers, body } = await started.get('/api/v1/extensions?limit=1000')
-    return { statusCode, partial: headers['x-partial'], total: headers['x-total-count'], names: (JSON.parse(body) as Array<{ name: string }>).map?.(({ name }) => name) }
+    return {
+      statusCode,
+      partial: headers['x-partial'],
+      total: headers['x-total-count'],
+      names: (JSON.parse(body) as Array<{ name: string }>).map?.(({ name }) => name)
+    }
   }
   return { gitea, ...started, list }
 }
 
 /** The true answer to a listing, changed by `change`. */
-function changing (gitea: GiteaFake, change: (page: number, rows: unknown[], total: number) => { rows: unknown[], total: number }): NonNullable<GiteaFake['fault']> {
+function changing (
+  gitea: GiteaFake,
+  change: (page: number, rows: unknown[], total: number) => { rows: unknown[], total: number }
+): NonNullable<GiteaFake['fault']> {
   return async ({ path, headers }) => {
     if (!/\/orgs\/provisioning\/repos/.test(path) || headers['x-again'] !== undefined) return undefined
     const answer = await fetch(gitea.url + path, { headers: { 'x-again': '1' } })
-    const { rows, total } = change(Number(new URL(path, 'http://x').searchParams.get('page')), await answer.json() as unknown[], Number(answer.headers.get('x-total-count')))
-    return { status: 200, headers: { 'content-type': 'application/json', link: answer.headers.get('link') ?? '', 'x-total-count': String(total) }, body: JSON.stringify(rows) }
+    const { rows, total } = change(
+      Number(new URL(path, 'http://x').searchParams.get('page')),
+      await answer.json() as unknown[],
+      Number(answer.headers.get('x-total-count'))
+    )
+    return {
+      status: 200,
+      headers: {
+        'content-type': 'application/json',
+        link: answer.headers.get('link') ?? '',
+        'x-total-count': String(total)
+      },
+      body: JSON.stringify(rows)
+    }
   }
 }
 
@@ -33,7 +55,10 @@ await t.test('what disappears from a complete listing disappears here within the
   const asked = gitea.count(/orgs\/provisioning\/repos.*page=1/)
   clock.forward(241)
   // The background walks; no client has asked since.
-  while (gitea.count(/orgs\/provisioning\/repos\?limit=50/) < 1 || gitea.count(/orgs\/provisioning\/repos.*page=1/) - asked < 2) await turn()
+  while (
+    gitea.count(/orgs\/provisioning\/repos\?limit=50/) < 1 ||
+    gitea.count(/orgs\/provisioning\/repos.*page=1/) - asked < 2
+  ) await turn()
   clock.forward(58)
   for (;;) {
     const answer = await get('/api/v1/extensions/taskserv/k3s')
@@ -64,12 +89,21 @@ await t.test('a list that changes while it is read is read once more; one that g
   // A repository of the first page is deleted between the pages: one of the second slips out of sight.
   const shrunk = new Set([7])
   let walks = 0
-  gitea.fault = changing(gitea, (page, rows, total) => page === 1 ? (walks++, { rows, total }) : { rows: shrunk.has(7) && walks === 1 ? rows.slice(1) : rows, total: walks === 1 ? total - 1 : total })
+  gitea.fault = changing(
+    gitea,
+    (page, rows, total) =>
+      page === 1
+        ? (walks++, { rows, total })
+        : { rows: shrunk.has(7) && walks === 1 ? rows.slice(1) : rows, total: walks === 1 ? total - 1 : total }
+  )
   clock.forward(301)
   t.match(await list(), { partial: undefined, total: '10' })
   t.equal(walks, 2)
 
-  gitea.fault = changing(gitea, (page, rows, total) => page === 1 ? { rows: rows.slice(1), total } : { rows, total: total - 1 })
+  gitea.fault = changing(
+    gitea,
+    (page, rows, total) => page === 1 ? { rows: rows.slice(1), total } : { rows, total: total - 1 }
+  )
   clock.forward(301)
   const unsteady = await list()
   t.match(unsteady, { statusCode: 200, partial: 'gitea', total: '10' })
@@ -85,11 +119,21 @@ await t.test('a page that comes twice is no listing: what is known stays, marked
   gitea.fault = async ({ path, headers }) => {
     if (!/\/orgs\/provisioning\/repos.*page=2/.test(path) || headers['x-again'] !== undefined) return undefined
     const answer = await fetch(gitea.url + path.replace('page=2', 'page=1'), { headers: { 'x-again': '1' } })
-    return { status: 200, headers: { 'content-type': 'application/json', link: answer.headers.get('link') ?? '', 'x-total-count': answer.headers.get('x-total-count') ?? '' }, body: await answer.text() }
+    return {
+      status: 200,
+      headers: {
+        'content-type': 'application/json',
+        link: answer.headers.get('link') ?? '',
+        'x-total-count': answer.headers.get('x-total-count') ?? ''
+      },
+      body: await answer.text()
+    }
   }
   clock.forward(301)
   t.match(await list(), { statusCode: 200, total: '10' })
-  t.match((await get('/api/v1/health')).json(), { backends: { gitea: { healthy: false, error: 'Answer has a page twice' } } })
+  t.match((await get('/api/v1/health')).json(), {
+    backends: { gitea: { healthy: false, error: 'Answer has a page twice' } }
+  })
 })
 
 await t.test('a walk over an upstream that falls silent ends after a few questions', async t => {
@@ -97,7 +141,9 @@ await t.test('a walk over an upstream that falls silent ends after a few questio
   gitea.fault = ({ path }) => path.includes('/releases') ? 'hang' : undefined
   const started = performance.now()
   await list()
-  while (gitea.requests.some(({ path }) => path.includes('/releases')) && performance.now() - started < 1500) await turn()
+  while (
+    gitea.requests.some(({ path }) => path.includes('/releases')) && performance.now() - started < 1500
+  ) { await turn() }
   const asked = gitea.count(/\/releases/)
   t.ok(asked >= 1 && asked <= 4, `${asked} of 11 repositories were asked`)
 })

@@ -9,20 +9,44 @@ const path = '/api/v1/extensions/provider/x'
 async function setUp (t: Test, releases: Record<string, string[]>, config: object = {}) {
   const gitea = await createGiteaFake({
     owner: { login: 'org' },
-    repositories: [{ name: 'x_prov', releases: Object.entries(releases).map(([tag, names]) => ({ tag, assets: names.map(name => ({ name, content: name })) })) }]
+    repositories: [{
+      name: 'x_prov',
+      releases: Object.entries(releases).map(([tag, names]) => ({
+        tag,
+        assets: names.map(name => ({ name, content: name }))
+      }))
+    }]
   })
   t.teardown(gitea.close)
   const { app, get } = await startApp(t, { gitea: { url: gitea.url, organization: 'org', ...config } })
   const answer = await get(`${path}/versions`)
-  const files = answer.statusCode !== 200 ? answer.statusCode : Object.fromEntries(answer.json<ExtensionVersion[]>().map(({ version, download_url: url }) => [version, url?.split('/').at(-1)]))
-  const skipped = () => app.catalog.skipped().items.map(({ kind, reason, version, file, chosen }) => [kind, reason, version, file, chosen].filter(text => text !== undefined).join(' ')).sort()
+  const files = answer.statusCode !== 200
+    ? answer.statusCode
+    : Object.fromEntries(
+      answer.json<ExtensionVersion[]>().map(({ version, download_url: url }) => [version, url?.split('/').at(-1)])
+    )
+  const skipped = () =>
+    app.catalog.skipped().items.map(({ kind, reason, version, file, chosen }) =>
+      [kind, reason, version, file, chosen].filter(text => text !== undefined).join(' ')
+    ).sort()
   return { get, files, skipped }
 }
-const all = ['x_1.0.0_linux_arm64.tar.gz', 'x_1.0.0_darwin_arm64.tar.gz', 'x_1.0.0_Linux_x86_64.tar.gz', 'x_1.0.0_windows_amd64.zip', 'x_1.0.0_linux_armv7.tar.gz']
+const all = [
+  'x_1.0.0_linux_arm64.tar.gz',
+  'x_1.0.0_darwin_arm64.tar.gz',
+  'x_1.0.0_Linux_x86_64.tar.gz',
+  'x_1.0.0_windows_amd64.zip',
+  'x_1.0.0_linux_armv7.tar.gz'
+]
 
 await t.test('with a platform the file whose name ends in it is served', async t => {
   const cases: Record<string, string> = {
-    'linux/arm64': all[0] ?? '', 'linux/aarch64': all[0] ?? '', 'darwin/arm64': all[1] ?? '', 'linux/amd64': all[2] ?? '', 'windows/amd64': all[3] ?? '', 'linux/arm/v7': all[4] ?? ''
+    'linux/arm64': all[0] ?? '',
+    'linux/aarch64': all[0] ?? '',
+    'darwin/arm64': all[1] ?? '',
+    'linux/amd64': all[2] ?? '',
+    'windows/amd64': all[3] ?? '',
+    'linux/arm/v7': all[4] ?? ''
   }
   for (const [platform, file] of Object.entries(cases)) {
     const { get, files } = await setUp(t, { '1.0.0': all }, { platform })
@@ -40,39 +64,73 @@ await t.test('without a platform the first file by upload is served, and the oth
 
 await t.test('a release with files of other platforms only is skipped, and one of no platform is served to each', async t => {
   const { files, skipped } = await setUp(t, {
-    '1.0.0': ['x_linux_amd64.tar.gz', 'x_linux_amd64.tar.gz.sha256'], '2.0.0': ['x-linux-amd64.tar.gz', 'x.tar.gz'], '3.0.0': ['x_linux_amd64.tar.gz', 'bundle.zip'], '4.0.0': ['notes.txt']
+    '1.0.0': ['x_linux_amd64.tar.gz', 'x_linux_amd64.tar.gz.sha256'],
+    '2.0.0': ['x-linux-amd64.tar.gz', 'x.tar.gz'],
+    '3.0.0': ['x_linux_amd64.tar.gz', 'bundle.zip'],
+    '4.0.0': ['notes.txt']
   }, { platform: 'linux/arm64' })
   t.strictSame(files, { '4.0.0': undefined, '3.0.0': 'bundle.zip', '2.0.0': 'x.tar.gz' })
-  t.strictSame(skipped(), ['asset other_platform 2.0.0 x-linux-amd64.tar.gz x.tar.gz', 'asset other_platform 3.0.0 x_linux_amd64.tar.gz bundle.zip', 'release other_platform 1.0.0'])
+  t.strictSame(skipped(), [
+    'asset other_platform 2.0.0 x-linux-amd64.tar.gz x.tar.gz',
+    'asset other_platform 3.0.0 x_linux_amd64.tar.gz bundle.zip',
+    'release other_platform 1.0.0'
+  ])
   t.equal((await setUp(t, { '1.0.0': ['x_linux_amd64.tar.gz'] }, { platform: 'linux/arm64' })).files, 404)
 })
 
 await t.test('the archive of the configured platform counts before one of no platform, as in an index', async t => {
-  const releases = { '1.0.0': ['x_prov.tar.gz', 'x_linux_arm64.tar.gz'], '2.0.0': ['x_prov-2.0.0.zip', 'x_2.0.0_linux_amd64.zip'] }
+  const releases = {
+    '1.0.0': ['x_prov.tar.gz', 'x_linux_arm64.tar.gz'],
+    '2.0.0': ['x_prov-2.0.0.zip', 'x_2.0.0_linux_amd64.zip']
+  }
   const { files, skipped } = await setUp(t, releases, { platform: 'linux/arm64' })
   t.strictSame(files, { '2.0.0': 'x_prov-2.0.0.zip', '1.0.0': 'x_linux_arm64.tar.gz' })
-  t.strictSame(skipped(), ['asset not_chosen 1.0.0 x_prov.tar.gz x_linux_arm64.tar.gz', 'asset other_platform 2.0.0 x_2.0.0_linux_amd64.zip x_prov-2.0.0.zip'])
-  t.strictSame((await setUp(t, releases)).files, { '2.0.0': 'x_prov-2.0.0.zip', '1.0.0': 'x_prov.tar.gz' }, 'without a platform the name decides')
+  t.strictSame(skipped(), [
+    'asset not_chosen 1.0.0 x_prov.tar.gz x_linux_arm64.tar.gz',
+    'asset other_platform 2.0.0 x_2.0.0_linux_amd64.zip x_prov-2.0.0.zip'
+  ])
+  t.strictSame(
+    (await setUp(t, releases)).files,
+    { '2.0.0': 'x_prov-2.0.0.zip', '1.0.0': 'x_prov.tar.gz' },
+    'without a platform the name decides'
+  )
 })
 
 await t.test('the only archive is served whatever its platform where none is configured', async t => {
-  const { files, skipped } = await setUp(t, { '1.0.0': ['tool-linux-amd64.tgz', 'notes.txt'], '2.0.0': ['one.zip', 'two.zip'] })
+  const { files, skipped } = await setUp(t, {
+    '1.0.0': ['tool-linux-amd64.tgz', 'notes.txt'],
+    '2.0.0': ['one.zip', 'two.zip']
+  })
   t.strictSame(files, { '2.0.0': undefined, '1.0.0': 'tool-linux-amd64.tgz' })
   t.strictSame(skipped(), ['asset not_chosen 2.0.0 one.zip', 'asset not_chosen 2.0.0 two.zip'])
 })
 
 await t.test("files of the extension's own name count before those of other programs", t => {
-  const assets = ['tool_linux_arm64.tar.gz', 'x_1.0.0_linux_arm64.tar.gz', 'x_linux_arm64.tar.gz.sig'].map((name, id) => ({ id, name, size: 1, uuid: String(id) }))
+  const assets = ['tool_linux_arm64.tar.gz', 'x_1.0.0_linux_arm64.tar.gz', 'x_linux_arm64.tar.gz.sig'].map((
+    name,
+    id
+  ) => ({ id, name, size: 1, uuid: String(id) }))
   for (const platform of ['linux/arm64', undefined]) {
     const chosen = chooseFile(assets, { repository: 'x_prov', name: 'x', versions: ['1.0.0', 'v1.0.0'], platform })
-    t.match(chosen, { asset: { name: 'x_1.0.0_linux_arm64.tar.gz' }, passedOver: [{ file: 'tool_linux_arm64.tar.gz', reason: 'not_chosen' }] })
+    t.match(chosen, {
+      asset: { name: 'x_1.0.0_linux_arm64.tar.gz' },
+      passedOver: [{ file: 'tool_linux_arm64.tar.gz', reason: 'not_chosen' }]
+    })
   }
   t.end()
 })
 
 await t.test('a name that only resembles a platform is not one', t => {
-  const of = (...names: string[]) => chooseFile(names.map((name, id) => ({ id, name, size: 1, uuid: String(id) })), { repository: 'x_prov', name: 'x', versions: ['1.0.0'], platform: 'linux/arm64' })
-  for (const name of ['linux_arm64.tar.gz', 'x_linux_arm64_musl.tar.gz', 'xlinux-arm64.tar.gz', 'x_linuxarm64.tar.gz']) t.match(of(name, 'x_linux_amd64.zip'), { asset: { name } }, name)
+  const of = (...names: string[]) =>
+    chooseFile(names.map((name, id) => ({ id, name, size: 1, uuid: String(id) })), {
+      repository: 'x_prov',
+      name: 'x',
+      versions: ['1.0.0'],
+      platform: 'linux/arm64'
+    })
+  for (
+    const name of ['linux_arm64.tar.gz', 'x_linux_arm64_musl.tar.gz', 'xlinux-arm64.tar.gz', 'x_linuxarm64.tar.gz']
+  ) { t.match(of(name, 'x_linux_amd64.zip'), { asset: { name } }, name) }
   t.equal(of('x_linux_amd64.tar.gz', 'x_darwin_arm64.tar.gz'), 'other_platform')
   const started = performance.now()
   of(`${'_linux'.repeat(40_000)}.zip`)
@@ -89,10 +147,20 @@ await t.test('the choice of a first platform is logged once, and again when it c
   const asset = (name: string, id: number) => ({ id, name, size: 1, uuid: '11111111-1111-4111-8111-111111111111' })
   const api = {
     repository: async (name: string) => name === 'x_prov' ? repository : undefined,
-    releases: async () => ({ found: [{ tag_name: '1.0.0', draft: false, published_at: '2025-01-01T00:00:00Z', assets: names.map(asset) }], whole: true })
+    releases: async () => ({
+      found: [{ tag_name: '1.0.0', draft: false, published_at: '2025-01-01T00:00:00Z', assets: names.map(asset) }],
+      whole: true
+    })
   }
   const driver = createGiteaDriver(api as never, { of: () => ({}), look: async () => ({}) }, {
-    name: 'gitea', publicUrl: '', includePrivate: true, atOnce: 1, mapping: createMapping({ provider: ['{name}_prov'], taskserv: [], cluster: [] }), onFirstPlatform: choice => { choices.push(choice) }
+    name: 'gitea',
+    publicUrl: '',
+    includePrivate: true,
+    atOnce: 1,
+    mapping: createMapping({ provider: ['{name}_prov'], taskserv: [], cluster: [] }),
+    onFirstPlatform: choice => {
+      choices.push(choice)
+    }
   })
   for (let round = 0; round < 3; round++) await driver.load('provider', 'x')
   t.strictSame(choices, [{ type: 'provider', name: 'x', file: all[0], platform: 'linux/arm64' }])

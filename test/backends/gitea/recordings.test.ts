@@ -25,7 +25,11 @@ function answerOf (name: string): LoopbackAnswer {
   if (recording === undefined) throw new Error(`There is no recording ${name}`)
   const { status, headers, json, text, base64 } = recording.response
   const { 'content-length': _length, 'transfer-encoding': _coding, ...kept } = headers
-  return { status, headers: kept, body: json !== undefined ? JSON.stringify(json) : text ?? Buffer.from(base64 ?? '', 'base64') }
+  return {
+    status,
+    headers: kept,
+    body: json !== undefined ? JSON.stringify(json) : text ?? Buffer.from(base64 ?? '', 'base64')
+  }
 }
 
 /** A driver whose upstream answers with one recording, or with what `answers` says of a request. */
@@ -33,17 +37,33 @@ async function replay (t: Test, answers: (request: LoopbackRequest) => string) {
   // A recorded page is the first one; those behind it are empty.
   const server = await createLoopback(request => {
     const answer = answerOf(answers(request))
-    return Number(new URL(request.path, 'http://server').searchParams.get('page') ?? 1) > 1 ? { ...answer, body: '[]' } : answer
+    return Number(new URL(request.path, 'http://server').searchParams.get('page') ?? 1) > 1
+      ? { ...answer, body: '[]' }
+      : answer
   })
   const { gitea: [config] } = parseConfig({ gitea: { url: server.url, organization: 'provisioning' } })
   if (config === undefined) throw new Error('No configuration')
   const upstream = createUpstream({ userAgent: 'test', random: () => 0 }, {
-    instance: 'gitea', url: server.url, authorization: async () => undefined, timeout: 5, verifySsl: true, redirectHosts: [], concurrency: 8
+    instance: 'gitea',
+    url: server.url,
+    authorization: async () => undefined,
+    timeout: 5,
+    verifySsl: true,
+    redirectHosts: [],
+    concurrency: 8
   })
   t.teardown(async () => { upstream.close(); await server.close() })
   const api = createGiteaApi(upstream, { instance: 'gitea', owner: 'provisioning' })
   const checksums = createChecksums(api, { instance: 'gitea', immutable: { get: () => undefined, set: () => {} } })
-  const { driver, skipped } = notingSkips(createGiteaDriver(api, checksums, { name: 'gitea', publicUrl: 'https://gitea.example.com', includePrivate: true, atOnce: 6, mapping: createMapping(config.mapping) }))
+  const { driver, skipped } = notingSkips(
+    createGiteaDriver(api, checksums, {
+      name: 'gitea',
+      publicUrl: 'https://gitea.example.com',
+      includePrivate: true,
+      atOnce: 6,
+      mapping: createMapping(config.mapping)
+    })
+  )
   return { api, driver, skipped, server }
 }
 
@@ -55,16 +75,30 @@ const release = (version: string, more: object = {}) => ({ version, ...more })
 const tags = (names: string[]) => names.map(tag_name => ({ tag_name }))
 
 /** What comes of each recording, written by hand from how its server was filled. */
-const expected: Record<string, { ask: 'repositories' | 'repository' | 'releases' | 'file' | 'ping', as?: string, gives: unknown }> = {
-  'org-repos-page-2': { ask: 'repositories', gives: Array.from({ length: 15 }, (_, at) => ({ name: `filler-${35 + at}`, release_counter: 0 })) },
+const expected: Record<
+  string,
+  { ask: 'repositories' | 'repository' | 'releases' | 'file' | 'ping', as?: string, gives: unknown }
+> = {
+  'org-repos-page-2': {
+    ask: 'repositories',
+    gives: Array.from({ length: 15 }, (_, at) => ({ name: `filler-${35 + at}`, release_counter: 0 }))
+  },
   'org-repos-small-page': {
     ask: 'repositories',
     gives: [
-      { name: 'aws_prov', topics: ['aws', 'cloud', 'infrastructure'], release_counter: 5 }, { name: 'upcloud_provider' }, { name: 'kubernetes_taskserv' },
-      { name: 'k3s_taskserv' }, { name: 'web_cluster', description: 'Web tier: load balancer, app servers, database' }
+      { name: 'aws_prov', topics: ['aws', 'cloud', 'infrastructure'], release_counter: 5 },
+      { name: 'upcloud_provider' },
+      { name: 'kubernetes_taskserv' },
+      { name: 'k3s_taskserv' },
+      { name: 'web_cluster', description: 'Web tier: load balancer, app servers, database' }
     ]
   },
-  'user-repos-of-an-org': { ask: 'repositories', gives: [{ name: 'aws_prov', owner: { login: 'provisioning', full_name: 'Provisioning team' } }, { name: 'upcloud_provider' }] },
+  'user-repos-of-an-org': {
+    ask: 'repositories',
+    gives: [{ name: 'aws_prov', owner: { login: 'provisioning', full_name: 'Provisioning team' } }, {
+      name: 'upcloud_provider'
+    }]
+  },
   'org-repos-past-the-end': { ask: 'repositories', gives: [] },
   'org-missing': { ask: 'repositories', gives: 'service_unavailable' },
   'signin-required-org-repos': { ask: 'repositories', gives: 'auth_error' },
@@ -72,9 +106,19 @@ const expected: Record<string, { ask: 'repositories' | 'repository' | 'releases'
   'token-lacks-org-scope': { ask: 'repositories', gives: 'auth_error' },
   'repos-search': { ask: 'repositories', gives: 'service_unavailable' },
   org: { ask: 'repositories', gives: 'service_unavailable' },
-  repo: { ask: 'repository', as: 'aws_prov', gives: { name: 'aws_prov', private: false, mirror: false, has_releases: true } },
+  repo: {
+    ask: 'repository',
+    as: 'aws_prov',
+    gives: { name: 'aws_prov', private: false, mirror: false, has_releases: true }
+  },
   'api-unknown-path': { ask: 'repository', as: 'aws_prov', gives: 'service_unavailable' },
-  'releases-aws': { ask: 'releases', gives: tags(['nightly', '2.0.0-rc.1', '1.2.0', '1.1.0', 'v1.0.0']).map(release => ({ ...release, prerelease: release.tag_name === '2.0.0-rc.1' })) },
+  'releases-aws': {
+    ask: 'releases',
+    gives: tags(['nightly', '2.0.0-rc.1', '1.2.0', '1.1.0', 'v1.0.0']).map(release => ({
+      ...release,
+      prerelease: release.tag_name === '2.0.0-rc.1'
+    }))
+  },
   'releases-aws-as-writer': { ask: 'releases', gives: [] },
   'releases-upcloud': { ask: 'releases', gives: tags(['v2.1.3']) },
   'releases-kubernetes': { ask: 'releases', gives: tags(['1.27.5', '1.27.4', '1.28.0']) },
@@ -83,7 +127,10 @@ const expected: Record<string, { ask: 'repositories' | 'repository' | 'releases'
   'releases-onlyrc': { ask: 'releases', gives: tags(['0.1.0-alpha.9', '0.1.0-alpha.10', '0.1.0-alpha.1']) },
   'releases-slash': { ask: 'releases', gives: tags(['1.0.1', 'release/1.0.0']) },
   'releases-without-asset': { ask: 'releases', gives: [{ tag_name: '0.9.0', assets: [] }] },
-  'releases-many-page-2': { ask: 'releases', gives: tags(['0.6.0', '0.5.0', '0.4.0', '0.3.0', '0.2.0', '0.1.0', '0.0.0']) },
+  'releases-many-page-2': {
+    ask: 'releases',
+    gives: tags(['0.6.0', '0.5.0', '0.4.0', '0.3.0', '0.2.0', '0.1.0', '0.0.0'])
+  },
   'releases-empty-repository': { ask: 'releases', gives: [] },
   'releases-of-a-mirror': { ask: 'releases', gives: [] },
   'releases-private-with-token': { ask: 'releases', gives: tags(['5.0.0']) },
@@ -110,7 +157,15 @@ const expected: Record<string, { ask: 'repositories' | 'repository' | 'releases'
   'v2-anonymous': { ask: 'ping', gives: 'auth_error' }
 }
 /** Conditional and partial answers to headers that the registry does not send yet, and an answer without a body. */
-const notAsked = ['asset-head', 'asset-not-modified', 'asset-range', 'asset-range-past-the-end', 'asset-range-suffix', 'asset-range-two', 'asset-range-with-other-if-range']
+const notAsked = [
+  'asset-head',
+  'asset-not-modified',
+  'asset-range',
+  'asset-range-past-the-end',
+  'asset-range-suffix',
+  'asset-range-two',
+  'asset-range-with-other-if-range'
+]
 
 await t.test('every recording is understood', async t => {
   t.strictSame([...recordings.keys()].sort(), [...Object.keys(expected), ...notAsked].sort(), 'none is left out')
@@ -119,12 +174,25 @@ await t.test('every recording is understood', async t => {
     const size = recordings.get(name)?.response.headers['content-length']
     const question = async () => {
       switch (ask) {
-        case 'repositories': return (await api.repositories(() => {})).found
-        case 'repository': return await api.repository(as)
-        case 'releases': return await api.releases(as, () => {}).then(all => all === undefined ? undefined : [...new Map(all.found.map(one => [one.tag_name, one])).values()])
-        case 'ping': { await api.ping(AbortSignal.timeout(5000)); return undefined }
+        case 'repositories':
+          return (await api.repositories(() => {})).found
+        case 'repository':
+          return await api.repository(as)
+        case 'releases':
+          return await api.releases(as, () => {}).then(all =>
+            all === undefined ? undefined : [...new Map(all.found.map(one => [one.tag_name, one])).values()]
+          )
+        case 'ping': {
+          await api.ping(AbortSignal.timeout(5000))
+          return undefined
+        }
         case 'file': {
-          const file = { name: 'x.tar.gz', validator: 'x', locator: '81b8787c-ba30-4f87-92b9-5fdf20a5ac6e', size: name === 'signin-required-login-page' ? 106 : Number(size ?? 106) }
+          const file = {
+            name: 'x.tar.gz',
+            validator: 'x',
+            locator: '81b8787c-ba30-4f87-92b9-5fdf20a5ac6e',
+            size: name === 'signin-required-login-page' ? 106 : Number(size ?? 106)
+          }
           const artifact = await driver.open(file, { signal: AbortSignal.timeout(5000) })
           if (artifact === undefined) return undefined
           let bytes = 0
@@ -141,7 +209,15 @@ await t.test('every recording is understood', async t => {
 })
 
 await t.test('the recorded kubernetes_taskserv becomes an extension', async t => {
-  const { driver, skipped } = await replay(t, ({ path }) => path.includes('/attachments/') ? 'asset-checksum-file' : path.includes('/releases') ? 'releases-kubernetes' : 'org-repos-small-page')
+  const { driver, skipped } = await replay(
+    t,
+    ({ path }) =>
+      path.includes('/attachments/')
+        ? 'asset-checksum-file'
+        : path.includes('/releases')
+          ? 'releases-kubernetes'
+          : 'org-repos-small-page'
+  )
   const { found } = await driver.list()
   const kubernetes = found.find(({ metadata }) => metadata.name === 'kubernetes')
   t.match(kubernetes, {
@@ -158,7 +234,8 @@ await t.test('the recorded kubernetes_taskserv becomes an extension', async t =>
       file: {
         name: 'kubernetes_taskserv.tar.gz',
         size: 106,
-        url: 'https://gitea.example.com/provisioning/kubernetes_taskserv/releases/download/1.28.0/kubernetes_taskserv.tar.gz',
+        url:
+          'https://gitea.example.com/provisioning/kubernetes_taskserv/releases/download/1.28.0/kubernetes_taskserv.tar.gz',
         validator: '81b8787c-ba30-4f87-92b9-5fdf20a5ac6e',
         checksum: 'sha256:66cce5a8a2c4ad459e2e242a0ca2e209791cd4a0ae5e92a0a5f8af182f0b179a'
       }

@@ -28,9 +28,18 @@ const platforms = ['plat_1.0.0_linux_arm64.tar.gz', 'plat_1.0.0_Linux_x86_64.tar
 const content = (login: string): GiteaContent => ({
   owner: { login, full_name: 'Shapes' },
   repositories: [
-    { name: 'shapes_prov', releases: shapes.map(([name, write], minor) => ({ tag: `1.${minor}.0`, assets: [{ name: file, content: `archive ${minor}` }, { name, content: write(sha256(`archive ${minor}`)) }] })) },
+    {
+      name: 'shapes_prov',
+      releases: shapes.map(([name, write], minor) => ({
+        tag: `1.${minor}.0`,
+        assets: [{ name: file, content: `archive ${minor}` }, { name, content: write(sha256(`archive ${minor}`)) }]
+      }))
+    },
     { name: 'flag_prov', releases: [{ tag: 'v1.0.0' }, { tag: 'v2.0.0', prerelease: true }] },
-    { name: 'notes_prov', releases: Array.from({ length: 50 }, (_, minor) => ({ tag: `1.${minor}.0`, notes: 'n'.repeat(345_000) })) },
+    {
+      name: 'notes_prov',
+      releases: Array.from({ length: 50 }, (_, minor) => ({ tag: `1.${minor}.0`, notes: 'n'.repeat(345_000) }))
+    },
     { name: 'plat_prov', releases: [{ tag: '1.0.0', assets: platforms.map(name => ({ name, content: name })) }] }
   ]
 })
@@ -38,10 +47,14 @@ const content = (login: string): GiteaContent => ({
 async function check (t: Test, url: string, organization: string): Promise<void> {
   const gitea = { url, organization, timeout_seconds: 60 }
   const { get } = await startApp(t, { gitea, server: { request_budget_seconds: 120 } })
-  const versions = async (name: string) => (await get(`/api/v1/extensions/provider/${name}/versions`)).json<ExtensionVersion[]>()
+  const versions = async (name: string) =>
+    (await get(`/api/v1/extensions/provider/${name}/versions`)).json<ExtensionVersion[]>()
 
   await t.test('each shape of a checksum file is understood, and an ambiguous one is not', async t => {
-    const expected = shapes.map(([, , fits], minor) => [`1.${minor}.0`, fits === false ? undefined : `sha256:${sha256(`archive ${minor}`)}`]).reverse()
+    const expected = shapes.map((
+      [, , fits],
+      minor
+    ) => [`1.${minor}.0`, fits === false ? undefined : `sha256:${sha256(`archive ${minor}`)}`]).reverse()
     t.strictSame((await versions('shapes')).map(({ version, checksum }) => [version, checksum]), expected)
     t.equal((await get('/api/v1/extensions/provider/shapes/1.0.0')).body, 'archive 0')
   })
@@ -58,7 +71,12 @@ async function check (t: Test, url: string, organization: string): Promise<void>
   })
 
   await t.test('the file of the configured platform is served', async t => {
-    for (const [platform, name] of [['linux/arm64', platforms[0]], ['linux/amd64', platforms[1]], ['macos/aarch64', platforms[2]]]) {
+    for (
+      const [platform, name] of [['linux/arm64', platforms[0]], ['linux/amd64', platforms[1]], [
+        'macos/aarch64',
+        platforms[2]
+      ]]
+    ) {
       const one = await startApp(t, { gitea: { ...gitea, platform } })
       t.equal((await one.get('/api/v1/extensions/provider/plat/1.0.0')).body, name)
     }
@@ -72,7 +90,11 @@ await t.test('releases as publishers make them, on a fake', async t => {
 })
 
 const { TEST_GITEA_URL: url, TEST_GITEA_TOKEN: token } = process.env
-await t.test('releases as publishers make them, on a real Gitea', { skip: url === undefined || token === undefined ? 'set TEST_GITEA_URL and TEST_GITEA_TOKEN (an administrator\'s) to run it' : false }, async t => {
+await t.test('releases as publishers make them, on a real Gitea', {
+  skip: url === undefined || token === undefined
+    ? "set TEST_GITEA_URL and TEST_GITEA_TOKEN (an administrator's) to run it"
+    : false
+}, async t => {
   const organization = `shapes-${process.pid}-${Date.now()}`
   await fillGitea(url ?? '', token ?? '', organization, content(organization))
   await check(t, url ?? '', organization)

@@ -13,7 +13,10 @@ function content (): GiteaContent {
   return {
     owner: { login: 'org' },
     repositories: [
-      ...names.map(name => ({ name: `${name}_prov`, releases: [{ tag: '1.0.0', assets: [archive('1.0.0'), checksum] }] })),
+      ...names.map(name => ({
+        name: `${name}_prov`,
+        releases: [{ tag: '1.0.0', assets: [archive('1.0.0'), checksum] }]
+      })),
       { name: 'unversioned_prov', releases: [{ tag: 'nightly' }] },
       { name: 'unreleased_prov' },
       { name: 'other' }
@@ -25,15 +28,27 @@ function content (): GiteaContent {
 async function setUp (t: Test, config: object = {}) {
   const gitea = await createGiteaFake(content())
   t.teardown(gitea.close)
-  const { get, clock } = await startApp(t, { gitea: { url: gitea.url, organization: 'org', timeout_seconds: 1, reconcile_seconds: 86_400, ...config } })
+  const { get, clock } = await startApp(t, {
+    gitea: { url: gitea.url, organization: 'org', timeout_seconds: 1, reconcile_seconds: 86_400, ...config }
+  })
   const list = async () => (await get('/api/v1/extensions')).json<Extension[]>()
-  const asked = () => gitea.requests.flatMap(({ path }) => path.includes('limit=1&') ? [] : [path.replace(/\?.*/, '').replace(/^\/api\/v1\/(?:repos\/org\/)?/, '')]).sort()
+  const asked = () =>
+    gitea.requests.flatMap(({ path }) =>
+      path.includes('limit=1&') ? [] : [path.replace(/\?.*/, '').replace(/^\/api\/v1\/(?:repos\/org\/)?/, '')]
+    ).sort()
   /** Walks again when so many seconds have gone. */
-  async function walk (seconds = 301): Promise<{ asked: string[], versions: string[], status: number, partial: unknown }> {
+  async function walk (
+    seconds = 301
+  ): Promise<{ asked: string[], versions: string[], status: number, partial: unknown }> {
     clock.forward(seconds)
     gitea.requests.length = 0
     const answer = await get('/api/v1/extensions')
-    return { asked: asked(), versions: answer.json<Extension[]>().map(({ name, version }) => `${name} ${version}`), status: answer.statusCode, partial: answer.headers['proxy-status'] }
+    return {
+      asked: asked(),
+      versions: answer.json<Extension[]>().map(({ name, version }) => `${name} ${version}`),
+      status: answer.statusCode,
+      partial: answer.headers['proxy-status']
+    }
   }
   await list()
   return { gitea, get, clock, walk, asked }
@@ -46,19 +61,27 @@ const unversioned = 'unversioned_prov/releases'
 
 await t.test('a first walk asks every repository that has releases', async t => {
   const { asked } = await setUp(t)
-  t.strictSame(asked().filter(path => !path.startsWith('/attachments/')), [...releases(...names), listing, unversioned].sort())
+  t.strictSame(
+    asked().filter(path => !path.startsWith('/attachments/')),
+    [...releases(...names), listing, unversioned].sort()
+  )
 })
 
 await t.test('a walk in which nothing has changed asks for the listing, and where there are releases but no version', async t => {
   const { walk } = await setUp(t)
-  for (let round = 0; round < 3; round++) t.match(await walk(), { asked: [listing, unversioned], versions: all }, `walk ${round}`)
+  for (let round = 0; round < 3; round++) {
+    t.match(await walk(), { asked: [listing, unversioned], versions: all }, `walk ${round}`)
+  }
 })
 
 await t.test('what the listing says of a repository is told at once, though its releases are not asked for', async t => {
   const { gitea, get, walk } = await setUp(t)
   gitea.repository('a_prov').description = 'another one'
   t.strictSame((await walk()).asked, [listing, unversioned])
-  t.match((await get('/api/v1/extensions/provider/a')).json(), { description: 'another one', checksum: `sha256:${'a'.repeat(64)}` })
+  t.match((await get('/api/v1/extensions/provider/a')).json(), {
+    description: 'another one',
+    checksum: `sha256:${'a'.repeat(64)}`
+  })
 })
 
 await t.test('a new release costs that repository only, and its checksum file', async t => {
@@ -114,7 +137,14 @@ await t.test('for an hour after a change a repository is asked at each walk: fil
 })
 
 await t.test('a release of the last hour may get its files yet, though it is met for the first time', async t => {
-  const gitea = await createGiteaFake({ owner: { login: 'org' }, repositories: [{ name: 'new_prov', releases: [{ tag: '1.0.0', published_at: new Date().toISOString() }] }, { name: 'pushed_prov', updated_at: new Date().toISOString(), releases: [{ tag: '1.0.0' }] }] })
+  const gitea = await createGiteaFake({
+    owner: { login: 'org' },
+    repositories: [{ name: 'new_prov', releases: [{ tag: '1.0.0', published_at: new Date().toISOString() }] }, {
+      name: 'pushed_prov',
+      updated_at: new Date().toISOString(),
+      releases: [{ tag: '1.0.0' }]
+    }]
+  })
   t.teardown(gitea.close)
   const { get, clock } = await startApp(t, { gitea: { url: gitea.url, organization: 'org' } })
   await get('/api/v1/extensions')
@@ -175,7 +205,10 @@ await t.test('a checksum file that cannot be read, or is gone in the middle of t
     for (let gone = 0; gone < 3700; gone += 301) await walk()
     gitea.fault = undefined
     t.ok((await walk()).asked.includes('g_prov/releases'), String(status))
-    t.match((await get('/api/v1/extensions/provider/g')).json(), { version: '2.0.0', checksum: `sha256:${'b'.repeat(64)}` })
+    t.match((await get('/api/v1/extensions/provider/g')).json(), {
+      version: '2.0.0',
+      checksum: `sha256:${'b'.repeat(64)}`
+    })
   }
 })
 
@@ -269,7 +302,11 @@ await t.test('where one page of the list fails, what the others show is told, an
   gitea.fault = async ({ path, headers }) => {
     if (!path.includes('/orgs/') || headers['x-again'] !== undefined) return undefined
     const rows = await (await fetch(gitea.url + path, { headers: { 'x-again': '1' } })).json() as object[]
-    return { status: 200, headers: { 'content-type': 'application/json', 'x-total-count': String(rows.length) }, body: JSON.stringify(rows.slice(0, 3)) }
+    return {
+      status: 200,
+      headers: { 'content-type': 'application/json', 'x-total-count': String(rows.length) },
+      body: JSON.stringify(rows.slice(0, 3))
+    }
   }
   t.match(await walk(), { versions: all, partial: /^gitea; / })
   gitea.fault = undefined
@@ -282,7 +319,11 @@ for (const field of ['updated_at', 'release_counter']) {
     gitea.fault = async ({ path, headers }) => {
       if (!path.includes('/orgs/') || headers['x-again'] !== undefined) return undefined
       const rows = await (await fetch(gitea.url + path, { headers: { 'x-again': '1' } })).json() as object[]
-      return { status: 200, headers: { 'content-type': 'application/json', 'x-total-count': String(rows.length) }, body: JSON.stringify(rows.map(row => ({ ...row, [field]: undefined }))) }
+      return {
+        status: 200,
+        headers: { 'content-type': 'application/json', 'x-total-count': String(rows.length) },
+        body: JSON.stringify(rows.map(row => ({ ...row, [field]: undefined })))
+      }
     }
     // An hour after what it told before.
     for (let gone = 0; gone < 3700; gone += 301) await walk()

@@ -15,8 +15,18 @@ type Server = 'docker-registry' | 'zot' | 'gitea'
 
 const folder = new URL('../../recordings/oci/', import.meta.url)
 const servers: Server[] = ['docker-registry', 'zot', 'gitea']
-const recordings = new Map(servers.map(server => [server, new Map(readdirSync(new URL(`${server}/`, folder))
-  .map(name => [name.replace(/\.json$/, ''), JSON.parse(readFileSync(new URL(`${server}/${name}`, folder), 'utf8')) as Recording]))]))
+const recordings = new Map(servers.map(server => [
+  server,
+  new Map(
+    readdirSync(new URL(`${server}/`, folder))
+      .map(
+        name => [
+          name.replace(/\.json$/, ''),
+          JSON.parse(readFileSync(new URL(`${server}/${name}`, folder), 'utf8')) as Recording
+        ]
+      )
+  )
+]))
 
 /** A recorded answer as it was, but for the length of a token that was replaced, and of what was never sent. */
 function answerOf ({ request, response: { status, headers, json, text, base64 } }: Recording): LoopbackAnswer {
@@ -42,10 +52,15 @@ async function replay (t: Test, server: Server, name: string) {
     }
     // Behind the recorded page there is none with anything in it.
     if (path === next) return answerOf(found.get(path.includes('_catalog') ? 'catalog-end' : 'tags-end') ?? recording)
-    return path === '/v2/' && !name.startsWith('ping') ? answerOf(found.get(token === undefined ? 'ping' : 'ping-with-token') ?? recording) : answerOf(recording)
+    return path === '/v2/' && !name.startsWith('ping')
+      ? answerOf(found.get(token === undefined ? 'ping' : 'ping-with-token') ?? recording)
+      : answerOf(recording)
   })
   t.teardown(fake.close)
-  return { fake, transport: createRegistryTransport(t, { registry: fake.url, namespace: 'provisioning', timeout_seconds: 5 }) }
+  return {
+    fake,
+    transport: createRegistryTransport(t, { registry: fake.url, namespace: 'provisioning', timeout_seconds: 5 })
+  }
 }
 
 const gcp = 'provisioning/provider/gcp'
@@ -64,12 +79,22 @@ const blob = async (transport: Transport) => {
   return stream === undefined ? undefined : (await buffer(stream)).length
 }
 const tags = async (transport: Transport) => await transport.tags(gcp)
-const repositories = async (transport: Transport) => (await transport.repositories('provisioning')).names.map(name => name.replace('provisioning/', '')).join(' ')
-const ping = async (transport: Transport) => { await transport.ping(signal()) }
+const repositories = async (transport: Transport) =>
+  (await transport.repositories('provisioning')).names.map(name => name.replace('provisioning/', '')).join(' ')
+const ping = async (transport: Transport) => {
+  await transport.ping(signal())
+}
 
-interface Expectation { ask: (transport: Transport) => Promise<unknown>, gives: unknown, but?: Partial<Record<Server, unknown>> }
-const unsorted = names('latest 1.0.0 0.9.0 v1.1.0 2.0.0-beta.1 sha256-aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa')
-const all = 'buildkit_cluster cilium_taskserv cluster/multi hetzner-provider provider/aws provider/gcp provider/nightlyonly taskserv/bare taskserv/withreadme taskservs/containerd tools/cli'
+interface Expectation {
+  ask: (transport: Transport) => Promise<unknown>
+  gives: unknown
+  but?: Partial<Record<Server, unknown>>
+}
+const unsorted = names(
+  'latest 1.0.0 0.9.0 v1.1.0 2.0.0-beta.1 sha256-aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa'
+)
+const all =
+  'buildkit_cluster cilium_taskserv cluster/multi hetzner-provider provider/aws provider/gcp provider/nightlyonly taskserv/bare taskserv/withreadme taskservs/containerd tools/cli'
 const shown = all.replace('provider/nightlyonly ', '')
 
 /** What comes of each recording, written by hand from how the servers were filled. */
@@ -91,7 +116,11 @@ const expected: Record<string, Expectation> = {
   },
   'catalog-end': { ask: repositories, gives: '' },
   'catalog-huge-n': { ask: repositories, gives: all, but: { 'docker-registry': 'service_unavailable', gitea: shown } },
-  tags: { ask: tags, gives: [...unsorted].sort((a, b) => a.name < b.name ? -1 : 1), but: { 'docker-registry': unsorted } },
+  tags: {
+    ask: tags,
+    gives: [...unsorted].sort((a, b) => a.name < b.name ? -1 : 1),
+    but: { 'docker-registry': unsorted }
+  },
   'tags-n': { ask: tags, gives: names('0.9.0 1.0.0'), but: { 'docker-registry': unsorted } },
   'tags-n-last': { ask: tags, gives: names('2.0.0-beta.1 latest'), but: { 'docker-registry': unsorted } },
   'tags-end': { ask: tags, gives: [], but: { 'docker-registry': unsorted, zot: undefined } },
@@ -101,27 +130,44 @@ const expected: Record<string, Expectation> = {
   'manifest-bare': { ask: manifestOf(digests.bare), gives: digests.bare },
   'manifest-index': { ask: manifestOf(digests.multi), gives: digests.multi },
   'manifest-with-build-metadata': { ask: manifestOf(digests.containerd), gives: digests.containerd },
-  'manifest-without-accept': { ask: manifestOf(digests.gcp), gives: digests.gcp, but: { 'docker-registry': undefined } },
+  'manifest-without-accept': {
+    ask: manifestOf(digests.gcp),
+    gives: digests.gcp,
+    but: { 'docker-registry': undefined }
+  },
   'manifest-missing': { ask: manifestOf(digests.gcp), gives: undefined },
   'manifest-head': {
     ask: async transport => await transport.resolve(gcp, '1.0.0'),
     gives: { digest: digests.gcp, mediaType: 'application/vnd.oci.image.manifest.v1+json' }
   },
   // Nothing was asked conditionally, so that an empty 304 is no answer.
-  'manifest-not-modified': { ask: manifestOf(digests.gcp), gives: digests.gcp, but: { 'docker-registry': 'service_unavailable' } },
+  'manifest-not-modified': {
+    ask: manifestOf(digests.gcp),
+    gives: digests.gcp,
+    but: { 'docker-registry': 'service_unavailable' }
+  },
   blob: { ask: blob, gives: 62 },
   'blob-missing': { ask: blob, gives: undefined },
   // No part was asked for, so that a part is no answer; what ignores Range gives the whole.
   'blob-range': { ask: blob, gives: 'service_unavailable', but: { gitea: 62 } },
   'blob-range-past-the-end': { ask: blob, gives: 'service_unavailable', but: { gitea: 62 } },
   // Headers only: what is not there, or empty, is no content.
-  'blob-head': { ask: async transport => await transport.resolve(gcp, '1.0.0').then(target => target?.digest), gives: digests.blob },
+  'blob-head': {
+    ask: async transport => await transport.resolve(gcp, '1.0.0').then(target => target?.digest),
+    gives: digests.blob
+  },
   // Nobody asks for referrers yet; their answers are no manifests.
   referrers: { ask: manifestOf(digests.gcp), gives: 'service_unavailable', but: { zot: 'ContentError' } }
 }
 
-const outcome = async (question: Promise<unknown>) => await question.catch((error: unknown) =>
-  isRegistryError(error) ? error.code : error instanceof Error && error.name === 'ContentError' ? error.name : Promise.reject(error))
+const outcome = async (question: Promise<unknown>) =>
+  await question.catch((error: unknown) =>
+    isRegistryError(error)
+      ? error.code
+      : error instanceof Error && error.name === 'ContentError'
+        ? error.name
+        : Promise.reject(error)
+  )
 
 for (const server of servers) {
   await t.test(`every recording of ${server} is understood`, async t => {

@@ -12,7 +12,10 @@ const current = (version: string) => names.map(name => `${name} ${version}`)
 /** A registry that has walked once over three repositories of two versions each, and what each walk after that asks. */
 async function setUp (t: Test) {
   const root = join(t.testdir({}), 'layouts')
-  await writeLayout(root, names.flatMap(name => ['1.0.0', '1.1.0', '2.0.0'].map(tag => ({ repository: repository(name), tag }))))
+  await writeLayout(
+    root,
+    names.flatMap(name => ['1.0.0', '1.1.0', '2.0.0'].map(tag => ({ repository: repository(name), tag })))
+  )
   const fake = await createRegistryFake(await contentOf(root))
   t.teardown(fake.close)
   /** Tags that are there, but not pushed yet. */
@@ -23,7 +26,12 @@ async function setUp (t: Test) {
     if (target !== undefined) fake.content.get(repository(name))?.tags.set(tag, target)
   }
   const { get, clock } = await startApp(t, { oci: { registry: fake.url } })
-  const asked = () => fake.requests.flatMap(({ method, path }) => path === '/v2/' ? [] : [`${method} ${path.replace(/\?.*/, '').replace('/v2/', '').replace(/sha256:.*/, 'digest')}`]).sort()
+  const asked = () =>
+    fake.requests.flatMap(({ method, path }) =>
+      path === '/v2/'
+        ? []
+        : [`${method} ${path.replace(/\?.*/, '').replace('/v2/', '').replace(/sha256:.*/, 'digest')}`]
+    ).sort()
   async function walk () {
     clock.forward(301)
     fake.requests.length = 0
@@ -43,7 +51,9 @@ await t.test('a first walk asks for the catalog, the tags of each repository, an
 
 await t.test('a walk in which nothing has changed asks for the tags, and for one digest of each repository', async t => {
   const { walk } = await setUp(t)
-  for (let round = 0; round < 2; round++) t.match(await walk(), { asked: ['GET _catalog', ...tags, ...heads].sort(), versions: current('1.1.0') })
+  for (let round = 0; round < 2; round++) {
+    t.match(await walk(), { asked: ['GET _catalog', ...tags, ...heads].sort(), versions: current('1.1.0') })
+  }
 })
 
 await t.test('a new version costs its manifest, and no other', async t => {
@@ -73,8 +83,13 @@ await t.test('a tag that is deleted is gone at the next walk, and so is a reposi
 
 await t.test('the versions of an extension cost a question each, the first time and later', async t => {
   const { fake, get } = await setUp(t)
-  const versions = async () => (await get('/api/v1/extensions/provider/a/versions')).json<ExtensionVersion[]>().map(({ version }) => version)
+  const versions = async () =>
+    (await get('/api/v1/extensions/provider/a/versions')).json<ExtensionVersion[]>().map(({ version }) => version)
   fake.requests.length = 0
   t.strictSame(await versions(), ['1.1.0', '1.0.0'])
-  t.strictSame(fake.requests.map(({ method, path }) => `${method} ${path.replace(/\?.*/, '')}`).sort(), ['GET /v2/provider/a/manifests/1.0.0', 'GET /v2/provider/a/tags/list', 'HEAD /v2/provider/a/manifests/1.1.0'])
+  t.strictSame(fake.requests.map(({ method, path }) => `${method} ${path.replace(/\?.*/, '')}`).sort(), [
+    'GET /v2/provider/a/manifests/1.0.0',
+    'GET /v2/provider/a/tags/list',
+    'HEAD /v2/provider/a/manifests/1.1.0'
+  ])
 })

@@ -4,11 +4,28 @@ import t, { type Test } from 'tap'
 import { createSnapshots } from '../../../backends/snapshots/file.ts'
 import type { SnapshotRecord } from '../../../schemas/snapshot.ts'
 
-const extension = { name: 'aws', type: 'provider', version: '1.2.0', description: 'AWS\n"provider"', source: 'gitea', published_at: '2025-01-01T00:00:00Z', tags: ['cloud'] } as const
+const extension = {
+  name: 'aws',
+  type: 'provider',
+  version: '1.2.0',
+  description: 'AWS\n"provider"',
+  source: 'gitea',
+  published_at: '2025-01-01T00:00:00Z',
+  tags: ['cloud']
+} as const
 const records: SnapshotRecord[] = [
   { kind: 'listing', type: 'provider', at: 1000, missing: false, unread: [], proof: { at: 1000, names: ['aws'] } },
   { kind: 'extensions', extensions: [{ ...extension, tags: ['cloud'] }] },
-  { kind: 'versions', at: 2000, extension: { ...extension, tags: ['cloud'] }, releases: [{ version: '1.2.0', published_at: '2025-01-01T00:00:00Z', file: { name: 'aws.tar.gz', size: 5, validator: 'sha256:0', locator: 'x' } }] }
+  {
+    kind: 'versions',
+    at: 2000,
+    extension: { ...extension, tags: ['cloud'] },
+    releases: [{
+      version: '1.2.0',
+      published_at: '2025-01-01T00:00:00Z',
+      file: { name: 'aws.tar.gz', size: 5, validator: 'sha256:0', locator: 'x' }
+    }]
+  }
 ]
 
 async function setUp (t: Test) {
@@ -47,10 +64,20 @@ await t.test('what was damaged at any byte, or cut off at any, is not used', asy
 
 await t.test('what has a right checksum and another form is not used either', async t => {
   const { snapshots, directory } = await setUp(t)
-  const strange = [{ kind: 'extensions', extensions: [{ ...extension, name: '../x' }] }, { kind: 'versions', at: 'x' }, { kind: 'other' }, { kind: 'listing', type: 'plugin', at: 1, missing: false, unread: [] }, 7]
+  const strange = [
+    { kind: 'extensions', extensions: [{ ...extension, name: '../x' }] },
+    { kind: 'versions', at: 'x' },
+    { kind: 'other' },
+    { kind: 'listing', type: 'plugin', at: 1, missing: false, unread: [] },
+    7
+  ]
   for (const record of strange) {
     await snapshots.write('strange', 'identity', [record as unknown as SnapshotRecord])
-    await t.rejects(snapshots.read('strange', 'identity'), { message: 'The snapshot has another format' }, JSON.stringify(record))
+    await t.rejects(
+      snapshots.read('strange', 'identity'),
+      { message: 'The snapshot has another format' },
+      JSON.stringify(record)
+    )
   }
   t.strictSame((await readdir(directory)).sort(), ['gitea.ndjson', 'strange.ndjson'])
 })
@@ -79,13 +106,17 @@ await t.test('what cannot be read or written says so', async t => {
   const { snapshots, directory } = await setUp(t)
   await mkdir(join(directory, 'oci.ndjson'))
   await t.rejects(snapshots.read('oci', 'identity'), { code: 'EISDIR' })
-  await t.rejects(createSnapshots(join(directory, 'gitea.ndjson', 'x')).write('gitea', 'identity', records), { code: 'ENOTDIR' })
+  await t.rejects(createSnapshots(join(directory, 'gitea.ndjson', 'x')).write('gitea', 'identity', records), {
+    code: 'ENOTDIR'
+  })
   await chmod(directory, 0o700)
 })
 
 await t.test('writers of one file at the same time harm neither each other nor the file', async t => {
   const { directory } = await setUp(t)
-  await Promise.all(Array.from({ length: 30 }, async () => { await createSnapshots(directory).write('gitea', 'identity', records) }))
+  await Promise.all(Array.from({ length: 30 }, async () => {
+    await createSnapshots(directory).write('gitea', 'identity', records)
+  }))
   t.strictSame(await createSnapshots(directory).read('gitea', 'identity'), records)
   t.strictSame(await readdir(directory), ['gitea.ndjson'])
 })

@@ -50,11 +50,18 @@ await t.test('a restart with a healthy upstream is fresh as soon as it has been 
 await t.test('with another configuration, or credentials that may see less, nothing is taken over', async t => {
   const { gitea, directory } = await setUp(t)
   await gitea.stop()
-  for (const config of [{ organization: 'another' }, { include_private: false }, { token: 'canary-token' }, { public_url: 'https://git.example.com' }]) {
+  for (
+    const config of [{ organization: 'another' }, { include_private: false }, { token: 'canary-token' }, {
+      public_url: 'https://git.example.com'
+    }]
+  ) {
     const { get } = await startApp(t, configuration(gitea, directory, config))
     t.equal((await get('/api/v1/extensions')).statusCode, 503, JSON.stringify(config))
   }
-  const { get } = await startApp(t, configuration(gitea, directory, { timeout_seconds: 2, concurrency: 3, priority: 1 }))
+  const { get } = await startApp(
+    t,
+    configuration(gitea, directory, { timeout_seconds: 2, concurrency: 3, priority: 1 })
+  )
   t.equal((await get('/api/v1/extensions')).statusCode, 200, 'how it is asked does not matter')
 })
 
@@ -82,7 +89,9 @@ await t.test('a directory that cannot be written costs one line of the log and a
 
 await t.test('no secret is in what is kept', async t => {
   const token = 'canary-0123456789'
-  const gitea = await createGiteaFake(provisioningContent(), { tokens: { [token]: { scopes: ['read:organization', 'read:repository'] } } })
+  const gitea = await createGiteaFake(provisioningContent(), {
+    tokens: { [token]: { scopes: ['read:organization', 'read:repository'] } }
+  })
   t.teardown(gitea.close)
   const directory = join(t.testdir({}), 'catalog')
   await former(t, gitea, directory, { token })
@@ -99,7 +108,14 @@ await t.test('one repository that could not be read for long ages no other in wh
   clock.forward(3600)
   t.match((await get('/api/v1/extensions')).headers, { age: /^[1-9]\d{3,}$/ })
   await app.close()
-  const [listing] = (await readFile(join(directory, 'gitea.ndjson'), 'utf8')).split('\n').map(line => JSON.parse(line || '{}') as { kind?: string, type?: string, at?: number, kept?: Array<{ name: string, at: number }> }).filter(({ kind, type }) => kind === 'listing' && type === 'provider')
+  const [listing] = (await readFile(join(directory, 'gitea.ndjson'), 'utf8')).split('\n').map(line =>
+    JSON.parse(line || '{}') as {
+      kind?: string,
+      type?: string,
+      at?: number,
+      kept?: Array<{ name: string, at: number }>
+    }
+  ).filter(({ kind, type }) => kind === 'listing' && type === 'provider')
   t.match(listing?.kept, [{ name: 'aws' }])
   t.ok((listing?.at ?? 0) - (listing?.kept?.[0]?.at ?? Infinity) > 3_000_000, 'each has its own age')
 })

@@ -17,7 +17,12 @@ interface Result<T> { data?: T, error?: ErrorResponse, response: Response }
 
 // Addresses of registries: one that serves the examples, and one for each kind of trouble with its only upstream.
 const { values: addresses } = parseArgs({
-  options: { registry: { type: 'string' }, unavailable: { type: 'string' }, refused: { type: 'string' }, limited: { type: 'string' } }
+  options: {
+    registry: { type: 'string' },
+    unavailable: { type: 'string' },
+    refused: { type: 'string' },
+    limited: { type: 'string' }
+  }
 })
 const connect = (address: string | undefined): Client<paths> => {
   assert(address !== undefined, 'an address for each of --registry, --unavailable, --refused and --limited')
@@ -35,7 +40,10 @@ function dataOf<T> ({ data, error, response }: Result<T>, status = 200): T {
 
 interface Part { limit: number, offset: number }
 
-/** What `Link` says of the page after this one: a relative reference, of which only the query matters to a generated client. */
+/**
+ * What `Link` says of the page after this one: a relative reference, of which only the query matters to a generated
+ * client.
+ */
 function nextOf ({ headers, url }: Response): Part | undefined {
   const next = /<([^>]*)>; rel="next"/.exec(headers.get('link') ?? '')?.[1]
   if (next === undefined) return undefined
@@ -49,7 +57,9 @@ async function sha256Of (file: string): Promise<string> {
   return `sha256:${hash.digest('hex')}`
 }
 
-/** Every operation of the document: the compiler refuses this when one is missing. Each asks, and looks at the answer. */
+/**
+ * Every operation of the document: the compiler refuses this when one is missing. Each asks, and looks at the answer.
+ */
 const asked: Record<keyof operations, () => Promise<void>> = {
   async listExtensions () {
     // Along `Link` to the last page, and each page again: nothing changed.
@@ -61,7 +71,10 @@ const asked: Record<keyof operations, () => Promise<void>> = {
       found.push(...dataOf(page))
       total = Number(page.response.headers.get('x-total-count'))
 
-      const again: Result<Extension[]> = await registry.GET('/api/v1/extensions', { params: { query }, headers: { 'If-None-Match': page.response.headers.get('etag') } })
+      const again: Result<Extension[]> = await registry.GET('/api/v1/extensions', {
+        params: { query },
+        headers: { 'If-None-Match': page.response.headers.get('etag') }
+      })
       assert.equal(again.response.status, 304)
       assert.equal(again.data, undefined)
       query = nextOf(page.response)
@@ -69,12 +82,18 @@ const asked: Record<keyof operations, () => Promise<void>> = {
     assert.equal(found.length, total)
     assert.equal(new Set(found.map(({ type, name }) => `${type}/${name}`)).size, total)
 
-    const clusters = dataOf(await registry.GET('/api/v1/extensions', { params: { query: { type: 'cluster', source: 'oci' } } }))
+    const clusters = dataOf(
+      await registry.GET('/api/v1/extensions', { params: { query: { type: 'cluster', source: 'oci' } } })
+    )
     assert.deepEqual(clusters, found.filter(({ type }) => type === 'cluster'))
   },
 
   async searchExtensions () {
-    const [best] = dataOf(await registry.GET('/api/v1/extensions/search', { params: { query: { q: 'Kubernetes', type: 'taskserv', limit: 1 } } }))
+    const [best] = dataOf(
+      await registry.GET('/api/v1/extensions/search', {
+        params: { query: { q: 'Kubernetes', type: 'taskserv', limit: 1 } }
+      })
+    )
     assert.equal(best?.name, 'kubernetes')
   },
 
@@ -86,27 +105,40 @@ const asked: Record<keyof operations, () => Promise<void>> = {
   },
 
   async listExtensionVersions () {
-    const versions = dataOf(await registry.GET('/api/v1/extensions/{type}/{name}/versions', { params: { path: kubernetes } }))
+    const versions = dataOf(
+      await registry.GET('/api/v1/extensions/{type}/{name}/versions', { params: { path: kubernetes } })
+    )
     assert.deepEqual(versions.map(({ version }) => version), ['1.28.0', '1.27.5', '1.27.4'])
   },
 
   async downloadExtension () {
-    const { version, checksum, size } = dataOf(await registry.GET('/api/v1/extensions/{type}/{name}', { params: { path: kubernetes } }))
+    const { version, checksum, size } = dataOf(
+      await registry.GET('/api/v1/extensions/{type}/{name}', { params: { path: kubernetes } })
+    )
     const folder = await mkdtemp(join(tmpdir(), 'registry-client-'))
     try {
       const file = join(folder, 'extension.tar.gz')
-      const download = await registry.GET('/api/v1/extensions/{type}/{name}/{version}', { params: { path: { ...kubernetes, version: 'latest' } }, parseAs: 'stream' })
+      const download = await registry.GET('/api/v1/extensions/{type}/{name}/{version}', {
+        params: { path: { ...kubernetes, version: 'latest' } },
+        parseAs: 'stream'
+      })
       const content = dataOf(download)
       assert(content !== null)
       assert.ok(download.response.redirected, '`latest` leads to the exact version')
       assert.ok(download.response.url.endsWith(`/${version}`))
-      assert.match(download.response.headers.get('content-disposition') ?? '', /filename="?kubernetes_taskserv\.tar\.gz"?$/)
+      assert.match(
+        download.response.headers.get('content-disposition') ?? '',
+        /filename="?kubernetes_taskserv\.tar\.gz"?$/
+      )
       await pipeline(Readable.from(content), createWriteStream(file))
       assert.equal((await stat(file)).size, size)
       assert.equal(await sha256Of(file), checksum)
 
       const etag = download.response.headers.get('etag')
-      const again = await registry.GET('/api/v1/extensions/{type}/{name}/{version}', { params: { path: { ...kubernetes, version } }, headers: { 'If-None-Match': etag } })
+      const again = await registry.GET('/api/v1/extensions/{type}/{name}/{version}', {
+        params: { path: { ...kubernetes, version } },
+        headers: { 'If-None-Match': etag }
+      })
       assert.equal(again.response.status, 304)
     } finally {
       await rm(folder, { recursive: true })
@@ -114,8 +146,12 @@ const asked: Record<keyof operations, () => Promise<void>> = {
   },
 
   async headExtension () {
-    const { response } = await registry.HEAD('/api/v1/extensions/{type}/{name}/{version}', { params: { path: { ...kubernetes, version: '1.27.5' } } })
-    const versions = dataOf(await registry.GET('/api/v1/extensions/{type}/{name}/versions', { params: { path: kubernetes } }))
+    const { response } = await registry.HEAD('/api/v1/extensions/{type}/{name}/{version}', {
+      params: { path: { ...kubernetes, version: '1.27.5' } }
+    })
+    const versions = dataOf(
+      await registry.GET('/api/v1/extensions/{type}/{name}/versions', { params: { path: kubernetes } })
+    )
     const version = versions.find(({ version }) => version === '1.27.5')
     assert.equal(response.status, 200)
     assert.equal(Number(response.headers.get('content-length')), version?.size)
@@ -124,7 +160,9 @@ const asked: Record<keyof operations, () => Promise<void>> = {
   },
 
   async getCacheStats () {
-    const { list_entries: lists, metadata_entries: metadata, version_entries: versions, total_entries: total } = dataOf(await registry.GET('/api/v1/cache/stats'))
+    const { list_entries: lists, metadata_entries: metadata, version_entries: versions, total_entries: total } = dataOf(
+      await registry.GET('/api/v1/cache/stats')
+    )
     assert.ok(total > 0)
     assert.equal(total, lists + metadata + versions)
   },
@@ -159,9 +197,13 @@ const asked: Record<keyof operations, () => Promise<void>> = {
 }
 
 const list = async (address: string | undefined) => await connect(address).GET('/api/v1/extensions')
-const find = async (name: string) => await registry.GET('/api/v1/extensions/{type}/{name}', { params: { path: { type: 'provider', name } } })
+const find = async (name: string) =>
+  await registry.GET('/api/v1/extensions/{type}/{name}', { params: { path: { type: 'provider', name } } })
 const fetchVersion = async (version: string) =>
-  await registry.GET('/api/v1/extensions/{type}/{name}/{version}', { params: { path: { ...kubernetes, version } }, parseAs: 'stream' })
+  await registry.GET('/api/v1/extensions/{type}/{name}/{version}', {
+    params: { path: { ...kubernetes, version } },
+    parseAs: 'stream'
+  })
 
 /** Every documented error that a client can bring about, with its status. */
 const provoked: Record<string, { status: number, provoke: () => Promise<Result<unknown>> }> = {
@@ -169,10 +211,14 @@ const provoked: Record<string, { status: number, provoke: () => Promise<Result<u
   invalid_type: {
     status: 400,
     // @ts-expect-error: the generated types refuse it before the registry does
-    provoke: async () => await registry.GET('/api/v1/extensions/{type}/{name}', { params: { path: { type: 'plugin', name: 'aws' } } })
+    provoke: async () =>
+      await registry.GET('/api/v1/extensions/{type}/{name}', { params: { path: { type: 'plugin', name: 'aws' } } })
   },
   invalid_version: { status: 400, provoke: async () => await fetchVersion('newest') },
-  invalid_request: { status: 400, provoke: async () => await registry.GET('/api/v1/extensions', { params: { query: { limit: 1001 } } }) },
+  invalid_request: {
+    status: 400,
+    provoke: async () => await registry.GET('/api/v1/extensions', { params: { query: { limit: 1001 } } })
+  },
   method_not_allowed: {
     status: 405,
     // @ts-expect-error: the generated types refuse it before the registry does
@@ -180,11 +226,20 @@ const provoked: Record<string, { status: number, provoke: () => Promise<Result<u
   },
   precondition_failed: {
     status: 412,
-    provoke: async () => await registry.GET('/api/v1/extensions/{type}/{name}', { params: { path: kubernetes }, headers: { 'If-Match': '"of another file"' } })
+    provoke: async () =>
+      await registry.GET('/api/v1/extensions/{type}/{name}', {
+        params: { path: kubernetes },
+        headers: { 'If-Match': '"of another file"' }
+      })
   },
   range_not_satisfiable: {
     status: 416,
-    provoke: async () => await registry.GET('/api/v1/extensions/{type}/{name}/{version}', { params: { path: { ...kubernetes, version: '1.27.5' } }, headers: { range: 'bytes=1000000000-' }, parseAs: 'stream' })
+    provoke: async () =>
+      await registry.GET('/api/v1/extensions/{type}/{name}/{version}', {
+        params: { path: { ...kubernetes, version: '1.27.5' } },
+        headers: { range: 'bytes=1000000000-' },
+        parseAs: 'stream'
+      })
   },
   auth_error: { status: 401, provoke: async () => await list(addresses.refused) },
   rate_limit: { status: 429, provoke: async () => await list(addresses.limited) },
@@ -201,6 +256,8 @@ for (const [type, { status, provoke }] of Object.entries(provoked)) {
   assert.equal(response.status, status, type)
   assert.equal(error?.error, type)
   assert.ok(error.message !== '', type)
-  if (status === 429 || status === 503) assert.ok(Number(response.headers.get('retry-after')) > 0, `${type} says when to ask again`)
+  if (status === 429 || status === 503) {
+    assert.ok(Number(response.headers.get('retry-after')) > 0, `${type} says when to ask again`)
+  }
   console.log(`error ${type}`)
 }

@@ -35,7 +35,8 @@ export function accessOf (tokens: Record<string, TokenContent>, headers: Incomin
   const token = name === undefined ? undefined : tokens[name]
   if (name !== undefined && token === undefined) return undefined
   const { scopes = [], rights = token === undefined ? 'none' : 'read' } = token ?? {}
-  const holds = (scope: string): boolean => [scope, scope.replace('read:', 'write:'), 'all'].some((each) => scopes.includes(each))
+  const holds = (scope: string): boolean =>
+    [scope, scope.replace('read:', 'write:'), 'all'].some((each) => scopes.includes(each))
   return {
     signedIn: token !== undefined,
     writes: rights === 'write' || rights === 'admin',

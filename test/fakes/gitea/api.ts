@@ -14,10 +14,18 @@ export function textAnswer (status: number, text: string, headers: Record<string
 }
 
 function json (status: number, value: unknown, headers: Record<string, string> = {}): LoopbackAnswer {
-  return textAnswer(status, `${JSON.stringify(value)}\n`, { ...uncached, ...headers, 'content-type': 'application/json;charset=utf-8' })
+  return textAnswer(status, `${JSON.stringify(value)}\n`, {
+    ...uncached,
+    ...headers,
+    'content-type': 'application/json;charset=utf-8'
+  })
 }
 
-export function redirect (status: number, location: string, headers: Record<string, string | string[]>): LoopbackAnswer {
+export function redirect (
+  status: number,
+  location: string,
+  headers: Record<string, string | string[]>
+): LoopbackAnswer {
   const reason = status === 301 ? 'Moved Permanently' : 'See Other'
   const text = `<a href="${location.replaceAll('&', '&amp;')}">${reason}</a>.\n\n`
   return textAnswer(status, text, { ...headers, 'content-type': 'text/html; charset=utf-8', location })
@@ -39,8 +47,14 @@ interface Page<T> {
   headers: Record<string, string>
 }
 
-/** Cuts a page out of rows with the headers that go with it. The Link is built on the root URL, with the query in order. */
-function paginate<T> (rows: T[], { options: { maxResponseItems, defaultPagingNum, rootUrl } }: View, { pathname, searchParams }: URL): Page<T> {
+/**
+ * Cuts a page out of rows with the headers that go with it. The Link is built on the root URL, with the query in order.
+ */
+function paginate<T> (
+  rows: T[],
+  { options: { maxResponseItems, defaultPagingNum, rootUrl } }: View,
+  { pathname, searchParams }: URL
+): Page<T> {
   const asked = Number(searchParams.get('limit')) || 0
   const limit = Math.min(asked > 0 ? asked : defaultPagingNum, maxResponseItems)
   const page = Math.max(1, Number(searchParams.get('page')) || 1)
@@ -69,7 +83,11 @@ function paginate<T> (rows: T[], { options: { maxResponseItems, defaultPagingNum
 /** Answers what is below `/api/v1`. */
 export function createApi (store: Store) {
   function failed (view: View, status: number, message: string, errors?: string[] | null): LoopbackAnswer {
-    return json(status, { ...(errors === undefined ? {} : { errors }), message, url: `${view.options.rootUrl}api/swagger` })
+    return json(status, {
+      ...(errors === undefined ? {} : { errors }),
+      message,
+      url: `${view.options.rootUrl}api/swagger`
+    })
   }
 
   function notFound (view: View): LoopbackAnswer {
@@ -92,7 +110,9 @@ export function createApi (store: Store) {
   function organization (view: View, url: URL, [name = '', rest]: string[]): LoopbackAnswer | undefined {
     const lack = view.access.lacks('read:organization')
     if (lack !== undefined) return failed(view, 403, lack)
-    if (!isOwner(name) || store.owner.kind !== 'organization') return failed(view, 404, 'GetOrgByName', [unknownName(name)])
+    if (!isOwner(name) || store.owner.kind !== 'organization') {
+      return failed(view, 404, 'GetOrgByName', [unknownName(name)])
+    }
     if (rest === 'repos') return repositories(view, url)
     return rest === undefined ? json(200, organizationJson(view)) : undefined
   }
@@ -112,14 +132,19 @@ export function createApi (store: Store) {
     }
     const { access, options } = view
     const drafts = access.writes && (options.forgejo || access.lacks('write:repository') === undefined)
-    const wanted = (parameter: string, value: boolean): boolean => (url.searchParams.get(parameter) ?? String(value)) === String(value)
+    const wanted = (parameter: string, value: boolean): boolean =>
+      (url.searchParams.get(parameter) ?? String(value)) === String(value)
     const rows = newestFirst(repository.releases).filter(({ draft, prerelease }) =>
       (drafts || !draft) && wanted('draft', draft) && wanted('pre-release', prerelease))
     const { items, headers } = paginate(rows, view, url)
     return json(200, items.map((each) => releaseJson(view, repository, each)), headers)
   }
 
-  function repository (view: View, url: URL, [owner = '', name = '', rest, which]: string[]): LoopbackAnswer | undefined {
+  function repository (
+    view: View,
+    url: URL,
+    [owner = '', name = '', rest, which]: string[]
+  ): LoopbackAnswer | undefined {
     const lack = view.access.lacks('read:repository')
     if (lack !== undefined) return failed(view, 403, lack)
     if (!isOwner(owner)) return failed(view, 404, 'GetUserByName', [unknownName(owner)])
@@ -146,14 +171,25 @@ export function createApi (store: Store) {
   }
 
   /** @param view undefined when the request's credentials are none of the server's */
-  return function answer (request: LoopbackRequest, url: URL, names: string[], options: View['options'], view: View | undefined): LoopbackAnswer {
+  return function answer (
+    request: LoopbackRequest,
+    url: URL,
+    names: string[],
+    options: View['options'],
+    view: View | undefined
+  ): LoopbackAnswer {
     const unknown = textAnswer(404, '404 page not found\n', { ...common, 'content-type': 'text/plain; charset=utf-8' })
     const [noun = '', ...rest] = names
-    const known = ['orgs', 'users', 'repos'].includes(noun) || names.join('/') === 'version' || names.join('/') === 'settings/api'
+    const known = ['orgs', 'users', 'repos'].includes(noun) || names.join('/') === 'version' ||
+      names.join('/') === 'settings/api'
     if (!known) return unknown
     if (request.method !== 'GET') return { status: 405, headers: { ...common, allow: 'GET' } }
-    if (view === undefined) return json(401, { message: 'invalid username, password or token', url: `${options.rootUrl}api/swagger` })
-    if (options.requireSignin && !view.access.signedIn) return json(403, { message: 'Only signed in user is allowed to call APIs.' })
+    if (view === undefined) {
+      return json(401, { message: 'invalid username, password or token', url: `${options.rootUrl}api/swagger` })
+    }
+    if (options.requireSignin && !view.access.signedIn) {
+      return json(403, { message: 'Only signed in user is allowed to call APIs.' })
+    }
     if (noun === 'version') return json(200, { version: options.version })
     if (noun === 'settings') return settings(view)
     const answers = { orgs: organization, users: user, repos: repository }

@@ -142,7 +142,11 @@ export function repositoryJson (view: View, repository: Repository): object {
     permissions: { admin: access.admin, push: access.writes, pull: true },
     has_code: true,
     has_issues: true,
-    internal_tracker: { enable_time_tracker: true, allow_only_contributors_to_track_time: true, enable_issue_dependencies: true },
+    internal_tracker: {
+      enable_time_tracker: true,
+      allow_only_contributors_to_track_time: true,
+      enable_issue_dependencies: true
+    },
     has_wiki: true,
     has_pull_requests: !mirror,
     has_projects: true,

@@ -39,7 +39,10 @@ function summed (repository: string, tag: string, more: Partial<ReleaseContent> 
 
 function upcloud (): RepositoryContent {
   const name = 'upcloud_provider'
-  const files = [archive(name, 'v2.1.3'), { name: `${name}.zip`, content: Buffer.from('504b0506'.padEnd(44, '0'), 'hex') }]
+  const files = [archive(name, 'v2.1.3'), {
+    name: `${name}.zip`,
+    content: Buffer.from('504b0506'.padEnd(44, '0'), 'hex')
+  }]
   return {
     name,
     description: 'UpCloud provider for European cloud infrastructure',
@@ -81,11 +84,14 @@ function many (): RepositoryContent {
 }
 
 /**
- * The organisation `provisioning` of the recordings, built anew at each call so that a test may change it: 66 repositories, every oddity that a
- * registry meets in one of them, and fillers.
+ * The organisation `provisioning` of the recordings, built anew at each call so that a test may change it: 66
+ * repositories, every oddity that a registry meets in one of them, and fillers.
  */
 export function provisioningContent (login = 'provisioning'): GiteaContent {
-  const fillers = Array.from({ length: 50 }, (_, index): RepositoryContent => ({ name: `filler-${String(index).padStart(2, '0')}`, empty: true }))
+  const fillers = Array.from(
+    { length: 50 },
+    (_, index): RepositoryContent => ({ name: `filler-${String(index).padStart(2, '0')}`, empty: true })
+  )
   const aws = 'aws_prov'
   return {
     owner: { login, full_name: 'Provisioning team', description: 'Infrastructure extensions', kind: 'organization' },
@@ -95,26 +101,60 @@ export function provisioningContent (login = 'provisioning'): GiteaContent {
         description: 'AWS provider for provisioning infrastructure',
         topics: ['aws', 'cloud', 'infrastructure'],
         releases: [
-          summed(aws, 'v1.0.0'), summed(aws, '1.1.0'), summed(aws, '1.2.0'), summed(aws, '2.0.0-rc.1', { prerelease: true }),
-          summed(aws, 'nightly'), summed(aws, '3.0.0', { draft: true })
+          summed(aws, 'v1.0.0'),
+          summed(aws, '1.1.0'),
+          summed(aws, '1.2.0'),
+          summed(aws, '2.0.0-rc.1', { prerelease: true }),
+          summed(aws, 'nightly'),
+          summed(aws, '3.0.0', { draft: true })
         ]
       },
       upcloud(),
       kubernetes(),
-      { name: 'k3s_taskserv', description: 'Lightweight Kubernetes distribution', archived: true, releases: [summed('k3s_taskserv', 'v1.27.5+k3s1')] },
-      { name: 'web_cluster', description: 'Web tier: load balancer, app servers, database', releases: [{ tag: '0.9.0' }] },
+      {
+        name: 'k3s_taskserv',
+        description: 'Lightweight Kubernetes distribution',
+        archived: true,
+        releases: [summed('k3s_taskserv', 'v1.27.5+k3s1')]
+      },
+      {
+        name: 'web_cluster',
+        description: 'Web tier: load balancer, app servers, database',
+        releases: [{ tag: '0.9.0' }]
+      },
       edge(),
       {
         name: 'onlyrc_prov',
         description: 'Nothing but pre-releases',
-        releases: ['0.1.0-alpha.1', '0.1.0-alpha.10', '0.1.0-alpha.9'].map((tag) => plain('onlyrc_prov', tag, { prerelease: true }))
+        releases: ['0.1.0-alpha.1', '0.1.0-alpha.10', '0.1.0-alpha.9'].map((tag) =>
+          plain('onlyrc_prov', tag, { prerelease: true })
+        )
       },
-      { name: 'slash_prov', description: 'A tag with a slash', releases: [plain('slash_prov', 'release/1.0.0'), plain('slash_prov', '1.0.1')] },
-      { name: 'secret_prov', description: 'For those who may see it', private: true, releases: [summed('secret_prov', '5.0.0')] },
+      {
+        name: 'slash_prov',
+        description: 'A tag with a slash',
+        releases: [plain('slash_prov', 'release/1.0.0'), plain('slash_prov', '1.0.1')]
+      },
+      {
+        name: 'secret_prov',
+        description: 'For those who may see it',
+        private: true,
+        releases: [summed('secret_prov', '5.0.0')]
+      },
       { name: 'empty_prov', description: 'No commit at all', empty: true },
       { name: 'norelease_taskserv', description: 'Commits but no release' },
-      { name: 'nounit_taskserv', description: 'Releases switched off', has_releases: false, releases: [plain('nounit_taskserv', '1.0.0')] },
-      { name: 'renamed_taskserv', description: 'Had another name', renamed_from: 'renamed_old_taskserv', releases: [plain('renamed_taskserv', '1.0.0')] },
+      {
+        name: 'nounit_taskserv',
+        description: 'Releases switched off',
+        has_releases: false,
+        releases: [plain('nounit_taskserv', '1.0.0')]
+      },
+      {
+        name: 'renamed_taskserv',
+        description: 'Had another name',
+        renamed_from: 'renamed_old_taskserv',
+        releases: [plain('renamed_taskserv', '1.0.0')]
+      },
       { name: 'mirrored_taskserv', description: 'Tags without releases', mirror: true },
       many(),
       { name: 'website', description: 'Not an extension', releases: [plain('website', '1.0.0')] },

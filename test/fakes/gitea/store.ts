@@ -85,7 +85,14 @@ export function createStore ({ owner, repositories }: GiteaContent) {
   }
 
   function publish (name: string, { assets = [], ...content }: ReleaseContent): Release {
-    const added: Release = { draft: false, prerelease: false, published_at: epoch, ...content, id: ++last.release, assets: [] }
+    const added: Release = {
+      draft: false,
+      prerelease: false,
+      published_at: epoch,
+      ...content,
+      id: ++last.release,
+      assets: []
+    }
     repository(name).releases.push(added)
     for (const each of assets) attachTo(added, each)
     return added
@@ -98,7 +105,14 @@ export function createStore ({ owner, repositories }: GiteaContent) {
 
   function attachTo (to: Release, { content, ...asset }: AssetContent): Asset {
     const id = ++last.asset
-    const added = { uuid: uuidOf(`asset ${id}`), ...asset, id, content: Buffer.from(content), download_count: 0, created_at: to.published_at }
+    const added = {
+      uuid: uuidOf(`asset ${id}`),
+      ...asset,
+      id,
+      content: Buffer.from(content),
+      download_count: 0,
+      created_at: to.published_at
+    }
     to.assets.push(added)
     return added
   }

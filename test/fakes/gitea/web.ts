@@ -50,7 +50,9 @@ function served ({ headers }: LoopbackRequest, asset: Asset): LoopbackAnswer {
   const modified = new Date(asset.created_at).toUTCString()
   const validators = { ...page, etag, 'last-modified': modified }
   const known = headers['if-none-match']?.split(',').some((each) => each.trim().replace(/^W\//, '') === etag)
-  if (known || Date.parse(headers['if-modified-since'] ?? '') >= Date.parse(modified)) return { status: 304, headers: validators }
+  if (known || Date.parse(headers['if-modified-since'] ?? '') >= Date.parse(modified)) {
+    return { status: 304, headers: validators }
+  }
   const about = {
     ...validators,
     'access-control-expose-headers': 'Content-Disposition',
@@ -59,11 +61,17 @@ function served ({ headers }: LoopbackRequest, asset: Asset): LoopbackAnswer {
     ...(packed.test(name) ? { 'no-gzip-compression': '1' } : {})
   }
   const typed = { ...about, 'content-type': isText(content) ? plain : 'application/octet-stream' }
-  if (!headers.range?.startsWith('bytes=') || content.length === 0) return { status: 200, headers: typed, body: content }
+  if (!headers.range?.startsWith('bytes=') || content.length === 0) {
+    return { status: 200, headers: typed, body: content }
+  }
   const range = rangeOf(headers.range, content.length)
   if ('complaint' in range) return textAnswer(range.status, `${range.complaint}\n`, { ...about, 'content-type': plain })
   const { start, end } = range
-  return { status: 206, headers: { ...typed, 'content-range': `bytes ${start}-${end}/${content.length}` }, body: content.subarray(start, end + 1) }
+  return {
+    status: 206,
+    headers: { ...typed, 'content-range': `bytes ${start}-${end}/${content.length}` },
+    body: content.subarray(start, end + 1)
+  }
 }
 
 const signature = 'X-Amz-Signature=0000000000000000'
@@ -79,7 +87,9 @@ export async function createStorage (store: Store): Promise<Loopback> {
     if (headers.authorization !== undefined) return s3Error(400, 'InvalidArgument')
     if (!path.includes(signature)) return s3Error(403, 'AccessDenied')
     const uuid = path.split('?')[0]?.split('/').at(-1)
-    const asset = store.repositories.flatMap(({ releases }) => releases).flatMap(({ assets }) => assets).find((each) => each.uuid === uuid)
+    const asset = store.repositories.flatMap(({ releases }) => releases).flatMap(({ assets }) => assets).find((each) =>
+      each.uuid === uuid
+    )
     if (asset === undefined) return s3Error(404, 'NoSuchKey')
     const about = {
       'accept-ranges': 'bytes',
@@ -108,7 +118,9 @@ export function createWeb (store: Store, storage: Loopback | undefined) {
     if (storage === undefined) return served(request, asset)
     const { uuid } = asset
     const path = `/gitea/attachments/${uuid.slice(0, 1)}/${uuid.slice(1, 2)}/${uuid}`
-    const query = `response-content-disposition=${encodeURIComponent(disposition(asset.name))}&X-Amz-Expires=300&${signature}`
+    const query = `response-content-disposition=${
+      encodeURIComponent(disposition(asset.name))
+    }&X-Amz-Expires=300&${signature}`
     return redirect(303, `${storage.url}${path}?${query}`, page)
   }
 
@@ -117,27 +129,47 @@ export function createWeb (store: Store, storage: Loopback | undefined) {
   }
 
   function attachment (view: View, request: LoopbackRequest, uuid: string): LoopbackAnswer {
-    const repository = store.repositories.find(({ releases }) => releases.some(({ assets }) => assets.some((each) => each.uuid === uuid)))
+    const repository = store.repositories.find(({ releases }) =>
+      releases.some(({ assets }) => assets.some((each) => each.uuid === uuid))
+    )
     const asset = repository?.releases.flatMap(({ assets }) => assets).find((each) => each.uuid === uuid)
-    return repository === undefined || asset === undefined || !mayRead(view, repository) ? noAsset : give(request, asset)
+    return repository === undefined || asset === undefined || !mayRead(view, repository)
+      ? noAsset
+      : give(request, asset)
   }
 
-  function download (view: View, request: LoopbackRequest, url: URL, [owner, name = '', tag, file]: Array<string | undefined>): LoopbackAnswer {
+  function download (
+    view: View,
+    request: LoopbackRequest,
+    url: URL,
+    [owner, name = '', tag, file]: Array<string | undefined>
+  ): LoopbackAnswer {
     if (owner?.toLowerCase() !== store.owner.login.toLowerCase()) return noPage
     const repository = store.find(name)
     const moved = repository === undefined ? movedPath(store, name, `${url.pathname}${url.search}`) : undefined
     if (moved !== undefined) return redirect(301, moved, page)
     if (repository === undefined || !mayRead(view, repository)) return noPage
     const latest = newestFirst(repository.releases).find(({ draft, prerelease }) => !draft && !prerelease)
-    const release = repository.releases.find((each) => each.tag === tag && (view.access.writes || !each.draft)) ?? (tag === 'latest' ? latest : undefined)
+    const release = repository.releases.find((each) => each.tag === tag && (view.access.writes || !each.draft)) ??
+      (tag === 'latest' ? latest : undefined)
     const asset = release?.assets.find((each) => each.name === file)
     return asset === undefined ? noAsset : give(request, asset)
   }
 
   function login (): LoopbackAnswer {
-    const cookies = [session, `redirect_to=%2F; ${attributes}`, 'gitea_incredible=; Path=/; Max-Age=0; HttpOnly; Secure; SameSite=Lax']
-    const html = '<!DOCTYPE html>\n<html lang="en-US" data-theme="gitea-auto">\n<head>\n\t<title>Sign In - Gitea</title>\n</head>\n</html>\n'
-    const headers = { ...uncached, 'set-cookie': cookies, 'content-type': 'text/html; charset=utf-8', 'transfer-encoding': 'chunked' }
+    const cookies = [
+      session,
+      `redirect_to=%2F; ${attributes}`,
+      'gitea_incredible=; Path=/; Max-Age=0; HttpOnly; Secure; SameSite=Lax'
+    ]
+    const html =
+      '<!DOCTYPE html>\n<html lang="en-US" data-theme="gitea-auto">\n<head>\n\t<title>Sign In - Gitea</title>\n</head>\n</html>\n'
+    const headers = {
+      ...uncached,
+      'set-cookie': cookies,
+      'content-type': 'text/html; charset=utf-8',
+      'transfer-encoding': 'chunked'
+    }
     return { status: 200, headers, body: html }
   }
 

@@ -31,7 +31,9 @@ export function createAccess (options: AccessOptions) {
     const [scheme = '', value = ''] = (headers.authorization ?? '').split(' ')
     if (scheme === '') return 'nobody'
     const [name = '', ...password] = Buffer.from(value, 'base64').toString().split(':')
-    return /^basic$/i.test(scheme) && Object.hasOwn(options.users, name) && options.users[name] === password.join(':') ? 'known' : 'unknown'
+    return /^basic$/i.test(scheme) && Object.hasOwn(options.users, name) && options.users[name] === password.join(':')
+      ? 'known'
+      : 'unknown'
   }
 
   return {
@@ -44,11 +46,19 @@ export function createAccess (options: AccessOptions) {
     token (request: LoopbackRequest, url: URL): LoopbackAnswer {
       const who = user(request)
       if (who === 'unknown' || (who === 'nobody' && !options.guests)) {
-        return { status: 401, headers: { 'content-type': 'application/json' }, body: JSON.stringify({ errors: [{ code: 'UNAUTHORIZED', message: 'authentication required' }] }) }
+        return {
+          status: 401,
+          headers: { 'content-type': 'application/json' },
+          body: JSON.stringify({ errors: [{ code: 'UNAUTHORIZED', message: 'authentication required' }] })
+        }
       }
       const token = randomBytes(16).toString('hex')
       given.set(token, url.searchParams.getAll('scope').filter(scope => options.denied?.test(scope) !== true))
-      return { status: 200, headers: { 'content-type': 'application/json' }, body: JSON.stringify({ [options.tokenField]: token, ...options.tokenAnswer }) }
+      return {
+        status: 200,
+        headers: { 'content-type': 'application/json' },
+        body: JSON.stringify({ [options.tokenField]: token, ...options.tokenAnswer })
+      }
     },
 
     /** The challenge for a request that may not be; undefined when it may. */
@@ -58,9 +68,15 @@ export function createAccess (options: AccessOptions) {
       const [scheme = '', token = ''] = (request.headers.authorization ?? '').split(' ')
       const scopes = /^bearer$/i.test(scheme) ? given.get(token) : undefined
       if (options.tokens.includes(token)) return undefined
-      if (scopes !== undefined && (scope === undefined || options.scope !== undefined || scopes.includes(scope))) return undefined
+      if (
+        scopes !== undefined && (scope === undefined || options.scope !== undefined || scopes.includes(scope))
+      ) { return undefined }
       const wanted = options.scope ?? scope
-      return `Bearer realm="${options.realm ?? `http://${request.headers.host ?? ''}/token`}",service="${options.service}"${wanted === undefined ? '' : `,scope="${wanted}"`}${token === '' ? '' : ',error="invalid_token"'}`
+      return `Bearer realm="${
+        options.realm ?? `http://${request.headers.host ?? ''}/token`
+      }",service="${options.service}"${wanted === undefined ? '' : `,scope="${wanted}"`}${
+        token === '' ? '' : ',error="invalid_token"'
+      }`
     }
   }
 }

@@ -22,11 +22,20 @@ export async function contentOf (root: string): Promise<RegistryContent> {
   for (const { name, parentPath } of files) {
     if (name !== 'index.json') continue
     const { manifests } = JSON.parse(await readFile(join(parentPath, name), 'utf8')) as Index
-    const tags = manifests.map(({ digest, mediaType, annotations }) => [annotations?.['org.opencontainers.image.ref.name'] ?? '', { digest, mediaType }] as const)
+    const tags = manifests.map(({ digest, mediaType, annotations }) =>
+      [annotations?.['org.opencontainers.image.ref.name'] ?? '', { digest, mediaType }] as const
+    )
     const blobs = files.filter(file => file.isFile() && dirname(file.parentPath) === join(parentPath, 'blobs'))
     content.set(relative(root, parentPath), {
       tags: new Map(tags),
-      blobs: new Map(await Promise.all(blobs.map(async blob => [`${blob.parentPath.split('/').at(-1) ?? ''}:${blob.name}`, await readFile(join(blob.parentPath, blob.name))] as const)))
+      blobs: new Map(
+        await Promise.all(blobs.map(async blob =>
+          [
+            `${blob.parentPath.split('/').at(-1) ?? ''}:${blob.name}`,
+            await readFile(join(blob.parentPath, blob.name))
+          ] as const
+        ))
+      )
     })
   }
   return content

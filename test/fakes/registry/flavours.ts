@@ -3,7 +3,10 @@ import type { OutgoingHttpHeaders } from 'node:http'
 /** What a server's page of names is. */
 export interface NamePage { names: string[] | null, link?: string }
 
-/** What registries differ in, as it was recorded (`test/recordings/oci`); Harbor's as its source and API description say. */
+/**
+ * What registries differ in, as it was recorded (`test/recordings/oci`); Harbor's as its source and API description
+ * say.
+ */
 export interface Flavour {
   /** On every answer of the API. */
   common: OutgoingHttpHeaders
@@ -23,7 +26,8 @@ export interface Flavour {
 
 const after = (names: string[], last: string | null) => last === null ? names : names.filter(name => name > last)
 const version = { 'docker-distribution-api-version': 'registry/2.0' }
-const verbose = (code: string, message: string, detail: unknown) => JSON.stringify({ errors: [{ code, message, detail }] })
+const verbose = (code: string, message: string, detail: unknown) =>
+  JSON.stringify({ errors: [{ code, message, detail }] })
 
 const dockerRegistry: Flavour = {
   common: version,
@@ -31,13 +35,20 @@ const dockerRegistry: Flavour = {
   needsAccept: true,
   etags: true,
   conditional: true,
-  blobHeaders: { 'accept-ranges': 'bytes', 'cache-control': 'max-age=31536000', 'content-type': 'application/octet-stream' },
+  blobHeaders: {
+    'accept-ranges': 'bytes',
+    'cache-control': 'max-age=31536000',
+    'content-type': 'application/octet-stream'
+  },
   catalog: (names, n, last) => {
     const most = Number(n ?? 100)
     if (most > 1000) return most
     const rest = after([...names].sort(), last)
     const page = rest.slice(0, most)
-    return { names: page, ...(rest.length > most && { link: `/v2/_catalog?last=${encodeURIComponent(page.at(-1) ?? '')}&n=${most}` }) }
+    return {
+      names: page,
+      ...(rest.length > most && { link: `/v2/_catalog?last=${encodeURIComponent(page.at(-1) ?? '')}&n=${most}` })
+    }
   },
   tags: names => ({ names: names.length === 0 ? null : names }),
   error: (code, message, detail) => `${verbose(code, message, detail)}\n`
@@ -75,12 +86,19 @@ const gitea: Flavour = {
   catalog: (names, n, last) => {
     const most = Math.min(100, Math.max(1, Number(n ?? 100)))
     const page = after([...names].sort(), last).slice(0, most)
-    return { names: page, ...(page.length === most && { link: `/v2/_catalog?last=${encodeURIComponent(page.at(-1) ?? '')}&n=${most}` }) }
+    return {
+      names: page,
+      ...(page.length === most && { link: `/v2/_catalog?last=${encodeURIComponent(page.at(-1) ?? '')}&n=${most}` })
+    }
   },
   tags: (names, path, n, last) => {
     const rest = after(names.map(name => name.toLowerCase()).sort(), last)
     const page = n === null ? rest : rest.slice(0, Number(n))
-    return { names: page, ...(page.length > 0 && { link: `${path}?last=${encodeURIComponent(page.at(-1) ?? '')}${n === null ? '' : `&n=${n}`}` }) }
+    return {
+      names: page,
+      ...(page.length > 0 &&
+        { link: `${path}?last=${encodeURIComponent(page.at(-1) ?? '')}${n === null ? '' : `&n=${n}`}` })
+    }
   },
   error: code => `${JSON.stringify({ errors: [{ code, message: '' }] })}\n`
 }

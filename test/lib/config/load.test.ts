@@ -41,7 +41,12 @@ await t.test('a file', async t => {
     t.equal(embedded, false)
     t.equal(config.server.port, 9000)
     t.match(config.gitea, [
-      { name: 'gitea', token_file: join(dir, 'secrets/token'), ca_file: '/etc/ca.pem', mapping: { provider: ['{name}-tf'], cluster: ['{name}_cluster'] } },
+      {
+        name: 'gitea',
+        token_file: join(dir, 'secrets/token'),
+        ca_file: '/etc/ca.pem',
+        mapping: { provider: ['{name}-tf'], cluster: ['{name}_cluster'] }
+      },
       { name: 'second', ca_file: resolve(dir, '../ca.pem') }
     ])
     t.equal(config.oci[0]?.registry, join(dir, 'layouts'))
@@ -50,7 +55,10 @@ await t.test('a file', async t => {
 
   await t.test('is named by REGISTRY_CONFIG or, before that, by the command line, both relative to the working directory', async t => {
     t.equal((await load({ env: { REGISTRY_CONFIG: 'good.toml' }, cwd: dir })).config.server.port, 9000)
-    t.equal((await load({ file: 'good.toml', env: { REGISTRY_CONFIG: 'empty.toml' }, cwd: dir })).config.server.port, 9000)
+    t.equal(
+      (await load({ file: 'good.toml', env: { REGISTRY_CONFIG: 'empty.toml' }, cwd: dir })).config.server.port,
+      9000
+    )
     t.equal((await load({ env: { REGISTRY_CONFIG: '' } })).embedded, true)
   })
 
@@ -59,13 +67,27 @@ await t.test('a file', async t => {
   })
 
   await t.test('is named in the line that refuses it', async t => {
-    t.equal(await loadRefusal({ file: file('port') }), `server.port: expected an integer from 0 to 65535, got a string (in ${file('port')})`)
-    t.equal(await loadRefusal({ file: file('no-table') }), `gitea: expected a table or a list of tables, got a string (in ${file('no-table')})`)
-    t.equal(await loadRefusal({ file: file('no-table'), env: giteaVariables }), `gitea: expected a table or a list of tables, got a string (in ${file('no-table')})`)
+    t.equal(
+      await loadRefusal({ file: file('port') }),
+      `server.port: expected an integer from 0 to 65535, got a string (in ${file('port')})`
+    )
+    t.equal(
+      await loadRefusal({ file: file('no-table') }),
+      `gitea: expected a table or a list of tables, got a string (in ${file('no-table')})`
+    )
+    t.equal(
+      await loadRefusal({ file: file('no-table'), env: giteaVariables }),
+      `gitea: expected a table or a list of tables, got a string (in ${file('no-table')})`
+    )
   })
 
   await t.test('that is no TOML is refused by line and column, without its text', async t => {
-    t.equal(await loadRefusal({ file: file('broken') }), `--config: expected TOML, but line 2, column 17: control characters are not allowed in strings (in ${file('broken')})`)
+    t.equal(
+      await loadRefusal({ file: file('broken') }),
+      `--config: expected TOML, but line 2, column 17: control characters are not allowed in strings (in ${
+        file('broken')
+      })`
+    )
     const line = await loadRefusal({ env: { REGISTRY_CONFIG: file('twice') } })
     t.match(line, /^REGISTRY_CONFIG: expected TOML, but line 3, column \d+: /)
     t.notMatch(line, 'h-u-s-h')
@@ -78,43 +100,84 @@ await t.test('a file', async t => {
     await writeFile(file('bom'), text)
     t.equal((await load({ file: file('bom') })).config.server.port, 9000)
     await writeFile(file('utf16'), text, 'utf16le')
-    t.equal(await loadRefusal({ file: file('utf16') }), `--config: expected UTF-8, but the file is UTF-16 (in ${file('utf16')})`)
+    t.equal(
+      await loadRefusal({ file: file('utf16') }),
+      `--config: expected UTF-8, but the file is UTF-16 (in ${file('utf16')})`
+    )
   })
 
-  await t.test('that cannot be read is refused with the system\'s reason', async t => {
-    t.equal(await loadRefusal({ file: file('none') }), `--config: expected a file that can be read: no such file or directory (in ${file('none')})`)
-    t.equal(await loadRefusal({ env: { REGISTRY_CONFIG: dir } }), `REGISTRY_CONFIG: expected a file that can be read: illegal operation on a directory (in ${dir})`)
+  await t.test("that cannot be read is refused with the system's reason", async t => {
+    t.equal(
+      await loadRefusal({ file: file('none') }),
+      `--config: expected a file that can be read: no such file or directory (in ${file('none')})`
+    )
+    t.equal(
+      await loadRefusal({ env: { REGISTRY_CONFIG: dir } }),
+      `REGISTRY_CONFIG: expected a file that can be read: illegal operation on a directory (in ${dir})`
+    )
   })
 
   await t.test('without a backend is refused, unless the environment has one', async t => {
     for (const name of ['empty', 'empty-list']) {
-      t.equal(await loadRefusal({ file: file(name), env: { REGISTRY_SERVER_PORT: '1' } }), `gitea: missing, expected a [[gitea]] or an [[oci]] table (in ${file(name)})`)
+      t.equal(
+        await loadRefusal({ file: file(name), env: { REGISTRY_SERVER_PORT: '1' } }),
+        `gitea: missing, expected a [[gitea]] or an [[oci]] table (in ${file(name)})`
+      )
     }
-    t.match(await load({ file: file('empty-list'), env: giteaVariables }), { embedded: false, config: { gitea: [gitea] } })
-    t.equal(await loadRefusal({ file: file('bad-and-no-backend') }), `log.level: expected one of fatal, error, warn, info, debug, trace, silent (in ${file('bad-and-no-backend')})`)
+    t.match(await load({ file: file('empty-list'), env: giteaVariables }), {
+      embedded: false,
+      config: { gitea: [gitea] }
+    })
+    t.equal(
+      await loadRefusal({ file: file('bad-and-no-backend') }),
+      `log.level: expected one of fatal, error, warn, info, debug, trace, silent (in ${file('bad-and-no-backend')})`
+    )
   })
 
   await t.test('gives way to the environment, key by key', async t => {
     const { config } = await load({
       file: file('good'),
-      env: { REGISTRY_SERVER_PORT: '9001', REGISTRY_GITEA_ORGANIZATION: 'other', REGISTRY_GITEA_TOKEN_FILE: 'token', REGISTRY_OCI_REGISTRY: 'here' },
+      env: {
+        REGISTRY_SERVER_PORT: '9001',
+        REGISTRY_GITEA_ORGANIZATION: 'other',
+        REGISTRY_GITEA_TOKEN_FILE: 'token',
+        REGISTRY_OCI_REGISTRY: 'here'
+      },
       cwd: '/srv'
     })
     t.equal(config.server.port, 9001)
     t.match(config.gitea, [
-      { url: gitea.url, organization: 'other', token_file: '/srv/token', ca_file: '/etc/ca.pem', mapping: { provider: ['{name}-tf'] } },
+      {
+        url: gitea.url,
+        organization: 'other',
+        token_file: '/srv/token',
+        ca_file: '/etc/ca.pem',
+        mapping: { provider: ['{name}-tf'] }
+      },
       { name: 'second', organization: 'infra' }
     ])
     t.equal(config.oci[0]?.registry, '/srv/here')
   })
 
   await t.test('and the environment are each named for what they set', async t => {
-    t.equal(await loadRefusal({ file: file('good'), env: { REGISTRY_SERVER_PORT: '70000' } }), 'server.port: expected an integer from 0 to 65535 (in REGISTRY_SERVER_PORT)')
-    t.equal(await loadRefusal({ file: file('port'), env: { REGISTRY_SERVER_HOST: '::1' } }), `server.port: expected an integer from 0 to 65535, got a string (in ${file('port')})`)
-    t.equal(await loadRefusal({ file: file('token'), env: { REGISTRY_GITEA_TOKEN_FILE: '/t' } }),
-      `gitea[0].token_file: expected only one of token and token_file, and token is set in ${file('token')} (in REGISTRY_GITEA_TOKEN_FILE)`)
-    t.equal(await loadRefusal({ file: file('address'), env: { REGISTRY_GITEA_URL: gitea.url } }),
-      'gitea[0].organization: missing, expected letters, digits, dots, hyphens and underscores (in REGISTRY_GITEA_ORGANIZATION)')
+    t.equal(
+      await loadRefusal({ file: file('good'), env: { REGISTRY_SERVER_PORT: '70000' } }),
+      'server.port: expected an integer from 0 to 65535 (in REGISTRY_SERVER_PORT)'
+    )
+    t.equal(
+      await loadRefusal({ file: file('port'), env: { REGISTRY_SERVER_HOST: '::1' } }),
+      `server.port: expected an integer from 0 to 65535, got a string (in ${file('port')})`
+    )
+    t.equal(
+      await loadRefusal({ file: file('token'), env: { REGISTRY_GITEA_TOKEN_FILE: '/t' } }),
+      `gitea[0].token_file: expected only one of token and token_file, and token is set in ${
+        file('token')
+      } (in REGISTRY_GITEA_TOKEN_FILE)`
+    )
+    t.equal(
+      await loadRefusal({ file: file('address'), env: { REGISTRY_GITEA_URL: gitea.url } }),
+      'gitea[0].organization: missing, expected letters, digits, dots, hyphens and underscores (in REGISTRY_GITEA_ORGANIZATION)'
+    )
   })
 })
 
@@ -124,7 +187,10 @@ await t.test('with neither a file nor a backend in the environment', async t => 
   await t.test('the examples of the project are served, from wherever the process was started', async t => {
     const { config, embedded } = await load({})
     t.equal(embedded, true)
-    t.strictSame(config, parseConfig({ server: { public_url: 'http://localhost:8082' }, oci: { name: 'oci', registry: examples } }))
+    t.strictSame(
+      config,
+      parseConfig({ server: { public_url: 'http://localhost:8082' }, oci: { name: 'oci', registry: examples } })
+    )
   })
 
   await t.test('the rest of the environment still counts', async t => {
@@ -132,7 +198,10 @@ await t.test('with neither a file nor a backend in the environment', async t => 
     t.equal(embedded, true)
     t.equal(config.server.public_url, 'http://localhost:9000')
     t.equal(config.log.level, 'debug')
-    t.equal((await load({ env: { REGISTRY_SERVER_PUBLIC_URL: 'https://r.example.com' } })).config.server.public_url, 'https://r.example.com')
+    t.equal(
+      (await load({ env: { REGISTRY_SERVER_PUBLIC_URL: 'https://r.example.com' } })).config.server.public_url,
+      'https://r.example.com'
+    )
   })
 
   await t.test('no address is promised when the port is not known yet', async t => {

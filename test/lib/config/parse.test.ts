@@ -8,7 +8,17 @@ const refuse = async (input: unknown): Promise<string> => await refusal(() => pa
 await t.test('an object', async t => {
   await t.test('gets every default of the design', async t => {
     const wanted: Config = {
-      server: { host: '0.0.0.0', port: 8082, trust_proxy: false, trusted_proxies: [], cors_origins: ['*'], max_event_loop_delay_seconds: 1, max_downloads: 256, request_budget_seconds: 10, shutdown_delay_seconds: 5 },
+      server: {
+        host: '0.0.0.0',
+        port: 8082,
+        trust_proxy: false,
+        trusted_proxies: [],
+        cors_origins: ['*'],
+        max_event_loop_delay_seconds: 1,
+        max_downloads: 256,
+        request_budget_seconds: 10,
+        shutdown_delay_seconds: 5
+      },
       log: { level: 'info' },
       rate_limit: { max: 0, window_seconds: 60 },
       cache: { capacity: 1000, ttl_seconds: 300, stale_if_error_seconds: 86_400, negative_ttl_seconds: 30 },
@@ -25,7 +35,11 @@ await t.test('an object', async t => {
         concurrency: 8,
         queue: 1000,
         priority: 100,
-        mapping: { provider: ['{name}_prov', '{name}_provider'], taskserv: ['{name}_taskserv'], cluster: ['{name}_cluster'] }
+        mapping: {
+          provider: ['{name}_prov', '{name}_provider'],
+          taskserv: ['{name}_taskserv'],
+          cluster: ['{name}_cluster']
+        }
       }],
       oci: [{
         name: 'oci',
@@ -42,7 +56,14 @@ await t.test('an object', async t => {
         queue: 1000,
         priority: 100,
         mapping: {
-          provider: ['provider/{name}', 'providers/{name}', '{name}_prov', '{name}_provider', '{name}-prov', '{name}-provider'],
+          provider: [
+            'provider/{name}',
+            'providers/{name}',
+            '{name}_prov',
+            '{name}_provider',
+            '{name}-prov',
+            '{name}-provider'
+          ],
           taskserv: ['taskserv/{name}', 'taskservs/{name}', '{name}_taskserv', '{name}-taskserv'],
           cluster: ['cluster/{name}', 'clusters/{name}', '{name}_cluster', '{name}-cluster']
         }
@@ -61,10 +82,17 @@ await t.test('an object', async t => {
   })
 
   await t.test('keeps what it sets', async t => {
-    const config = parseConfig({ server: { port: 0 }, gitea: { ...gitea, verify_ssl: false, mapping: { cluster: ['k8s-{name}'] } } })
+    const config = parseConfig({
+      server: { port: 0 },
+      gitea: { ...gitea, verify_ssl: false, mapping: { cluster: ['k8s-{name}'] } }
+    })
     t.equal(config.server.port, 0)
     t.equal(config.gitea[0]?.verify_ssl, false)
-    t.strictSame(config.gitea[0]?.mapping, { provider: ['{name}_prov', '{name}_provider'], taskserv: ['{name}_taskserv'], cluster: ['k8s-{name}'] })
+    t.strictSame(config.gitea[0]?.mapping, {
+      provider: ['{name}_prov', '{name}_provider'],
+      taskserv: ['{name}_taskserv'],
+      cluster: ['k8s-{name}']
+    })
   })
 
   await t.test('may have undefined for what is not set', async t => {
@@ -98,97 +126,373 @@ await t.test('an object', async t => {
 })
 
 await t.test('a host to listen on is an address or a name, IPv6 with brackets or without', async t => {
-  for (const host of ['0.0.0.0', '127.0.0.1', '::', '[::]', '::1', '[::1]', '[fe80::1%eth0]', 'fe80::1%eth0', '::ffff:127.0.0.1', 'localhost', 'LOCALHOST', 'registry.example.com', 'registry.example.com.', 'my_host', 'bücher.example']) {
+  for (
+    const host of [
+      '0.0.0.0',
+      '127.0.0.1',
+      '::',
+      '[::]',
+      '::1',
+      '[::1]',
+      '[fe80::1%eth0]',
+      'fe80::1%eth0',
+      '::ffff:127.0.0.1',
+      'localhost',
+      'LOCALHOST',
+      'registry.example.com',
+      'registry.example.com.',
+      'my_host',
+      'bücher.example'
+    ]
+  ) {
     t.equal(parseConfig({ server: { host } }).server.host, host)
   }
-  for (const host of ['', ' ', '*', '[', '[]', '[::', '::]', '[localhost]', '[127.0.0.1]', '0.0.0.0:8082', '[::]:8082', 'localhost:8082', 'http://localhost', '127.0.0.256', '10.0.0', '0', ':::', 'a b', '0.0.0.0/0', 'a..b', '-a']) {
-    t.equal(await refuse({ server: { host } }), 'server.host: expected an address such as 0.0.0.0, :: or 127.0.0.1, or a host name, without a port (in test)', host)
+  for (
+    const host of [
+      '',
+      ' ',
+      '*',
+      '[',
+      '[]',
+      '[::',
+      '::]',
+      '[localhost]',
+      '[127.0.0.1]',
+      '0.0.0.0:8082',
+      '[::]:8082',
+      'localhost:8082',
+      'http://localhost',
+      '127.0.0.256',
+      '10.0.0',
+      '0',
+      ':::',
+      'a b',
+      '0.0.0.0/0',
+      'a..b',
+      '-a'
+    ]
+  ) {
+    t.equal(
+      await refuse({ server: { host } }),
+      'server.host: expected an address such as 0.0.0.0, :: or 127.0.0.1, or a host name, without a port (in test)',
+      host
+    )
   }
 })
 
 await t.test('a configuration is refused with one line that names the key, what was expected and where it came from', async t => {
-  const registryName = 'expected a name that a registry can have: lower-case letters and digits, with single dots, hyphens and underscores between them (in test)'
-  const registryAddress = 'expected an address without user, path and query; what stands before the names of repositories is the namespace (in test)'
+  const registryName =
+    'expected a name that a registry can have: lower-case letters and digits, with single dots, hyphens and underscores between them (in test)'
+  const registryAddress =
+    'expected an address without user, path and query; what stands before the names of repositories is the namespace (in test)'
   const lines: Array<[what: string, input: unknown, line: string]> = [
     ['no table at all', 'x', 'configuration: expected a table, got a string (in test)'],
     ['nothing', null, 'configuration: expected a table, got null (in test)'],
-    ['an unknown section', { gitae: gitea }, 'gitae: unknown key, expected one of server, log, rate_limit, cache, store, gitea, oci (in test)'],
-    ['an unknown key', { server: { prot: 1 } }, 'server.prot: unknown key, expected one of host, port, public_url, trust_proxy, trusted_proxies, cors_origins, max_event_loop_delay_seconds, max_downloads, request_budget_seconds, shutdown_delay_seconds (in test)'],
-    ['a misspelt key, rather than the missing one', { gitea: [gitea, { name: 'b', url: gitea.url, organisation: 'infra' }] },
-      'gitea[1].organisation: unknown key, expected one of name, url, organization, token, token_file, include_private, public_url, download_urls, platform, reconcile_seconds, timeout_seconds, verify_ssl, ca_file, redirect_hosts, concurrency, queue, priority, mapping (in test)'],
-    ['a key that tries to break the line', { log: { 'a\nb\u2028c': 1 } }, 'log.a b c: unknown key, expected one of level (in test)'],
-    ['a missing key', { gitea: { url: gitea.url } }, 'gitea[0].organization: missing, expected letters, digits, dots, hyphens and underscores (in test)'],
-    ['an instance that is no table', { gitea: 'x' }, 'gitea: expected a table or a list of tables, got a string (in test)'],
+    [
+      'an unknown section',
+      { gitae: gitea },
+      'gitae: unknown key, expected one of server, log, rate_limit, cache, store, gitea, oci (in test)'
+    ],
+    [
+      'an unknown key',
+      { server: { prot: 1 } },
+      'server.prot: unknown key, expected one of host, port, public_url, trust_proxy, trusted_proxies, cors_origins, max_event_loop_delay_seconds, max_downloads, request_budget_seconds, shutdown_delay_seconds (in test)'
+    ],
+    [
+      'a misspelt key, rather than the missing one',
+      { gitea: [gitea, { name: 'b', url: gitea.url, organisation: 'infra' }] },
+      'gitea[1].organisation: unknown key, expected one of name, url, organization, token, token_file, include_private, public_url, download_urls, platform, reconcile_seconds, timeout_seconds, verify_ssl, ca_file, redirect_hosts, concurrency, queue, priority, mapping (in test)'
+    ],
+    [
+      'a key that tries to break the line',
+      { log: { 'a\nb\u2028c': 1 } },
+      'log.a b c: unknown key, expected one of level (in test)'
+    ],
+    [
+      'a missing key',
+      { gitea: { url: gitea.url } },
+      'gitea[0].organization: missing, expected letters, digits, dots, hyphens and underscores (in test)'
+    ],
+    [
+      'an instance that is no table',
+      { gitea: 'x' },
+      'gitea: expected a table or a list of tables, got a string (in test)'
+    ],
     ['a section that is no table', { server: [] }, 'server: expected a table, got a list (in test)'],
     ['several tables where one must be', { server: [{ port: 1 }] }, 'server: expected a table, got a list (in test)'],
-    ['a mapping that is a date', { oci: { ...oci, mapping: new Date() } }, 'oci[0].mapping: expected a table, got a date (in test)'],
+    [
+      'a mapping that is a date',
+      { oci: { ...oci, mapping: new Date() } },
+      'oci[0].mapping: expected a table, got a date (in test)'
+    ],
     ['an instance in a list that is no table', { oci: [oci, null] }, 'oci[1]: expected a table, got null (in test)'],
-    ['a string for an integer', { server: { port: '8082' } }, 'server.port: expected an integer from 0 to 65535, got a string (in test)'],
-    ['a fraction for an integer', { server: { port: 80.5 } }, 'server.port: expected an integer from 0 to 65535, got a number (in test)'],
-    ['a number that is too great', { server: { port: 65536 } }, 'server.port: expected an integer from 0 to 65535 (in test)'],
-    ['a number that is too small', { cache: { capacity: 0 } }, 'cache.capacity: expected an integer from 16 to 10000000 (in test)'],
-    ['a proxy that is no address', { server: { trust_proxy: true, trusted_proxies: ['10.0.0.1', '10.1'] } }, 'server.trusted_proxies[1]: expected an address or a network such as 10.0.0.0/8 (in test)'],
-    ['a proxy by name', { server: { trust_proxy: true, trusted_proxies: ['proxy.example'] } }, 'server.trusted_proxies[0]: expected an address or a network such as 10.0.0.0/8 (in test)'],
-    ['a network that is too narrow', { server: { trust_proxy: true, trusted_proxies: ['10.0.0.0/33'] } }, 'server.trusted_proxies[0]: expected an address or a network such as 10.0.0.0/8 (in test)'],
-    ['a network that is the world', { server: { trust_proxy: true, trusted_proxies: ['::/0'] } }, 'server.trusted_proxies[0]: expected an address or a network such as 10.0.0.0/8 (in test)'],
-    ['proxies where none is trusted', { server: { trusted_proxies: ['10.0.0.1'] } }, 'server.trusted_proxies: expected an empty list, for trust_proxy is false (in test)'],
-    ['an origin with a path', { server: { cors_origins: ['https://portal.example.com/'] } }, 'server.cors_origins[0]: expected "*" or an origin as browsers send it, such as https://portal.example.com (in test)'],
-    ['an origin that no browser sends', { server: { cors_origins: ['https://portal.example.com:443'] } }, 'server.cors_origins[0]: expected "*" or an origin as browsers send it, such as https://portal.example.com (in test)'],
-    ['a string for a boolean', { server: { trust_proxy: 'false' } }, 'server.trust_proxy: expected true or false, got a string (in test)'],
-    ['a number for a string', { gitea: { ...gitea, ca_file: 7 } }, 'gitea[0].ca_file: expected a path, got a number (in test)'],
-    ['a date for a string', { server: { host: new Date() } }, 'server.host: expected an address such as 0.0.0.0, :: or 127.0.0.1, or a host name, without a port, got a date (in test)'],
-    ['an empty string', { server: { host: '' } }, 'server.host: expected an address such as 0.0.0.0, :: or 127.0.0.1, or a host name, without a port (in test)'],
-    ...['arm64', 'linux/', '/arm64', 'linux/arm/v7/x', 'linux arm64', 'linux/arm64 '].flatMap((platform): Array<[string, unknown, string]> => {
-      const expected = 'expected an operating system, an architecture and optionally a variant, such as linux/arm64 or linux/arm/v7 (in test)'
-      return [
-        [`the Gitea platform ${platform}`, { gitea: { ...gitea, platform } }, `gitea[0].platform: ${expected}`],
-        [`the OCI platform ${platform}`, { oci: { registry: '/x', platform } }, `oci[0].platform: ${expected}`]
-      ]
-    }),
-    ['a word that is none of the known ones', { gitea: { ...gitea, download_urls: 'both' } }, 'gitea[0].download_urls: expected one of upstream, gateway (in test)'],
-    ['a string for a list', { gitea: { ...gitea, redirect_hosts: 'a.example' } }, 'gitea[0].redirect_hosts: expected a list of strings, got a string (in test)'],
-    ['a bad item of a list', { gitea: { ...gitea, redirect_hosts: ['a.example', 'https://b.example'] } }, 'gitea[0].redirect_hosts[1]: expected host or host:port (in test)'],
-    ['a mapping without a name', { oci: { ...oci, mapping: { cluster: ['clusters'] } } }, 'oci[0].mapping.cluster[0]: expected a repository name with {name} in it once (in test)'],
-    ['a mapping with two names', { gitea: { ...gitea, mapping: { cluster: ['{name}_{name}'] } } }, 'gitea[0].mapping.cluster[0]: expected a repository name with {name} in it once (in test)'],
-    ['a namespace with a slash at its end', { oci: { ...oci, namespace: 'a/b/' } }, 'oci[0].namespace: expected a path without a slash at either end (in test)'],
-    ['an instance name with capitals', { oci: { ...oci, name: 'Harbor' } }, 'oci[0].name: expected lower-case letters, digits and hyphens (in test)'],
-    ['a name that two instances of a kind have', { gitea: [gitea, gitea] }, 'gitea[1].name: expected a name that no other instance has (in test)'],
-    ['a name that instances of two kinds have', { gitea: { ...gitea, name: 'main' }, oci: { ...oci, name: 'main' } }, 'oci[0].name: expected a name that no other instance has (in test)'],
-    ['a token and a token file', { gitea: { ...gitea, token: 'hush', token_file: '/t' } }, 'gitea[0].token_file: expected only one of token and token_file, and token is set in test (in test)'],
-    ['an OCI registry of another scheme', { oci: { registry: 'OCI://ghcr.io' } }, 'oci[0].registry: expected an http:// or https:// address or a directory; oci:// is not supported (in test)'],
+    [
+      'a string for an integer',
+      { server: { port: '8082' } },
+      'server.port: expected an integer from 0 to 65535, got a string (in test)'
+    ],
+    [
+      'a fraction for an integer',
+      { server: { port: 80.5 } },
+      'server.port: expected an integer from 0 to 65535, got a number (in test)'
+    ],
+    [
+      'a number that is too great',
+      { server: { port: 65536 } },
+      'server.port: expected an integer from 0 to 65535 (in test)'
+    ],
+    [
+      'a number that is too small',
+      { cache: { capacity: 0 } },
+      'cache.capacity: expected an integer from 16 to 10000000 (in test)'
+    ],
+    [
+      'a proxy that is no address',
+      { server: { trust_proxy: true, trusted_proxies: ['10.0.0.1', '10.1'] } },
+      'server.trusted_proxies[1]: expected an address or a network such as 10.0.0.0/8 (in test)'
+    ],
+    [
+      'a proxy by name',
+      { server: { trust_proxy: true, trusted_proxies: ['proxy.example'] } },
+      'server.trusted_proxies[0]: expected an address or a network such as 10.0.0.0/8 (in test)'
+    ],
+    [
+      'a network that is too narrow',
+      { server: { trust_proxy: true, trusted_proxies: ['10.0.0.0/33'] } },
+      'server.trusted_proxies[0]: expected an address or a network such as 10.0.0.0/8 (in test)'
+    ],
+    [
+      'a network that is the world',
+      { server: { trust_proxy: true, trusted_proxies: ['::/0'] } },
+      'server.trusted_proxies[0]: expected an address or a network such as 10.0.0.0/8 (in test)'
+    ],
+    [
+      'proxies where none is trusted',
+      { server: { trusted_proxies: ['10.0.0.1'] } },
+      'server.trusted_proxies: expected an empty list, for trust_proxy is false (in test)'
+    ],
+    [
+      'an origin with a path',
+      { server: { cors_origins: ['https://portal.example.com/'] } },
+      'server.cors_origins[0]: expected "*" or an origin as browsers send it, such as https://portal.example.com (in test)'
+    ],
+    [
+      'an origin that no browser sends',
+      { server: { cors_origins: ['https://portal.example.com:443'] } },
+      'server.cors_origins[0]: expected "*" or an origin as browsers send it, such as https://portal.example.com (in test)'
+    ],
+    [
+      'a string for a boolean',
+      { server: { trust_proxy: 'false' } },
+      'server.trust_proxy: expected true or false, got a string (in test)'
+    ],
+    [
+      'a number for a string',
+      { gitea: { ...gitea, ca_file: 7 } },
+      'gitea[0].ca_file: expected a path, got a number (in test)'
+    ],
+    [
+      'a date for a string',
+      { server: { host: new Date() } },
+      'server.host: expected an address such as 0.0.0.0, :: or 127.0.0.1, or a host name, without a port, got a date (in test)'
+    ],
+    [
+      'an empty string',
+      { server: { host: '' } },
+      'server.host: expected an address such as 0.0.0.0, :: or 127.0.0.1, or a host name, without a port (in test)'
+    ],
+    ...['arm64', 'linux/', '/arm64', 'linux/arm/v7/x', 'linux arm64', 'linux/arm64 '].flatMap(
+      (platform): Array<[string, unknown, string]> => {
+        const expected =
+          'expected an operating system, an architecture and optionally a variant, such as linux/arm64 or linux/arm/v7 (in test)'
+        return [
+          [`the Gitea platform ${platform}`, { gitea: { ...gitea, platform } }, `gitea[0].platform: ${expected}`],
+          [`the OCI platform ${platform}`, { oci: { registry: '/x', platform } }, `oci[0].platform: ${expected}`]
+        ]
+      }
+    ),
+    [
+      'a word that is none of the known ones',
+      { gitea: { ...gitea, download_urls: 'both' } },
+      'gitea[0].download_urls: expected one of upstream, gateway (in test)'
+    ],
+    [
+      'a string for a list',
+      { gitea: { ...gitea, redirect_hosts: 'a.example' } },
+      'gitea[0].redirect_hosts: expected a list of strings, got a string (in test)'
+    ],
+    [
+      'a bad item of a list',
+      { gitea: { ...gitea, redirect_hosts: ['a.example', 'https://b.example'] } },
+      'gitea[0].redirect_hosts[1]: expected host or host:port (in test)'
+    ],
+    [
+      'a mapping without a name',
+      { oci: { ...oci, mapping: { cluster: ['clusters'] } } },
+      'oci[0].mapping.cluster[0]: expected a repository name with {name} in it once (in test)'
+    ],
+    [
+      'a mapping with two names',
+      { gitea: { ...gitea, mapping: { cluster: ['{name}_{name}'] } } },
+      'gitea[0].mapping.cluster[0]: expected a repository name with {name} in it once (in test)'
+    ],
+    [
+      'a namespace with a slash at its end',
+      { oci: { ...oci, namespace: 'a/b/' } },
+      'oci[0].namespace: expected a path without a slash at either end (in test)'
+    ],
+    [
+      'an instance name with capitals',
+      { oci: { ...oci, name: 'Harbor' } },
+      'oci[0].name: expected lower-case letters, digits and hyphens (in test)'
+    ],
+    [
+      'a name that two instances of a kind have',
+      { gitea: [gitea, gitea] },
+      'gitea[1].name: expected a name that no other instance has (in test)'
+    ],
+    [
+      'a name that instances of two kinds have',
+      { gitea: { ...gitea, name: 'main' }, oci: { ...oci, name: 'main' } },
+      'oci[0].name: expected a name that no other instance has (in test)'
+    ],
+    [
+      'a token and a token file',
+      { gitea: { ...gitea, token: 'hush', token_file: '/t' } },
+      'gitea[0].token_file: expected only one of token and token_file, and token is set in test (in test)'
+    ],
+    [
+      'an OCI registry of another scheme',
+      { oci: { registry: 'OCI://ghcr.io' } },
+      'oci[0].registry: expected an http:// or https:// address or a directory; oci:// is not supported (in test)'
+    ],
     ['a registry with a path', { oci: { registry: 'https://ghcr.io/org' } }, `oci[0].registry: ${registryAddress}`],
     ['a registry with a user', { oci: { registry: 'https://me:hush@ghcr.io' } }, `oci[0].registry: ${registryAddress}`],
     ['a registry with a query', { oci: { registry: 'https://ghcr.io?x=1' } }, `oci[0].registry: ${registryAddress}`],
-    ['a registry on a port that is none', { oci: { registry: 'https://ghcr.io:99999' } }, `oci[0].registry: ${registryAddress}`],
-    ['two kinds of credentials', { oci: { ...registry, token: 'hush', docker_config: '/c' } }, 'oci[0].docker_config: expected only one of token, token_file, username and docker_config, and token is set in test (in test)'],
-    ['a token and a token file for a registry', { oci: { ...registry, token: 'hush', token_file: '/t' } }, 'oci[0].token_file: expected only one of token, token_file, username and docker_config, and token is set in test (in test)'],
-    ['a user without a password', { oci: { ...registry, username: 'me' } }, 'oci[0].password_file: missing, expected username and password_file together (in test)'],
-    ['a password without a user', { oci: { ...registry, password_file: '/p' } }, 'oci[0].username: missing, expected username and password_file together (in test)'],
-    ['a user with a colon', { oci: { ...registry, username: 'me:hush', password_file: '/p' } }, 'oci[0].username: expected printable characters without spaces and colons (in test)'],
-    ['no repositories for discovery by a list', { oci: { ...registry, discovery: 'list' } }, 'oci[0].repositories: expected at least one, for discovery is list (in test)'],
-    ['no project for discovery by Harbor', { oci: { ...registry, discovery: 'harbor' } }, 'oci[0].namespace: expected a project of Harbor, for discovery is harbor (in test)'],
-    ['a discovery that is none', { oci: { ...registry, discovery: 'guess' } }, 'oci[0].discovery: expected one of catalog, harbor, list (in test)'],
-    ['a repository with a slash at its start', { oci: { ...registry, repositories: ['/a'] } }, 'oci[0].repositories[0]: expected a path without a slash at either end (in test)'],
-    ['a namespace that no registry can have', { oci: { ...registry, namespace: 'Provisioning' } }, `oci[0].namespace: ${registryName}`],
-    ['a repository that no registry can have', { oci: { ...registry, repositories: ['provider/aws', 'provider/a..b'] } }, `oci[0].repositories[1]: ${registryName}`],
-    ['an auth host with a scheme', { oci: { ...registry, auth_hosts: ['https://auth.example.com'] } }, 'oci[0].auth_hosts[0]: expected host or host:port (in test)'],
-    ...Object.entries({ discovery: 'harbor', repositories: ['a'], token: 'hush', token_file: '/t', username: 'me', password_file: '/p', docker_config: '/c', public_url: 'https://x.example', timeout_seconds: 5, verify_ssl: false, ca_file: '/ca', redirect_hosts: ['x'], auth_hosts: ['x'] })
-      .map(([key, value]): [string, unknown, string] => [`${key} for a directory`, { oci: { ...oci, [key]: value } }, `oci[0].${key}: expected no such key for a directory (in test)`])
+    [
+      'a registry on a port that is none',
+      { oci: { registry: 'https://ghcr.io:99999' } },
+      `oci[0].registry: ${registryAddress}`
+    ],
+    [
+      'two kinds of credentials',
+      { oci: { ...registry, token: 'hush', docker_config: '/c' } },
+      'oci[0].docker_config: expected only one of token, token_file, username and docker_config, and token is set in test (in test)'
+    ],
+    [
+      'a token and a token file for a registry',
+      { oci: { ...registry, token: 'hush', token_file: '/t' } },
+      'oci[0].token_file: expected only one of token, token_file, username and docker_config, and token is set in test (in test)'
+    ],
+    [
+      'a user without a password',
+      { oci: { ...registry, username: 'me' } },
+      'oci[0].password_file: missing, expected username and password_file together (in test)'
+    ],
+    [
+      'a password without a user',
+      { oci: { ...registry, password_file: '/p' } },
+      'oci[0].username: missing, expected username and password_file together (in test)'
+    ],
+    [
+      'a user with a colon',
+      { oci: { ...registry, username: 'me:hush', password_file: '/p' } },
+      'oci[0].username: expected printable characters without spaces and colons (in test)'
+    ],
+    [
+      'no repositories for discovery by a list',
+      { oci: { ...registry, discovery: 'list' } },
+      'oci[0].repositories: expected at least one, for discovery is list (in test)'
+    ],
+    [
+      'no project for discovery by Harbor',
+      { oci: { ...registry, discovery: 'harbor' } },
+      'oci[0].namespace: expected a project of Harbor, for discovery is harbor (in test)'
+    ],
+    [
+      'a discovery that is none',
+      { oci: { ...registry, discovery: 'guess' } },
+      'oci[0].discovery: expected one of catalog, harbor, list (in test)'
+    ],
+    [
+      'a repository with a slash at its start',
+      { oci: { ...registry, repositories: ['/a'] } },
+      'oci[0].repositories[0]: expected a path without a slash at either end (in test)'
+    ],
+    [
+      'a namespace that no registry can have',
+      { oci: { ...registry, namespace: 'Provisioning' } },
+      `oci[0].namespace: ${registryName}`
+    ],
+    ['a repository that no registry can have', {
+      oci: { ...registry, repositories: ['provider/aws', 'provider/a..b'] }
+    }, `oci[0].repositories[1]: ${registryName}`],
+    [
+      'an auth host with a scheme',
+      { oci: { ...registry, auth_hosts: ['https://auth.example.com'] } },
+      'oci[0].auth_hosts[0]: expected host or host:port (in test)'
+    ],
+    ...Object.entries({
+      discovery: 'harbor',
+      repositories: ['a'],
+      token: 'hush',
+      token_file: '/t',
+      username: 'me',
+      password_file: '/p',
+      docker_config: '/c',
+      public_url: 'https://x.example',
+      timeout_seconds: 5,
+      verify_ssl: false,
+      ca_file: '/ca',
+      redirect_hosts: ['x'],
+      auth_hosts: ['x']
+    })
+      .map((
+        [key, value]
+      ): [string, unknown, string] => [
+        `${key} for a directory`,
+        { oci: { ...oci, [key]: value } },
+        `oci[0].${key}: expected no such key for a directory (in test)`
+      ])
   ]
   for (const [what, input, line] of lines) t.equal(await refuse(input), line, what)
 
   const address = 'expected an http:// or https:// address without user, query and fragment (in test)'
-  for (const bad of ['git.example.com', 'ftp://git.example.com', 'https://', 'https://me@git.example.com', 'https://me:hush@git.example.com/x', 'https://git.example.com?a=1', 'https://git.example.com/#top', 'https://git.example.com/a b', 'https://me:hush\\@git.example.com']) {
+  for (
+    const bad of [
+      'git.example.com',
+      'ftp://git.example.com',
+      'https://',
+      'https://me@git.example.com',
+      'https://me:hush@git.example.com/x',
+      'https://git.example.com?a=1',
+      'https://git.example.com/#top',
+      'https://git.example.com/a b',
+      'https://me:hush\\@git.example.com'
+    ]
+  ) {
     t.equal(await refuse({ gitea: { ...gitea, url: bad } }), `gitea[0].url: ${address}`, bad)
     t.equal(await refuse({ gitea: { ...gitea, public_url: bad } }), `gitea[0].public_url: ${address}`, bad)
     t.equal(await refuse({ server: { public_url: bad } }), `server.public_url: ${address}`, bad)
   }
-  t.equal(await refuse({ gitea: { ...gitea, url: 'https://git.example.com:99999' } }), 'gitea[0].url: expected a valid address (in test)')
-  for (const good of ['http://localhost:3000', 'https://git.example.com/forge/', 'https://[2001:db8::1]:8443', 'https://git.example.com/@team']) {
+  t.equal(
+    await refuse({ gitea: { ...gitea, url: 'https://git.example.com:99999' } }),
+    'gitea[0].url: expected a valid address (in test)'
+  )
+  for (
+    const good of [
+      'http://localhost:3000',
+      'https://git.example.com/forge/',
+      'https://[2001:db8::1]:8443',
+      'https://git.example.com/@team'
+    ]
+  ) {
     t.equal(await refuse({ gitea: { ...gitea, url: good } }), 'no error', good)
   }
   t.equal(await refuse({ oci: { registry: 'file:///srv/layouts' } }), 'no error')
-  for (const good of ['https://ghcr.io', 'HTTP://localhost:5000/', 'https://[2001:db8::1]:5000']) t.equal(await refuse({ oci: { registry: good } }), 'no error', good)
+  for (const good of ['https://ghcr.io', 'HTTP://localhost:5000/', 'https://[2001:db8::1]:5000']) {
+    t.equal(await refuse({ oci: { registry: good } }), 'no error', good)
+  }
 })
 
 await t.test('a secret is in no message, wherever it stands', async t => {
@@ -216,7 +520,12 @@ await t.test('a secret is in no message, wherever it stands', async t => {
     t.not(line, 'no error')
     t.notMatch(line, secret)
   }
-  const line = await loadRefusal({ env: { ...giteaVariables, REGISTRY_GITEA_TOKEN: secret, REGISTRY_GITEA_TIMEOUT_SECONDS: secret } })
+  const line = await loadRefusal({
+    env: { ...giteaVariables, REGISTRY_GITEA_TOKEN: secret, REGISTRY_GITEA_TIMEOUT_SECONDS: secret }
+  })
   t.equal(line, 'gitea[0].timeout_seconds: expected a number from 0.01 to 3600 (in REGISTRY_GITEA_TIMEOUT_SECONDS)')
-  t.equal(await loadRefusal({ env: { ...giteaVariables, REGISTRY_GITEA_TOKEN: `${secret} ${secret}` } }), 'gitea[0].token: expected printable characters without spaces (in REGISTRY_GITEA_TOKEN)')
+  t.equal(
+    await loadRefusal({ env: { ...giteaVariables, REGISTRY_GITEA_TOKEN: `${secret} ${secret}` } }),
+    'gitea[0].token: expected printable characters without spaces (in REGISTRY_GITEA_TOKEN)'
+  )
 })

@@ -5,7 +5,14 @@ import { createClock } from '../../fakes/clock.ts'
 
 function setUp (options: Partial<CacheOptions> = {}) {
   const clock = createClock()
-  const cache = createCache({ capacity: 100, ttl_seconds: 300, stale_if_error_seconds: 1000, negative_ttl_seconds: 30, clock: clock.now, ...options })
+  const cache = createCache({
+    capacity: 100,
+    ttl_seconds: 300,
+    stale_if_error_seconds: 1000,
+    negative_ttl_seconds: 30,
+    clock: clock.now,
+    ...options
+  })
   const aws = slot<string>('metadata', 'gitea:provider/aws')
   let loads = 0
   let answer: () => Promise<Finding[]> = async () => [finding(aws, 'one')]
@@ -14,8 +21,17 @@ function setUp (options: Partial<CacheOptions> = {}) {
     clock,
     aws,
     loads: () => loads,
-    answers (next: () => Promise<Finding[]>) { answer = next },
-    loader: (maxAge?: number) => ({ flight: 'aws', load: async () => { loads++; return await answer() }, ...(maxAge !== undefined && { maxAge }) })
+    answers (next: () => Promise<Finding[]>) {
+      answer = next
+    },
+    loader: (maxAge?: number) => ({
+      flight: 'aws',
+      load: async () => {
+        loads++
+        return await answer()
+      },
+      ...(maxAge !== undefined && { maxAge })
+    })
   }
 }
 
@@ -127,7 +143,13 @@ await t.test('one load fills several slots', async t => {
   const { cache } = setUp()
   const lists = ['provider', 'taskserv', 'cluster'].map(type => slot<string>('list', `gitea:list:${type}`))
   let loads = 0
-  const loader = { flight: 'list', load: async () => { loads++; return lists.map((list, at) => finding(list, `list ${at}`)) } }
+  const loader = {
+    flight: 'list',
+    load: async () => {
+      loads++
+      return lists.map((list, at) => finding(list, `list ${at}`))
+    }
+  }
   const answers = await Promise.all(lists.map(async list => await cache.get(list, loader)))
   t.strictSame(answers.map(({ value }) => value), ['list 0', 'list 1', 'list 2'])
   t.equal(loads, 1)
@@ -175,7 +197,13 @@ await t.test('nobody who can have an older answer waits for a load that is slow 
   clock.forward(250)
   t.match(await cache.get(aws, loader()), { value: 'one', hit: true }, 'a load begins behind the caller')
   clock.forward(51)
-  t.match(await cache.get(aws, loader()), { value: 'one', hit: true, age: 301, ttl: 0, error: { proxyError: 'http_response_timeout' } })
+  t.match(await cache.get(aws, loader()), {
+    value: 'one',
+    hit: true,
+    age: 301,
+    ttl: 0,
+    error: { proxyError: 'http_response_timeout' }
+  })
   t.equal(loads(), 2)
   finish([finding(aws, 'two')])
   await settled()
@@ -208,7 +236,10 @@ await t.test('a failure is forgotten after two minutes: then a caller waits for 
 await t.test('nobody waits for a load for longer than the budget after it began, nor past a deadline of his own', async t => {
   const { cache, clock, aws, loader, answers, loads } = setUp({ budget: 60_000 })
   answers(async () => await new Promise(() => {}))
-  await t.rejects(cache.get(aws, { ...loader(), deadline: { left: () => 5 } }), { code: 'service_unavailable', proxyError: 'http_response_timeout' })
+  await t.rejects(cache.get(aws, { ...loader(), deadline: { left: () => 5 } }), {
+    code: 'service_unavailable',
+    proxyError: 'http_response_timeout'
+  })
   clock.forward(60)
   await t.rejects(cache.get(aws, loader()), { code: 'service_unavailable', proxyError: 'http_response_timeout' })
   t.equal(loads(), 1)
@@ -234,8 +265,14 @@ await t.test('what is no longer young can be loaded again without anybody asking
 await t.test('who has an older answer from elsewhere waits no longer than for an own one', async t => {
   const { cache, clock, aws, loader, answers, loads } = setUp({ budget: 60_000, staleBudget: 5 })
   answers(async () => await new Promise(() => {}))
-  await t.rejects(cache.get(aws, { ...loader(), standIn: true }), { code: 'service_unavailable', proxyError: 'http_response_timeout' })
+  await t.rejects(cache.get(aws, { ...loader(), standIn: true }), {
+    code: 'service_unavailable',
+    proxyError: 'http_response_timeout'
+  })
   clock.forward(1)
-  await t.rejects(cache.get(aws, { ...loader(), standIn: true, instance: 'gitea' }), { code: 'service_unavailable', instance: 'gitea' }, 'at once')
+  await t.rejects(cache.get(aws, { ...loader(), standIn: true, instance: 'gitea' }), {
+    code: 'service_unavailable',
+    instance: 'gitea'
+  }, 'at once')
   t.equal(loads(), 1)
 })

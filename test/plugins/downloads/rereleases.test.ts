@@ -10,14 +10,24 @@ const digest = (digit: string) => `sha256:${digit.repeat(64)}`
 const subject = { instance: 'gitea', type: 'provider', name: 'aws', version: '1.0.0' }
 const first = { name: 'aws.tar.gz', size: 5, validator: 'one' }
 const second = { ...first, validator: 'two' }
-const known = async (releases: ReturnType<typeof createReleases>, file = first) => (await releases.look(subject, file)).digest
+const known = async (releases: ReturnType<typeof createReleases>, file = first) =>
+  (await releases.look(subject, file)).digest
 
 function setUp (directory: string | undefined, options: Partial<ReleasesOptions> = {}) {
   const { log, lines } = createLog()
   const names = directory === undefined ? undefined : createLayoutNames(directory)
   const health = createStoreHealth({ enabled: true, log, clock: () => 0 })
   const found: string[] = []
-  const releases = createReleases({ pins: createPins({ names, health }), onRerelease: 'serve', identity: instance => `${instance} at home`, log, onFound: instance => { found.push(instance) }, ...options })
+  const releases = createReleases({
+    pins: createPins({ names, health }),
+    onRerelease: 'serve',
+    identity: instance => `${instance} at home`,
+    log,
+    onFound: instance => {
+      found.push(instance)
+    },
+    ...options
+  })
   return { names, releases, found, lines }
 }
 
@@ -50,10 +60,18 @@ await t.test('or it is refused, told once, and from then on before anybody fetch
   const { releases, found } = setUp(directory, { onRerelease: 'refuse' })
   await releases.settle(subject, first, digest('a'), 5)
   t.match(await releases.look(subject, second), { doubtful: true })
-  const conflict = { code: 'conflict', statusCode: 409, message: 'Extension provider/aws version 1.0.0 was published again with another content' }
+  const conflict = {
+    code: 'conflict',
+    statusCode: 409,
+    message: 'Extension provider/aws version 1.0.0 was published again with another content'
+  }
   await t.rejects(releases.settle(subject, second, digest('b'), 5), conflict)
   await t.rejects(releases.look(subject, second), conflict)
-  await t.rejects(setUp(directory, { onRerelease: 'refuse' }).releases.look(subject, second), conflict, 'after a restart too')
+  await t.rejects(
+    setUp(directory, { onRerelease: 'refuse' }).releases.look(subject, second),
+    conflict,
+    'after a restart too'
+  )
   t.strictSame(found, ['gitea'])
   t.equal(await known(releases), digest('a'), 'the first one is as good as ever')
   await setUp(directory).releases.look(subject, second)

@@ -19,13 +19,25 @@ async function listen (t: Test, options: object = {}) {
     await app.close()
     await gitea.close()
   })
-  await app.register(whole, { config: { server: { max_downloads: 1 }, store: { enabled: false }, gitea: { url: gitea.url, organization: 'provisioning' } } })
+  await app.register(whole, {
+    config: {
+      server: { max_downloads: 1 },
+      store: { enabled: false },
+      gitea: { url: gitea.url, organization: 'provisioning' }
+    }
+  })
   const url = await app.listen({ host: '127.0.0.1', port: 0 })
   await (await fetch(`${url}${file}`, { method: 'HEAD' })).arrayBuffer()
   gitea.fault = ({ path }) => archive.test(path) ? 'stall' : undefined
   const active = async () => Number(/^downloads_active (\d+)$/m.exec((await app.inject('/metrics')).body)?.[1])
   /** Settles when so many downloads are counted; the test's own time bounds it. */
-  const settled = async (wanted: number) => { while (await active() !== wanted) await new Promise(resolve => { setImmediate(resolve) }) }
+  const settled = async (wanted: number) => {
+    while (await active() !== wanted) {
+      await new Promise(resolve => {
+        setImmediate(resolve)
+      })
+    }
+  }
   return { app, gitea, url, port: Number(new URL(url).port), active, settled }
 }
 
@@ -45,14 +57,24 @@ await t.test('one download more than there may be is refused, until one is over'
   t.match((await app.inject('/metrics')).body, 'requests_shed_total{reason="downloads"} 1')
 
   t.equal((await fetch(`${url}${file}`, { method: 'HEAD' })).status, 200, 'HEAD takes none')
-  t.equal((await fetch(`${url}${file}`, { headers: { 'if-none-match': first.headers.get('etag') ?? '' } })).status, 304, 'nor does 304')
-  t.equal((await fetch(`${url}/api/v1/extensions/taskserv/kubernetes/latest`, { redirect: 'manual' })).status, 302, 'nor 302')
+  t.equal(
+    (await fetch(`${url}${file}`, { headers: { 'if-none-match': first.headers.get('etag') ?? '' } })).status,
+    304,
+    'nor does 304'
+  )
+  t.equal(
+    (await fetch(`${url}/api/v1/extensions/taskserv/kubernetes/latest`, { redirect: 'manual' })).status,
+    302,
+    'nor 302'
+  )
   t.equal((await fetch(`${url}/api/v1/extensions`)).status, 200)
 
   hangUp.abort()
   await settled(0)
   gitea.fault = undefined
-  for (const round of [1, 2, 3]) t.ok((await (await fetch(`${url}${file}`)).arrayBuffer()).byteLength > 0, `whole, ${round}`)
+  for (const round of [1, 2, 3]) {
+    t.ok((await (await fetch(`${url}${file}`)).arrayBuffer()).byteLength > 0, `whole, ${round}`)
+  }
   await settled(0)
 })
 

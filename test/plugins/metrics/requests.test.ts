@@ -6,7 +6,11 @@ import { startApp } from '../../fakes/app.ts'
 
 /** The series of a metric with their values, by their labels as they are written. */
 function seriesOf (text: string, name: string): Record<string, number> {
-  return Object.fromEntries([...text.matchAll(new RegExp(`^${name}\\{([^}]*)\\} (\\S+)$`, 'gm'))].map(([, labels = '', value]) => [labels, Number(value)]))
+  return Object.fromEntries(
+    [...text.matchAll(new RegExp(`^${name}\\{([^}]*)\\} (\\S+)$`, 'gm'))].map((
+      [, labels = '', value]
+    ) => [labels, Number(value)])
+  )
 }
 
 await t.test('every answer is counted and timed by its method, route and status', async t => {
@@ -16,7 +20,10 @@ await t.test('every answer is counted and timed by its method, route and status'
   observe(200, 30)
   observe(404, 7000)
   const text = await register.metrics()
-  t.strictSame(seriesOf(text, 'http_requests_total'), { 'method="GET",route="/a/:b",status="200"': 2, 'method="GET",route="/a/:b",status="404"': 1 })
+  t.strictSame(seriesOf(text, 'http_requests_total'), {
+    'method="GET",route="/a/:b",status="200"': 2,
+    'method="GET",route="/a/:b",status="404"': 1
+  })
   const buckets = seriesOf(text, 'http_request_duration_seconds_bucket')
   t.match(buckets, {
     'le="0.005",method="GET",route="/a/:b",status="200"': 1,
@@ -25,26 +32,48 @@ await t.test('every answer is counted and timed by its method, route and status'
     'le="5",method="GET",route="/a/:b",status="404"': 0,
     'le="10",method="GET",route="/a/:b",status="404"': 1
   })
-  t.strictSame(seriesOf(text, 'http_request_duration_seconds_sum'), { 'method="GET",route="/a/:b",status="200"': 0.034, 'method="GET",route="/a/:b",status="404"': 7 })
-  t.strictSame(seriesOf(await register.metrics(), 'http_requests_total'), seriesOf(text, 'http_requests_total'), 'reading counts nothing')
+  t.strictSame(seriesOf(text, 'http_request_duration_seconds_sum'), {
+    'method="GET",route="/a/:b",status="200"': 0.034,
+    'method="GET",route="/a/:b",status="404"': 7
+  })
+  t.strictSame(
+    seriesOf(await register.metrics(), 'http_requests_total'),
+    seriesOf(text, 'http_requests_total'),
+    'reading counts nothing'
+  )
 })
 
 await t.test('the times are those that a histogram of the library would tell, in the same words', async t => {
-  const milliseconds = fc.oneof(fc.double({ min: 0, max: 20_000, noNaN: true }), fc.constantFrom(...durationBuckets.map(seconds => seconds * 1000)))
-  await fc.assert(fc.asyncProperty(fc.array(fc.tuple(fc.constantFrom('/a', '/b"'), fc.constantFrom(200, 304, 500), milliseconds), { maxLength: 40 }), async observations => {
-    const [ours, theirs] = [new client.Registry(), new client.Registry()]
-    const requests = createRequestMetrics(ours)
-    const routes = new Map(['/a', '/b"'].map(route => [route, requests.route('GET', route, true)]))
-    const { name, help } = await ours.getSingleMetric('http_request_duration_seconds')?.get() ?? { name: '', help: '' }
-    const histogram = new client.Histogram({ name, help, labelNames: ['method', 'route', 'status'], buckets: durationBuckets, registers: [theirs] })
-    for (const route of routes.keys()) histogram.zero({ method: 'GET', route, status: '200' })
-    for (const [route, status, time] of observations) {
-      routes.get(route)?.(status, time)
-      histogram.observe({ method: 'GET', route, status: String(status) }, time / 1000)
-    }
-    ours.removeSingleMetric('http_requests_total')
-    t.equal(await ours.metrics(), await theirs.metrics())
-  }))
+  const milliseconds = fc.oneof(
+    fc.double({ min: 0, max: 20_000, noNaN: true }),
+    fc.constantFrom(...durationBuckets.map(seconds => seconds * 1000))
+  )
+  await fc.assert(
+    fc.asyncProperty(
+      fc.array(fc.tuple(fc.constantFrom('/a', '/b"'), fc.constantFrom(200, 304, 500), milliseconds), { maxLength: 40 }),
+      async observations => {
+        const [ours, theirs] = [new client.Registry(), new client.Registry()]
+        const requests = createRequestMetrics(ours)
+        const routes = new Map(['/a', '/b"'].map(route => [route, requests.route('GET', route, true)]))
+        const { name, help } = await ours.getSingleMetric('http_request_duration_seconds')?.get() ??
+          { name: '', help: '' }
+        const histogram = new client.Histogram({
+          name,
+          help,
+          labelNames: ['method', 'route', 'status'],
+          buckets: durationBuckets,
+          registers: [theirs]
+        })
+        for (const route of routes.keys()) histogram.zero({ method: 'GET', route, status: '200' })
+        for (const [route, status, time] of observations) {
+          routes.get(route)?.(status, time)
+          histogram.observe({ method: 'GET', route, status: String(status) }, time / 1000)
+        }
+        ours.removeSingleMetric('http_requests_total')
+        t.equal(await ours.metrics(), await theirs.metrics())
+      }
+    )
+  )
 })
 
 await t.test('what is asked for without work is counted and not timed, and so are metrics themselves', async t => {
@@ -52,12 +81,19 @@ await t.test('what is asked for without work is counted and not timed, and so ar
   await get('/livez')
   await get('/metrics')
   await app.inject({ method: 'HEAD', url: '/livez' })
-  await app.inject({ method: 'OPTIONS', url: '/livez', headers: { origin: 'https://a.example', 'access-control-request-method': 'GET' } })
+  await app.inject({
+    method: 'OPTIONS',
+    url: '/livez',
+    headers: { origin: 'https://a.example', 'access-control-request-method': 'GET' }
+  })
   await get('/nowhere')
   await app.inject({ method: 'HEAD', url: '/nowhere' })
   await app.inject({ method: 'DELETE', url: '/livez' })
   const { body } = await get('/metrics')
-  const [counted, timed] = [seriesOf(body, 'http_requests_total'), seriesOf(body, 'http_request_duration_seconds_count')]
+  const [counted, timed] = [
+    seriesOf(body, 'http_requests_total'),
+    seriesOf(body, 'http_request_duration_seconds_count')
+  ]
   t.match(counted, {
     'method="GET",route="/livez",status="200"': 1,
     'method="GET",route="/metrics",status="200"': 1,

@@ -1,6 +1,11 @@
 import fc from 'fast-check'
 import t from 'tap'
-import { applicableRange, evaluateConditions, isConditional, type ConditionalRequest } from '../../../plugins/replies/conditional.ts'
+import {
+  applicableRange,
+  evaluateConditions,
+  isConditional,
+  type ConditionalRequest
+} from '../../../plugins/replies/conditional.ts'
 
 const etag = '"current"'
 const modified = Date.parse('2026-01-02T03:04:05.678Z')
@@ -10,13 +15,39 @@ const date = (seconds: number) => new Date(modified + seconds * 1000).toUTCStrin
 type Case = [field: string | undefined, holds: boolean | undefined]
 
 const ifMatch: Case[] = [
-  [undefined, undefined], [etag, true], ['*', true], [' * ', true], [`"other", ${etag}`, true], [`"a,b",${etag}`, true], [`, ,${etag} ,,`, true], [`"", ${etag}`, true],
-  ['"other"', false], [`W/${etag}`, false], ['', false], ['""', false], ['current', false], [`${etag} "other"`, false], [`${etag}, *`, false], ['*, *', false], ['"current', false], [`${etag}x`, false], [`w/"x", ${etag}`, false]
+  [undefined, undefined],
+  [etag, true],
+  ['*', true],
+  [' * ', true],
+  [`"other", ${etag}`, true],
+  [`"a,b",${etag}`, true],
+  [`, ,${etag} ,,`, true],
+  [`"", ${etag}`, true],
+  ['"other"', false],
+  [`W/${etag}`, false],
+  ['', false],
+  ['""', false],
+  ['current', false],
+  [`${etag} "other"`, false],
+  [`${etag}, *`, false],
+  ['*, *', false],
+  ['"current', false],
+  [`${etag}x`, false],
+  [`w/"x", ${etag}`, false]
 ]
 const ifUnmodifiedSince: Case[] = [
-  [undefined, undefined], [date(0), true], [date(1), true], [date(-1), false],
-  ['Friday, 02-Jan-26 03:04:05 GMT', true], ['Fri Jan  2 03:04:05 2026', true], ['Friday, 02-Jan-26 03:04:04 GMT', false], ['Fri Jan  2 03:04:04 2026', false],
-  ['', undefined], ['2000-01-01', undefined], ['Fri, 31 Feb 2000 00:00:00 GMT', undefined], [`${date(-1)}, ${date(-1)}`, undefined]
+  [undefined, undefined],
+  [date(0), true],
+  [date(1), true],
+  [date(-1), false],
+  ['Friday, 02-Jan-26 03:04:05 GMT', true],
+  ['Fri Jan  2 03:04:05 2026', true],
+  ['Friday, 02-Jan-26 03:04:04 GMT', false],
+  ['Fri Jan  2 03:04:04 2026', false],
+  ['', undefined],
+  ['2000-01-01', undefined],
+  ['Fri, 31 Feb 2000 00:00:00 GMT', undefined],
+  [`${date(-1)}, ${date(-1)}`, undefined]
 ]
 /** `true` means that the client does not have the representation. */
 const ifNoneMatch: Case[] = [
@@ -25,12 +56,32 @@ const ifNoneMatch: Case[] = [
 ]
 const ifModifiedSince: Array<string | undefined> = [undefined, date(0), date(-1), date(1), 'x']
 const ranges: Array<string | undefined> = [undefined, 'bytes=5-']
-const ifRange: Case[] = [[undefined, undefined], [etag, true], ['"other"', false], [`W/${etag}`, false], ['current', false], [date(0), false], [`"other", ${etag}`, false], ['*', false]]
+const ifRange: Case[] = [
+  [undefined, undefined],
+  [etag, true],
+  ['"other"', false],
+  [`W/${etag}`, false],
+  ['current', false],
+  [date(0), false],
+  [`"other", ${etag}`, false],
+  ['*', false]
+]
 
-interface Given { method: 'GET' | 'HEAD', match: Case, unmodified: Case, none: Case, modifiedSince: string | undefined, range: string | undefined, ifRange: Case, known: boolean }
+interface Given {
+  method: 'GET' | 'HEAD'
+  match: Case
+  unmodified: Case
+  none: Case
+  modifiedSince: string | undefined
+  range: string | undefined
+  ifRange: Case
+  known: boolean
+}
 
 /** The steps of RFC 9110, section 13.2.2, one by one; `known` is whether there is a modification date. */
-function oracle ({ method, match, unmodified, none, modifiedSince, range, ifRange, known }: Given): 200 | 206 | 304 | 412 {
+function oracle (
+  { method, match, unmodified, none, modifiedSince, range, ifRange, known }: Given
+): 200 | 206 | 304 | 412 {
   const isPresent = ([field]: Case) => field !== undefined
   // 1. When recipient is the origin server and If-Match is present.
   if (isPresent(match)) {
@@ -42,7 +93,8 @@ function oracle ({ method, match, unmodified, none, modifiedSince, range, ifRang
   // 3. When If-None-Match is present: false is 304 for GET and HEAD.
   if (isPresent(none)) {
     if (none[1] === false) return 304
-  // 4. When If-None-Match is not present and If-Modified-Since is: the date is no proof that a file is the same, thus always true.
+  // 4. When If-None-Match is not present and If-Modified-Since is: the date is no proof that a file is the same, thus
+  // always true.
   } else if (modifiedSince !== undefined) { /* continue */ }
   // 5. When the method is GET and both Range and If-Range are present; 14.2 for Range alone.
   if (method === 'GET' && range !== undefined) {
@@ -53,14 +105,25 @@ function oracle ({ method, match, unmodified, none, modifiedSince, range, ifRang
 }
 
 function requestOf ({ method, match, unmodified, none, modifiedSince, range, ifRange }: Given): ConditionalRequest {
-  const fields = { 'if-match': match[0], 'if-unmodified-since': unmodified[0], 'if-none-match': none[0], 'if-modified-since': modifiedSince, range, 'if-range': ifRange[0] }
+  const fields = {
+    'if-match': match[0],
+    'if-unmodified-since': unmodified[0],
+    'if-none-match': none[0],
+    'if-modified-since': modifiedSince,
+    range,
+    'if-range': ifRange[0]
+  }
   const present = Object.entries(fields).filter((entry): entry is [string, string] => entry[1] !== undefined)
   return { method, headers: Object.fromEntries(present), raw: { rawHeaders: present.flat() } }
 }
 
 function evaluate (given: Given): number {
   const request = requestOf(given)
-  const refusal = evaluateConditions(request, { current: () => [etag], usable: [etag], modified: given.known ? modified : undefined })
+  const refusal = evaluateConditions(request, {
+    current: () => [etag],
+    usable: [etag],
+    modified: given.known ? modified : undefined
+  })
   if (refusal !== undefined) return refusal.status
   return applicableRange(request, etag) === undefined ? 200 : 206
 }
@@ -79,7 +142,9 @@ await t.test('every combination of conditions has the outcome of the steps of RF
                   const given = { method, known, match, unmodified, none, modifiedSince, range, ifRange: each }
                   const [expected, actual] = [oracle(given), evaluate(given)]
                   seen.set(expected, (seen.get(expected) ?? 0) + 1)
-                  if (actual !== expected && wrong.length < 10) wrong.push(`${actual} instead of ${expected}: ${JSON.stringify(given)}`)
+                  if (actual !== expected && wrong.length < 10) {
+                    wrong.push(`${actual} instead of ${expected}: ${JSON.stringify(given)}`)
+                  }
                 }
               }
             }
@@ -94,36 +159,82 @@ await t.test('every combination of conditions has the outcome of the steps of RF
 })
 
 await t.test('a refusal names the header, or the copy that the client has', async t => {
-  const request = (headers: Record<string, string>) => ({ method: 'GET', headers, raw: { rawHeaders: Object.entries(headers).flat() } })
+  const request = (headers: Record<string, string>) => ({
+    method: 'GET',
+    headers,
+    raw: { rawHeaders: Object.entries(headers).flat() }
+  })
   const validators = { current: () => ['"x"', '"x-br"', '"x-gzip"'], usable: ['"x-br"', '"x"'], modified }
   t.strictSame(evaluateConditions(request({ 'if-match': '"y"' }), validators), { status: 412, header: 'If-Match' })
-  t.strictSame(evaluateConditions(request({ 'if-unmodified-since': date(-1) }), validators), { status: 412, header: 'If-Unmodified-Since' })
+  t.strictSame(evaluateConditions(request({ 'if-unmodified-since': date(-1) }), validators), {
+    status: 412,
+    header: 'If-Unmodified-Since'
+  })
   t.strictSame(evaluateConditions(request({ 'if-none-match': 'W/"x"' }), validators), { status: 304, etag: '"x"' })
-  t.strictSame(evaluateConditions(request({ 'if-none-match': '"x", "x-br"' }), validators), { status: 304, etag: '"x-br"' }, 'the one of the response first')
+  t.strictSame(evaluateConditions(request({ 'if-none-match': '"x", "x-br"' }), validators), {
+    status: 304,
+    etag: '"x-br"'
+  }, 'the one of the response first')
   t.strictSame(evaluateConditions(request({ 'if-none-match': '*' }), validators), { status: 304, etag: '"x-br"' })
   t.equal(evaluateConditions(request({ 'if-none-match': '"x-gzip"' }), validators), undefined)
-  for (const tag of validators.current()) t.equal(evaluateConditions(request({ 'if-match': tag }), validators), undefined, tag)
+  for (const tag of validators.current()) {
+    t.equal(evaluateConditions(request({ 'if-match': tag }), validators), undefined, tag)
+  }
 })
 
 await t.test('a date that is repeated is ignored', async t => {
   const headers = { 'if-unmodified-since': date(-1) }
   const validators = { current: () => [etag], usable: [etag], modified }
-  t.match(evaluateConditions({ method: 'GET', headers, raw: { rawHeaders: ['Host', 'if-unmodified-since', 'If-Unmodified-Since', date(-1)] } }, validators), { status: 412 }, 'a value is not a name')
-  t.equal(evaluateConditions({ method: 'GET', headers, raw: { rawHeaders: ['If-Unmodified-Since', date(-1), 'if-unmodified-since', date(-1)] } }, validators), undefined)
+  t.match(
+    evaluateConditions({
+      method: 'GET',
+      headers,
+      raw: { rawHeaders: ['Host', 'if-unmodified-since', 'If-Unmodified-Since', date(-1)] }
+    }, validators),
+    { status: 412 },
+    'a value is not a name'
+  )
+  t.equal(
+    evaluateConditions({
+      method: 'GET',
+      headers,
+      raw: { rawHeaders: ['If-Unmodified-Since', date(-1), 'if-unmodified-since', date(-1)] }
+    }, validators),
+    undefined
+  )
 })
 
 await t.test('only a request with a condition that can refuse it is conditional', async t => {
-  for (const headers of [{ 'if-match': '' }, { 'if-none-match': '*' }, { 'if-unmodified-since': 'x' }]) t.ok(isConditional({ headers }))
-  for (const headers of [{}, { 'if-modified-since': date(0) }, { range: 'bytes=0-', 'if-range': etag }]) t.notOk(isConditional({ headers }))
+  for (const headers of [{ 'if-match': '' }, { 'if-none-match': '*' }, { 'if-unmodified-since': 'x' }]) {
+    t.ok(isConditional({ headers }))
+  }
+  for (const headers of [{}, { 'if-modified-since': date(0) }, { range: 'bytes=0-', 'if-range': etag }]) {
+    t.notOk(isConditional({ headers }))
+  }
 })
 
 await t.test('a list of entity tags is read in linear time, and matches exactly when a member is the tag', async t => {
   const request = (field: string) => ({ method: 'GET', headers: { 'if-match': field }, raw: { rawHeaders: [] } })
   const validators = { current: () => [etag], usable: [etag] }
-  for (const field of [' '.repeat(200_000), ','.repeat(200_000), '"'.repeat(200_001), `${'"x" '.repeat(50_000)}`, `"${' '.repeat(200_000)}`]) t.match(evaluateConditions(request(field), validators), { status: 412 })
-  const tag = fc.tuple(fc.boolean(), fc.string({ unit: fc.constantFrom('a', ',', '*', 'W/', '\\', ' ', 'current', 'é'), maxLength: 4 }))
-  fc.assert(fc.property(fc.array(tag, { maxLength: 4 }), fc.constantFrom(',', ', ', ' ,\t', ', ,'), (tags, separator) => {
-    const field = tags.map(([weak, text]) => `${weak ? 'W/' : ''}"${text}"`).join(separator)
-    return (evaluateConditions(request(field), validators) === undefined) === tags.some(([weak, text]) => !weak && text === 'current')
-  }))
+  for (
+    const field of [
+      ' '.repeat(200_000),
+      ','.repeat(200_000),
+      '"'.repeat(200_001),
+      `${'"x" '.repeat(50_000)}`,
+      `"${' '.repeat(200_000)}`
+    ]
+  ) t.match(evaluateConditions(request(field), validators), { status: 412 })
+  const tag = fc.tuple(
+    fc.boolean(),
+    fc.string({ unit: fc.constantFrom('a', ',', '*', 'W/', '\\', ' ', 'current', 'é'), maxLength: 4 })
+  )
+  fc.assert(
+    fc.property(fc.array(tag, { maxLength: 4 }), fc.constantFrom(',', ', ', ' ,\t', ', ,'), (tags, separator) => {
+      const field = tags.map(([weak, text]) => `${weak ? 'W/' : ''}"${text}"`).join(separator)
+      return (evaluateConditions(request(field), validators) === undefined) === tags.some(([weak, text]) =>
+        !weak && text === 'current'
+      )
+    })
+  )
 })

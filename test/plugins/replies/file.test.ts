@@ -22,7 +22,14 @@ async function listen (t: Test, open: Download['open'], deadline: Deadline = cre
   const handled = Promise.withResolvers<void>()
   app.get('/', async (_request, reply) => {
     try {
-      return await send(reply, { file, published: '2026-01-01T00:00:00Z', digest: undefined, open, deadline, late: () => late('a') }, () => ({ 'cache-control': 'public' }))
+      return await send(reply, {
+        file,
+        published: '2026-01-01T00:00:00Z',
+        digest: undefined,
+        open,
+        deadline,
+        late: () => late('a')
+      }, () => ({ 'cache-control': 'public' }))
     } finally {
       handled.resolve()
     }
@@ -35,7 +42,16 @@ async function listen (t: Test, open: Download['open'], deadline: Deadline = cre
 /** Content that never comes. */
 function silent (): Content & { stream: Readable } {
   const stream = new Readable({ read () {} })
-  return { file, size: 5, digest: undefined, source: 'upstream', waited: true, stream, read: () => stream, release: () => {} }
+  return {
+    file,
+    size: 5,
+    digest: undefined,
+    source: 'upstream',
+    waited: true,
+    stream,
+    read: () => stream,
+    release: () => {}
+  }
 }
 
 await t.test('a client that hangs up before its file begins is no failure, and nothing is kept waiting for it', async t => {
@@ -79,7 +95,15 @@ await t.test('a file that does not begin in time is told to be late', async t =>
 })
 
 await t.test('a small part of a large file, which can only come when all of that is there, may take its time', async t => {
-  for (const [range, size, status] of [['bytes=0-0', 100_000, 206], ['bytes=0-32767', 100_000, 206], ['bytes=0-32768', 100_000, 503], ['bytes=0-0', 32_768, 503], ['bytes=3-', 100_000, 206]] as const) {
+  for (
+    const [range, size, status] of [
+      ['bytes=0-0', 100_000, 206],
+      ['bytes=0-32767', 100_000, 206],
+      ['bytes=0-32768', 100_000, 503],
+      ['bytes=0-0', 32_768, 503],
+      ['bytes=3-', 100_000, 206]
+    ] as const
+  ) {
     const content = { ...silent(), file: { ...file, size }, size }
     const { url } = await listen(t, async () => content, { left: () => 0 })
     const answer = fetch(url, { headers: { range } })
@@ -105,7 +129,12 @@ await t.test('conditions hold for the file that is opened, which may not be the 
   const { url } = await listen(t, open)
   const get = async (headers: Record<string, string>) => await fetch(url, { headers })
   const mismatch = await get({ range: 'bytes=2-', 'if-match': '"one"' })
-  t.match([mismatch.status, mismatch.headers.get('etag'), mismatch.headers.get('content-range'), mismatch.headers.get('cache-control')], [412, null, null, 'no-store'])
+  t.match([
+    mismatch.status,
+    mismatch.headers.get('etag'),
+    mismatch.headers.get('content-range'),
+    mismatch.headers.get('cache-control')
+  ], [412, null, null, 'no-store'])
   t.match(await mismatch.json(), { error: 'precondition_failed' })
   t.equal(released, 1)
   const known = await get({ 'if-none-match': '"two"' })

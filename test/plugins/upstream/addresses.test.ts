@@ -2,56 +2,190 @@ import type { LookupAddress } from 'node:dns'
 import type { FastifyBaseLogger } from 'fastify'
 import t, { type Test } from 'tap'
 import { isRegistryError } from '../../../lib/errors.ts'
-import { createLookup, isPublic, namesHost, pathBelow, prohibited, type Guard, type Resolver } from '../../../plugins/upstream/addresses.ts'
+import {
+  createLookup,
+  isPublic,
+  namesHost,
+  pathBelow,
+  prohibited,
+  type Guard,
+  type Resolver
+} from '../../../plugins/upstream/addresses.ts'
 import { createUpstream, type UpstreamOptions } from '../../../plugins/upstream/client.ts'
 import { createLog } from '../../fakes/log.ts'
 import { createLoopback } from '../../fakes/loopback.ts'
 import { createProxy } from '../../fakes/proxy.ts'
 
 const inner = [
-  '0.0.0.0', '0.1.2.3', '10.0.0.1', '100.64.0.1', '100.127.255.255', '127.0.0.1', '127.1.2.3', '169.254.169.254', '172.16.0.1', '172.31.255.255', '192.0.0.1', '192.0.0.170', '192.0.2.1',
-  '192.88.99.1', '192.168.1.1', '198.18.0.1', '198.19.255.255', '198.51.100.1', '203.0.113.1', '224.0.0.1', '239.255.255.255', '240.0.0.1', '255.255.255.255',
-  '::', '::1', '::7f00:1', '::127.0.0.1', '::8.8.8.8', '::ffff:169.254.169.254', '::ffff:a9fe:a9fe', '::ffff:8.8.8.8', '::ffff:0:8.8.8.8', '64:ff9b::a9fe:a9fe', '64:ff9b::8.8.8.8', '64:ff9b:1::a9fe:a9fe',
-  '100::1', '2001::1', '2001:0:4136:e378:8000:63bf:3fff:fdd2', '2001:2::1', '2001:db8::1', '2001:20::1', '2002:a9fe:a9fe::1', '2002:808:808::1', '3fff::1', '5f00::1',
-  'fc00::1', 'fd00:ec2::254', 'fe80::1', 'fe80::1%1', 'fec0::1', 'ff02::1', '4000::1', 'e000::1', '1::1'
+  '0.0.0.0',
+  '0.1.2.3',
+  '10.0.0.1',
+  '100.64.0.1',
+  '100.127.255.255',
+  '127.0.0.1',
+  '127.1.2.3',
+  '169.254.169.254',
+  '172.16.0.1',
+  '172.31.255.255',
+  '192.0.0.1',
+  '192.0.0.170',
+  '192.0.2.1',
+  '192.88.99.1',
+  '192.168.1.1',
+  '198.18.0.1',
+  '198.19.255.255',
+  '198.51.100.1',
+  '203.0.113.1',
+  '224.0.0.1',
+  '239.255.255.255',
+  '240.0.0.1',
+  '255.255.255.255',
+  '::',
+  '::1',
+  '::7f00:1',
+  '::127.0.0.1',
+  '::8.8.8.8',
+  '::ffff:169.254.169.254',
+  '::ffff:a9fe:a9fe',
+  '::ffff:8.8.8.8',
+  '::ffff:0:8.8.8.8',
+  '64:ff9b::a9fe:a9fe',
+  '64:ff9b::8.8.8.8',
+  '64:ff9b:1::a9fe:a9fe',
+  '100::1',
+  '2001::1',
+  '2001:0:4136:e378:8000:63bf:3fff:fdd2',
+  '2001:2::1',
+  '2001:db8::1',
+  '2001:20::1',
+  '2002:a9fe:a9fe::1',
+  '2002:808:808::1',
+  '3fff::1',
+  '5f00::1',
+  'fc00::1',
+  'fd00:ec2::254',
+  'fe80::1',
+  'fe80::1%1',
+  'fec0::1',
+  'ff02::1',
+  '4000::1',
+  'e000::1',
+  '1::1'
 ]
-const outer = ['1.1.1.1', '8.8.8.8', '100.63.255.255', '100.128.0.1', '140.82.121.34', '172.15.0.1', '172.32.0.1', '223.255.255.255', '2001:4860:4860::8888', '2606:4700::1111', '2a00:1450:4001:829::200e']
+const outer = [
+  '1.1.1.1',
+  '8.8.8.8',
+  '100.63.255.255',
+  '100.128.0.1',
+  '140.82.121.34',
+  '172.15.0.1',
+  '172.32.0.1',
+  '223.255.255.255',
+  '2001:4860:4860::8888',
+  '2606:4700::1111',
+  '2a00:1450:4001:829::200e'
+]
 
 await t.test('only global unicast addresses in their plain form are public', async t => {
   for (const address of inner) t.equal(isPublic(address), false, address)
   for (const address of outer) t.equal(isPublic(address), true, address)
-  for (const text of ['', 'localhost', '2852039166', '0x8080808', '010.8.8.8', '8.8.8', '8.8.8.8.', ' 8.8.8.8', '[2606:4700::1111]', '8.8.8.8/32', 'a'.repeat(10_000)]) t.equal(isPublic(text), false, text.slice(0, 40))
+  for (
+    const text of [
+      '',
+      'localhost',
+      '2852039166',
+      '0x8080808',
+      '010.8.8.8',
+      '8.8.8',
+      '8.8.8.8.',
+      ' 8.8.8.8',
+      '[2606:4700::1111]',
+      '8.8.8.8/32',
+      'a'.repeat(10_000)
+    ]
+  ) t.equal(isPublic(text), false, text.slice(0, 40))
 })
 
 const known = (addresses: string[]): Resolver => (_hostname, _options, callback) => {
   callback(null, addresses.map((address): LookupAddress => ({ address, family: address.includes(':') ? 6 : 4 })))
 }
-const look = async (addresses: string[], options: object) => await new Promise(resolve => {
-  createLookup(isPublic, known(addresses))('host.test', options, (error, address, family) => { resolve(error === null ? [address, family] : error.code) })
-})
+const look = async (addresses: string[], options: object) =>
+  await new Promise(resolve => {
+    createLookup(isPublic, known(addresses))('host.test', options, (error, address, family) => {
+      resolve(error === null ? [address, family] : error.code)
+    })
+  })
 
 await t.test('a lookup gives the public addresses, all or the first, and fails when none is left', async t => {
   const mixed = ['10.0.0.1', '8.8.8.8', '::1', '2606:4700::1111']
-  t.strictSame(await look(mixed, { all: true }), [[{ address: '8.8.8.8', family: 4 }, { address: '2606:4700::1111', family: 6 }], undefined])
+  t.strictSame(await look(mixed, { all: true }), [[{ address: '8.8.8.8', family: 4 }, {
+    address: '2606:4700::1111',
+    family: 6
+  }], undefined])
   t.strictSame(await look(mixed, {}), ['8.8.8.8', 4])
-  for (const options of [{}, { all: true }]) t.equal(await look(['169.254.169.254', '::ffff:8.8.8.8'], options), prohibited)
+  for (const options of [{}, { all: true }]) {
+    t.equal(await look(['169.254.169.254', '::ffff:8.8.8.8'], options), prohibited)
+  }
   const asked: unknown[] = []
-  createLookup(isPublic, (hostname, options) => { asked.push(hostname, options) })('host.test', { family: 6, hints: 1 }, () => {})
+  createLookup(isPublic, (hostname, options) => {
+    asked.push(hostname, options)
+  })('host.test', { family: 6, hints: 1 }, () => {})
   t.strictSame(asked, ['host.test', { family: 6, hints: 1, all: true }])
-  const failing: Resolver = (_hostname, _options, callback) => { callback(Object.assign(new Error('no'), { code: 'ENOTFOUND' }), []) }
-  createLookup(isPublic, failing)('host.test', {}, error => { t.match(error, { code: 'ENOTFOUND' }) })
+  const failing: Resolver = (_hostname, _options, callback) => {
+    callback(Object.assign(new Error('no'), { code: 'ENOTFOUND' }), [])
+  }
+  createLookup(isPublic, failing)('host.test', {}, error => {
+    t.match(error, { code: 'ENOTFOUND' })
+  })
 })
 
 await t.test('hosts of the configuration are known whatever their case and with the port that goes without saying', async t => {
   const names = (host: string, url: string) => namesHost([host], new URL(url))
-  for (const [host, url] of [['CDN.example.com', 'https://cdn.example.com:8443/'], ['cdn.example.com:443', 'https://cdn.example.com/'], ['[::1]:80', 'http://[::1]/'], ['10.0.0.1:81', 'http://10.1:81/']] as const) t.ok(names(host, url), `${host} ${url}`)
-  for (const [host, url] of [['cdn.example.com:443', 'https://cdn.example.com:444/'], ['example.com', 'https://cdn.example.com/'], ['cdn.example.com', 'https://cdn.example.com./'], ['cdn.example.com', 'https://cdn.example.com@other.example/'], ['', 'https://x/']] as const) t.notOk(names(host, url), `${host} ${url}`)
+  for (
+    const [host, url] of [
+      ['CDN.example.com', 'https://cdn.example.com:8443/'],
+      ['cdn.example.com:443', 'https://cdn.example.com/'],
+      ['[::1]:80', 'http://[::1]/'],
+      ['10.0.0.1:81', 'http://10.1:81/']
+    ] as const
+  ) t.ok(names(host, url), `${host} ${url}`)
+  for (
+    const [host, url] of [
+      ['cdn.example.com:443', 'https://cdn.example.com:444/'],
+      ['example.com', 'https://cdn.example.com/'],
+      ['cdn.example.com', 'https://cdn.example.com./'],
+      ['cdn.example.com', 'https://cdn.example.com@other.example/'],
+      ['', 'https://x/']
+    ] as const
+  ) t.notOk(names(host, url), `${host} ${url}`)
 })
 
 await t.test('no name leaves its place in an address', async t => {
   const base = new URL('https://git.test/sub/')
-  for (const parts of [['..'], ['.'], ['a', '..', 'b'], ['\ud800']]) t.equal(pathBelow(base, parts), undefined, JSON.stringify(parts))
-  for (const name of ['%2e%2e', '%2E', '../x', '..\\x', '//evil.test', 'https://evil.test', 'evil:x', '?a', '#a', 'a/b', '\r\n', '\0', '...', ' ..', '.. ', '..;', '']) {
+  for (const parts of [['..'], ['.'], ['a', '..', 'b'], ['\ud800']]) {
+    t.equal(pathBelow(base, parts), undefined, JSON.stringify(parts))
+  }
+  for (
+    const name of [
+      '%2e%2e',
+      '%2E',
+      '../x',
+      '..\\x',
+      '//evil.test',
+      'https://evil.test',
+      'evil:x',
+      '?a',
+      '#a',
+      'a/b',
+      '\r\n',
+      '\0',
+      '...',
+      ' ..',
+      '.. ',
+      '..;',
+      ''
+    ]
+  ) {
     const url = pathBelow(base, [name, 'last'])
     t.equal(url?.origin, base.origin)
     t.match(url?.pathname, /^\/sub\/[^/]*\/last$/, JSON.stringify(name))
@@ -62,8 +196,18 @@ await t.test('no name leaves its place in an address', async t => {
 
 interface More { log?: FastifyBaseLogger, guard?: Guard, resolver?: Resolver, environment?: Record<string, string> }
 function asking (t: Test, url: string, { environment = {}, ...more }: More, options: Partial<UpstreamOptions> = {}) {
-  const made = createUpstream({ userAgent: 'test', random: () => 0, environment, ...more }, { instance: 'oci', url, timeout: 5, verifySsl: true, redirectHosts: [], concurrency: 8, ...options })
-  t.teardown(() => { made.close() })
+  const made = createUpstream({ userAgent: 'test', random: () => 0, environment, ...more }, {
+    instance: 'oci',
+    url,
+    timeout: 5,
+    verifySsl: true,
+    redirectHosts: [],
+    concurrency: 8,
+    ...options
+  })
+  t.teardown(() => {
+    made.close()
+  })
   const told = (error: unknown) => {
     if (!isRegistryError(error)) throw error
     t.notMatch(`${error.message} ${error.details ?? ''}`, /\d+\.\d+|::|\.test|localhost/, 'no address in what is told')
@@ -71,7 +215,11 @@ function asking (t: Test, url: string, { environment = {}, ...more }: More, opti
   }
   return {
     ask: async (target: string) => await made.ask(new URL(target), 1000).then(({ status }) => status, told),
-    stream: async (target: string) => await made.stream(new URL(target), { signal: AbortSignal.timeout(5000) }).then(({ status, stream }) => { stream?.destroy(); return status }, told),
+    stream: async (target: string) =>
+      await made.stream(new URL(target), { signal: AbortSignal.timeout(5000) }).then(({ status, stream }) => {
+        stream?.destroy()
+        return status
+      }, told),
     json: async (target: string) => await made.json(new URL(target)).then(({ kind }) => kind, told)
   }
 }
@@ -88,8 +236,28 @@ await t.test('no spelling of an inner address is asked, nor redirected to', asyn
   const inside: Resolver = known(['127.0.0.1'])
   const { ask, stream, json } = asking(t, own.url, { resolver: inside })
   const hosts = [
-    '2852039166', '0251.0376.0251.0376', '0xa9fea9fe', '0xa9.0xfe.0xa9.0xfe', '169.254.43518', '[::ffff:169.254.169.254]', '[64:ff9b::a9fe:a9fe]', '127.1', '2130706433', '0', '127.0.0.1.', '[::1]', '[::127.0.0.1]',
-    '[::ffff:7f00:1]', 'localhost', 'localhost.', 'LOCALHOST', 'inner.test', 'inner.test.', '①②⑦.⓪.⓪.①', 'user:pw@127.0.0.1', `127.0.0.1:${own.port}@localhost`
+    '2852039166',
+    '0251.0376.0251.0376',
+    '0xa9fea9fe',
+    '0xa9.0xfe.0xa9.0xfe',
+    '169.254.43518',
+    '[::ffff:169.254.169.254]',
+    '[64:ff9b::a9fe:a9fe]',
+    '127.1',
+    '2130706433',
+    '0',
+    '127.0.0.1.',
+    '[::1]',
+    '[::127.0.0.1]',
+    '[::ffff:7f00:1]',
+    'localhost',
+    'localhost.',
+    'LOCALHOST',
+    'inner.test',
+    'inner.test.',
+    '①②⑦.⓪.⓪.①',
+    'user:pw@127.0.0.1',
+    `127.0.0.1:${own.port}@localhost`
   ]
   for (const host of hosts) {
     for (const to of [`http://${host}/`, `http://${host}:${port}/`]) {
@@ -100,9 +268,27 @@ await t.test('no spelling of an inner address is asked, nor redirected to', asyn
       t.strictSame(await stream(`${own.url}/x`), elsewhere, `redirect to ${to}`)
     }
   }
-  for (const to of [`//127.0.0.1:${port}/`, `\\\\127.0.0.1:${port}/`, `http:///127.0.0.1:${port}/`, 'file:///etc/passwd', 'data:text/plain,x', 'gopher://127.0.0.1/', 'http://[', '', own.url.replace('://', '://user:pw@')]) {
+  for (
+    const to of [
+      `//127.0.0.1:${port}/`,
+      `\\\\127.0.0.1:${port}/`,
+      `http:///127.0.0.1:${port}/`,
+      'file:///etc/passwd',
+      'data:text/plain,x',
+      'gopher://127.0.0.1/',
+      'http://[',
+      '',
+      own.url.replace('://', '://user:pw@')
+    ]
+  ) {
     location = to
-    for (const way of [ask, stream]) t.strictSame(await way(`${own.url}/x`), to === '' ? ['service_unavailable', 'Too many redirects', 'http_protocol_error'] : elsewhere, to)
+    for (const way of [ask, stream]) {
+      t.strictSame(
+        await way(`${own.url}/x`),
+        to === '' ? ['service_unavailable', 'Too many redirects', 'http_protocol_error'] : elsewhere,
+        to
+      )
+    }
     t.match(await json(`${own.url}/x`), ['service_unavailable'], to)
   }
   t.equal(target.connections, 0)
@@ -115,8 +301,18 @@ await t.test('a redirect from http to https of the same host says what to config
   t.teardown(own.close)
   const { log, lines } = createLog()
   const client = asking(t, own.url, { log }, { addressKey: 'oci.registry' })
-  const advice = ['service_unavailable', 'Redirect from http to https: set oci.registry to the https address', 'destination_ip_prohibited']
-  for (const to of ['https://127.0.0.1/x', `https://127.0.0.1:${own.port}/x?X-Amz-Signature=canary`, 'https://127.0.0.1:8443']) {
+  const advice = [
+    'service_unavailable',
+    'Redirect from http to https: set oci.registry to the https address',
+    'destination_ip_prohibited'
+  ]
+  for (
+    const to of [
+      'https://127.0.0.1/x',
+      `https://127.0.0.1:${own.port}/x?X-Amz-Signature=canary`,
+      'https://127.0.0.1:8443'
+    ]
+  ) {
     location = to
     for (const way of [client.ask, client.stream, client.json]) t.strictSame(await way(`${own.url}/x`), advice, to)
   }
@@ -125,9 +321,23 @@ await t.test('a redirect from http to https of the same host says what to config
     for (let time = 0; time < 2; time++) t.strictSame(await client.ask(`${own.url}/x`), elsewhere, to)
   }
   const logged = lines.map(line => JSON.parse(line) as { origin: string, msg: string })
-  t.strictSame(logged.map(({ origin }) => origin), ['https://127.0.0.1', `https://127.0.0.1:${own.port}`, 'https://127.0.0.1:8443', 'https://www.other.test', 'http://127.0.0.1:1', 'https://localhost'], 'each once')
-  t.match(logged[0], { level: 40, backend: 'oci', msg: 'the upstream redirects to another scheme: the request failed; set oci.registry to the https address' })
-  t.match(logged[3], { msg: 'the upstream redirects to a host that is not configured: the request failed; add the host to redirect_hosts if files are stored there, or set oci.registry to the address that the upstream redirects to' })
+  t.strictSame(logged.map(({ origin }) => origin), [
+    'https://127.0.0.1',
+    `https://127.0.0.1:${own.port}`,
+    'https://127.0.0.1:8443',
+    'https://www.other.test',
+    'http://127.0.0.1:1',
+    'https://localhost'
+  ], 'each once')
+  t.match(logged[0], {
+    level: 40,
+    backend: 'oci',
+    msg: 'the upstream redirects to another scheme: the request failed; set oci.registry to the https address'
+  })
+  t.match(logged[3], {
+    msg:
+      'the upstream redirects to a host that is not configured: the request failed; add the host to redirect_hosts if files are stored there, or set oci.registry to the address that the upstream redirects to'
+  })
   t.notMatch(lines.join(), 'canary')
   for (let host = 0; host < 30; host++) {
     location = `https://h${host}.test/`
@@ -139,13 +349,30 @@ await t.test('a redirect from http to https of the same host says what to config
 await t.test('hosts that the operator has named may be on any network', async t => {
   const target = await createLoopback(() => ({ status: 200, body: 'x' }))
   t.teardown(target.close)
-  const own = await createLoopback(() => ({ status: 302, headers: { location: `http://cdn.test:${target.port}/` }, body: '' }))
+  const own = await createLoopback(() => ({
+    status: 302,
+    headers: { location: `http://cdn.test:${target.port}/` },
+    body: ''
+  }))
   t.teardown(own.close)
   const resolver = known(['127.0.0.1'])
-  t.equal(await asking(t, `http://own.test:${own.port}`, { resolver }, { redirectHosts: ['cdn.test'] }).ask(`http://own.test:${own.port}/`), 200)
-  t.equal(await asking(t, own.url, { resolver }, { namedHosts: [`auth.test:${target.port}`] }).ask(`http://auth.test:${target.port}/`), 200)
+  t.equal(
+    await asking(t, `http://own.test:${own.port}`, { resolver }, { redirectHosts: ['cdn.test'] }).ask(
+      `http://own.test:${own.port}/`
+    ),
+    200
+  )
+  t.equal(
+    await asking(t, own.url, { resolver }, { namedHosts: [`auth.test:${target.port}`] }).ask(
+      `http://auth.test:${target.port}/`
+    ),
+    200
+  )
   t.equal(await asking(t, own.url, { resolver }, { namedHosts: ['127.0.0.1'] }).ask(target.url), 200)
-  t.strictSame(await asking(t, own.url, { resolver }, { namedHosts: ['auth.test:1'] }).ask(`http://auth.test:${target.port}/`), refused)
+  t.strictSame(
+    await asking(t, own.url, { resolver }, { namedHosts: ['auth.test:1'] }).ask(`http://auth.test:${target.port}/`),
+    refused
+  )
 })
 
 await t.test('an answer that changes between two questions gains nothing: each connection is checked by the answer that it uses', async t => {

@@ -22,11 +22,16 @@ const caFile = fixture('ca.pem')
 /** A server with one of the certificates. */
 async function secureServer (t: Test, name = 'server') {
   const held: Array<() => void> = []
-  const server = createServer({ key: readFileSync(fixture(`${name}.key`)), cert: readFileSync(fixture(`${name}.pem`)) }, ({ url }, response) => {
-    if (url !== '/slow') return response.end('over TLS')
-    response.write('half ')
-    held.push(() => { response.end('and half') })
-  })
+  const server = createServer(
+    { key: readFileSync(fixture(`${name}.key`)), cert: readFileSync(fixture(`${name}.pem`)) },
+    ({ url }, response) => {
+      if (url !== '/slow') return response.end('over TLS')
+      response.write('half ')
+      held.push(() => {
+        response.end('and half')
+      })
+    }
+  )
   server.keepAliveTimeout = 0
   const sockets = new Set<Socket>()
   server.on('secureConnection', socket => {
@@ -47,14 +52,34 @@ async function secureServer (t: Test, name = 'server') {
   }
 }
 
-function upstream (t: Test, url: string, environment: Record<string, string>, options: Partial<UpstreamOptions> = {}, log?: FastifyBaseLogger) {
-  const made = createUpstream({ userAgent: 'test', random: () => 0, environment, ...(log && { log }) }, { instance: 'oci', url, timeout: 5, verifySsl: true, redirectHosts: [], concurrency: 8, ...options })
-  t.teardown(() => { made.close() })
+function upstream (
+  t: Test,
+  url: string,
+  environment: Record<string, string>,
+  options: Partial<UpstreamOptions> = {},
+  log?: FastifyBaseLogger
+) {
+  const made = createUpstream({ userAgent: 'test', random: () => 0, environment, ...(log && { log }) }, {
+    instance: 'oci',
+    url,
+    timeout: 5,
+    verifySsl: true,
+    redirectHosts: [],
+    concurrency: 8,
+    ...options
+  })
+  t.teardown(() => {
+    made.close()
+  })
   return {
-    ask: async (path = 'x') => await made.ask(made.address([path]), 1000).then(({ status, body }) => `${status} ${body.toString()}`, (error: unknown) => {
-      if (!isRegistryError(error)) throw error
-      return `${error.code}: ${error.details ?? ''}`
-    }),
+    ask: async (path = 'x') =>
+      await made.ask(made.address([path]), 1000).then(
+        ({ status, body }) => `${status} ${body.toString()}`,
+        (error: unknown) => {
+          if (!isRegistryError(error)) throw error
+          return `${error.code}: ${error.details ?? ''}`
+        }
+      ),
     /** Begins a response whose second half is sent on `resume`. */
     slow: async ({ resume }: { resume: () => void }) => {
       const { stream } = await made.stream(made.address(['slow']), { signal: AbortSignal.timeout(5000) })
@@ -76,15 +101,24 @@ await t.test('a certificate of a private authority is trusted with ca_file, and 
   t.equal(await upstream(t, url, {}).ask(), 'service_unavailable: Certificate is not trusted')
   t.equal(await upstream(t, url, {}, { caFile }).ask(), '200 over TLS')
   t.equal(await upstream(t, url, {}, { caFile }).stream(), 'over TLS')
-  t.equal(await upstream(t, `https://127.0.0.2:${port}`, {}, { caFile }).ask(), 'service_unavailable: Connection refused')
+  t.equal(
+    await upstream(t, `https://127.0.0.2:${port}`, {}, { caFile }).ask(),
+    'service_unavailable: Connection refused'
+  )
   t.equal(await upstream(t, url, {}, { verifySsl: false }).ask(), '200 over TLS')
-  t.throws(() => upstream(t, url, {}, { caFile: '/nowhere/ca.pem' }), { code: 'config_error', message: 'ca_file of instance oci cannot be used' })
+  t.throws(() => upstream(t, url, {}, { caFile: '/nowhere/ca.pem' }), {
+    code: 'config_error',
+    message: 'ca_file of instance oci cannot be used'
+  })
 })
 
 await t.test('a certificate for another host is refused', async t => {
   const { port } = await secureServer(t)
   const proxy = await createProxy(t, port)
-  t.equal(await upstream(t, 'https://other.test', { HTTPS_PROXY: proxy.url }, { caFile }).ask(), 'service_unavailable: Certificate is for another host')
+  t.equal(
+    await upstream(t, 'https://other.test', { HTTPS_PROXY: proxy.url }, { caFile }).ask(),
+    'service_unavailable: Certificate is for another host'
+  )
 })
 
 await t.test('HTTPS_PROXY is asked for a tunnel, in which the certificate still counts', async t => {
@@ -95,30 +129,54 @@ await t.test('HTTPS_PROXY is asked for a tunnel, in which the certificate still 
     t.strictSame(proxy.asked, ['CONNECT registry.test:443'], name)
   }
   t.equal(await upstream(t, 'https://registry.test', { HTTPS_PROXY: proxy.url }, { caFile }).stream(), 'over TLS')
-  t.equal(await upstream(t, 'https://registry.test', { HTTPS_PROXY: proxy.url }).ask(), 'service_unavailable: Certificate is not trusted')
-  t.equal(await upstream(t, 'https://registry.test', { HTTPS_PROXY: proxy.url }, { verifySsl: false }).ask(), '200 over TLS')
+  t.equal(
+    await upstream(t, 'https://registry.test', { HTTPS_PROXY: proxy.url }).ask(),
+    'service_unavailable: Certificate is not trusted'
+  )
+  t.equal(
+    await upstream(t, 'https://registry.test', { HTTPS_PROXY: proxy.url }, { verifySsl: false }).ask(),
+    '200 over TLS'
+  )
 })
 
 await t.test('HTTP_PROXY is asked for the address', async t => {
   const server = await createLoopback(({ headers }) => ({ status: 200, body: `plain for ${headers.host ?? ''}` }))
   t.teardown(server.close)
   const proxy = await createProxy(t, server.port)
-  t.equal(await upstream(t, 'http://registry.test:5000', { HTTP_PROXY: proxy.url }).ask(), '200 plain for registry.test:5000')
-  t.equal(await upstream(t, 'http://registry.test:5000', { HTTP_PROXY: proxy.url }).stream(), 'plain for registry.test:5000')
+  t.equal(
+    await upstream(t, 'http://registry.test:5000', { HTTP_PROXY: proxy.url }).ask(),
+    '200 plain for registry.test:5000'
+  )
+  t.equal(
+    await upstream(t, 'http://registry.test:5000', { HTTP_PROXY: proxy.url }).stream(),
+    'plain for registry.test:5000'
+  )
   t.strictSame(proxy.asked, ['GET http://registry.test:5000/x', 'GET http://registry.test:5000/x'])
 })
 
 await t.test('hosts of NO_PROXY are asked directly, each redirect by its own host', async t => {
-  const server = await createLoopback(({ path }) => path === '/away' ? { status: 302, headers: { location: 'http://cdn.test/file' }, body: '' } : { status: 200, body: 'direct' })
+  const server = await createLoopback(({ path }) =>
+    path === '/away'
+      ? { status: 302, headers: { location: 'http://cdn.test/file' }, body: '' }
+      : { status: 200, body: 'direct' }
+  )
   t.teardown(server.close)
   const proxy = await createProxy(t, server.port)
   for (const value of ['127.0.0.1', '127.0.0.0-127.0.0.9', `127.0.0.1:${server.port}`, 'x.test, 127.0.0.1', '*']) {
     t.equal(await upstream(t, server.url, { HTTP_PROXY: proxy.url, NO_PROXY: value }).ask(), '200 direct', value)
   }
   t.strictSame(proxy.asked, [])
-  t.equal(await upstream(t, server.url, { HTTP_PROXY: proxy.url, NO_PROXY: '127.0.0.1' }, { redirectHosts: ['cdn.test'] }).ask('away'), '200 direct')
+  t.equal(
+    await upstream(t, server.url, { HTTP_PROXY: proxy.url, NO_PROXY: '127.0.0.1' }, { redirectHosts: ['cdn.test'] })
+      .ask('away'),
+    '200 direct'
+  )
   t.strictSame(proxy.asked, ['GET http://cdn.test/file'])
-  t.equal(await upstream(t, 'http://registry.test', { HTTP_PROXY: proxy.url.replace('http://', '') }).ask(), '200 direct', 'a proxy without scheme')
+  t.equal(
+    await upstream(t, 'http://registry.test', { HTTP_PROXY: proxy.url.replace('http://', '') }).ask(),
+    '200 direct',
+    'a proxy without scheme'
+  )
   t.equal(await upstream(t, server.url, { HTTP_PROXY: '', HTTPS_PROXY: '  ' }).ask(), '200 direct', 'empty is unset')
 })
 
@@ -130,16 +188,26 @@ await t.test("a proxy's credentials go to the proxy alone, and into no message",
   t.equal(await upstream(t, 'http://registry.test', { HTTP_PROXY: withUser }).ask(), '200 x')
   t.match(proxy.authorizations, [/^Basic /])
   proxy.refuses = 407
-  t.equal(await upstream(t, 'https://registry.test', { HTTPS_PROXY: withUser }).ask(), 'service_unavailable: Proxy refuses the connection')
+  t.equal(
+    await upstream(t, 'https://registry.test', { HTTPS_PROXY: withUser }).ask(),
+    'service_unavailable: Proxy refuses the connection'
+  )
   for (const bad of ['http://[canary', 'http://user:canary@', 'socks5://user:canary@127.0.0.1:1']) {
-    t.throws(() => upstream(t, 'https://registry.test', { HTTPS_PROXY: bad }), { name: 'ConfigError', message: 'HTTPS_PROXY: expected an http:// or https:// address of a proxy (in the environment)' }, bad)
+    t.throws(() => upstream(t, 'https://registry.test', { HTTPS_PROXY: bad }), {
+      name: 'ConfigError',
+      message: 'HTTPS_PROXY: expected an http:// or https:// address of a proxy (in the environment)'
+    }, bad)
   }
 })
 
 await t.test('a request to a host in a network of NO_PROXY does not reach the proxy, nor does its token, and each redirect is decided by its own host', async t => {
   const target = await createLoopback(() => ({ status: 200, body: 'target' }))
   t.teardown(target.close)
-  const server = await createLoopback(({ path }) => path === '/away' ? { status: 302, headers: { location: `http://localhost:${target.port}/file` }, body: '' } : { status: 200, body: 'direct' })
+  const server = await createLoopback(({ path }) =>
+    path === '/away'
+      ? { status: 302, headers: { location: `http://localhost:${target.port}/file` }, body: '' }
+      : { status: 200, body: 'direct' }
+  )
   t.teardown(server.close)
   const proxy = await createProxy(t, target.port)
   const options = { redirectHosts: ['localhost'], authorization: async () => 'token canary' }
@@ -152,10 +220,26 @@ await t.test('a request to a host in a network of NO_PROXY does not reach the pr
     t.equal(await client.ask('away'), '200 target', 'a name is in no network')
     t.strictSame(proxy.asked, [`GET http://localhost:${target.port}/file`], list)
   }
-  t.equal(await upstream(t, server.url, { HTTP_PROXY: proxy.url, NO_PROXY: '10.0.0.0/8' }, options).ask(), '200 target', 'another network')
-  t.equal(await upstream(t, `http://localhost:${server.port}`, { HTTP_PROXY: proxy.url, NO_PROXY: '127.0.0.0/8' }, options).ask(), '200 target', 'no name is resolved')
-  t.throws(() => upstream(t, server.url, { HTTP_PROXY: proxy.url, NO_PROXY: '10.0.0.0/33' }), { name: 'ConfigError', key: 'NO_PROXY' })
-  t.equal(await upstream(t, server.url, { NO_PROXY: '10.0.0.0/33' }).ask(), '200 direct', 'without a proxy the list is not read')
+  t.equal(
+    await upstream(t, server.url, { HTTP_PROXY: proxy.url, NO_PROXY: '10.0.0.0/8' }, options).ask(),
+    '200 target',
+    'another network'
+  )
+  t.equal(
+    await upstream(t, `http://localhost:${server.port}`, { HTTP_PROXY: proxy.url, NO_PROXY: '127.0.0.0/8' }, options)
+      .ask(),
+    '200 target',
+    'no name is resolved'
+  )
+  t.throws(() => upstream(t, server.url, { HTTP_PROXY: proxy.url, NO_PROXY: '10.0.0.0/33' }), {
+    name: 'ConfigError',
+    key: 'NO_PROXY'
+  })
+  t.equal(
+    await upstream(t, server.url, { NO_PROXY: '10.0.0.0/33' }).ask(),
+    '200 direct',
+    'without a proxy the list is not read'
+  )
 })
 
 await t.test('with a ca_file that is replaced', async t => {
@@ -167,7 +251,13 @@ await t.test('with a ca_file that is replaced', async t => {
     const { log, lines } = createLog()
     const servers = { first: await secureServer(t), other: await secureServer(t, 'other-server') }
     const client = (port: number) => upstream(t, `https://127.0.0.1:${port}`, {}, { caFile: file }, log)
-    return { file, messages: () => lines.splice(0).map(line => JSON.parse(line) as { msg: string, level: number, file: string }), first: client(servers.first.port), other: client(servers.other.port), servers }
+    return {
+      file,
+      messages: () => lines.splice(0).map(line => JSON.parse(line) as { msg: string, level: number, file: string }),
+      first: client(servers.first.port),
+      other: client(servers.other.port),
+      servers
+    }
   }
   const untrusted = 'service_unavailable: Certificate is not trusted'
 
@@ -183,11 +273,21 @@ await t.test('with a ca_file that is replaced', async t => {
     t.equal(await first.ask(), untrusted, 'the connection that was kept is not used again')
     await idle
     t.match(messages(), [
-      { level: 30, key: 'ca_file', file, certificates: 1, msg: 'ca_file of instance oci has changed: new connections trust its certificates' },
+      {
+        level: 30,
+        key: 'ca_file',
+        file,
+        certificates: 1,
+        msg: 'ca_file of instance oci has changed: new connections trust its certificates'
+      },
       { level: 30 }
     ], 'once for each of the two instances')
     await writeFile(file, `# both of them\n${ca}\nCommentaire \u00e9\n${pem('other-ca.pem')}`)
-    t.strictSame([await first.ask(), await other.ask(), await other.stream()], ['200 over TLS', '200 over TLS', 'over TLS'])
+    t.strictSame([await first.ask(), await other.ask(), await other.stream()], [
+      '200 over TLS',
+      '200 over TLS',
+      'over TLS'
+    ])
   })
 
   await t.test('a file that cannot be used is logged once per change, and the authorities from before stay', async t => {
@@ -197,8 +297,16 @@ await t.test('with a ca_file that is replaced', async t => {
       ['comments alone', '# nothing here\n', 'expected PEM certificates, but the file has none'],
       ['a key', pem('server.key'), 'expected PEM certificates, but the file has none'],
       ['half a certificate', ca.slice(0, ca.length / 2), 'expected whole PEM certificates, but one has no end'],
-      ['half a certificate behind a whole one', `${ca}${pem('other-ca.pem').slice(0, 200)}`, 'expected whole PEM certificates, but one has no end'],
-      ['a certificate with other bytes behind a whole one', `${ca}-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n`, 'certificate 2 of 2 cannot be read'],
+      [
+        'half a certificate behind a whole one',
+        `${ca}${pem('other-ca.pem').slice(0, 200)}`,
+        'expected whole PEM certificates, but one has no end'
+      ],
+      [
+        'a certificate with other bytes behind a whole one',
+        `${ca}-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n`,
+        'certificate 2 of 2 cannot be read'
+      ],
       ['UTF-16', Buffer.from(`\uFEFF${ca}`, 'utf16le'), 'expected UTF-8, but the file is UTF-16'],
       ['a certificate in DER', new X509Certificate(ca).raw, 'expected']
     ]
@@ -206,7 +314,14 @@ await t.test('with a ca_file that is replaced', async t => {
       await writeFile(file, content)
       for (let time = 0; time < 2; time++) t.equal(await first.ask(), '200 over TLS', what)
       const logged = messages()
-      t.match(logged, [{ level: 50, key: 'ca_file', file, msg: new RegExp(`^ca_file of instance oci cannot be used: ${problem}.*; the certificates that were read before stay in use$`) }], what)
+      t.match(logged, [{
+        level: 50,
+        key: 'ca_file',
+        file,
+        msg: new RegExp(
+          `^ca_file of instance oci cannot be used: ${problem}.*; the certificates that were read before stay in use$`
+        )
+      }], what)
       t.equal(logged.length, 1, `${what}: once`)
     }
     await rm(file)
@@ -231,6 +346,9 @@ await t.test('with a ca_file that is replaced', async t => {
 
   await t.test('a file that holds no certificate at the start is a config_error', async t => {
     const file = join(t.testdir({ 'ca.pem': '# nothing\n' }), 'ca.pem')
-    t.throws(() => upstream(t, 'https://127.0.0.1:1', {}, { caFile: file }), { code: 'config_error', message: 'ca_file of instance oci cannot be used' })
+    t.throws(() => upstream(t, 'https://127.0.0.1:1', {}, { caFile: file }), {
+      code: 'config_error',
+      message: 'ca_file of instance oci cannot be used'
+    })
   })
 })

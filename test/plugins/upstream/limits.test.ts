@@ -7,7 +7,11 @@ import { createLoopback, type LoopbackHandler } from '../../fakes/loopback.ts'
 
 await t.test('one in five requests is tried again, after a reserve of ten', async t => {
   const budget = createRetryBudget()
-  const taken = (requests: number) => Array.from({ length: requests }, () => { budget.asked(); return budget.take() }).filter(Boolean).length
+  const taken = (requests: number) =>
+    Array.from({ length: requests }, () => {
+      budget.asked()
+      return budget.take()
+    }).filter(Boolean).length
   t.equal(taken(1000), 10 + 199)
   t.equal(taken(50), 10)
 })
@@ -28,7 +32,11 @@ await t.test('a queue that is full refuses, and says nothing of the upstream', a
   const queue = createQueue({ instance: 'gitea', concurrency: 1, waiting: 2 })
   const { promise, resolve } = Promise.withResolvers<string>()
   const work = [0, 1, 2].map(async () => await queue(async () => await promise))
-  await t.rejects(queue(async () => 'x'), { code: 'service_unavailable', retryAfter: 1, proxyError: 'connection_limit_reached' })
+  await t.rejects(queue(async () => 'x'), {
+    code: 'service_unavailable',
+    retryAfter: 1,
+    proxyError: 'connection_limit_reached'
+  })
   resolve('done')
   t.strictSame(await Promise.all(work), ['done', 'done', 'done'])
   t.equal(await queue(async () => 'x'), 'x')
@@ -38,8 +46,19 @@ await t.test('an upstream', async t => {
   async function setUp (t: Test, handler: LoopbackHandler, more: object = {}) {
     const server = await createLoopback(handler)
     const clock = createClock()
-    const upstream = createUpstream({ userAgent: 'test', random: () => 0, clock: clock.now }, { instance: 'gitea', url: server.url, timeout: 1, verifySsl: true, redirectHosts: [], concurrency: 4, ...more })
-    t.teardown(async () => { upstream.close(); await server.close() })
+    const upstream = createUpstream({ userAgent: 'test', random: () => 0, clock: clock.now }, {
+      instance: 'gitea',
+      url: server.url,
+      timeout: 1,
+      verifySsl: true,
+      redirectHosts: [],
+      concurrency: 4,
+      ...more
+    })
+    t.teardown(async () => {
+      upstream.close()
+      await server.close()
+    })
     return { server, clock, upstream, ask: async (path: string) => await upstream.json(upstream.address([path])) }
   }
 
@@ -50,7 +69,13 @@ await t.test('an upstream', async t => {
   })
 
   await t.test('that asks for a pause has it, from everybody', async t => {
-    const { server, clock, ask } = await setUp(t, ({ path }) => path === '/limited' ? { status: 429, headers: { 'retry-after': '120' }, body: '' } : { status: 200, headers: { 'content-type': 'application/json' }, body: '[]' })
+    const { server, clock, ask } = await setUp(
+      t,
+      ({ path }) =>
+        path === '/limited'
+          ? { status: 429, headers: { 'retry-after': '120' }, body: '' }
+          : { status: 200, headers: { 'content-type': 'application/json' }, body: '[]' }
+    )
     await t.rejects(ask('limited'), { code: 'rate_limit', retryAfter: 120 })
     await t.rejects(ask('other'), { code: 'rate_limit', retryAfter: 120 })
     t.equal(server.requests.length, 1)
@@ -60,7 +85,11 @@ await t.test('an upstream', async t => {
 
   await t.test('is not asked by more than may wait', async t => {
     const { promise, resolve } = Promise.withResolvers<undefined>()
-    const { server, ask } = await setUp(t, () => ({ status: 200, headers: { 'content-type': 'application/json' }, body: '[]' }), { concurrency: 1, waiting: 1 })
+    const { server, ask } = await setUp(
+      t,
+      () => ({ status: 200, headers: { 'content-type': 'application/json' }, body: '[]' }),
+      { concurrency: 1, waiting: 1 }
+    )
     server.fault = async () => await promise
     const [first, second] = [ask('x'), ask('x')]
     await t.rejects(ask('x'), { code: 'service_unavailable', proxyError: 'connection_limit_reached' })
@@ -69,17 +98,31 @@ await t.test('an upstream', async t => {
   })
 
   await t.test('whose file nobody wants any more, or that breaks off while it has its pause, ends nothing but the question', async t => {
-    const { server, upstream, ask } = await setUp(t, ({ path }) => path === '/limited' ? { status: 429, headers: { 'retry-after': '1' }, body: '' } : { status: 200, body: 'file' })
+    const { server, upstream, ask } = await setUp(
+      t,
+      ({ path }) =>
+        path === '/limited' ? { status: 429, headers: { 'retry-after': '1' }, body: '' } : { status: 200, body: 'file' }
+    )
     const open = async (signal: AbortSignal) => await upstream.open(upstream.address(['file']), { signal, offset: 0 })
     await t.rejects(open(AbortSignal.abort()), 'who has gone while it waited for its turn')
     t.equal(server.requests.length, 0)
     await t.rejects(ask('limited'), { code: 'rate_limit' })
     await server.stop()
-    await t.rejects(open(new AbortController().signal), { code: 'service_unavailable', proxyError: 'connection_refused' })
+    await t.rejects(open(new AbortController().signal), {
+      code: 'service_unavailable',
+      proxyError: 'connection_refused'
+    })
   })
 
   await t.test('that compresses without being asked is refused, not inflated', async t => {
-    const { ask } = await setUp(t, () => ({ status: 200, headers: { 'content-type': 'application/json', 'content-encoding': 'gzip' }, body: Buffer.alloc(100) }))
+    const { ask } = await setUp(
+      t,
+      () => ({
+        status: 200,
+        headers: { 'content-type': 'application/json', 'content-encoding': 'gzip' },
+        body: Buffer.alloc(100)
+      })
+    )
     await t.rejects(ask('x'), { code: 'service_unavailable', details: 'Answer is compressed, which was not asked for' })
   })
 })

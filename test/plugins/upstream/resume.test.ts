@@ -1,22 +1,40 @@
 import t from 'tap'
 import { askFrom, isContinuation } from '../../../plugins/upstream/resume.ts'
 
-const answer = (status: number, headers: Record<string, string> = {}) => ({ status, headers, url: new URL('http://127.0.0.1/') })
-const part = (headers: Record<string, string> = {}) => answer(206, { 'content-range': 'bytes 10-99/100', etag: '"one"', ...headers })
+const answer = (status: number, headers: Record<string, string> = {}) => ({
+  status,
+  headers,
+  url: new URL('http://127.0.0.1/')
+})
+const part = (headers: Record<string, string> = {}) =>
+  answer(206, { 'content-range': 'bytes 10-99/100', etag: '"one"', ...headers })
 const at = { offset: 10, size: 100, etag: '"one"' }
 
 await t.test('a part is taken when it is the one that was asked for, of the file that it was before', async t => {
   t.ok(isContinuation(part(), at))
   t.ok(isContinuation(part(), { offset: 10, etag: '"one"' }), 'of an unknown size')
   const { etag, ...nameless } = part().headers
-  t.ok(isContinuation(answer(206, nameless), { ...at, constant: true }), 'without a validator where the address names the content')
+  t.ok(
+    isContinuation(answer(206, nameless), { ...at, constant: true }),
+    'without a validator where the address names the content'
+  )
   t.notOk(isContinuation(answer(206, nameless), at), 'and nowhere else')
   t.notOk(isContinuation(part(), { offset: 10, size: 100 }), 'nor where none was told before')
   const wrong: Array<Record<string, string>> = [
-    { etag: '"two"' }, { 'content-range': 'bytes 11-99/100' }, { 'content-range': 'bytes 10-98/100' }, { 'content-range': 'bytes 10-199/200' }, { 'content-range': 'bytes 10-99/*' }, { 'content-range': '' }
+    { etag: '"two"' },
+    { 'content-range': 'bytes 11-99/100' },
+    { 'content-range': 'bytes 10-98/100' },
+    { 'content-range': 'bytes 10-199/200' },
+    { 'content-range': 'bytes 10-99/*' },
+    { 'content-range': '' }
   ]
-  for (const headers of wrong) t.notOk(isContinuation(part(headers), { ...at, constant: true }), JSON.stringify(headers))
-  t.notOk(isContinuation(part({ etag: 'W/"one"' }), { ...at, etag: 'W/"one"' }), 'a weak validator says nothing of bytes')
+  for (const headers of wrong) {
+    t.notOk(isContinuation(part(headers), { ...at, constant: true }), JSON.stringify(headers))
+  }
+  t.notOk(
+    isContinuation(part({ etag: 'W/"one"' }), { ...at, etag: 'W/"one"' }),
+    'a weak validator says nothing of bytes'
+  )
   t.notOk(isContinuation({ ...part(), status: 200 }, at))
 })
 
@@ -32,8 +50,12 @@ await t.test('what is no part, or the wrong one, is asked for as a whole; what i
   t.strictSame(await ask(206), { asked: [10], status: 206, offset: 10 })
   t.strictSame(await ask(206, { etag: '"two"' }), { asked: [10, 0], status: 200, offset: 0 })
   t.strictSame(await ask(200), { asked: [10], status: 200, offset: 0 })
-  for (const status of [400, 416, 500]) t.strictSame(await ask(status), { asked: [10, 0], status: 200, offset: 0 }, String(status))
-  for (const status of [401, 403, 404, 429, 503]) t.strictSame(await ask(status), { asked: [10], status, offset: 0 }, String(status))
+  for (const status of [400, 416, 500]) {
+    t.strictSame(await ask(status), { asked: [10, 0], status: 200, offset: 0 }, String(status))
+  }
+  for (const status of [401, 403, 404, 429, 503]) {
+    t.strictSame(await ask(status), { asked: [10], status, offset: 0 }, String(status))
+  }
   const asked: number[] = []
   await askFrom({ offset: 0 }, async offset => { asked.push(offset); return answer(200) })
   t.strictSame(asked, [0])

@@ -8,13 +8,23 @@ import { createLayout, type LayoutOptions } from '../../../../backends/oci/layou
 import { parseReference } from '../../../../backends/oci/layout/index-file.ts'
 import { ContentError } from '../../../../backends/oci/transport.ts'
 import { createClock } from '../../../fakes/clock.ts'
-import { halfWriteIndex, writeLayout, type FakeArtifact, type FakeLayoutOptions, type Fault } from '../../../fakes/layout.ts'
+import {
+  halfWriteIndex,
+  writeLayout,
+  type FakeArtifact,
+  type FakeLayoutOptions,
+  type Fault
+} from '../../../fakes/layout.ts'
 
 const { signal } = new AbortController()
 const unavailable = { code: 'service_unavailable', instance: 'oci' }
 
 /** A layout in a directory of its own, and its transport, whose waits are counted. */
-async function layout (t: Test, artifacts: FakeArtifact[], { written = {}, ...options }: Partial<LayoutOptions> & { written?: FakeLayoutOptions } = {}) {
+async function layout (
+  t: Test,
+  artifacts: FakeArtifact[],
+  { written = {}, ...options }: Partial<LayoutOptions> & { written?: FakeLayoutOptions } = {}
+) {
   const root = join(t.testdir({}), 'root')
   const [first] = await writeLayout(root, artifacts, written)
   const waits: number[] = []
@@ -26,8 +36,10 @@ async function layout (t: Test, artifacts: FakeArtifact[], { written = {}, ...op
 }
 type Layout = Awaited<ReturnType<typeof layout>>
 
-const names = async ({ transport }: Pick<Layout, 'transport'>, namespace = '') => (await transport.repositories(namespace)).names
-const tags = async ({ transport }: Pick<Layout, 'transport'>, repository: string) => (await transport.tags(repository))?.map(({ name }) => name)
+const names = async ({ transport }: Pick<Layout, 'transport'>, namespace = '') =>
+  (await transport.repositories(namespace)).names
+const tags = async ({ transport }: Pick<Layout, 'transport'>, repository: string) =>
+  (await transport.tags(repository))?.map(({ name }) => name)
 const aws: FakeArtifact = { repository: 'provider/aws', tag: '1.0.0' }
 const awsAgain: FakeArtifact = { repository: 'provider/aws', tag: '1.1.0' }
 const kubernetes: FakeArtifact = { repository: 'taskserv/kubernetes', tag: '1.28.0' }
@@ -47,29 +59,41 @@ await t.test('a tree holds one repository per layout, named by its path', async 
   await mkdir(join(tree.root, '_trivy'))
   await mkdir(join(tree.root, 'empty'))
   await writeFile(join(tree.root, 'README.md'), 'a file')
-  t.strictSame(await tree.transport.repositories(''), { names: ['provider/aws', 'taskserv/kubernetes'], truncated: false })
+  t.strictSame(await tree.transport.repositories(''), {
+    names: ['provider/aws', 'taskserv/kubernetes'],
+    truncated: false
+  })
   t.strictSame(await tags(tree, 'provider/aws'), ['1.0.0', '1.1.0'])
   t.match(await tree.transport.resolve('provider/aws', '1.0.0'), { digest: tree.manifest })
   t.equal(await tree.transport.resolve('provider/aws', '9.9.9'), undefined)
-  for (const absent of ['provider', 'provider/gcp', '', '../root/provider/aws', 'provider/./aws', 'provider/aws/blobs']) t.equal(await tags(tree, absent), undefined, absent)
+  for (
+    const absent of ['provider', 'provider/gcp', '', '../root/provider/aws', 'provider/./aws', 'provider/aws/blobs']
+  ) { t.equal(await tags(tree, absent), undefined, absent) }
 })
 
 await t.test('a tree is walked below the namespace only, and repositories may lie within one another', async t => {
-  const tree = await layout(t, [{ ...aws, repository: 'ns/aws' }, { ...aws, repository: 'ns/aws/extra' }, { ...aws, repository: 'ns/aws/blobs/odd' }, { ...aws, repository: 'other/aws' }])
+  const tree = await layout(t, [{ ...aws, repository: 'ns/aws' }, { ...aws, repository: 'ns/aws/extra' }, {
+    ...aws,
+    repository: 'ns/aws/blobs/odd'
+  }, { ...aws, repository: 'other/aws' }])
   t.strictSame(await names(tree, 'ns'), ['ns/aws', 'ns/aws/extra'])
   t.strictSame(await names(tree, 'none'), [])
   t.strictSame(await names(tree, '../root'), [])
 })
 
 await t.test('in a tree the directory says the repository: names with one are taken when they mean the same', async t => {
-  const reference = ({ tag }: FakeArtifact) => ({ '1.0.0': 'registry.example.com/ns/provider/aws:1.0.0', '1.1.0': 'aws:1.1.0' })[tag] ?? `provider/other:${tag}`
+  const reference = ({ tag }: FakeArtifact) =>
+    ({ '1.0.0': 'registry.example.com/ns/provider/aws:1.0.0', '1.1.0': 'aws:1.1.0' })[tag] ?? `provider/other:${tag}`
   const tree = await layout(t, [aws, awsAgain, { ...aws, tag: '2.0.0' }], { written: { reference } })
   t.strictSame(await tags(tree, 'provider/aws'), ['1.0.0', '1.1.0'])
 })
 
 await t.test('a single layout holds the repositories that its reference names tell', async t => {
   const single = await layout(t, [aws, kubernetes, { repository: '', tag: '3.0.0' }], {
-    written: { shape: 'single', reference: ({ repository, tag }) => repository === '' ? tag : `localhost:5000/${repository}:${tag}` }
+    written: {
+      shape: 'single',
+      reference: ({ repository, tag }) => repository === '' ? tag : `localhost:5000/${repository}:${tag}`
+    }
   })
   t.strictSame(await names(single), ['provider/aws', 'root', 'taskserv/kubernetes'])
   t.strictSame(await tags(single, 'taskserv/kubernetes'), ['1.28.0'])
@@ -79,20 +103,39 @@ await t.test('a single layout holds the repositories that its reference names te
 })
 
 await t.test("a bare tag belongs to the repository of containerd's image name beside it", async t => {
-  const single = await layout(t, [{ ...aws, tagAnnotations: { 'io.containerd.image.name': 'docker.io/provider/aws:1.0.0' } }], { written: { shape: 'single', reference: ({ tag }) => tag } })
+  const single = await layout(t, [{
+    ...aws,
+    tagAnnotations: { 'io.containerd.image.name': 'docker.io/provider/aws:1.0.0' }
+  }], { written: { shape: 'single', reference: ({ tag }) => tag } })
   t.strictSame(await names(single), ['provider/aws'])
 })
 
 await t.test('a bad descriptor in an index costs only itself', async t => {
-  const junk = [null, 7, {}, { mediaType: 'x', digest: 'sha256:../../../etc/passwd', size: 1, annotations: { 'org.opencontainers.image.ref.name': '6.6.6' } },
-    { mediaType: 'x', digest: `sha256:${'a'.repeat(64)}`, size: 1, annotations: 'text' }, { mediaType: 'x', digest: `sha256:${'a'.repeat(64)}`, size: 1 }]
+  const junk = [
+    null,
+    7,
+    {},
+    {
+      mediaType: 'x',
+      digest: 'sha256:../../../etc/passwd',
+      size: 1,
+      annotations: { 'org.opencontainers.image.ref.name': '6.6.6' }
+    },
+    { mediaType: 'x', digest: `sha256:${'a'.repeat(64)}`, size: 1, annotations: 'text' },
+    { mediaType: 'x', digest: `sha256:${'a'.repeat(64)}`, size: 1 }
+  ]
   t.strictSame(await tags(await layout(t, [aws], { written: { junk } }), 'provider/aws'), ['1.0.0'])
 })
 
 await t.test('a file address works like a path; one of another host is a configuration error', async t => {
   const { root } = await layout(t, [aws])
-  t.strictSame(await names({ transport: createLayout({ instance: 'oci', registry: pathToFileURL(root).href }) }), ['provider/aws'])
-  t.throws(() => createLayout({ instance: 'oci', registry: 'file://elsewhere/root' }), { code: 'config_error', instance: 'oci' })
+  t.strictSame(await names({ transport: createLayout({ instance: 'oci', registry: pathToFileURL(root).href }) }), [
+    'provider/aws'
+  ])
+  t.throws(() => createLayout({ instance: 'oci', registry: 'file://elsewhere/root' }), {
+    code: 'config_error',
+    instance: 'oci'
+  })
 })
 
 await t.test('manifests are verified, in either registered algorithm', async t => {
@@ -113,7 +156,16 @@ await t.test('a manifest above 4 MiB is refused', async t => {
 await t.test('a digest is no path: what does not fit the grammar is not there', async t => {
   const { root, transport } = await layout(t, [aws])
   await writeFile(join(root, 'secret'), 'secret')
-  for (const digest of ['sha256:../../../../secret', 'x/../../../..:secret', '..:../../secret', 'sha256:', 'secret', `sha256:${'A'.repeat(64)}`]) {
+  for (
+    const digest of [
+      'sha256:../../../../secret',
+      'x/../../../..:secret',
+      '..:../../secret',
+      'sha256:',
+      'secret',
+      `sha256:${'A'.repeat(64)}`
+    ]
+  ) {
     t.equal(await transport.manifest('provider/aws', digest), undefined, digest)
     t.equal(await transport.blob('provider/aws', { digest, size: 6 }, { signal }), undefined, digest)
   }
@@ -157,7 +209,11 @@ await t.test('a file is opened whole, and read to its end only when size and dig
   const damaged = await layout(t, [{ ...aws, fault: 'wrong blob' }])
   const wrong = (await damaged.transport.blob('provider/aws', damaged.content, { signal }))?.stream
   let seen = 0
-  await t.rejects(async () => { if (wrong !== undefined) for await (const chunk of verified(wrong, damaged.content)) seen += (chunk as Buffer).length }, ContentError)
+  await t.rejects(async () => {
+    if (wrong !== undefined) {
+      for await (const chunk of verified(wrong, damaged.content)) seen += (chunk as Buffer).length
+    }
+  }, ContentError)
   t.ok(seen < damaged.content.size, 'nobody gets wrong content whole')
   const long = await layout(t, [{ ...aws, fault: 'long blob' }])
   await t.rejects(long.transport.blob('provider/aws', long.content, { signal }), ContentError)

@@ -16,14 +16,23 @@ const basic = `Basic ${Buffer.from(`user:${canary}`).toString('base64')}`
 const aws = 'provisioning/provider/aws'
 const k3s = 'provisioning/taskserv/k3s'
 
-async function setUp (t: Test, options: RegistryFakeOptions = {}, config: (folder: string, url: string) => object = () => ({}), files: Record<string, string> = {}) {
+async function setUp (
+  t: Test,
+  options: RegistryFakeOptions = {},
+  config: (folder: string, url: string) => object = () => ({}),
+  files: Record<string, string> = {}
+) {
   const folder = t.testdir({ password: `${canary}\n`, ...files })
   const root = join(folder, 'layouts')
   await writeLayout(root, [aws, k3s].map(repository => ({ repository, tag: '1.0.0' })))
   const fake = await createRegistryFake(await contentOf(root), { auth: 'bearer', users, ...options })
   t.teardown(fake.close)
   const time = { now: 0 }
-  const transport = createRegistryTransport(t, { registry: fake.url, namespace: 'provisioning', ...config(folder, fake.url) }, { clock: () => time.now })
+  const transport = createRegistryTransport(t, {
+    registry: fake.url,
+    namespace: 'provisioning',
+    ...config(folder, fake.url)
+  }, { clock: () => time.now })
   return { fake, transport, time, folder }
 }
 const login = (folder: string) => ({ username: 'user', password_file: join(folder, 'password') })
@@ -35,13 +44,21 @@ const outcome = async (question: Promise<unknown>) => await question.then(() => 
 })
 
 await t.test('a token is fetched once for a repository, and used until it is about to end', async t => {
-  for (const [answer, seconds] of [[{}, 60], [{ expires_in: 300 }, 300], [{ expires_in: 5 }, 60], [{ expires_in: 'soon' }, 60]] as const) {
+  for (
+    const [answer, seconds] of [[{}, 60], [{ expires_in: 300 }, 300], [{ expires_in: 5 }, 60], [
+      { expires_in: 'soon' },
+      60
+    ]] as const
+  ) {
     const { fake, transport, time } = await setUp(t, { tokenAnswer: answer }, login)
     await transport.tags(aws)
     await transport.tags(aws)
     await transport.resolve(aws, '1.0.0')
     t.equal(fake.count(tokens), 1)
-    t.match(fake.requests.find(({ path }) => tokens.test(path)), { path: '/token?service=registry&scope=repository%3Aprovisioning%2Fprovider%2Faws%3Apull', headers: { authorization: basic } })
+    t.match(fake.requests.find(({ path }) => tokens.test(path)), {
+      path: '/token?service=registry&scope=repository%3Aprovisioning%2Fprovider%2Faws%3Apull',
+      headers: { authorization: basic }
+    })
     time.now = (seconds - 11) * 1000
     await transport.tags(aws)
     t.equal(fake.count(tokens), 1)
@@ -56,9 +73,14 @@ await t.test('a token is fetched once for a repository, and used until it is abo
 await t.test('only the question for the way in, and none before it, goes without credentials', async t => {
   const { fake, transport } = await setUp(t, {}, login)
   await transport.tags(aws)
-  t.strictSame(fake.requests.map(({ path, headers }) => [path.replace(/\?.*/, ''), headers.authorization?.split(' ')[0]]), [
-    ['/v2/', undefined], ['/token', 'Basic'], [`/v2/${aws}/tags/list`, 'Bearer']
-  ])
+  t.strictSame(
+    fake.requests.map(({ path, headers }) => [path.replace(/\?.*/, ''), headers.authorization?.split(' ')[0]]),
+    [
+      ['/v2/', undefined],
+      ['/token', 'Basic'],
+      [`/v2/${aws}/tags/list`, 'Bearer']
+    ]
+  )
 })
 
 await t.test('who want one token at once wait for one question, and one that failed is asked anew', async t => {
@@ -128,7 +150,11 @@ await t.test('a password is shown at once, and only where no token is wanted', a
 
 await t.test('credentials that are refused are an auth_error, and so is no credentials where some are needed', async t => {
   for (const auth of ['basic', 'bearer'] as const) {
-    const wrong = await setUp(t, { auth, guests: false }, folder => ({ username: 'other', password_file: join(folder, 'password') }))
+    const wrong = await setUp(
+      t,
+      { auth, guests: false },
+      folder => ({ username: 'other', password_file: join(folder, 'password') })
+    )
     t.match(await outcome(wrong.transport.ping(signal())), { code: 'auth_error', details: 'Authentication failed' })
     t.match(await outcome(wrong.transport.repositories('provisioning')), { code: 'auth_error' })
     const none = await setUp(t, { auth, guests: false })
@@ -144,11 +170,19 @@ await t.test('a bearer token of the configuration, or of a file, goes to every q
   await fixed.transport.tags(aws)
   t.strictSame(fixed.fake.requests.map(({ headers }) => headers.authorization), ['Bearer canary-fixed'])
 
-  const { fake, transport, folder } = await setUp(t, { tokens: ['canary-first', 'canary-second!'] }, folder => ({ token_file: join(folder, 'token') }), { token: 'canary-first\n' })
+  const { fake, transport, folder } = await setUp(
+    t,
+    { tokens: ['canary-first', 'canary-second!'] },
+    folder => ({ token_file: join(folder, 'token') }),
+    { token: 'canary-first\n' }
+  )
   await transport.tags(aws)
   await writeFile(join(folder, 'token'), 'canary-second!\n')
   await transport.tags(aws)
-  t.strictSame(fake.requests.map(({ headers }) => headers.authorization), ['Bearer canary-first', 'Bearer canary-second!'])
+  t.strictSame(fake.requests.map(({ headers }) => headers.authorization), [
+    'Bearer canary-first',
+    'Bearer canary-second!'
+  ])
   await rm(join(folder, 'token'))
   t.match(await outcome(transport.tags(aws)), { code: 'config_error' })
 })
@@ -159,21 +193,36 @@ await t.test('a password that changes is seen at the next question, and brings a
   fake.options.users = { user: 'canary-changed' }
   await writeFile(join(folder, 'password'), 'canary-changed\n')
   await outcome(transport.tags(aws))
-  t.equal(fake.requests.filter(({ path }) => tokens.test(path)).at(-1)?.headers.authorization, `Basic ${Buffer.from('user:canary-changed').toString('base64')}`)
+  t.equal(
+    fake.requests.filter(({ path }) => tokens.test(path)).at(-1)?.headers.authorization,
+    `Basic ${Buffer.from('user:canary-changed').toString('base64')}`
+  )
 })
 
 await t.test('a token server elsewhere', async t => {
   async function elsewhere (t: Test, config: (host: string) => object, realm = (url: string) => `${url}/token`) {
-    const server = await createLoopback(() => ({ status: 200, headers: { 'content-type': 'application/json' }, body: '{"token":"canary-token"}' }))
+    const server = await createLoopback(() => ({
+      status: 200,
+      headers: { 'content-type': 'application/json' },
+      body: '{"token":"canary-token"}'
+    }))
     t.teardown(server.close)
-    const made = await setUp(t, { realm: realm(server.url), tokens: ['canary-token'] }, folder => ({ ...login(folder), ...config(new URL(server.url).host) }))
+    const made = await setUp(
+      t,
+      { realm: realm(server.url), tokens: ['canary-token'] },
+      folder => ({ ...login(folder), ...config(new URL(server.url).host) })
+    )
     return { server, ...made }
   }
 
   await t.test('is a config_error that names the host, and never sees the credentials', async t => {
     const { server, transport } = await elsewhere(t, () => ({}))
     const error = await outcome(transport.tags(aws))
-    t.match(error, { code: 'config_error', message: 'Instance oci wants its token from a host that is not configured', details: `Token server ${new URL(server.url).host} is not in auth_hosts` })
+    t.match(error, {
+      code: 'config_error',
+      message: 'Instance oci wants its token from a host that is not configured',
+      details: `Token server ${new URL(server.url).host} is not in auth_hosts`
+    })
     t.equal(server.requests.length, 0)
   })
 
@@ -182,26 +231,43 @@ await t.test('a token server elsewhere', async t => {
       const { server, fake, transport } = await elsewhere(t, host => ({ auth_hosts: [named(host)] }))
       t.strictSame(await transport.tags(aws), [{ name: '1.0.0' }])
       t.strictSame(server.requests.map(({ headers }) => headers.authorization), [basic])
-      t.ok(fake.requests.every(({ headers }) => headers.authorization !== basic), 'and the registry sees the token only')
+      t.ok(
+        fake.requests.every(({ headers }) => headers.authorization !== basic),
+        'and the registry sees the token only'
+      )
     }
   })
 
   await t.test('that redirects, or has no usable address, gets nothing', async t => {
     const redirecting = await elsewhere(t, host => ({ auth_hosts: [host] }))
     redirecting.server.fault = () => ({ status: 302, headers: { location: 'http://169.254.169.254/' }, body: '' })
-    t.match(await outcome(redirecting.transport.tags(aws)), { code: 'service_unavailable', details: 'Redirect to a host that is not configured' })
+    t.match(await outcome(redirecting.transport.tags(aws)), {
+      code: 'service_unavailable',
+      details: 'Redirect to a host that is not configured'
+    })
     for (const realm of ['token', '/token', 'ftp://x/', 'http://user:pw@127.0.0.1/']) {
       const { transport } = await elsewhere(t, () => ({}), () => realm)
-      t.match(await outcome(transport.tags(aws)), { code: 'service_unavailable', details: 'Token server has no usable address' }, realm)
+      t.match(await outcome(transport.tags(aws)), {
+        code: 'service_unavailable',
+        details: 'Token server has no usable address'
+      }, realm)
     }
   })
 })
 
 await t.test('answers of a token server that are no token are failures', async t => {
   const { fake, transport } = await setUp(t, {}, login)
-  const bodies: Array<[string, string]> = [['<html>', 'Token server answered with no JSON'], ['{}', 'Token server gave no token'], ['[]', 'Token server gave no token'], ['{"token":""}', 'Token server gave no token'], ['{"token":"a\\nb"}', 'Token server gave no token'], ['{"token":7}', 'Token server gave no token']]
+  const bodies: Array<[string, string]> = [
+    ['<html>', 'Token server answered with no JSON'],
+    ['{}', 'Token server gave no token'],
+    ['[]', 'Token server gave no token'],
+    ['{"token":""}', 'Token server gave no token'],
+    ['{"token":"a\\nb"}', 'Token server gave no token'],
+    ['{"token":7}', 'Token server gave no token']
+  ]
   for (const [body, details] of bodies) {
-    fake.fault = ({ path }) => tokens.test(path) ? { status: 200, headers: { 'content-type': 'application/json' }, body } : undefined
+    fake.fault = ({ path }) =>
+      tokens.test(path) ? { status: 200, headers: { 'content-type': 'application/json' }, body } : undefined
     t.match(await outcome(transport.tags(aws)), { code: 'service_unavailable', details }, body)
   }
   fake.fault = ({ path }) => tokens.test(path) ? 'endless' : undefined
@@ -209,11 +275,21 @@ await t.test('answers of a token server that are no token are failures', async t
 })
 
 await t.test('a storage that a blob is redirected to sees no credentials, and its challenge is not answered', async t => {
-  const storage = await createLoopback(() => ({ status: 401, headers: { 'www-authenticate': 'Basic realm="storage"' }, body: '' }))
+  const storage = await createLoopback(() => ({
+    status: 401,
+    headers: { 'www-authenticate': 'Basic realm="storage"' },
+    body: ''
+  }))
   t.teardown(storage.close)
-  const { fake, transport } = await setUp(t, { storage: storage.url }, folder => ({ ...login(folder), redirect_hosts: [new URL(storage.url).host] }))
+  const { fake, transport } = await setUp(
+    t,
+    { storage: storage.url },
+    folder => ({ ...login(folder), redirect_hosts: [new URL(storage.url).host] })
+  )
   const digest = [...fake.content.get(aws)?.blobs.keys() ?? []][0] ?? ''
-  t.match(await outcome(transport.blob(aws, { digest, size: 1 }, { signal: signal() })), { code: 'service_unavailable' })
+  t.match(await outcome(transport.blob(aws, { digest, size: 1 }, { signal: signal() })), {
+    code: 'service_unavailable'
+  })
   t.strictSame(storage.requests.map(({ headers }) => headers.authorization), [undefined])
 })
 
@@ -235,7 +311,14 @@ await t.test('a token that the registry no longer takes is replaced, whatever th
 
 await t.test('a realm that was wrong once is learnt anew', async t => {
   const { fake, transport } = await setUp(t)
-  fake.fault = ({ path }) => path.includes('token') ? undefined : { status: 401, headers: { 'www-authenticate': 'Bearer realm="http://wrong.example/token",service="x"' }, body: '' }
+  fake.fault = ({ path }) =>
+    path.includes('token')
+      ? undefined
+      : {
+          status: 401,
+          headers: { 'www-authenticate': 'Bearer realm="http://wrong.example/token",service="x"' },
+          body: ''
+        }
   t.match(await outcome(transport.tags(aws)), { code: 'config_error' })
   fake.fault = undefined
   await outcome(transport.tags(aws))
@@ -243,15 +326,37 @@ await t.test('a realm that was wrong once is learnt anew', async t => {
 })
 
 await t.test('a token server that nobody named in auth_hosts must be on the open internet', async t => {
-  const server = await createLoopback(() => ({ status: 200, headers: { 'content-type': 'application/json' }, body: '{"token":"canary-token"}' }))
-  const { fake, folder } = await setUp(t, { realm: `http://public.test:${server.port}/token`, tokens: ['canary-token'] })
+  const server = await createLoopback(() => ({
+    status: 200,
+    headers: { 'content-type': 'application/json' },
+    body: '{"token":"canary-token"}'
+  }))
+  const { fake, folder } = await setUp(t, {
+    realm: `http://public.test:${server.port}/token`,
+    tokens: ['canary-token']
+  })
   t.teardown(server.close)
-  const resolver: Resolver = (_hostname, _options, callback) => { callback(null, [{ address: '127.0.0.1', family: 4 }]) }
-  const start = async (config: object, network: object) => await startApp(t, { oci: { registry: fake.url, namespace: 'provisioning', public_url: `http://public.test:${server.port}`, ...login(folder), ...config } }, { network })
+  const resolver: Resolver = (_hostname, _options, callback) => {
+    callback(null, [{ address: '127.0.0.1', family: 4 }])
+  }
+  const start = async (config: object, network: object) =>
+    await startApp(t, {
+      oci: {
+        registry: fake.url,
+        namespace: 'provisioning',
+        public_url: `http://public.test:${server.port}`,
+        ...login(folder),
+        ...config
+      }
+    }, { network })
   const { get } = await start({}, { resolver })
   const { statusCode, body, headers } = await get('/api/v1/extensions')
   t.equal(statusCode, 503)
-  t.strictSame(JSON.parse(body), { error: 'service_unavailable', message: 'Instance oci cannot be asked', details: 'Host is on an inner network and not configured' })
+  t.strictSame(JSON.parse(body), {
+    error: 'service_unavailable',
+    message: 'Instance oci cannot be asked',
+    details: 'Host is on an inner network and not configured'
+  })
   t.equal(headers['proxy-status'], 'oci; error=destination_ip_prohibited')
   t.equal(server.connections, 0)
   const named = await start({ auth_hosts: ['public.test'] }, { resolver })

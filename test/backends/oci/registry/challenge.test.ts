@@ -1,22 +1,43 @@
 import t from 'tap'
 import { choose, parseChallenges } from '../../../../backends/oci/registry/challenge.ts'
 
-const parsed = (header: string | undefined) => parseChallenges(header).map(({ scheme, parameters }) => [scheme, Object.fromEntries(parameters)])
+const parsed = (header: string | undefined) =>
+  parseChallenges(header).map(({ scheme, parameters }) => [scheme, Object.fromEntries(parameters)])
 
 await t.test('challenges are read as registries write them', t => {
-  const bearer = ['bearer', { realm: 'https://auth.example.com/token', service: 'registry', scope: 'repository:a/b:pull,push' }]
+  const bearer = ['bearer', {
+    realm: 'https://auth.example.com/token',
+    service: 'registry',
+    scope: 'repository:a/b:pull,push'
+  }]
   const headers: Array<[what: string, header: string | undefined, gives: unknown]> = [
     ['no header', undefined, []],
     ['an empty one', '', []],
-    ['one', 'Bearer realm="https://auth.example.com/token",service="registry",scope="repository:a/b:pull,push"', [bearer]],
-    ['blanks around everything', ' bEaReR  realm = "https://auth.example.com/token" , service="registry" ,scope="repository:a/b:pull,push" ', [bearer]],
+    ['one', 'Bearer realm="https://auth.example.com/token",service="registry",scope="repository:a/b:pull,push"', [
+      bearer
+    ]],
+    [
+      'blanks around everything',
+      ' bEaReR  realm = "https://auth.example.com/token" , service="registry" ,scope="repository:a/b:pull,push" ',
+      [bearer]
+    ],
     ['values without quotes', 'basic realm=zot', [['basic', { realm: 'zot' }]]],
-    ['an address without quotes', 'Bearer realm=https://auth.example.com/token?x=1,service=registry', [['bearer', { realm: 'https://auth.example.com/token?x=1', service: 'registry' }]]],
-    ['several in one header', 'Bearer realm="https://auth.example.com/token",service="registry",scope="repository:a/b:pull,push", Basic realm="x, y"', [bearer, ['basic', { realm: 'x, y' }]]],
+    ['an address without quotes', 'Bearer realm=https://auth.example.com/token?x=1,service=registry', [['bearer', {
+      realm: 'https://auth.example.com/token?x=1',
+      service: 'registry'
+    }]]],
+    [
+      'several in one header',
+      'Bearer realm="https://auth.example.com/token",service="registry",scope="repository:a/b:pull,push", Basic realm="x, y"',
+      [bearer, ['basic', { realm: 'x, y' }]]
+    ],
     ['one without parameters first', 'Negotiate, Basic realm="x"', [['negotiate', {}], ['basic', { realm: 'x' }]]],
     ['escaped quotes', 'Basic realm="a \\"b\\" c"', [['basic', { realm: 'a "b" c' }]]],
     ['names in capitals', 'BASIC REALM="x"', [['basic', { realm: 'x' }]]],
-    ['an empty scope', 'Bearer realm="https://a.example/",scope=""', [['bearer', { realm: 'https://a.example/', scope: '' }]]],
+    ['an empty scope', 'Bearer realm="https://a.example/",scope=""', [['bearer', {
+      realm: 'https://a.example/',
+      scope: ''
+    }]]],
     ['an end that cannot be understood', 'Basic realm="x", "', [['basic', { realm: 'x' }]]]
   ]
   for (const [what, header, gives] of headers) t.strictSame(parsed(header), gives, what)
@@ -24,7 +45,10 @@ await t.test('challenges are read as registries write them', t => {
 })
 
 await t.test('a token is preferred to a password, and a challenge that cannot be answered is none', t => {
-  t.strictSame(choose('Basic realm="x", Bearer realm="https://a.example/t",service=""'), { kind: 'bearer', grant: { realm: 'https://a.example/t' } })
+  t.strictSame(choose('Basic realm="x", Bearer realm="https://a.example/t",service=""'), {
+    kind: 'bearer',
+    grant: { realm: 'https://a.example/t' }
+  })
   t.strictSame(choose('Bearer error="x", Basic realm="x"'), { kind: 'basic' })
   t.equal(choose('Digest realm="x"'), undefined)
   t.equal(choose(undefined), undefined)

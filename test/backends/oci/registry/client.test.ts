@@ -41,13 +41,17 @@ const outcome = async (question: Promise<unknown>) => await question.catch((erro
   return error
 })
 /** The text of a stream. */
-const read = async (stream: Readable | undefined): Promise<string> => stream === undefined ? '' : String(await buffer(stream))
+const read = async (stream: Readable | undefined): Promise<string> =>
+  stream === undefined ? '' : String(await buffer(stream))
 const below = ['provisioning/aws_prov', repository, 'provisioning/taskserv/k3s']
 
 await t.test('repositories', async t => {
   await t.test('are those of the catalog below the namespace, and those that were named', async t => {
     const { transport, told } = await setUp(t, {}, { repositories: ['provider/secret'] })
-    t.strictSame(await transport.repositories('provisioning'), { names: [below[0], below[1], 'provisioning/provider/secret', below[2]], truncated: false })
+    t.strictSame(await transport.repositories('provisioning'), {
+      names: [below[0], below[1], 'provisioning/provider/secret', below[2]],
+      truncated: false
+    })
     t.strictSame(told, [])
   })
 
@@ -62,7 +66,11 @@ await t.test('repositories', async t => {
     fake.fault = async ({ path, headers }) => {
       if (!path.startsWith('/api/') || headers['x-again'] !== undefined) return undefined
       const answer = await fetch(fake.url + path, { headers: { 'x-again': '1' } })
-      return { status: 200, headers: { 'content-type': 'application/json', 'x-total-count': answer.headers.get('x-total-count') ?? '' }, body: await answer.text() }
+      return {
+        status: 200,
+        headers: { 'content-type': 'application/json', 'x-total-count': answer.headers.get('x-total-count') ?? '' },
+        body: await answer.text()
+      }
     }
     t.equal((await transport.repositories('provisioning')).names.length, 233)
   })
@@ -81,13 +89,24 @@ await t.test('repositories', async t => {
       ['no right', { status: 401, body: '' }]
     ]
     for (const [what, answer] of refusals) {
-      const { fake, transport, driver, told } = await setUp(t, { catalogRefused: true }, { repositories: ['provider/aws'] })
+      const { fake, transport, driver, told } = await setUp(t, { catalogRefused: true }, {
+        repositories: ['provider/aws']
+      })
       fake.fault = ({ path }) => path.startsWith('/v2/_catalog') ? answer : undefined
-      t.match(await transport.repositories('provisioning'), { names: [repository], truncated: true, usual: true, why: { details: 'Registry does not tell its repositories' } }, what)
+      t.match(await transport.repositories('provisioning'), {
+        names: [repository],
+        truncated: true,
+        usual: true,
+        why: { details: 'Registry does not tell its repositories' }
+      }, what)
       await transport.repositories('provisioning')
       t.strictSame(told, ['refused'])
       t.match(await driver.list(), { found: [{ metadata: { name: 'aws' } }], failed: [], truncated: true })
-      t.match(await driver.load('taskserv', 'k3s'), { releases: [{ version: '1.0.0' }] }, 'not listed, and there all the same')
+      t.match(
+        await driver.load('taskserv', 'k3s'),
+        { releases: [{ version: '1.0.0' }] },
+        'not listed, and there all the same'
+      )
       await driver.ping(signal())
     }
     const harbor = await setUp(t, { flavour: 'harbor' }, { discovery: 'harbor', namespace: 'nowhere' })
@@ -98,7 +117,10 @@ await t.test('repositories', async t => {
   await t.test('that were told once and no more are a failure, unlike those that never were', async t => {
     const { fake, transport } = await setUp(t)
     await transport.repositories('provisioning')
-    fake.fault = ({ path }) => path.startsWith('/v2/_catalog') ? { status: 404, headers: { 'content-type': 'text/plain' }, body: '404 page not found' } : undefined
+    fake.fault = ({ path }) =>
+      path.startsWith('/v2/_catalog')
+        ? { status: 404, headers: { 'content-type': 'text/plain' }, body: '404 page not found' }
+        : undefined
     const { usual, why } = await transport.repositories('provisioning')
     t.strictSame([usual, why?.details], [undefined, 'Registry no longer tells its repositories'])
   })
@@ -106,11 +128,17 @@ await t.test('repositories', async t => {
   await t.test('of a registry that cannot be asked at all are a failure', async t => {
     const { fake, transport, told } = await setUp(t)
     fake.fault = () => ({ status: 404, headers: { 'content-type': 'text/html' }, body: '' })
-    t.match(await outcome(transport.repositories('provisioning')), { code: 'service_unavailable', details: 'No registry at this address' })
+    t.match(await outcome(transport.repositories('provisioning')), {
+      code: 'service_unavailable',
+      details: 'No registry at this address'
+    })
     fake.fault = () => ({ status: 401, headers: { 'www-authenticate': 'Basic realm="x"' }, body: '' })
     t.match(await outcome(transport.repositories('provisioning')), { code: 'auth_error' })
     fake.fault = ({ path }) => path === '/v2/' ? undefined : { status: 503, body: '' }
-    t.match(await outcome(transport.repositories('provisioning')), { code: 'service_unavailable', details: 'Upstream answered with status 503' })
+    t.match(await outcome(transport.repositories('provisioning')), {
+      code: 'service_unavailable',
+      details: 'Upstream answered with status 503'
+    })
     t.strictSame(told, [])
   })
 })
@@ -122,28 +150,51 @@ await t.test('a 404 that is not the registry\'s own proves nothing absent', asyn
     { status: 404, headers: { 'content-type': 'text/plain' }, body: '404 page not found' }
   ]
   for (const answer of answers) {
-    const { fake, driver } = await setUp(t, {}, { discovery: 'list', repositories: ['provider/aws', 'provider/nowhere'] })
+    const { fake, driver } = await setUp(t, {}, {
+      discovery: 'list',
+      repositories: ['provider/aws', 'provider/nowhere']
+    })
     fake.fault = () => answer
-    for (const question of [async () => await driver.list(), async () => await driver.load('provider', 'aws'), async () => await driver.load('provider', 'nowhere')]) t.match(await outcome(question()), { code: 'service_unavailable' })
+    for (
+      const question of [async () => await driver.list(), async () =>
+        await driver.load('provider', 'aws'), async () =>
+        await driver.load('provider', 'nowhere')]
+    ) t.match(await outcome(question()), { code: 'service_unavailable' })
   }
 })
 
 await t.test('a page that holds nothing of ours is not the last one', async t => {
   const { fake, transport } = await setUp(t)
-  fake.fault = ({ path }) => path.startsWith('/v2/_catalog')
-    ? path.includes('last=')
-      ? { status: 200, headers: { 'content-type': 'application/json' }, body: JSON.stringify({ repositories: [repository] }) }
-      : { status: 200, headers: { 'content-type': 'application/json', link: '</v2/_catalog?last=b&n=2>; rel="next"' }, body: JSON.stringify({ repositories: ['Legacy/Foo', 'foreign/bar'] }) }
-    : undefined
+  fake.fault = ({ path }) =>
+    path.startsWith('/v2/_catalog')
+      ? path.includes('last=')
+        ? {
+            status: 200,
+            headers: { 'content-type': 'application/json' },
+            body: JSON.stringify({ repositories: [repository] })
+          }
+        : {
+            status: 200,
+            headers: { 'content-type': 'application/json', link: '</v2/_catalog?last=b&n=2>; rel="next"' },
+            body: JSON.stringify({ repositories: ['Legacy/Foo', 'foreign/bar'] })
+          }
+      : undefined
   t.strictSame(await transport.repositories('provisioning'), { names: [repository], truncated: false })
 })
 
 await t.test('a catalog without end is cut off, and said to be', async t => {
   const { fake, transport } = await setUp(t)
   let page = 0
-  fake.fault = ({ path }) => path.startsWith('/v2/_catalog')
-    ? { status: 200, headers: { 'content-type': 'application/json', link: `</v2/_catalog?last=${page}>; rel="next"` }, body: JSON.stringify({ repositories: Array.from({ length: 20_000 }, (_, at) => `provisioning/provider/x${page++}y${at}`) }) }
-    : undefined
+  fake.fault = ({ path }) =>
+    path.startsWith('/v2/_catalog')
+      ? {
+          status: 200,
+          headers: { 'content-type': 'application/json', link: `</v2/_catalog?last=${page}>; rel="next"` },
+          body: JSON.stringify({
+            repositories: Array.from({ length: 20_000 }, (_, at) => `provisioning/provider/x${page++}y${at}`)
+          })
+        }
+      : undefined
   const { names, truncated } = await transport.repositories('provisioning')
   t.ok(truncated)
   t.ok(names.length < 150_000)
@@ -152,17 +203,31 @@ await t.test('a catalog without end is cut off, and said to be', async t => {
 await t.test('a file that is refused before anybody read it holds no connection', async t => {
   const { fake, driver, file } = await setUp(t)
   fake.fault = ({ path }) => path.includes('/blobs/') ? { status: 200, body: Buffer.alloc(8 * 1024 * 1024) } : undefined
-  t.match(await outcome(driver.open({ name: 'x', validator: file.digest, locator: `${repository}@${file.digest}`, size: 8 }, { signal: signal() })), { code: 'service_unavailable' })
+  t.match(
+    await outcome(
+      driver.open({ name: 'x', validator: file.digest, locator: `${repository}@${file.digest}`, size: 8 }, {
+        signal: signal()
+      })
+    ),
+    { code: 'service_unavailable' }
+  )
   t.equal(await (await fake.arrived(/blobs/)).over, 'aborted')
 })
 
 await t.test('a repository that is denied is refused for itself, and hides none that is found under the next name', async t => {
   const { fake, driver } = await setUp(t)
-  fake.fault = ({ path }) => path.includes('/provider/aws/') ? { status: 403, headers: { 'content-type': 'application/json' }, body: '{"errors":[{"code":"DENIED"}]}' } : undefined
+  fake.fault = ({ path }) =>
+    path.includes('/provider/aws/')
+      ? { status: 403, headers: { 'content-type': 'application/json' }, body: '{"errors":[{"code":"DENIED"}]}' }
+      : undefined
   t.match(await driver.load('provider', 'aws'), { releases: [{ version: '0.1.0' }] })
   fake.fault = ({ path }) => path.includes('/taskserv/') ? { status: 403, body: '' } : undefined
   t.match(await outcome(driver.load('taskserv', 'k3s')), { code: 'auth_error' })
-  t.match(await driver.list(), { found: [{ metadata: { name: 'aws' } }], failed: [], refused: [{ type: 'taskserv', name: 'k3s', error: { code: 'auth_error' } }] })
+  t.match(await driver.list(), {
+    found: [{ metadata: { name: 'aws' } }],
+    failed: [],
+    refused: [{ type: 'taskserv', name: 'k3s', error: { code: 'auth_error' } }]
+  })
 })
 
 await t.test('a tag', async t => {
@@ -171,13 +236,27 @@ await t.test('a tag', async t => {
     t.strictSame(await transport.resolve(repository, '1.0.0'), { digest: manifest, mediaType: manifestType })
     const { method, headers } = fake.requests.at(-1) ?? {}
     t.equal(method, 'HEAD')
-    t.equal(headers?.accept, [manifestType, 'application/vnd.docker.distribution.manifest.v2+json', indexType, 'application/vnd.docker.distribution.manifest.list.v2+json'].join(', '))
+    t.equal(
+      headers?.accept,
+      [
+        manifestType,
+        'application/vnd.docker.distribution.manifest.v2+json',
+        indexType,
+        'application/vnd.docker.distribution.manifest.list.v2+json'
+      ].join(', ')
+    )
     t.equal(await transport.resolve(repository, '9.9.9'), undefined)
     t.equal(await transport.resolve(repository, '../x'), undefined)
   })
 
   await t.test('is resolved by its manifest where HEAD is not allowed, or tells no digest', async t => {
-    for (const answer of [{ status: 405, body: '' }, { status: 200, body: '' }, { status: 200, headers: { 'docker-content-digest': '../../x' }, body: '' }]) {
+    for (
+      const answer of [{ status: 405, body: '' }, { status: 200, body: '' }, {
+        status: 200,
+        headers: { 'docker-content-digest': '../../x' },
+        body: ''
+      }]
+    ) {
       const { fake, transport, manifest } = await setUp(t)
       fake.fault = ({ method }) => method === 'HEAD' ? answer : undefined
       const target = await transport.resolve(repository, '1.0.0')
@@ -189,7 +268,10 @@ await t.test('a tag', async t => {
 
   await t.test('whose manifest is not what its digest says is malformed', async t => {
     const { fake, transport } = await setUp(t)
-    fake.fault = ({ method }) => method === 'HEAD' ? { status: 405, body: '' } : { status: 200, headers: { 'docker-content-digest': sha256('x') }, body: 'y' }
+    fake.fault = ({ method }) =>
+      method === 'HEAD'
+        ? { status: 405, body: '' }
+        : { status: 200, headers: { 'docker-content-digest': sha256('x') }, body: 'y' }
     await t.rejects(transport.resolve(repository, '1.0.0'), { name: 'ContentError' })
   })
 })
@@ -207,14 +289,29 @@ await t.test('a manifest', async t => {
   await t.test('that is too long costs only itself', async t => {
     const { fake, transport, manifest } = await setUp(t)
     fake.fault = () => 'endless'
-    await t.rejects(transport.manifest(repository, manifest), { name: 'ContentError', message: 'The manifest is longer than allowed' })
-    fake.fault = () => ({ status: 200, headers: { 'content-type': manifestType }, body: Buffer.alloc(maxManifestBytes + 1, ' ') })
-    await t.rejects(transport.manifest(repository, manifest), { name: 'ContentError', message: 'The manifest is longer than allowed' })
+    await t.rejects(transport.manifest(repository, manifest), {
+      name: 'ContentError',
+      message: 'The manifest is longer than allowed'
+    })
+    fake.fault = () => ({
+      status: 200,
+      headers: { 'content-type': manifestType },
+      body: Buffer.alloc(maxManifestBytes + 1, ' ')
+    })
+    await t.rejects(transport.manifest(repository, manifest), {
+      name: 'ContentError',
+      message: 'The manifest is longer than allowed'
+    })
   })
 
   await t.test('is followed where it is redirected to on its own host', async t => {
     const { fake, transport, manifest } = await setUp(t)
-    fake.fault = ({ path }) => path.includes('?moved') ? undefined : path.includes('/manifests/') ? { status: 307, headers: { location: `${path}?moved` }, body: '' } : undefined
+    fake.fault = ({ path }) =>
+      path.includes('?moved')
+        ? undefined
+        : path.includes('/manifests/')
+          ? { status: 307, headers: { location: `${path}?moved` }, body: '' }
+          : undefined
     t.equal((await transport.manifest(repository, manifest))?.digest, manifest)
   })
 })
@@ -235,9 +332,15 @@ await t.test('a file', async t => {
     const storage = await createLoopback(() => ({ status: 200, body: 'the file' }))
     t.teardown(storage.close)
     const refused = await setUp(t, { storage: storage.url })
-    t.match(await outcome(refused.transport.blob(repository, refused.file, { signal: signal() })), { code: 'service_unavailable', details: 'Redirect to a host that is not configured' })
+    t.match(await outcome(refused.transport.blob(repository, refused.file, { signal: signal() })), {
+      code: 'service_unavailable',
+      details: 'Redirect to a host that is not configured'
+    })
     t.equal(storage.requests.length, 0)
-    const { transport, file } = await setUp(t, { storage: storage.url }, { redirect_hosts: [`127.0.0.1:${storage.port}`], token: 'canary' })
+    const { transport, file } = await setUp(t, { storage: storage.url }, {
+      redirect_hosts: [`127.0.0.1:${storage.port}`],
+      token: 'canary'
+    })
     const stream = (await transport.blob(repository, file, { signal: signal() }))?.stream
     t.equal(await read(stream), 'the file')
     t.strictSame(storage.requests.map(({ headers }) => headers.authorization), [undefined])
@@ -254,12 +357,18 @@ await t.test('a file', async t => {
 
   await t.test('whose config breaks off costs its repository, and is no bug', async t => {
     const root = join(t.testdir({}), 'layouts')
-    await writeLayout(root, [{ repository, tag: '1.0.0', config: { created: '2026-01-01T00:00:00Z' } }, { repository: 'provisioning/taskserv/k3s', tag: '1.0.0' }])
+    await writeLayout(root, [{ repository, tag: '1.0.0', config: { created: '2026-01-01T00:00:00Z' } }, {
+      repository: 'provisioning/taskserv/k3s',
+      tag: '1.0.0'
+    }])
     const fake = await createRegistryFake(await contentOf(root))
     t.teardown(fake.close)
     const driver = createRegistryDriver(t, { registry: fake.url, namespace: 'provisioning' })
     fake.fault = ({ path }) => path.includes('/provider/aws/blobs/') ? 'truncate' : undefined
-    t.match(await driver.list(), { found: [{ metadata: { name: 'k3s' } }], failed: [{ name: 'aws', error: { code: 'service_unavailable', details: 'Answer is incomplete' } }] })
+    t.match(await driver.list(), {
+      found: [{ metadata: { name: 'k3s' } }],
+      failed: [{ name: 'aws', error: { code: 'service_unavailable', details: 'Answer is incomplete' } }]
+    })
   })
 
   await t.test('has an address on the public URL', async t => {
@@ -277,11 +386,24 @@ await t.test('a manifest is read by its form when the server sends a general med
     { repository, tag: '1.3.0', index: {} }
   ])
   const content = await contentOf(root)
-  for (const type of ['application/json', 'application/json; charset=utf-8', 'text/plain', 'Text/Plain; charset=utf-8', 'application/octet-stream', undefined]) {
+  for (
+    const type of [
+      'application/json',
+      'application/json; charset=utf-8',
+      'text/plain',
+      'Text/Plain; charset=utf-8',
+      'application/octet-stream',
+      undefined
+    ]
+  ) {
     const fake = await createRegistryFake(content, type === undefined ? {} : { manifestType: type })
     t.teardown(fake.close)
     const driver = createRegistryDriver(t, { registry: fake.url, namespace: 'provisioning' })
     const loaded = await driver.load('provider', 'aws')
-    t.strictSame(loaded?.releases.map(({ version, file }) => [version, file?.name]), ['1.3.0', '1.2.0', '1.1.0', '1.0.0'].map(version => [version, 'aws.tar.gz']), type ?? 'its own')
+    t.strictSame(
+      loaded?.releases.map(({ version, file }) => [version, file?.name]),
+      ['1.3.0', '1.2.0', '1.1.0', '1.0.0'].map(version => [version, 'aws.tar.gz']),
+      type ?? 'its own'
+    )
   }
 })

@@ -9,24 +9,40 @@ const encoded = (text: string) => Buffer.from(text).toString('base64')
 
 async function source (t: Test, dockerConfig: unknown, { registry = 'https://ghcr.io', namespace = '' } = {}) {
   const file = join(t.testdir({}), 'config.json')
-  await writeFile(file, typeof dockerConfig === 'string' || Buffer.isBuffer(dockerConfig) ? dockerConfig : JSON.stringify(dockerConfig))
+  await writeFile(
+    file,
+    typeof dockerConfig === 'string' || Buffer.isBuffer(dockerConfig) ? dockerConfig : JSON.stringify(dockerConfig)
+  )
   const { oci: [oci] } = parseConfig({ oci: { registry, namespace, docker_config: file } })
   if (oci === undefined) throw new Error('no configuration')
   const { log, lines } = createLog()
-  return { file, lines, check: async () => { await checkDockerConfig(oci) }, read: createCredentials(oci, new URL(registry), log) }
+  return {
+    file,
+    lines,
+    check: async () => {
+      await checkDockerConfig(oci)
+    },
+    read: createCredentials(oci, new URL(registry), log)
+  }
 }
 
 await t.test("Docker's config.json", async t => {
   const me = { kind: 'basic', username: 'me', password: 'canary:1' }
   await t.test('gives what auths has for the registry', async t => {
     const auth = { auth: encoded('me:canary:1') }
-    const files: Array<[what: string, auths: object, gives: object, options?: { registry?: string, namespace?: string }]> = [
+    const files: Array<
+      [what: string, auths: object, gives: object, options?: { registry?: string, namespace?: string }]
+    > = [
       ['by host', { 'ghcr.io': auth, 'quay.io': { auth: encoded('x:y') } }, me],
       ['by address', { 'https://ghcr.io': auth }, me],
       ['by a legacy address', { 'https://ghcr.io/v1/': auth }, me],
       ['by host and port', { 'registry.example.com:5000': auth }, me, { registry: 'http://registry.example.com:5000' }],
-      ["by Docker Hub's own name", { 'https://index.docker.io/v1/': auth }, me, { registry: 'https://registry-1.docker.io' }],
-      ['by a part of the registry', { 'ghcr.io': { auth: encoded('x:y') }, 'ghcr.io/org': auth }, me, { namespace: 'org/team' }],
+      ["by Docker Hub's own name", { 'https://index.docker.io/v1/': auth }, me, {
+        registry: 'https://registry-1.docker.io'
+      }],
+      ['by a part of the registry', { 'ghcr.io': { auth: encoded('x:y') }, 'ghcr.io/org': auth }, me, {
+        namespace: 'org/team'
+      }],
       ['user and password', { 'ghcr.io': { username: 'me', password: 'canary:1' } }, me],
       ['auth before them', { 'ghcr.io': { ...auth, username: 'x', password: 'y' } }, me],
       ['auth with a newline behind the password', { 'ghcr.io': { auth: encoded('me:canary:1\n') } }, me],
@@ -34,46 +50,93 @@ await t.test("Docker's config.json", async t => {
       ['no password', { 'ghcr.io': { auth: encoded('me:') } }, { ...me, password: '' }],
       ['a ready token', { 'ghcr.io': { registrytoken: 'canary-token' } }, { kind: 'bearer', token: 'canary-token' }]
     ]
-    for (const [what, auths, gives, options] of files) t.strictSame(await (await source(t, { auths }, options)).read(), gives, what)
+    for (const [what, auths, gives, options] of files) {
+      t.strictSame(await (await source(t, { auths }, options)).read(), gives, what)
+    }
   })
 
   await t.test('that cannot be used stops the start with one line, without what is in it', async t => {
     const files: Array<[what: string, content: unknown, line: string | RegExp]> = [
       ['no JSON', '{"auths": canary', 'expected a file that holds JSON'],
       ['another form', '["canary"]', "expected Docker's config.json"],
-      ['a store', { auths: {}, credsStore: 'canary' }, 'expected a file without credsStore and credHelpers, for credential helpers are not supported'],
+      [
+        'a store',
+        { auths: {}, credsStore: 'canary' },
+        'expected a file without credsStore and credHelpers, for credential helpers are not supported'
+      ],
       ['a helper', { credHelpers: { 'ghcr.io': 'canary' } }, /credential helpers are not supported/],
-      ['nothing for the registry', { auths: { 'quay.io': { auth: encoded('canary:canary') } } }, 'expected a file with auths for ghcr.io'],
+      [
+        'nothing for the registry',
+        { auths: { 'quay.io': { auth: encoded('canary:canary') } } },
+        'expected a file with auths for ghcr.io'
+      ],
       ['an identity token', { auths: { 'ghcr.io': { identitytoken: 'canary' } } }, /identitytoken is not supported/],
-      ['no pair', { auths: { 'ghcr.io': { auth: encoded('canary') } } }, 'expected auth, username and password or registrytoken'],
-      ['a password of two lines', { auths: { 'ghcr.io': { auth: encoded('me:canary\ncanary') } } }, 'expected one line, got more than one'],
-      ['a password that is not UTF-8', { auths: { 'ghcr.io': { auth: Buffer.from('me:canäry', 'latin1').toString('base64') } } }, 'expected UTF-8'],
-      ['a token with a blank', { auths: { 'ghcr.io': { registrytoken: 'canary x' } } }, 'expected a registrytoken of printable characters'],
+      [
+        'no pair',
+        { auths: { 'ghcr.io': { auth: encoded('canary') } } },
+        'expected auth, username and password or registrytoken'
+      ],
+      [
+        'a password of two lines',
+        { auths: { 'ghcr.io': { auth: encoded('me:canary\ncanary') } } },
+        'expected one line, got more than one'
+      ],
+      ['a password that is not UTF-8', {
+        auths: { 'ghcr.io': { auth: Buffer.from('me:canäry', 'latin1').toString('base64') } }
+      }, 'expected UTF-8'],
+      [
+        'a token with a blank',
+        { auths: { 'ghcr.io': { registrytoken: 'canary x' } } },
+        'expected a registrytoken of printable characters'
+      ],
       ['nothing', '', 'expected JSON, but the file is empty'],
       ['a BOM alone', '\uFEFF\n', 'expected JSON, but the file is empty'],
       ['UTF-16', Buffer.from('\uFEFF{"auths":{}}', 'utf16le'), 'expected UTF-8, but the file is UTF-16'],
-      ['an entry without anything', { auths: { 'ghcr.io': {} } }, /expected auth, username and password or registrytoken/]
+      [
+        'an entry without anything',
+        { auths: { 'ghcr.io': {} } },
+        /expected auth, username and password or registrytoken/
+      ]
     ]
     for (const [what, content, problem] of files) {
       const { check, read, file, lines } = await source(t, content)
       const error = await check().catch((error: unknown) => error)
       if (!(error instanceof ConfigError)) throw error
-      t.match(error.message, typeof problem === 'string' ? `docker_config: file ${file}: ${problem} (in instance oci)` : problem, what)
-      await t.rejects(read(), { code: 'config_error', message: 'docker_config of instance oci cannot be used', details: undefined }, what)
+      t.match(
+        error.message,
+        typeof problem === 'string' ? `docker_config: file ${file}: ${problem} (in instance oci)` : problem,
+        what
+      )
+      await t.rejects(read(), {
+        code: 'config_error',
+        message: 'docker_config of instance oci cannot be used',
+        details: undefined
+      }, what)
       t.notMatch([error.message, ...lines].join(), /canary/)
     }
     const { oci: [oci] } = parseConfig({ oci: { registry: 'https://ghcr.io', docker_config: '/nowhere/config.json' } })
-    await t.rejects(async () => { if (oci !== undefined) await checkDockerConfig(oci) }, { message: 'docker_config: expected a file that can be read (in instance oci)' })
+    await t.rejects(async () => {
+      if (oci !== undefined) await checkDockerConfig(oci)
+    }, { message: 'docker_config: expected a file that can be read (in instance oci)' })
   })
 
   await t.test('is read again when it changes', async t => {
-    const { file, read, lines } = await source(t, `\uFEFF${JSON.stringify({ auths: { 'ghcr.io': { auth: encoded('me:one') } } })}`)
+    const { file, read, lines } = await source(
+      t,
+      `\uFEFF${JSON.stringify({ auths: { 'ghcr.io': { auth: encoded('me:one') } } })}`
+    )
     t.match(await read(), { password: 'one' })
     await writeFile(file, JSON.stringify({ auths: { 'ghcr.io': { auth: encoded('me:another') } } }))
     t.match(await read(), { password: 'another' })
     await writeFile(file, JSON.stringify({ credsStore: 'canary-store' }))
-    for (let time = 0; time < 2; time++) await t.rejects(read(), { code: 'config_error', message: 'docker_config of instance oci cannot be used' })
-    t.match(lines.map(line => JSON.parse(line) as unknown), [{ key: 'docker_config', file, msg: /credential helpers are not supported/ }])
+    for (let time = 0; time < 2; time++) {
+      await t.rejects(read(), { code: 'config_error', message: 'docker_config of instance oci cannot be used' })
+    }
+    t.match(lines.map(line => JSON.parse(line) as unknown), [{
+      key: 'docker_config',
+      file,
+      msg: /credential helpers are not supported/
+    }])
   })
 })
 

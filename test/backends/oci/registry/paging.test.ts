@@ -5,18 +5,37 @@ import { createRegistryFake, type FlavourName, type RegistryContent } from '../.
 import { createRegistryTransport } from '../../../fakes/registry-driver.ts'
 
 const many = Array.from({ length: 2500 }, (_, at) => `1.0.${at}`)
-const content = (tags: string[]): RegistryContent => new Map([['provider/aws', { tags: new Map(tags.map(tag => [tag, { digest: `sha256:${'0'.repeat(64)}`, mediaType: 'x' }])), blobs: new Map() }]])
-const json = (body: unknown, headers: Record<string, string> = {}, status = 200): LoopbackAnswer => ({ status, headers: { 'content-type': 'application/json', ...headers }, body: JSON.stringify(body) })
-const outcome = async (question: Promise<unknown>) => await question.catch((error: unknown) => {
-  if (!isRegistryError(error)) throw error
-  return error
+const content = (tags: string[]): RegistryContent =>
+  new Map([['provider/aws', {
+    tags: new Map(tags.map(tag => [tag, { digest: `sha256:${'0'.repeat(64)}`, mediaType: 'x' }])),
+    blobs: new Map()
+  }]])
+const json = (body: unknown, headers: Record<string, string> = {}, status = 200): LoopbackAnswer => ({
+  status,
+  headers: { 'content-type': 'application/json', ...headers },
+  body: JSON.stringify(body)
 })
+const outcome = async (question: Promise<unknown>) =>
+  await question.catch((error: unknown) => {
+    if (!isRegistryError(error)) throw error
+    return error
+  })
 
 async function scripted (t: Test, answer: (request: LoopbackRequest, url: URL) => LoopbackAnswer, config: object = {}) {
-  const fake = await createLoopback(request => request.path === '/v2/' ? json({}) : answer(request, new URL(request.path, 'http://fake')))
+  const fake = await createLoopback(request =>
+    request.path === '/v2/' ? json({}) : answer(request, new URL(request.path, 'http://fake'))
+  )
   t.teardown(fake.close)
   const told: string[] = []
-  return { fake, told, transport: createRegistryTransport(t, { registry: fake.url, ...config }, { onRefused: () => { told.push('refused') } }) }
+  return {
+    fake,
+    told,
+    transport: createRegistryTransport(t, { registry: fake.url, ...config }, {
+      onRefused: () => {
+        told.push('refused')
+      }
+    })
+  }
 }
 
 await t.test('all tags are read of every kind of registry, in as few questions as it takes', async t => {
@@ -26,7 +45,14 @@ await t.test('all tags are read of every kind of registry, in as few questions a
     t.teardown(fake.close)
     const transport = createRegistryTransport(t, { registry: fake.url })
     t.strictSame((await transport.tags('provider/aws'))?.map(({ name }) => name).sort(), [...many].sort(), flavour)
-    t.equal(fake.requests.filter(({ path, headers }) => path.includes('/tags/list') && (headers.authorization !== undefined) === (flavour === 'gitea' || flavour === 'harbor')).length, questions[flavour], flavour)
+    t.equal(
+      fake.requests.filter(({ path, headers }) =>
+        path.includes('/tags/list') &&
+        (headers.authorization !== undefined) === (flavour === 'gitea' || flavour === 'harbor')
+      ).length,
+      questions[flavour],
+      flavour
+    )
     t.ok(fake.requests.every(({ path }) => !path.includes('/tags/') || /[?&]n=1000/.test(path)))
   }
 })
@@ -39,7 +65,7 @@ await t.test('a repository without tags has none, also when they are null; one t
     t.strictSame(await transport.tags('provider/aws'), [], flavour)
     t.equal(await transport.tags('provider/none'), undefined, flavour)
     const asked = fake.requests.length
-    for (const impossible of ['provider/AWS', '../secret', 'a//b', 'provider/a..b', 'x'.repeat(256), '']) t.equal(await transport.tags(impossible), undefined, impossible)
+    for (const impossible of ['provider/AWS', '../secret', 'a//b', 'provider/a..b', 'x'.repeat(256), '']) { t.equal(await transport.tags(impossible), undefined, impossible) }
     t.equal(fake.requests.length, asked, 'what cannot be a name is not asked for')
   }
 })
@@ -54,24 +80,52 @@ await t.test('a tag that is deleted during the walk costs one more walk, and nev
   t.strictSame(await transport.tags('provider/aws'), [{ name: 'a' }, { name: 'b' }, { name: 'c' }])
   t.equal(fake.count(/tags\/list/), 4)
 
-  const end = await scripted(t, (_request, url) => url.searchParams.has('last') ? { status: 404, body: '' } : json({ tags: ['a'] }, { link: `<${url.pathname}?n=1&last=a>; rel="next"` }))
+  const end = await scripted(
+    t,
+    (_request, url) =>
+      url.searchParams.has('last')
+        ? { status: 404, body: '' }
+        : json({ tags: ['a'] }, { link: `<${url.pathname}?n=1&last=a>; rel="next"` })
+  )
   t.strictSame(await end.transport.tags('provider/aws'), [{ name: 'a' }], 'nothing behind the last tag')
   t.equal(end.fake.count(/tags\/list/), 4)
 })
 
 await t.test('a page that holds nothing is the last; pages that repeat, or without end, are a failure, and prove no absence', async t => {
-  const empty = await scripted(t, (_request, url) => json({ tags: url.searchParams.has('last') ? [] : ['a', 'b'] }, { link: `<${url.pathname}?n=2&last=b>; rel="next"` }))
+  const empty = await scripted(
+    t,
+    (_request, url) =>
+      json({ tags: url.searchParams.has('last') ? [] : ['a', 'b'] }, {
+        link: `<${url.pathname}?n=2&last=b>; rel="next"`
+      })
+  )
   t.strictSame(await empty.transport.tags('provider/aws'), [{ name: 'a' }, { name: 'b' }])
-  const repeated = await scripted(t, (_request, url) => json(url.pathname.endsWith('_catalog') ? { repositories: ['provider/a', 'provider/b'] } : { tags: ['a', 'b'] }, { link: `<${url.pathname}?n=2&last=b>; rel="next"` }))
-  t.match(await outcome(repeated.transport.tags('provider/aws')), { code: 'service_unavailable', details: 'Answer has a page twice' })
+  const repeated = await scripted(
+    t,
+    (_request, url) =>
+      json(url.pathname.endsWith('_catalog') ? { repositories: ['provider/a', 'provider/b'] } : { tags: ['a', 'b'] }, {
+        link: `<${url.pathname}?n=2&last=b>; rel="next"`
+      })
+  )
+  t.match(await outcome(repeated.transport.tags('provider/aws')), {
+    code: 'service_unavailable',
+    details: 'Answer has a page twice'
+  })
   t.equal(repeated.fake.count(/tags\/list/), 2)
-  t.match(await repeated.transport.repositories(''), { names: ['provider/a', 'provider/b'], truncated: true, why: { details: 'Answer has a page twice' } })
+  t.match(await repeated.transport.repositories(''), {
+    names: ['provider/a', 'provider/b'],
+    truncated: true,
+    why: { details: 'Answer has a page twice' }
+  })
 
   const endless = await scripted(t, (_request, url) => {
     const last = Number(url.searchParams.get('last') ?? 0)
     return json({ tags: [`t${last}`] }, { link: `<${url.pathname}?n=1&last=${last + 1}>; rel="next"` })
   })
-  t.match(await outcome(endless.transport.tags('provider/aws')), { code: 'service_unavailable', details: 'Answer has too many pages' })
+  t.match(await outcome(endless.transport.tags('provider/aws')), {
+    code: 'service_unavailable',
+    details: 'Answer has too many pages'
+  })
   const catalog = await scripted(t, (_request, url) => {
     const last = Number(url.searchParams.get('last') ?? 0)
     return json({ repositories: [`provider/r${last}`] }, { link: `</v2/_catalog?n=1&last=${last + 1}>; rel="next"` })
@@ -82,7 +136,10 @@ await t.test('a page that holds nothing is the last; pages that repeat, or witho
 
 /** Answers tags or repositories with these names. */
 const named = (url: URL, names: unknown[], link?: string): LoopbackAnswer =>
-  json(url.pathname.endsWith('_catalog') ? { repositories: names } : { tags: names }, link === undefined ? {} : { link: `<${link}>; rel="next"` })
+  json(
+    url.pathname.endsWith('_catalog') ? { repositories: names } : { tags: names },
+    link === undefined ? {} : { link: `<${link}>; rel="next"` }
+  )
 const twelve = Array.from({ length: 12 }, (_, at) => `provider/x${at}`)
 const asTags = (names: string[]) => names.map(name => name.replace('provider/', ''))
 
@@ -106,15 +163,19 @@ await t.test('a Link that leads back to the page just read is the end of the lis
 })
 
 await t.test('a later page that leads back to itself is the end, too', async t => {
-  const { fake, transport } = await scripted(t, (_request, url) => url.searchParams.has('last')
-    ? named(url, ['c', 'd'], `${url.pathname}?n=2&last=b`)
-    : named(url, ['a', 'b'], `${url.pathname}?n=2&last=b`))
+  const { fake, transport } = await scripted(t, (_request, url) =>
+    url.searchParams.has('last')
+      ? named(url, ['c', 'd'], `${url.pathname}?n=2&last=b`)
+      : named(url, ['a', 'b'], `${url.pathname}?n=2&last=b`))
   t.strictSame((await transport.tags('provider/aws'))?.map(({ name }) => name), ['a', 'b', 'c', 'd'])
   t.equal(fake.count(/tags\/list/), 3)
 })
 
 await t.test('a page that holds something new when it is read again is not the end', async t => {
-  const { transport } = await scripted(t, (_request, url) => named(url, fakeReads(url) === 1 ? ['a'] : ['a', 'b'], url.pathname + url.search))
+  const { transport } = await scripted(
+    t,
+    (_request, url) => named(url, fakeReads(url) === 1 ? ['a'] : ['a', 'b'], url.pathname + url.search)
+  )
   const reads = new Map<string, number>()
   function fakeReads (url: URL): number {
     reads.set(url.href, (reads.get(url.href) ?? 0) + 1)
@@ -125,56 +186,113 @@ await t.test('a page that holds something new when it is read again is not the e
 
 await t.test('a repeated page anywhere else proves no end', async t => {
   const pages: Array<[what: string, page: (url: URL) => LoopbackAnswer]> = [
-    ['the page before the last', url => url.searchParams.get('last') === 'b' ? named(url, ['c', 'd'], `${url.pathname}?n=2&last=d`) : named(url, ['a', 'b'], `${url.pathname}?n=2&last=b`)],
-    ['the first page, by its address', url => url.searchParams.has('last') ? named(url, ['c', 'd'], `${url.pathname}?n=1000`) : named(url, ['a', 'b'], `${url.pathname}?n=2&last=b`)],
-    ['a part of the page', url => named(url, url.searchParams.has('last') ? ['b'] : ['a', 'b'], `${url.pathname}?n=2&last=b`)],
+    [
+      'the page before the last',
+      url =>
+        url.searchParams.get('last') === 'b'
+          ? named(url, ['c', 'd'], `${url.pathname}?n=2&last=d`)
+          : named(url, ['a', 'b'], `${url.pathname}?n=2&last=b`)
+    ],
+    [
+      'the first page, by its address',
+      url =>
+        url.searchParams.has('last')
+          ? named(url, ['c', 'd'], `${url.pathname}?n=1000`)
+          : named(url, ['a', 'b'], `${url.pathname}?n=2&last=b`)
+    ],
+    [
+      'a part of the page',
+      url => named(url, url.searchParams.has('last') ? ['b'] : ['a', 'b'], `${url.pathname}?n=2&last=b`)
+    ],
     ['a full page at another address', url => named(url, ['a', 'b'], `${url.pathname}?n=2&last=b`)]
   ]
   for (const [what, page] of pages) {
     const { transport } = await scripted(t, (_request, url) => page(url))
-    t.match(await outcome(transport.tags('provider/aws')), { code: 'service_unavailable', details: 'Answer has a page twice' }, what)
+    t.match(await outcome(transport.tags('provider/aws')), {
+      code: 'service_unavailable',
+      details: 'Answer has a page twice'
+    }, what)
   }
 })
 
 await t.test("Harbor's own list ends where a Link leads back to the page just read, unless its count shows more", async t => {
   for (const [total, truncated] of [[12, false], [undefined, false], [230, true]] as const) {
     const { transport } = await scripted(t, (_request, url) => ({
-      ...json(twelve.map(name => ({ name })), { ...(total !== undefined && { 'x-total-count': String(total) }), link: `<${url.pathname}${url.search}>; rel="next"` })
+      ...json(twelve.map(name => ({ name })), {
+        ...(total !== undefined && { 'x-total-count': String(total) }),
+        link: `<${url.pathname}${url.search}>; rel="next"`
+      })
     }), { discovery: 'harbor', namespace: 'provider' })
     t.match(await transport.repositories('provider'), { names: [...twelve].sort(), truncated })
   }
-  const counted = await scripted(t, () => json(twelve.map(name => ({ name })), { 'x-total-count': '230' }), { discovery: 'harbor', namespace: 'provider' })
-  t.match(await counted.transport.repositories('provider'), { names: [...twelve].sort(), truncated: true }, 'the same page by its number')
+  const counted = await scripted(t, () => json(twelve.map(name => ({ name })), { 'x-total-count': '230' }), {
+    discovery: 'harbor',
+    namespace: 'provider'
+  })
+  t.match(
+    await counted.transport.repositories('provider'),
+    { names: [...twelve].sort(), truncated: true },
+    'the same page by its number'
+  )
 })
 
 await t.test('a Link may be absolute on the same host, under another scheme too, and goes nowhere else', async t => {
   const paged = (link: (host: string, path: string) => string) => (request: LoopbackRequest, url: URL) =>
-    url.searchParams.has('last') ? json({ tags: ['b'] }) : json({ tags: ['a'] }, { link: `<${link(request.headers.host ?? '', `${url.pathname}?n=1&last=a`)}>; rel="next"` })
-  for (const link of [(host: string, path: string) => `http://${host}${path}`, (host: string, path: string) => `https://${host}${path}`, (host: string, path: string) => `//${host}${path}`, (_host: string, path: string) => path, (_host: string, path: string) => path.slice(path.indexOf('?'))]) {
+    url.searchParams.has('last')
+      ? json({ tags: ['b'] })
+      : json({ tags: ['a'] }, {
+        link: `<${link(request.headers.host ?? '', `${url.pathname}?n=1&last=a`)}>; rel="next"`
+      })
+  for (
+    const link of [
+      (host: string, path: string) => `http://${host}${path}`,
+      (host: string, path: string) => `https://${host}${path}`,
+      (host: string, path: string) => `//${host}${path}`,
+      (_host: string, path: string) => path,
+      (_host: string, path: string) => path.slice(path.indexOf('?'))
+    ]
+  ) {
     const { transport } = await scripted(t, paged(link))
     t.strictSame(await transport.tags('provider/aws'), [{ name: 'a' }, { name: 'b' }])
   }
-  for (const elsewhere of ['http://169.254.169.254/latest', 'http://127.0.0.1:1/v2/', 'http://evil.example/v2/_catalog', 'file:///etc/passwd', 'http://[']) {
+  for (
+    const elsewhere of [
+      'http://169.254.169.254/latest',
+      'http://127.0.0.1:1/v2/',
+      'http://evil.example/v2/_catalog',
+      'file:///etc/passwd',
+      'http://['
+    ]
+  ) {
     const { fake, transport } = await scripted(t, paged(() => elsewhere), { token: 'canary' })
-    t.match(await outcome(transport.tags('provider/aws')), { code: 'service_unavailable', details: 'Next page is on another host' }, elsewhere)
+    t.match(await outcome(transport.tags('provider/aws')), {
+      code: 'service_unavailable',
+      details: 'Next page is on another host'
+    }, elsewhere)
     t.equal(fake.count(/tags\/list/), 1)
   }
 })
 
 await t.test('a registry that takes no such n is asked without', async t => {
-  const { fake, transport } = await scripted(t, (_request, url) => url.searchParams.has('n')
-    ? json({ errors: [{ code: 'PAGINATION_NUMBER_INVALID' }] }, {}, 400)
-    : json(url.pathname.endsWith('_catalog') ? { repositories: ['provider/aws'] } : { tags: ['1.0.0'] }))
+  const { fake, transport } = await scripted(t, (_request, url) =>
+    url.searchParams.has('n')
+      ? json({ errors: [{ code: 'PAGINATION_NUMBER_INVALID' }] }, {}, 400)
+      : json(url.pathname.endsWith('_catalog') ? { repositories: ['provider/aws'] } : { tags: ['1.0.0'] }))
   t.strictSame(await transport.repositories(''), { names: ['provider/aws'], truncated: false })
   t.strictSame(await transport.tags('provider/aws'), [{ name: '1.0.0' }])
   t.equal(fake.requests.length, 5, 'the way in, and two questions each')
 })
 
 await t.test('names that are none cost only themselves', async t => {
-  const { transport } = await scripted(t, (_request, url) => url.pathname.endsWith('_catalog')
-    ? json({ repositories: ['provider/aws', 7, null, '../x', 'UPPER/case', `x/${'y'.repeat(300)}`, 'elsewhere/x'] })
-    : json({ tags: ['1.0.0', 7, null, 'a b', '../x', 'x'.repeat(129), '-x'] }))
-  t.strictSame((await transport.repositories('provider')).names, ['provider/aws'], 'what is outside the namespace is left out')
+  const { transport } = await scripted(t, (_request, url) =>
+    url.pathname.endsWith('_catalog')
+      ? json({ repositories: ['provider/aws', 7, null, '../x', 'UPPER/case', `x/${'y'.repeat(300)}`, 'elsewhere/x'] })
+      : json({ tags: ['1.0.0', 7, null, 'a b', '../x', 'x'.repeat(129), '-x'] }))
+  t.strictSame(
+    (await transport.repositories('provider')).names,
+    ['provider/aws'],
+    'what is outside the namespace is left out'
+  )
   t.strictSame(await transport.tags('provider/aws'), [{ name: '1.0.0' }])
 })
 
@@ -182,16 +300,32 @@ await t.test('what is no answer of a registry is a failure, and never an absence
   const page = '<html>Sign in</html>'
   const answers: Array<[what: string, answer: LoopbackAnswer, details: string]> = [
     ['HTML', { status: 200, headers: { 'content-type': 'text/html' }, body: page }, 'Answer is not of a registry'],
-    ["a proxy's 404", { status: 404, headers: { 'content-type': 'text/html' }, body: page }, 'Answer is not of a registry'],
-    ["an ingress's 404", { status: 404, headers: { 'content-type': 'text/plain' }, body: 'default backend - 404' }, 'Answer is not of a registry'],
+    [
+      "a proxy's 404",
+      { status: 404, headers: { 'content-type': 'text/html' }, body: page },
+      'Answer is not of a registry'
+    ],
+    [
+      "an ingress's 404",
+      { status: 404, headers: { 'content-type': 'text/plain' }, body: 'default backend - 404' },
+      'Answer is not of a registry'
+    ],
     ['text', { status: 200, headers: { 'content-type': 'text/plain' }, body: '{"tags":[]}' }, 'Answer is not JSON'],
-    ['no JSON', { status: 200, headers: { 'content-type': 'application/json' }, body: '{' }, 'Answer is not valid JSON'],
+    [
+      'no JSON',
+      { status: 200, headers: { 'content-type': 'application/json' }, body: '{' },
+      'Answer is not valid JSON'
+    ],
     ['another form', json({ tags: 'x' }), 'Answer has an unexpected form'],
     ['a list', json([]), 'Answer has an unexpected form'],
     ['an error of the server', json({}, {}, 500), 'Upstream answered with status 500']
   ]
   for (const [what, answer, details] of answers) {
     const { transport } = await scripted(t, () => answer)
-    t.match(await outcome(transport.tags('provider/aws')), { code: 'service_unavailable', instance: 'oci', details }, what)
+    t.match(
+      await outcome(transport.tags('provider/aws')),
+      { code: 'service_unavailable', instance: 'oci', details },
+      what
+    )
   }
 })

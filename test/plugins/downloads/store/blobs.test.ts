@@ -8,7 +8,10 @@ import { createClock } from '../../../fakes/clock.ts'
 import { createLog } from '../../../fakes/log.ts'
 import { digestOf, fileOf } from '../../../fakes/storage.ts'
 
-async function setUp (t: Test, { directory = t.testdir(), ...options }: { directory?: string } & Partial<BlobsOptions> = {}) {
+async function setUp (
+  t: Test,
+  { directory = t.testdir(), ...options }: { directory?: string } & Partial<BlobsOptions> = {}
+) {
   const clock = createClock()
   const { log, lines } = createLog()
   const names = createLayoutNames(directory)
@@ -80,7 +83,10 @@ await t.test('what is counted is on disk, also when it would be pushed out while
   t.ok(opened, 'what is being opened stays, as what is being read does')
   opened?.release()
   const files = await readdir(join(directory, 'blobs'), { recursive: true, withFileTypes: true })
-  t.strictSame(files.filter(file => file.isFile()).map(({ name }) => name).sort(), [a, c].map(content => digestOf(content).slice(7)).sort())
+  t.strictSame(
+    files.filter(file => file.isFile()).map(({ name }) => name).sort(),
+    [a, c].map(content => digestOf(content).slice(7)).sort()
+  )
   t.match(blobs.statistics(), { entries: 2, bytes: 800 })
 })
 
@@ -185,7 +191,10 @@ await t.test('half files of processes that are gone are removed at the start', a
     if (isOld) for (const path of [file, dirname(file)]) await utimes(path, old, old)
   }
   await setUp(t, { directory })
-  t.strictSame((await readdir(join(directory, 'tmp'))).sort(), Object.entries(cases).flatMap(([name, { stays }]) => stays ? [name] : []).sort())
+  t.strictSame(
+    (await readdir(join(directory, 'tmp'))).sort(),
+    Object.entries(cases).flatMap(([name, { stays }]) => stays ? [name] : []).sort()
+  )
 })
 
 await t.test('a directory that can not be written is told once, left alone for a while, and found to work again', async t => {
@@ -201,5 +210,7 @@ await t.test('a directory that can not be written is told once, left alone for a
   await rm(file)
   t.ok(await put(a))
   t.match(lines.at(-1), 'files can be kept again')
-  t.ok((await readFile(join(file, 'store', 'blobs', 'sha256', digestOf(a).slice(7, 9), digestOf(a).slice(7)))).equals(a))
+  t.ok(
+    (await readFile(join(file, 'store', 'blobs', 'sha256', digestOf(a).slice(7, 9), digestOf(a).slice(7)))).equals(a)
+  )
 })

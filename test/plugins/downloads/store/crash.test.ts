@@ -54,14 +54,16 @@ await t.test('a process that is killed at any moment leaves verified files, and 
   let leaked = 0
   for (let times = 0; times < kills; times++) {
     const { child, url, end } = await start()
-    // Killed when so many bytes have come: at the beginning, on the way, at the end, while it is put in its place, or afterwards.
+    // Killed when so many bytes have come: at the beginning, on the way, at the end, while it is put in its place, or
+    // afterwards.
     const moment = Math.floor(Math.random() * (file.length * 1.2))
     const hash = createHash('sha256')
     let seen = 0
     const kill = () => { child.kill('SIGKILL') }
     try {
       const answer = await fetch(url)
-      // By now the store was looked through: there is what this process writes, and nothing that those before it have left.
+      // By now the store was looked through: there is what this process writes, and nothing that those before it have
+      // left.
       if ((await readdir(join(directory, 'tmp')).catch(() => [])).length > 1) leaked++
       if (moment === 0) kill()
       for await (const chunk of answer.body ?? []) {

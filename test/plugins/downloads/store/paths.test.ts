@@ -6,7 +6,11 @@ import { createLayoutNames, defaultDirectory } from '../../../../plugins/downloa
 await t.test('without configuration the store is where caches of the user are', async t => {
   t.match(defaultDirectory(['a'], { XDG_CACHE_HOME: '/cache' }), /^\/cache\/extension-registry\/[0-9a-f]{16}$/)
   t.equal(defaultDirectory(['a'], {})?.startsWith(join(homedir(), '.cache', 'extension-registry')), true)
-  t.equal(defaultDirectory(['a'], { XDG_CACHE_HOME: 'relative' }), defaultDirectory(['a'], {}), 'a relative one does not count')
+  t.equal(
+    defaultDirectory(['a'], { XDG_CACHE_HOME: 'relative' }),
+    defaultDirectory(['a'], {}),
+    'a relative one does not count'
+  )
 })
 
 await t.test('registries of the same upstreams share it, others do not', async t => {

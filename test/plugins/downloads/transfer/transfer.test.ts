@@ -17,7 +17,15 @@ const broken = registryError('service_unavailable', 'broken', { instance: 'a' })
 const piece = () => 10_000
 
 /** An upstream in memory: `breaks` are the offsets at which it fails, each once. */
-function createOrigin (instance: string, { bytes = content, breaks = [], ranges = true, size = 50_000 }: { bytes?: Buffer, breaks?: number[], ranges?: boolean, size?: number } = {}) {
+function createOrigin (
+  instance: string,
+  { bytes = content, breaks = [], ranges = true, size = 50_000 }: {
+    bytes?: Buffer,
+    breaks?: number[],
+    ranges?: boolean,
+    size?: number
+  } = {}
+) {
   const asked: number[] = []
   function * send (from: number): Generator<Buffer> {
     for (let at = from; at < bytes.length; at += size) {
@@ -35,20 +43,36 @@ function createOrigin (instance: string, { bytes = content, breaks = [], ranges 
     async open ({ offset }: OpenAt) {
       asked.push(offset)
       const from = ranges ? offset : 0
-      return { file, stream: Readable.from(send(from), { objectMode: false }), offset: from, length: bytes.length, etag: '"x"' }
+      return {
+        file,
+        stream: Readable.from(send(from), { objectMode: false }),
+        offset: from,
+        length: bytes.length,
+        etag: '"x"'
+      }
     }
   }
   return { origin, asked }
 }
 
 async function flowOf (origins: Origin[], options: Partial<FlowOptions> = {}): Promise<Flow> {
-  const flow = await openFlow({ file, origins, signal: new AbortController().signal, wait: async () => {}, random: () => 0, ...options })
+  const flow = await openFlow({
+    file,
+    origins,
+    signal: new AbortController().signal,
+    wait: async () => {},
+    random: () => 0,
+    ...options
+  })
   if (flow === undefined) throw new Error('is there')
   return flow
 }
 
 /** A file to write to, with room for so many bytes. */
-async function partialOf (t: Test, room = Infinity): Promise<PartialFile & { committed: string[], closed: Promise<void> }> {
+async function partialOf (
+  t: Test,
+  room = Infinity
+): Promise<PartialFile & { committed: string[], closed: Promise<void> }> {
   const path = join(t.testdir(), 'partial')
   const handle = await open(path, 'wx+')
   const committed: string[] = []
@@ -92,53 +116,139 @@ await t.test('a flow goes on elsewhere when its place gives no more', async t =>
   const owner = createOrigin('a', { breaks: [400_000, 400_001, 400_002, 400_003] })
   const other = createOrigin('b')
   const from: string[] = []
-  t.ok((await all(await flowOf([owner.origin, other.origin], { onBytes: instance => { if (from.at(-1) !== instance) from.push(instance) } }))).equals(content))
+  t.ok((await all(
+    await flowOf([owner.origin, other.origin], {
+      onBytes: instance => {
+        if (from.at(-1) !== instance) from.push(instance)
+      }
+    })
+  )).equals(content))
   t.strictSame(from, ['a', 'b'])
-  t.ok((await all(await flowOf([{ instance: 'a', open: async () => { throw broken } }, other.origin]))).equals(content), 'also when it never gave any')
-  await t.rejects(flowOf([{ instance: 'a', open: async () => { throw broken } }, { instance: 'b', open: async () => undefined }]), broken)
-  t.equal(await openFlow({ file, origins: [{ instance: 'a', open: async () => undefined }, other.origin], signal: new AbortController().signal }), undefined, "the owner's word counts")
+  t.ok(
+    (await all(
+      await flowOf([{
+        instance: 'a',
+        open: async () => {
+          throw broken
+        }
+      }, other.origin])
+    )).equals(content),
+    'also when it never gave any'
+  )
+  await t.rejects(
+    flowOf([{
+      instance: 'a',
+      open: async () => {
+        throw broken
+      }
+    }, { instance: 'b', open: async () => undefined }]),
+    broken
+  )
+  t.equal(
+    await openFlow({
+      file,
+      origins: [{ instance: 'a', open: async () => undefined }, other.origin],
+      signal: new AbortController().signal
+    }),
+    undefined,
+    "the owner's word counts"
+  )
 })
 
 await t.test('what is too long is cut off at once, what is too short or another content at the end', async t => {
-  const damaged: Array<[string, Buffer]> = [['File is longer', Buffer.concat([content, Buffer.alloc(1)])], ['File is damaged', fileOf(content.length, 'another')]]
+  const damaged: Array<[string, Buffer]> = [['File is longer', Buffer.concat([content, Buffer.alloc(1)])], [
+    'File is damaged',
+    fileOf(content.length, 'another')
+  ]]
   for (const [details, bytes] of damaged) {
     const damages: string[] = []
     const { origin, asked } = createOrigin('a', { bytes })
-    await t.rejects(all(await flowOf([origin], { onDamage: instance => { damages.push(instance) } })), { code: 'service_unavailable', details: new RegExp(details) })
+    await t.rejects(
+      all(
+        await flowOf([origin], {
+          onDamage: instance => {
+            damages.push(instance)
+          }
+        })
+      ),
+      { code: 'service_unavailable', details: new RegExp(details) }
+    )
     t.strictSame([damages, asked], [['a'], [0]], 'and never tried again')
   }
-  await t.rejects(all(await flowOf([createOrigin('a', { bytes: content.subarray(0, 999_000) }).origin])), { code: 'service_unavailable', details: 'Answer is incomplete' })
+  await t.rejects(all(await flowOf([createOrigin('a', { bytes: content.subarray(0, 999_000) }).origin])), {
+    code: 'service_unavailable',
+    details: 'Answer is incomplete'
+  })
   const { checksum: _, size: __, ...unknown } = file
   const { origin } = createOrigin('a')
-  const nameless: Origin = { instance: 'a', open: async at => { const opened = await origin.open(at); return opened && { file: unknown, stream: opened.stream } } }
+  const nameless: Origin = {
+    instance: 'a',
+    open: async at => {
+      const opened = await origin.open(at)
+      return opened && { file: unknown, stream: opened.stream }
+    }
+  }
   const settled: string[] = []
-  t.ok((await buffer(createPassingReader(await flowOf([nameless], { settle: async (_, digest) => { settled.push(digest) } }), { start: 0 }))).equals(content))
+  t.ok((await buffer(createPassingReader(
+    await flowOf([nameless], {
+      settle: async (_, digest) => {
+        settled.push(digest)
+      }
+    }),
+    { start: 0 }
+  ))).equals(content))
   t.strictSame(settled, [digestOf(content)], 'of a file of which nothing is known the digest is told before its end')
 })
 
 await t.test('a file of which no digest is told is the same from its beginning to its end, or breaks off', async t => {
   const { checksum: _, ...unknown } = file
-  const [before, after] = [createOrigin('a', { breaks: [500_000], ranges: false }), createOrigin('a', { bytes: fileOf(content.length, 'another'), ranges: false })]
+  const [before, after] = [
+    createOrigin('a', { breaks: [500_000], ranges: false }),
+    createOrigin('a', { bytes: fileOf(content.length, 'another'), ranges: false })
+  ]
   let opened = 0
-  const replaced: Origin = { instance: 'a', open: async at => { const found = await (opened++ === 0 ? before : after).origin.open(at); return found && { ...found, file: unknown } } }
+  const replaced: Origin = {
+    instance: 'a',
+    open: async at => {
+      const found = await (opened++ === 0 ? before : after).origin.open(at)
+      return found && { ...found, file: unknown }
+    }
+  }
   let seen = 0
   const damages: string[] = []
-  const flow = await flowOf([replaced], { file: unknown, onDamage: instance => { damages.push(instance) } })
-  await t.rejects(async () => { for await (const chunk of createPassingReader(flow, { start: 0, end: content.length })) seen += (chunk as Buffer).length }, { code: 'service_unavailable', details: 'File changed while it was read' })
+  const flow = await flowOf([replaced], {
+    file: unknown,
+    onDamage: instance => {
+      damages.push(instance)
+    }
+  })
+  await t.rejects(async () => {
+    for await (const chunk of createPassingReader(flow, { start: 0, end: content.length })) {
+      seen += (chunk as Buffer).length
+    }
+  }, { code: 'service_unavailable', details: 'File changed while it was read' })
   t.ok(seen <= 500_000, 'nobody gets the beginning of one and the end of another')
   t.strictSame(damages, ['a'])
 })
 
 await t.test('those who read a file under way get all of it, each at its own pace, and it is kept', async t => {
   const partial = await partialOf(t)
-  const transfer = createTransfer({ flow: await flowOf([createOrigin('a', { breaks: [300_000] }).origin]), partial, abort: () => {} })
+  const transfer = createTransfer({
+    flow: await flowOf([createOrigin('a', { breaks: [300_000] }).origin]),
+    partial,
+    abort: () => {}
+  })
   const read = async (start: number, end: number) => {
     const letGo = transfer.hold()
     const bytes = await buffer(createGrowingReader(transfer.growing, { start, end, piece }))
     letGo()
     return bytes
   }
-  const [whole, part, tail] = await Promise.all([read(0, content.length), read(1000, 70_000), read(999_990, content.length)])
+  const [whole, part, tail] = await Promise.all([
+    read(0, content.length),
+    read(1000, 70_000),
+    read(999_990, content.length)
+  ])
   t.ok(whole.equals(content))
   t.ok(part.equals(content.subarray(1000, 70_000)))
   t.ok(tail.equals(content.subarray(999_990)))
@@ -165,10 +275,18 @@ await t.test('when the disk takes no more, those who read go on by themselves an
     t.strictSame([aborted, partial.committed.length, asked.length], [1, 0, 3])
   }
   const wrong = createOrigin('a', { bytes: fileOf(content.length, 'another') })
-  const transfer = createTransfer({ flow: await flowOf([wrong.origin]), partial: await partialOf(t, 420_000), abort: () => {} })
+  const transfer = createTransfer({
+    flow: await flowOf([wrong.origin]),
+    partial: await partialOf(t, 420_000),
+    abort: () => {}
+  })
   const letGo = transfer.hold()
   let seen = 0
-  await t.rejects(async () => { for await (const chunk of createGrowingReader(transfer.growing, { start: 0, end: content.length, piece })) seen += (chunk as Buffer).length }, { code: 'service_unavailable', details: 'File is damaged' })
+  await t.rejects(async () => {
+    for await (const chunk of createGrowingReader(transfer.growing, { start: 0, end: content.length, piece })) {
+      seen += (chunk as Buffer).length
+    }
+  }, { code: 'service_unavailable', details: 'File is damaged' })
   letGo()
   t.ok(seen <= content.length - 32 * 1024, 'nor do they get the end of a wrong file')
 })
@@ -177,7 +295,13 @@ await t.test('a reader that leaves ends what only it was waiting for', async t =
   const partial = await partialOf(t, 100_000)
   const signals: AbortSignal[] = []
   const { origin } = createOrigin('a')
-  const flow = await flowOf([{ instance: 'a', open: async at => { signals.push(at.signal); return await origin.open(at) } }])
+  const flow = await flowOf([{
+    instance: 'a',
+    open: async at => {
+      signals.push(at.signal)
+      return await origin.open(at)
+    }
+  }])
   const transfer = createTransfer({ flow, partial, abort: () => {} })
   const letGo = transfer.hold()
   const reader = createGrowingReader(transfer.growing, { start: 0, end: content.length, piece })
