@@ -3,26 +3,8 @@ import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox'
 import Fastify, { type FastifyPluginAsync } from 'fastify'
 import { pino } from 'pino'
 import registry, {
-  BackendHealth,
-  BackendStatus,
-  CacheStats,
-  ConfigError,
-  ErrorResponse,
-  Extension,
-  ExtensionSource,
-  ExtensionType,
-  ExtensionVersion,
-  HealthResponse,
-  InstanceStatus,
-  ProbeResponse,
-  RegistryError,
-  serverOptions,
-  type Backend,
-  type Driver,
-  type ErrorType,
-  type RegistryConfig,
-  type RegistryOptions,
-  type ServerSettings
+  BackendHealth, BackendStatus, CacheStats, ConfigError, ErrorResponse, Extension, ExtensionSource, ExtensionType, ExtensionVersion, HealthResponse, InstanceStatus, ProbeResponse,
+  RegistryError, serverOptions, type Backend, type Driver, type ErrorType, type RegistryConfig, type RegistryOptions, type ServerSettings
 } from 'extension-registry'
 
 const settings: ServerSettings = { server: { trust_proxy: true, trusted_proxies: ['10.0.0.0/8'] }, log: {} }
@@ -31,25 +13,12 @@ const host = Fastify(serverOptions(settings))
 // What has a default may be absent, at every level; what has none may not.
 const empty: RegistryConfig = {}
 const tables: RegistryConfig = { server: {}, log: {}, rate_limit: {}, cache: {}, store: {}, gitea: [], oci: [] }
-const single: RegistryConfig = {
-  gitea: { url: 'https://git.example.com', organization: 'extensions' },
-  oci: { registry: 'extensions' }
-}
+const single: RegistryConfig = { gitea: { url: 'https://git.example.com', organization: 'extensions' }, oci: { registry: 'extensions' } }
 const several = {
   log: { level: 'warn' },
   cache: { ttl_seconds: 60, directory: undefined },
-  gitea: [{
-    url: 'https://git.example.com',
-    organization: 'extensions',
-    token: process.env['TOKEN'],
-    mapping: { provider: ['{name}_p'] }
-  }],
-  oci: [{ registry: 'extensions', mapping: {} }, {
-    name: 'other',
-    registry: 'https://registry.example.com',
-    discovery: 'list',
-    repositories: ['provider/aws']
-  }]
+  gitea: [{ url: 'https://git.example.com', organization: 'extensions', token: process.env['TOKEN'], mapping: { provider: ['{name}_p'] } }],
+  oci: [{ registry: 'extensions', mapping: {} }, { name: 'other', registry: 'https://registry.example.com', discovery: 'list', repositories: ['provider/aws'] }]
 } as const satisfies RegistryConfig
 
 await host.register(registry, { prefix: '/one', config: empty, logLevel: 'warn' })
@@ -64,46 +33,18 @@ await Fastify({ http2: true }).register(registry, options)
 await Fastify({ https: {} }).register(registry, options)
 await Fastify({ http2: true, https: {} }).withTypeProvider<TypeBoxTypeProvider>().register(registry, options)
 await Fastify({ loggerInstance: pino() }).register(registry, options)
-await Fastify().withTypeProvider<TypeBoxTypeProvider>().register(async scope => {
-  await scope.register(registry, options)
-})
+await Fastify().withTypeProvider<TypeBoxTypeProvider>().register(async scope => { await scope.register(registry, options) })
 
 // Models are schemas and types.
-for (
-  const schema of [
-    BackendHealth,
-    BackendStatus,
-    CacheStats,
-    ErrorResponse,
-    ExtensionSource,
-    ExtensionVersion,
-    HealthResponse,
-    InstanceStatus,
-    ProbeResponse
-  ]
-) host.addSchema(schema)
+for (const schema of [BackendHealth, BackendStatus, CacheStats, ErrorResponse, ExtensionSource, ExtensionVersion, HealthResponse, InstanceStatus, ProbeResponse]) host.addSchema(schema)
 const type: ExtensionType = 'taskserv'
 const source: ExtensionSource = 'oci'
-export const extension: Extension = {
-  name: 'k3s',
-  type,
-  version: '1.0.0',
-  description: '',
-  source,
-  published_at: '2025-10-06T12:00:00Z'
-}
+export const extension: Extension = { name: 'k3s', type, version: '1.0.0', description: '', source, published_at: '2025-10-06T12:00:00Z' }
 export const version: ExtensionVersion = { version: '1.0.0', published_at: '2025-10-06T12:00:00Z' }
 export const body: ErrorResponse = { error: 'not_found', message: '' }
-export const health = (
-  response: HealthResponse
-): Array<BackendHealth | BackendStatus | InstanceStatus | undefined> => [
-  response.backends,
-  response.backends.oci,
-  response.backends.oci.instances?.['oci']
-]
+export const health = (response: HealthResponse): Array<BackendHealth | BackendStatus | InstanceStatus | undefined> => [response.backends, response.backends.oci, response.backends.oci.instances?.['oci']]
 export const counts = (stats: CacheStats, probe: ProbeResponse): [number, string] => [stats.total_entries, probe.status]
-export const isMissing = (error: unknown): boolean =>
-  error instanceof RegistryError && error.code === 'not_found' && error.statusCode === 404
+export const isMissing = (error: unknown): boolean => error instanceof RegistryError && error.code === 'not_found' && error.statusCode === 404
 export const codeOf = (error: ConfigError): ErrorType => error.code
 export const sourceOf = (backend: Backend, driver: Driver): ExtensionSource[] => [backend.source, driver.source]
 
@@ -114,9 +55,7 @@ await host.register(registry, { config: { server: { prot: 8080 } } })
 // @ts-expect-error: an unknown key of an instance
 await host.register(registry, { config: { oci: { registry: 'extensions', tokn: 'x' } } })
 // @ts-expect-error: an unknown key of an instance in a list
-await host.register(registry, {
-  config: { gitea: [{ url: 'https://git.example.com', organization: 'extensions', tokn: 'x' }] }
-})
+await host.register(registry, { config: { gitea: [{ url: 'https://git.example.com', organization: 'extensions', tokn: 'x' }] } })
 // @ts-expect-error: a value of another type
 await host.register(registry, { config: { cache: { ttl_seconds: '60' } } })
 // @ts-expect-error: a word that is not among the allowed ones

@@ -1,14 +1,7 @@
 // A host that imports the plugin without encapsulation. Compiled against the declarations of the package, never run.
 import Fastify, { type FastifyInstance } from 'fastify'
 import { serverOptions, type Extension, type HealthResponse } from 'extension-registry'
-import registry, {
-  type CatalogResult,
-  type ExtensionName,
-  type InstanceIssue,
-  type ListPage,
-  type Registry,
-  type RegistryCatalog
-} from 'extension-registry/global'
+import registry, { type CatalogResult, type ExtensionName, type InstanceIssue, type ListPage, type Registry, type RegistryCatalog } from 'extension-registry/global'
 
 const host = Fastify(serverOptions())
 await host.register(registry, { prefix: '/registry', config: { oci: { registry: 'extensions' } } })
@@ -22,10 +15,7 @@ const aws: ExtensionName = { type: 'provider', name: 'aws' }
 export const list: CatalogResult<ListPage<Extension>> = await catalog.list()
 export const page = await catalog.list({ type: 'provider', source: undefined, limit: 10, offset: 20 })
 export const found: Extension[] = (await catalog.search({ q: 'kube' })).value.items
-export const { value, stale }: { value: Extension, stale: InstanceIssue[] } = await catalog.find({
-  ...aws,
-  source: 'oci'
-})
+export const { value, stale }: { value: Extension, stale: InstanceIssue[] } = await catalog.find({ ...aws, source: 'oci' })
 export const versions: string[] = (await catalog.versions(aws)).value.map(({ version }) => version)
 export const fromScope = (scope: FastifyInstance): Registry => scope.registry
 
