@@ -5,8 +5,8 @@ import catalog from './backends/catalog/plugin.ts'
 import gitea from './backends/gitea/plugin.ts'
 import health from './backends/health.ts'
 import oci from './backends/oci/plugin.ts'
-import warmStart from './backends/snapshots/plugin.ts'
-import answers from './plugins/replies/plugin.ts'
+import snapshots from './backends/snapshots/plugin.ts'
+import replies from './plugins/replies/plugin.ts'
 import cache from './plugins/cache/plugin.ts'
 import { parseConfig } from './lib/config/parse.ts'
 import crossOrigin, { preflights } from './plugins/cors.ts'
@@ -93,12 +93,12 @@ async function registry (
   await fastify.register(upstream, { userAgent: `extension-registry/${version}`, ...network })
   await fastify.register(downloads, { config })
   await fastify.register(openapi)
-  await fastify.register(answers, { ...config.cache, max_downloads: config.server.max_downloads })
+  await fastify.register(replies, { ...config.cache, max_downloads: config.server.max_downloads })
 
   await fastify.register(gitea, { config })
   await fastify.register(oci, { config })
   await fastify.register(catalog)
-  await fastify.register(warmStart, { ...config.cache, ...(saveInterval !== undefined && { saveInterval }) })
+  await fastify.register(snapshots, { ...config.cache, ...(saveInterval !== undefined && { saveInterval }) })
   await fastify.register(health, { version, ...probes })
 
   // What refuses requests holds for the catalog alone: probes and metrics are answered whatever happens.

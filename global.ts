@@ -2,7 +2,7 @@ import { Type, type Static, type TObject } from '@sinclair/typebox'
 import type { FastifyInstance, FastifyPluginAsync } from 'fastify'
 import fp from 'fastify-plugin'
 import encapsulated, { type RegistryOptions } from './app.ts'
-import type { Answer, Mark } from './plugins/replies/provenance.ts'
+import type { InstanceIssue as InnerIssue, Result } from './lib/result.ts'
 import { toRegistryError, type RegistryError } from './lib/errors.ts'
 import { sealPlugin } from './lib/seal-plugin.ts'
 import type { Extension, ExtensionSource, ExtensionType, ExtensionVersion } from './schemas/extension.ts'
@@ -83,10 +83,13 @@ const copyPage = ({ items, total }: { items: readonly Extension[], total: number
   items: items.map(copyExtension),
   total
 })
-const copyIssue = ({ instance, error }: Mark): InstanceIssue => ({ instance, ...(error !== undefined && { error }) })
+const copyIssue = ({ instance, error }: InnerIssue): InstanceIssue => ({
+  instance,
+  ...(error !== undefined && { error })
+})
 
 /** Returns the public result of an inner one. */
-function resultOf<T, U> ({ value, age, ttl, stale, missing }: Answer<T>, copy: (value: T) => U): CatalogResult<U> {
+function resultOf<T, U> ({ value, age, ttl, stale, missing }: Result<T>, copy: (value: T) => U): CatalogResult<U> {
   return { value: copy(value), age, ttl, stale: stale.map(copyIssue), missing: missing.map(copyIssue) }
 }
 

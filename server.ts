@@ -41,14 +41,14 @@ Exit codes: 0 stopped or checked, 1 failed, 64 bad option, 78 bad configuration.
 `
 
 /** Milliseconds that the first health round may hold up the start. */
-const firstRoundLimit = 2000
+const firstRoundLimitMs = 2000
 /**
  * Milliseconds in which a connection that was just made may still bring its first request when nothing listens any
  * more.
  */
-const unusedGrace = 1000
+const unusedGraceMs = 1000
 /** Milliseconds that requests under way may still take once nothing listens any more. */
-const closeGrace = 25_000
+const closeGraceMs = 25_000
 /**
  * Bytes of log lines that wait to be read; beyond that they are dropped, for who does not read them must not stop the
  * service.
@@ -121,7 +121,7 @@ async function serve ({ config, embedded }: LoadedConfig): Promise<void> {
   const { host, port, shutdown_delay_seconds: shutdownDelay } = config.server
   let stopping = false
 
-  closeWithGrace({ delay: shutdownDelay * 1000 + closeGrace + 5000, logger: app.log }, async ({ signal, err }) => {
+  closeWithGrace({ delay: shutdownDelay * 1000 + closeGraceMs + 5000, logger: app.log }, async ({ signal, err }) => {
     if (err !== undefined) {
       // Its own words only: what else hangs on an error, such as the options of a request, may hold secrets.
       app.log.fatal({ err: { type: err.name, message: err.message, stack: err.stack } }, 'unexpected error')
@@ -133,10 +133,10 @@ async function serve ({ config, embedded }: LoadedConfig): Promise<void> {
     if (app.server.listening) await sleep(shutdownDelay * 1000)
     setTimeout(() => {
       app.server.closeAllConnections()
-    }, closeGrace).unref()
+    }, closeGraceMs).unref()
     setTimeout(() => {
       for (const socket of connections) if (socket.bytesRead === 0) socket.destroy()
-    }, unusedGrace).unref()
+    }, unusedGraceMs).unref()
     await app.close()
     const written = once(output, 'drain')
     output.write('')
@@ -164,7 +164,7 @@ async function serve ({ config, embedded }: LoadedConfig): Promise<void> {
   await app.register(fp(registry), { config })
   await app.register(unknownRoutes)
   await app.ready()
-  await Promise.race([app.health.firstRound, sleep(firstRoundLimit)])
+  await Promise.race([app.health.firstRound, sleep(firstRoundLimitMs)])
   if (stopping) return
   try {
     await listen(app, listenHost(host) ?? host, port)

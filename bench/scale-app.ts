@@ -3,7 +3,7 @@ import Fastify, { type FastifyInstance } from 'fastify'
 import type { Crawl, Driver, Loaded, Metadata, Release } from '../backends/driver/driver.ts'
 import { createCachedBackend } from '../backends/cached/cached-backend.ts'
 import { createCatalog } from '../backends/catalog/catalog.ts'
-import answers from '../plugins/replies/plugin.ts'
+import replies from '../plugins/replies/plugin.ts'
 import cache from '../plugins/cache/plugin.ts'
 import { parseConfig } from '../lib/config/parse.ts'
 import crossOrigin from '../plugins/cors.ts'
@@ -107,7 +107,7 @@ export async function createScaleApp (count: number): Promise<ScaleApp> {
   await app.register(cache, { ...config.cache, clock: () => now, budget: 600_000 })
   await app.register(telemetry)
   await app.register(crossOrigin, config.server)
-  await app.register(answers, { ...config.cache, max_downloads: config.server.max_downloads })
+  await app.register(replies, { ...config.cache, max_downloads: config.server.max_downloads })
   const driver = createDriver(count)
   const backend = createCachedBackend(driver, { cache: app.cache, priority: 100, downloadUrls: 'upstream' })
   const absent = async () => {

@@ -1,7 +1,7 @@
 /** Deepest nesting of any answer that is read; real ones have six levels. */
-const deepest = 64
+const maxDepth = 64
 /** Most values of one document: what takes few bytes on the wire takes many in memory. */
-const mostValues = 1_000_000
+const maxValues = 1_000_000
 
 const [quote, backslash, comma] = [0x22, 0x5c, 0x2c]
 const opening = new Set([0x5b, 0x7b])
@@ -22,8 +22,8 @@ function inspect (bytes: Uint8Array): void {
       values++
       depth++
     } else if (closing.has(byte)) depth--
-    if (depth > deepest) throw new SyntaxError('The document is nested too deeply')
-    if (values > mostValues) throw new SyntaxError('The document has too many values')
+    if (depth > maxDepth) throw new SyntaxError('The document is nested too deeply')
+    if (values > maxValues) throw new SyntaxError('The document has too many values')
   }
 }
 

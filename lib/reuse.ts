@@ -14,12 +14,12 @@ function alike<T extends object> (one: T, other: T): boolean {
 }
 
 /** An earlier object again where a new one says the same: what was made of it, such as its bytes, still holds. */
-export const again = <T extends object>(before: T | undefined, now: T): T =>
+export const reuse = <T extends object>(before: T | undefined, now: T): T =>
   before !== undefined && (before === now || alike(before, now)) ? before : now
 
 /** The same of a list, and of its elements one by one. */
-export function allAgain<T extends object> (before: readonly T[] | undefined, now: readonly T[]): readonly T[] {
+export function reuseAll<T extends object> (before: readonly T[] | undefined, now: readonly T[]): readonly T[] {
   if (before === undefined) return now
-  const kept = now.map((one, at) => again(before[at], one))
+  const kept = now.map((one, at) => reuse(before[at], one))
   return kept.length === before.length && kept.every((one, at) => one === before[at]) ? before : kept
 }

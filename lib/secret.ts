@@ -55,7 +55,7 @@ export function createCredentialFile<T> (
   { file, key, instance, log, limit = secretBytes, parse }: CredentialFileOptions<T>
 ): () => Promise<T> {
   const read = watchFile(file, limit, parse)
-  const subject = `${key} of instance ${instance}`
+  const what = `${key} of instance ${instance}`
   let failing = false
   return async () => {
     const { changed, exists, ...outcome } = await read()
@@ -64,17 +64,17 @@ export function createCredentialFile<T> (
       if (changed) {
         log?.error(
           about,
-          `${subject} cannot be used: ${outcome.problem.message}; requests that need it fail until the file changes`
+          `${what} cannot be used: ${outcome.problem.message}; requests that need it fail until the file changes`
         )
       }
       failing = true
-      throw registryError('config_error', `${subject} cannot be used`, {
+      throw registryError('config_error', `${what} cannot be used`, {
         instance,
         cause: outcome.problem,
         proxyError: 'proxy_configuration_error'
       })
     }
-    if (failing) log?.info(about, `${subject} can be used again`)
+    if (failing) log?.info(about, `${what} can be used again`)
     failing = false
     return outcome.value
   }

@@ -29,7 +29,7 @@ const unsent = 16 * 1024
 const silence = 120
 
 /** Longest part of a path that reaches validation; longer ones are refused as they are. */
-const longestParameter = 512
+const maxParameterLength = 512
 
 /** One line a request when it is over; probes and metrics at debug. */
 class RequestLog extends LogController {
@@ -141,7 +141,7 @@ export function serverOptions (
     genReqId: ({ headers }) => requestId(headers),
     trustProxy: trustProxy(server),
     serverFactory: createServerFactory({ commonHeaders, requestId }),
-    routerOptions: { maxParamLength: longestParameter },
+    routerOptions: { maxParamLength: maxParameterLength },
     return503OnClosing: false,
     forceCloseConnections: 'idle',
     requestTimeout: arrival.requestTimeout,
@@ -161,7 +161,7 @@ export function serverOptions (
       errorHandler(registryError('invalid_request', message), request as FastifyRequest, reply as FastifyReply)
       request.log.info({
         method: request.method,
-        url: request.url.slice(0, longestParameter),
+        url: request.url.slice(0, maxParameterLength),
         status: 400,
         ip: clientAddress(request as FastifyRequest)
       }, 'request')

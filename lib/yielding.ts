@@ -6,7 +6,7 @@ const piece = 4
 const steps = 4
 
 /** Does something with each of many things, and lets others have their turn again and again meanwhile. */
-export async function forEachInTurn<T> (things: Iterable<T>, step: (thing: T) => void): Promise<void> {
+export async function forEachYielding<T> (things: Iterable<T>, step: (thing: T) => void): Promise<void> {
   let began = performance.now()
   let done = 0
   for (const thing of things) {

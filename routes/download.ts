@@ -33,8 +33,8 @@ const download: FastifyPluginCallbackTypebox = (fastify, _options, done) => {
     reply: FastifyReply
   ) => {
     const { params: { type, name, version }, query: { source } } = request
-    if (version === 'latest') return reply.answerVersion(await catalog.find({ type, name, source }))
-    return await reply.answerFile(await catalog.file({ type, name, source, version: canonical(version) }))
+    if (version === 'latest') return reply.redirectToVersion(await catalog.find({ type, name, source }))
+    return await reply.sendDownload(await catalog.file({ type, name, source, version: canonical(version) }))
   }
 
   fastify.get('/extensions/:type/:name/:version', {

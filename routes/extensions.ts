@@ -3,7 +3,15 @@ import { Type } from '@sinclair/typebox'
 import { Extension, ExtensionVersion } from '../schemas/extension.ts'
 import { ExtensionPath, ListQuery, SearchQuery, SourceQuery } from '../schemas/parameters.ts'
 import { Ref } from '../schemas/ref.ts'
-import { answer, bodyHeaders, catalogErrors, errors, listHeaders, noBody, pageHeaders } from '../schemas/responses.ts'
+import {
+  jsonResponse,
+  bodyHeaders,
+  catalogErrors,
+  errors,
+  listHeaders,
+  noBody,
+  pageHeaders
+} from '../schemas/responses.ts'
 
 const tags = ['extensions']
 const notModified = ({ 'Content-Encoding': coding, ...headers }: typeof bodyHeaders) =>
@@ -24,14 +32,14 @@ const extensions: FastifyPluginCallbackTypebox = (fastify, _options, done) => {
         tags,
         querystring: ListQuery,
         response: {
-          200: answer('A page of the list', Type.Array(Ref(Extension)), listHeaders),
+          200: jsonResponse('A page of the list', Type.Array(Ref(Extension)), listHeaders),
           304: notModified(listHeaders),
           ...errors(400, 401, 412, 429, 500, 503)
         }
       }
     },
     ({ query: { type, source, limit, offset } }, reply) =>
-      reply.answerPage(catalog.list({ type, source, limit, offset }), { query: { type, source }, limit, offset })
+      reply.sendList(catalog.list({ type, source, limit, offset }), { query: { type, source }, limit, offset })
   )
 
   fastify.get('/extensions/search', {
@@ -44,12 +52,12 @@ const extensions: FastifyPluginCallbackTypebox = (fastify, _options, done) => {
       tags,
       querystring: SearchQuery,
       response: {
-        200: answer('The best matches', Type.Array(Ref(Extension)), pageHeaders),
+        200: jsonResponse('The best matches', Type.Array(Ref(Extension)), pageHeaders),
         304: notModified(pageHeaders),
         ...errors(400, 401, 412, 429, 500, 503)
       }
     }
-  }, ({ query: { q, type, source, limit } }, reply) => reply.answerPage(catalog.search({ q, type, source, limit })))
+  }, ({ query: { q, type, source, limit } }, reply) => reply.sendList(catalog.search({ q, type, source, limit })))
 
   fastify.get('/extensions/:type/:name', {
     schema: {
@@ -60,30 +68,35 @@ const extensions: FastifyPluginCallbackTypebox = (fastify, _options, done) => {
       params: ExtensionPath,
       querystring: SourceQuery,
       response: {
-        200: answer('The extension', Ref(Extension), bodyHeaders),
+        200: jsonResponse('The extension', Ref(Extension), bodyHeaders),
         304: notModified(bodyHeaders),
         ...catalogErrors,
         ...errors(412)
       }
     }
-  }, ({ params: { type, name }, query: { source } }, reply) => reply.answer(catalog.find({ type, name, source })))
+  }, ({ params: { type, name }, query: { source } }, reply) => reply.sendResource(catalog.find({ type, name, source })))
 
-  fastify.get('/extensions/:type/:name/versions', {
-    schema: {
-      operationId: 'listExtensionVersions',
-      summary: 'List extension versions',
-      description: 'All versions of an extension, highest first by semver precedence.',
-      tags,
-      params: ExtensionPath,
-      querystring: SourceQuery,
-      response: {
-        200: answer('The versions', Type.Array(Ref(ExtensionVersion)), bodyHeaders),
-        304: notModified(bodyHeaders),
-        ...catalogErrors,
-        ...errors(412)
+  fastify.get(
+    '/extensions/:type/:name/versions',
+    {
+      schema: {
+        operationId: 'listExtensionVersions',
+        summary: 'List extension versions',
+        description: 'All versions of an extension, highest first by semver precedence.',
+        tags,
+        params: ExtensionPath,
+        querystring: SourceQuery,
+        response: {
+          200: jsonResponse('The versions', Type.Array(Ref(ExtensionVersion)), bodyHeaders),
+          304: notModified(bodyHeaders),
+          ...catalogErrors,
+          ...errors(412)
+        }
       }
-    }
-  }, ({ params: { type, name }, query: { source } }, reply) => reply.answer(catalog.versions({ type, name, source })))
+    },
+    ({ params: { type, name }, query: { source } }, reply) =>
+      reply.sendResource(catalog.versions({ type, name, source }))
+  )
   done()
 }
 export default extensions

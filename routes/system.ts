@@ -4,7 +4,7 @@ import { registryError } from '../lib/errors.ts'
 import { CacheStats } from '../schemas/cache-stats.ts'
 import { HealthResponse, ProbeResponse } from '../schemas/health.ts'
 import { Ref } from '../schemas/ref.ts'
-import { answer, errors, systemHeaders } from '../schemas/responses.ts'
+import { jsonResponse, errors, systemHeaders } from '../schemas/responses.ts'
 
 declare module 'fastify' {
   interface FastifyContextConfig {
@@ -28,7 +28,7 @@ const healthAndMetrics = (suffix: string): FastifyPluginCallbackTypebox => (fast
       description:
         'Service health and backend status, from the last background probe: it answers at once, and with 200 when degraded too.',
       tags,
-      response: { 200: answer('Healthy or degraded', Ref(HealthResponse)), ...errors(400, 500) }
+      response: { 200: jsonResponse('Healthy or degraded', Ref(HealthResponse)), ...errors(400, 500) }
     }
   }, async (_request, reply) => reply.header('cache-control', 'no-store').send(health.report()))
 
@@ -66,7 +66,7 @@ export const apiSystem: FastifyPluginCallbackTypebox = (fastify, _options, done)
       summary: 'Cache statistics',
       description: 'How many entries the cache holds now.',
       tags,
-      response: { 200: answer('Entries by section', Ref(CacheStats)), ...errors(400, 500) }
+      response: { 200: jsonResponse('Entries by section', Ref(CacheStats)), ...errors(400, 500) }
     }
   }, async (_request, reply) => {
     const { list, metadata, versions } = cache.statistics()
@@ -95,7 +95,7 @@ export const rootSystem: FastifyPluginCallbackTypebox = (fastify, _options, done
       summary: 'Liveness probe',
       description: 'The process runs.',
       tags,
-      response: { 200: answer('Alive', Ref(ProbeResponse)), ...errors(400, 500) }
+      response: { 200: jsonResponse('Alive', Ref(ProbeResponse)), ...errors(400, 500) }
     }
   }, async (_request, reply) => reply.header('cache-control', 'no-store').send({ status: 'ok' }))
 
@@ -106,7 +106,7 @@ export const rootSystem: FastifyPluginCallbackTypebox = (fastify, _options, done
       summary: 'Readiness probe',
       description: 'The service can answer: it has a cached catalog or a healthy instance, and is not shutting down.',
       tags,
-      response: { 200: answer('Ready', Ref(ProbeResponse)), ...errors(400, 500, 503) }
+      response: { 200: jsonResponse('Ready', Ref(ProbeResponse)), ...errors(400, 500, 503) }
     }
   }, async (_request, reply) => {
     if (!health.ready()) throw registryError('service_unavailable', 'Not ready')

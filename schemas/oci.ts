@@ -104,12 +104,12 @@ export const HarborRepositories = Type.Array(Type.Unknown(), {
 export type HarborRepositories = Static<typeof HarborRepositories>
 
 /** What a token server says (distribution, token.md); either field has the token. */
-export const TokenAnswer = Type.Object({
+export const TokenResponse = Type.Object({
   token: Type.Optional(Type.String()),
   access_token: Type.Optional(Type.String()),
   expires_in: Type.Optional(Type.Unknown({ description: 'Seconds; a wrong one is none' }))
 }, { description: 'A token' })
-export type TokenAnswer = Static<typeof TokenAnswer>
+export type TokenResponse = Static<typeof TokenResponse>
 
 /** One entry of `auths` in Docker's `config.json`. */
 export const DockerAuth = Type.Object({

@@ -148,7 +148,7 @@ export const redirectHeaders: Headers = {
 export const systemHeaders: Headers = { ...always, 'Cache-Control': text('Always `no-store`', 'no-store') }
 
 /** An answer with a body of a named schema. */
-export const answer = <T extends TSchema>(description: string, schema: T, headers: Headers = systemHeaders) =>
+export const jsonResponse = <T extends TSchema>(description: string, schema: T, headers: Headers = systemHeaders) =>
   ({ ...schema, description, headers }) as T
 
 const errorDescriptions = {
@@ -185,7 +185,7 @@ export const exposedHeaders: readonly string[] = Object.keys({
 export const errors = <S extends ErrorStatus>(...statuses: S[]) =>
   Object.fromEntries(statuses.map(status => [
     status,
-    answer(errorDescriptions[status], Ref(ErrorResponse), {
+    jsonResponse(errorDescriptions[status], Ref(ErrorResponse), {
       ...systemHeaders,
       ...limitHeaders,
       ...(status === 416 ? contentRange('bytes */2048000') : {}),

@@ -1,43 +1,18 @@
 import type { Deadline } from '../../lib/deadline.ts'
 import type { RegistryError } from '../../lib/errors.ts'
-import type { Awaitable } from '../../lib/maybe-promise.ts'
+import type { MaybePromise } from '../../lib/maybe-promise.ts'
 import type { Circuit } from './breaker.ts'
 import type { SnapshotRecord } from '../../schemas/snapshot.ts'
 import type { Extension, ExtensionSource, ExtensionType, ExtensionVersion } from '../../schemas/extension.ts'
 import type { FileReference, Artifact, OpenOptions, SkipReason, Skipped } from '../driver/driver.ts'
+import type { CachedResult } from '../../lib/result.ts'
 
 /** What a question may cost. */
-export interface Terms {
+export interface ReadOptions {
   /** Seconds: bounds the age of what an absence may rest on; anything older is asked for again, once. */
   maxAge?: number
   /** How long the caller waits, whatever it asks; the work goes on without it. */
   deadline?: Deadline
-}
-
-/** A cached answer of one instance. */
-export interface Answered<T> {
-  value: T
-  /** Seconds since the upstream said so. */
-  age: number
-  /** Seconds that it stays fresh; 0 when stale. */
-  ttl: number
-  /** Whether no upstream was waited for. */
-  hit: boolean
-  /** Why older entries than allowed stand in; absent when fresh. */
-  error?: RegistryError
-}
-
-/** What several answers together are: as old as the oldest, fresh as long as all are; `ttl` is infinite for none. */
-export function together (
-  answers: ReadonlyArray<Pick<Answered<unknown>, 'age' | 'ttl' | 'hit'>>
-): { age: number, ttl: number, hit: boolean } {
-  let [age, ttl, hit] = [0, Infinity, true]
-  for (const answer of answers) {
-    age = Math.max(age, answer.age)
-    ttl = Math.min(ttl, answer.ttl)
-    hit &&= answer.hit
-  }
-  return { age, ttl, hit }
 }
 
 /** What one instance has of some types. */
@@ -64,7 +39,7 @@ export interface SkippedReport {
 }
 
 /** What an instance knows, as records that outlive the process. */
-export interface Memory {
+export interface Records {
   /** Everything that can be remembered, made while it is read. */
   records (): Iterable<SnapshotRecord>
   /** Takes records back, as old answers that may stand in. */
@@ -83,28 +58,33 @@ export interface Backend {
   readonly local: boolean
   /** Smaller first, see {@link byOwnership}. */
   readonly priority: number
-  list (types: readonly ExtensionType[], terms?: Terms): Awaitable<Answered<Listing>>
-  find (type: ExtensionType, name: string, terms?: Terms): Awaitable<Answered<Extension | undefined>>
+  list (types: readonly ExtensionType[], terms?: ReadOptions): MaybePromise<CachedResult<Listing>>
+  find (type: ExtensionType, name: string, terms?: ReadOptions): MaybePromise<CachedResult<Extension | undefined>>
   /** Returns `true` where `find` returns an extension, and looks up no checksum for it. */
-  has (type: ExtensionType, name: string, terms?: Terms): Awaitable<Answered<true | undefined>>
+  has (type: ExtensionType, name: string, terms?: ReadOptions): MaybePromise<CachedResult<true | undefined>>
   /** Highest first. */
   versions(
     type: ExtensionType,
     name: string,
-    terms?: Terms
-  ): Awaitable<Answered<readonly ExtensionVersion[] | undefined>>
+    terms?: ReadOptions
+  ): MaybePromise<CachedResult<readonly ExtensionVersion[] | undefined>>
   /** The file of a version, unopened; undefined when there is no such version, `file` absent when it has no file. */
   stat(
     type: ExtensionType,
     name: string,
     version: string,
-    terms?: Terms
-  ): Promise<Answered<{ file?: FileReference, published_at: string } | undefined>>
+    terms?: ReadOptions
+  ): Promise<CachedResult<{ file?: FileReference, published_at: string } | undefined>>
   /**
    * Opens the file of a version; undefined when there is none. It may be another file than `stat` told: a replaced one
    * is found.
    */
-  open (type: ExtensionType, name: string, version: string, options: OpenOptions & Terms): Promise<Artifact | undefined>
+  open(
+    type: ExtensionType,
+    name: string,
+    version: string,
+    options: OpenOptions & ReadOptions
+  ): Promise<Artifact | undefined>
   /** Opens a file that is known, as the driver does. */
   reopen (file: FileReference, options: OpenOptions): Promise<Artifact | undefined>
   /** A file of the same content among those that were told of last; asks nobody. */
@@ -123,7 +103,7 @@ export interface Backend {
   /** Says what the instance is configured to read: what was remembered of anything else is not its own. */
   readonly identity: string
   /** What outlives the process. */
-  readonly memory: Memory
+  readonly savedRecords: Records
   /** How many loads have changed what is remembered. */
   readonly loads: number
   /** What the last reads of the upstream skipped. */

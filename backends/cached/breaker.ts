@@ -21,7 +21,7 @@ export interface RunOptions {
   /** Returns whether the failure that opened the circuit is unrelated to this request. */
   passes?: (last: RegistryError) => boolean
   /** Extension that the request is about. Forgiven failures of different ones in a row count as the upstream's. */
-  subject?: string
+  extension?: string
   /** Whether a success only shows that the upstream is reachable. It closes no circuit that failing names opened. */
   shallow?: boolean
   /** Whether the request takes long. Other requests are not refused while it is the test. */
@@ -164,12 +164,12 @@ export function createBreaker (clock: () => number) {
   }
 
   /** Counts an error of a request that was started in a state, unless it is not the upstream's or is forgiven. */
-  function count (started: State, error: RegistryError, { forgives, subject }: RunOptions): void {
+  function count (started: State, error: RegistryError, { forgives, extension }: RunOptions): void {
     const forgiven = forgives?.(error) === true
     if (!isFailure(error)) return
     // A forgiven failure does not show that the upstream works, unless it is a response. To a test it counts.
     const counts = !forgiven || (circuit.state().name !== 'closed' && !isResponse(error))
-    const ofNames = !counts && failingNames.add(error, subject)
+    const ofNames = !counts && failingNames.add(error, extension)
     if (!counts && !ofNames) return
     last = error
     const pauseMs = Math.min(maxRetryAfterMs, (error.retryAfter ?? -Infinity) * 1000)
@@ -224,7 +224,7 @@ export function createBreaker (clock: () => number) {
     },
 
     /** Returns why no request is sent now, with the time that is left; undefined when one may be sent. */
-    rest (passes?: (last: RegistryError) => boolean): RegistryError | undefined {
+    blocked (passes?: (last: RegistryError) => boolean): RegistryError | undefined {
       const error = refused(passes === undefined ? {} : { passes })
       return error ?? (circuit.test() === undefined ? undefined : refusal(last, firstPauseMs))
     },

@@ -1,23 +1,24 @@
 import { LRUCache } from 'lru-cache'
-import { finding, type Cache, type Cached, type Finding, type Loader, type Slot } from '../../plugins/cache/cache.ts'
+import { loadedEntry, type Cache, type LoadedEntry, type Loader, type CacheKey } from '../../plugins/cache/cache.ts'
 import { isRegistryError, registryError, type RegistryError } from '../../lib/errors.ts'
 import { extensionTypes, type Extension, type ExtensionType } from '../../schemas/extension.ts'
-import { whenThere, type Awaitable } from '../../lib/maybe-promise.ts'
-import { together, type Answered, type Backend, type Listing, type Terms } from './backend.ts'
+import { whenThere, type MaybePromise } from '../../lib/maybe-promise.ts'
+import { type Backend, type Listing, type ReadOptions } from './backend.ts'
 import type { Artifact, Driver, FileReference, OpenOptions, Release } from '../driver/driver.ts'
 import { createBreaker, type RunOptions } from './breaker.ts'
-import { isAnswer } from '../driver/fail-fast.ts'
+import { isUpstreamResponse } from '../driver/fail-fast.ts'
 import { createListings, toListing, type TypeListing } from './listing.ts'
 import { createLookups, isUnchecked, versionListing } from './lookups.ts'
-import { createMemory } from './records.ts'
-import { forEachInTurn } from '../../lib/yielding.ts'
-import { createPresentation, type PresentationOptions } from './presenter.ts'
-import { again, allAgain } from '../../lib/reuse.ts'
+import { createRecords } from './records.ts'
+import { forEachYielding } from '../../lib/yielding.ts'
+import { createPresenter, type PresenterOptions } from './presenter.ts'
+import { reuse, reuseAll } from '../../lib/reuse.ts'
 import { createSkips, type Skips } from './skips.ts'
-import { createSlots, type Described, type VersionListing } from './keys.ts'
+import { createCacheKeys, type Described, type VersionListing } from './keys.ts'
 import { currentRelease } from '../driver/version.ts'
+import { type CachedResult, combined } from '../../lib/result.ts'
 
-export interface CachedBackendOptions extends Omit<PresentationOptions, 'source'> {
+export interface CachedBackendOptions extends Omit<PresenterOptions, 'source'> {
   cache: Cache
   priority: number
   /**
@@ -31,12 +32,12 @@ export interface CachedBackendOptions extends Omit<PresentationOptions, 'source'
 }
 
 /** Digests of which it is remembered what has them. */
-const rememberedDigests = 10_000
+const maxDigests = 10_000
 
 /** Milliseconds that an upstream has to show that it is back. */
-const testTimeout = 5000
+const testTimeoutMs = 5000
 /** Seconds after which an incomplete listing is tried again; doubled as long as it stays so. */
-const incompleteTtl = 30
+const incompleteTtlSeconds = 30
 
 /**
  * Puts a driver behind the cache: what is asked again and again is loaded once, a failing upstream is stood in for by
@@ -46,13 +47,13 @@ export function createCachedBackend (driver: Driver, options: CachedBackendOptio
   const { cache, priority } = options
   const { name: instance, source } = driver
   const skips = options.skips ?? createSkips({ instance })
-  const holders = new LRUCache<string, FileReference>({ max: rememberedDigests })
+  const holders = new LRUCache<string, FileReference>({ max: maxDigests })
   const remember = (file: FileReference): void => { if (file.checksum !== undefined) holders.set(file.checksum, file) }
-  const slots = createSlots(instance)
-  const { list: listSlot, metadata: metadataSlot, versions: versionsSlot } = slots
+  const keys = createCacheKeys(instance)
+  const { list: listKey, metadata: metadataKey, versions: versionsKey } = keys
   const listingOf = createListings()
-  const presentation = createPresentation({ ...options, source, onFile: remember })
-  const { toExtension, toVersion } = presentation
+  const presenter = createPresenter({ ...options, source, onFile: remember })
+  const { toExtension, toVersion } = presenter
   const breaker = createBreaker(() => cache.now())
   let failure: RegistryError | undefined
   let incompleteInARow = 0
@@ -74,20 +75,20 @@ export function createCachedBackend (driver: Driver, options: CachedBackendOptio
   const lookups = createLookups({
     driver,
     cache,
-    slots,
-    presentation,
+    keys,
+    presenter,
     skips,
     // A checksum file that cannot be read costs its release the checksum: it does not open the circuit.
     ask: async call => await ask(call, { forgives: () => true, passes }),
     onChange: () => { loads++ }
   })
 
-  async function crawl (): Promise<Finding[]> {
+  async function crawl (): Promise<LoadedEntry[]> {
     try {
       // A walk takes its time: whether the upstream is back a shorter question tells.
       if (breaker.state !== 'closed') {
         await ask(async () => {
-          await driver.ping(AbortSignal.timeout(testTimeout))
+          await driver.ping(AbortSignal.timeout(testTimeoutMs))
         }, { shallow: true })
       }
       const { skip, end } = skips.crawl()
@@ -95,22 +96,22 @@ export function createCachedBackend (driver: Driver, options: CachedBackendOptio
       end(found)
       const listings: Array<{ type: ExtensionType, listing: TypeListing }> = []
       for (const type of extensionTypes) {
-        listings.push({ type, listing: await toListing(type, found, cache.peek(listSlot(type)), cache, toExtension) })
+        listings.push({ type, listing: await toListing(type, found, cache.read(listKey(type)), cache, toExtension) })
       }
       const whole = listings.every(({ listing }) => listing.error === undefined && !listing.missing)
       incompleteInARow = whole ? 0 : incompleteInARow + 1
       failure = found.failed[0]?.error ?? (found.usual === true ? undefined : found.why)
       loads++
-      await forEachInTurn(found.found, ({ metadata: { type, name }, release }) => {
+      await forEachYielding(found.found, ({ metadata: { type, name }, release }) => {
         lookups.follow(type, name, release)
       })
       options.onFailure?.(failure)
       return listings.map(({ type, listing }) =>
-        finding(
-          listSlot(type),
+        loadedEntry(
+          listKey(type),
           listing,
           listing.error !== undefined || listing.missing
-            ? Math.min(incompleteTtl * 2 ** (incompleteInARow - 1), cache.times.ttl)
+            ? Math.min(incompleteTtlSeconds * 2 ** (incompleteInARow - 1), cache.times.ttl)
             : undefined
         )
       )
@@ -122,54 +123,54 @@ export function createCachedBackend (driver: Driver, options: CachedBackendOptio
       throw error
     }
   }
-  const rest = () => breaker.rest()
+  const blocked = () => breaker.blocked()
   // Where the listing is what cannot be used, a name may be asked for all the same.
   const passes = ({ proxyError }: RegistryError) => proxyError === 'http_protocol_error'
-  const listLoader = { instance, flight: `${instance}:list`, load: crawl, rest }
+  const listLoader = { instance, flight: `${instance}:list`, load: crawl, blocked }
 
-  async function load (type: ExtensionType, name: string): Promise<Finding[]> {
+  async function load (type: ExtensionType, name: string): Promise<LoadedEntry[]> {
     const { skip, end } = skips.load(type, name)
     const loaded = await ask(async () => await driver.load(type, name, { skip }), {
-      forgives: isAnswer,
+      forgives: isUpstreamResponse,
       passes,
-      subject: `${type}/${name}`
+      extension: `${type}/${name}`
     })
     end()
     const current = loaded === undefined ? undefined : currentRelease(loaded.releases)
     if (loaded === undefined || current === undefined) {
-      return [finding(metadataSlot(type, name), undefined), finding(versionsSlot(type, name), undefined)]
+      return [loadedEntry(metadataKey(type, name), undefined), loadedEntry(versionsKey(type, name), undefined)]
     }
     const { metadata, releases, partial } = loaded
     loads++
-    const ttl = partial === true ? Math.min(incompleteTtl, cache.times.ttl) : undefined
+    const ttl = partial === true ? Math.min(incompleteTtlSeconds, cache.times.ttl) : undefined
     const shown = {
-      extension: cache.glance(metadataSlot(type, name))?.value.extension,
-      versions: cache.glance(versionsSlot(type, name))?.value.versions
+      extension: cache.peek(metadataKey(type, name))?.value.extension,
+      versions: cache.peek(versionsKey(type, name))?.value.versions
     }
-    const extension = again(shown.extension, toExtension(metadata, current))
+    const extension = reuse(shown.extension, toExtension(metadata, current))
     return [
-      finding(
-        metadataSlot(type, name),
+      loadedEntry(
+        metadataKey(type, name),
         isUnchecked(current) ? { extension, unchecked: { metadata, release: current } } : { extension },
         ttl
       ),
-      finding(
-        versionsSlot(type, name),
-        versionListing(releases, allAgain(shown.versions, releases.map(release => toVersion(metadata, release)))),
+      loadedEntry(
+        versionsKey(type, name),
+        versionListing(releases, reuseAll(shown.versions, releases.map(release => toVersion(metadata, release)))),
         ttl
       )
     ]
   }
   /** `shown`: whether what a listing shows of the extension is an answer, too. */
-  function extensionLoader (type: ExtensionType, name: string, { maxAge, deadline }: Terms = {}, shown = false) {
-    const listed = cache.peek(listSlot(type))
+  function extensionLoader (type: ExtensionType, name: string, { maxAge, deadline }: ReadOptions = {}, shown = false) {
+    const listed = cache.read(listKey(type))
     const known = listed?.value.byName.has(name) === true
     return {
       standIn: known ? shown : listed?.fresh === false && listed.value.proof?.names.has(name) === false,
       instance,
       flight: `${instance}:${type}/${name}`,
       load: () => load(type, name),
-      rest: () => breaker.rest(passes),
+      blocked: () => breaker.blocked(passes),
       ...(deadline !== undefined && { deadline }),
       ...(maxAge !== undefined && { maxAge }),
       // What a listing has shown since is no longer absent.
@@ -184,22 +185,22 @@ export function createCachedBackend (driver: Driver, options: CachedBackendOptio
   function fromListing (
     type: ExtensionType,
     name: string,
-    slot: Slot<Described>,
+    key: CacheKey<Described>,
     maxAge: number,
     newerThan: number
-  ): Answered<Extension | undefined> | undefined {
-    const listed = cache.peek(listSlot(type))
+  ): CachedResult<Extension | undefined> | undefined {
+    const listed = cache.read(listKey(type))
     if (listed === undefined || !listed.fresh || listed.age > newerThan) return undefined
     const { byName, error, missing, kept, unread } = listed.value
     const value = byName.get(name)
     // What was looked for and not found since is no longer there.
-    if (value !== undefined && (cache.absentFor(slot) ?? Infinity) < listed.age) return undefined
+    if (value !== undefined && (cache.absentFor(key) ?? Infinity) < listed.age) return undefined
     if (
       value === undefined
         ? (error !== undefined || missing || unread.has(name) || listed.age > maxAge)
         : kept.has(name)
     ) return undefined
-    cache.use(listSlot(type), listLoader)
+    cache.use(listKey(type), listLoader)
     return { value, age: listed.age, ttl: listed.ttl, hit: true }
   }
 
@@ -209,8 +210,8 @@ export function createCachedBackend (driver: Driver, options: CachedBackendOptio
     name: string,
     error: RegistryError,
     stale: (known: Extension) => T | undefined
-  ): Answered<T | undefined> {
-    const listed = cache.peek(listSlot(type))
+  ): CachedResult<T | undefined> {
+    const listed = cache.read(listKey(type))
     const known = listed?.value.byName.get(name)
     const value = known === undefined ? undefined : stale(known)
     const since = listed?.value.kept.get(name)
@@ -233,7 +234,7 @@ export function createCachedBackend (driver: Driver, options: CachedBackendOptio
     age: number,
     tells: (known: Extension) => unknown
   ): boolean {
-    const listed = cache.peek(listSlot(type))
+    const listed = cache.read(listKey(type))
     if (listed === undefined) return false
     const { byName, kept, proof } = listed.value
     const known = byName.get(name)
@@ -244,28 +245,28 @@ export function createCachedBackend (driver: Driver, options: CachedBackendOptio
   function askOrStandIn<T, U> (
     type: ExtensionType,
     name: string,
-    slot: Slot<T>,
+    key: CacheKey<T>,
     loader: Loader,
     map: (value: T) => U,
     stale: (known: Extension) => U | undefined
-  ): Awaitable<Answered<U | undefined>> {
-    const fresh = cache.fresh(slot, loader)
+  ): MaybePromise<CachedResult<U | undefined>> {
+    const fresh = cache.fresh(key, loader)
     return fresh === undefined
-      ? loadOrStandIn(type, name, slot, loader, map, stale)
+      ? loadOrStandIn(type, name, key, loader, map, stale)
       : { ...fresh, value: map(fresh.value) }
   }
 
   async function loadOrStandIn<T, U> (
     type: ExtensionType,
     name: string,
-    slot: Slot<T>,
+    key: CacheKey<T>,
     loader: Loader,
     map: (value: T) => U,
     stale: (known: Extension) => U | undefined
-  ): Promise<Answered<U | undefined>> {
+  ): Promise<CachedResult<U | undefined>> {
     const waitsForNothing = cache.refusal(loader) !== undefined
     try {
-      const cached = await cache.get(slot, loader)
+      const cached = await cache.get(key, loader)
       // Of two old words the newer one counts.
       if (cached.error !== undefined && newerListing(type, name, cached.age, stale)) {
         return { ...whenFailing(type, name, cached.error, stale), hit: cached.hit }
@@ -278,9 +279,9 @@ export function createCachedBackend (driver: Driver, options: CachedBackendOptio
   }
 
   /** A version list that lacks the version of a newer listing is too old, though fresh. */
-  function agreeing (type: ExtensionType, name: string, terms: Terms): Terms {
-    const own = cache.glance(versionsSlot(type, name))
-    const listed = cache.peek(listSlot(type))
+  function agreeing (type: ExtensionType, name: string, terms: ReadOptions): ReadOptions {
+    const own = cache.peek(versionsKey(type, name))
+    const listed = cache.read(listKey(type))
     const version = listed?.value.kept.has(name) === true ? undefined : listed?.value.byName.get(name)?.version
     if (own === undefined || listed === undefined || version === undefined || listed.age >= own.age) return terms
     return own.value.releases.some(release => release.version === version)
@@ -298,8 +299,8 @@ export function createCachedBackend (driver: Driver, options: CachedBackendOptio
   /** The parts of a listing as one answer. */
   function asOne (
     types: readonly ExtensionType[],
-    answers: ReadonlyArray<Cached<TypeListing | undefined>>
-  ): Answered<Listing> {
+    answers: ReadonlyArray<CachedResult<TypeListing | undefined>>
+  ): CachedResult<Listing> {
     const parts = answers.map(({ value }): TypeListing => {
       if (value === undefined) throw registryError('internal_error', 'Internal server error', { instance })
       return value
@@ -307,7 +308,7 @@ export function createCachedBackend (driver: Driver, options: CachedBackendOptio
     const error = answers.find(answer => answer.error !== undefined)?.error ?? parts.find(part =>
       part.error !== undefined
     )?.error ?? parts.find(part => part.refusal !== undefined)?.refusal
-    const { age, ttl, hit } = together(answers)
+    const { age, ttl, hit } = combined(answers)
     const oldest = parts.reduce((oldest, { kept }) => kept.size > 0 ? Math.max(oldest, ageOfKept(kept)) : oldest, age)
     return {
       value: listingOf(types, parts),
@@ -322,19 +323,19 @@ export function createCachedBackend (driver: Driver, options: CachedBackendOptio
   /** The result for a name that the instance cannot have by its configuration. */
   const outside = { value: undefined, age: 0, ttl: cache.times.ttl, hit: true }
 
-  const versionsLoader = (type: ExtensionType, name: string, terms: Terms) =>
+  const versionsLoader = (type: ExtensionType, name: string, terms: ReadOptions) =>
     extensionLoader(type, name, agreeing(type, name, terms))
 
   async function release (
     type: ExtensionType,
     name: string,
     version: string,
-    terms: Terms
-  ): Promise<Answered<Release | undefined>> {
+    terms: ReadOptions
+  ): Promise<CachedResult<Release | undefined>> {
     return await askOrStandIn(
       type,
       name,
-      versionsSlot(type, name),
+      versionsKey(type, name),
       versionsLoader(type, name, terms),
       ({ releases }) => releases.find(candidate => candidate.version === version),
       () => undefined
@@ -346,19 +347,23 @@ export function createCachedBackend (driver: Driver, options: CachedBackendOptio
     type: ExtensionType,
     name: string,
     version: string,
-    { deadline }: Terms = {}
-  ): Promise<Answered<Release | undefined>> {
+    { deadline }: ReadOptions = {}
+  ): Promise<CachedResult<Release | undefined>> {
     const terms = deadline === undefined ? {} : { deadline }
     const answer = await release(type, name, version, terms)
     if (answer.value !== undefined || !answer.hit) return answer
     return await release(type, name, version, { ...terms, maxAge: cache.times.negativeTtl })
   }
 
-  const described = (type: ExtensionType, name: string, terms: Terms): Awaitable<Answered<Described | undefined>> =>
+  const described = (
+    type: ExtensionType,
+    name: string,
+    terms: ReadOptions
+  ): MaybePromise<CachedResult<Described | undefined>> =>
     askOrStandIn(
       type,
       name,
-      metadataSlot(type, name),
+      metadataKey(type, name),
       extensionLoader(type, name, terms, true),
       value => value,
       (known): Described => ({ extension: known })
@@ -367,12 +372,12 @@ export function createCachedBackend (driver: Driver, options: CachedBackendOptio
   const versionsOf = (
     type: ExtensionType,
     name: string,
-    terms: Terms
-  ): Awaitable<Answered<VersionListing | undefined>> =>
+    terms: ReadOptions
+  ): MaybePromise<CachedResult<VersionListing | undefined>> =>
     askOrStandIn(
       type,
       name,
-      versionsSlot(type, name),
+      versionsKey(type, name),
       versionsLoader(type, name, terms),
       value => value,
       () => undefined
@@ -382,11 +387,11 @@ export function createCachedBackend (driver: Driver, options: CachedBackendOptio
   function find (
     type: ExtensionType,
     name: string,
-    terms: Terms
-  ): { listed: Answered<Extension | undefined> } | { asked: Awaitable<Answered<Described | undefined>> } {
+    terms: ReadOptions
+  ): { listed: CachedResult<Extension | undefined> } | { asked: MaybePromise<CachedResult<Described | undefined>> } {
     const { maxAge = cache.times.ttl } = terms
-    const slot = metadataSlot(type, name)
-    const listed = fromListing(type, name, slot, maxAge, cache.peek(slot)?.age ?? Infinity)
+    const key = metadataKey(type, name)
+    const listed = fromListing(type, name, key, maxAge, cache.read(key)?.age ?? Infinity)
     return listed === undefined ? { asked: described(type, name, { ...terms, maxAge }) } : { listed }
   }
 
@@ -395,8 +400,8 @@ export function createCachedBackend (driver: Driver, options: CachedBackendOptio
     type: ExtensionType,
     name: string,
     version: string,
-    terms: Terms = {}
-  ): Promise<Answered<Release | undefined>> =>
+    terms: ReadOptions = {}
+  ): Promise<CachedResult<Release | undefined>> =>
     await lookups.release({
       type,
       name,
@@ -405,11 +410,15 @@ export function createCachedBackend (driver: Driver, options: CachedBackendOptio
       reload: () => release(type, name, version, { ...terms, maxAge: -1 })
     })
 
-  const openFile = async (file: FileReference, options: OpenOptions, subject?: string): Promise<Artifact | undefined> =>
+  const openFile = async (
+    file: FileReference,
+    options: OpenOptions,
+    extension?: string
+  ): Promise<Artifact | undefined> =>
     await ask(async () => await driver.open(file, options), {
-      forgives: error => options.signal.aborted || isAnswer(error),
+      forgives: error => options.signal.aborted || isUpstreamResponse(error),
       passes,
-      ...(subject !== undefined && { subject })
+      ...(extension !== undefined && { extension })
     })
 
   return {
@@ -418,17 +427,17 @@ export function createCachedBackend (driver: Driver, options: CachedBackendOptio
     local: driver.local === true,
     priority,
     identity: options.identity ?? instance,
-    memory: createMemory({ cache, slots, presentation }),
+    savedRecords: createRecords({ cache, keys, presenter }),
     get loads () { return loads },
     skipped: () => skips.report(),
     get failure () { return failure },
     get circuit () { return breaker.state },
 
     list (types, { deadline } = {}) {
-      const fresh = types.map(type => cache.fresh(listSlot(type), listLoader))
+      const fresh = types.map(type => cache.fresh(listKey(type), listLoader))
       if (fresh.every(answer => answer !== undefined)) return asOne(types, fresh)
       const loader = deadline === undefined ? listLoader : { ...listLoader, deadline }
-      return Promise.all(types.map(async (type, at) => fresh[at] ?? await cache.get(listSlot(type), loader))).then(
+      return Promise.all(types.map(async (type, at) => fresh[at] ?? await cache.get(listKey(type), loader))).then(
         answers => asOne(types, answers)
       )
     },
@@ -450,7 +459,7 @@ export function createCachedBackend (driver: Driver, options: CachedBackendOptio
     has (type, name, terms = {}) {
       if (!covers(type, name)) return outside
       const found = find(type, name, terms)
-      return whenThere<Answered<Extension | Described | undefined>, Answered<true | undefined>>(
+      return whenThere<CachedResult<Extension | Described | undefined>, CachedResult<true | undefined>>(
         'listed' in found ? found.listed : found.asked,
         answer => ({ ...answer, value: answer.value && true })
       )
@@ -462,9 +471,9 @@ export function createCachedBackend (driver: Driver, options: CachedBackendOptio
       const listed = fromListing(
         type,
         name,
-        metadataSlot(type, name),
+        metadataKey(type, name),
         maxAge,
-        cache.peek(versionsSlot(type, name))?.age ?? Infinity
+        cache.read(versionsKey(type, name))?.age ?? Infinity
       )
       if (listed !== undefined && listed.value === undefined) return { ...listed, value: undefined }
       return whenThere(
@@ -481,9 +490,9 @@ export function createCachedBackend (driver: Driver, options: CachedBackendOptio
     },
 
     async stat (type, name, version, terms) {
-      const { value: found, ...rest } = await checkedRelease(type, name, version, terms)
+      const { value: found, ...blocked } = await checkedRelease(type, name, version, terms)
       return {
-        ...rest,
+        ...blocked,
         value: found && { published_at: found.published_at, ...(found.file !== undefined && { file: found.file }) }
       }
     },
@@ -514,10 +523,10 @@ export function createCachedBackend (driver: Driver, options: CachedBackendOptio
       // A second walk that is incomplete too will be no better in a moment: the time that its listings are fresh grows.
       const anew = failure !== undefined && (recovered || incompleteInARow <= 1)
       // All types are one walk; of what failed or is missing the next one may say more.
-      const type = extensionTypes.find(type => cache.peek(listSlot(type)) === undefined) ?? extensionTypes[0]
-      cache.refresh(listSlot(type), anew ? { ...listLoader, maxAge: -1 } : listLoader)
+      const type = extensionTypes.find(type => cache.read(listKey(type)) === undefined) ?? extensionTypes[0]
+      cache.refresh(listKey(type), anew ? { ...listLoader, maxAge: -1 } : listLoader)
     },
 
-    peek: type => cache.peek(listSlot(type))?.value.extensions
+    peek: type => cache.read(listKey(type))?.value.extensions
   }
 }

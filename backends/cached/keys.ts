@@ -1,4 +1,4 @@
-import { slot, type Slot } from '../../plugins/cache/cache.ts'
+import { cacheKey, type CacheKey } from '../../plugins/cache/cache.ts'
 import { extensionTypes, type Extension, type ExtensionType, type ExtensionVersion } from '../../schemas/extension.ts'
 import type { Metadata, Release } from '../driver/driver.ts'
 import type { TypeListing } from './listing.ts'
@@ -17,15 +17,16 @@ export interface VersionListing {
 export interface Described { extension: Extension, unchecked?: { metadata: Metadata, release: Release } }
 
 /** Where an instance's answers are in the cache. */
-export function createSlots (instance: string) {
+export function createCacheKeys (instance: string) {
   const lists = Object.fromEntries(
-    extensionTypes.map(type => [type, slot('list', `${instance}:list:${type}`)])
-  ) as Record<ExtensionType, Slot<TypeListing>>
+    extensionTypes.map(type => [type, cacheKey('list', `${instance}:list:${type}`)])
+  ) as Record<ExtensionType, CacheKey<TypeListing>>
   return {
-    list: (type: ExtensionType): Slot<TypeListing> => lists[type],
-    metadata: (type: ExtensionType, name: string): Slot<Described> => slot('metadata', `${instance}:${type}/${name}`),
-    versions: (type: ExtensionType, name: string): Slot<VersionListing> =>
-      slot('versions', `${instance}:${type}/${name}/versions`)
+    list: (type: ExtensionType): CacheKey<TypeListing> => lists[type],
+    metadata: (type: ExtensionType, name: string): CacheKey<Described> =>
+      cacheKey('metadata', `${instance}:${type}/${name}`),
+    versions: (type: ExtensionType, name: string): CacheKey<VersionListing> =>
+      cacheKey('versions', `${instance}:${type}/${name}/versions`)
   }
 }
-export type Slots = ReturnType<typeof createSlots>
+export type CacheKeys = ReturnType<typeof createCacheKeys>

@@ -1,10 +1,11 @@
-import type { Cache, Cached } from '../../plugins/cache/cache.ts'
+import type { Cache } from '../../plugins/cache/cache.ts'
 import type { RegistryError } from '../../lib/errors.ts'
 import type { Extension, ExtensionType } from '../../schemas/extension.ts'
 import type { Listing } from './backend.ts'
 import type { Crawl, Metadata, Release } from '../driver/driver.ts'
-import { forEachInTurn } from '../../lib/yielding.ts'
-import { again, allAgain } from '../../lib/reuse.ts'
+import { forEachYielding } from '../../lib/yielding.ts'
+import { reuse, reuseAll } from '../../lib/reuse.ts'
+import type { CachedResult } from '../../lib/result.ts'
 
 /** One type's part of a listing, as it is cached. */
 export interface TypeListing {
@@ -37,7 +38,7 @@ export const byName = (a: { name: string }, b: { name: string }): number => a.na
 export async function toListing (
   type: ExtensionType,
   crawl: Crawl,
-  earlier: Pick<Cached<TypeListing>, 'value' | 'age'> | undefined,
+  earlier: Pick<CachedResult<TypeListing>, 'value' | 'age'> | undefined,
   { now, times }: Cache,
   toExtension: (metadata: Metadata, release: Release) => Extension
 ): Promise<TypeListing> {
@@ -49,9 +50,9 @@ export async function toListing (
   const kept = new Map<string, number>()
   const unread = new Set<string>()
   const extensions = new Map<string, Extension>()
-  await forEachInTurn(crawl.found, ({ metadata, release }) => {
+  await forEachYielding(crawl.found, ({ metadata, release }) => {
     if (metadata.type === type) {
-      extensions.set(metadata.name, again(before?.byName.get(metadata.name), toExtension(metadata, release)))
+      extensions.set(metadata.name, reuse(before?.byName.get(metadata.name), toExtension(metadata, release)))
     }
   })
   const keep = (name: string): boolean => {
@@ -70,7 +71,7 @@ export async function toListing (
   }
   const complete = failed.length === 0 && crawl.truncated !== true
   return {
-    extensions: allAgain(before?.extensions, [...extensions.values()].sort(byName)),
+    extensions: reuseAll(before?.extensions, [...extensions.values()].sort(byName)),
     byName: extensions,
     error: failed[0]?.error ?? crawl.why,
     missing: crawl.truncated === true || failed.some(({ name }) => unread.has(name)),

@@ -1,32 +1,33 @@
 import { LRUCache } from 'lru-cache'
 import pLimit from 'p-limit'
-import type { Awaitable } from '../../lib/maybe-promise.ts'
+import type { MaybePromise } from '../../lib/maybe-promise.ts'
 import type { Cache } from '../../plugins/cache/cache.ts'
 import { late, within } from '../../lib/deadline.ts'
 import { isRegistryError, type RegistryError } from '../../lib/errors.ts'
 import type { Extension, ExtensionType, ExtensionVersion } from '../../schemas/extension.ts'
-import type { Answered, Terms } from './backend.ts'
+import type { ReadOptions } from './backend.ts'
 import type { Driver, FileReference, Release } from '../driver/driver.ts'
-import { createFuse } from '../driver/fail-fast.ts'
-import type { Presentation } from './presenter.ts'
-import { again, allAgain } from '../../lib/reuse.ts'
+import { createFailFast } from '../driver/fail-fast.ts'
+import type { Presenter } from './presenter.ts'
+import { reuse, reuseAll } from '../../lib/reuse.ts'
 import type { Skips } from './skips.ts'
-import type { Described, Slots, VersionListing } from './keys.ts'
+import type { Described, CacheKeys, VersionListing } from './keys.ts'
+import type { CachedResult } from '../../lib/result.ts'
 
 /** Look-ups of one list of versions that run at once. */
-const atOnce = 6
+const maxConcurrentLookups = 6
 /** Seconds after which a checksum that could not be looked up is tried again. */
-const retryAfter = 30
+const retryAfterSeconds = 30
 /** Failed look-ups that are remembered. */
-const rememberedFailures = 10_000
+const maxFailures = 10_000
 /** Milliseconds that a stale answer waits for a checksum. */
-const stalePatience = 1000
+const maxStaleWaitMs = 1000
 
 export interface LookupsDependencies {
   driver: Driver
   cache: Cache
-  slots: Slots
-  presentation: Presentation
+  keys: CacheKeys
+  presenter: Presenter
   skips: Skips
   /** Runs a call of the driver behind the circuit breaker; its failure costs the release its checksum only. */
   ask: <T>(call: () => Promise<T>) => Promise<T>
@@ -45,9 +46,9 @@ export const versionListing = (releases: readonly Release[], versions: readonly 
 interface Unchecked<T> {
   type: ExtensionType
   name: string
-  terms: Terms
-  answer: Answered<T>
-  reload?: () => Awaitable<Answered<T>>
+  terms: ReadOptions
+  answer: CachedResult<T>
+  reload?: () => MaybePromise<CachedResult<T>>
 }
 
 /**
@@ -78,33 +79,33 @@ type Outcome = FileReference | undefined
  * Looks up checksums that the driver left open, each once for all callers that wait for it. A result is put into the
  * cached metadata and the cached versions, so that both show the same.
  */
-export function createLookups ({ driver, cache, slots, presentation, skips, ask, onChange }: LookupsDependencies) {
+export function createLookups ({ driver, cache, keys, presenter, skips, ask, onChange }: LookupsDependencies) {
   const flights = new Map<string, Promise<Outcome>>()
   /** When a look-up failed, in milliseconds of the cache's clock. */
-  const failures = new LRUCache<string, number>({ max: rememberedFailures })
+  const failures = new LRUCache<string, number>({ max: maxFailures })
   const keyOf = ({ locator, checksumLocator }: FileReference): string => JSON.stringify([locator, checksumLocator])
 
   /** Puts the result of a look-up in the place of the file that it was made for. */
   function settle (type: ExtensionType, name: string, before: FileReference, file: FileReference): void {
-    const versionsSlot = slots.versions(type, name)
-    const listing = cache.glance(versionsSlot)?.value
+    const versionsKey = keys.versions(type, name)
+    const listing = cache.peek(versionsKey)?.value
     const at = listing?.releases.findIndex(release => release.file === before) ?? -1
     const release = listing?.releases[at]
     if (listing !== undefined && release !== undefined) {
       const checked = { ...release, file }
-      const version = again(listing.versions[at], presentation.toVersion({ type, name }, checked))
+      const version = reuse(listing.versions[at], presenter.toVersion({ type, name }, checked))
       cache.amend(
-        versionsSlot,
+        versionsKey,
         listing,
         versionListing(listing.releases.with(at, checked), listing.versions.with(at, version))
       )
     }
-    const metadataSlot = slots.metadata(type, name)
-    const described = cache.glance(metadataSlot)?.value
+    const metadataKey = keys.metadata(type, name)
+    const described = cache.peek(metadataKey)?.value
     if (described?.unchecked !== undefined && described.unchecked.release.file === before) {
       const { metadata, release } = described.unchecked
-      cache.amend(metadataSlot, described, {
-        extension: again(described.extension, presentation.toExtension(metadata, { ...release, file }))
+      cache.amend(metadataKey, described, {
+        extension: reuse(described.extension, presenter.toExtension(metadata, { ...release, file }))
       })
     }
     onChange()
@@ -155,20 +156,20 @@ export function createLookups ({ driver, cache, slots, presentation, skips, ask,
     type: ExtensionType,
     name: string,
     releases: readonly Release[],
-    patience: number
+    maxWaitMs: number
   ): Promise<LookedUp> {
-    const [few, fused] = [pLimit(atOnce), createFuse()]
+    const [few, failFast] = [pLimit(maxConcurrentLookups), createFailFast()]
     let [outdated, waited, retryIn] = [false, false, Infinity]
     const looked = await Promise.all(releases.map(async (release): Promise<Release> => {
       const { version, file } = release
       if (file?.checksumLocator === undefined) return release
       const key = keyOf(file)
-      if (failedFor(key) >= retryAfter) {
+      if (failedFor(key) >= retryAfterSeconds) {
         waited = true
         try {
           const checked = await within(
-            patience,
-            few(async () => await fused(async () => await fly(type, name, version, file))),
+            maxWaitMs,
+            few(async () => await failFast(async () => await fly(type, name, version, file))),
             () => late(driver.name)
           )
           if (checked !== undefined) return { ...release, file: checked }
@@ -178,28 +179,28 @@ export function createLookups ({ driver, cache, slots, presentation, skips, ask,
           failures.set(key, cache.now())
         }
       }
-      retryIn = Math.min(retryIn, Math.max(0, retryAfter - failedFor(key)))
+      retryIn = Math.min(retryIn, Math.max(0, retryAfterSeconds - failedFor(key)))
       return release
     }))
     return { releases: looked, outdated, waited, retryIn }
   }
 
   /** Milliseconds that a caller waits for checksums. */
-  const patience = ({ deadline }: Terms, { error }: { error?: RegistryError }): number =>
-    Math.min(deadline?.left() ?? Infinity, error === undefined ? cache.times.budget * 1000 : stalePatience)
+  const maxWaitMs = ({ deadline }: ReadOptions, { error }: { error?: RegistryError }): number =>
+    Math.min(deadline?.left() ?? Infinity, error === undefined ? cache.times.budget * 1000 : maxStaleWaitMs)
 
   /**
    * Completes an answer with the checksums of the releases that it shows. Where a release has changed upstream the
    * extension is read again, once. A checksum that could not be looked up shortens the time for which the answer is
    * fresh.
    */
-  async function check<T, U> (unchecked: Unchecked<T>, { of, make, share = 1 }: Shape<T, U>): Promise<Answered<U>> {
+  async function check<T, U> (unchecked: Unchecked<T>, { of, make, share = 1 }: Shape<T, U>): Promise<CachedResult<U>> {
     const { type, name, terms, answer, reload } = unchecked
     const { releases, outdated, waited, retryIn } = await complete(
       type,
       name,
       of(answer.value),
-      patience(terms, answer) * share
+      maxWaitMs(terms, answer) * share
     )
     if (outdated && reload !== undefined) {
       return await check({ type, name, terms, answer: await reload() }, { of, make, share })
@@ -218,7 +219,7 @@ export function createLookups ({ driver, cache, slots, presentation, skips, ask,
      * agree with the listing. The crawl has read the checksum file: as a rule that costs no request.
      */
     follow (type: ExtensionType, name: string, { version, file }: Release): void {
-      const listing = cache.glance(slots.versions(type, name))?.value
+      const listing = cache.peek(keys.versions(type, name))?.value
       const cached = listing?.unchecked === true
         ? listing.releases.find(release => release.version === version)?.file
         : undefined
@@ -228,7 +229,7 @@ export function createLookups ({ driver, cache, slots, presentation, skips, ask,
     },
 
     /** Returns an extension with its checksum. A stale one is not worth a wait, for it showed no checksum before. */
-    extension (unchecked: Unchecked<Described | undefined>): Awaitable<Answered<Extension | undefined>> {
+    extension (unchecked: Unchecked<Described | undefined>): MaybePromise<CachedResult<Extension | undefined>> {
       const { type, name, answer } = unchecked
       if (answer.value?.unchecked === undefined || answer.error !== undefined) {
         return { ...answer, value: answer.value?.extension }
@@ -237,10 +238,10 @@ export function createLookups ({ driver, cache, slots, presentation, skips, ask,
         of: described => described?.unchecked === undefined ? [] : [described.unchecked.release],
         make: (described, [release]) => {
           const { metadata } = described?.unchecked ?? {}
-          const cached = cache.glance(slots.metadata(type, name))?.value.extension
+          const cached = cache.peek(keys.metadata(type, name))?.value.extension
           return metadata === undefined || release === undefined
             ? described?.extension
-            : again(cached, presentation.toExtension(metadata, release))
+            : reuse(cached, presenter.toExtension(metadata, release))
         }
       })
     },
@@ -248,7 +249,7 @@ export function createLookups ({ driver, cache, slots, presentation, skips, ask,
     /** Returns all versions with their checksums; stale ones as `extension` does. */
     versions (
       unchecked: Unchecked<VersionListing | undefined>
-    ): Awaitable<Answered<readonly ExtensionVersion[] | undefined>> {
+    ): MaybePromise<CachedResult<readonly ExtensionVersion[] | undefined>> {
       const { type, name, answer } = unchecked
       if (answer.value?.unchecked !== true || answer.error !== undefined) {
         return { ...answer, value: answer.value?.versions }
@@ -256,14 +257,14 @@ export function createLookups ({ driver, cache, slots, presentation, skips, ask,
       return check(unchecked, {
         of: listing => listing?.releases ?? [],
         make: (listing, releases) => {
-          const cached = cache.glance(slots.versions(type, name))?.value.versions
-          return listing && allAgain(cached, releases.map(release => presentation.toVersion({ type, name }, release)))
+          const cached = cache.peek(keys.versions(type, name))?.value.versions
+          return listing && reuseAll(cached, releases.map(release => presenter.toVersion({ type, name }, release)))
         }
       })
     },
 
     /** Returns a release with its checksum. Waits for half of the time only, for its file is opened afterwards. */
-    async release (unchecked: Unchecked<Release | undefined>): Promise<Answered<Release | undefined>> {
+    async release (unchecked: Unchecked<Release | undefined>): Promise<CachedResult<Release | undefined>> {
       const { value } = unchecked.answer
       if (value === undefined || !isUnchecked(value)) return unchecked.answer
       return await check(unchecked, {

@@ -1,7 +1,7 @@
 import type { Extension, ExtensionSource, ExtensionVersion } from '../../schemas/extension.ts'
 import type { FileReference, Metadata, Release } from '../driver/driver.ts'
 
-export interface PresentationOptions {
+export interface PresenterOptions {
   source: ExtensionSource
   /** Which address is shown as `download_url`. */
   downloadUrls: 'upstream' | 'gateway'
@@ -12,7 +12,7 @@ export interface PresentationOptions {
 }
 
 /** How what a driver says is shown: as the extensions and versions of the API. */
-export function createPresentation ({ source, downloadUrls, publicUrl, onFile }: PresentationOptions) {
+export function createPresenter ({ source, downloadUrls, publicUrl, onFile }: PresenterOptions) {
   function downloadUrl (
     { type, name }: Pick<Metadata, 'type' | 'name'>,
     { version, file }: Release
@@ -56,4 +56,4 @@ export function createPresentation ({ source, downloadUrls, publicUrl, onFile }:
     }
   }
 }
-export type Presentation = ReturnType<typeof createPresentation>
+export type Presenter = ReturnType<typeof createPresenter>

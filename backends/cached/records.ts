@@ -1,20 +1,20 @@
-import { finding, type Cache } from '../../plugins/cache/cache.ts'
+import { loadedEntry, type Cache } from '../../plugins/cache/cache.ts'
 import { extensionTypes, type Extension, type ExtensionType } from '../../schemas/extension.ts'
 import type { SnapshotListing, SnapshotRecord } from '../../schemas/snapshot.ts'
-import type { Memory } from './backend.ts'
+import type { Records } from './backend.ts'
 import type { Release } from '../driver/driver.ts'
 import { isUnchecked, versionListing } from './lookups.ts'
-import type { Presentation } from './presenter.ts'
-import type { Slots } from './keys.ts'
+import type { Presenter } from './presenter.ts'
+import type { CacheKeys } from './keys.ts'
 import { currentRelease } from '../driver/version.ts'
 
 /** Extensions of one record: a line that is made and read without holding anybody up. */
 const chunk = 500
 
-export interface MemoryDependencies {
+export interface RecordsDependencies {
   cache: Cache
-  slots: Slots
-  presentation: Presentation
+  keys: CacheKeys
+  presenter: Presenter
   /** Milliseconds of the epoch: what is remembered outlives the process, and its own clock. */
   wallClock?: () => number
 }
@@ -23,14 +23,14 @@ export interface MemoryDependencies {
  * What an instance has in the cache, as records that outlive the process, and back. What comes back is stale: it stands
  * in until the upstream has been asked, for as long as any old answer may.
  */
-export function createMemory ({ cache, slots, presentation, wallClock = Date.now }: MemoryDependencies): Memory {
+export function createRecords ({ cache, keys, presenter, wallClock = Date.now }: RecordsDependencies): Records {
   /** A time of the cache's clock, by the wall clock. */
   const toWall = (at: number): number => wallClock() - (cache.now() - at)
   /** The same back; a time that is yet to come is now. */
   const fromWall = (at: number): number => cache.now() - Math.max(0, wallClock() - at)
 
   function * listingOf (type: ExtensionType): Generator<SnapshotRecord> {
-    const listed = cache.peek(slots.list(type))
+    const listed = cache.read(keys.list(type))
     if (listed === undefined) return
     const { extensions, missing, unread, proof, kept } = listed.value
     yield {
@@ -46,8 +46,8 @@ export function createMemory ({ cache, slots, presentation, wallClock = Date.now
       yield { kind: 'extensions', extensions: extensions.slice(first, first + chunk) }
     }
     for (const { name } of extensions) {
-      const versions = cache.glance(slots.versions(type, name))
-      const extension = cache.glance(slots.metadata(type, name))
+      const versions = cache.peek(keys.versions(type, name))
+      const extension = cache.peek(keys.metadata(type, name))
       if (versions === undefined || extension === undefined) continue
       yield {
         kind: 'versions',
@@ -63,7 +63,7 @@ export function createMemory ({ cache, slots, presentation, wallClock = Date.now
     extensions: readonly Extension[]
   ): void {
     cache.restore(
-      finding(slots.list(type), {
+      loadedEntry(keys.list(type), {
         extensions,
         byName: new Map(extensions.map(extension => [extension.name, extension])),
         error: undefined,
@@ -90,18 +90,18 @@ export function createMemory ({ cache, slots, presentation, wallClock = Date.now
         else {
           const { at, extension, releases } = record
           const { type, name } = extension
-          const versions = releases.map(release => presentation.toVersion(extension, release as Release))
+          const versions = releases.map(release => presenter.toVersion(extension, release as Release))
           const current = currentRelease(releases as Release[])
           // A look-up for a download then completes both entries.
           const unchecked = current?.version === extension.version && isUnchecked(current)
             ? { metadata: extension, release: current }
             : undefined
           cache.restore(
-            finding(slots.metadata(type, name), { extension, ...(unchecked !== undefined && { unchecked }) }),
+            loadedEntry(keys.metadata(type, name), { extension, ...(unchecked !== undefined && { unchecked }) }),
             fromWall(at)
           )
           cache.restore(
-            finding(slots.versions(type, name), versionListing(releases as Release[], versions)),
+            loadedEntry(keys.versions(type, name), versionListing(releases as Release[], versions)),
             fromWall(at)
           )
         }

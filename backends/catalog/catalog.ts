@@ -1,6 +1,5 @@
 import type { FastifyBaseLogger } from 'fastify'
-import type { Download, Page } from '../../plugins/replies/plugin.ts'
-import type { Answer, Mark } from '../../plugins/replies/provenance.ts'
+import type { Download } from '../../plugins/replies/plugin.ts'
 import { createDeadline, late, type Deadline } from '../../lib/deadline.ts'
 import type { Downloads, OpenAt, Origin, Wanted } from '../../plugins/downloads/plugin.ts'
 import { isRegistryError, registryError, type RegistryError } from '../../lib/errors.ts'
@@ -12,17 +11,11 @@ import {
   type ExtensionType,
   type ExtensionVersion
 } from '../../schemas/extension.ts'
-import { answering, whenThere, type Awaitable } from '../../lib/maybe-promise.ts'
-import {
-  together,
-  type Answered,
-  type Backend,
-  type Listing,
-  type SkippedReport,
-  type Terms
-} from '../cached/backend.ts'
+import { answering, whenThere, type MaybePromise } from '../../lib/maybe-promise.ts'
+import { type Backend, type Listing, type SkippedReport, type ReadOptions } from '../cached/backend.ts'
 import type { Artifact, FileReference } from '../driver/driver.ts'
-import { createGenerations, type Generation, type Share } from './view.ts'
+import { createCatalogViews, type CatalogView, type InstanceListing } from './view.ts'
+import { type CachedResult, type InstanceIssue, type ListPage, type Result, combined } from '../../lib/result.ts'
 
 export interface CatalogDependencies {
   downloads: Pick<Downloads, 'look' | 'open'>
@@ -46,14 +39,14 @@ const only: Record<ExtensionType, readonly ExtensionType[]> = {
 }
 
 /** What one instance answered when it was asked for everything. */
-type Asked = { backend: Backend, answer: Answered<Listing>, error?: never } | {
+type Read = { backend: Backend, answer: CachedResult<Listing>, error?: never } | {
   backend: Backend,
   answer?: never,
   error: RegistryError
 }
 
 /** Whose an extension is; or seconds since the oldest word that nobody's it is. */
-type Found<T> = { backend: Backend, answer: Answer<T>, oldest?: never } | {
+type Owned<T> = { backend: Backend, answer: Result<T>, oldest?: never } | {
   backend?: never,
   answer?: never,
   oldest: number
@@ -89,7 +82,7 @@ function rethrowUnknown (error: unknown): RegistryError {
  */
 export function createCatalog ({ backends, downloads, log, negativeTtl, budget }: CatalogDependencies) {
   const instances = byOwnership(backends)
-  const generations = createGenerations(log)
+  const views = createCatalogViews(log)
   const ofSource = new Map(
     extensionSources.map(source => [source, instances.filter(backend => backend.source === source)])
   )
@@ -97,35 +90,40 @@ export function createCatalog ({ backends, downloads, log, negativeTtl, budget }
   const types = (type: ExtensionType | undefined): readonly ExtensionType[] =>
     type === undefined ? extensionTypes : only[type]
 
-  function wrap<T> (value: T, answers: ReadonlyArray<Answered<unknown>>, stale: Mark[], missing: Mark[]): Answer<T> {
-    const { age, ttl, hit } = together(answers)
+  function wrap<T> (
+    value: T,
+    answers: ReadonlyArray<CachedResult<unknown>>,
+    stale: InstanceIssue[],
+    missing: InstanceIssue[]
+  ): Result<T> {
+    const { age, ttl, hit } = combined(answers)
     const whole = stale.length === 0 && missing.length === 0 && answers.length > 0
     return { value, age, ttl: whole ? ttl : 0, hit, stale, missing }
   }
 
   /** All extensions of a scope, merged by ownership, of whatever instances and cached entries can answer. */
-  function everything (scope: { type?: ExtensionType | undefined } & Scope): Awaitable<Answer<Generation>> {
+  function everything (scope: { type?: ExtensionType | undefined } & Scope): MaybePromise<Result<CatalogView>> {
     const deadline = createDeadline(budget * 1000)
-    const asked = of(scope).map((backend): Awaitable<Asked> => {
+    const asked = of(scope).map((backend): MaybePromise<Read> => {
       const answer = backend.list(types(scope.type), { deadline })
       return answer instanceof Promise
         ? answer.then(answer => ({ backend, answer }), (error: unknown) => ({ backend, error: rethrowUnknown(error) }))
         : { backend, answer }
     })
     return asked.every(one => !(one instanceof Promise))
-      ? merge(scope, asked as Asked[])
+      ? merge(scope, asked as Read[])
       : Promise.all(asked).then(asked => merge(scope, asked))
   }
 
   /** What was answered, merged by ownership; throws when nobody answered. */
   function merge (
     { type, source }: { type?: ExtensionType | undefined } & Scope,
-    asked: readonly Asked[]
-  ): Answer<Generation> {
-    const stale: Mark[] = []
-    const missing: Mark[] = []
-    const answers: Array<Answered<unknown>> = []
-    const shares: Share[] = []
+    asked: readonly Read[]
+  ): Result<CatalogView> {
+    const stale: InstanceIssue[] = []
+    const missing: InstanceIssue[] = []
+    const answers: Array<CachedResult<unknown>> = []
+    const shares: InstanceListing[] = []
     for (const { backend: { name: instance }, answer, error } of asked) {
       if (answer === undefined) {
         missing.push({ instance, error })
@@ -138,24 +136,24 @@ export function createCatalog ({ backends, downloads, log, negativeTtl, budget }
       shares.push({ instance, types, unread })
     }
     if (answers.length === 0 && asked.length > 0) throw worst(asked.flatMap(({ error }) => error ?? []))
-    return wrap(generations.merge(shares, `${source ?? ''}:${type ?? ''}`), answers, stale, missing)
+    return wrap(views.merge(shares, `${source ?? ''}:${type ?? ''}`), answers, stale, missing)
   }
 
   /** The first instance's answer that is not "not there"; undefined when all of them could be asked and none has it. */
   function first<T> (
     scope: Scope,
-    question: (backend: Backend) => Awaitable<Answered<T | undefined>>
-  ): Awaitable<Found<T>> {
-    const doubts: Mark[] = []
-    const absences: Array<Answered<unknown>> = []
+    question: (backend: Backend) => MaybePromise<CachedResult<T | undefined>>
+  ): MaybePromise<Owned<T>> {
+    const doubts: InstanceIssue[] = []
+    const absences: Array<CachedResult<unknown>> = []
     const candidates = of(scope)
-    function ask (at: number): Awaitable<Found<T>> {
+    function ask (at: number): MaybePromise<Owned<T>> {
       const backend = candidates[at]
       if (backend === undefined) {
         if (doubts.length > 0) throw worst(doubts.flatMap(doubt => doubt.error ?? []))
         return { oldest: Math.max(0, ...absences.map(({ age }) => age)) }
       }
-      const take = (answer: Answered<T | undefined>): Awaitable<Found<T>> => {
+      const take = (answer: CachedResult<T | undefined>): MaybePromise<Owned<T>> => {
         const { value, error } = answer
         if (value !== undefined) {
           const stale = error === undefined ? doubts : [...doubts, { instance: backend.name, error }]
@@ -179,8 +177,8 @@ export function createCatalog ({ backends, downloads, log, negativeTtl, budget }
   const owner = <T>(
     scope: Scope,
     deadline: Deadline,
-    question: (backend: Backend, terms: Terms) => Awaitable<Answered<T | undefined>>
-  ): Awaitable<Found<T>> =>
+    question: (backend: Backend, terms: ReadOptions) => MaybePromise<CachedResult<T | undefined>>
+  ): MaybePromise<Owned<T>> =>
       whenThere(
         first(scope, backend => question(backend, { deadline })),
         found =>
@@ -206,7 +204,7 @@ export function createCatalog ({ backends, downloads, log, negativeTtl, budget }
   }
 
   /** Where a file is: at its owner, and at other instances that have told of the same content. */
-  function originsOf (owner: Backend, file: FileReference, open: Origin['open']): Origin[] {
+  function sourcesOf (owner: Backend, file: FileReference, open: Origin['open']): Origin[] {
     let opened: FileReference | undefined
     const first: Origin = {
       instance: owner.name,
@@ -230,7 +228,7 @@ export function createCatalog ({ backends, downloads, log, negativeTtl, budget }
   }
 
   /** The answer about a name, or that there is none. */
-  const foundOr404 = ({ type, name }: Name) => <T>({ answer }: Found<T>): Answer<T> => {
+  const foundOr404 = ({ type, name }: Name) => <T>({ answer }: Owned<T>): Result<T> => {
     if (answer === undefined) throw registryError('not_found', `Extension ${type}/${name} not found`)
     return answer
   }
@@ -244,7 +242,7 @@ export function createCatalog ({ backends, downloads, log, negativeTtl, budget }
     /** A page of all extensions, by type and then by name. */
     list: (
       query: { type?: ExtensionType | undefined, limit: number, offset: number } & Scope
-    ): Awaitable<Answer<Page<Extension>>> =>
+    ): MaybePromise<Result<ListPage<Extension>>> =>
       answering(() =>
         whenThere(
           everything(query),
@@ -255,11 +253,11 @@ export function createCatalog ({ backends, downloads, log, negativeTtl, budget }
     /** The best matches for `q`, in the order of {@link search}. */
     search: (
       query: { q: string, type?: ExtensionType | undefined, limit: number } & Scope
-    ): Awaitable<Answer<Page<Extension>>> =>
+    ): MaybePromise<Result<ListPage<Extension>>> =>
       answering(() => whenThere(everything(query), all => ({ ...all, value: all.value.search(query.q, query.limit) }))),
 
     /** An extension at its current version. Throws `not_found`. */
-    find: (name: Name): Awaitable<Answer<Extension>> =>
+    find: (name: Name): MaybePromise<Result<Extension>> =>
       answering(() =>
         whenThere(
           owner(name, createDeadline(budget * 1000), (backend, terms) => backend.find(name.type, name.name, terms)),
@@ -268,7 +266,7 @@ export function createCatalog ({ backends, downloads, log, negativeTtl, budget }
       ),
 
     /** All versions of an extension, highest first. Throws `not_found`. */
-    versions: (name: Name): Awaitable<Answer<readonly ExtensionVersion[]>> =>
+    versions: (name: Name): MaybePromise<Result<readonly ExtensionVersion[]>> =>
       answering(() =>
         whenThere(
           owner(name, createDeadline(budget * 1000), (backend, terms) => backend.versions(name.type, name.name, terms)),
@@ -280,7 +278,7 @@ export function createCatalog ({ backends, downloads, log, negativeTtl, budget }
      * The file of a version of the extension's owner, not opened yet. Throws `not_found` when there is no such version,
      * or it has no file.
      */
-    async file ({ version, ...name }: Name & { version: string }): Promise<Answer<Download>> {
+    async file ({ version, ...name }: Name & { version: string }): Promise<Result<Download>> {
       const { type, name: extension } = name
       const missing = registryError('not_found', `Extension ${type}/${extension} version ${version} not found`)
       const deadline = createDeadline(budget * 1000)
@@ -296,10 +294,10 @@ export function createCatalog ({ backends, downloads, log, negativeTtl, budget }
       if (file === undefined) {
         throw registryError('not_found', `Extension ${type}/${extension} version ${version} has no file`)
       }
-      const wanted: Omit<Wanted, 'origins'> = {
+      const wanted: Omit<Wanted, 'sources'> = {
         file,
         local: backend.local,
-        subject: { instance: backend.name, type, name: extension, version }
+        ref: { instance: backend.name, type, name: extension, version }
       }
       const download: Download = {
         file,
@@ -308,7 +306,7 @@ export function createCatalog ({ backends, downloads, log, negativeTtl, budget }
         deadline,
         late: () => late(backend.name),
         open: async signal => {
-          const origins = originsOf(
+          const sources = sourcesOf(
             backend,
             file,
             async ({ signal }) => await backend.open(type, extension, version, { signal })
@@ -317,7 +315,7 @@ export function createCatalog ({ backends, downloads, log, negativeTtl, budget }
             backend.name,
             deadline,
             signal,
-            async signal => await downloads.open({ ...wanted, origins }, signal)
+            async signal => await downloads.open({ ...wanted, sources }, signal)
           )
           if (content === undefined) throw missing
           return content
@@ -347,7 +345,7 @@ export function createCatalog ({ backends, downloads, log, negativeTtl, budget }
         unread: nothing,
         types: new Map(extensionTypes.map(type => [type, backend.peek(type) ?? none]))
       }))
-      const { extensions, shadowed } = generations.merge(known, 'census')
+      const { extensions, shadowed } = views.merge(known, 'census')
       return { extensions, shadowed }
     }
   }

@@ -2,9 +2,10 @@ import type { FastifyBaseLogger } from 'fastify'
 import { LRUCache } from 'lru-cache'
 import { extensionTypes, type Extension, type ExtensionType } from '../../schemas/extension.ts'
 import { search, searchable, type Searchable } from './search.ts'
+import type { ListPage } from '../../lib/result.ts'
 
 /** What one instance brings to a merge. */
-export interface Share {
+export interface InstanceListing {
   instance: string
   types: ReadonlyMap<ExtensionType, readonly Extension[]>
   /** `{type}/{name}` of what it may have but could not be read: nobody behind it is shown as the owner. */
@@ -12,7 +13,7 @@ export interface Share {
 }
 
 /** Everything that some instances have together, at one moment. */
-export interface Generation {
+export interface CatalogView {
   /** Each (type, name) once, as its owner has it: by type, then by name. */
   extensions: readonly Extension[]
   /** Twins that belong to an earlier instance, counted by the instance whose they are. */
@@ -20,14 +21,11 @@ export interface Generation {
   /** A part of it; the same array each time, as long as it is remembered. */
   page: (range: { limit: number, offset: number }) => readonly Extension[]
   /** The best matches for a query, the same way, and how many there are. */
-  search: (query: string, limit: number) => Found
+  search: (query: string, limit: number) => ListPage<Extension>
 }
 
-/** What a search found. */
-export interface Found { items: readonly Extension[], total: number }
-
 /** Names of twins that were logged; past the bound they are logged no more. */
-const loggedAtMost = 10_000
+const maxLogged = 10_000
 
 /** Size of all the pages of a generation that are remembered at once, about that of their bytes: each has its own. */
 const rememberedBytes = 16 * 1024 * 1024
@@ -43,7 +41,7 @@ const sizeOf = (page: readonly Extension[]): number =>
   )
 
 /** Whether a share is what it was. */
-function isSame ({ instance, types, unread }: Share, before: Share | undefined): boolean {
+function isSame ({ instance, types, unread }: InstanceListing, before: InstanceListing | undefined): boolean {
   if (before === undefined || before.instance !== instance) return false
   if (before.types === types && before.unread === unread) return true
   if (before.types.size !== types.size || before.unread.size !== unread.size) return false
@@ -53,8 +51,8 @@ function isSame ({ instance, types, unread }: Share, before: Share | undefined):
 }
 
 /** Makes generations; one that was made of the very same listings is given again. */
-export function createGenerations (log: FastifyBaseLogger) {
-  const latest = new Map<string, { shares: readonly Share[], generation: Generation }>()
+export function createCatalogViews (log: FastifyBaseLogger) {
+  const latest = new Map<string, { shares: readonly InstanceListing[], view: CatalogView }>()
   const logged = new Set<string>()
   const prepared = new WeakMap<Extension, Searchable>()
 
@@ -66,12 +64,12 @@ export function createGenerations (log: FastifyBaseLogger) {
 
   function shadow (instance: string, { type, name }: Extension, owner: string): void {
     const twin = `${instance}:${type}/${name}`
-    if (logged.has(twin) || logged.size >= loggedAtMost) return
+    if (logged.has(twin) || logged.size >= maxLogged) return
     logged.add(twin)
     log.info({ extension: `${type}/${name}`, owner, shadowed: instance }, 'an extension is shadowed by its owner')
   }
 
-  function make (shares: readonly Share[]): Generation {
+  function make (shares: readonly InstanceListing[]): CatalogView {
     const shadowed = new Map<string, number>()
     const extensions = extensionTypes.flatMap((type): readonly Extension[] => {
       const having = shares.filter(({ types, unread }) => unread.size > 0 || (types.get(type)?.length ?? 0) > 0)
@@ -131,14 +129,14 @@ export function createGenerations (log: FastifyBaseLogger) {
      * Merges in the order given: the first that has an extension owns it. `scope` names what is merged, so that each
      * scope's last one is kept.
      */
-    merge (shares: readonly Share[], scope: string): Generation {
+    merge (shares: readonly InstanceListing[], scope: string): CatalogView {
       const last = latest.get(scope)
       if (
         last?.shares.length === shares.length && shares.every((share, at) => isSame(share, last.shares[at]))
-      ) { return last.generation }
-      const generation = make(shares)
-      latest.set(scope, { shares, generation })
-      return generation
+      ) { return last.view }
+      const view = make(shares)
+      latest.set(scope, { shares, view })
+      return view
     }
   }
 }

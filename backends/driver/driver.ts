@@ -1,4 +1,4 @@
-import type { FileFacts, OpenAt, OpenedFile } from '../../plugins/downloads/transfer/source.ts'
+import type { FileInfo, OpenAt, OpenedFile } from '../../plugins/downloads/transfer/source.ts'
 import type { RegistryError } from '../../lib/errors.ts'
 import type { Extension, ExtensionSource, ExtensionType } from '../../schemas/extension.ts'
 
@@ -7,7 +7,7 @@ import type { Extension, ExtensionSource, ExtensionType } from '../../schemas/ex
  * `size` what the upstream says, `checksum` the publisher's word and never computed here, `validator` a digest or an
  * asset's uuid.
  */
-export interface FileReference extends FileFacts {
+export interface FileReference extends FileInfo {
   /** Where a person outside can fetch it from the upstream, when the upstream has such an address. */
   url?: string
   /** What the driver needs to open it; means nothing to anybody else. */
@@ -101,10 +101,10 @@ export interface Skipped {
 export type Skip = (skipped: Skipped) => void
 
 /** What the caller of a driver takes beside the result. */
-export interface ReadOptions { skip: Skip }
+export interface SkipOptions { skip: Skip }
 
 /** Reads without an interest in what is skipped. */
-export const readQuietly: ReadOptions = { skip: () => {} }
+export const ignoreSkips: SkipOptions = { skip: () => {} }
 
 /**
  * One upstream without cache: what it says right now. Absent is a value (`undefined`); failing throws an error of the
@@ -118,16 +118,16 @@ export interface Driver {
   /** Returns whether it may have such an extension at all; asks no upstream. Any name is possible if unset. */
   covers? (type: ExtensionType, name: string): boolean
   /** Walks the whole upstream, in as few requests as it takes. Throws when nothing could be read. */
-  list (options?: ReadOptions): Promise<Crawl>
+  list (options?: SkipOptions): Promise<Crawl>
   /** Everything of one extension; undefined when the upstream answered and has no version of it. */
-  load (type: ExtensionType, name: string, options?: ReadOptions): Promise<Loaded | undefined>
+  load (type: ExtensionType, name: string, options?: SkipOptions): Promise<Loaded | undefined>
   /**
    * Looks up the checksum of a file that has a `checksumLocator`; required of a driver that sets it. Returns an empty
    * object when the publisher states no checksum, and undefined when the release has changed since it was read. A
    * driver sets `checksumLocator` where a checksum costs a request of its own: then only the checksums that a response
    * needs are looked up. The releases of `list` never have one.
    */
-  checksum? (file: FileReference, options?: ReadOptions): Promise<{ checksum?: string } | undefined>
+  checksum? (file: FileReference, options?: SkipOptions): Promise<{ checksum?: string } | undefined>
   /** Opens a file, where it can at the byte that is wanted; undefined when it is gone. */
   open (file: FileReference, options: OpenOptions): Promise<Artifact | undefined>
   /** Resolves when the upstream answers as it must for `list` to work. */

@@ -7,7 +7,7 @@ const tolerated = 3
  * Whether a failure is an answer all the same: the upstream is there, and says something that cannot be used. It then
  * speaks of what was asked for, not of the upstream as a whole.
  */
-export const isAnswer = ({ code, proxyError = '', retryAfter }: RegistryError): boolean =>
+export const isUpstreamResponse = ({ code, proxyError = '', retryAfter }: RegistryError): boolean =>
   code !== 'rate_limit' && retryAfter === undefined &&
   ['destination_unavailable', 'http_protocol_error', 'http_response_incomplete'].includes(proxyError)
 
@@ -15,7 +15,7 @@ export const isAnswer = ({ code, proxyError = '', retryAfter }: RegistryError): 
  * Lets a walk over many repositories end when the upstream answers nothing any more: what is left fails at once with
  * the last failure, instead of each waiting for its own time-out.
  */
-export function createFuse () {
+export function createFailFast () {
   let silences = 0
   let last: RegistryError | undefined
   return async <T> (question: () => Promise<T>): Promise<T> => {
@@ -25,7 +25,7 @@ export function createFuse () {
       silences = 0
       return answer
     } catch (error) {
-      if (isRegistryError(error) && !isAnswer(error)) {
+      if (isRegistryError(error) && !isUpstreamResponse(error)) {
         silences++
         last = error
       } else silences = 0
@@ -33,4 +33,4 @@ export function createFuse () {
     }
   }
 }
-export type Fuse = ReturnType<typeof createFuse>
+export type FailFast = ReturnType<typeof createFailFast>

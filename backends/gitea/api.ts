@@ -5,7 +5,7 @@ import type { Resumption } from '../../plugins/upstream/resume.ts'
 import type { Upstream } from '../../plugins/upstream/client.ts'
 import { GiteaRelease, GiteaRepository } from '../../schemas/gitea.ts'
 import type { Skip } from '../driver/driver.ts'
-import { forEachInTurn } from '../../lib/yielding.ts'
+import { forEachYielding } from '../../lib/yielding.ts'
 import { createPages, tooLargeRow } from './pages.ts'
 
 /** Returns a text field of a row that has not the form that it should have. */
@@ -23,7 +23,7 @@ const releaseFields = Object.keys(GiteaRelease.properties)
  * A listing: `unread` are names of repositories that are not as they should be, `truncated` why there may be others
  * that were not seen.
  */
-export interface Repositories { found: GiteaRepository[], unread: string[], truncated?: RegistryError }
+export interface FoundRepositories { found: GiteaRepository[], unread: string[], truncated?: RegistryError }
 
 export interface GiteaApiOptions {
   instance: string
@@ -81,7 +81,7 @@ export function createGiteaApi (upstream: Upstream, { instance, owner, atOnce = 
      * Every repository of the owner that the credentials can see, each once. What is deleted while the list is read
      * moves others between the pages, out of sight: then it is `truncated`, too.
      */
-    async repositories (skip: Skip): Promise<Repositories> {
+    async repositories (skip: Skip): Promise<FoundRepositories> {
       const { bodies, steady } = await ofOwner(async of => await pages(listPath(of), repositoryFields))
       const found: Array<ReturnType<typeof elements<typeof GiteaRepository>>> = []
       const malformed = (row: unknown): void => {
@@ -95,7 +95,7 @@ export function createGiteaApi (upstream: Upstream, { instance, owner, atOnce = 
           ...(isPublic && name !== undefined && { repository: name })
         })
       }
-      await forEachInTurn(bodies, body => {
+      await forEachYielding(bodies, body => {
         found.push(elements<typeof GiteaRepository>(repositories, body, malformed))
       })
       const bad = found.flatMap(({ bad }) => bad)

@@ -3,7 +3,7 @@ import { LRUCache } from 'lru-cache'
 import type { GiteaRepository } from '../../schemas/gitea.ts'
 import type { Release } from '../driver/driver.ts'
 
-export interface WalkMemoryOptions {
+export interface ChangeTrackerOptions {
   /**
    * Seconds within which every repository is asked again, though nothing shows that it has changed; 0 to ask at each
    * walk.
@@ -33,7 +33,7 @@ interface Remembered extends Word {
 }
 
 /** Repositories that are remembered: as many as a listing can have. */
-const most = 20_000
+const maxRemembered = 20_000
 /** Milliseconds after a change in which a release may get its files, which no row of a listing shows. */
 const afterwards = 3_600_000
 
@@ -47,8 +47,8 @@ function signOf ({ id, owner, release_counter: counter, updated_at: updated }: G
  * edited release, a replaced file, and a release deleted and another published between two walks show in neither. So
  * what has changed is asked at each walk for an hour more, and all the others in turn, each within `reconcile`.
  */
-export function createWalkMemory ({ reconcile, clock, wallClock = Date.now }: WalkMemoryOptions) {
-  const words = new LRUCache<string, Remembered>({ max: most })
+export function createChangeTracker ({ reconcile, clock, wallClock = Date.now }: ChangeTrackerOptions) {
+  const words = new LRUCache<string, Remembered>({ max: maxRemembered })
   const period = reconcile * 1000
   let last: number | undefined
   /** Questions of the reconciliation that are due, and the part of one that is left over. */
@@ -124,4 +124,4 @@ export function createWalkMemory ({ reconcile, clock, wallClock = Date.now }: Wa
     get size () { return words.size }
   }
 }
-export type WalkMemory = ReturnType<typeof createWalkMemory>
+export type ChangeTracker = ReturnType<typeof createChangeTracker>

@@ -10,11 +10,11 @@ import { digestIn } from './checksum-file.ts'
 export type Place = Pick<Skipped, 'type' | 'name' | 'repository' | 'version' | 'tag'>
 
 /** Bytes of a checksum file; a larger one is none. */
-const largest = 1024 * 1024
+const maxChecksumFileBytes = 1024 * 1024
 /** Endings of an asset's own checksum file, behind its name. */
 const ownEndings = ['.sha256', '.sha256sum']
 /** Checksum files of one asset that are read at most. */
-const mostCandidates = 8
+const maxCandidates = 8
 
 const asset = TypeCompiler.Compile(GiteaAsset)
 const sha256 = /^[0-9a-f]{64}$/i
@@ -80,7 +80,7 @@ function candidatesOf (file: GiteaAsset, siblings: readonly GiteaAsset[], where:
     !own.includes(list)
   )
   const toCandidate = (own: boolean) => ({ name, uuid, size }: GiteaAsset): Candidate => ({ name, uuid, size, own })
-  return [...own.map(toCandidate(true)), ...[...new Set(lists)].map(toCandidate(false))].slice(0, mostCandidates)
+  return [...own.map(toCandidate(true)), ...[...new Set(lists)].map(toCandidate(false))].slice(0, maxCandidates)
 }
 
 /** A checksum, or that the release has none. */
@@ -99,7 +99,7 @@ export function createChecksums (api: Pick<GiteaApi, 'attachment'>, { instance, 
 
   /** Reads a checksum file; undefined when it is gone. */
   async function fetch (candidate: Candidate): Promise<Buffer | undefined> {
-    const bytes = await api.attachment(candidate.uuid, largest)
+    const bytes = await api.attachment(candidate.uuid, maxChecksumFileBytes)
     if (bytes !== undefined && bytes.length !== candidate.size) {
       throw registryError('service_unavailable', `Instance ${instance} cannot be asked`, {
         instance,
@@ -120,7 +120,7 @@ export function createChecksums (api: Pick<GiteaApi, 'attachment'>, { instance, 
   ): KnownChecksum & { unread?: Candidate, unfit: string[] } {
     const unfit: string[] = []
     for (const candidate of candidates) {
-      const bytes = candidate.size > largest ? Buffer.alloc(0) : contentOf(candidate)
+      const bytes = candidate.size > maxChecksumFileBytes ? Buffer.alloc(0) : contentOf(candidate)
       if (bytes === undefined) return { unread: candidate, unfit }
       const digest = digestIn(bytes, file, candidate.own)
       if (digest !== undefined) return { checksum: `sha256:${digest}`, unfit }

@@ -5,7 +5,7 @@ import { statusError } from '../../plugins/upstream/errors.ts'
 import type { GiteaAsset, GiteaRelease, GiteaRepository } from '../../schemas/gitea.ts'
 import { safeFileName } from '../driver/file-name.ts'
 import {
-  readQuietly,
+  ignoreSkips,
   type Crawl,
   type Driver,
   type FileReference,
@@ -16,9 +16,9 @@ import {
   type Skipped,
   type SkipReason
 } from '../driver/driver.ts'
-import { createFuse, type Fuse } from '../driver/fail-fast.ts'
+import { createFailFast, type FailFast } from '../driver/fail-fast.ts'
 import type { Identity, RepositoryMapping } from '../driver/mapping.ts'
-import { forEachInTurn } from '../../lib/yielding.ts'
+import { forEachYielding } from '../../lib/yielding.ts'
 import { describePlatform, parsePlatform } from '../driver/platform.ts'
 import { maxDescription, plainTags, plainText } from '../driver/text.ts'
 import { currentRelease, orderReleases, tagsByVersion, utcSeconds } from '../driver/version.ts'
@@ -26,7 +26,7 @@ import { textField, type GiteaApi } from './api.ts'
 import { usableAssets, type Checksums, type Place } from './checksums.ts'
 import { tooLargeRow } from './pages.ts'
 import { chooseFile } from './choose-file.ts'
-import { createWalkMemory, type Word } from './change-tracker.ts'
+import { createChangeTracker, type Word } from './change-tracker.ts'
 
 export interface GiteaDriverOptions {
   name: string
@@ -73,7 +73,7 @@ interface Read {
 export function createGiteaDriver (api: GiteaApi, checksums: Checksums, options: GiteaDriverOptions): Driver {
   const { name: instance, publicUrl, mapping, reconcile = 3600, clock = () => performance.now() } = options
   const walk = pLimit(options.atOnce)
-  const memory = createWalkMemory({ reconcile, clock })
+  const memory = createChangeTracker({ reconcile, clock })
   const platform = options.platform === undefined ? undefined : describePlatform(parsePlatform(options.platform))
   const firstPlatforms = new LRUCache<string, string>({ max: 10_000 })
 
@@ -288,14 +288,14 @@ export function createGiteaDriver (api: GiteaApi, checksums: Checksums, options:
   })
 
   /** The current release of a repository, or why it could not be read. */
-  async function current (of: Candidate, fused: Fuse, skip: Skip): Promise<Read & Candidate> {
+  async function current (of: Candidate, failFast: FailFast, skip: Skip): Promise<Read & Candidate> {
     const at = memory.now()
     let listed = false
     try {
-      const { versions, settled } = await fused(async () => await releasesOf(of, skip))
+      const { versions, settled } = await failFast(async () => await releasesOf(of, skip))
       listed = true
       const release = currentRelease(versions)
-      const found = release === undefined ? undefined : await fused(async () => await finish(of, release, skip))
+      const found = release === undefined ? undefined : await failFast(async () => await finish(of, release, skip))
       note(of, found?.release, settled && found?.settled !== false, at)
       return found === undefined ? of : { ...of, release: found.release }
     } catch (error) {
@@ -307,12 +307,12 @@ export function createGiteaDriver (api: GiteaApi, checksums: Checksums, options:
   }
 
   /** The same of what is known of a repository, which a client's request may have left without its checksum. */
-  async function finishKnown (of: Read & Candidate, fused: Fuse, skip: Skip): Promise<Read & Candidate> {
+  async function finishKnown (of: Read & Candidate, failFast: FailFast, skip: Skip): Promise<Read & Candidate> {
     const { release } = of
     if (release?.file?.checksumLocator === undefined) return of
     const at = memory.now()
     try {
-      const found = await fused(async () => await finish(of, release, skip))
+      const found = await failFast(async () => await finish(of, release, skip))
       note(of, found.release, found.settled, at)
       return { ...of, release: found.release }
     } catch (error) {
@@ -337,28 +337,30 @@ export function createGiteaDriver (api: GiteaApi, checksums: Checksums, options:
     name: instance,
     source: 'gitea',
 
-    async list ({ skip } = readQuietly) {
+    async list ({ skip } = ignoreSkips) {
       const began = memory.now()
       const listed = await api.repositories(skip)
       const candidates: Candidate[] = []
-      await forEachInTurn(listed.found, repository => {
+      await forEachYielding(listed.found, repository => {
         const of = candidate(repository, skip)
         if (of !== undefined) candidates.push(of)
       })
       options.onPrivate?.(candidates.filter(({ repository }) => isPrivate(repository)).length)
-      const fused = createFuse()
+      const failFast = createFailFast()
       const holding = memory.holding(candidates.map(({ repository }) => repository))
       const held: Array<Read & Candidate> = []
       const asked: Candidate[] = []
-      await forEachInTurn(candidates, of => {
+      await forEachYielding(candidates, of => {
         const word = holding.get(of.repository.name)
         if (word === undefined) asked.push(of)
         else held.push(told(of, word))
       })
-      const answers = await Promise.all(asked.map(async of => await walk(async () => await current(of, fused, skip))))
+      const answers = await Promise.all(
+        asked.map(async of => await walk(async () => await current(of, failFast, skip)))
+      )
       const known: Array<Read & Candidate> = []
       // What a client has heard of a repository meanwhile is younger than what the walk knows.
-      await forEachInTurn([...held, ...answers], of => {
+      await forEachYielding([...held, ...answers], of => {
         const word = memory.since(of.repository.name, began)
         known.push(word === undefined ? of : told(of, word))
       })
@@ -366,7 +368,7 @@ export function createGiteaDriver (api: GiteaApi, checksums: Checksums, options:
         known.map(async of =>
           of.release?.file?.checksumLocator === undefined
             ? of
-            : await walk(async () => await finishKnown(of, fused, skip))
+            : await walk(async () => await finishKnown(of, failFast, skip))
         )
       )
       if (listed.truncated === undefined) memory.retain(new Set(candidates.map(({ repository }) => repository.name)))
@@ -380,7 +382,7 @@ export function createGiteaDriver (api: GiteaApi, checksums: Checksums, options:
       })
       const chosen = new Map<string, Read>()
       const all: Read[] = [...read, ...unread]
-      await forEachInTurn(all.sort((a, b) => a.identity.rank - b.identity.rank), found => {
+      await forEachYielding(all.sort((a, b) => a.identity.rank - b.identity.rank), found => {
         if (found.release === undefined && found.error === undefined) return
         const key = `${found.identity.type}/${found.identity.name}`
         if (!chosen.has(key)) chosen.set(key, found)
@@ -391,7 +393,7 @@ export function createGiteaDriver (api: GiteaApi, checksums: Checksums, options:
       const owners = [...chosen.values()]
       for (const of of read) if (of.refused === true) skipRepository(of, 'refused', skip)
       const found: Crawl['found'] = []
-      await forEachInTurn(owners, ({ release, repository, identity }) => {
+      await forEachYielding(owners, ({ release, repository, identity }) => {
         if (release !== undefined && repository !== undefined) {
           found.push({ metadata: metadata({ repository, identity }), release })
         }
@@ -416,7 +418,7 @@ export function createGiteaDriver (api: GiteaApi, checksums: Checksums, options:
       }
     },
 
-    async load (type, name, { skip } = readQuietly): Promise<Loaded | undefined> {
+    async load (type, name, { skip } = ignoreSkips): Promise<Loaded | undefined> {
       for (const repositoryName of mapping.repositories(type, name)) {
         const repository = await api.repository(repositoryName)
         const of = repository === undefined ? undefined : candidate(repository, skip)
@@ -429,7 +431,7 @@ export function createGiteaDriver (api: GiteaApi, checksums: Checksums, options:
       return undefined
     },
 
-    async checksum ({ checksumLocator }, { skip } = readQuietly) {
+    async checksum ({ checksumLocator }, { skip } = ignoreSkips) {
       return checksumLocator === undefined ? {} : await checksums.look(checksumLocator, skip)
     },
 

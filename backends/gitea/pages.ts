@@ -1,7 +1,7 @@
 import pLimit from 'p-limit'
 import { isRegistryError, type RegistryError } from '../../lib/errors.ts'
 import { linkTarget } from '../../lib/link-header.ts'
-import type { JsonAnswer, Upstream } from '../../plugins/upstream/client.ts'
+import type { JsonResponse, Upstream } from '../../plugins/upstream/client.ts'
 
 /**
  * Elements of a page, the largest number first: what an unchanged Gitea or Forgejo gives at most (`[api]
@@ -10,13 +10,13 @@ import type { JsonAnswer, Upstream } from '../../plugins/upstream/client.ts'
 const pageSizes = [50, 25, 5, 1] as const
 type PageSize = typeof pageSizes[number]
 /** Pages read of one list; a server that numbers more is not believed. */
-const mostPages = 400
+const maxPages = 400
 /** Bytes read of one list, all pages together. */
-const mostRead = 512 * 1024 * 1024
+const maxRead = 512 * 1024 * 1024
 /**
  * Characters that are kept of one list, as JSON: release notes and the like are dropped from each page when it is read.
  */
-const mostKept = 64 * 1024 * 1024
+const maxKept = 64 * 1024 * 1024
 
 /** Bytes that are read of a single element to learn whether the server obeys `limit`. */
 const probeBytes = 4 * 1024 * 1024
@@ -25,9 +25,9 @@ const probeBytes = 4 * 1024 * 1024
 export const tooLargeRow: object = Object.freeze({})
 
 /** The pages of a list; `steady` when all of them told the same total, so that nothing moved between them. */
-export interface Walk { bodies: unknown[], steady: boolean }
-type NotFound = Exclude<JsonAnswer['kind'], 'found'>
-type Page = Extract<JsonAnswer, { kind: 'found' }>
+export interface PagesResult { bodies: unknown[], steady: boolean }
+type NotFound = Exclude<JsonResponse['kind'], 'found'>
+type RowsPage = Extract<JsonResponse, { kind: 'found' }>
 
 /**
  * Thrown where a page that is too large cannot be read in parts, for the server's own pages are smaller than requested.
@@ -42,7 +42,7 @@ const identityOf = (body: unknown): string =>
     (key, value: unknown) =>
       key !== '' && typeof value === 'object' && value !== null && 'id' in value ? value.id : value
   )
-const totalOf = ({ headers }: Pick<Page, 'headers'>): number => Number(headers['x-total-count'] ?? 0)
+const totalOf = ({ headers }: Pick<RowsPage, 'headers'>): number => Number(headers['x-total-count'] ?? 0)
 
 /** Returns the number of the last page by `Link`. Its address is not used: servers build it on a name of their own. */
 function lastPage (link: string | string[] | undefined): number | undefined {
@@ -68,7 +68,7 @@ export function createPages (upstream: Pick<Upstream, 'address' | 'json'>, { atO
     parts: readonly string[],
     query: Record<string, string | number>,
     most?: number
-  ): Promise<JsonAnswer | undefined> {
+  ): Promise<JsonResponse | undefined> {
     try {
       return await upstream.json(upstream.address(parts, query), undefined, most)
     } catch (error) {
@@ -86,25 +86,25 @@ export function createPages (upstream: Pick<Upstream, 'address' | 'json'>, { atO
     query: Record<string, string | number>,
     fields: readonly string[],
     base: PageSize
-  ): Promise<Walk | NotFound> {
+  ): Promise<PagesResult | NotFound> {
     const totals = new Set<number>()
     let [read, kept, over] = [0, 0, false]
 
     /** One page with the fields that are used; undefined when it is too large. */
-    async function page (number: number, size: PageSize): Promise<JsonAnswer | undefined> {
+    async function page (number: number, size: PageSize): Promise<JsonResponse | undefined> {
       if (over) throw failed('Answer is too large')
       const answer = await readPage(parts, { ...query, limit: size, page: number })
       if (answer?.kind !== 'found') return answer
       const body = slim(answer.body, fields)
       read += answer.size
       kept += JSON.stringify(body)?.length ?? 0
-      if (read > mostRead || kept > mostKept) throw failed('Answer is too large')
+      if (read > maxRead || kept > maxKept) throw failed('Answer is too large')
       totals.add(totalOf(answer))
       return { ...answer, body }
     }
 
     /** The first page. Of one element that is too large by itself the next page shows how many there are. */
-    async function firstPage (): Promise<JsonAnswer | undefined> {
+    async function firstPage (): Promise<JsonResponse | undefined> {
       const first = await few(async () => await page(1, base))
       if (first !== undefined || base > 1) return first
       const second = await few(async () => await page(2, base))
@@ -118,7 +118,7 @@ export function createPages (upstream: Pick<Upstream, 'address' | 'json'>, { atO
     const total = totalOf(first)
     const last = lastPage(first.headers.link)
     const count = last ?? (total > base && rowsOf(first.body) >= base ? Math.ceil(total / base) : 1)
-    if (count > mostPages) throw failed('Answer has too many pages')
+    if (count > maxPages) throw failed('Answer has too many pages')
     const exact = total > 0 && rowsOf(first.body) === Math.min(base, total)
 
     /** A page, or the smaller ones that it consists of. */
@@ -152,7 +152,7 @@ export function createPages (upstream: Pick<Upstream, 'address' | 'json'>, { atO
     // Where the proxy drops the total as well, a full page may not be the last.
     let full = uncounted && seen >= base
     for (let number = count + 1; seen < announced || full; number++) {
-      if (number > mostPages) {
+      if (number > maxPages) {
         if (full) throw failed('Answer has too many pages')
         break
       }
@@ -184,7 +184,7 @@ export function createPages (upstream: Pick<Upstream, 'address' | 'json'>, { atO
     parts: readonly string[],
     query: Record<string, string | number>,
     fields: readonly string[]
-  ): Promise<Walk | NotFound> {
+  ): Promise<PagesResult | NotFound> {
     for (const size of pageSizes) {
       try {
         return await walk(parts, query, fields, size)
@@ -204,7 +204,7 @@ export function createPages (upstream: Pick<Upstream, 'address' | 'json'>, { atO
     parts: readonly string[],
     fields: readonly string[],
     query: Record<string, string | number> = {}
-  ): Promise<Walk | NotFound> {
+  ): Promise<PagesResult | NotFound> {
     const once = await walkInSteps(parts, query, fields)
     return typeof once === 'string' || once.steady ? once : await walkInSteps(parts, query, fields)
   }

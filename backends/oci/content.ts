@@ -2,7 +2,7 @@ import { createHash, type Hash } from 'node:crypto'
 import { pipeline, Transform, type Readable } from 'node:stream'
 import { Value } from '@sinclair/typebox/value'
 import { Descriptor, Digest } from '../../schemas/oci.ts'
-import { ContentError, type Content } from './transport.ts'
+import { ContentError, type ContentRef } from './transport.ts'
 
 /** Whether a text is a digest by the grammar, and so may stand in a path. */
 export const isDigest = (text: string): boolean => Value.Check(Digest, text)
@@ -34,7 +34,7 @@ export function verifyBytes (bytes: Buffer, digest: string): void {
  * that nobody gets wrong content whole. Of an algorithm that cannot be computed here only the size is checked; the
  * publisher's digest goes to the client, who may know it. Destroying the result destroys `source`.
  */
-export function verified (source: Readable, { digest, size }: Content): Readable {
+export function verified (source: Readable, { digest, size }: ContentRef): Readable {
   const hash = hashOf(digest)
   let seen = 0
   let held: Buffer | undefined
@@ -60,7 +60,7 @@ export function verified (source: Readable, { digest, size }: Content): Readable
 }
 
 /** All bytes of a stream, verified. Throws a {@link ContentError} when they are not what the descriptor says. */
-export async function readVerified (source: Readable, content: Content): Promise<Buffer> {
+export async function readVerified (source: Readable, content: ContentRef): Promise<Buffer> {
   if (hashOf(content.digest) === undefined) {
     source.destroy()
     throw new ContentError('The digest has an algorithm that cannot be verified')

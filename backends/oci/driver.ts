@@ -3,7 +3,7 @@ import { compare, rcompare } from 'semver'
 import { isRefusal, isRegistryError, registryError, type RegistryError } from '../../lib/errors.ts'
 import type { ExtensionType } from '../../schemas/extension.ts'
 import {
-  readQuietly,
+  ignoreSkips,
   type Crawl,
   type Driver,
   type Loaded,
@@ -11,13 +11,13 @@ import {
   type Release,
   type Skip
 } from '../driver/driver.ts'
-import { createFuse } from '../driver/fail-fast.ts'
+import { createFailFast } from '../driver/fail-fast.ts'
 import type { RepositoryMapping } from '../driver/mapping.ts'
 import { parsePlatform } from '../driver/platform.ts'
 import { currentRelease, isPrerelease, orderReleases, tagsByVersion } from '../driver/version.ts'
 import { metadataOf } from './metadata.ts'
 import { createReader, createTagMemory, type ByteCache, type FirstPlatform, type Reader } from './reader.ts'
-import { ContentError, type Repositories, type Tag, type Transport } from './transport.ts'
+import { ContentError, type RepositoryNames, type Tag, type Transport } from './transport.ts'
 
 export interface OciDriverOptions {
   /** Name of the instance. */
@@ -46,9 +46,9 @@ export interface OciDriverOptions {
  */
 const discoveryLife = 10_000
 
-interface Subject { type: ExtensionType, name: string }
+interface ExtensionRef { type: ExtensionType, name: string }
 /** Repositories that were refused, and what they mean. */
-type Refusals = Array<{ subject: Subject, repository: string, error: RegistryError }>
+type Refusals = Array<{ extension: ExtensionRef, repository: string, error: RegistryError }>
 /** A release, and the annotations that tell the rest of its extension. */
 interface Version extends Release { annotations: unknown[] }
 interface Current { metadata: Metadata, release: Release }
@@ -89,8 +89,8 @@ function byPrecedence (versions: Iterable<string>): string[][] {
 
 const toRelease = ({ annotations, ...release }: Version): Release => release
 
-const toCurrent = ({ annotations, ...release }: Version, subject: Subject): Current => ({
-  metadata: metadataOf(annotations, subject),
+const toCurrent = ({ annotations, ...release }: Version, extension: ExtensionRef): Current => ({
+  metadata: metadataOf(annotations, extension),
   release
 })
 
@@ -113,7 +113,7 @@ export function createOciDriver (options: OciDriverOptions): Driver {
   const platform = options.platform === undefined ? undefined : parsePlatform(options.platform)
   const below = namespace === '' ? '' : `${namespace}/`
   const pointed = createTagMemory()
-  let discovered: { at: number, repositories: Promise<Repositories> } | undefined
+  let discovered: { at: number, repositories: Promise<RepositoryNames> } | undefined
   // Limits of its own for each call: a download's look-up does not queue behind a walk.
   function reader (skip: Skip): DriverReader {
     const damaged = new Set<string>()
@@ -150,33 +150,37 @@ export function createOciDriver (options: OciDriverOptions): Driver {
 
   async function tagsOf (
     repository: string,
-    subject: Subject,
+    extension: ExtensionRef,
     { limit, skip }: DriverReader
   ): Promise<Map<string, Tag>> {
     const tags = await limit(() => transport.tags(repository))
-    return versionTags(tags ?? [], tag => skip({ kind: 'tag', reason: 'not_semver', ...subject, repository, tag }))
+    return versionTags(tags ?? [], tag => skip({ kind: 'tag', reason: 'not_semver', ...extension, repository, tag }))
   }
 
   async function readVersions (
     repository: string,
     tags: Map<string, Tag>,
     versions: Iterable<string>,
-    subject: Subject,
+    extension: ExtensionRef,
     { read }: Reader
   ): Promise<Version[]> {
     const found = await Promise.all([...versions].map(async version => {
       const tag = tags.get(version)
-      return tag === undefined ? undefined : await read(repository, tag, { ...subject, version })
+      return tag === undefined ? undefined : await read(repository, tag, { ...extension, version })
     }))
     return orderReleases(found.filter(version => version !== undefined))
   }
 
   /** The current version of a repository, found with as few manifests as it takes. */
-  async function currentOf (repository: string, subject: Subject, reader: DriverReader): Promise<Current | undefined> {
-    const tags = await tagsOf(repository, subject, reader)
+  async function currentOf (
+    repository: string,
+    extension: ExtensionRef,
+    reader: DriverReader
+  ): Promise<Current | undefined> {
+    const tags = await tagsOf(repository, extension, reader)
     for (const group of byPrecedence(tags.keys())) {
-      const [first] = await readVersions(repository, tags, group, subject, reader)
-      if (first !== undefined) return toCurrent(first, subject)
+      const [first] = await readVersions(repository, tags, group, extension, reader)
+      if (first !== undefined) return toCurrent(first, extension)
     }
     mustBeWhole(repository, reader)
     return undefined
@@ -188,22 +192,22 @@ export function createOciDriver (options: OciDriverOptions): Driver {
    */
   async function firstOf (
     repositories: string[],
-    subject: Subject,
+    extension: ExtensionRef,
     reader: DriverReader,
     refusals: Refusals
   ): Promise<Current | undefined> {
     let refusal: RegistryError | undefined
     for (const [index, repository] of repositories.entries()) {
       try {
-        const found = await currentOf(repository, subject, reader)
+        const found = await currentOf(repository, extension, reader)
         if (found === undefined) continue
         for (const shadowed of repositories.slice(index + 1)) {
-          reader.skip({ kind: 'repository', reason: 'duplicate', ...subject, repository: shadowed })
+          reader.skip({ kind: 'repository', reason: 'duplicate', ...extension, repository: shadowed })
         }
         return found
       } catch (error) {
         if (!isRefusal(error)) throw error
-        refusals.push({ subject, repository, error })
+        refusals.push({ extension, repository, error })
         refusal ??= error
       }
     }
@@ -212,7 +216,7 @@ export function createOciDriver (options: OciDriverOptions): Driver {
   }
 
   /** Discovers the repositories. The result, or the failure, is remembered for `discoveryLife`. */
-  async function discover (): Promise<Repositories> {
+  async function discover (): Promise<RepositoryNames> {
     discovered = { at: clock(), repositories: transport.repositories(namespace) }
     return await discovered.repositories
   }
@@ -253,20 +257,20 @@ export function createOciDriver (options: OciDriverOptions): Driver {
     )
 
   /** Repositories that mean extensions, those of one extension together, in the order in which they count. */
-  function group (names: readonly string[]): Array<{ subject: Subject, repositories: string[] }> {
-    const groups = new Map<string, { subject: Subject, ranked: Array<{ rank: number, repository: string }> }>()
+  function group (names: readonly string[]): Array<{ extension: ExtensionRef, repositories: string[] }> {
+    const groups = new Map<string, { extension: ExtensionRef, ranked: Array<{ rank: number, repository: string }> }>()
     for (const repository of new Set(names)) {
       if (!repository.startsWith(below)) continue
       const identity = mapping.identify(repository.slice(below.length))
       if (identity === undefined) continue
       const { type, name, rank } = identity
       const key = `${type}/${name}`
-      const { subject, ranked } = groups.get(key) ?? { subject: { type, name }, ranked: [] }
+      const { extension, ranked } = groups.get(key) ?? { extension: { type, name }, ranked: [] }
       ranked.push({ rank, repository })
-      groups.set(key, { subject, ranked })
+      groups.set(key, { extension, ranked })
     }
-    return [...groups.values()].map(({ subject, ranked }) => ({
-      subject,
+    return [...groups.values()].map(({ extension, ranked }) => ({
+      extension,
       repositories: ranked.sort((a, b) => a.rank - b.rank).map(({ repository }) => repository)
     }))
   }
@@ -277,7 +281,7 @@ export function createOciDriver (options: OciDriverOptions): Driver {
     local: transport.local,
     covers: (type, name) => transport.closed !== true || candidates(type, name).length > 0,
 
-    async list ({ skip } = readQuietly) {
+    async list ({ skip } = ignoreSkips) {
       const shared = reader(skip)
       const { names, truncated, why, usual } = await discover()
       const refused: NonNullable<Crawl['refused']> = []
@@ -289,23 +293,23 @@ export function createOciDriver (options: OciDriverOptions): Driver {
         ...(why !== undefined && { why }),
         ...(usual === true && { usual })
       }
-      const fused = createFuse()
+      const failFast = createFailFast()
       // As many repositories at once as questions: a later one then sees what became of those before it.
       const walk = pLimit(concurrency)
       let read = 0
       await Promise.all(
-        group(names).map(async ({ subject, repositories }) => {
+        group(names).map(async ({ extension, repositories }) => {
           try {
             const current = await walk(async () =>
-              await fused(async () => await firstOf(repositories, subject, shared, refusals))
+              await failFast(async () => await firstOf(repositories, extension, shared, refusals))
             )
             read++
-            if (current === undefined) crawl.gone?.push(subject)
+            if (current === undefined) crawl.gone?.push(extension)
             else crawl.found.push(current)
           } catch (error) {
             if (!isRegistryError(error)) throw error
-            if (isRefusal(error)) refused.push({ ...subject, error })
-            else crawl.failed.push({ ...subject, error })
+            if (isRefusal(error)) refused.push({ ...extension, error })
+            else crawl.failed.push({ ...extension, error })
           }
         })
       )
@@ -313,11 +317,11 @@ export function createOciDriver (options: OciDriverOptions): Driver {
       if (failure !== undefined && read === 0) throw failure.error
       await mustAccept(refused, read)
       if (refused.length > 0) crawl.refused = refused
-      for (const { subject, repository } of refusals) {
+      for (const { extension, repository } of refusals) {
         skip({
           kind: 'repository',
           reason: 'refused',
-          ...subject,
+          ...extension,
           repository,
           ...(transport.named?.has(repository) !== true && { hidden: true })
         })
@@ -325,18 +329,18 @@ export function createOciDriver (options: OciDriverOptions): Driver {
       return crawl
     },
 
-    async load (type, name, { skip } = readQuietly): Promise<Loaded | undefined> {
+    async load (type, name, { skip } = ignoreSkips): Promise<Loaded | undefined> {
       const shared = reader(skip)
-      const subject = { type, name }
+      const extension = { type, name }
       let denied: RegistryError | undefined
       const deniedOnes: string[] = []
       for (const repository of candidates(type, name)) {
         try {
-          const tags = await tagsOf(repository, subject, shared)
-          const versions = await readVersions(repository, tags, tags.keys(), subject, shared)
+          const tags = await tagsOf(repository, extension, shared)
+          const versions = await readVersions(repository, tags, tags.keys(), extension, shared)
           const current = currentRelease(versions)
           if (current !== undefined) {
-            return { metadata: metadataOf(current.annotations, subject), releases: versions.map(toRelease) }
+            return { metadata: metadataOf(current.annotations, extension), releases: versions.map(toRelease) }
           }
           mustBeWhole(repository, shared)
         } catch (error) {

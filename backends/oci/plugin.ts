@@ -6,7 +6,7 @@ import { createMapping } from '../driver/mapping.ts'
 import { checkDockerConfig, createCredentials, knownAuthHosts } from './registry/credentials.ts'
 import { createOciDriver } from './driver.ts'
 import { createLayout } from './layout/layout.ts'
-import { createRegistry } from './registry/client.ts'
+import { createOciRegistry } from './registry/client.ts'
 import type { Transport } from './transport.ts'
 
 export interface OciOptions { config: Config }
@@ -15,7 +15,7 @@ declare module 'fastify' {
   interface FastifyInstance { oci: Instances }
 }
 
-async function createTransport (fastify: FastifyInstance, oci: OciConfig): Promise<Transport> {
+async function transportOf (fastify: FastifyInstance, oci: OciConfig): Promise<Transport> {
   const { name, namespace, ca_file: caFile } = oci
   if (!isRegistryAddress(oci.registry)) return createLayout({ instance: name, registry: oci.registry })
   const registry = new URL(oci.registry)
@@ -34,7 +34,7 @@ async function createTransport (fastify: FastifyInstance, oci: OciConfig): Promi
     waiting: oci.queue,
     ...(caFile !== undefined && { caFile })
   })
-  return createRegistry(upstream, {
+  return createOciRegistry(upstream, {
     instance: name,
     credentials,
     authHosts: [...oci.auth_hosts, ...knownAuthHosts(registry)],
@@ -59,7 +59,7 @@ async function createOci (fastify: FastifyInstance, oci: OciConfig, publicUrl: s
     name,
     namespace,
     mapping: createMapping(oci.mapping),
-    transport: await createTransport(fastify, oci),
+    transport: await transportOf(fastify, oci),
     concurrency: oci.concurrency,
     ...(oci.platform !== undefined && { platform: oci.platform }),
     onFirstPlatform: choice => {

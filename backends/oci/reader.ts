@@ -99,11 +99,11 @@ export function createReader (
     return target === undefined || manifest === undefined ? undefined : { target, manifest }
   }
 
-  function toFile (repository: string, layer: Descriptor, subject: { name: string, version: string }): FileReference {
+  function toFile (repository: string, layer: Descriptor, extension: { name: string, version: string }): FileReference {
     const { digest, size } = layer
     const url = transport.url?.(repository, { digest, size })
     return {
-      name: fileName(layer, subject),
+      name: fileName(layer, extension),
       size,
       checksum: digest,
       ...(url !== undefined && { url }),
@@ -122,9 +122,9 @@ export function createReader (
     async read (
       repository: string,
       tag: Tag,
-      { version, ...subject }: { type: ExtensionType, name: string, version: string }
+      { version, ...extension }: { type: ExtensionType, name: string, version: string }
     ): Promise<Release & { annotations: unknown[] } | undefined> {
-      const place = { ...subject, repository, version, tag: tag.name }
+      const place = { ...extension, repository, version, tag: tag.name }
       const skipTag = (reason: SkipReason): void => { skip({ kind: 'tag', reason, ...place }) }
       try {
         const root = await rootOf(repository, tag)
@@ -143,7 +143,7 @@ export function createReader (
         return {
           version,
           published_at: await publishedAt(annotations, async () => await configOf(repository, chosen.config)),
-          ...(chosen.file !== undefined && { file: toFile(repository, chosen.file, { ...subject, version }) }),
+          ...(chosen.file !== undefined && { file: toFile(repository, chosen.file, { ...extension, version }) }),
           annotations
         }
       } catch (error) {

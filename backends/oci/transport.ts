@@ -6,7 +6,7 @@ import type { Descriptor } from '../../schemas/oci.ts'
 export const maxManifestBytes = 4 * 1024 * 1024
 
 /** What it takes to fetch content and to verify it. */
-export type Content = Pick<Descriptor, 'digest' | 'size'>
+export type ContentRef = Pick<Descriptor, 'digest' | 'size'>
 
 /** The body of a manifest or index; `bytes` are what `digest` says. */
 export interface Manifest {
@@ -32,7 +32,7 @@ export interface Tag {
   target?: Target
 }
 
-export interface Repositories {
+export interface RepositoryNames {
   /** Full names, each once; may hold others than those below the namespace asked for. */
   names: readonly string[]
   /** Whether something that could hold more was not looked at. */
@@ -72,7 +72,7 @@ export interface Transport {
   /** Whether there are no repositories but those named. */
   readonly closed?: boolean
   /** Repositories below `namespace` (no slash at either end; empty for all), as far as they can be discovered. */
-  repositories (namespace: string): Promise<Repositories>
+  repositories (namespace: string): Promise<RepositoryNames>
   /** All tags of a repository in any order; undefined when there is no such repository. */
   tags (repository: string): Promise<Tag[] | undefined>
   /**
@@ -86,9 +86,9 @@ export interface Transport {
    * Opens content; undefined when it is not there. The size is checked as early as it is known, the digest is not:
    * whoever reads verifies it. Ends with an error when `signal` is aborted.
    */
-  blob (repository: string, content: Content, options: BlobOptions): Promise<Blob | undefined>
+  blob (repository: string, content: ContentRef, options: BlobOptions): Promise<Blob | undefined>
   /** Where a person outside can fetch content, when there is such an address. */
-  url? (repository: string, content: Content): string | undefined
+  url? (repository: string, content: ContentRef): string | undefined
   /** Resolves when `repositories` and `tags` can work. */
   ping (signal: AbortSignal): Promise<void>
 }

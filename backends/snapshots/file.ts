@@ -11,7 +11,7 @@ const record = TypeCompiler.Compile(SnapshotRecord)
 const end = TypeCompiler.Compile(SnapshotEnd)
 
 /** Most bytes that are read; what this writes stays far below. */
-const mostBytes = 1024 * 1024 * 1024
+const maxSnapshotBytes = 1024 * 1024 * 1024
 /** Milliseconds after which a file that another process began to write is nobody's. */
 const abandoned = 600_000
 
@@ -26,7 +26,7 @@ export class SnapshotError extends Error {
  * Keeps records of instances in a directory, one file each: `{instance}.ndjson`. A file is whole or is not there: it is
  * written beside, flushed and renamed; several processes may share the directory, the last one to write counts.
  */
-export function createSnapshots (directory: string) {
+export function createSnapshotFiles (directory: string) {
   const fileOf = (instance: string): string => join(directory, `${instance}.ndjson`)
 
   /** Removes what processes left behind that ended while they wrote. */
@@ -70,7 +70,7 @@ export function createSnapshots (directory: string) {
         throw error
       })
       if (found === undefined) return undefined
-      if (found.size > mostBytes) throw new SnapshotError('The snapshot is too large')
+      if (found.size > maxSnapshotBytes) throw new SnapshotError('The snapshot is too large')
       const bytes = await readFile(file)
       const last = bytes.lastIndexOf('\n', bytes.length - 2) + 1
       const parse = (text: string): unknown => {
@@ -92,4 +92,4 @@ export function createSnapshots (directory: string) {
     }
   }
 }
-export type Snapshots = ReturnType<typeof createSnapshots>
+export type SnapshotFiles = ReturnType<typeof createSnapshotFiles>

@@ -1,18 +1,18 @@
 import type { FastifyBaseLogger, FastifyInstance } from 'fastify'
 import fp from 'fastify-plugin'
-import { createSnapshots, type Snapshots } from './file.ts'
+import { createSnapshotFiles, type SnapshotFiles } from './file.ts'
 import type { Backend } from '../cached/backend.ts'
 
-export interface WarmStartOptions {
+export interface SnapshotsOptions {
   /** Where the last good catalog is kept; nowhere if unset. */
   directory?: string
   /** Milliseconds between two looks at whether there is anything new to keep. */
   saveInterval?: number
 }
 
-export interface WarmStartDependencies {
+export interface SnapshotsDependencies {
   instances: readonly Backend[]
-  snapshots: Snapshots
+  snapshots: SnapshotFiles
   log: FastifyBaseLogger
   /** Told of each attempt to keep an instance's catalog. */
   observe: (backend: string, result: 'saved' | 'failed') => void
@@ -22,13 +22,13 @@ export interface WarmStartDependencies {
  * Takes the catalogs of a former process over, and keeps those of this one. What goes wrong with it is logged, and
  * costs nothing else.
  */
-export function createWarmStart ({ instances, snapshots, log, observe }: WarmStartDependencies) {
+export function createSnapshots ({ instances, snapshots, log, observe }: SnapshotsDependencies) {
   const saved = new Map<Backend, number>()
   let failing = false
   let saving: Promise<void> | undefined
 
   async function saveOne (instance: Backend): Promise<void> {
-    const { name, identity, memory, loads } = instance
+    const { name, identity, savedRecords: memory, loads } = instance
     if (loads === (saved.get(instance) ?? 0)) return
     try {
       await snapshots.write(name, identity, memory.records())
@@ -45,7 +45,7 @@ export function createWarmStart ({ instances, snapshots, log, observe }: WarmSta
 
   return {
     async restore (): Promise<void> {
-      for (const { name, identity, memory } of instances) {
+      for (const { name, identity, savedRecords: memory } of instances) {
         try {
           const records = await snapshots.read(name, identity)
           if (records === undefined) continue
@@ -69,11 +69,11 @@ export function createWarmStart ({ instances, snapshots, log, observe }: WarmSta
     }
   }
 }
-export type WarmStart = ReturnType<typeof createWarmStart>
+export type Snapshots = ReturnType<typeof createSnapshots>
 
-async function warmStart (
+async function snapshots (
   fastify: FastifyInstance,
-  { directory, saveInterval = 5000 }: WarmStartOptions
+  { directory, saveInterval = 5000 }: SnapshotsOptions
 ): Promise<void> {
   if (directory === undefined) return
   const { instances } = fastify.catalog
@@ -87,9 +87,9 @@ async function warmStart (
         (['saved', 'failed'] as const).map(result => ({ labels: { backend, result }, value: count[result] }))
       )
   )
-  const { restore, save } = createWarmStart({
+  const { restore, save } = createSnapshots({
     instances,
-    snapshots: createSnapshots(directory),
+    snapshots: createSnapshotFiles(directory),
     log: fastify.log,
     observe: (name, result) => {
       const count = counts.get(name)
@@ -107,8 +107,8 @@ async function warmStart (
   })
 }
 
-export default fp(warmStart, {
-  name: 'registry-warm-start',
+export default fp(snapshots, {
+  name: 'registry-snapshots',
   fastify: '5.x',
   dependencies: ['registry-catalog', 'registry-telemetry'],
   decorators: { fastify: ['catalog', 'telemetry'] }

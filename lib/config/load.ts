@@ -5,7 +5,7 @@ import { getSystemErrorMessage } from 'node:util'
 import { parse, TomlError } from 'smol-toml'
 import type { Config } from '../../schemas/config.ts'
 import { decodeText, FileProblem } from '../watched-file.ts'
-import { ConfigError, formatKey, isTable, normalize, parseConfig, type KeyPath, type Origin } from './parse.ts'
+import { ConfigError, formatKey, isTable, normalize, parseConfig, type KeyPath, type ValueOrigin } from './parse.ts'
 import { absolutePath, readEnvironment } from './environment.ts'
 import { configKeys } from './keys.ts'
 
@@ -22,7 +22,7 @@ export interface LoadedConfig {
   /** Whether nothing configures a backend, so that the project's own examples are served. */
   embedded: boolean
   /** Where each key came from. */
-  origin: Origin
+  origin: ValueOrigin
 }
 
 type Table = Record<string, unknown>
@@ -94,7 +94,7 @@ export async function loadConfig ({ file, env, cwd }: ConfigSources): Promise<Lo
     place(document, setting.path, setting.value)
     variables.set(formatKey(setting.path), setting.variable)
   }
-  const origin: Origin = (key) => {
+  const origin: ValueOrigin = (key) => {
     const variable = key.map((_, index) => variables.get(formatKey(key.slice(0, index + 1)))).find(name =>
       name !== undefined
     )

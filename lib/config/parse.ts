@@ -19,7 +19,7 @@ import { listenHost } from '../host-name.ts'
 export type KeyPath = ReadonlyArray<string | number>
 
 /** Says where the value of a key came from: a file, an environment variable. */
-export type Origin = (path: KeyPath) => string
+export type ValueOrigin = (path: KeyPath) => string
 
 /** A key as a person would write it: `gitea[0].url`. */
 export function formatKey (path: KeyPath): string {
@@ -89,7 +89,7 @@ function problemOf ({ type, schema, value }: ValueError): string {
   }
 }
 
-function firstError (schema: TSchema, value: unknown, origin: Origin): ConfigError {
+function firstError (schema: TSchema, value: unknown, origin: ValueOrigin): ConfigError {
   const errors = [...Value.Errors(schema, value)]
   // A misspelt key is often the reason that another one is missing.
   const error = errors.find(({ type }) => type === ValueErrorType.ObjectAdditionalProperties) ?? errors[0]
@@ -102,7 +102,7 @@ function firstError (schema: TSchema, value: unknown, origin: Origin): ConfigErr
  * Refuses what is no table where one must be. Filling in defaults would make a table of it: an empty list and a date
  * have no keys either.
  */
-function checkTables (schema: TSchema, value: unknown, origin: Origin, path: KeyPath = []): void {
+function checkTables (schema: TSchema, value: unknown, origin: ValueOrigin, path: KeyPath = []): void {
   if (value === undefined) return
   if (KindGuard.IsObject(schema)) {
     if (!isTable(value)) {
@@ -141,7 +141,7 @@ function checkOci (
   oci: OciConfig,
   at: KeyPath,
   refuse: (path: KeyPath, problem: string) => never,
-  origin: Origin
+  origin: ValueOrigin
 ): void {
   const { registry } = oci
   const scheme = /^([a-z][a-z0-9+.-]*):\/\//i.exec(registry)?.[1]?.toLowerCase()
@@ -229,7 +229,7 @@ function checkServer (server: ServerConfig, refuse: (path: KeyPath, problem: str
 }
 
 /** What no schema of a single key can say. */
-function checkRules (config: Config, origin: Origin): void {
+function checkRules (config: Config, origin: ValueOrigin): void {
   const refuse = (path: KeyPath, problem: string): never => {
     throw new ConfigError(formatKey(path), problem, origin(path))
   }
@@ -263,7 +263,7 @@ function checkRules (config: Config, origin: Origin): void {
  * default. `gitea` and `oci` may be one table instead of a list. Throws a {@link ConfigError}. The input is left as it
  * is.
  */
-export function parseConfig (input: unknown, origin: Origin = () => 'the option config'): Config {
+export function parseConfig (input: unknown, origin: ValueOrigin = () => 'the option config'): Config {
   const given = normalize(input)
   checkTables(Config, given, origin)
   const value: unknown = Value.Default(Config, given)

@@ -4,6 +4,7 @@ import type * as mnemonist from 'mnemonist'
 import type { CacheConfig } from '../../schemas/config.ts'
 import { late, within, type Deadline } from '../../lib/deadline.ts'
 import { isRegistryError, type RegistryError } from '../../lib/errors.ts'
+import type { CachedResult } from '../../lib/result.ts'
 
 // One by one, as it can be had by CommonJS alone: the whole of it is fifty files.
 const require = createRequire(import.meta.url)
@@ -23,31 +24,18 @@ export interface CacheOptions extends CacheConfig {
 }
 
 /** A typed place in the cache; made by `slot`. */
-export interface Slot<T> { section: CacheSection, key: string, type?: T }
+export interface CacheKey<T> { section: CacheSection, key: string, type?: T }
 
 /** What a load found for one slot: a value, or `undefined` for "proven not there". */
-export interface Finding { section: CacheSection, key: string, value: unknown, ttl?: number }
-
-/** What is known of a slot. */
-export interface Cached<T> {
-  value: T
-  /** Seconds since it was loaded. */
-  age: number
-  /** Seconds that it stays fresh; 0 when it no longer is. */
-  ttl: number
-  /** Whether the answer waited for no load. */
-  hit: boolean
-  /** Why something no longer fresh is answered. */
-  error?: RegistryError
-}
+export interface LoadedEntry { section: CacheSection, key: string, value: unknown, ttl?: number }
 
 export interface Loader {
   /** Loads of one name run one at a time, and whoever wants one meanwhile shares it. */
   flight: string
   /** Gives everything that the load found. What it throws is never cached. */
-  load: () => Promise<Finding[]>
+  load: () => Promise<LoadedEntry[]>
   /** Why no load is started now, when the upstream is being left alone; asked before each. */
-  rest?: () => RegistryError | undefined
+  blocked?: () => RegistryError | undefined
   /** Seconds: an entry older than this is loaded again, though fresh; negative for any entry at all. */
   maxAge?: number
   /** Seconds: the same for a remembered absence, where something newer contradicts it. */
@@ -60,27 +48,27 @@ export interface Loader {
   instance?: string
 }
 
-interface Flight { findings: Promise<Finding[]>, since: number }
+interface Flight { loaded: Promise<LoadedEntry[]>, since: number }
 
 interface Entry { section: CacheSection, value: unknown, at: number, ttl: number }
 interface Counts { hits: number, misses: number, coalesced: number, evictions: number, entries: number }
 
 /** Absences remembered at once; probing names can push out other absences, never an entry. */
-const negativeCapacity = 1000
+const maxAbsences = 1000
 /** Bytes of immutable content that are kept. */
-const immutableBytes = 64 * 1024 * 1024
+const maxImmutableBytes = 64 * 1024 * 1024
 /** Part of its life after which an entry in use is loaded again, behind the caller. */
 const refreshAhead = 0.8
 /** Milliseconds for which a load's failure is known: nobody who can have an older answer waits for the next try. */
-const failureMemory = 120_000
-const defaultBudget = 10_000
-const defaultStaleBudget = 1000
+const failureMemoryMs = 120_000
+const defaultBudgetMs = 10_000
+const defaultStaleBudgetMs = 1000
 
 /** Makes the typed name of a place in the cache. */
-export const slot = <T>(section: CacheSection, key: string): Slot<T> => ({ section, key })
+export const cacheKey = <T>(section: CacheSection, key: string): CacheKey<T> => ({ section, key })
 
 /** Makes what a loader returns for a slot. */
-export const finding = <T>({ section, key }: Slot<T>, value: T | undefined, ttl?: number): Finding =>
+export const loadedEntry = <T>({ section, key }: CacheKey<T>, value: T | undefined, ttl?: number): LoadedEntry =>
   ttl === undefined ? { section, key, value } : { section, key, value, ttl }
 
 /**
@@ -90,17 +78,17 @@ export const finding = <T>({ section, key }: Slot<T>, value: T | undefined, ttl?
  * remembered apart, for `negative_ttl_seconds`.
  */
 export function createCache (options: CacheOptions) {
-  const { clock = () => performance.now(), budget = defaultBudget, staleBudget = defaultStaleBudget } = options
+  const { clock = () => performance.now(), budget = defaultBudgetMs, staleBudget = defaultStaleBudgetMs } = options
   const staleIfError = options.stale_if_error_seconds * 1000
   const negativeTtl = options.negative_ttl_seconds * 1000
   const entries = new LRUMapWithDelete<string, Entry>(options.capacity)
-  const absences = new LRUMap<string, number>(negativeCapacity)
+  const absences = new LRUMap<string, number>(maxAbsences)
   const immutable = new LRUCache<string, Buffer>({
-    maxSize: immutableBytes,
+    maxSize: maxImmutableBytes,
     sizeCalculation: bytes => bytes.length + 1
   })
   const flights = new Map<string, Flight>()
-  const failures = new LRUMapWithDelete<string, { error: RegistryError, at: number }>(negativeCapacity)
+  const failures = new LRUMapWithDelete<string, { error: RegistryError, at: number }>(maxAbsences)
   const counts: Record<CacheSection, Counts> = {
     list: { hits: 0, misses: 0, coalesced: 0, evictions: 0, entries: 0 },
     metadata: { hits: 0, misses: 0, coalesced: 0, evictions: 0, entries: 0 },
@@ -115,7 +103,7 @@ export function createCache (options: CacheOptions) {
   }
 
   function keep (
-    { section, key, value, ttl = options.ttl_seconds }: Finding,
+    { section, key, value, ttl = options.ttl_seconds }: LoadedEntry,
     life = { at: clock(), ttl: ttl * 1000 }
   ): void {
     if (value === undefined) {
@@ -136,7 +124,7 @@ export function createCache (options: CacheOptions) {
   function fly ({ flight, load }: Loader): { flying: Flight, joined: boolean } {
     const underWay = flights.get(flight)
     if (underWay !== undefined) return { flying: underWay, joined: true }
-    const findings = Promise.resolve().then(load).then(found => {
+    const loaded = Promise.resolve().then(load).then(found => {
       failures.delete(flight)
       for (const one of found) keep(one)
       return found
@@ -144,17 +132,17 @@ export function createCache (options: CacheOptions) {
       if (isRegistryError(error)) failures.set(flight, { error, at: clock() })
       throw error
     }).finally(() => flights.delete(flight))
-    const flying = { findings, since: clock() }
+    const flying = { loaded, since: clock() }
     flights.set(flight, flying)
     // Whoever waits sees the failure; when nobody does, it is nobody's.
-    findings.catch(() => {})
+    loaded.catch(() => {})
     return { flying, joined: false }
   }
 
   /** Why nobody who has an older answer waits for a load: it failed a moment ago, or has taken too long already. */
   function hopeless ({ flight, instance }: Loader): RegistryError | undefined {
     const failed = failures.peek(flight)
-    if (failed !== undefined && clock() - failed.at <= failureMemory) return failed.error
+    if (failed !== undefined && clock() - failed.at <= failureMemoryMs) return failed.error
     const flying = flights.get(flight)
     return flying !== undefined && clock() - flying.since > staleBudget ? late(instance) : undefined
   }
@@ -179,7 +167,7 @@ export function createCache (options: CacheOptions) {
      * What is kept in a slot, however old as long as it may stand in; counts nothing and loads nothing, but is a use:
      * what is looked at is not the first to go.
      */
-    peek<T> ({ key }: Slot<T>): { value: T, age: number, ttl: number, fresh: boolean } | undefined {
+    read<T> ({ key }: CacheKey<T>): { value: T, age: number, ttl: number, fresh: boolean } | undefined {
       const entry = entries.get(key)
       if (entry === undefined) return undefined
       const age = clock() - entry.at
@@ -188,13 +176,13 @@ export function createCache (options: CacheOptions) {
     },
 
     /** The same as `peek`, and no use: it leaves the order in which entries go as it is. */
-    glance<T> ({ key }: Slot<T>): { value: T, age: number } | undefined {
+    peek<T> ({ key }: CacheKey<T>): { value: T, age: number } | undefined {
       const entry = entries.peek(key)
       return entry === undefined ? undefined : { value: entry.value as T, age: seconds(clock() - entry.at) }
     },
 
     /** Puts back what was loaded at a time of the cache's clock, as an entry that is no longer fresh. */
-    restore ({ section, key, value }: Finding, at: number): void {
+    restore ({ section, key, value }: LoadedEntry, at: number): void {
       keep({ section, key, value }, { at, ttl: -1 })
     },
 
@@ -202,13 +190,13 @@ export function createCache (options: CacheOptions) {
      * Replaces the value of a slot, as long as it is still `before`, and leaves its age and its time to live as they
      * are.
      */
-    amend<T> ({ key }: Slot<T>, before: T, after: T): void {
+    amend<T> ({ key }: CacheKey<T>, before: T, after: T): void {
       const entry = entries.peek(key)
       if (entry !== undefined && entry.value === before) entry.value = after
     },
 
     /** Seconds since something was proven absent, as long as that is remembered. */
-    absentFor ({ key }: Slot<unknown>): number | undefined {
+    absentFor ({ key }: CacheKey<unknown>): number | undefined {
       const since = entries.peek(key) === undefined ? absences.peek(key) : undefined
       const age = since === undefined ? Infinity : clock() - since
       return age <= negativeTtl ? seconds(age) : undefined
@@ -216,28 +204,28 @@ export function createCache (options: CacheOptions) {
 
     /** Why a question that finds nothing usable in its slot would be refused without waiting for a load. */
     refusal: (loader: Loader): RegistryError | undefined =>
-      loader.rest?.() ?? (loader.standIn === true ? hopeless(loader) : undefined),
+      loader.blocked?.() ?? (loader.standIn === true ? hopeless(loader) : undefined),
 
     /** Loads a slot again, behind the caller, when what is in it is no longer young, or older than `maxAge`. */
-    refresh<T> ({ key }: Slot<T>, loader: Loader): void {
+    refresh<T> ({ key }: CacheKey<T>, loader: Loader): void {
       const entry = entries.peek(key)
       const young = Math.min((entry?.ttl ?? 0) * refreshAhead, (loader.maxAge ?? Infinity) * 1000)
-      if ((entry === undefined || clock() - entry.at > young) && loader.rest?.() === undefined) fly(loader)
+      if ((entry === undefined || clock() - entry.at > young) && loader.blocked?.() === undefined) fly(loader)
     },
 
     /**
      * Counts an answer that was taken from a slot with `peek`, and refreshes the slot ahead of expiry as `get` does.
      */
-    use<T> (slot: Slot<T>, loader: Loader): void {
-      counts[slot.section].hits++
-      if (entries.peek(slot.key) !== undefined) this.refresh(slot, loader)
+    use<T> (cacheKey: CacheKey<T>, loader: Loader): void {
+      counts[cacheKey.section].hits++
+      if (entries.peek(cacheKey.key) !== undefined) this.refresh(cacheKey, loader)
     },
 
     /**
      * What `get` gives without waiting: what is in a slot, fresh and no older than `maxAge`. Else undefined, and it
      * counts nothing.
      */
-    fresh<T> ({ section, key }: Slot<T>, loader: Loader): Cached<T> | undefined {
+    fresh<T> ({ section, key }: CacheKey<T>, loader: Loader): CachedResult<T> | undefined {
       const entry = entries.get(key)
       if (entry === undefined) return undefined
       const age = clock() - entry.at
@@ -251,10 +239,10 @@ export function createCache (options: CacheOptions) {
      * What is in a slot; loads it when it is not there, no longer fresh or older than `maxAge`. When the load fails,
      * the entry stands in with `error` set, if it is not too old; else what the load threw is thrown.
      */
-    async get<T> (slot: Slot<T>, loader: Loader): Promise<Cached<T | undefined>> {
-      const fresh = this.fresh(slot, loader)
+    async get<T> (cacheKey: CacheKey<T>, loader: Loader): Promise<CachedResult<T | undefined>> {
+      const fresh = this.fresh(cacheKey, loader)
       if (fresh !== undefined) return fresh
-      const { section, key } = slot
+      const { section, key } = cacheKey
       const maxAge = oldestOf(loader)
       const entry = entries.peek(key)
       const age = entry === undefined ? Infinity : clock() - entry.at
@@ -266,14 +254,14 @@ export function createCache (options: CacheOptions) {
       }
       counts[section].misses++
       const usable = entry !== undefined && age <= entry.ttl + staleIfError
-      const rest = loader.rest?.()
-      if (rest !== undefined) {
-        if (!usable) throw rest
-        return { value: entry.value as T, age: seconds(age), ttl: 0, hit: true, error: rest }
+      const blocked = loader.blocked?.()
+      if (blocked !== undefined) {
+        if (!usable) throw blocked
+        return { value: entry.value as T, age: seconds(age), ttl: 0, hit: true, error: blocked }
       }
       const impatient = usable || loader.standIn === true
       const doubt = impatient ? hopeless(loader) : undefined
-      const { flying: { findings, since }, joined } = fly(loader)
+      const { flying: { loaded, since }, joined } = fly(loader)
       if (joined) counts[section].coalesced++
       if (doubt !== undefined && !usable) throw doubt
       if (usable && doubt !== undefined) {
@@ -281,9 +269,9 @@ export function createCache (options: CacheOptions) {
       }
       const patience = (impatient ? Math.min(budget, staleBudget) : budget) - (clock() - since)
       try {
-        const found = (await within(Math.min(patience, loader.deadline?.left() ?? Infinity), findings, () =>
-          late(loader.instance))).find(finding =>
-          finding.key === key
+        const found = (await within(Math.min(patience, loader.deadline?.left() ?? Infinity), loaded, () =>
+          late(loader.instance))).find(loadedEntry =>
+          loadedEntry.key === key
         )
         const life = found?.value === undefined ? negativeTtl : (found.ttl ?? options.ttl_seconds) * 1000
         return { value: found?.value as T | undefined, age: 0, ttl: seconds(life), hit: false }

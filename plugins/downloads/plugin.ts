@@ -4,18 +4,18 @@ import fp from 'fastify-plugin'
 import type { Config } from '../../schemas/config.ts'
 import { createBlobs, type Blobs, type StoredFile } from './store/blobs.ts'
 import { createStoreHealth, type StoreHealth } from './store/health.ts'
-import { createLayoutNames, defaultDirectory } from './store/paths.ts'
+import { createStorePaths, defaultDirectory } from './store/paths.ts'
 import { createPins } from './store/pins.ts'
-import { openFlow, type Flow, type FlowObserver } from './transfer/verified-source.ts'
+import { openVerifiedSource, type VerifiedSource, type VerifiedSourceObserver } from './transfer/verified-source.ts'
 import { createPool, type Share } from './transfer/pool.ts'
 import { createGrowingReader, createPassingReader, type Span } from './transfer/reader.ts'
-import { createReleases, type Releases, type Subject } from './rereleases.ts'
-import type { FileFacts, Origin } from './transfer/source.ts'
+import { createRereleases, type Rereleases, type VersionRef } from './rereleases.ts'
+import type { FileInfo, DownloadSource } from './transfer/source.ts'
 import type { Transfer } from './transfer/transfer.ts'
 import type { Telemetry } from '../metrics/registry.ts'
 
-export type { FileFacts, OpenAt, OpenedFile, Origin } from './transfer/source.ts'
-export type { Subject } from './rereleases.ts'
+export type { FileInfo as FileFacts, OpenAt, OpenedFile, DownloadSource as Origin } from './transfer/source.ts'
+export type { VersionRef as Subject } from './rereleases.ts'
 
 /**
  * Where the bytes of an answer come from: the store, a transfer that was started for it, one that was under way, or
@@ -26,17 +26,17 @@ export type ContentSource = typeof contentSources[number]
 
 /** A file that is wanted. */
 export interface Wanted {
-  file: FileFacts
+  file: FileInfo
   /** Where it is; the owner first, then others that have the same digest. */
-  origins: readonly Origin[]
-  subject: Subject
+  sources: readonly DownloadSource[]
+  ref: VersionRef
   /** Whether it is on this machine's own disk: a copy would be of no use. */
   local?: boolean
 }
 
 /** A file that can be read: `read` or `release` is called, once. */
-export interface Content {
-  file: FileFacts
+export interface OpenContent {
+  file: FileInfo
   size: number | undefined
   /** The digest that it has, where that is known by now. */
   digest: string | undefined
@@ -52,12 +52,12 @@ export interface DownloadsDependencies {
   /** Absent when nothing is to be kept. */
   blobs?: Blobs
   health: StoreHealth
-  releases: Releases
+  rereleases: Rereleases
   finishBytes: number
-  observer?: Omit<FlowObserver, 'onDamage'> & {
+  observer?: Omit<VerifiedSourceObserver, 'onDamage'> & {
     onServed?: (source: ContentSource, bytes: number) => void
     /** What an instance gave for a version is not what was published. */
-    onDamage?: (instance: string, subject: Subject, details: string) => void
+    onDamage?: (instance: string, ref: VersionRef, details: string) => void
   }
 }
 
@@ -79,29 +79,29 @@ async function whileWanted<T> (signal: AbortSignal, work: Promise<T>): Promise<T
  * The files themselves: from the store, else from their upstream, once for all who want one at the same time. Nobody
  * gets the end of a file before all of it is what was published.
  */
-export function createDownloads ({ blobs, health, releases, finishBytes, observer = {} }: DownloadsDependencies) {
-  const { onServed, onDamage, ...flowObserver } = observer
+export function createDownloads ({ blobs, health, rereleases, finishBytes, observer = {} }: DownloadsDependencies) {
+  const { onServed, onDamage, ...sourceObserver } = observer
   const pool = blobs === undefined ? undefined : createPool({ blobs, finishBytes, onRefused: health.failed })
   let readers = 0
   const piece = () => readers > many ? amongMany : atOnce
 
-  const flowOptions = ({ file, origins, subject }: Wanted, digest: string | undefined) => ({
-    ...flowObserver,
-    onDamage: (instance: string, details: string) => { onDamage?.(instance, subject, details) },
+  const sourceOptions = ({ file, sources, ref }: Wanted, digest: string | undefined) => ({
+    ...sourceObserver,
+    onDamage: (instance: string, details: string) => { onDamage?.(instance, ref, details) },
     file,
-    origins,
-    pinned: (opened: FileFacts) => opened.validator === file.validator ? digest : undefined,
-    settle: async (opened: FileFacts, digest: string, size: number) => {
-      await releases.settle(subject, opened, digest, size)
+    sources,
+    pinned: (opened: FileInfo) => opened.validator === file.validator ? digest : undefined,
+    settle: async (opened: FileInfo, digest: string, size: number) => {
+      await rereleases.settle(ref, opened, digest, size)
     }
   })
 
   /** Content whose reader is counted, and after which something is let go. */
   function content (
-    facts: Omit<Content, 'read' | 'release'>,
+    facts: Omit<OpenContent, 'read' | 'release'>,
     open: (span: Span, onBytes: (count: number) => void) => Readable,
     release: () => void
-  ): Content {
+  ): OpenContent {
     return {
       ...facts,
       read (span) {
@@ -117,7 +117,7 @@ export function createDownloads ({ blobs, health, releases, finishBytes, observe
     }
   }
 
-  function fromStore (file: FileFacts, digest: string, { handle, size, release }: StoredFile): Content {
+  function fromStore (file: FileInfo, digest: string, { handle, size, release }: StoredFile): OpenContent {
     const whole = { handle, written: size, verified: true, error: undefined, rest: undefined, changed: () => () => {} }
     return content(
       { file, size, digest, source: 'store', waited: false },
@@ -129,8 +129,8 @@ export function createDownloads ({ blobs, health, releases, finishBytes, observe
   function fromTransfer (
     { growing, size, expected, hold }: Transfer,
     { first, leave }: Share,
-    file: FileFacts
-  ): Content {
+    file: FileInfo
+  ): OpenContent {
     const letGo = hold()
     return content(
       { file, size, digest: expected, source: first ? 'upstream' : 'coalesced', waited: true },
@@ -142,7 +142,7 @@ export function createDownloads ({ blobs, health, releases, finishBytes, observe
     )
   }
 
-  function passed (flow: Flow, stop: AbortController, waited: boolean): Content {
+  function passed (flow: VerifiedSource, stop: AbortController, waited: boolean): OpenContent {
     const { file, size, expected: digest } = flow
     return content(
       { file, size, digest, source: 'passed', waited },
@@ -158,9 +158,9 @@ export function createDownloads ({ blobs, health, releases, finishBytes, observe
     wanted: Wanted,
     digest: string | undefined,
     signal: AbortSignal
-  ): Promise<Content | undefined> {
+  ): Promise<OpenContent | undefined> {
     const stop = new AbortController()
-    const opening = openFlow({ ...flowOptions(wanted, digest), signal: stop.signal })
+    const opening = openVerifiedSource({ ...sourceOptions(wanted, digest), signal: stop.signal })
     try {
       const flow = await whileWanted(signal, opening)
       return flow === undefined ? undefined : passed(flow, stop, wanted.local !== true)
@@ -171,7 +171,7 @@ export function createDownloads ({ blobs, health, releases, finishBytes, observe
     }
   }
 
-  async function openStored (file: FileFacts, digest: string, signal: AbortSignal): Promise<Content | undefined> {
+  async function openStored (file: FileInfo, digest: string, signal: AbortSignal): Promise<OpenContent | undefined> {
     const opening = blobs?.open(digest, file.size) ?? Promise.resolve(undefined)
     try {
       const stored = await whileWanted(signal, opening)
@@ -190,19 +190,19 @@ export function createDownloads ({ blobs, health, releases, finishBytes, observe
      * The digest of a file as far as it is known without asking anybody. Throws `conflict` for a re-release that is
      * refused.
      */
-    async look ({ file, subject }: Pick<Wanted, 'file' | 'subject'>): Promise<string | undefined> {
-      return (await releases.look(subject, file)).digest
+    async look ({ file, ref }: Pick<Wanted, 'file' | 'ref'>): Promise<string | undefined> {
+      return (await rereleases.look(ref, file)).digest
     },
 
     /**
      * Opens a file; undefined when it is gone. When `signal` is aborted before, it throws its reason, and what was
      * begun goes on without the caller. Throws errors of the table.
      */
-    async open (wanted: Wanted, signal: AbortSignal): Promise<Content | undefined> {
-      const { file, subject, local = false } = wanted
-      const { digest, doubtful } = await releases.look(subject, file)
+    async open (wanted: Wanted, signal: AbortSignal): Promise<OpenContent | undefined> {
+      const { file, ref, local = false } = wanted
+      const { digest, doubtful } = await rereleases.look(ref, file)
       if (pool === undefined || blobs === undefined || local) return await openApart(wanted, digest, signal)
-      const key = digest ?? `${subject.instance} ${file.validator}`
+      const key = digest ?? `${ref.instance} ${file.validator}`
       for (;;) {
         const stored = digest === undefined || pool.has(key) ? undefined : await openStored(file, digest, signal)
         if (stored !== undefined) return stored
@@ -210,7 +210,7 @@ export function createDownloads ({ blobs, health, releases, finishBytes, observe
         if (digest !== undefined && !pool.has(key) && blobs.has(digest, file.size)) continue
         // Of what may have to be refused nothing is sent before its end: nobody may have the patience, but the next one
         // gets it.
-        const share = pool.join(key, flowOptions(wanted, digest), { finish: doubtful })
+        const share = pool.join(key, sourceOptions(wanted, digest), { finish: doubtful })
         try {
           const transfer = await whileWanted(signal, share.opening)
           let apart = transfer === 'apart'
@@ -326,9 +326,9 @@ async function downloads (fastify: FastifyInstance, { config }: DownloadsOptions
   const directory = configured ?? defaultDirectory([...identities.values()])
   const health = createStoreHealth({ enabled, log, clock })
   if (enabled && directory === undefined) health.failed(new Error('There is no directory for caches'))
-  const names = enabled && directory !== undefined ? createLayoutNames(directory) : undefined
+  const names = enabled && directory !== undefined ? createStorePaths(directory) : undefined
   const blobs = names === undefined ? undefined : createBlobs({ names, health, maxBytes, clock })
-  const releases = createReleases({
+  const rereleases = createRereleases({
     pins: createPins({ names, health }),
     onRerelease,
     identity: instance => identities.get(instance) ?? instance,
@@ -338,7 +338,7 @@ async function downloads (fastify: FastifyInstance, { config }: DownloadsOptions
   const downloads = createDownloads({
     ...(blobs !== undefined && { blobs }),
     health,
-    releases,
+    rereleases,
     finishBytes,
     observer: {
       onBytes: telemetry.observeFetched,

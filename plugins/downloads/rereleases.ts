@@ -2,12 +2,12 @@ import type { FastifyBaseLogger } from 'fastify'
 import { registryError, type RegistryError } from '../../lib/errors.ts'
 import { algorithmOf, usableDigest } from './store/digest.ts'
 import type { Pins } from './store/pins.ts'
-import type { FileFacts } from './transfer/source.ts'
+import type { FileInfo } from './transfer/source.ts'
 
 /** A version of an extension of an instance. */
-export interface Subject { instance: string, type: string, name: string, version: string }
+export interface VersionRef { instance: string, type: string, name: string, version: string }
 
-export interface ReleasesOptions {
+export interface RereleasesOptions {
   pins: Pins
   /** What is done with another content under a known version. */
   onRerelease: 'serve' | 'refuse'
@@ -21,18 +21,18 @@ export interface ReleasesOptions {
  * Holds versions to what they were: a file whose publisher tells no checksum is pinned when it is first whole, and
  * another digest under the same version later is a re-release, which is told once, and served or refused.
  */
-export function createReleases ({ pins, onRerelease, identity, log, onFound }: ReleasesOptions) {
+export function createRereleases ({ pins, onRerelease, identity, log, onFound }: RereleasesOptions) {
   const refusing = onRerelease === 'refuse'
-  const keyOf = ({ instance, type, name, version }: Subject) =>
+  const keyOf = ({ instance, type, name, version }: VersionRef) =>
     JSON.stringify([identity(instance), type, name, version])
-  const conflict = ({ instance, type, name, version }: Subject): RegistryError =>
+  const conflict = ({ instance, type, name, version }: VersionRef): RegistryError =>
     registryError('conflict', `Extension ${type}/${name} version ${version} was published again with another content`, {
       instance,
       proxyError: 'destination_unavailable'
     })
 
-  async function settle (subject: Subject, file: FileFacts, digest: string, size: number): Promise<void> {
-    const key = keyOf(subject)
+  async function settle (ref: VersionRef, file: FileInfo, digest: string, size: number): Promise<void> {
+    const key = keyOf(ref)
     const pin = await pins.get(key, { fresh: true })
     const { validator } = file
     if (pin === undefined) {
@@ -46,31 +46,31 @@ export function createReleases ({ pins, onRerelease, identity, log, onFound }: R
     // Digests of two algorithms say nothing of each other.
     if (algorithmOf(pin.digest) !== algorithmOf(digest)) return
     if (pin.refused !== validator) {
-      onFound?.(subject.instance)
+      onFound?.(ref.instance)
       log.warn({
-        backend: subject.instance,
-        extension: `${subject.type}/${subject.name}`,
-        version: subject.version,
+        backend: ref.instance,
+        extension: `${ref.type}/${ref.name}`,
+        version: ref.version,
         before: pin.digest,
         now: digest,
         refused: refusing
       }, 'a version was published again with another content')
     }
     await pins.set(key, refusing ? { ...pin, refused: validator } : { digest, size, validator })
-    if (refusing) throw conflict(subject)
+    if (refusing) throw conflict(ref)
   }
 
   return {
     /** What is known of a version's file before it is opened. Throws `conflict` for one that is refused. */
-    async look (subject: Subject, file: FileFacts): Promise<{ digest?: string, doubtful: boolean }> {
+    async look (ref: VersionRef, file: FileInfo): Promise<{ digest?: string, doubtful: boolean }> {
       const told = usableDigest(file.checksum)
-      let pin = await pins.get(keyOf(subject))
+      let pin = await pins.get(keyOf(ref))
       const refused = () => refusing && pin?.refused === file.validator
       // A person may have removed it, so that the file is accepted.
-      if (refused()) pin = await pins.get(keyOf(subject), { fresh: true })
-      if (refused()) throw conflict(subject)
+      if (refused()) pin = await pins.get(keyOf(ref), { fresh: true })
+      if (refused()) throw conflict(ref)
       if (told !== undefined) {
-        if (pin !== undefined && pin.digest !== told) await settle(subject, file, told, file.size ?? 0)
+        if (pin !== undefined && pin.digest !== told) await settle(ref, file, told, file.size ?? 0)
         return { digest: told, doubtful: false }
       }
       if (pin?.validator === file.validator) return { digest: pin.digest, doubtful: false }
@@ -80,4 +80,4 @@ export function createReleases ({ pins, onRerelease, identity, log, onFound }: R
     settle
   }
 }
-export type Releases = ReturnType<typeof createReleases>
+export type Rereleases = ReturnType<typeof createRereleases>

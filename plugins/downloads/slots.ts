@@ -1,7 +1,7 @@
 import type { ServerResponse } from 'node:http'
 
 /** Bounds how many downloads run at once: each holds a connection to a client and one to an upstream. */
-export function createDownloadSlots (most: number) {
+export function createDownloadSlots (maxDownloads: number) {
   let active = 0
   return {
     /** How many are taken. */
@@ -9,7 +9,7 @@ export function createDownloadSlots (most: number) {
 
     /** Takes one until the reply is closed, however that comes about; false when none is left. */
     take (reply: Pick<ServerResponse, 'destroyed' | 'once'>): boolean {
-      if (active >= most) return false
+      if (active >= maxDownloads) return false
       // A client that is gone already closes nothing any more.
       if (reply.destroyed) return true
       active++

@@ -57,7 +57,7 @@ class Durations extends client.Histogram<typeof labelNames[number]> {
 interface Series { labels: Labels, count: number, observe: ((seconds: number) => void) | undefined }
 
 /** Told of each answer: its status, and the milliseconds that it took. */
-export type ObserveAnswer = (status: number, milliseconds: number) => void
+export type ObserveResponse = (status: number, milliseconds: number) => void
 
 /**
  * Counts and times answers. Labels are looked up once for each method, route and status, and not again for each
@@ -87,7 +87,7 @@ export function createRequestMetrics (register: Registry) {
     route: string,
     timedAs: string | undefined,
     usual: readonly number[]
-  ): ObserveAnswer {
+  ): ObserveResponse {
     const durationRoute = untimed.has(method) ? undefined : timedAs
     const byStatus: Array<Series | undefined> = []
     function of (status: number): Series {
@@ -107,15 +107,15 @@ export function createRequestMetrics (register: Registry) {
     }
   }
 
-  const unrouted = new Map<string, ObserveAnswer>()
+  const unrouted = new Map<string, ObserveResponse>()
   return {
     /** The observer of a route, by its pattern: those are bounded in number, paths are not. */
-    route: (method: string, pattern: string, timed: boolean): ObserveAnswer =>
+    route: (method: string, pattern: string, timed: boolean): ObserveResponse =>
       // A route for preflights never responds with 200.
       observer(method, pattern, timed ? pattern : undefined, method === 'OPTIONS' ? [] : [200]),
 
     /** The observer of all that has no route. */
-    unrouted (method: string): ObserveAnswer {
+    unrouted (method: string): ObserveResponse {
       let observe = unrouted.get(method)
       if (observe === undefined) unrouted.set(method, observe = observer(method, 'unknown', '__unknown__', []))
       return observe

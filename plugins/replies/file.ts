@@ -5,7 +5,7 @@ import type { FastifyReply } from 'fastify'
 import { applicableRange, evaluateConditions, isConditional } from './conditional.ts'
 import { within, type Deadline } from '../../lib/deadline.ts'
 import type { DownloadSlots } from '../downloads/slots.ts'
-import type { Content, FileFacts } from '../downloads/plugin.ts'
+import type { OpenContent, FileFacts } from '../downloads/plugin.ts'
 import { preconditionFailed, registryError } from '../../lib/errors.ts'
 import { parseRange } from './range.ts'
 import { heldBytes } from '../downloads/transfer/reader.ts'
@@ -18,7 +18,7 @@ export interface Download {
   /** The digest that it has, where that is known by now. */
   digest: string | undefined
   /** Opens the content, which may have been replaced and be another file by now. Rejects when `signal` is aborted. */
-  open: (signal: AbortSignal) => Promise<Content>
+  open: (signal: AbortSignal) => Promise<OpenContent>
   /** How long its beginning is waited for, where an upstream has to be asked. */
   deadline: Deadline
   /** What is said when that does not come in time. */
@@ -71,7 +71,7 @@ export function createFileReply ({ slots, onShed }: { slots: DownloadSlots, onSh
   }
 
   /** The same for an opened file, which is released unless it is to be sent. */
-  function isOpenedKnown (reply: FastifyReply, { file, release }: Content, published: string): boolean {
+  function isOpenedKnown (reply: FastifyReply, { file, release }: OpenContent, published: string): boolean {
     let wanted = false
     try {
       wanted = !isKnown(reply, file, published)
@@ -129,7 +129,7 @@ export function createFileReply ({ slots, onShed }: { slots: DownloadSlots, onSh
   /** The stream of an opened file, with the headers of what it then is. */
   async function read (
     reply: FastifyReply,
-    content: Content,
+    content: OpenContent,
     gone: AbortSignal,
     tell: (file: FileFacts, size: number | undefined, digest: string | undefined, waited: boolean) => unknown,
     { deadline, late }: Pick<Download, 'deadline' | 'late'>

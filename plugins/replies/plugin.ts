@@ -2,21 +2,19 @@ import type { FastifyInstance, FastifyReply, onSendHookHandler } from 'fastify'
 import fp from 'fastify-plugin'
 import { Extension } from '../../schemas/extension.ts'
 import { Ref } from '../../schemas/ref.ts'
-import type { Awaitable } from '../../lib/maybe-promise.ts'
-import { createBodies, etagOf, etagsOf, type Body } from './representation.ts'
+import type { MaybePromise } from '../../lib/maybe-promise.ts'
+import { createRepresentations, etagOf, etagsOf, type Representation } from './representation.ts'
 import { evaluateConditions, isConditional } from './conditional.ts'
 import { createDownloadSlots } from '../downloads/slots.ts'
 import { preconditionFailed } from '../../lib/errors.ts'
 import { createFileReply, type Download } from './file.ts'
-import { type Answer, provenance } from './provenance.ts'
+import { provenance } from './provenance.ts'
 import { pageLinks } from './links.ts'
-
-/** Part of a longer list. */
-export interface Page<T> { items: readonly T[], total: number }
+import type { ListPage, Result } from '../../lib/result.ts'
 
 export type { Download } from './file.ts'
 
-export interface AnswerOptions { stale_if_error_seconds: number, max_downloads: number }
+export interface RepliesOptions { stale_if_error_seconds: number, max_downloads: number }
 
 /** What lists are made of. */
 const item = Ref(Extension)
@@ -29,16 +27,16 @@ declare module 'fastify' {
      * Sends an answer's value with the headers that say where it comes from, an ETag, and 304 when the client has it.
      * What is there already is sent at once, without a promise; a handler gives back what this gives.
      */
-    answer (answer: Awaitable<Answer<object>>): Awaitable<void>
+    sendResource (result: MaybePromise<Result<object>>): MaybePromise<void>
     /** The same for part of a list; with `query` it links to the other parts. */
-    answerPage(
-      answer: Awaitable<Answer<Page<Extension>>>,
+    sendList(
+      result: MaybePromise<Result<ListPage<Extension>>>,
       paging?: { query: Record<string, string | undefined>, limit: number, offset: number }
-    ): Awaitable<void>
+    ): MaybePromise<void>
     /** Sends a file as a download; to HEAD its headers only, without opening it. */
-    answerFile (answer: Answer<Download>): Promise<FastifyReply>
+    sendDownload (result: Result<Download>): Promise<FastifyReply>
     /** Redirects (302) to the exact version beside the path asked for, keeping the query. */
-    answerVersion (answer: Answer<{ version: string }>): FastifyReply
+    redirectToVersion (result: Result<{ version: string }>): FastifyReply
   }
 }
 
@@ -52,12 +50,16 @@ const withoutLength: onSendHookHandler = (_request, reply, payload, done) => {
 }
 
 /** Sends what is there at once, and else when it has come. */
-function sendWhenThere<T> (reply: FastifyReply, awaited: Awaitable<T>, send: (answer: T) => void): Awaitable<void> {
+function sendWhenThere<T> (
+  reply: FastifyReply,
+  awaited: MaybePromise<T>,
+  send: (result: T) => void
+): MaybePromise<void> {
   if (awaited instanceof Promise) return sendLater(reply, awaited, send)
   send(awaited)
 }
 
-async function sendLater<T> (reply: FastifyReply, promise: Promise<T>, send: (answer: T) => void): Promise<void> {
+async function sendLater<T> (reply: FastifyReply, promise: Promise<T>, send: (result: T) => void): Promise<void> {
   send(await promise)
   // To Fastify a handler that has ended and sent nothing sends nothing; and a host's hook may take its time with what
   // was sent.
@@ -65,29 +67,29 @@ async function sendLater<T> (reply: FastifyReply, promise: Promise<T>, send: (an
 }
 
 /** Reply decorators: the one place where answers become headers. */
-async function answers (
+async function replies (
   fastify: FastifyInstance,
-  { stale_if_error_seconds: staleIfError, max_downloads: mostDownloads }: AnswerOptions
+  { stale_if_error_seconds: staleIfError, max_downloads: maxDownloads }: RepliesOptions
 ): Promise<void> {
   const { telemetry } = fastify
   fastify.addHook('onRoute', route => {
     if (route.method === 'HEAD') route.onSend = [...[route.onSend ?? []].flat(), withoutLength]
   })
-  const bodies = createBodies()
-  const slots = createDownloadSlots(mostDownloads)
+  const representations = createRepresentations()
+  const slots = createDownloadSlots(maxDownloads)
   telemetry.gauge<string>('downloads_active', 'Downloads under way', [], () => [{ labels: {}, value: slots.active() }])
 
   /**
    * Sends a body in the coding that the client likes best; or 304 when it has that, or the bytes as they are. Throws
    * `precondition_failed` when `If-Match` names none of its codings. It has no modification date.
    */
-  function sendBody (reply: FastifyReply, body: Body): void {
+  function sendRepresentation (reply: FastifyReply, body: Representation): void {
     if (body.large) {
       const vary = reply.getHeader('vary')
       reply.header('vary', vary === undefined ? 'Accept-Encoding' : `${String(vary)}, Accept-Encoding`)
     }
     const { request } = reply
-    const wanted = bodies.preferredCoding(body, request.headers['accept-encoding'])
+    const wanted = representations.preferredCoding(body, request.headers['accept-encoding'])
     const refusal = isConditional(request)
       ? evaluateConditions(request, { current: () => etagsOf(body), usable: [etagOf(body, wanted), body.plain.etag] })
       : undefined
@@ -96,51 +98,54 @@ async function answers (
       void reply.header('etag', refusal.etag).code(304).send()
       return
     }
-    const { content, etag, coding } = bodies.take(body, wanted)
+    const { content, etag, coding } = representations.take(body, wanted)
     if (coding !== undefined) reply.header('content-encoding', coding)
     void reply.header('etag', etag).header('content-type', json).send(content)
   }
 
-  fastify.decorateReply('answer', function (this: FastifyReply, awaited) {
-    return sendWhenThere(this, awaited, answer => {
-      sendBody(
-        this.headers(provenance(answer, staleIfError)),
-        bodies.of(answer.value, value => String(this.serialize(value)))
+  fastify.decorateReply('sendResource', function (this: FastifyReply, awaited) {
+    return sendWhenThere(this, awaited, result => {
+      sendRepresentation(
+        this.headers(provenance(result, staleIfError)),
+        representations.of(result.value, value => String(this.serialize(value)))
       )
     })
   })
 
-  fastify.decorateReply('answerPage', function (this: FastifyReply, awaited, paging) {
-    return sendWhenThere(this, awaited, answer => {
-      const { items, total } = answer.value
-      this.headers(provenance(answer, staleIfError)).header('x-total-count', String(total))
+  fastify.decorateReply('sendList', function (this: FastifyReply, awaited, paging) {
+    return sendWhenThere(this, awaited, result => {
+      const { items, total } = result.value
+      this.headers(provenance(result, staleIfError)).header('x-total-count', String(total))
       if (paging !== undefined) this.header('link', pageLinks(paging.query, { ...paging, total }))
-      sendBody(this, bodies.ofList(items, () => this.compileSerializationSchema(item) as (value: object) => string))
+      sendRepresentation(
+        this,
+        representations.ofList(items, () => this.compileSerializationSchema(item) as (value: object) => string)
+      )
     })
   })
 
-  fastify.decorateReply('answerVersion', function (this: FastifyReply, answer) {
+  fastify.decorateReply('redirectToVersion', function (this: FastifyReply, result) {
     const { url } = this.request
     // The router takes a number sign for a question mark, and for any character after that; in a Location it would
     // begin a fragment.
     const query = url.search(/[?#]/)
-    const location = encodeURIComponent(answer.value.version) +
+    const location = encodeURIComponent(result.value.version) +
       (query === -1 ? '' : `?${url.slice(query + 1).replaceAll('#', '%23')}`)
-    return this.headers(provenance(answer, staleIfError)).code(302).header('location', location).send()
+    return this.headers(provenance(result, staleIfError)).code(302).header('location', location).send()
   })
 
   const fileReply = createFileReply({ slots, onShed: () => { telemetry.observeShed('downloads') } })
-  fastify.decorateReply('answerFile', async function (this: FastifyReply, answer) {
+  fastify.decorateReply('sendDownload', async function (this: FastifyReply, result) {
     return await fileReply(
       this,
-      answer.value,
-      waited => provenance({ ...answer, hit: answer.hit && !waited }, staleIfError)
+      result.value,
+      waited => provenance({ ...result, hit: result.hit && !waited }, staleIfError)
     )
   })
 }
 
-export default fp(answers, {
-  name: 'registry-answers',
+export default fp(replies, {
+  name: 'registry-replies',
   fastify: '5.x',
   dependencies: ['registry-telemetry'],
   decorators: { fastify: ['telemetry'] }

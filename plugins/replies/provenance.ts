@@ -1,28 +1,11 @@
-import { proxyMember, type RegistryError } from '../../lib/errors.ts'
-
-/** An instance that an answer does without, or has only older entries of, and why. */
-export interface Mark { instance: string, error: RegistryError | undefined }
-
-/** A value with what is known about where it comes from. */
-export interface Answer<T> {
-  value: T
-  /** Seconds since the upstreams said so; of several, the oldest. */
-  age: number
-  /** Seconds that it stays fresh; 0 when stale or partial. */
-  ttl: number
-  /** Whether no upstream was waited for. */
-  hit: boolean
-  /** Instances whose older entries stand in. */
-  stale: Mark[]
-  /** Instances whose entries are missing. */
-  missing: Mark[]
-}
+import { proxyMember } from '../../lib/errors.ts'
+import type { Result } from '../../lib/result.ts'
 
 const cacheName = 'extension-registry'
 
 /** What every answer of the catalog says about itself (RFC 9111, RFC 9209, RFC 9211). */
 export function provenance (
-  { age, ttl, hit, stale, missing }: Answer<unknown>,
+  { age, ttl, hit, stale, missing }: Result<unknown>,
   staleIfError: number
 ): Record<string, string> {
   const whole = stale.length === 0 && missing.length === 0

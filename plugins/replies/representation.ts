@@ -13,15 +13,15 @@ export type Coding = typeof codings[number]
  * What a client gets of a body: the bytes as they are or in a coding, and their strong validator (RFC 9110, section
  * 8.8.3).
  */
-export interface Form { readonly content: Buffer | string, readonly etag: string, readonly coding?: Coding }
+export interface Variant { readonly content: Buffer | string, readonly etag: string, readonly coding?: Coding }
 
 /** The bytes of a value, made once for as long as the value is kept. */
-export interface Body {
-  readonly plain: Form
+export interface Representation {
+  readonly plain: Variant
   /** Whether it is large enough to be sent in another coding. */
   readonly large: boolean
   /** Its other forms, as soon as they are made. */
-  readonly coded: Map<Coding, Form>
+  readonly coded: Map<Coding, Variant>
 }
 
 /** Bytes from which another coding saves a client more than it costs. */
@@ -45,28 +45,28 @@ const compress: Record<Coding, (bytes: Buffer) => Promise<Buffer>> = {
 }
 
 /** The validator of a body in this coding, made or not: it names the bytes that are coded. */
-export const etagOf = ({ plain: { etag } }: Body, coding: Coding | undefined): string =>
+export const etagOf = ({ plain: { etag } }: Representation, coding: Coding | undefined): string =>
   coding === undefined ? etag : `${etag.slice(0, -1)}-${coding}"`
 
 /** Returns the entity tags of a body in each coding that it may be sent in, made or not. */
-export const etagsOf = (body: Body): string[] =>
+export const etagsOf = (body: Representation): string[] =>
   body.large ? [undefined, ...codings].map(coding => etagOf(body, coding)) : [body.plain.etag]
 
 /**
  * The bodies of values, by the identity of the value: whoever gives the same object again gets the same bytes, so that
  * it must not be changed. A body lives as long as its value does.
  */
-export function createBodies () {
-  const made = new WeakMap<object, Body>()
+export function createRepresentations () {
+  const made = new WeakMap<object, Representation>()
   const fragments = new WeakMap<object, Buffer>()
   const preferred = createCodingChoice(codings)
   // Compressing shares its threads with reading files.
   const one = pLimit(1)
 
-  function make (value: object, bytes: Buffer): Body {
+  function make (value: object, bytes: Buffer): Representation {
     const etag = `"${createHash('sha256').update(bytes).digest('base64url').slice(0, 27)}"`
     const content = bytes.length <= shortUpTo && isAscii(bytes) ? bytes.toString('latin1') : bytes
-    const body = { plain: { content, etag }, large: bytes.length >= largeFrom, coded: new Map<Coding, Form>() }
+    const body = { plain: { content, etag }, large: bytes.length >= largeFrom, coded: new Map<Coding, Variant>() }
     made.set(value, body)
     return body
   }
@@ -78,18 +78,18 @@ export function createBodies () {
   }
 
   /** Makes another form of a body behind the one who first wanted it. */
-  async function encode (body: Body, coding: Coding): Promise<void> {
+  async function encode (body: Representation, coding: Coding): Promise<void> {
     const content = await compress[coding](Buffer.from(body.plain.content))
     body.coded.set(coding, { content, etag: etagOf(body, coding), coding })
   }
 
   return {
     /** The body of an object or array that is always written by the same serializer. */
-    of: (value: object, serialize: (value: object) => string): Body =>
+    of: (value: object, serialize: (value: object) => string): Representation =>
       made.get(value) ?? make(value, fragment(value, serialize)),
 
     /** The body of a list: the bytes of its items, which are made once for all lists that show them. */
-    ofList (items: readonly object[], itemSerializer: () => (value: object) => string): Body {
+    ofList (items: readonly object[], itemSerializer: () => (value: object) => string): Representation {
       const known = made.get(items)
       if (known !== undefined) return known
       const serialize = itemSerializer()
@@ -100,11 +100,11 @@ export function createBodies () {
     },
 
     /** The coding in which a client would best get a body; undefined for its bytes as they are. */
-    preferredCoding: ({ large }: Body, accepted: string | undefined): Coding | undefined =>
+    preferredCoding: ({ large }: Representation, accepted: string | undefined): Coding | undefined =>
       large && accepted !== undefined ? preferred(accepted) : undefined,
 
     /** A body in this coding; its bytes as they are while that is still being made. */
-    take (body: Body, coding: Coding | undefined): Form {
+    take (body: Representation, coding: Coding | undefined): Variant {
       if (coding === undefined) return body.plain
       const form = body.coded.get(coding)
       if (form !== undefined) return form
@@ -114,6 +114,6 @@ export function createBodies () {
     }
   }
 }
-export type Bodies = ReturnType<typeof createBodies>
+export type Representations = ReturnType<typeof createRepresentations>
 
 const [opening, comma, closing] = ['[', ',', ']'].map(text => Buffer.from(text)) as [Buffer, Buffer, Buffer]

@@ -22,13 +22,13 @@ export interface Agents {
 }
 
 /** The connections that trust the same certificates: those through the proxy, and the direct ones. */
-interface Generation {
+interface AgentSet {
   certificates: readonly string[] | undefined
   proxied: Agents | undefined
   direct: Agents
 }
 
-function openGeneration (proxyEnv: Record<string, string> | undefined, certificates: string[] | undefined): Generation {
+function openAgentSet (proxyEnv: Record<string, string> | undefined, certificates: string[] | undefined): AgentSet {
   const shared = { keepAlive: true, ...(certificates !== undefined && { ca: certificates }) }
   const open = (more: object): Agents => ({
     http: new http.Agent({ keepAlive: true, ...more }),
@@ -37,11 +37,11 @@ function openGeneration (proxyEnv: Record<string, string> | undefined, certifica
   return { certificates, direct: open({}), proxied: proxyEnv === undefined ? undefined : open({ proxyEnv }) }
 }
 
-const agentsOf = ({ direct, proxied }: Generation): http.Agent[] =>
+const agentsOf = ({ direct, proxied }: AgentSet): http.Agent[] =>
   [direct, proxied].flatMap(agents => agents === undefined ? [] : [agents.http, agents.https])
 
 /** Closes idle connections now, and each of the others as soon as its response is complete. */
-function retire (generation: Generation): void {
+function retire (generation: AgentSet): void {
   for (const agent of agentsOf(generation)) {
     agent.maxFreeSockets = 0
     for (const sockets of Object.values(agent.freeSockets)) for (const socket of [...sockets ?? []]) socket.destroy()
@@ -57,7 +57,7 @@ function retire (generation: Generation): void {
 export function createAgents (environment: ProxyEnvironment, { instance, caFile, log }: AgentOptions) {
   const proxies = readProxies(environment)
   const about = { backend: instance, key: 'ca_file', file: caFile }
-  const subject = `ca_file of instance ${instance}`
+  const what = `ca_file of instance ${instance}`
   let failing = false
   let following: Promise<void> | undefined
 
@@ -65,14 +65,14 @@ export function createAgents (environment: ProxyEnvironment, { instance, caFile,
     try {
       return parseAuthorities(readFileSync(file))
     } catch (cause) {
-      throw registryError('config_error', `${subject} cannot be used`, {
+      throw registryError('config_error', `${what} cannot be used`, {
         instance,
         cause,
         proxyError: 'proxy_configuration_error'
       })
     }
   }
-  let current = openGeneration(proxies.environment, caFile === undefined ? undefined : readFirst(caFile))
+  let current = openAgentSet(proxies.environment, caFile === undefined ? undefined : readFirst(caFile))
   const read = caFile === undefined ? undefined : watchFile(caFile, authoritiesBytes, parseAuthorities)
 
   async function follow (): Promise<void> {
@@ -81,7 +81,7 @@ export function createAgents (environment: ProxyEnvironment, { instance, caFile,
     if ('problem' in found) {
       log?.error(
         about,
-        `${subject} cannot be used: ${found.problem.message}; the certificates that were read before stay in use`
+        `${what} cannot be used: ${found.problem.message}; the certificates that were read before stay in use`
       )
       failing = true
       return
@@ -89,12 +89,12 @@ export function createAgents (environment: ProxyEnvironment, { instance, caFile,
     const certificates = found.value
     if (certificates.join('') !== current.certificates?.join('')) {
       retire(current)
-      current = openGeneration(proxies.environment, certificates)
+      current = openAgentSet(proxies.environment, certificates)
       log?.info(
         { ...about, certificates: certificates.length },
-        `${subject} has changed: new connections trust its certificates`
+        `${what} has changed: new connections trust its certificates`
       )
-    } else if (failing) log?.info(about, `${subject} can be used again`)
+    } else if (failing) log?.info(about, `${what} can be used again`)
     failing = false
   }
 

@@ -1,24 +1,30 @@
 import type { Readable } from 'node:stream'
 import type { Response } from 'got'
 import { statusError } from './errors.ts'
-import { askFrom, type Resumption } from './resume.ts'
-import { createTransport, isJson, type UpstreamDependencies, type UpstreamOptions } from './transport.ts'
+import { openFrom, type Resumption } from './resume.ts'
+import { createUpstreamTransport, isJson, type UpstreamDependencies, type UpstreamOptions } from './transport.ts'
 
 export { readProxies } from './proxies.ts'
-export type { Question, UpstreamAnswer, UpstreamDependencies, UpstreamObserver, UpstreamOptions } from './transport.ts'
+export type {
+  UpstreamRequest as Question,
+  UpstreamResponse as UpstreamAnswer,
+  UpstreamDependencies,
+  UpstreamObserver,
+  UpstreamOptions
+} from './transport.ts'
 
 /** A JSON answer of `size` bytes, or why there is none: nothing is there, or it is elsewhere now. */
-export type JsonAnswer = { kind: 'found', body: unknown, headers: Response['headers'], size: number } | {
+export type JsonResponse = { kind: 'found', body: unknown, headers: Response['headers'], size: number } | {
   kind: 'absent'
 } | { kind: 'moved' }
 
 /** Bytes of JSON that are read of one answer. */
-const jsonBytes = 16 * 1024 * 1024
+const maxJsonBytes = 16 * 1024 * 1024
 
-/** What one upstream says, read as JSON or as files; see {@link createTransport} for how it is asked. */
+/** What one upstream says, read as JSON or as files; see {@link createUpstreamTransport} for how it is asked. */
 export function createUpstream (dependencies: UpstreamDependencies, options: UpstreamOptions) {
   const { instance } = options
-  const transport = createTransport(dependencies, options)
+  const transport = createUpstreamTransport(dependencies, options)
   const { base, bytes, isRedirect, parse, redirected, unexpected } = transport
 
   return {
@@ -28,8 +34,8 @@ export function createUpstream (dependencies: UpstreamDependencies, options: Ups
      * JSON at an address, at most `most` bytes. Not JSON, or a login page, throws; so does every status but 200, 404
      * and a permanent redirect.
      */
-    async json (url: URL, signal?: AbortSignal, most = jsonBytes): Promise<JsonAnswer> {
-      const { statusCode, headers, body } = await bytes(url, most, {
+    async json (url: URL, signal?: AbortSignal, maxBytes = maxJsonBytes): Promise<JsonResponse> {
+      const { statusCode, headers, body } = await bytes(url, maxBytes, {
         accept: 'application/json',
         ...(signal !== undefined && { signal })
       })
@@ -49,8 +55,8 @@ export function createUpstream (dependencies: UpstreamDependencies, options: Ups
     },
 
     /** A small file, whole; undefined when it is not there. Every status but 200 and 404 throws. */
-    async file (url: URL, most: number): Promise<Buffer | undefined> {
-      const { status, headers, body } = await this.ask(url, most)
+    async file (url: URL, maxBytes: number): Promise<Buffer | undefined> {
+      const { status, headers, body } = await this.request(url, maxBytes)
       if (status === 404) return undefined
       if (status !== 200) throw statusError(instance, status, headers)
       if ((headers['content-encoding'] ?? 'identity') !== 'identity') {
@@ -69,7 +75,7 @@ export function createUpstream (dependencies: UpstreamDependencies, options: Ups
       url: URL,
       at: Resumption & { signal: AbortSignal }
     ): Promise<{ stream: Readable, headers: Response['headers'], offset: number } | undefined> {
-      const { status, headers, stream, offset } = await askFrom(
+      const { status, headers, stream, offset } = await openFrom(
         at,
         async offset => await this.stream(url, { signal: at.signal, offset })
       )

@@ -9,9 +9,9 @@ import { registryError, type RegistryError } from '../../lib/errors.ts'
 const share = 0.2
 const reserve = 10
 /** Longest `Retry-After` (milliseconds) that is waited for here rather than passed on. */
-export const patience = 2000
+export const maxWaitMs = 2000
 /** Longest that is obeyed as it is: a slip of an upstream must not silence it for a day. */
-const longestPause = 600_000
+const maxPauseMs = 600_000
 
 /** Bounds the retries of an instance by its requests: an upstream in trouble is not asked three times as much. */
 export function createRetryBudget () {
@@ -41,7 +41,7 @@ export function createPause (clock: () => number) {
      * seconds left.
      */
     begin (seconds: number, why: (seconds: number) => RegistryError): void {
-      until = Math.max(until, clock() + Math.min(longestPause, seconds * 1000))
+      until = Math.max(until, clock() + Math.min(maxPauseMs, seconds * 1000))
       reason = why
     },
     /** Waits for the end of a short pause; throws during a long one. */
@@ -49,7 +49,7 @@ export function createPause (clock: () => number) {
       const end = until
       const left = end - clock()
       if (left <= 0 || reason === undefined) return
-      if (left > patience) throw reason(left / 1000)
+      if (left > maxWaitMs) throw reason(left / 1000)
       await sleep(left)
       // It may have been prolonged meanwhile.
       if (until > end) await this.over()

@@ -1,5 +1,5 @@
 import type { Readable } from 'node:stream'
-import type { UpstreamAnswer } from './transport.ts'
+import type { UpstreamResponse } from './transport.ts'
 
 /** Where a file is begun again, and what it was before. */
 export interface Resumption {
@@ -13,14 +13,14 @@ export interface Resumption {
   constant?: boolean
 }
 
-type StreamAnswer = UpstreamAnswer & { stream?: Readable }
+type StreamResponse = UpstreamResponse & { stream?: Readable }
 
 /**
  * Whether an answer is the part that was asked for, of the file that it was before: 206 with a `Content-Range` that
  * says so, and the same strong validator. `If-Range` is not relied on: Gitea does not know it.
  */
 export function isContinuation (
-  { status, headers }: Pick<UpstreamAnswer, 'status' | 'headers'>,
+  { status, headers }: Pick<UpstreamResponse, 'status' | 'headers'>,
   { offset, size, etag, constant = false }: Resumption
 ): boolean {
   if (status !== 206) return false
@@ -39,10 +39,10 @@ const ofTheFile = new Set([401, 403, 404, 429, 503])
  * Asks for the end of a file, and where the upstream has no such thing for the whole; `offset` is where the answer
  * begins.
  */
-export async function askFrom (
+export async function openFrom (
   at: Resumption,
-  ask: (offset: number) => Promise<StreamAnswer>
-): Promise<StreamAnswer & { offset: number }> {
+  ask: (offset: number) => Promise<StreamResponse>
+): Promise<StreamResponse & { offset: number }> {
   if (at.offset > 0) {
     const part = await ask(at.offset)
     if (isContinuation(part, at)) return { ...part, offset: at.offset }

@@ -9,7 +9,7 @@ import { createAgents, type ProxyEnvironment } from './agents.ts'
 import { parseJson } from '../../lib/json.ts'
 import { retryAfterSeconds, statusError } from './errors.ts'
 import { failureOf } from './failure.ts'
-import { createPause, createQueue, createRetryBudget, patience } from './limits.ts'
+import { createPause, createQueue, createRetryBudget, maxWaitMs } from './limits.ts'
 import { createRedirects } from './redirects.ts'
 import { limitSilence, responseOf } from './stream.ts'
 
@@ -58,7 +58,7 @@ export interface UpstreamOptions {
 }
 
 /** How an address is asked. */
-export interface Question {
+export interface UpstreamRequest {
   /** GET if unset. */
   method?: 'GET' | 'HEAD'
   accept?: string
@@ -72,7 +72,7 @@ export interface Question {
 }
 
 /** An answer of any status but a redirect, from where it came. */
-export interface UpstreamAnswer {
+export interface UpstreamResponse {
   url: URL
   status: number
   headers: Response['headers']
@@ -82,14 +82,14 @@ export interface UpstreamAnswer {
 export const isJson = (headers: Response['headers']): boolean =>
   /^application\/(?:[\w.+-]+\+)?json\b/i.test(headers['content-type'] ?? '')
 
-const mostRedirects = 5
+const maxRedirects = 5
 const retries = 2
 
 /**
  * The HTTP client of one instance: nothing else configures HTTP. Every failure it throws is an error of the table, with
  * the instance's name and the cause, and without addresses or secrets in its message.
  */
-export function createTransport (
+export function createUpstreamTransport (
   {
     userAgent,
     observe,
@@ -142,7 +142,7 @@ export function createTransport (
       calculateDelay: ({ computedValue, retryAfter, attemptCount, error }) => {
         // Who was waited for long enough once is not waited for again.
         if (
-          computedValue === 0 || (retryAfter ?? 0) > patience || error instanceof TimeoutError || !retryBudget.take()
+          computedValue === 0 || (retryAfter ?? 0) > maxWaitMs || error instanceof TimeoutError || !retryBudget.take()
         ) { return 0 }
         if (retryAfter !== undefined && error.response !== undefined) heed(error.response)
         return retryAfter ?? Math.ceil(100 * 2 ** attemptCount * (0.5 + random() / 2))
@@ -209,8 +209,8 @@ export function createTransport (
 
   async function bytes (
     url: URL,
-    most: number,
-    { method = 'GET', accept = '*/*', authorization, signal, urgent = signal !== undefined }: Question,
+    maxBytes: number,
+    { method = 'GET', accept = '*/*', authorization, signal, urgent = signal !== undefined }: UpstreamRequest,
     start = url
   ): Promise<Response<Uint8Array>> {
     const headers = { accept, ...await credentials(url, start, authorization) }
@@ -231,7 +231,7 @@ export function createTransport (
           timeout: { request: 2 * wait }
         })
         void request.on('downloadProgress', ({ transferred }) => {
-          if (transferred > most) tooLarge.abort(unexpected('Answer is too large', 'http_response_body_size'))
+          if (transferred > maxBytes) tooLarge.abort(unexpected('Answer is too large', 'http_response_body_size'))
         })
         try {
           return await request
@@ -250,11 +250,11 @@ export function createTransport (
    */
   async function follow<T extends { statusCode: number, headers: Response['headers'] }> (
     start: URL,
-    ask: (target: URL) => Promise<T>
+    request: (target: URL) => Promise<T>
   ): Promise<T & { url: URL }> {
     let url = start
-    for (let hop = 0; hop <= mostRedirects; hop++) {
-      const answer = await ask(url)
+    for (let hop = 0; hop <= maxRedirects; hop++) {
+      const answer = await request(url)
       if (!isRedirect(answer.statusCode)) return { ...answer, url }
       url = redirected(url, answer.headers.location)
     }
@@ -284,9 +284,13 @@ export function createTransport (
     parse,
 
     /** The whole answer of an address, of any status, at most `most` bytes; redirects are followed as `stream` does. */
-    async ask (start: URL, most: number, question: Question = {}): Promise<UpstreamAnswer & { body: Buffer }> {
+    async request (
+      start: URL,
+      maxBytes: number,
+      question: UpstreamRequest = {}
+    ): Promise<UpstreamResponse & { body: Buffer }> {
       const { url, statusCode, headers, body } = await follow(start, async target => {
-        const { statusCode, headers, body } = await bytes(target, most, question, start)
+        const { statusCode, headers, body } = await bytes(target, maxBytes, question, start)
         return { statusCode, headers, body }
       })
       return { url, status: statusCode, headers, body: Buffer.from(body) }
@@ -299,8 +303,8 @@ export function createTransport (
      */
     async stream (
       start: URL,
-      question: Question & { signal: AbortSignal }
-    ): Promise<UpstreamAnswer & { stream?: Readable }> {
+      question: UpstreamRequest & { signal: AbortSignal }
+    ): Promise<UpstreamResponse & { stream?: Readable }> {
       const { offset = 0 } = question
       const range = offset > 0 ? { range: `bytes=${offset}-` } : {}
       const hasBody = (status: number) => status === 200 || (status === 206 && offset > 0)
@@ -361,4 +365,4 @@ export function createTransport (
     }
   }
 }
-export type UpstreamTransport = ReturnType<typeof createTransport>
+export type UpstreamTransport = ReturnType<typeof createUpstreamTransport>

@@ -1,7 +1,7 @@
 import { createDownloads, type Downloads } from '../../plugins/downloads/plugin.ts'
 import { createStoreHealth } from '../../plugins/downloads/store/health.ts'
 import { createPins } from '../../plugins/downloads/store/pins.ts'
-import { createReleases } from '../../plugins/downloads/rereleases.ts'
+import { createRereleases } from '../../plugins/downloads/rereleases.ts'
 import { createLog } from './log.ts'
 
 /** Downloads that keep nothing, and go straight to their upstreams. */
@@ -10,7 +10,7 @@ export function createPlainDownloads (): Downloads {
   const health = createStoreHealth({ enabled: false, log, clock: () => 0 })
   return createDownloads({
     health,
-    releases: createReleases({
+    rereleases: createRereleases({
       pins: createPins({ names: undefined, health }),
       onRerelease: 'serve',
       identity: instance => instance,

@@ -3,7 +3,7 @@ import type { Driver } from '../../backends/driver/driver.ts'
 import { createMapping } from '../../backends/driver/mapping.ts'
 import { createCredentials } from '../../backends/oci/registry/credentials.ts'
 import { createOciDriver } from '../../backends/oci/driver.ts'
-import { createRegistry } from '../../backends/oci/registry/client.ts'
+import { createOciRegistry } from '../../backends/oci/registry/client.ts'
 import type { Transport } from '../../backends/oci/transport.ts'
 import { parseConfig } from '../../lib/config/parse.ts'
 import { createUpstream } from '../../plugins/upstream/client.ts'
@@ -30,7 +30,7 @@ export function createRegistryTransport (t: Test, config: object, more: Transpor
     waiting: oci.queue
   })
   t.teardown(() => { upstream.close() })
-  return createRegistry(upstream, {
+  return createOciRegistry(upstream, {
     instance: oci.name,
     credentials: createCredentials(oci, new URL(oci.registry)),
     authHosts: oci.auth_hosts,

@@ -1,7 +1,7 @@
 import fc from 'fast-check'
 import { isDeepStrictEqual } from 'node:util'
 import t from 'tap'
-import { again, allAgain } from '../../lib/reuse.ts'
+import { reuse, reuseAll } from '../../lib/reuse.ts'
 
 const value = fc.record({
   name: fc.constantFrom('a', 'b'),
@@ -12,17 +12,17 @@ const value = fc.record({
 await t.test('an earlier object comes again when the new one says the same, and only then', async t => {
   fc.assert(
     fc.property(value, value, (before, now) =>
-      again<object>(before, now) === (isDeepStrictEqual({ ...before }, { ...now }) ? before : now))
+      reuse<object>(before, now) === (isDeepStrictEqual({ ...before }, { ...now }) ? before : now))
   )
   const one = { name: 'a' }
-  t.equal(again(undefined, one), one)
+  t.equal(reuse(undefined, one), one)
 })
 
 await t.test('a list comes again when all of it does', async t => {
   fc.assert(fc.property(fc.array(value, { maxLength: 3 }), fc.array(value, { maxLength: 3 }), (before, now) => {
-    const kept = allAgain<object>(before, now)
+    const kept = reuseAll<object>(before, now)
     return isDeepStrictEqual(kept.map(one => ({ ...one })), now.map(one => ({ ...one }))) &&
       (kept === before) === isDeepStrictEqual(before.map(one => ({ ...one })), now.map(one => ({ ...one })))
   }))
-  t.equal(allAgain([{ name: 'a' }], []).length, 0)
+  t.equal(reuseAll([{ name: 'a' }], []).length, 0)
 })

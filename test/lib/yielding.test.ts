@@ -1,6 +1,6 @@
 import { setImmediate as turn } from 'node:timers/promises'
 import t from 'tap'
-import { forEachInTurn } from '../../lib/yielding.ts'
+import { forEachYielding } from '../../lib/yielding.ts'
 
 await t.test('long work lets others have their turn, and does everything in order', async t => {
   let turns = 0
@@ -8,7 +8,7 @@ await t.test('long work lets others have their turn, and does everything in orde
   const others = (async () => { while (!working.signal.aborted) { await turn(); turns++ } })()
   const things = Array.from({ length: 64 }, (_, at) => at)
   const done: number[] = []
-  await forEachInTurn(things, thing => {
+  await forEachYielding(things, thing => {
     done.push(thing)
     for (const until = performance.now() + 1; performance.now() < until;);
   })

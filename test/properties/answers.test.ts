@@ -10,7 +10,7 @@ import { createCachedBackend } from '../../backends/cached/cached-backend.ts'
 import { createCatalog, type Catalog } from '../../backends/catalog/catalog.ts'
 import { createHealth } from '../../backends/health.ts'
 import { currentRelease, orderReleases } from '../../backends/driver/version.ts'
-import answers from '../../plugins/replies/plugin.ts'
+import replies from '../../plugins/replies/plugin.ts'
 import { createCache } from '../../plugins/cache/cache.ts'
 import cache from '../../plugins/cache/plugin.ts'
 import errors from '../../plugins/errors.ts'
@@ -122,25 +122,25 @@ function createUpstream (source: ExtensionSource, content: readonly Loaded[]) {
 
 /** Sends each value as it is: the route's schema makes the bytes, as Fastify does it by itself. */
 const plainAnswers = fp(async (fastify: FastifyInstance) => {
-  fastify.decorateReply('answer', async function (answer) {
+  fastify.decorateReply('sendResource', async function (answer) {
     return await this.send((await answer).value)
   })
-  fastify.decorateReply('answerPage', async function (answer) {
+  fastify.decorateReply('sendList', async function (answer) {
     return await this.send((await answer).value.items)
   })
-}, { name: 'registry-answers' })
+}, { name: 'registry-replies' })
 
 /** The routes, over a catalog that can be replaced. */
 async function createRoutes (
   current: () => Catalog,
-  plugin: typeof plainAnswers | typeof answers
+  plugin: typeof plainAnswers | typeof replies
 ): Promise<FastifyInstance> {
   const app = Fastify({ logger: false })
   await app.register(schemas)
   await app.register(errors)
   await app.register(cache, { capacity: 10, ttl_seconds: 300, stale_if_error_seconds: 300, negative_ttl_seconds: 30 })
   await app.register(telemetry)
-  await app.register(plugin as typeof answers, { stale_if_error_seconds: 300, max_downloads: 1 })
+  await app.register(plugin as typeof replies, { stale_if_error_seconds: 300, max_downloads: 1 })
   const { log } = createLog()
   const questions: Pick<Catalog, 'list' | 'search' | 'find' | 'versions'> = {
     list: query => current().list(query),
@@ -159,7 +159,7 @@ async function createRoutes (
 
 await t.test('every answer is, byte for byte, what the serializer of its response schema makes of its value, in each coding', async t => {
   let catalog: Catalog
-  const [ours, plain] = [await createRoutes(() => catalog, answers), await createRoutes(() => catalog, plainAnswers)]
+  const [ours, plain] = [await createRoutes(() => catalog, replies), await createRoutes(() => catalog, plainAnswers)]
   t.teardown(async () => {
     await Promise.all([ours.close(), plain.close()])
   })

@@ -2,7 +2,7 @@ import fc from 'fast-check'
 import { deepEqual, equal, ok } from 'node:assert/strict'
 import { setImmediate as turn } from 'node:timers/promises'
 import t from 'tap'
-import { createCache, finding, slot, type Finding } from '../../plugins/cache/cache.ts'
+import { createCache, loadedEntry, cacheKey, type LoadedEntry } from '../../plugins/cache/cache.ts'
 import { isRegistryError, registryError } from '../../lib/errors.ts'
 import { createClock } from '../fakes/clock.ts'
 import {
@@ -22,7 +22,7 @@ import {
 } from './cache-model.ts'
 import { holds } from './run.ts'
 
-const place = (key: number) => slot<string>(sectionOf(key), `instance:${key}`)
+const place = (key: number) => cacheKey<string>(sectionOf(key), `instance:${key}`)
 
 /** The cache itself, with loads that end when they are told to, and callers whose answers are kept. */
 function createReal () {
@@ -41,14 +41,14 @@ function createReal () {
   const replies = new Map<number, Reply>()
   let loads = 0
 
-  async function load (flight: number): Promise<Finding[]> {
+  async function load (flight: number): Promise<LoadedEntry[]> {
     ok(!running.has(flight), `two loads of flight ${flight} at once`)
     const serial = loads++
     const outcome = await new Promise<Outcome>(resolve => { running.set(flight, resolve) })
     if (outcome === 'fail') throw registryError('service_unavailable', 'fail')
     if (outcome === 'crash') throw new Error('crash')
     return outcome.map(({ present, ttl }, at) =>
-      finding(place(flight * 2 + at), present ? valueOf(flight * 2 + at, serial) : undefined, ttl)
+      loadedEntry(place(flight * 2 + at), present ? valueOf(flight * 2 + at, serial) : undefined, ttl)
     )
   }
   const loader = (key: number, more: Omit<Question, 'key'> = {}) => {
@@ -143,7 +143,7 @@ const rest = (flight: number, on: boolean) =>
   })
 const peek = (key: number) =>
   command(`peek ${key}`, (model, real) => {
-    deepEqual(real.cache.peek(place(key)), model.peek(key))
+    deepEqual(real.cache.read(place(key)), model.peek(key))
   })
 const use = (key: number) =>
   command(`use ${key}`, (model, real) => {

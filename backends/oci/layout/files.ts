@@ -5,7 +5,7 @@ import { sep } from 'node:path'
 const absent = new Set(['ENOENT', 'ENOTDIR', 'ELOOP', 'ENAMETOOLONG'])
 
 /** Whether an error of the file system says that something is not there. */
-export function isAbsence (error: unknown): boolean {
+export function isMissingPath (error: unknown): boolean {
   return error instanceof Error && 'code' in error && typeof error.code === 'string' && absent.has(error.code)
 }
 
@@ -14,7 +14,7 @@ export async function orAbsent<T> (value: Promise<T>): Promise<T | undefined> {
   try {
     return await value
   } catch (error) {
-    if (isAbsence(error)) return undefined
+    if (isMissingPath(error)) return undefined
     throw error
   }
 }

@@ -5,7 +5,7 @@ import { fileURLToPath } from 'node:url'
 import { registryError, type RegistryError } from '../../../lib/errors.ts'
 import { isPathPart } from '../../../schemas/name.ts'
 import { isDigest, verifyBytes } from '../content.ts'
-import { isAbsence, openInside, readWhole, realInside } from './files.ts'
+import { isMissingPath, openInside, readWhole, realInside } from './files.ts'
 import { createLayoutIndexes, LayoutError, type LayoutIndexOptions, type LayoutTags } from './index-file.ts'
 import { ContentError, maxManifestBytes, type Tag, type Transport } from '../transport.ts'
 
@@ -60,7 +60,7 @@ export function createLayout (options: LayoutOptions): Transport {
       root = await realpath(path)
       if (!(await stat(root)).isDirectory()) throw new LayoutError('Not a directory')
     } catch (cause) {
-      throw unavailable(isAbsence(cause) ? 'Directory does not exist' : 'Directory cannot be read', cause)
+      throw unavailable(isMissingPath(cause) ? 'Directory does not exist' : 'Directory cannot be read', cause)
     }
     try {
       return await read(root)
@@ -110,7 +110,7 @@ export function createLayout (options: LayoutOptions): Transport {
       const entries = await readdir(directory, { withFileTypes: true }).catch((error: unknown) => {
         if (above.length === 0) throw error
         // One that vanished is no loss; one that may not be read is.
-        if (!isAbsence(error)) truncated = true
+        if (!isMissingPath(error)) truncated = true
         return []
       })
       const isLayout = entries.some(entry => entry.name === 'oci-layout')
@@ -119,7 +119,7 @@ export function createLayout (options: LayoutOptions): Transport {
         if (!isPathPart(entry.name) || !(entry.isDirectory() || entry.isSymbolicLink())) return
         if (isLayout && entry.name === 'blobs') return
         const real = await subdirectory(directory, entry.name).catch((error: unknown) => {
-          if (!isAbsence(error)) truncated = true
+          if (!isMissingPath(error)) truncated = true
         })
         if (real === undefined || real === directory || above.includes(real)) return
         await visit(real, name === '' ? entry.name : `${name}/${entry.name}`, [...above, directory])

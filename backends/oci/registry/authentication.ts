@@ -6,7 +6,7 @@ import { parseJson } from '../../../lib/json.ts'
 import { namesHost } from '../../../plugins/upstream/addresses.ts'
 import { statusError } from '../../../plugins/upstream/errors.ts'
 import type { Upstream, UpstreamAnswer } from '../../../plugins/upstream/client.ts'
-import { TokenAnswer } from '../../../schemas/oci.ts'
+import { TokenResponse } from '../../../schemas/oci.ts'
 import { choose, type Grant } from './challenge.ts'
 import type { Credentials, CredentialSource } from './credentials.ts'
 
@@ -26,9 +26,9 @@ export interface AuthenticationOptions {
 }
 
 /** Bytes of a token server's answer that are read. */
-const answerBytes = 128 * 1024
+const maxTokenResponseBytes = 128 * 1024
 /** Seconds that a token holds when nobody says, and at least (token.md). */
-const leastLifetime = 60
+const minLifetimeSeconds = 60
 /** Seconds before its end in which a token is not used any more. */
 const skew = 10
 /** Tokens and challenges remembered of one registry. */
@@ -80,7 +80,7 @@ export function createAuthentication (
   async function fetchToken (who: Credentials, grant: Grant, key: string): Promise<string> {
     const asked = clock()
     const url = tokenServer(grant)
-    const { status, headers, body } = await upstream.ask(url, answerBytes, {
+    const { status, headers, body } = await upstream.request(url, maxTokenResponseBytes, {
       accept: 'application/json',
       urgent: true,
       ...(who.kind === 'basic' && { authorization: basic(who) })
@@ -93,12 +93,14 @@ export function createAuthentication (
       // No cause: its message has what was sent.
       throw upstream.unexpected('Token server answered with no JSON', 'http_protocol_error')
     }
-    const found = Value.Check(TokenAnswer, answer) ? answer : {}
+    const found = Value.Check(TokenResponse, answer) ? answer : {}
     const token = found.token || found.access_token
     if (token === undefined || !/^[\x21-\x7e]+$/.test(token)) {
       throw upstream.unexpected('Token server gave no token', 'http_protocol_error')
     }
-    const lifetime = typeof found.expires_in === 'number' ? Math.max(leastLifetime, found.expires_in) : leastLifetime
+    const lifetime = typeof found.expires_in === 'number'
+      ? Math.max(minLifetimeSeconds, found.expires_in)
+      : minLifetimeSeconds
     tokens.set(key, { token, until: asked + (lifetime - skew) * 1000 })
     return token
   }
@@ -122,7 +124,9 @@ export function createAuthentication (
 
   /** What the registry wants of everybody; some say it even to those that they let in. Learnt once. */
   async function greet (): Promise<ReturnType<typeof choose>> {
-    const { status, headers, url } = await upstream.ask(upstream.address(['v2', '']), answerBytes, { urgent: true })
+    const { status, headers, url } = await upstream.request(upstream.address(['v2', '']), maxTokenResponseBytes, {
+      urgent: true
+    })
     if (status === 429 || status >= 500) throw statusError(instance, status, headers)
     return url.origin === upstream.origin ? choose(headers['www-authenticate']) : undefined
   }

@@ -2,17 +2,17 @@ import { createHash } from 'node:crypto'
 import { isRegistryError } from '../../../lib/errors.ts'
 import { parseJson } from '../../../lib/json.ts'
 import { statusError } from '../../../plugins/upstream/errors.ts'
-import { askFrom } from '../../../plugins/upstream/resume.ts'
+import { openFrom } from '../../../plugins/upstream/resume.ts'
 import type { Question, Upstream, UpstreamAnswer } from '../../../plugins/upstream/client.ts'
 import { isRepositoryName, TagList } from '../../../schemas/oci.ts'
 import { createAuthentication, type AuthenticationOptions } from './authentication.ts'
 import { isDigest, verifyBytes } from '../content.ts'
 import { createDiscovery, pageBytes, type DiscoveryOptions } from './discovery.ts'
 import { indexTypes, manifestTypes } from '../media-types.ts'
-import { checked, nextPage, walkPages, type Page } from './paging.ts'
+import { checked, nextPage, readPages, type NamesPage } from './paging.ts'
 import { ContentError, maxManifestBytes, type Manifest, type Transport } from '../transport.ts'
 
-export interface RegistryOptions extends Omit<AuthenticationOptions, 'upstream'> {
+export interface OciRegistryOptions extends Omit<AuthenticationOptions, 'upstream'> {
   discovery: DiscoveryOptions['kind']
   /** Repositories that are there whatever the registry tells, by their full names. */
   repositories: readonly string[]
@@ -28,13 +28,13 @@ const accepted = [...manifestTypes, ...indexTypes].join(', ')
 const tagName = /^[A-Za-z0-9_][A-Za-z0-9._-]{0,127}$/
 /** Tags asked for at once; distribution 3 takes no more. */
 const pageSize = 1000
-const mostPages = 400
+const maxPages = 400
 
 /**
  * Reads an OCI registry over HTTP (distribution-spec 1.1), as registries really are: what they differ in is told in
  * comments beside what copes with it. A repository that is refused is a failure, for it may well be there.
  */
-export function createRegistry (upstream: Upstream, options: RegistryOptions): Transport {
+export function createOciRegistry (upstream: Upstream, options: OciRegistryOptions): Transport {
   const { instance } = options
   const authentication = createAuthentication({ ...options, upstream })
   const discovery = createDiscovery({
@@ -54,17 +54,17 @@ export function createRegistry (upstream: Upstream, options: RegistryOptions): T
   async function ask (
     repository: string,
     url: URL,
-    most: number,
+    maxBytes: number,
     question: Question
   ): Promise<UpstreamAnswer & { body: Buffer }> {
     return await authentication.asking(
       pull(repository),
-      async given => await upstream.ask(url, most, { ...question, ...given })
+      async given => await upstream.request(url, maxBytes, { ...question, ...given })
     )
   }
 
   /** Whether an answer says in a registry's own words that something is not there. */
-  function isOwnWord (body: Buffer | undefined): boolean {
+  function isErrorOfRegistry (body: Buffer | undefined): boolean {
     try {
       const said: unknown = parseJson(body ?? Buffer.alloc(0))
       return typeof said === 'object' && said !== null &&
@@ -75,13 +75,13 @@ export function createRegistry (upstream: Upstream, options: RegistryOptions): T
   }
 
   /** Whether an answer says that something is not there: a registry says so itself, not a proxy or a storage. */
-  async function isAbsence ({ status, headers, url, body }: UpstreamAnswer & { body?: Buffer }): Promise<boolean> {
+  async function isProvenAbsent ({ status, headers, url, body }: UpstreamAnswer & { body?: Buffer }): Promise<boolean> {
     if (status !== 404) return false
     if (
       url.origin !== upstream.origin || /^text\/(?:html|plain)\b/i.test(headers['content-type'] ?? '')
     ) { throw upstream.unexpected('Answer is not of a registry', 'http_protocol_error') }
     // Zot's empty answer looks like that of a proxy which has lost its registry: then there is none at /v2/ either.
-    if (!isOwnWord(body)) await ping()
+    if (!isErrorOfRegistry(body)) await ping()
     return true
   }
 
@@ -97,20 +97,20 @@ export function createRegistry (upstream: Upstream, options: RegistryOptions): T
     const url = upstream.address(['v2', ''])
     const answer = await authentication.asking(
       undefined,
-      async given => await upstream.ask(url, pageBytes, { ...given, ...(signal !== undefined && { signal }) })
+      async given => await upstream.request(url, pageBytes, { ...given, ...(signal !== undefined && { signal }) })
     )
     if (answer.status === 404) throw upstream.unexpected('No registry at this address', 'destination_not_found')
     mustAnswer(answer)
   }
 
-  async function tagPage (repository: string, url: URL): Promise<Page | undefined> {
+  async function tagPage (repository: string, url: URL): Promise<NamesPage | undefined> {
     let answer = await ask(repository, url, pageBytes, { accept: 'application/json' })
     if (answer.status === 400 && url.searchParams.has('n')) {
       const smaller = new URL(url)
       smaller.searchParams.delete('n')
       answer = await ask(repository, smaller, pageBytes, { accept: 'application/json' })
     }
-    if (await isAbsence(answer)) return undefined
+    if (await isProvenAbsent(answer)) return undefined
     mustAnswer(answer)
     const { name, tags } = checked(upstream, TagList, answer.headers, answer.body)
     if (name === undefined && tags === undefined) {
@@ -134,7 +134,7 @@ export function createRegistry (upstream: Upstream, options: RegistryOptions): T
       const answer = await ask(repository, address(repository, 'manifests', reference), maxManifestBytes, {
         accept: accepted
       })
-      if (await isAbsence(answer)) return undefined
+      if (await isProvenAbsent(answer)) return undefined
       mustAnswer(answer)
       return answer
     } catch (error) {
@@ -167,7 +167,7 @@ export function createRegistry (upstream: Upstream, options: RegistryOptions): T
       const first = address(repository, 'tags', 'list')
       first.searchParams.set('n', String(pageSize))
       const walk = async () =>
-        await walkPages(first, async url => await tagPage(repository, url), mostPages, tag => tagName.test(tag))
+        await readPages(first, async url => await tagPage(repository, url), maxPages, tag => tagName.test(tag))
       let found = await walk()
       // Zot has no page behind a tag that is gone: begun anew once, and then it was the end of the list.
       if (found?.lost === true) found = await walk()
@@ -188,7 +188,7 @@ export function createRegistry (upstream: Upstream, options: RegistryOptions): T
         method: 'HEAD',
         accept: accepted
       })
-      if (await isAbsence(answer)) return undefined
+      if (await isProvenAbsent(answer)) return undefined
       if (answer.status !== 405 && answer.status !== 501) mustAnswer(answer)
       const digest = String(answer.headers['docker-content-digest'] ?? '')
       return isDigest(digest) ? { digest, ...mediaTypeOf(answer) } : await resolveByContent(repository, tag)
@@ -205,13 +205,13 @@ export function createRegistry (upstream: Upstream, options: RegistryOptions): T
     async blob (repository, { digest, size }, { signal, offset: wanted = 0, etag }) {
       if (!isRepositoryName(repository) || !isDigest(digest)) return undefined
       // Begun again at the registry's own address: one that it redirected to may be worth nothing by now.
-      const answer = await askFrom(
+      const answer = await openFrom(
         { offset: wanted, size, constant: true, ...(etag !== undefined && { etag }) },
         async offset =>
           await authentication.asking(pull(repository), async given =>
             await upstream.stream(address(repository, 'blobs', digest), { signal, offset, ...given }))
       )
-      if (await isAbsence(answer)) return undefined
+      if (await isProvenAbsent(answer)) return undefined
       const { status, headers, stream, offset } = answer
       // No credentials went to a storage on another origin, so it refuses none.
       if ((status === 401 || status === 403) && answer.url.origin !== upstream.origin) {

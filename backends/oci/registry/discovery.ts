@@ -3,8 +3,8 @@ import { statusError } from '../../../plugins/upstream/errors.ts'
 import type { Upstream } from '../../../plugins/upstream/plugin.ts'
 import { HarborRepositories, isRepositoryName, RepositoryList } from '../../../schemas/oci.ts'
 import type { Authentication } from './authentication.ts'
-import { checked, nextPage, walkPages, type Page, type Walk } from './paging.ts'
-import type { Repositories } from '../transport.ts'
+import { checked, nextPage, readPages, type NamesPage, type NamesResult } from './paging.ts'
+import type { RepositoryNames } from '../transport.ts'
 
 export interface DiscoveryOptions {
   instance: string
@@ -23,7 +23,7 @@ export interface DiscoveryOptions {
 const pageSize = 1000
 /** The most that Harbor gives. */
 const harborPageSize = 100
-const mostPages = 1000
+const maxPages = 1000
 /** Bytes of one page. */
 export const pageBytes = 16 * 1024 * 1024
 /** Statuses with which registries say that their list is not for everybody, or not there. */
@@ -37,11 +37,11 @@ export function createDiscovery (options: DiscoveryOptions) {
   let listed = false
 
   /** One page of the catalog; a registry that takes no such `n` is asked without. */
-  async function catalogPage (url: URL): Promise<Page | 'refused'> {
+  async function catalogPage (url: URL): Promise<NamesPage | 'refused'> {
     const ask = async (target: URL) =>
       await authentication.asking(
         'registry:catalog:*',
-        async given => await upstream.ask(target, pageBytes, { accept: 'application/json', ...given })
+        async given => await upstream.request(target, pageBytes, { accept: 'application/json', ...given })
       )
     let answer = await ask(url)
     if (answer.status === 400 && url.searchParams.has('n')) {
@@ -58,8 +58,8 @@ export function createDiscovery (options: DiscoveryOptions) {
     }
   }
 
-  async function harborPage (url: URL): Promise<Page | 'refused'> {
-    const { status, headers, body } = await upstream.ask(url, pageBytes, {
+  async function harborPage (url: URL): Promise<NamesPage | 'refused'> {
+    const { status, headers, body } = await upstream.request(url, pageBytes, {
       accept: 'application/json',
       ...await authentication.direct()
     })
@@ -80,14 +80,14 @@ export function createDiscovery (options: DiscoveryOptions) {
   async function walk (
     first: URL,
     namespace: string,
-    read: (page: URL) => Promise<Page | 'refused'>
-  ): Promise<Walk | undefined> {
+    read: (page: URL) => Promise<NamesPage | 'refused'>
+  ): Promise<NamesResult | undefined> {
     const below = namespace === '' ? '' : `${namespace}/`
     try {
-      return await walkPages(first, async url => {
+      return await readPages(first, async url => {
         const page = await read(url)
         return page === 'refused' ? undefined : page
-      }, mostPages, name => isRepositoryName(name) && name.startsWith(below))
+      }, maxPages, name => isRepositoryName(name) && name.startsWith(below))
     } catch (error) {
       // The token server may be the one that refuses.
       if (isRegistryError(error) && error.code === 'auth_error') return undefined
@@ -95,7 +95,7 @@ export function createDiscovery (options: DiscoveryOptions) {
     }
   }
 
-  async function ask (namespace: string): Promise<Walk | undefined> {
+  async function ask (namespace: string): Promise<NamesResult | undefined> {
     if (kind === 'catalog') {
       return await walk(upstream.address(['v2', '_catalog'], { n: pageSize }), namespace, catalogPage)
     }
@@ -108,7 +108,7 @@ export function createDiscovery (options: DiscoveryOptions) {
   }
 
   /** Why a walk did not see everything; undefined when it did. */
-  function problemOf (found: Walk | undefined): RegistryError | undefined {
+  function problemOf (found: NamesResult | undefined): RegistryError | undefined {
     const problem = found === undefined
       ? listed ? 'Registry no longer tells its repositories' : 'Registry does not tell its repositories'
       : found.truncated !== false
@@ -124,7 +124,7 @@ export function createDiscovery (options: DiscoveryOptions) {
      * Repositories below a namespace. A registry that answers, but does not tell its repositories, has those that were
      * named.
      */
-    async repositories (namespace: string): Promise<Repositories> {
+    async repositories (namespace: string): Promise<RepositoryNames> {
       if (kind === 'list') return { names: named }
       const found = await ask(namespace)
       if (found === undefined || found.lost) {

@@ -4,7 +4,7 @@ import { linkTarget } from '../../../lib/link-header.ts'
 import type { Upstream, UpstreamAnswer } from '../../../plugins/upstream/client.ts'
 
 /** One page of a list of names. */
-export interface Page {
+export interface NamesPage {
   /** As they were read: what is no string is no name, and may hide one. */
   names: readonly unknown[]
   next?: URL
@@ -16,7 +16,7 @@ export interface Page {
  * What a walk over pages found: `truncated` when it was ended before there was no next page, `lost` when a page that
  * was announced was not there.
  */
-export interface Walk {
+export interface NamesResult {
   names: string[]
   truncated: false | 'too many pages' | 'a page twice'
   lost: boolean
@@ -55,14 +55,18 @@ export function checked<T extends TSchema> (
 }
 
 /** Names kept of one walk; what lies beyond is not held in memory, and makes the answer `truncated`. */
-const mostNames = 100_000
+const maxNames = 100_000
 
 /**
  * Whether a page that holds nothing new is the page just read: at the same address, or with the same names at another
  * one. At another address a page of exactly the requested size proves nothing: a cache that ignores the query sends
  * such a one.
  */
-function isPageJustRead (page: Page, address: URL, before: { address: URL, names: ReadonlySet<unknown> }): boolean {
+function isPageJustRead (
+  page: NamesPage,
+  address: URL,
+  before: { address: URL, names: ReadonlySet<unknown> }
+): boolean {
   if (page.more === true) return false
   if (address.href === before.address.href) return true
   const names = new Set(page.names)
@@ -77,22 +81,22 @@ function isPageJustRead (page: Page, address: URL, before: { address: URL, names
  * incomplete. A name is new if no page held it; only names that `keep` takes are kept. `read` returns undefined for a
  * page that is not there; so does this for the first one. At most `most` pages are read.
  */
-export async function walkPages (
+export async function readPages (
   first: URL,
-  read: (page: URL) => Promise<Page | undefined>,
+  read: (page: URL) => Promise<NamesPage | undefined>,
   most: number,
   keep: (name: string) => boolean
-): Promise<Walk | undefined> {
+): Promise<NamesResult | undefined> {
   const names = new Set<string>()
   let before: { address: URL, names: ReadonlySet<unknown> } = { address: first, names: new Set() }
   let damaged = false
   let next: URL | undefined = first
   for (let page = 0; next !== undefined; page++) {
-    if (page === most || names.size > mostNames) {
+    if (page === most || names.size > maxNames) {
       return { names: [...names], truncated: 'too many pages', lost: false, damaged }
     }
     const address: URL = next
-    const found: Page | undefined = await read(address)
+    const found: NamesPage | undefined = await read(address)
     if (found === undefined) {
       return page === 0
         ? undefined

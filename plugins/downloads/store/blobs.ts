@@ -2,12 +2,12 @@ import { constants } from 'node:fs'
 import { open, readdir, rm, stat, utimes, type FileHandle } from 'node:fs/promises'
 import { join } from 'node:path'
 import { createAtomicFile, type AtomicFile } from '../../../lib/atomic-file.ts'
-import { digestOf, usableDigest } from './digest.ts'
+import { readDigest, usableDigest } from './digest.ts'
 import type { StoreHealth } from './health.ts'
-import { isAbsence, orNone, type LayoutNames } from './paths.ts'
+import { isAbsence, orNone, type StorePaths } from './paths.ts'
 
 export interface BlobsOptions {
-  names: LayoutNames
+  names: StorePaths
   health: StoreHealth
   /** Bytes that are kept at most, half files included. */
   maxBytes: number
@@ -142,7 +142,7 @@ export function createBlobs ({ names, health, maxBytes, clock, onDamage }: Blobs
     if (entry.checked) return true
     let check = checks.get(digest)
     if (check === undefined) {
-      check = digestOf(handle, digest).then(found => found === digest).finally(() => { checks.delete(digest) })
+      check = readDigest(handle, digest).then(found => found === digest).finally(() => { checks.delete(digest) })
       checks.set(digest, check)
     }
     entry.checked = await check

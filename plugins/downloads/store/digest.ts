@@ -26,7 +26,7 @@ export const hashFor = (digest: string | undefined): { algorithm: string, hash: 
 const pieceBytes = 1024 * 1024
 
 /** The digest of a whole file, by the algorithm of `like`. */
-export async function digestOf (handle: FileHandle, like: string): Promise<string> {
+export async function readDigest (handle: FileHandle, like: string): Promise<string> {
   const { algorithm, hash } = hashFor(like)
   const piece = Buffer.allocUnsafe(pieceBytes)
   for (let at = 0; ;) {

@@ -99,7 +99,7 @@ export const orNone = async <T>(names: Promise<T[]>): Promise<T[]> => await name
 })
 
 /** Names in the directory of a store. */
-export function createLayoutNames (directory: string) {
+export function createStorePaths (directory: string) {
   const tmp = join(directory, 'tmp')
   const own = join(tmp, `${space()}-${process.pid}-${startOf(process.pid) ?? 0}-${randomBytes(4).toString('hex')}`)
   return {
@@ -126,4 +126,4 @@ export function createLayoutNames (directory: string) {
     }
   }
 }
-export type LayoutNames = ReturnType<typeof createLayoutNames>
+export type StorePaths = ReturnType<typeof createStorePaths>

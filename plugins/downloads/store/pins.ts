@@ -5,7 +5,7 @@ import { LRUCache } from 'lru-cache'
 import { writeAtomically } from '../../../lib/atomic-file.ts'
 import { parseJson } from '../../../lib/json.ts'
 import type { StoreHealth } from './health.ts'
-import { isAbsence, type LayoutNames } from './paths.ts'
+import { isAbsence, type StorePaths } from './paths.ts'
 
 /** What a version's file was when it was first downloaded whole, or is by now. */
 export const Pin = Type.Object({
@@ -28,7 +28,7 @@ const none = Symbol('none')
  * What was found under versions whose publisher tells no checksum, by a key that names instance and version. Kept on
  * disk where that can be written, each in a file that is replaced whole; a damaged one is none.
  */
-export function createPins ({ names, health }: { names: LayoutNames | undefined, health: StoreHealth }) {
+export function createPins ({ names, health }: { names: StorePaths | undefined, health: StoreHealth }) {
   const pins = new LRUCache<string, Pin | typeof none>({ max: remembered })
   /** Those in memory that are on disk, too. */
   const kept = new WeakSet<Pin>()

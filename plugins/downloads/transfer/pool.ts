@@ -1,5 +1,5 @@
 import type { Blobs } from '../store/blobs.ts'
-import { openFlow, type FlowOptions } from './verified-source.ts'
+import { openVerifiedSource, type VerifiedSourceOptions } from './verified-source.ts'
 import { createTransfer, type Transfer } from './transfer.ts'
 
 export interface PoolOptions {
@@ -24,7 +24,7 @@ interface Shared {
 export interface Share { opening: Opening, first: boolean, leave: () => void }
 
 /** Transfers that nobody waits for, at most. */
-const mostAbandoned = 8
+const maxAbandoned = 8
 
 /** The transfers under way, one for each key at a time. */
 export function createPool ({ blobs, finishBytes, onRefused }: PoolOptions) {
@@ -43,7 +43,7 @@ export function createPool ({ blobs, finishBytes, onRefused }: PoolOptions) {
 
   async function start (
     key: string,
-    flowOptions: Omit<FlowOptions, 'signal'>,
+    sourceOptions: Omit<VerifiedSourceOptions, 'signal'>,
     shared: Shared
   ): Promise<Transfer | 'apart' | undefined> {
     const forget = () => {
@@ -51,20 +51,20 @@ export function createPool ({ blobs, finishBytes, onRefused }: PoolOptions) {
     }
     const { signal } = shared.stop
     let partial
-    let flow
+    let source
     try {
-      partial = await blobs.create(flowOptions.file.size)
+      partial = await blobs.create(sourceOptions.file.size)
       if (partial === undefined) {
         forget()
         return 'apart'
       }
       signal.throwIfAborted()
-      flow = await openFlow({ ...flowOptions, signal })
+      source = await openVerifiedSource({ ...sourceOptions, signal })
       // Only for what can be had others go.
-      if (flow !== undefined && partial.reserve(flow.size ?? 0)) {
-        shared.size = flow.size
+      if (source !== undefined && partial.reserve(source.size ?? 0)) {
+        shared.size = source.size
         shared.transfer = createTransfer({
-          flow,
+          source,
           partial,
           abort: () => {
             shared.stop.abort()
@@ -81,9 +81,9 @@ export function createPool ({ blobs, finishBytes, onRefused }: PoolOptions) {
     }
     forget()
     shared.stop.abort()
-    flow?.discard()
+    source?.discard()
     await partial.close()
-    return flow === undefined ? undefined : 'apart'
+    return source === undefined ? undefined : 'apart'
   }
 
   function leave (key: string, shared: Shared): void {
@@ -93,7 +93,7 @@ export function createPool ({ blobs, finishBytes, onRefused }: PoolOptions) {
     // Where nothing has come yet nothing is lost, and the next one need not wait for what may be stuck.
     if (
       shared.transfer !== undefined && (shared.finish || (shared.size ?? Infinity) <= finishBytes) &&
-      abandoned <= mostAbandoned
+      abandoned <= maxAbandoned
     ) return
     if (shares.get(key) === shared) shares.delete(key)
     shared.stop.abort()
@@ -107,19 +107,19 @@ export function createPool ({ blobs, finishBytes, onRefused }: PoolOptions) {
      * Takes a share in the transfer of a key, which is started where there is none. With `finish` it goes on to its
      * end, however large, when all have left.
      */
-    join (key: string, flowOptions: Omit<FlowOptions, 'signal'>, { finish = false } = {}): Share {
+    join (key: string, sourceOptions: Omit<VerifiedSourceOptions, 'signal'>, { finish = false } = {}): Share {
       let shared = shares.get(key)
       const first = shared === undefined
       if (shared === undefined) {
         const begun: Shared = {
           opening: Promise.resolve(undefined),
           interest: 0,
-          size: flowOptions.file.size,
+          size: sourceOptions.file.size,
           finish,
           stop: new AbortController()
         }
         shares.set(key, begun)
-        begun.opening = start(key, flowOptions, begun)
+        begun.opening = start(key, sourceOptions, begun)
         const work = end(begun.opening).finally(() => { running.delete(work) })
         running.add(work)
         shared = begun

@@ -1,6 +1,6 @@
 import type { FileHandle } from 'node:fs/promises'
 import { Readable } from 'node:stream'
-import type { Flow } from './verified-source.ts'
+import type { VerifiedSource } from './verified-source.ts'
 
 /** Bytes at the end of what is read that are held back until the whole file is verified. */
 export const heldBytes = 32 * 1024
@@ -11,7 +11,7 @@ export const heldBytes = 32 * 1024
 export interface Span { start: number, end?: number }
 
 /** A file on disk that may still grow, as those see it who read it. */
-export interface Growing {
+export interface GrowingFile {
   readonly handle: FileHandle
   /** Bytes that are there. */
   readonly written: number
@@ -20,7 +20,7 @@ export interface Growing {
   /** Why it will not be whole. */
   readonly error: Error | undefined
   /** Where the rest comes from, when it is not written any more. */
-  readonly rest: Flow | undefined
+  readonly rest: VerifiedSource | undefined
   /** Calls back once, at the next change. */
   changed: (listener: () => void) => () => void
 }
@@ -36,7 +36,7 @@ export interface ReaderOptions extends Span {
  * are those in front of it.
  */
 export async function * passOn (
-  flow: Flow,
+  source: VerifiedSource,
   { start, end = Infinity }: Span,
   before: Buffer = Buffer.alloc(0)
 ): AsyncGenerator<Buffer, void> {
@@ -53,15 +53,15 @@ export async function * passOn (
     }
   }
   yield * hold(before)
-  for await (const chunk of flow.chunks()) {
-    const from = Math.max(0, start - flow.at)
-    yield * hold(chunk.subarray(from, Math.max(from, end - flow.at)))
+  for await (const chunk of source.chunks()) {
+    const from = Math.max(0, start - source.at)
+    yield * hold(chunk.subarray(from, Math.max(from, end - source.at)))
   }
   yield * held
 }
 
 /** Reads a span of a file that may still grow, at the reader's own pace. */
-export function createGrowingReader (growing: Growing, { start, end, piece, onBytes }: ReaderOptions): Readable {
+export function createGrowingReader (growing: GrowingFile, { start, end, piece, onBytes }: ReaderOptions): Readable {
   const { handle } = growing
   const gone = new AbortController()
   let at = start
@@ -93,8 +93,8 @@ export function createGrowingReader (growing: Growing, { start, end, piece, onBy
     const before: Buffer[] = []
     const there = Math.min(growing.written, end ?? Infinity)
     while (at < there) before.push(await readAt(there - at))
-    const flow = growing.rest.fork(gone.signal)
-    rest = passOn(flow, { start: Math.max(at, flow.at), ...(end !== undefined && { end }) }, Buffer.concat(before))
+    const source = growing.rest.fork(gone.signal)
+    rest = passOn(source, { start: Math.max(at, source.at), ...(end !== undefined && { end }) }, Buffer.concat(before))
     return await next()
   }
 
@@ -123,8 +123,11 @@ export function createGrowingReader (growing: Growing, { start, end, piece, onBy
 }
 
 /** Reads a span of a file that nobody keeps: straight from where it comes, the whole of which is verified. */
-export function createPassingReader (flow: Flow, { onBytes, ...span }: Omit<ReaderOptions, 'piece'>): Readable {
-  const chunks = passOn(flow, span)
+export function createPassingReader (
+  source: VerifiedSource,
+  { onBytes, ...span }: Omit<ReaderOptions, 'piece'>
+): Readable {
+  const chunks = passOn(source, span)
   return new Readable({
     highWaterMark: heldBytes,
     read () {
@@ -136,7 +139,7 @@ export function createPassingReader (flow: Flow, { onBytes, ...span }: Omit<Read
     },
     destroy (error, done) {
       chunks.return().catch(() => {})
-      flow.discard()
+      source.discard()
       done(error)
     }
   })

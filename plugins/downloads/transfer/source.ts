@@ -1,7 +1,7 @@
 import type { Readable } from 'node:stream'
 
 /** What is said of a file. */
-export interface FileFacts {
+export interface FileInfo {
   name: string
   size?: number
   /** `sha256:…` and the like, when the publisher or the registry says. */
@@ -13,7 +13,7 @@ export interface FileFacts {
 /** A file as an upstream opened it. */
 export interface OpenedFile {
   /** What it is, which may not be what was asked for: it may have been replaced. */
-  file: FileFacts
+  file: FileInfo
   /** Not verified. Whoever has it must consume or destroy it. */
   stream: Readable
   /** First byte that the stream gives; 0 if unset. */
@@ -34,7 +34,7 @@ export interface OpenAt {
 }
 
 /** A place that has a file. */
-export interface Origin {
+export interface DownloadSource {
   instance: string
   /** Opens the file; undefined when it is gone. Throws errors of the table. */
   open: (at: OpenAt) => Promise<OpenedFile | undefined>

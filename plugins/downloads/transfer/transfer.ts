@@ -1,9 +1,9 @@
 import type { PartialFile } from '../store/blobs.ts'
-import type { Flow } from './verified-source.ts'
-import type { Growing } from './reader.ts'
+import type { VerifiedSource } from './verified-source.ts'
+import type { GrowingFile } from './reader.ts'
 
 export interface TransferOptions {
-  flow: Flow
+  source: VerifiedSource
   partial: PartialFile
   /** Stops the upstream. */
   abort: () => void
@@ -26,14 +26,14 @@ function giveBack ({ buffer, byteLength }: Buffer): void {
  * One file on its way from an upstream to the disk, for all who want it meanwhile. It belongs to none of them. When the
  * disk takes no more, those who read it go on by themselves. The file is closed when it is over and nobody holds it.
  */
-export function createTransfer ({ flow, partial, abort, onRefused, onEnd }: TransferOptions) {
+export function createTransfer ({ source, partial, abort, onRefused, onEnd }: TransferOptions) {
   const listeners = new Set<() => void>()
   const settled = Promise.withResolvers<void>()
   settled.promise.catch(() => {})
   let written = 0
   let verified = false
   let error: Error | undefined
-  let rest: Flow | undefined
+  let rest: VerifiedSource | undefined
   let over = false
   let holders = 0
 
@@ -66,12 +66,12 @@ export function createTransfer ({ flow, partial, abort, onRefused, onEnd }: Tran
 
   async function run (): Promise<void> {
     let before: Buffer | undefined
-    for await (const chunk of flow.chunks()) {
+    for await (const chunk of source.chunks()) {
       // By now it is hashed, too.
       if (before !== undefined) giveBack(before)
       before = chunk
       if (await write(chunk)) continue
-      rest = flow
+      rest = source
       break
     }
     if (rest !== undefined) {
@@ -83,7 +83,7 @@ export function createTransfer ({ flow, partial, abort, onRefused, onEnd }: Tran
     verified = true
     settled.resolve()
     change()
-    await partial.commit(flow.digest)
+    await partial.commit(source.digest)
   }
 
   async function close (): Promise<void> {
@@ -96,7 +96,7 @@ export function createTransfer ({ flow, partial, abort, onRefused, onEnd }: Tran
     await close()
   })
 
-  const growing: Growing = {
+  const growing: GrowingFile = {
     handle: partial.handle,
     get written () { return written },
     get verified () { return verified },
@@ -110,9 +110,9 @@ export function createTransfer ({ flow, partial, abort, onRefused, onEnd }: Tran
 
   return {
     growing,
-    file: flow.file,
-    size: flow.size,
-    expected: flow.expected,
+    file: source.file,
+    size: source.size,
+    expected: source.expected,
     /** Settles when it is known whether the file may be served; rejects when not. */
     settled: settled.promise,
     /** Settles when it is over. */

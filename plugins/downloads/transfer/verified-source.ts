@@ -2,17 +2,17 @@ import type { Hash } from 'node:crypto'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { isRegistryError, registryError, type RegistryError } from '../../../lib/errors.ts'
 import { hashFor, usableDigest } from '../store/digest.ts'
-import type { FileFacts, OpenedFile, Origin } from './source.ts'
+import type { FileInfo, OpenedFile, DownloadSource } from './source.ts'
 
 /** Times that a file that breaks off is asked for again without getting on. */
 const attempts = 5
 /** Bytes that count as getting on: a hundredth of the file, between these. */
-const leastProgress = 64 * 1024
-const mostProgress = 1024 * 1024
+const minProgressBytes = 64 * 1024
+const maxProgressBytes = 1024 * 1024
 /** Longest that is waited for an upstream that names a time (milliseconds). */
-const longestWait = 10_000
+const maxWaitMs = 10_000
 
-export interface FlowObserver {
+export interface VerifiedSourceObserver {
   /** Bytes came from an instance. */
   onBytes?: (instance: string, count: number) => void
   /** A file that broke off is asked for again. */
@@ -21,16 +21,16 @@ export interface FlowObserver {
   onDamage?: (instance: string, details: string) => void
 }
 
-export interface FlowOptions extends FlowObserver {
+export interface VerifiedSourceOptions extends VerifiedSourceObserver {
   /** What is asked for; what the owner gives may be another file by now. */
-  file: FileFacts
+  file: FileInfo
   /** Where the file is: the owner first; others only where they have the same digest. */
-  origins: readonly Origin[]
+  sources: readonly DownloadSource[]
   signal: AbortSignal
   /** The digest that a file without a checksum had before. */
-  pinned?: (file: FileFacts) => string | undefined
+  pinned?: (file: FileInfo) => string | undefined
   /** Told what all of it was found to be, before its end is; what it throws is the end instead. */
-  settle?: (file: FileFacts, digest: string, size: number) => Promise<void>
+  settle?: (file: FileInfo, digest: string, size: number) => Promise<void>
   /** Waits so many milliseconds, or until `signal` is aborted. */
   wait?: (milliseconds: number, signal: AbortSignal) => Promise<void>
   /** Numbers in [0, 1). */
@@ -38,8 +38,8 @@ export interface FlowOptions extends FlowObserver {
 }
 
 /** The content of a file, from wherever it can be had, verified. */
-export interface Flow {
-  readonly file: FileFacts
+export interface VerifiedSource {
+  readonly file: FileInfo
   /** Bytes of the whole file, when known. */
   readonly size: number | undefined
   /** The digest that it must have; undefined when nobody says. */
@@ -54,7 +54,7 @@ export interface Flow {
    */
   chunks: () => AsyncGenerator<Buffer, void>
   /** The same content from `at` on, from upstreams of its own. */
-  fork: (signal: AbortSignal) => Flow
+  fork: (signal: AbortSignal) => VerifiedSource
   /** Lets an upstream go that was opened and will not be read. */
   discard: () => void
 }
@@ -64,14 +64,14 @@ const mayHelp = (error: unknown): error is RegistryError =>
   isRegistryError(error) && error.code !== 'internal_error' && error.code !== 'conflict'
 
 /** Opens a file: at its owner, or where that fails elsewhere. Undefined when the owner says that it is gone. */
-export async function openFlow (options: FlowOptions): Promise<Flow | undefined> {
-  const { origins, signal } = options
+export async function openVerifiedSource (options: VerifiedSourceOptions): Promise<VerifiedSource | undefined> {
+  const { sources, signal } = options
   let failure: unknown
-  for (const [index, origin] of origins.entries()) {
+  for (const [index, downloadSource] of sources.entries()) {
     try {
-      const opened = await origin.open({ offset: 0, signal })
+      const opened = await downloadSource.open({ offset: 0, signal })
       if (opened === undefined && index > 0) continue
-      return opened === undefined ? undefined : createFlow(options, opened, index)
+      return opened === undefined ? undefined : createVerifiedSource(options, opened, index)
     } catch (error) {
       failure ??= error
       if (signal.aborted || !mayHelp(error)) throw error
@@ -83,14 +83,14 @@ export async function openFlow (options: FlowOptions): Promise<Flow | undefined>
 /** A stream that fails before it is read tells whoever reads it. */
 const quiet = ({ stream }: OpenedFile): void => { stream.on('error', () => {}) }
 
-function createFlow (options: FlowOptions, first: OpenedFile, index: number): Flow {
+function createVerifiedSource (options: VerifiedSourceOptions, first: OpenedFile, index: number): VerifiedSource {
   // Elsewhere the same content may have another name.
   const file = index === 0 ? first.file : options.file
   const expected = usableDigest(file.checksum) ?? options.pinned?.(file)
   const { algorithm, hash } = hashFor(expected)
   const size = file.size ?? first.length
   quiet(first)
-  return continueFlow(options, { file, size, expected, algorithm }, {
+  return continueVerifiedSource(options, { file, size, expected, algorithm }, {
     hash,
     at: 0,
     index,
@@ -99,12 +99,12 @@ function createFlow (options: FlowOptions, first: OpenedFile, index: number): Fl
   })
 }
 
-interface Facts { file: FileFacts, size: number | undefined, expected: string | undefined, algorithm: string }
+interface Facts { file: FileInfo, size: number | undefined, expected: string | undefined, algorithm: string }
 interface Position { hash: Hash, at: number, index: number, opened?: OpenedFile, etag?: string }
 
-function continueFlow (options: FlowOptions, facts: Facts, position: Position): Flow {
+function continueVerifiedSource (options: VerifiedSourceOptions, facts: Facts, position: Position): VerifiedSource {
   const {
-    origins,
+    sources,
     signal,
     onBytes,
     onResume,
@@ -119,14 +119,14 @@ function continueFlow (options: FlowOptions, facts: Facts, position: Position): 
   let { at, index, opened, etag } = position
   let digest: string | undefined
 
-  const origin = (): Origin => {
-    const found = origins[index]
+  const downloadSource = (): DownloadSource => {
+    const found = sources[index]
     if (found === undefined) throw new TypeError('A file needs an origin')
     return found
   }
 
   function damaged (details: string): RegistryError {
-    const { instance } = origin()
+    const { instance } = downloadSource()
     onDamage?.(instance, details)
     return registryError('service_unavailable', `Instance ${instance} cannot be asked`, {
       instance,
@@ -135,8 +135,8 @@ function continueFlow (options: FlowOptions, facts: Facts, position: Position): 
     })
   }
   const unfinished = () =>
-    registryError('service_unavailable', `Instance ${origin().instance} cannot be asked`, {
-      instance: origin().instance,
+    registryError('service_unavailable', `Instance ${downloadSource().instance} cannot be asked`, {
+      instance: downloadSource().instance,
       details: 'Answer is incomplete',
       proxyError: 'http_response_incomplete'
     })
@@ -150,7 +150,7 @@ function continueFlow (options: FlowOptions, facts: Facts, position: Position): 
 
   /** Passes on what is new of an upstream's stream; what was there before must be the same. */
   async function * take ({ stream, offset = 0 }: OpenedFile): AsyncGenerator<Buffer, void> {
-    const { instance } = origin()
+    const { instance } = downloadSource()
     const repeated = at - offset
     const again = repeated > 0 && offset === 0 ? hashFor(expected).hash : undefined
     let skip = repeated
@@ -176,7 +176,7 @@ function continueFlow (options: FlowOptions, facts: Facts, position: Position): 
   }
 
   async function reopen (): Promise<OpenedFile> {
-    const found = await origin().open({ offset: at, signal, ...(etag !== undefined && { etag }) })
+    const found = await downloadSource().open({ offset: at, signal, ...(etag !== undefined && { etag }) })
     if (found === undefined) throw unfinished()
     if (found.file.size !== undefined && size !== undefined && found.file.size !== size) {
       found.stream.destroy()
@@ -202,21 +202,21 @@ function continueFlow (options: FlowOptions, facts: Facts, position: Position): 
         // All of it is there, however the connection ended.
         if (size !== undefined && at === size && !signal.aborted && !final.has(error as object)) break
         if (signal.aborted || !mayHelp(error) || final.has(error)) throw error
-        if (at - mark >= Math.max(leastProgress, Math.min(mostProgress, (size ?? Infinity) / 100))) failed = 0
+        if (at - mark >= Math.max(minProgressBytes, Math.min(maxProgressBytes, (size ?? Infinity) / 100))) failed = 0
         mark = at
         if (failed === attempts) throw error
         // First the same place again, then one after the other.
-        if (failed > 0 && origins.length > 1) {
-          index = (index + 1) % origins.length
+        if (failed > 0 && sources.length > 1) {
+          index = (index + 1) % sources.length
           etag = undefined
         }
         const pause = Math.max(
           100 * 2 ** failed * (0.5 + random() / 2),
-          Math.min(longestWait, (error.retryAfter ?? 0) * 1000)
+          Math.min(maxWaitMs, (error.retryAfter ?? 0) * 1000)
         )
         failed++
         await wait(pause, signal)
-        onResume?.(origin().instance)
+        onResume?.(downloadSource().instance)
       }
     }
     digest = `${algorithm}:${hash.copy().digest('hex')}`
@@ -233,7 +233,7 @@ function continueFlow (options: FlowOptions, facts: Facts, position: Position): 
     get digest () { return digest ?? `${algorithm}:${hash.copy().digest('hex')}` },
     chunks,
     fork: signal =>
-      continueFlow({ ...options, signal }, facts, {
+      continueVerifiedSource({ ...options, signal }, facts, {
         hash: hash.copy(),
         at,
         index,

@@ -91,7 +91,7 @@ await t.test('requests one after the other are sent and counted as a plain model
         sent = true
         if (outcome !== 'success') throw failures[outcome]()
       }
-      await errorOf(breaker.run(request, { subject: name, forgives: () => forgiven, probe }))
+      await errorOf(breaker.run(request, { extension: name, forgives: () => forgiven, probe }))
       assert.equal(sent, !refuses, JSON.stringify(attempt))
       if (sent) model.count(now, attempt)
       assert.equal(breaker.state, model.state(now), JSON.stringify(attempt))
@@ -104,7 +104,7 @@ const options = fc.record<RunOptions>({
   probe: fc.boolean(),
   shallow: fc.boolean(),
   slow: fc.boolean(),
-  subject: names,
+  extension: names,
   forgives: fc.constantFrom(() => true, () => false)
 })
 const steps = fc.array(fc.oneof<Array<fc.Arbitrary<Step>>>(
@@ -145,7 +145,7 @@ await t.test('concurrent requests: refused ones are not sent, all end, and a suc
     assert.deepEqual(violations, [])
     assert.equal(ended, started, 'requests that never end')
     clock.forward(601)
-    assert.equal(breaker.rest(), undefined)
+    assert.equal(breaker.blocked(), undefined)
     await breaker.run(async () => {})
     assert.equal(breaker.state, 'closed')
   }), { runs: 300 })
@@ -171,7 +171,7 @@ await t.test('a test that was overtaken by another one decides nothing', async t
     clock.forward(1)
     const overtaken = send()
     await late('unreachable')
-    t.match(breaker.rest(), { retryAfter: 2 })
+    t.match(breaker.blocked(), { retryAfter: 2 })
     clock.forward(2)
     const test = send()
     await overtaken(outcome)

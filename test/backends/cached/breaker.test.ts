@@ -30,7 +30,7 @@ await t.test('three failures in a row open it, for longer after each test that f
   t.equal(breaker.state, 'closed')
   await t.rejects(ask(fails), down)
   t.equal(breaker.state, 'open')
-  t.match(breaker.rest(), {
+  t.match(breaker.blocked(), {
     code: 'service_unavailable',
     retryAfter: 1,
     instance: 'gitea',
@@ -43,15 +43,15 @@ await t.test('three failures in a row open it, for longer after each test that f
   for (const seconds of [2, 4, 8, 16, 30, 30]) {
     clock.forward(100)
     t.equal(breaker.state, 'half-open')
-    t.equal(breaker.rest(), undefined)
+    t.equal(breaker.blocked(), undefined)
     await t.rejects(ask(fails), down)
-    t.match(breaker.rest(), { retryAfter: seconds })
+    t.match(breaker.blocked(), { retryAfter: seconds })
   }
   clock.forward(31)
   t.equal(await ask(works), 'answer')
   t.equal(breaker.state, 'closed')
   for (let times = 0; times < 3; times++) await t.rejects(ask(fails), down)
-  t.match(breaker.rest(), { retryAfter: 1 }, 'it begins anew')
+  t.match(breaker.blocked(), { retryAfter: 1 }, 'it begins anew')
 })
 
 await t.test('a success between failures keeps it closed', async t => {
@@ -69,7 +69,7 @@ await t.test('one question tests it, and nobody else asks meanwhile', async t =>
   const { promise, resolve } = Promise.withResolvers<string>()
   const test = ask(async () => await promise)
   await new Promise(resolve => setImmediate(resolve))
-  t.match(breaker.rest(), { code: 'service_unavailable', instance: 'gitea' })
+  t.match(breaker.blocked(), { code: 'service_unavailable', instance: 'gitea' })
   const second = ask(works)
   await new Promise(resolve => setImmediate(resolve))
   t.equal(asked(), 4)
@@ -86,12 +86,12 @@ await t.test('a Retry-After opens it at once, and no success ends that early, no
   await t.rejects(ask(async () => { throw limited }), limited)
   resolve('late answer')
   await underWay
-  t.match(breaker.rest(), { code: 'rate_limit', retryAfter: 120 })
+  t.match(breaker.blocked(), { code: 'rate_limit', retryAfter: 120 })
   clock.forward(60)
   await t.rejects(ask(works, { probe: true }), { code: 'rate_limit', retryAfter: 60 })
   t.equal(asked(), 2)
   clock.forward(61)
-  t.equal(breaker.rest(), undefined)
+  t.equal(breaker.blocked(), undefined)
   t.equal(await ask(works), 'answer')
 })
 
@@ -103,7 +103,7 @@ await t.test('an upstream cannot silence itself for more than ten minutes', asyn
   clock.forward(599)
   t.equal(breaker.state, 'open')
   clock.forward(2)
-  t.equal(breaker.rest(), undefined)
+  t.equal(breaker.blocked(), undefined)
 })
 
 await t.test('a probe asks although it is open, and closes it when it succeeds', async t => {
@@ -111,7 +111,7 @@ await t.test('a probe asks although it is open, and closes it when it succeeds',
   for (let times = 0; times < 3; times++) await t.rejects(ask(fails), down)
   t.equal(await ask(works, { probe: true }), 'answer')
   t.equal(breaker.state, 'closed')
-  t.equal(breaker.rest(), undefined)
+  t.equal(breaker.blocked(), undefined)
 })
 
 await t.test('what is forgiven, a bug, and a bound of its own open nothing', async t => {
@@ -184,7 +184,7 @@ await t.test('five different names that fail in a row open it, and only a succes
   t.equal(await ask(works, { probe: true, shallow: true }), 'answer')
   await t.rejects(ask(failsFor(503), aboutName('e')))
   t.equal(breaker.state, 'open')
-  t.match(breaker.rest(() => true), { code: 'service_unavailable' }, 'no name passes, whatever failed')
+  t.match(breaker.blocked(() => true), { code: 'service_unavailable' }, 'no name passes, whatever failed')
   t.equal(await ask(works, { probe: true, shallow: true }), 'answer')
   t.equal(breaker.state, 'open', 'a probe that succeeds does not close it')
   const before = asked()
@@ -194,11 +194,11 @@ await t.test('five different names that fail in a row open it, and only a succes
   t.equal(await ask(works, { shallow: true }), 'answer')
   t.equal(breaker.state, 'half-open')
   await t.rejects(ask(failsFor(500), aboutName('f')))
-  t.match(breaker.rest(), { retryAfter: 2 })
+  t.match(breaker.blocked(), { retryAfter: 2 })
   clock.forward(3)
   t.equal(await ask(works, aboutName('g')), 'answer')
   t.equal(breaker.state, 'closed')
-  t.equal(breaker.rest(), undefined)
+  t.equal(breaker.blocked(), undefined)
 })
 
 await t.test('a success, a refusal or content of no use in between, a 4xx, and a name that is not told, count as no failing names', async t => {
@@ -238,7 +238,7 @@ await t.test('a slow question tests it too, and no other one is refused meanwhil
     const { promise, resolve } = Promise.withResolvers<undefined>()
     const slow = ask(async () => await promise.then(outcome), { slow: true })
     await new Promise(resolve => setImmediate(resolve))
-    t.equal(breaker.rest(), undefined)
+    t.equal(breaker.blocked(), undefined)
     t.equal(breaker.state, 'half-open')
     resolve(undefined)
     if (outcome === works) t.equal(await slow, 'answer')

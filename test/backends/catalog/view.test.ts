@@ -1,5 +1,5 @@
 import t from 'tap'
-import { createGenerations } from '../../../backends/catalog/view.ts'
+import { createCatalogViews } from '../../../backends/catalog/view.ts'
 import type { Extension } from '../../../schemas/extension.ts'
 import { createLog } from '../../fakes/log.ts'
 
@@ -20,7 +20,7 @@ await t.test('pages are remembered, and forgotten before long descriptions make 
       remembered: false
     }]
   ) {
-    const { page } = createGenerations(createLog().log).merge([{
+    const { page } = createCatalogViews(createLog().log).merge([{
       instance: 'gitea',
       types: new Map([['provider', extensions(description)]]),
       unread: new Set()

@@ -1,5 +1,5 @@
 import t from 'tap'
-import { createFuse, isAnswer } from '../../../backends/driver/fail-fast.ts'
+import { createFailFast, isUpstreamResponse } from '../../../backends/driver/fail-fast.ts'
 import { registryError } from '../../../lib/errors.ts'
 
 const silent = registryError('service_unavailable', 'silent', { proxyError: 'http_response_timeout' })
@@ -7,7 +7,7 @@ const broken = registryError('service_unavailable', 'broken', { proxyError: 'des
 const fails = (error: Error) => async () => { throw error }
 
 await t.test('a walk asks nothing more after three questions in a row without an answer', async t => {
-  const fused = createFuse()
+  const fused = createFailFast()
   for (let times = 0; times < 3; times++) await t.rejects(fused(fails(silent)), silent)
   let asked = false
   await t.rejects(fused(async () => { asked = true }), silent)
@@ -15,7 +15,7 @@ await t.test('a walk asks nothing more after three questions in a row without an
 })
 
 await t.test('an answer in between, good or bad, lets the walk go on', async t => {
-  const fused = createFuse()
+  const fused = createFailFast()
   for (let times = 0; times < 5; times++) {
     await t.rejects(fused(fails(silent)), silent)
     await t.rejects(fused(fails(silent)), silent)
@@ -25,11 +25,13 @@ await t.test('an answer in between, good or bad, lets the walk go on', async t =
 })
 
 await t.test('what an upstream answers badly is told from its silence, and from its wish to be left alone', async t => {
-  t.equal(isAnswer(broken), true)
-  t.equal(isAnswer(silent), false)
-  t.equal(isAnswer(registryError('rate_limit', 'limited', { proxyError: 'destination_unavailable' })), false)
+  t.equal(isUpstreamResponse(broken), true)
+  t.equal(isUpstreamResponse(silent), false)
+  t.equal(isUpstreamResponse(registryError('rate_limit', 'limited', { proxyError: 'destination_unavailable' })), false)
   t.equal(
-    isAnswer(registryError('service_unavailable', 'later', { proxyError: 'destination_unavailable', retryAfter: 5 })),
+    isUpstreamResponse(
+      registryError('service_unavailable', 'later', { proxyError: 'destination_unavailable', retryAfter: 5 })
+    ),
     false
   )
 })

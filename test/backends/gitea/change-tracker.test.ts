@@ -1,5 +1,5 @@
 import t from 'tap'
-import { createWalkMemory } from '../../../backends/gitea/change-tracker.ts'
+import { createChangeTracker } from '../../../backends/gitea/change-tracker.ts'
 import type { GiteaRepository } from '../../../schemas/gitea.ts'
 
 const long = '2020-01-01T00:00:00Z'
@@ -16,7 +16,11 @@ const release = (version: string) => ({ version, published_at: long })
 
 function setUp (reconcile = 86_400) {
   let now = 0
-  const memory = createWalkMemory({ reconcile, clock: () => now, wallClock: () => Date.parse('2026-11-25T00:00:00Z') })
+  const memory = createChangeTracker({
+    reconcile,
+    clock: () => now,
+    wallClock: () => Date.parse('2026-11-25T00:00:00Z')
+  })
   return {
     memory,
     forward: (seconds: number) => {

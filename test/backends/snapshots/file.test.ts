@@ -1,7 +1,7 @@
 import { chmod, mkdir, readdir, readFile, stat, utimes, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
-import { createSnapshots } from '../../../backends/snapshots/file.ts'
+import { createSnapshotFiles } from '../../../backends/snapshots/file.ts'
 import type { SnapshotRecord } from '../../../schemas/snapshot.ts'
 
 const extension = {
@@ -30,7 +30,7 @@ const records: SnapshotRecord[] = [
 
 async function setUp (t: Test) {
   const directory = join(t.testdir({}), 'below', 'catalog')
-  const snapshots = createSnapshots(directory)
+  const snapshots = createSnapshotFiles(directory)
   await snapshots.write('gitea', 'identity', records)
   return { directory, file: join(directory, 'gitea.ndjson'), snapshots }
 }
@@ -106,7 +106,7 @@ await t.test('what cannot be read or written says so', async t => {
   const { snapshots, directory } = await setUp(t)
   await mkdir(join(directory, 'oci.ndjson'))
   await t.rejects(snapshots.read('oci', 'identity'), { code: 'EISDIR' })
-  await t.rejects(createSnapshots(join(directory, 'gitea.ndjson', 'x')).write('gitea', 'identity', records), {
+  await t.rejects(createSnapshotFiles(join(directory, 'gitea.ndjson', 'x')).write('gitea', 'identity', records), {
     code: 'ENOTDIR'
   })
   await chmod(directory, 0o700)
@@ -115,8 +115,8 @@ await t.test('what cannot be read or written says so', async t => {
 await t.test('writers of one file at the same time harm neither each other nor the file', async t => {
   const { directory } = await setUp(t)
   await Promise.all(Array.from({ length: 30 }, async () => {
-    await createSnapshots(directory).write('gitea', 'identity', records)
+    await createSnapshotFiles(directory).write('gitea', 'identity', records)
   }))
-  t.strictSame(await createSnapshots(directory).read('gitea', 'identity'), records)
+  t.strictSame(await createSnapshotFiles(directory).read('gitea', 'identity'), records)
   t.strictSame(await readdir(directory), ['gitea.ndjson'])
 })

@@ -1,5 +1,11 @@
 import t from 'tap'
-import { createCache, finding, slot, type CacheOptions, type Finding } from '../../../plugins/cache/cache.ts'
+import {
+  createCache,
+  loadedEntry,
+  cacheKey,
+  type CacheOptions,
+  type LoadedEntry
+} from '../../../plugins/cache/cache.ts'
 import { registryError } from '../../../lib/errors.ts'
 import { createClock } from '../../fakes/clock.ts'
 
@@ -13,15 +19,15 @@ function setUp (options: Partial<CacheOptions> = {}) {
     clock: clock.now,
     ...options
   })
-  const aws = slot<string>('metadata', 'gitea:provider/aws')
+  const aws = cacheKey<string>('metadata', 'gitea:provider/aws')
   let loads = 0
-  let answer: () => Promise<Finding[]> = async () => [finding(aws, 'one')]
+  let answer: () => Promise<LoadedEntry[]> = async () => [loadedEntry(aws, 'one')]
   return {
     cache,
     clock,
     aws,
     loads: () => loads,
-    answers (next: () => Promise<Finding[]>) {
+    answers (next: () => Promise<LoadedEntry[]>) {
       answer = next
     },
     loader: (maxAge?: number) => ({
@@ -35,7 +41,7 @@ function setUp (options: Partial<CacheOptions> = {}) {
   }
 }
 
-const down = async (): Promise<Finding[]> => { throw registryError('service_unavailable', 'down') }
+const down = async (): Promise<LoadedEntry[]> => { throw registryError('service_unavailable', 'down') }
 /** Lets everything that is ready to run do so. */
 const settled = async () => { await new Promise(resolve => setImmediate(resolve)) }
 
@@ -62,7 +68,7 @@ await t.test('a load that failed does not stand in the way of the next one', asy
   const { cache, aws, loader, answers, loads } = setUp()
   answers(down)
   await t.rejects(cache.get(aws, loader()), { code: 'service_unavailable' })
-  answers(async () => [finding(aws, 'back')])
+  answers(async () => [loadedEntry(aws, 'back')])
   t.match(await cache.get(aws, loader()), { value: 'back' })
   t.equal(loads(), 2)
 })
@@ -70,7 +76,7 @@ await t.test('a load that failed does not stand in the way of the next one', asy
 await t.test('an entry in use is loaded again before it expires, behind the caller', async t => {
   const { cache, clock, aws, loader, loads, answers } = setUp()
   await cache.get(aws, loader())
-  answers(async () => [finding(aws, 'two')])
+  answers(async () => [loadedEntry(aws, 'two')])
   clock.forward(239)
   await cache.get(aws, loader())
   await settled()
@@ -94,14 +100,14 @@ await t.test('an expired entry stands in for a failing load, marked, until it is
 
 await t.test('an absence is remembered for a short time, apart from the entries', async t => {
   const { cache, clock, aws, loader, loads, answers } = setUp()
-  answers(async () => [finding(aws, undefined)])
+  answers(async () => [loadedEntry(aws, undefined)])
   t.match(await cache.get(aws, loader()), { value: undefined, hit: false })
   clock.forward(29)
   t.match(await cache.get(aws, loader()), { value: undefined, hit: true })
   t.equal(loads(), 1)
   t.equal(cache.statistics().metadata.entries, 0)
   clock.forward(2)
-  answers(async () => [finding(aws, 'published')])
+  answers(async () => [loadedEntry(aws, 'published')])
   t.match(await cache.get(aws, loader()), { value: 'published' })
 })
 
@@ -109,8 +115,8 @@ await t.test('probing ten thousand names evicts nothing', async t => {
   const { cache, aws, loader, loads } = setUp({ capacity: 16 })
   await cache.get(aws, loader())
   for (let at = 0; at < 10_000; at++) {
-    const name = slot<string>('metadata', `gitea:provider/x${at}`)
-    await cache.get(name, { flight: `x${at}`, load: async () => [finding(name, undefined)] })
+    const name = cacheKey<string>('metadata', `gitea:provider/x${at}`)
+    await cache.get(name, { flight: `x${at}`, load: async () => [loadedEntry(name, undefined)] })
   }
   t.match(await cache.get(aws, loader()), { hit: true })
   t.equal(loads(), 1)
@@ -120,10 +126,10 @@ await t.test('probing ten thousand names evicts nothing', async t => {
 await t.test('what disappears upstream disappears here with the next load', async t => {
   const { cache, clock, aws, loader, answers } = setUp()
   await cache.get(aws, loader())
-  answers(async () => [finding(aws, undefined)])
+  answers(async () => [loadedEntry(aws, undefined)])
   clock.forward(301)
   t.match(await cache.get(aws, loader()), { value: undefined })
-  t.equal(cache.peek(aws), undefined)
+  t.equal(cache.read(aws), undefined)
   t.equal(cache.statistics().metadata.entries, 0)
 })
 
@@ -141,13 +147,13 @@ await t.test('an entry older than the asker accepts is loaded again, though fres
 
 await t.test('one load fills several slots', async t => {
   const { cache } = setUp()
-  const lists = ['provider', 'taskserv', 'cluster'].map(type => slot<string>('list', `gitea:list:${type}`))
+  const lists = ['provider', 'taskserv', 'cluster'].map(type => cacheKey<string>('list', `gitea:list:${type}`))
   let loads = 0
   const loader = {
     flight: 'list',
     load: async () => {
       loads++
-      return lists.map((list, at) => finding(list, `list ${at}`))
+      return lists.map((list, at) => loadedEntry(list, `list ${at}`))
     }
   }
   const answers = await Promise.all(lists.map(async list => await cache.get(list, loader)))
@@ -158,23 +164,23 @@ await t.test('one load fills several slots', async t => {
 
 await t.test('the least recently used entry goes first, and is counted', async t => {
   const { cache } = setUp({ capacity: 16 })
-  const slots = Array.from({ length: 17 }, (_, at) => slot<number>('versions', `gitea:provider/x${at}/versions`))
+  const slots = Array.from({ length: 17 }, (_, at) => cacheKey<number>('versions', `gitea:provider/x${at}/versions`))
   const [first, second] = slots
   for (const [at, one] of slots.entries()) {
-    await cache.get(one, { flight: one.key, load: async () => [finding(one, at)] })
-    if (first !== undefined) cache.peek(first)
+    await cache.get(one, { flight: one.key, load: async () => [loadedEntry(one, at)] })
+    if (first !== undefined) cache.read(first)
   }
-  t.not(first === undefined ? undefined : cache.peek(first), undefined, 'looked at again and again')
-  t.equal(second === undefined ? undefined : cache.peek(second), undefined)
+  t.not(first === undefined ? undefined : cache.read(first), undefined, 'looked at again and again')
+  t.equal(second === undefined ? undefined : cache.read(second), undefined)
   t.match(cache.statistics().versions, { entries: 16, evictions: 1 })
 })
 
 await t.test("a caller's budget ends its wait, not the load", async t => {
   const { cache, aws, loader, answers } = setUp({ budget: 5 })
-  let finish = (_found: Finding[]): void => {}
+  let finish = (_found: LoadedEntry[]): void => {}
   answers(async () => await new Promise(resolve => { finish = resolve }))
   await t.rejects(cache.get(aws, loader()), { code: 'service_unavailable', proxyError: 'http_response_timeout' })
-  finish([finding(aws, 'late')])
+  finish([loadedEntry(aws, 'late')])
   await settled()
   t.match(await cache.get(aws, loader()), { value: 'late', hit: true })
 })
@@ -192,7 +198,7 @@ await t.test('while an upstream is left alone nothing is loaded: what is there s
 await t.test('nobody who can have an older answer waits for a load that is slow already', async t => {
   const { cache, clock, aws, loader, answers, loads } = setUp()
   await cache.get(aws, loader())
-  let finish = (_found: Finding[]): void => {}
+  let finish = (_found: LoadedEntry[]): void => {}
   answers(async () => await new Promise(resolve => { finish = resolve }))
   clock.forward(250)
   t.match(await cache.get(aws, loader()), { value: 'one', hit: true }, 'a load begins behind the caller')
@@ -205,7 +211,7 @@ await t.test('nobody who can have an older answer waits for a load that is slow 
     error: { proxyError: 'http_response_timeout' }
   })
   t.equal(loads(), 2)
-  finish([finding(aws, 'two')])
+  finish([loadedEntry(aws, 'two')])
   await settled()
   t.match(await cache.get(aws, loader()), { value: 'two', hit: true, age: 0 })
 })
@@ -229,7 +235,7 @@ await t.test('a failure is forgotten after two minutes: then a caller waits for 
   answers(down)
   await cache.get(aws, loader())
   clock.forward(121)
-  answers(async () => [finding(aws, 'two')])
+  answers(async () => [loadedEntry(aws, 'two')])
   t.match(await cache.get(aws, loader()), { value: 'two', hit: false })
 })
 
@@ -253,12 +259,12 @@ await t.test('what is no longer young can be loaded again without anybody asking
   await settled()
   t.equal(loads(), 1)
   clock.forward(241)
-  answers(async () => [finding(aws, 'two')])
-  cache.refresh(aws, { ...loader(), rest: () => registryError('service_unavailable', 'resting') })
+  answers(async () => [loadedEntry(aws, 'two')])
+  cache.refresh(aws, { ...loader(), blocked: () => registryError('service_unavailable', 'resting') })
   cache.refresh(aws, loader())
   await settled()
   t.equal(loads(), 2)
-  t.equal(cache.peek(aws)?.value, 'two')
+  t.equal(cache.read(aws)?.value, 'two')
   t.match(cache.statistics().metadata, { hits: 0, misses: 0 })
 })
 

@@ -1,24 +1,24 @@
 import { rm, writeFile } from 'node:fs/promises'
 import t from 'tap'
 import { createStoreHealth } from '../../../plugins/downloads/store/health.ts'
-import { createLayoutNames } from '../../../plugins/downloads/store/paths.ts'
+import { createStorePaths } from '../../../plugins/downloads/store/paths.ts'
 import { createPins } from '../../../plugins/downloads/store/pins.ts'
-import { createReleases, type ReleasesOptions } from '../../../plugins/downloads/rereleases.ts'
+import { createRereleases, type RereleasesOptions } from '../../../plugins/downloads/rereleases.ts'
 import { createLog } from '../../fakes/log.ts'
 
 const digest = (digit: string) => `sha256:${digit.repeat(64)}`
 const subject = { instance: 'gitea', type: 'provider', name: 'aws', version: '1.0.0' }
 const first = { name: 'aws.tar.gz', size: 5, validator: 'one' }
 const second = { ...first, validator: 'two' }
-const known = async (releases: ReturnType<typeof createReleases>, file = first) =>
+const known = async (releases: ReturnType<typeof createRereleases>, file = first) =>
   (await releases.look(subject, file)).digest
 
-function setUp (directory: string | undefined, options: Partial<ReleasesOptions> = {}) {
+function setUp (directory: string | undefined, options: Partial<RereleasesOptions> = {}) {
   const { log, lines } = createLog()
-  const names = directory === undefined ? undefined : createLayoutNames(directory)
+  const names = directory === undefined ? undefined : createStorePaths(directory)
   const health = createStoreHealth({ enabled: true, log, clock: () => 0 })
   const found: string[] = []
-  const releases = createReleases({
+  const releases = createRereleases({
     pins: createPins({ names, health }),
     onRerelease: 'serve',
     identity: instance => `${instance} at home`,

@@ -6,7 +6,7 @@ import Fastify from 'fastify'
 import t, { type Test } from 'tap'
 import { createDeadline, late, type Deadline } from '../../../lib/deadline.ts'
 import { createDownloadSlots } from '../../../plugins/downloads/slots.ts'
-import type { Content } from '../../../plugins/downloads/plugin.ts'
+import type { OpenContent } from '../../../plugins/downloads/plugin.ts'
 import errors from '../../../plugins/errors.ts'
 import { createFileReply, type Download } from '../../../plugins/replies/file.ts'
 
@@ -40,7 +40,7 @@ async function listen (t: Test, open: Download['open'], deadline: Deadline = cre
 }
 
 /** Content that never comes. */
-function silent (): Content & { stream: Readable } {
+function silent (): OpenContent & { stream: Readable } {
   const stream = new Readable({ read () {} })
   return {
     file,
@@ -117,7 +117,7 @@ await t.test('a small part of a large file, which can only come when all of that
 await t.test('conditions hold for the file that is opened, which may not be the one that was looked up', async t => {
   const other = { name: 'x.tar.gz', size: 7, validator: 'two' }
   let released = 0
-  const open = async (): Promise<Content> => ({
+  const open = async (): Promise<OpenContent> => ({
     file: other,
     size: 7,
     digest: undefined,

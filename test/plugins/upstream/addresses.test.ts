@@ -214,7 +214,7 @@ function asking (t: Test, url: string, { environment = {}, ...more }: More, opti
     return [error.code, error.details, error.proxyError]
   }
   return {
-    ask: async (target: string) => await made.ask(new URL(target), 1000).then(({ status }) => status, told),
+    ask: async (target: string) => await made.request(new URL(target), 1000).then(({ status }) => status, told),
     stream: async (target: string) =>
       await made.stream(new URL(target), { signal: AbortSignal.timeout(5000) }).then(({ status, stream }) => {
         stream?.destroy()

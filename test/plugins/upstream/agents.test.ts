@@ -73,7 +73,7 @@ function upstream (
   })
   return {
     ask: async (path = 'x') =>
-      await made.ask(made.address([path]), 1000).then(
+      await made.request(made.address([path]), 1000).then(
         ({ status, body }) => `${status} ${body.toString()}`,
         (error: unknown) => {
           if (!isRegistryError(error)) throw error

@@ -1,5 +1,5 @@
 import t from 'tap'
-import { askFrom, isContinuation } from '../../../plugins/upstream/resume.ts'
+import { openFrom, isContinuation } from '../../../plugins/upstream/resume.ts'
 
 const answer = (status: number, headers: Record<string, string> = {}) => ({
   status,
@@ -41,7 +41,7 @@ await t.test('a part is taken when it is the one that was asked for, of the file
 await t.test('what is no part, or the wrong one, is asked for as a whole; what is told of the file itself is the answer', async t => {
   const ask = async (first: number, headers?: Record<string, string>) => {
     const asked: number[] = []
-    const { status, offset } = await askFrom(at, async offset => {
+    const { status, offset } = await openFrom(at, async offset => {
       asked.push(offset)
       return offset > 0 ? { ...part(headers), status: first } : answer(200)
     })
@@ -57,6 +57,6 @@ await t.test('what is no part, or the wrong one, is asked for as a whole; what i
     t.strictSame(await ask(status), { asked: [10], status, offset: 0 }, String(status))
   }
   const asked: number[] = []
-  await askFrom({ offset: 0 }, async offset => { asked.push(offset); return answer(200) })
+  await openFrom({ offset: 0 }, async offset => { asked.push(offset); return answer(200) })
   t.strictSame(asked, [0])
 })

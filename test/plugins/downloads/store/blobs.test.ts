@@ -3,7 +3,7 @@ import { dirname, join } from 'node:path'
 import t, { type Test } from 'tap'
 import { createBlobs, type BlobsOptions } from '../../../../plugins/downloads/store/blobs.ts'
 import { createStoreHealth } from '../../../../plugins/downloads/store/health.ts'
-import { createLayoutNames } from '../../../../plugins/downloads/store/paths.ts'
+import { createStorePaths } from '../../../../plugins/downloads/store/paths.ts'
 import { createClock } from '../../../fakes/clock.ts'
 import { createLog } from '../../../fakes/log.ts'
 import { digestOf, fileOf } from '../../../fakes/storage.ts'
@@ -14,7 +14,7 @@ async function setUp (
 ) {
   const clock = createClock()
   const { log, lines } = createLog()
-  const names = createLayoutNames(directory)
+  const names = createStorePaths(directory)
   const health = createStoreHealth({ enabled: true, log, clock: clock.now })
   const blobs = createBlobs({ names, health, maxBytes: 1000, clock: clock.now, ...options })
   t.teardown(blobs.close)

@@ -1,7 +1,7 @@
 import { homedir } from 'node:os'
 import { join } from 'node:path'
 import t from 'tap'
-import { createLayoutNames, defaultDirectory } from '../../../../plugins/downloads/store/paths.ts'
+import { createStorePaths, defaultDirectory } from '../../../../plugins/downloads/store/paths.ts'
 
 await t.test('without configuration the store is where caches of the user are', async t => {
   t.match(defaultDirectory(['a'], { XDG_CACHE_HOME: '/cache' }), /^\/cache\/extension-registry\/[0-9a-f]{16}$/)
@@ -20,7 +20,7 @@ await t.test('registries of the same upstreams share it, others do not', async t
 })
 
 await t.test('two stores of one process write aside under different names', async t => {
-  const [one, other] = [createLayoutNames('/store'), createLayoutNames('/store')]
+  const [one, other] = [createStorePaths('/store'), createStorePaths('/store')]
   t.not(one.own, other.own)
   t.not(one.aside(), one.aside())
   t.equal(one.blob(`sha256:ab${'0'.repeat(62)}`), `/store/blobs/sha256/ab/ab${'0'.repeat(62)}`)

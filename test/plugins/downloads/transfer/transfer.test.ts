@@ -5,9 +5,13 @@ import { buffer } from 'node:stream/consumers'
 import t, { type Test } from 'tap'
 import { registryError } from '../../../../lib/errors.ts'
 import type { PartialFile } from '../../../../plugins/downloads/store/blobs.ts'
-import { openFlow, type Flow, type FlowOptions } from '../../../../plugins/downloads/transfer/verified-source.ts'
+import {
+  openVerifiedSource,
+  type VerifiedSource,
+  type VerifiedSourceOptions
+} from '../../../../plugins/downloads/transfer/verified-source.ts'
 import { createGrowingReader, createPassingReader } from '../../../../plugins/downloads/transfer/reader.ts'
-import type { OpenAt, Origin } from '../../../../plugins/downloads/transfer/source.ts'
+import type { OpenAt, DownloadSource } from '../../../../plugins/downloads/transfer/source.ts'
 import { createTransfer } from '../../../../plugins/downloads/transfer/transfer.ts'
 import { digestOf, fileOf } from '../../../fakes/storage.ts'
 
@@ -38,7 +42,7 @@ function createOrigin (
       yield bytes.subarray(at, at + size)
     }
   }
-  const origin: Origin = {
+  const origin: DownloadSource = {
     instance,
     async open ({ offset }: OpenAt) {
       asked.push(offset)
@@ -55,10 +59,13 @@ function createOrigin (
   return { origin, asked }
 }
 
-async function flowOf (origins: Origin[], options: Partial<FlowOptions> = {}): Promise<Flow> {
-  const flow = await openFlow({
+async function flowOf (
+  origins: DownloadSource[],
+  options: Partial<VerifiedSourceOptions> = {}
+): Promise<VerifiedSource> {
+  const flow = await openVerifiedSource({
     file,
-    origins,
+    sources: origins,
     signal: new AbortController().signal,
     wait: async () => {},
     random: () => 0,
@@ -92,7 +99,7 @@ async function partialOf (
     }
   }
 }
-const all = async (flow: Flow) => await buffer(createPassingReader(flow, { start: 0, end: content.length }))
+const all = async (flow: VerifiedSource) => await buffer(createPassingReader(flow, { start: 0, end: content.length }))
 
 await t.test('a flow goes on where it broke, and is verified over all of it', async t => {
   for (const ranges of [true, false]) {
@@ -145,9 +152,9 @@ await t.test('a flow goes on elsewhere when its place gives no more', async t =>
     broken
   )
   t.equal(
-    await openFlow({
+    await openVerifiedSource({
       file,
-      origins: [{ instance: 'a', open: async () => undefined }, other.origin],
+      sources: [{ instance: 'a', open: async () => undefined }, other.origin],
       signal: new AbortController().signal
     }),
     undefined,
@@ -181,7 +188,7 @@ await t.test('what is too long is cut off at once, what is too short or another 
   })
   const { checksum: _, size: __, ...unknown } = file
   const { origin } = createOrigin('a')
-  const nameless: Origin = {
+  const nameless: DownloadSource = {
     instance: 'a',
     open: async at => {
       const opened = await origin.open(at)
@@ -207,7 +214,7 @@ await t.test('a file of which no digest is told is the same from its beginning t
     createOrigin('a', { bytes: fileOf(content.length, 'another'), ranges: false })
   ]
   let opened = 0
-  const replaced: Origin = {
+  const replaced: DownloadSource = {
     instance: 'a',
     open: async at => {
       const found = await (opened++ === 0 ? before : after).origin.open(at)
@@ -234,7 +241,7 @@ await t.test('a file of which no digest is told is the same from its beginning t
 await t.test('those who read a file under way get all of it, each at its own pace, and it is kept', async t => {
   const partial = await partialOf(t)
   const transfer = createTransfer({
-    flow: await flowOf([createOrigin('a', { breaks: [300_000] }).origin]),
+    source: await flowOf([createOrigin('a', { breaks: [300_000] }).origin]),
     partial,
     abort: () => {}
   })
@@ -262,7 +269,7 @@ await t.test('when the disk takes no more, those who read go on by themselves an
     const { origin, asked } = createOrigin('a')
     const partial = await partialOf(t, room)
     let aborted = 0
-    const transfer = createTransfer({ flow: await flowOf([origin]), partial, abort: () => { aborted++ } })
+    const transfer = createTransfer({ source: await flowOf([origin]), partial, abort: () => { aborted++ } })
     const read = async (start: number, end: number) => {
       const letGo = transfer.hold()
       return await buffer(createGrowingReader(transfer.growing, { start, end, piece })).finally(letGo)
@@ -276,7 +283,7 @@ await t.test('when the disk takes no more, those who read go on by themselves an
   }
   const wrong = createOrigin('a', { bytes: fileOf(content.length, 'another') })
   const transfer = createTransfer({
-    flow: await flowOf([wrong.origin]),
+    source: await flowOf([wrong.origin]),
     partial: await partialOf(t, 420_000),
     abort: () => {}
   })
@@ -302,7 +309,7 @@ await t.test('a reader that leaves ends what only it was waiting for', async t =
       return await origin.open(at)
     }
   }])
-  const transfer = createTransfer({ flow, partial, abort: () => {} })
+  const transfer = createTransfer({ source: flow, partial, abort: () => {} })
   const letGo = transfer.hold()
   const reader = createGrowingReader(transfer.growing, { start: 0, end: content.length, piece })
   for await (const chunk of reader) if ((chunk as Buffer).length > 10_000) break

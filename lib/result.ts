@@ -1,0 +1,51 @@
+import type { RegistryError } from './errors.ts'
+
+/** A value from the cache of one instance, and how old it is. */
+export interface CachedResult<T> {
+  value: T
+  /** Seconds since the upstream returned it. */
+  age: number
+  /** Seconds that it stays fresh; 0 when stale. */
+  ttl: number
+  /** Whether it was returned without waiting for an upstream. */
+  hit: boolean
+  /** Error of the upstream that a stale value is returned for; absent when the value is fresh. */
+  error?: RegistryError
+}
+
+/** An instance that a result lacks, or has stale entries of, and its error. */
+export interface InstanceIssue { instance: string, error: RegistryError | undefined }
+
+/** A value of the catalog, with the properties that its response headers are made of. */
+export interface Result<T> {
+  value: T
+  /** Seconds since the upstreams returned it; of several, the oldest. */
+  age: number
+  /** Seconds that it stays fresh; 0 when stale or partial. */
+  ttl: number
+  /** Whether it was returned without waiting for an upstream. */
+  hit: boolean
+  /** Instances with stale entries in the value. */
+  stale: InstanceIssue[]
+  /** Instances whose entries are missing from the value. */
+  missing: InstanceIssue[]
+}
+
+/** Part of a list, and the length of the whole list. */
+export interface ListPage<T> { items: readonly T[], total: number }
+
+/**
+ * Returns the age and freshness of several results together: the age of the oldest, and the shortest time to live. For
+ * an empty list `ttl` is infinite.
+ */
+export function combined (
+  results: ReadonlyArray<Pick<CachedResult<unknown>, 'age' | 'ttl' | 'hit'>>
+): { age: number, ttl: number, hit: boolean } {
+  let [age, ttl, hit] = [0, Infinity, true]
+  for (const result of results) {
+    age = Math.max(age, result.age)
+    ttl = Math.min(ttl, result.ttl)
+    hit &&= result.hit
+  }
+  return { age, ttl, hit }
+}
