@@ -40,3 +40,26 @@ export async function within<T> (milliseconds: number, work: Promise<T>, tooLate
     clearTimeout(timer)
   })
 }
+
+/**
+ * Returns a signal that is aborted after so many milliseconds, at once when there are none, with the error of `reason`. It
+ * keeps no process alive.
+ */
+export function deadlineAfter (milliseconds: number, reason: () => Error): AbortSignal {
+  const controller = new AbortController()
+  if (milliseconds <= 0) controller.abort(reason())
+  else setTimeout(() => { controller.abort(reason()) }, milliseconds).unref()
+  return controller.signal
+}
+
+/** Returns the result of `work`. Throws the reason of `signal` when that is aborted first; the work continues then. */
+export async function untilAborted<T> (work: Promise<T>, signal: AbortSignal): Promise<T> {
+  if (signal.aborted) {
+    work.catch(() => {})
+    throw signal.reason
+  }
+  const aborted = Promise.withResolvers<never>()
+  const abort = () => { aborted.reject(signal.reason) }
+  signal.addEventListener('abort', abort)
+  return await Promise.race([work, aborted.promise]).finally(() => { signal.removeEventListener('abort', abort) })
+}
