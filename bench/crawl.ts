@@ -1,5 +1,4 @@
 import { once } from 'node:events'
-import { writeFile } from 'node:fs/promises'
 import { cpus } from 'node:os'
 import { setTimeout as delay } from 'node:timers/promises'
 import { Worker } from 'node:worker_threads'
@@ -9,11 +8,12 @@ import registry, { serverOptions } from '../app.ts'
 import type { Backend } from '../backends/cached/backend.ts'
 import type { Extension } from '../schemas/extension.ts'
 import { createClock } from '../test/fakes/clock.ts'
+import { writePart } from './document.ts'
 import type { Order, Sizes, Source, Told } from './crawl-upstreams.ts'
 
 /*
  * How many requests it takes to learn what the upstreams have, and to keep knowing it: `npm run bench:crawl` prints the
- * tables and writes them to bench/crawl.md. Ends with 1 when a walk takes more requests or more time than it may.
+ * tables and writes them to docs/performance.md. Ends with 1 when a walk takes more requests or more time than it may.
  */
 
 const sizes: Sizes = { extensions: 1000, repositories: 5000, artifacts: 1000 }
@@ -46,7 +46,7 @@ const fewest: Record<Source, Record<'cold' | 'unchanged' | 'changed', number>> =
   gitea: { cold: pages + 2 * sizes.extensions, unchanged: pages, changed: pages + 2 * changed },
   oci: { cold: 1 + 2 * sizes.artifacts, unchanged: 1 + 2 * sizes.artifacts, changed: 1 + 2 * sizes.artifacts }
 }
-const kinds = { cold: 'the first', unchanged: 'nothing has changed', changed: '1 % has a new version' } as const
+const kinds = { cold: 'first', unchanged: 'no change', changed: '1 % has a new version' } as const
 const titles: Record<Source, string> = {
   gitea: `Gitea, ${sizes.extensions} extensions of ${sizes.repositories} repositories`,
   oci: `OCI registry, ${sizes.artifacts} repositories`
@@ -203,29 +203,23 @@ const rows = walks.map(({ source, kind, requests, seconds }) => {
   } | ${round(seconds, 2)} | ${round(limit, 2)} |`
 })
 const report = [
-  '# What crawls cost',
-  '',
-  `Written by \`npm run bench:crawl\` on ${
+  `Measured by \`npm run bench:crawl\` on ${
     new Date().toISOString().slice(0, 10)
-  }: ${cpus().length} cores, Node.js ${process.version}, loopback. Each answer of an upstream takes ${latency} ms;`,
-  `at most ${concurrency} requests to an instance are under way at once (\`concurrency\`), of which a walk uses ${atOnce.gitea} over Gitea and ${atOnce.oci} over a registry. The limit is`,
-  `${allowance} x requests / those x ${latency} ms. The first walk's time is that from the start of the server to the first list answer.`,
+  }: ${cpus().length} cores, Node.js ${process.version}, loopback. An upstream takes ${latency} ms for each response.`,
+  `A crawl sends at most ${atOnce.gitea} requests at once to Gitea and ${atOnce.oci} to a registry.`,
+  `The time limit is ${allowance} x requests / requests at once x ${latency} ms.`,
   '',
-  '| Upstream | Walk | Requests | Fewest | Of the reconciliation | Ratio without it | Seconds | Limit |',
+  '| Upstream | Crawl | Requests | Minimum | For reconciliation | Ratio without it | Seconds | Limit |',
   '|---|---|--:|--:|--:|--:|--:|--:|',
   ...rows,
   '',
-  `The steady state, by the default settings: a walk every ${
-    ttl * refreshAhead
-  } seconds, of each Gitea repository a question an hour, a probe every 15 seconds. In an`,
-  'hour in which nobody asks and nothing changes; and for each 1,000 requests of clients to what is in the cache (two fifths lists, one fifth searches, two',
-  'fifths metadata), and to the versions of 1,000 extensions for the first time, of three or four versions each.',
+  `Requests to the upstream by the default settings: a crawl every ${ttl * refreshAhead} seconds, one request an hour for each`,
+  'Gitea repository, and a probe every 15 seconds.',
   '',
-  "| Upstream | Walks an hour | Requests of walks | Of probes | An hour at idle | For 1,000 lists, searches, metadata | For 1,000 extensions' versions |",
+  '| Upstream | Crawls an hour | Requests of crawls | Of probes | Idle hour | Per 1,000 cached requests | Versions of 1,000 extensions |',
   '|---|--:|--:|--:|--:|--:|--:|',
-  ...steady,
-  ''
+  ...steady
 ].join('\n')
-await writeFile(new URL('./crawl.md', import.meta.url), report)
+await writePart('crawl', report)
 process.stdout.write(`${report}\n${missed.map(line => `missed: ${line}\n`).join('')}`)
 if (missed.length > 0) process.exitCode = 1

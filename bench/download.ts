@@ -1,5 +1,5 @@
 // Downloads side by side: from the store against nginx with the same file, and uncached against a docker-registry
-// directly. `npm run bench:download [-- --quick]` prints the table and writes it to docs/downloads-bench.md.
+// directly. `npm run bench:download [-- --quick]` prints the table and writes it to docs/performance.md.
 import { execFileSync, spawnSync } from 'node:child_process'
 import { createHash, randomBytes } from 'node:crypto'
 import { mkdir, mkdtemp, open, rm, writeFile } from 'node:fs/promises'
@@ -8,6 +8,7 @@ import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { table } from '../test/soak/report.ts'
 import { chooseCores } from './cores.ts'
+import { writePart } from './document.ts'
 import { describeMachine, describeVersions } from './machine.ts'
 import { freePort, listening, peakRss, start, startFlags, stop, type Running } from './process.ts'
 import { median } from './statistics.ts'
@@ -198,24 +199,19 @@ server { listen 127.0.0.1:${nginxPort}; root ${files}; } }`
     /v?\d+\.\d+[\d.]*/.exec(spawnSync('docker-registry', ['--version'], { encoding: 'utf8' }).output.join(''))?.[0] ??
       'unknown'
   const lines = [
-    ...table(['What', 'File', 'Clients', 'MiB/s', 'MiB/s of the other', 'Ratio', 'Peak RSS (MiB)'], rows),
-    '',
-    `${
+    `Measured by \`npm run bench:download\` on ${
       new Date().toISOString().slice(0, 10)
-    }; ${describeMachine()}; ${describeVersions()}, docker-registry ${registryVersion}. Medians of ${rounds} interleaved round${
+    }: ${describeMachine()}; ${describeVersions()}, docker-registry ${registryVersion}. Medians of ${rounds} interleaved round${
       rounds === 1 ? '' : 's'
     } of ${seconds} s each.`,
     cores.server !== undefined
-      ? 'The server that is measured is held to one core; the load, and the registry that files come from, to another.'
-      : 'Nothing was held to a core.'
+      ? 'The measured server has one core; the load and the upstream share another.'
+      : 'Server, load and upstream share the cores.',
+    '',
+    ...table(['Measured / compared with', 'File', 'Clients', 'MiB/s', 'MiB/s of the other', 'Ratio', 'Peak RSS (MiB)'], rows)
   ]
   console.log(lines.join('\n'))
-  if (!quick) {
-    await writeFile(
-      'docs/downloads-bench.md',
-      `# Downloads, measured\n\nWritten by \`npm run bench:download\`.\n\n${lines.join('\n')}\n`
-    )
-  }
+  if (!quick) await writePart('downloads', lines.join('\n'))
 } finally {
   await Promise.all(started.map(async program => { await stop(program) }))
   await rm(folder, { recursive: true, force: true })

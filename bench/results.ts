@@ -22,10 +22,10 @@ export function toRatios (all: readonly Series[]): Ratios {
   }))]))
 }
 
-/** The table that people look at: how fast each is, as a share of node:http. */
+/** Returns the table of ratios to node:http. */
 export function ratioTable (all: readonly Series[]): string[] {
   return table(
-    ['', 'node:http, requests a second', ...columns],
+    ['', 'node:http, requests per second', ...columns],
     all.map(series => {
       const base = perSecond(series, 'node:http')
       return [
@@ -59,7 +59,7 @@ function upstreamLines (all: readonly Series[]): string[] {
     [...upstream].map(([target, { sent, answered }]) =>
       `- ${scenario}, ${target}: ${sent} requests to the upstream for ${
         Math.round(answered).toLocaleString('en-US')
-      } of clients, ${(sent / answered * 1000).toFixed(1)} for 1,000`
+      } client requests, ${(sent / answered * 1000).toFixed(1)} per 1,000`
     )
   )
 }
@@ -76,26 +76,20 @@ export interface Report {
   seconds: number
 }
 
-/** The whole document, as Markdown. */
+/** Returns the measured part `requests` of docs/performance.md, as Markdown. */
 export function report ({ all, command, date, machine, versions, generator, pinned, rounds, seconds }: Report): string {
   return [
-    '# Requests a second, beside node:http',
-    `Made by \`${command}\` on ${date}: ${machine}; ${versions}; ${generator}. ${
+    `Measured by \`${command}\` on ${date}: ${machine}; ${versions}; ${generator}. ${
       pinned ? 'Server and load have one core each.' : 'Server and load share the cores.'
     } ` +
     `${connections} connections, ${rounds} ${rounds === 1 ? 'round' : 'rounds'} of ${seconds} s each (${
       Math.max(seconds, refreshingSeconds)
-    } s while refreshing), one after another in turn.`,
-    '`registry` is `server.ts` over a Gitea and a tree of image layouts with everything on as by default, without logs; `registry, logging` logs every ' +
-    'request (not those for health, as by default). The others answer the very bytes and headers that were recorded from it: `node:http` and `Fastify` from memory, `nginx` from files.',
-    'Each is the median of the ratios to node:http in the same round, with the least and the greatest.',
+    } s while refreshing), in turn.`,
     ratioTable(all).join('\n'),
-    '`304` is list(10) with its ETag in `If-None-Match`. `mix` is a sequence of over 1,000 distinct lists, searches and extensions by the law of Zipf; while `refreshing`, the upstream ' +
-    'publishes a release a second, and a whole reading of the upstream falls into each measurement, beside the requests on the same core; by default there is one in 240 seconds.',
-    '## Latency',
-    'Milliseconds, median / 99th percentile, at the rates above: of servers that are as busy as they can be.',
+    '### Latency under full load',
+    'Milliseconds, median / 99th percentile, at the rates above.',
     latencyTable(all).join('\n'),
-    '## Requests to the upstream',
+    '### Requests to the upstream',
     upstreamLines(all).join('\n')
-  ].join('\n\n') + '\n'
+  ].join('\n\n')
 }

@@ -1,6 +1,6 @@
 // Our server beside bare ones: `npm run bench -- [--quick] [--rounds N] [--seconds N] [--generator wrk|autocannon]
-// [--only NAME] [--profile FOLDER] [--check | --save-baseline]`. Prints the table, and writes all of it to
-// bench/results.md. --check writes nothing, and fails when ratios are far below bench/baseline.json.
+// [--only NAME] [--profile FOLDER] [--check | --save-baseline]`. Prints the table, and writes the results to
+// docs/performance.md. --check writes nothing, and fails when ratios are far below bench/baseline.json.
 // --only measures what has the name in its own; --profile has our servers write CPU profiles, which slows them, and no
 // results are written.
 import { rmSync } from 'node:fs'
@@ -9,6 +9,7 @@ import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
 import { parseArgs } from 'node:util'
 import { chooseCores } from './cores.ts'
+import { writePart } from './document.ts'
 import { createGenerator } from './generator.ts'
 import { slower, type Ratios } from './guard.ts'
 import { describeMachine, describeVersions } from './machine.ts'
@@ -115,8 +116,8 @@ const about = {
   versions: describeVersions(),
   generator: generator.name
 }
-await writeFile(
-  join(import.meta.dirname, 'results.md'),
+await writePart(
+  'requests',
   report({
     ...about,
     all,
@@ -135,6 +136,6 @@ if (values['save-baseline']) {
   )
   await writeFile(baseline, `${JSON.stringify({ ...about, ratios: kept }, undefined, 2)}\n`)
 }
-console.error('Written. npm run docs takes the table over into README.md')
+console.error('docs/performance.md written')
 // What still runs goes with this.
 process.exit()

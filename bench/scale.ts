@@ -1,9 +1,9 @@
 // Catalogs of 10,000 and 100,000 extensions in process, and how fast the server starts: `npm run bench:scale [--
-// --quick]`. Prints the tables, and writes them to bench/scale.md.
-import { writeFile } from 'node:fs/promises'
+// --quick]`. Prints the tables, and writes them to docs/performance.md.
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { table } from '../test/soak/report.ts'
+import { writePart } from './document.ts'
 import { describeMachine, describeVersions } from './machine.ts'
 import { start, startFlags } from './process.ts'
 import { versions } from './scale-app.ts'
@@ -50,47 +50,41 @@ const row = (
 ): string[] => [name, aim, ...results.map(cell)]
 const catalog = table([
   '',
-  'aim for 10,000',
+  'goal for 10,000',
   ...results.map(({ extensions }) => `${extensions.toLocaleString('en-US')} extensions`)
 ], [
-  row('list, 100 of them from anywhere', 'p99 < 2', ({ list }) => milliseconds(list)),
-  row('search with one hit', 'p99 < 5', ({ searchOne }) => milliseconds(searchOne)),
-  row('search that hits all', 'p99 < 5', ({ searchAll }) => milliseconds(searchAll)),
+  row('page of 100 extensions at a random offset', 'p99 < 2', ({ list }) => milliseconds(list)),
+  row('search with one match', 'p99 < 5', ({ searchOne }) => milliseconds(searchOne)),
+  row('search that matches all extensions', 'p99 < 5', ({ searchAll }) => milliseconds(searchAll)),
   row(
-    'longest hold of the event loop by a refresh',
+    'longest event loop delay in a refresh, for each of five',
     '<= 20',
     ({ blocks }) => blocks.map(block => block.toFixed(1)).join(', ')
   ),
-  row('memory for 10,000 in lists', '', ({ empty, listed, extensions }) => perTenThousand(listed - empty, extensions)),
+  row('memory per 10,000 listed extensions', '', ({ empty, listed, extensions }) => perTenThousand(listed - empty, extensions)),
   row(
-    `memory for 10,000 with ${versions} versions each, all asked for`,
+    `memory per 10,000 extensions with ${versions} requested versions each`,
     '',
     ({ empty, versions: held, extensions }) => held === undefined ? '' : perTenThousand(held - empty, extensions)
   )
 ])
 const first = ({ firstAnswer: { median, least, greatest } }: typeof direct): string =>
   `${Math.round(median)} (${Math.round(least)}–${Math.round(greatest)})`
-const starting = table(['', 'aim', ''], [
-  ['first answer after `node server.ts`', '< 500', first(direct)],
-  ['the same where nothing compiled is kept, as at the very first start', '', first(anew)],
-  ['first answer after `npm start`', '', first(npm)],
-  ['idle memory, with the embedded catalog', '', `${Math.round((direct.idle ?? NaN) / mib)} MiB`]
+const starting = table(['', 'goal', 'result'], [
+  ['first response after `node server.ts`', '< 500', first(direct)],
+  ['the same without the compile cache, as at the first start', '', first(anew)],
+  ['first response after `npm start`', '', first(npm)],
+  ['idle memory after 3 s, with the embedded catalog', '', `${Math.round((direct.idle ?? NaN) / mib)} MiB`]
 ])
 
 const document = [
-  '# Large catalogs, and the start',
-  `Made by \`npm run bench:scale${quick ? ' -- --quick' : ''}\` on ${
+  `Measured by \`npm run bench:scale${quick ? ' -- --quick' : ''}\` on ${
     new Date().toISOString().slice(0, 10)
-  }: ${describeMachine()}; ${describeVersions()}.`,
-  '## Large catalogs',
-  `Milliseconds, median / 99th percentile / longest, of requests in process (\`inject\`: routing, validation, search, serialization, ETag, but no socket), one after another, over ${versions} versions each from a generated ` +
-  'upstream. Of a refresh the longest delay of the event loop that `monitorEventLoopDelay` saw from its beginning to the first list and search of the new catalog, garbage collection and the requests meanwhile included, once for each of five. ' +
-  'Memory is resident memory after garbage collection, above that of the process before the catalog was read.',
+  }: ${describeMachine()}; ${describeVersions()}. Times are milliseconds.`,
   catalog.join('\n'),
-  '## Start',
-  `Milliseconds from the start of the process to the whole first list of the embedded catalog, the median of ${times} with the least and the greatest; memory after three seconds without requests.`,
+  `Start: median of ${times} starts, with the minimum and the maximum.`,
   starting.join('\n')
-].join('\n\n') + '\n'
+].join('\n\n')
 console.log(document)
-await writeFile(join(import.meta.dirname, 'scale.md'), document)
+await writePart('scale', document)
 process.exit()
