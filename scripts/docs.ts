@@ -1,6 +1,5 @@
-// Writes what the documentation takes from the code: the parts between `<!-- generated: … -->` and `<!-- /generated
-// -->` in README.md and docs/*.md, and config.example.toml. With --check it writes nothing and fails when something is
-// out of date.
+// Writes the generated parts of README.md and docs/*.md, between `<!-- generated: … -->` and `<!-- /generated -->`, and
+// config.example.toml. With --check it writes nothing, and fails when a file is out of date.
 import { readFile, readdir, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
@@ -25,23 +24,9 @@ function configurationRow (
   return [`\`${key}\``, `\`${environment}\``, expected, fallback, secret ? `${description} (secret)` : description]
 }
 
-const tableOf = /^(?:\|.*\n)+/m
-const madeBy = /^Made by .*$/m
-
-/** The table of the last benchmark, and how it was made. */
-async function measured (root: string): Promise<string> {
-  const text = await readFile(join(root, 'bench/results.md'), 'utf8').catch((error: NodeJS.ErrnoException) => {
-    if (error.code !== 'ENOENT') throw error
-    return ''
-  })
-  const [table, made] = [tableOf, madeBy].map(part => part.exec(text)?.[0].trim())
-  return table === undefined || made === undefined ? 'Not measured yet: `npm run bench`.' : `${table}\n\n${made}`
-}
-
 // npm runs scripts in the project's directory.
 const root = process.cwd()
 const parts: Readonly<Record<string, string>> = {
-  bench: await measured(root),
   configuration: table(['Key', 'Environment', 'Value', 'Default', 'Meaning'], configKeys.map(configurationRow)),
   errors: table(
     ['`error`', 'Status', 'When'],

@@ -1,12 +1,14 @@
 import { spawnSync } from 'node:child_process'
-import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import t from 'tap'
 import { parse } from 'smol-toml'
+import { parse as parseYaml } from 'yaml'
 import { parseConfig } from '../lib/config/parse.ts'
 import { configKeys } from '../lib/config/keys.ts'
 import { loadConfig } from '../lib/config/load.ts'
 import { errorTable } from '../lib/errors.ts'
+import { parts, replacePart } from '../bench/document.ts'
 
 const root = resolve(import.meta.dirname, '..')
 const read = (file: string): string => readFileSync(join(root, file), 'utf8')
@@ -21,15 +23,66 @@ function rows (file: string, part: string): string[] {
   return [...table.matchAll(/^\| `([^`]+)` \| /gm)].map(([, cell = '']) => cell).filter(cell => cell !== 'error')
 }
 
-await t.test('what is generated in README.md, docs and config.example.toml is what the code says now', async t => {
-  t.match(read('README.md'), /<!-- generated: \w+ -->/)
+await t.test('the generated parts of docs, and config.example.toml, are up to date', async t => {
   t.match(docs(root, '--check'), { status: 0, stdout: '', stderr: '' })
 })
 
-await t.test('the README shows programs that other tests run, as they are', async t => {
-  for (const file of ['examples/host.js', 'test/clients/typescript/example.ts']) {
-    t.match(read('README.md'), `\n\`\`\`${file.slice(-2)}\n${read(file)}\`\`\`\n`, file)
+await t.test('README.md and docs/clients.md show programs that other tests run, unchanged', async t => {
+  for (const [page, file] of [['README.md', 'examples/host.js'], ['docs/clients.md', 'test/clients/typescript/example.ts']] as const) {
+    t.match(read(page), `\n\`\`\`${file.slice(-2)}\n${read(file)}\`\`\`\n`, file)
   }
+})
+
+await t.test('README.md has at most 150 lines', async t => {
+  t.ok(read('README.md').split('\n').length <= 151)
+})
+
+await t.test('the table of requests in README.md has every path of the API, and no other', async t => {
+  const { paths } = parseYaml(read('openapi.yaml')) as { paths: Record<string, unknown> }
+  const [, requests = ''] = /^## API\n(.*?)^## /ms.exec(read('README.md')) ?? []
+  const shown = [...requests.matchAll(/^\| (.*?) \| /gm)]
+    .flatMap(([, cell = '']) => [...cell.matchAll(/`(?:GET )?(\/[^`?]*)/g)].map(([, path = '']) => path))
+  // The routes of the description are not a part of it.
+  const descriptions = ['/docs', '/openapi.yaml', '/openapi.json']
+  t.strictSame(shown.sort(), [...Object.keys(paths), ...descriptions].sort())
+})
+
+await t.test('docs/README.md links to every page of docs', async t => {
+  const index = read('docs/README.md')
+  const pages = readdirSync(join(root, 'docs'), { recursive: true, encoding: 'utf8' })
+    .filter(name => name.endsWith('.md') && name !== 'README.md')
+  t.ok(pages.length > 15)
+  for (const page of pages) t.match(index, `](${page.replaceAll('\\', '/')})`, page)
+})
+
+await t.test('links between the documents lead to files that exist', async t => {
+  const pages = readdirSync(join(root, 'docs'), { recursive: true, encoding: 'utf8' })
+    .filter(name => name.endsWith('.md'))
+    .map(name => join('docs', name))
+  for (const page of ['README.md', 'CONTRIBUTING.md', 'SECURITY.md', 'CHANGELOG.md', ...pages]) {
+    for (const [, path = ''] of read(page).matchAll(/\]\(([^)#:]+)(?:#[^)]*)?\)/g)) {
+      t.ok(existsSync(join(root, page, '..', path)), `${page}: ${path}`)
+    }
+  }
+})
+
+await t.test('docs/performance.md has the results of every benchmark', async t => {
+  const text = read('docs/performance.md')
+  for (const part of parts) {
+    const [, measured = ''] = new RegExp(`<!-- measured: ${part} -->(.*?)<!-- /measured -->`, 's').exec(text) ?? []
+    t.match(measured, /^\n\nMeasured by `npm run bench[^`]*` on \d{4}-\d\d-\d\d: .*\n\|(?: ?---|:?-+:?)/s, part)
+    t.notMatch(measured, /\/(?:home|root|tmp|work|Users)\//, `${part} has no path of the machine`)
+  }
+  t.equal(text.match(/<!-- measured: /g)?.length, parts.length)
+})
+
+await t.test('a benchmark replaces its own part of the document', async t => {
+  const document = 'Before.\n<!-- measured: scale -->\nold\n<!-- /measured -->\n<!-- measured: crawl -->\nkept\n<!-- /measured -->\n'
+  t.equal(
+    replacePart(document, 'scale', '| $1 | new |\n'),
+    'Before.\n<!-- measured: scale -->\n\n| $1 | new |\n\n<!-- /measured -->\n<!-- measured: crawl -->\nkept\n<!-- /measured -->\n'
+  )
+  t.throws(() => replacePart(document, 'requests', 'text'), /no measured part: requests/)
 })
 
 await t.test('the description of embedding shows the example that other tests run, and names every export', async t => {
@@ -129,24 +182,6 @@ await t.test('the script', async t => {
     t.match(text, '\n\n<!-- /generated -->\n\nAfter.\n<!-- generated: configuration -->\n\n| Key ')
     t.equal(readFileSync(join(dir, 'docs/plain.md'), 'utf8'), 'Nothing here.\n')
     t.match(docs(dir, '--check'), { status: 0, stdout: '' })
-  })
-
-  await t.test('quotes the table of the last benchmark and how it was made, and says so while there is none', async t => {
-    const part = () => readFileSync(join(dir, 'docs/speed.md'), 'utf8')
-    writeFileSync(join(dir, 'docs/speed.md'), '<!-- generated: bench -->\n<!-- /generated -->\n')
-    docs(dir)
-    t.equal(part(), '<!-- generated: bench -->\n\nNot measured yet: `npm run bench`.\n\n<!-- /generated -->\n')
-    mkdirSync(join(dir, 'bench'))
-    writeFileSync(
-      join(dir, 'bench/results.md'),
-      '# Speed\n\nMade by us.\n\nText.\n\n| a | b |\n| --- | --- |\n| 1 | 2 |\n\n| another | table |\n'
-    )
-    t.match(docs(dir, '--check'), { status: 1, stdout: 'docs/speed.md is out of date: npm run docs\n' })
-    docs(dir)
-    t.equal(
-      part(),
-      '<!-- generated: bench -->\n\n| a | b |\n| --- | --- |\n| 1 | 2 |\n\nMade by us.\n\n<!-- /generated -->\n'
-    )
   })
 
   await t.test('refuses a part that it does not know', async t => {
