@@ -140,9 +140,8 @@ export function createCachedBackend (driver: Driver, options: CachedBackendOptio
     if (loaded === undefined || current === undefined) {
       return [loadedEntry(metadataKey(type, name), undefined), loadedEntry(versionsKey(type, name), undefined)]
     }
-    const { metadata, releases, partial } = loaded
+    const { metadata, releases } = loaded
     loads++
-    const ttl = partial === true ? Math.min(incompleteTtlSeconds, cache.times.ttl) : undefined
     const shown = {
       extension: cache.peek(metadataKey(type, name))?.value.extension,
       versions: cache.peek(versionsKey(type, name))?.value.versions
@@ -151,13 +150,11 @@ export function createCachedBackend (driver: Driver, options: CachedBackendOptio
     return [
       loadedEntry(
         metadataKey(type, name),
-        isUnchecked(current) ? { extension, unchecked: { metadata, release: current } } : { extension },
-        ttl
+        isUnchecked(current) ? { extension, unchecked: { metadata, release: current } } : { extension }
       ),
       loadedEntry(
         versionsKey(type, name),
-        versionListing(releases, reuseAll(shown.versions, releases.map(release => toVersion(metadata, release)))),
-        ttl
+        versionListing(releases, reuseAll(shown.versions, releases.map(release => toVersion(metadata, release))))
       )
     ]
   }

@@ -39,8 +39,6 @@ export interface Loaded {
   metadata: Metadata
   /** At least one; highest first, in the order of `orderReleases`. */
   releases: Release[]
-  /** Whether something that belongs to it, such as a checksum, could not be read now. */
-  partial?: boolean
 }
 
 /** What one walk over an upstream found. */

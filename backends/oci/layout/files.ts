@@ -1,13 +1,7 @@
 import { constants, type BigIntStats } from 'node:fs'
 import { open, realpath, stat, type FileHandle } from 'node:fs/promises'
 import { sep } from 'node:path'
-
-const absent = new Set(['ENOENT', 'ENOTDIR', 'ELOOP', 'ENAMETOOLONG'])
-
-/** Whether an error of the file system says that something is not there. */
-export function isMissingPath (error: unknown): boolean {
-  return error instanceof Error && 'code' in error && typeof error.code === 'string' && absent.has(error.code)
-}
+import { isMissingPath } from '../../../lib/missing-path.ts'
 
 /** The value, or undefined when what it was read from is not there. */
 export async function orAbsent<T> (value: Promise<T>): Promise<T | undefined> {

@@ -2,9 +2,10 @@ import { constants } from 'node:fs'
 import { open, readdir, rm, stat, utimes, type FileHandle } from 'node:fs/promises'
 import { join } from 'node:path'
 import { createAtomicFile, type AtomicFile } from '../../../lib/atomic-file.ts'
+import { isMissingPath } from '../../../lib/missing-path.ts'
 import { readDigest, usableDigest } from './digest.ts'
 import type { StoreHealth } from './health.ts'
-import { isAbsence, orNone, type StorePaths } from './paths.ts'
+import { orNone, type StorePaths } from './paths.ts'
 
 export interface BlobsOptions {
   names: StorePaths
@@ -114,7 +115,7 @@ export function createBlobs ({ names, health, maxBytes, clock, onDamage }: Blobs
   }
 
   const ready = (async () => {
-    await names.clean().catch((error: unknown) => { if (!isAbsence(error)) throw error })
+    await names.clean().catch((error: unknown) => { if (!isMissingPath(error)) throw error })
     await scan()
   })().catch(health.failed)
 
@@ -217,7 +218,7 @@ export function createBlobs ({ names, health, maxBytes, clock, onDamage }: Blobs
       } catch (error) {
         counts.misses++
         forget(digest)
-        if (!isAbsence(error)) health.failed(error)
+        if (!isMissingPath(error)) health.failed(error)
         return undefined
       }
     },

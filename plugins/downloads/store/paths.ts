@@ -3,6 +3,7 @@ import { readFileSync, readlinkSync } from 'node:fs'
 import { readdir, rm, stat } from 'node:fs/promises'
 import { homedir, hostname } from 'node:os'
 import { isAbsolute, join } from 'node:path'
+import { isMissingPath } from '../../../lib/missing-path.ts'
 import { algorithmOf, encodedOf } from './digest.ts'
 
 /*
@@ -89,12 +90,9 @@ async function lastWritten (directory: string): Promise<number> {
   }
 }
 
-/** Whether an error says that something is not there. */
-export const isAbsence = (error: unknown): boolean =>
-  error instanceof Error && 'code' in error && (error.code === 'ENOENT' || error.code === 'ENOTDIR')
 /** Names, or none where what would have them is not there. */
 export const orNone = async <T>(names: Promise<T[]>): Promise<T[]> => await names.catch((error: unknown) => {
-  if (isAbsence(error)) return []
+  if (isMissingPath(error)) return []
   throw error
 })
 

@@ -4,8 +4,9 @@ import { Value } from '@sinclair/typebox/value'
 import { LRUCache } from 'lru-cache'
 import { writeAtomically } from '../../../lib/atomic-file.ts'
 import { parseJson } from '../../../lib/json.ts'
+import { isMissingPath } from '../../../lib/missing-path.ts'
 import type { StoreHealth } from './health.ts'
-import { isAbsence, type StorePaths } from './paths.ts'
+import type { StorePaths } from './paths.ts'
 
 /** What a version's file was when it was first downloaded whole, or is by now. */
 export const Pin = Type.Object({
@@ -42,7 +43,7 @@ export function createPins ({ names, health }: { names: StorePaths | undefined, 
       kept.add(pin)
       return pin
     } catch (error) {
-      return isAbsence(error) ? none : known ?? none
+      return isMissingPath(error) ? none : known ?? none
     }
   }
 
