@@ -100,7 +100,7 @@ export function createCachedBackend (driver: Driver, options: CachedBackendOptio
       }
       const whole = listings.every(({ listing }) => listing.error === undefined && !listing.missing)
       incompleteInARow = whole ? 0 : incompleteInARow + 1
-      failure = found.failed[0]?.error ?? (found.usual === true ? undefined : found.why)
+      failure = found.failed[0]?.error ?? (found.expected === true ? undefined : found.truncatedBy)
       loads++
       await forEachYielding(found.found, ({ metadata: { type, name }, release }) => {
         lookups.follow(type, name, release)

@@ -66,14 +66,14 @@ export async function toListing (
   for (const { name } of [...failed, ...refused]) if (!keep(name)) unread.add(name)
   // What a walk did not come to may be there still.
   if (crawl.truncated === true) {
-    const gone = new Set(crawl.gone?.filter(extension => extension.type === type).map(({ name }) => name))
+    const gone = new Set(crawl.absent?.filter(extension => extension.type === type).map(({ name }) => name))
     for (const name of before?.byName.keys() ?? []) if (!extensions.has(name) && !gone.has(name)) keep(name)
   }
   const complete = failed.length === 0 && crawl.truncated !== true
   return {
     extensions: reuseAll(before?.extensions, [...extensions.values()].sort(byName)),
     byName: extensions,
-    error: failed[0]?.error ?? crawl.why,
+    error: failed[0]?.error ?? crawl.truncatedBy,
     missing: crawl.truncated === true || failed.some(({ name }) => unread.has(name)),
     refusal: refused.find(({ name }) => kept.has(name))?.error,
     unread,

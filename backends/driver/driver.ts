@@ -3,35 +3,32 @@ import type { RegistryError } from '../../lib/errors.ts'
 import type { Extension, ExtensionSource, ExtensionType } from '../../schemas/extension.ts'
 
 /**
- * The file of one version, as its driver can open it. `name` is a base name without separators or control characters,
- * `size` what the upstream says, `checksum` the publisher's word and never computed here, `validator` a digest or an
- * asset's uuid.
+ * The file of one version, as its driver can open it. `name` is a base name without separators or control characters.
+ * `size` is in bytes, as the upstream states it. `checksum` is stated by the publisher, and never computed by a driver.
+ * `validator` changes when the content does: a digest, or the uuid of an asset.
  */
 export interface FileReference extends FileInfo {
-  /** Where a person outside can fetch it from the upstream, when the upstream has such an address. */
+  /** Address at which a client can download the file from the upstream itself; absent when there is none. */
   url?: string
-  /** What the driver needs to open it; means nothing to anybody else. */
+  /** Input of `Driver.open`; only its driver can interpret it. */
   locator: string
-  /**
-   * What the driver needs to look up the checksum; absent once that is done, and where `load` and `list` return it
-   * themselves.
-   */
+  /** Input of `Driver.checksum`; absent when the checksum is known, or known to be missing. */
   checksumLocator?: string
 }
 
-/** One version with what the upstream says of it. */
+/** One version, as the upstream states it. */
 export interface Release {
   /** A semantic version in its canonical spelling, without a leading `v`. */
   version: string
   /** UTC with `Z`, whole seconds. */
   published_at: string
-  /** Whether the publisher marks it as a pre-release, whatever its version says; absent when not. */
+  /** Whether the publisher marks it as a pre-release, whatever its version is; absent otherwise. */
   prerelease?: true
   /** Absent when the version has no file. */
   file?: FileReference
 }
 
-/** What an upstream says of an extension, apart from its versions. */
+/** What an upstream states about an extension, apart from its versions. */
 export interface Metadata extends Pick<Extension, 'name' | 'type' | 'description' | 'author' | 'repository' | 'tags'> {}
 
 /** An extension with all its versions. */
@@ -41,46 +38,52 @@ export interface Loaded {
   releases: Release[]
 }
 
-/** What one walk over an upstream found. */
+/** Result of one crawl over an upstream. */
 export interface Crawl {
   /** Each extension once, with its current release. */
   found: Array<{ metadata: Metadata, release: Release }>
-  /** Extensions whose repository could not be read, while others could. With any of them the walk proves no absence. */
+  /**
+   * Extensions whose repository could not be read, while others could. With any of them the crawl does not prove the
+   * absence of other extensions.
+   */
   failed: Array<{ type: ExtensionType, name: string, error: RegistryError }>
   /**
    * Extensions whose own repository the upstream refuses (401 or 403), while it accepts the same credentials for
    * others, or for itself. The crawl proves the absence of every other name.
    */
   refused?: Array<{ type: ExtensionType, name: string, error: RegistryError }>
-  /** Whether something that could hold more extensions was not walked at all. */
+  /** Whether a part of the upstream that may hold more extensions was not crawled. */
   truncated?: boolean
-  /** Why it was not. */
-  why?: RegistryError
-  /** Whether that is how the upstream is, and no failure of it. */
-  usual?: boolean
-  /** What was looked at by name and has no version; only of use where the walk is truncated. */
-  gone?: Array<{ type: ExtensionType, name: string }>
-  /** Repositories that were not read again, because nothing shows a change: what was skipped in them still is. */
+  /** Reason why the crawl is truncated. */
+  truncatedBy?: RegistryError
+  /** Whether the crawl is truncated because the upstream does not list its repositories, which is not a failure. */
+  expected?: boolean
+  /** Extensions whose repository was read and has no version; only used when the crawl is truncated. */
+  absent?: Array<{ type: ExtensionType, name: string }>
+  /**
+   * Names of repositories that were not read again, because no change is visible. What an earlier crawl skipped in them
+   * is still skipped.
+   */
   unchanged?: ReadonlySet<string>
 }
 
-/** An opened file. Its stream errors when the upstream breaks, and is not verified. */
+/** An opened file. Its stream fails when the upstream does. Its content is not verified. */
 export interface Artifact extends OpenedFile { file: FileReference }
 
-/** Where a file is opened: at its first byte if unset. */
+/** Options of `Driver.open`: `offset` is the first byte to read, 0 if unset. */
 export type OpenOptions = Partial<OpenAt> & Pick<OpenAt, 'signal'>
 
-/** Why something is skipped; a metric label. */
+/** Why an item is skipped; a metric label. */
 export type SkipReason =
   | 'not_semver' | 'not_an_artifact' | 'malformed' | 'mirror' | 'private'
   | 'releases_off' | 'invalid_name' | 'duplicate' | 'bad_checksum_file' | 'missing_content'
   | 'not_chosen' | 'other_platform' | 'too_large' | 'refused'
 
-/** Something that a driver does not show. Only `kind` and `reason` are always known. */
+/** An item of the upstream that a driver does not show. Only `kind` and `reason` are always known. */
 export interface Skipped {
   kind: 'repository' | 'release' | 'tag' | 'asset' | 'manifest' | 'layer' | 'checksum_file'
   reason: SkipReason
-  /** Extension that it belongs to, or would belong to. */
+  /** Type and name of the extension that the item belongs to, or would belong to. */
   type?: ExtensionType
   name?: string
   /** Full name of the repository. */
@@ -89,35 +92,37 @@ export interface Skipped {
   tag?: string
   /** Name of the asset, layer or checksum file; of a manifest in an index its platform, else its digest. */
   file?: string
-  /** Name, in the form of `file`, of the one of several that is shown instead. */
+  /** Name, in the form of `file`, of the item that is shown instead. */
   chosen?: string
-  /** Whether it is counted and never named. Everything skipped as `private` is. */
+  /** Whether the item is counted, but never named. This applies to every item that is skipped as `private`. */
   hidden?: boolean
 }
 
 /** Called by a driver for each item that it skips. */
 export type Skip = (skipped: Skipped) => void
 
-/** What the caller of a driver takes beside the result. */
+/** Receives the skipped items of one call. */
 export interface SkipOptions { skip: Skip }
 
-/** Reads without an interest in what is skipped. */
+/** Default of the options of `list`, `load` and `checksum`: skipped items are not reported. */
 export const ignoreSkips: SkipOptions = { skip: () => {} }
 
 /**
- * One upstream without cache: what it says right now. Absent is a value (`undefined`); failing throws an error of the
- * table (`auth_error`, `rate_limit`, `config_error` or `service_unavailable`) with `instance` and a `cause`.
+ * One upstream without a cache: each call returns its current state. A missing extension or file is a value
+ * (`undefined`). A failure throws an error of the table (`auth_error`, `rate_limit`, `config_error` or
+ * `service_unavailable`) with `instance` and a `cause`.
  */
 export interface Driver {
+  /** Name of the instance. */
   readonly name: string
   readonly source: ExtensionSource
-  /** Whether its files are on this machine's own disk; not so if unset. */
+  /** Whether its files are on a disk of this machine; false if unset. */
   readonly local?: boolean
-  /** Returns whether it may have such an extension at all; asks no upstream. Any name is possible if unset. */
+  /** Returns, without a request, whether the upstream may have an extension of this name. If unset, any may exist. */
   covers? (type: ExtensionType, name: string): boolean
-  /** Walks the whole upstream, in as few requests as it takes. Throws when nothing could be read. */
+  /** Crawls the whole upstream, in as few requests as possible. Throws when nothing could be read. */
   list (options?: SkipOptions): Promise<Crawl>
-  /** Everything of one extension; undefined when the upstream answered and has no version of it. */
+  /** Returns one extension with all its versions; undefined when the upstream responded and has no version of it. */
   load (type: ExtensionType, name: string, options?: SkipOptions): Promise<Loaded | undefined>
   /**
    * Looks up the checksum of a file that has a `checksumLocator`; required of a driver that sets it. Returns an empty
@@ -126,8 +131,8 @@ export interface Driver {
    * needs are looked up. The releases of `list` never have one.
    */
   checksum? (file: FileReference, options?: SkipOptions): Promise<{ checksum?: string } | undefined>
-  /** Opens a file, where it can at the byte that is wanted; undefined when it is gone. */
+  /** Opens a file, at the requested byte where the upstream can; undefined when the file no longer exists. */
   open (file: FileReference, options: OpenOptions): Promise<Artifact | undefined>
-  /** Resolves when the upstream answers as it must for `list` to work. */
+  /** Resolves when the upstream responds as `list` needs it. */
   ping (signal: AbortSignal): Promise<void>
 }

@@ -2,11 +2,11 @@ import { extensionTypes, type ExtensionType } from '../../schemas/extension.ts'
 import type { Mapping } from '../../schemas/config.ts'
 import { isExtensionName } from '../../schemas/name.ts'
 
-/** The extension that a repository means. */
-export interface Identity {
+/** The extension that a repository holds, by the repository's name. */
+export interface ExtensionMatch {
   type: ExtensionType
   name: string
-  /** Position of the pattern that matched: of two repositories that mean one extension, the smaller counts. */
+  /** Position of the pattern that matched; of two repositories of one extension the smaller rank counts. */
   rank: number
 }
 
@@ -21,7 +21,7 @@ export function createMapping (mapping: Mapping) {
    * Returns the extension that a repository's name means, by the first pattern that matches. Returns undefined when
    * none matches or the rest is not a valid name.
    */
-  function identify (repository: string): Identity | undefined {
+  function identify (repository: string): ExtensionMatch | undefined {
     for (const { type, prefix, suffix, rank } of patterns) {
       if (repository.length <= prefix.length + suffix.length) continue
       if (!repository.startsWith(prefix) || !repository.endsWith(suffix)) continue

@@ -1,14 +1,15 @@
 import type { Static, TSchema } from '@sinclair/typebox'
 import { TypeCompiler } from '@sinclair/typebox/compiler'
-import { registryError, type RegistryError } from '../../lib/errors.ts'
+import type { RegistryError } from '../../lib/errors.ts'
+import { forEachYielding } from '../../lib/yielding.ts'
 import type { Resumption } from '../../plugins/upstream/resume.ts'
 import type { Upstream } from '../../plugins/upstream/client.ts'
 import { GiteaRelease, GiteaRepository } from '../../schemas/gitea.ts'
 import type { Skip } from '../driver/driver.ts'
-import { forEachYielding } from '../../lib/yielding.ts'
-import { createPages, tooLargeRow } from './pages.ts'
+import { tooLargeRow } from './page.ts'
+import { createPages } from './pages.ts'
 
-/** Returns a text field of a row that has not the form that it should have. */
+/** Returns a text field of a malformed row; undefined when it is empty or not a text. */
 export const textField = (row: unknown, field: string): string | undefined => {
   const value: unknown = typeof row === 'object' && row !== null ? (row as Record<string, unknown>)[field] : undefined
   return typeof value === 'string' && value !== '' ? value : undefined
@@ -20,138 +21,148 @@ const repositoryFields = Object.keys(GiteaRepository.properties)
 const releaseFields = Object.keys(GiteaRelease.properties)
 
 /**
- * A listing: `unread` are names of repositories that are not as they should be, `truncated` why there may be others
- * that were not seen.
+ * The repositories of the owner. `unread` are the names of malformed ones. `truncated` is the reason why others may be
+ * missing; absent when the listing is complete.
  */
 export interface FoundRepositories { found: GiteaRepository[], unread: string[], truncated?: RegistryError }
 
 export interface GiteaApiOptions {
-  instance: string
   /** The organisation or user. */
   owner: string
-  /** Most pages of a list that are asked for at once. */
-  atOnce?: number
+  /** Maximum number of pages of lists that are requested at the same time; 4 if unset. */
+  concurrency?: number
 }
 
-/** Gitea's HTTP API, as far as the registry asks it. */
-export function createGiteaApi (upstream: Upstream, { instance, owner, atOnce = 4 }: GiteaApiOptions) {
-  const api = ['api', 'v1'] as const
-  /** Whether the owner is a user; found out by the first listing. */
-  let kind: 'orgs' | 'users' | undefined
+const apiPath = ['api', 'v1'] as const
 
-  const failed = (details: string) =>
-    registryError('service_unavailable', `Instance ${instance} cannot be asked`, {
-      instance,
-      details,
-      proxyError: 'http_protocol_error'
-    })
-  const pages = createPages(upstream, { atOnce, failed })
+/**
+ * Creates the part of Gitea's HTTP API that the registry uses. Its methods throw an error of the table with `instance`
+ * when a response cannot be used.
+ */
+export function createGiteaApi (upstream: Upstream, { owner, concurrency = 4 }: GiteaApiOptions) {
+  const unexpected = (details: string, proxyError = 'http_protocol_error'): RegistryError =>
+    upstream.unexpected(details, proxyError)
+  const pages = createPages(upstream, { concurrency, unexpected })
+  const forOwner = createOwner(unexpected)
+  const listPath = (kind: OwnerKind) => [...apiPath, kind, owner, 'repos']
 
-  /** The elements that are as they should be, and the others, which cost only themselves. */
-  function elements<T extends TSchema> (
-    check: { Check: (value: unknown) => value is Static<T> },
-    body: unknown,
-    malformed: (row: unknown) => void
-  ): { good: Array<Static<T>>, bad: unknown[] } {
-    if (!Array.isArray(body)) throw failed('Answer has an unexpected form')
-    const good = body.filter((element: unknown): element is Static<T> => check.Check(element))
-    const bad = body.filter((element: unknown) => !check.Check(element))
+  /** Divides the rows of a page. Throws when the page is not a list. */
+  function divide<T extends TSchema> (schema: RowCheck<T>, body: unknown, malformed: (row: unknown) => void): Rows<T> {
+    if (!Array.isArray(body)) throw unexpected('Answer has an unexpected form')
+    const good = body.filter((row: unknown): row is Static<T> => schema.Check(row))
+    const bad = body.filter((row: unknown) => !schema.Check(row))
     for (const row of bad) malformed(row)
     return { good, bad }
   }
 
-  const listPath = (of: 'orgs' | 'users') => [...api, of, owner, 'repos']
-
-  /** Runs a question for an organisation, and where there is no such organisation for a user. */
-  async function ofOwner<T> (question: (of: 'orgs' | 'users') => Promise<T | 'absent' | 'moved'>): Promise<T> {
-    for (const of of kind === undefined ? ['orgs', 'users'] as const : [kind]) {
-      const answer = await question(of)
-      if (answer === 'moved') throw failed('Organization has been renamed')
-      if (answer !== 'absent') {
-        kind = of
-        return answer
-      }
-    }
-    kind = undefined
-    throw failed('Organization not found')
-  }
-
   return {
+    unexpected,
+
     /**
-     * Every repository of the owner that the credentials can see, each once. What is deleted while the list is read
-     * moves others between the pages, out of sight: then it is `truncated`, too.
+     * Returns every repository of the owner that the credentials can see, each once. It is `truncated` also when the
+     * list changes while it is read: a deleted repository moves others between the pages, where they are missed.
      */
     async repositories (skip: Skip): Promise<FoundRepositories> {
-      const { bodies, steady } = await ofOwner(async of => await pages(listPath(of), repositoryFields))
-      const found: Array<ReturnType<typeof elements<typeof GiteaRepository>>> = []
-      const malformed = (row: unknown): void => {
-        const name = textField(row, 'name')
-        // A private repository is not named, and a row like this may not say what it is.
-        const isPublic = typeof row === 'object' && row !== null && 'private' in row && row.private === false &&
-          !('internal' in row && row.internal === true)
-        skip({
-          kind: 'repository',
-          reason: row === tooLargeRow ? 'too_large' : 'malformed',
-          ...(isPublic && name !== undefined && { repository: name })
-        })
-      }
+      const { bodies, steady } = await forOwner(async kind => await pages(listPath(kind), repositoryFields))
+      const found: Array<Rows<typeof GiteaRepository>> = []
       await forEachYielding(bodies, body => {
-        found.push(elements<typeof GiteaRepository>(repositories, body, malformed))
+        found.push(divide<typeof GiteaRepository>(repositories, body, row => { skipRepositoryRow(row, skip) }))
       })
+      const good = found.flatMap(({ good }) => good)
       const bad = found.flatMap(({ bad }) => bad)
-      if (bad.length > 0 && found.every(({ good }) => good.length === 0)) throw failed('Answer has an unexpected form')
+      if (bad.length > 0 && good.length === 0) throw unexpected('Answer has an unexpected form')
       const unread = bad.flatMap(row => textField(row, 'name') ?? [])
       return {
-        found: [
-          ...new Map(found.flatMap(({ good }) => good).map(repository => [repository.name, repository])).values()
-        ],
+        found: [...new Map(good.map(repository => [repository.name, repository])).values()],
         unread: [...new Set(unread)],
         ...(!steady
-          ? { truncated: failed('Answer changed while it was read') }
-          : unread.length < bad.length && { truncated: failed('Answer has an unexpected form') })
+          ? { truncated: unexpected('Answer changed while it was read') }
+          : unread.length < bad.length && { truncated: unexpected('Answer has an unexpected form') })
       }
-    },
-
-    /** One repository by its exact name: what Gitea finds under another spelling or a former name is not it. */
-    async repository (name: string): Promise<GiteaRepository | undefined> {
-      const answer = await upstream.json(upstream.address([...api, 'repos', owner, name]))
-      if (answer.kind !== 'found') return undefined
-      if (!repositories.Check(answer.body)) throw failed('Answer has an unexpected form')
-      return answer.body.name === name ? answer.body : undefined
     },
 
     /**
-     * Every published release of a repository, newest first, and whether there are any that cannot be read, each given
-     * to `malformed`; undefined when the repository is gone.
+     * Returns one repository by its exact name; undefined when it does not exist. Gitea also finds a repository by
+     * another spelling or a former name: that is not this repository.
+     */
+    async repository (name: string): Promise<GiteaRepository | undefined> {
+      const response = await upstream.json(upstream.address([...apiPath, 'repos', owner, name]))
+      if (response.kind !== 'found') return undefined
+      if (!repositories.Check(response.body)) throw unexpected('Answer has an unexpected form')
+      return response.body.name === name ? response.body : undefined
+    },
+
+    /**
+     * Returns every published release of a repository, newest first; undefined when the repository does not exist. Each
+     * release that cannot be read is given to `malformed`, and `whole` is false.
      */
     async releases (
       repository: string,
       malformed: (row: unknown) => void
     ): Promise<{ found: GiteaRelease[], whole: boolean } | undefined> {
-      const answer = await pages([...api, 'repos', owner, repository, 'releases'], releaseFields, { draft: 'false' })
-      if (typeof answer === 'string') return undefined
-      if (!answer.steady) throw failed('Answer changed while it was read')
-      const read = answer.bodies.map(body => elements<typeof GiteaRelease>(releases, body, malformed))
+      const path = [...apiPath, 'repos', owner, repository, 'releases']
+      const result = await pages(path, releaseFields, { draft: 'false' })
+      if (typeof result === 'string') return undefined
+      if (!result.steady) throw unexpected('Answer changed while it was read')
+      const rows = result.bodies.map(body => divide<typeof GiteaRelease>(releases, body, malformed))
       return {
-        found: read.flatMap(({ good }) => good).filter(({ draft }) => !draft),
-        whole: read.every(({ bad }) => bad.length === 0)
+        found: rows.flatMap(({ good }) => good).filter(({ draft }) => !draft),
+        whole: rows.every(({ bad }) => bad.length === 0)
       }
     },
 
-    /** A small file's content by its uuid. */
-    attachment: async (uuid: string, most: number): Promise<Buffer | undefined> =>
-      await upstream.file(upstream.address(['attachments', uuid]), most),
+    /** Returns the content of a small file by its uuid; undefined when it does not exist. */
+    attachment: async (uuid: string, maxBytes: number): Promise<Buffer | undefined> =>
+      await upstream.file(upstream.address(['attachments', uuid]), maxBytes),
 
-    /** Opens a file by its uuid, which names this very content for ever. */
+    /** Opens a file by its uuid, whose content never changes; undefined when it does not exist. */
     open: async (uuid: string, at: Resumption & { signal: AbortSignal }) =>
       await upstream.open(upstream.address(['attachments', uuid]), at),
 
-    /** Asks for one element of the listing: what it needs is what the listing needs. */
+    /** Requests one row of the repositories, so that it needs the same permissions as `repositories`. */
     async ping (signal: AbortSignal): Promise<void> {
-      await ofOwner(async of =>
-        (await upstream.json(upstream.address(listPath(of), { limit: 1, page: 1 }), signal)).kind
+      await forOwner(async kind =>
+        (await upstream.json(upstream.address(listPath(kind), { limit: 1, page: 1 }), signal)).kind
       )
     }
   }
 }
 export type GiteaApi = ReturnType<typeof createGiteaApi>
+
+interface RowCheck<T extends TSchema> { Check: (value: unknown) => value is Static<T> }
+/** The rows of a page: well-formed ones, and malformed ones, each of which fails alone. */
+interface Rows<T extends TSchema> { good: Array<Static<T>>, bad: unknown[] }
+
+function skipRepositoryRow (row: unknown, skip: Skip): void {
+  const name = textField(row, 'name')
+  // The name of a private repository is hidden, and a malformed row may not show whether it is private.
+  const isPublic = typeof row === 'object' && row !== null && 'private' in row && row.private === false &&
+    !('internal' in row && row.internal === true)
+  skip({
+    kind: 'repository',
+    reason: row === tooLargeRow ? 'too_large' : 'malformed',
+    ...(isPublic && name !== undefined && { repository: name })
+  })
+}
+
+type OwnerKind = 'orgs' | 'users'
+
+/**
+ * Creates the function that runs a request for the owner: as an organisation, and where there is no such organisation
+ * as a user. The kind that was found is used from then on, until the owner is absent.
+ */
+function createOwner (unexpected: (details: string) => RegistryError) {
+  let known: OwnerKind | undefined
+  return async function forOwner<T> (request: (kind: OwnerKind) => Promise<T | 'absent' | 'moved'>): Promise<T> {
+    for (const kind of known === undefined ? ['orgs', 'users'] as const : [known]) {
+      const result = await request(kind)
+      if (result === 'moved') throw unexpected('Organization has been renamed')
+      if (result !== 'absent') {
+        known = kind
+        return result
+      }
+    }
+    known = undefined
+    throw unexpected('Organization not found')
+  }
+}

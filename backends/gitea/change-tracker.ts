@@ -4,124 +4,139 @@ import type { GiteaRepository } from '../../schemas/gitea.ts'
 import type { Release } from '../driver/driver.ts'
 
 export interface ChangeTrackerOptions {
-  /**
-   * Seconds within which every repository is asked again, though nothing shows that it has changed; 0 to ask at each
-   * walk.
-   */
-  reconcile: number
-  /** Milliseconds of a clock that only goes forward. */
+  /** Seconds within which every repository is read again, although no change is visible; 0 to read it in each crawl. */
+  reconcileSeconds: number
+  /** Returns the milliseconds of a monotonic clock. */
   clock: () => number
-  /** Milliseconds of the epoch. */
+  /** Returns the milliseconds since the epoch; `Date.now` if unset. */
   wallClock?: () => number
 }
 
-/** What a repository's row in a listing shows of its releases. */
-interface Sign { id: number | undefined, owner: string, counter: number, updated: string }
+/** The fields of a repository's row in a listing that change with its releases. */
+interface RowState { id: number | undefined, owner: string, counter: number, updated: string }
 
-const same = (a: Sign | undefined, b: Sign | undefined): boolean =>
-  a?.id === b?.id && a?.owner === b?.owner && a?.counter === b?.counter && a?.updated === b?.updated
+/** What was read last of a repository: its current release, or that it has none. */
+export interface LastRelease { release: Release | undefined }
 
-/** What a repository last said: its current release, or that it has none. */
-export interface Word { release: Release | undefined }
-
-interface Remembered extends Word {
-  sign: Sign
-  /** When it was asked (milliseconds). */
+interface TrackedRepository extends LastRelease {
+  row: RowState
+  /** Time at which it was read, in milliseconds of the clock. */
   at: number
-  /** Until when it is asked at each walk. */
-  lively: number
+  /** Time until which each crawl reads it, in milliseconds of the clock. */
+  activeUntil: number
 }
 
-/** Repositories that are remembered: as many as a listing can have. */
+/** Maximum number of repositories that are remembered: as many as a listing can have. */
 const maxRemembered = 20_000
-/** Milliseconds after a change in which a release may get its files, which no row of a listing shows. */
-const afterwards = 3_600_000
+/** Milliseconds after a change in which files may still be added to a release, which no row of a listing shows. */
+const activeMs = 3_600_000
 
-function signOf ({ id, owner, release_counter: counter, updated_at: updated }: GiteaRepository): Sign | undefined {
+function rowState (
+  { id, owner, release_counter: counter, updated_at: updated }: GiteaRepository
+): RowState | undefined {
   return counter === undefined || typeof updated !== 'string' ? undefined : { id, owner: owner.login, counter, updated }
 }
 
+const isSame = (a: RowState | undefined, b: RowState): boolean =>
+  a !== undefined && a.id === b.id && a.owner === b.owner && a.counter === b.counter && a.updated === b.updated
+
 /**
- * Remembers what each repository said when it was last asked, so that a walk asks only those that may say another thing
- * now. A published and a deleted release show in the listing's `release_counter`, a pushed tag in `updated_at`; an
- * edited release, a replaced file, and a release deleted and another published between two walks show in neither. So
- * what has changed is asked at each walk for an hour more, and all the others in turn, each within `reconcile`.
+ * Remembers what was read last of each repository, so that a crawl reads only those that may have changed.
+ *
+ * A published and a deleted release change `release_counter` in the listing, a pushed tag changes `updated_at`. Neither
+ * changes when a release is edited, a file is replaced, or one release is deleted and another published between two
+ * crawls. Therefore each crawl reads a changed repository for one hour more, and a part of all others, so that each is
+ * read within `reconcileSeconds`.
  */
-export function createChangeTracker ({ reconcile, clock, wallClock = Date.now }: ChangeTrackerOptions) {
-  const words = new LRUCache<string, Remembered>({ max: maxRemembered })
-  const period = reconcile * 1000
-  let last: number | undefined
-  /** Questions of the reconciliation that are due, and the part of one that is left over. */
+export function createChangeTracker ({ reconcileSeconds, clock, wallClock = Date.now }: ChangeTrackerOptions) {
+  const tracked = new LRUCache<string, TrackedRepository>({ max: maxRemembered })
+  const period = reconcileSeconds * 1000
+  let lastCrawl: number | undefined
+  /** Number of reads that the reconciliation owes, with the fraction that remains of the last crawl. */
   let due = 0
 
-  const recent = (time: unknown): boolean =>
-    typeof time === 'string' && Math.abs(wallClock() - Date.parse(time)) < afterwards
+  const isRecent = (time: unknown): boolean =>
+    typeof time === 'string' && Math.abs(wallClock() - Date.parse(time)) < activeMs
+
+  /** Returns whether a repository is still as it was read. */
+  function isUnchanged (row: GiteaRepository, last: TrackedRepository, now: number): boolean {
+    // That a repository with releases has no version is never reused: a 404 depends on it.
+    if (last.release === undefined && last.row.counter !== 0) return false
+    return isSame(rowState(row), last.row) && now >= last.activeUntil && now - last.at < period
+  }
+
+  /** Returns how many of the `available` unchanged repositories this crawl reads for the reconciliation. */
+  function reconciliationShare (rows: readonly GiteaRepository[], available: number, now: number): number {
+    // The share is one of all repositories: changed ones, which are read anyway, must not delay the unchanged ones.
+    const withReleases = rows.filter(row => row.release_counter !== 0).length
+    due = available === 0
+      ? 0
+      : Math.min(available, due + withReleases * (now - (lastCrawl ?? now)) / period)
+    lastCrawl = now
+    const share = Math.floor(due)
+    due -= share
+    return share
+  }
 
   return {
     now: clock,
 
     /**
-     * The words that still hold for the rows of a listing, by the repository's name: who is not among them is asked.
+     * Returns, by the repository's name, what was read last of the repositories that a crawl need not read again. Each
+     * call counts as one crawl.
      */
-    holding (rows: readonly GiteaRepository[]): Map<string, Word> {
+    unchanged (rows: readonly GiteaRepository[]): Map<string, LastRelease> {
       const now = clock()
-      const settled = rows.flatMap(row => {
-        const word = words.get(row.name)
-        // That there is no version is not told again of one that has releases: a 404 rests on it.
-        const tells = word !== undefined && (word.release !== undefined || word.sign.counter === 0)
-        const holds = tells && same(signOf(row), word.sign) && now >= word.lively && now - word.at < period
-        return holds ? [{ name: row.name, word }] : []
+      const candidates = rows.flatMap(row => {
+        const last = tracked.get(row.name)
+        return last !== undefined && isUnchanged(row, last, now) ? [{ name: row.name, last }] : []
       })
-      // Of those without a release there is nothing to ask.
-      const queue = settled.filter(({ word }) => word.sign.counter !== 0).sort((a, b) => a.word.at - b.word.at)
-      // The share is of all: those that are asked anyway must not make the others wait for longer.
-      due = queue.length === 0
-        ? 0
-        : Math.min(
-          queue.length,
-          due + rows.filter(row => row.release_counter !== 0).length * (now - (last ?? now)) / period
-        )
-      last = now
-      const share = Math.floor(due)
-      due -= share
-      const asked = new Set(queue.slice(0, share).map(({ name }) => name))
-      return new Map(settled.filter(({ name }) => !asked.has(name)).map(({ name, word }) => [name, word]))
+      // A repository without releases has nothing to read.
+      const queue = candidates.filter(({ last }) => last.row.counter !== 0).sort((a, b) => a.last.at - b.last.at)
+      const share = reconciliationShare(rows, queue.length, now)
+      const reconciled = new Set(queue.slice(0, share).map(({ name }) => name))
+      return new Map(candidates.filter(({ name }) => !reconciled.has(name)).map(({ name, last }) => [name, last]))
     },
 
-    /** Takes down what a repository said, who was asked `at`; an older word does not replace a younger one. */
+    /** Remembers what was read of a repository at `at`; an older result does not replace a newer one. */
     remember (row: GiteaRepository, release: Release | undefined, at: number): void {
-      const sign = signOf(row)
-      const before = words.peek(row.name)
+      const state = rowState(row)
+      const before = tracked.peek(row.name)
       if (before !== undefined && before.at > at) return
-      if (sign === undefined) {
-        words.delete(row.name)
+      if (state === undefined) {
+        tracked.delete(row.name)
         return
       }
       const changed = before === undefined
-        ? recent(row.updated_at) || recent(release?.published_at)
-        : !same(sign, before.sign) || !isDeepStrictEqual(release, before.release)
-      words.set(row.name, { sign, release, at, lively: changed ? at + afterwards : before?.lively ?? -Infinity })
+        ? isRecent(row.updated_at) || isRecent(release?.published_at)
+        : !isSame(state, before.row) || !isDeepStrictEqual(release, before.release)
+      tracked.set(row.name, {
+        row: state,
+        release,
+        at,
+        activeUntil: changed ? at + activeMs : before?.activeUntil ?? -Infinity
+      })
     },
 
     /**
-     * What a repository has said since a walk began, to whomever; undefined when nobody has asked it, or could not read
-     * it.
+     * Returns what was read of a repository since `startedAt`, by a crawl or by a request; undefined when it was not
+     * read, or could not be.
      */
-    since (name: string, began: number): Word | undefined {
-      const word = words.peek(name)
-      return word !== undefined && word.at >= began ? word : undefined
+    readSince (name: string, startedAt: number): LastRelease | undefined {
+      const last = tracked.peek(name)
+      return last !== undefined && last.at >= startedAt ? last : undefined
     },
 
-    /** Forgets one repository: it is asked at the next walk. */
-    forget (name: string): void { words.delete(name) },
+    /** Forgets one repository: the next crawl reads it. */
+    forget (name: string): void { tracked.delete(name) },
 
-    /** Forgets all that are not in a listing any more. */
+    /** Forgets all repositories except those of `names`. */
     retain (names: ReadonlySet<string>): void {
-      for (const name of [...words.keys()]) if (!names.has(name)) words.delete(name)
+      for (const name of [...tracked.keys()]) if (!names.has(name)) tracked.delete(name)
     },
 
-    /** How many are remembered. */
-    get size () { return words.size }
+    /** Number of remembered repositories. */
+    get size () { return tracked.size }
   }
 }
 export type ChangeTracker = ReturnType<typeof createChangeTracker>

@@ -1,55 +1,39 @@
 import { Type, type Static } from '@sinclair/typebox'
 import { TypeCompiler } from '@sinclair/typebox/compiler'
-import { registryError } from '../../lib/errors.ts'
 import { GiteaAsset } from '../../schemas/gitea.ts'
-import type { Skip, Skipped } from '../driver/driver.ts'
-import { textField, type GiteaApi } from './api.ts'
+import type { Skip } from '../driver/driver.ts'
+import type { GiteaApi } from './api.ts'
+import type { ReleaseRef } from './candidates.ts'
 import { digestIn } from './checksum-file.ts'
 
-/** Release that an asset belongs to. */
-export type Place = Pick<Skipped, 'type' | 'name' | 'repository' | 'version' | 'tag'>
-
-/** Bytes of a checksum file; a larger one is none. */
+/** Maximum size of a checksum file in bytes; a larger file is not a checksum file. */
 const maxChecksumFileBytes = 1024 * 1024
-/** Endings of an asset's own checksum file, behind its name. */
+/** Suffixes that an asset's own checksum file adds to the asset's name. */
 const ownEndings = ['.sha256', '.sha256sum']
-/** Checksum files of one asset that are read at most. */
-const maxCandidates = 8
+/** Maximum number of checksum files that are read for one asset. */
+const maxChecksumFiles = 8
 
-const asset = TypeCompiler.Compile(GiteaAsset)
 const sha256 = /^[0-9a-f]{64}$/i
 
 /** A checksum file that may have the checksum of an asset. */
-const Candidate = Type.Object({
+const ChecksumFile = Type.Object({
   name: Type.String(),
   uuid: GiteaAsset.properties.uuid,
   size: GiteaAsset.properties.size,
-  /** Whether it is the asset's own, such as `{asset}.sha256`; else a list of several. */
+  /** Whether the file is of this asset only, such as `{asset}.sha256`; else it lists several. */
   own: Type.Boolean()
 })
-type Candidate = Static<typeof Candidate>
+type ChecksumFile = Static<typeof ChecksumFile>
 
-/** What a look-up needs; kept as text in `FileReference.checksumLocator`, which a snapshot holds. */
-const Locator = Type.Object({ file: Type.String(), repository: Type.String(), candidates: Type.Array(Candidate) })
+/** Input of a look-up; stored as text in `FileReference.checksumLocator`, which a snapshot contains. */
+const Locator = Type.Object({ file: Type.String(), repository: Type.String(), candidates: Type.Array(ChecksumFile) })
 type Locator = Static<typeof Locator>
 const locator = TypeCompiler.Compile(Locator)
 
-/** The assets of a release that are as they should be and whose content the server itself has. */
-export function usableAssets (assets: readonly unknown[], where: Place, skip: Skip): GiteaAsset[] {
-  return assets.filter((element): element is GiteaAsset => {
-    if (!asset.Check(element) || !element.name.isWellFormed()) {
-      const file = textField(element, 'name')
-      skip({ kind: 'asset', reason: 'malformed', ...where, ...(file !== undefined && { file }) })
-      return false
-    }
-    return element.type !== 'external'
-  })
-}
-
 /** Returns the lowercase names of lists that may hold the checksum of an asset, in the order in which they count. */
-function listNames ({ repository = '', name = '', version = '', tag = version }: Place): string[] {
+function listNames ({ repository = '', name = '', version = '', tag = version }: ReleaseRef): string[] {
   const stems = [...new Set([name, repository])].flatMap(stem =>
-    [...new Set([version, tag])].map(of => `${stem}_${of}`)
+    [...new Set([version, tag])].map(spelling => `${stem}_${spelling}`)
   )
   return [
     'sha256sums',
@@ -65,59 +49,60 @@ function listNames ({ repository = '', name = '', version = '', tag = version }:
  * Returns the checksum files of an asset, in the order in which they count: its own ones, lists by name, other
  * `*.sha256sum`. Of one name the newest.
  */
-function candidatesOf (file: GiteaAsset, siblings: readonly GiteaAsset[], where: Place): Candidate[] {
+function checksumFilesOf (file: GiteaAsset, siblings: readonly GiteaAsset[], release: ReleaseRef): ChecksumFile[] {
   const byAge = siblings.filter(({ uuid }) => uuid !== file.uuid).sort((a, b) => b.id - a.id)
-  const named = (wanted: string): GiteaAsset | undefined => byAge.find(({ name }) => name.toLowerCase() === wanted)
+  const named = (list: string): GiteaAsset | undefined => byAge.find(({ name }) => name.toLowerCase() === list)
   const ownOf = (ending: string): GiteaAsset | undefined =>
     byAge.find(({ name }) => name.startsWith(file.name) && name.slice(file.name.length).toLowerCase() === ending)
   const others = new Set(siblings.map(({ name }) => name))
   const own = ownEndings.flatMap(ending => ownOf(ending) ?? [])
-  // What is named after another asset is that one's own.
+  // A file that is named after another asset has the checksum of that asset only.
   const anyList = byAge.filter(({ name }) =>
     /.\.sha256sum$/i.test(name) && !others.has(name.replace(/\.sha256sum$/i, ''))
   )
-  const lists = [...listNames(where).flatMap(list => named(list) ?? []), ...anyList.reverse()].filter(list =>
+  const lists = [...listNames(release).flatMap(list => named(list) ?? []), ...anyList.reverse()].filter(list =>
     !own.includes(list)
   )
-  const toCandidate = (own: boolean) => ({ name, uuid, size }: GiteaAsset): Candidate => ({ name, uuid, size, own })
-  return [...own.map(toCandidate(true)), ...[...new Set(lists)].map(toCandidate(false))].slice(0, maxCandidates)
+  return [
+    ...own.map(({ name, uuid, size }) => ({ name, uuid, size, own: true })),
+    ...[...new Set(lists)].map(({ name, uuid, size }) => ({ name, uuid, size, own: false }))
+  ].slice(0, maxChecksumFiles)
 }
 
-/** A checksum, or that the release has none. */
+/** The checksum of a file; empty when the release states none. */
 export interface KnownChecksum { checksum?: string }
 
 export interface ChecksumsOptions {
   instance: string
-  /** Keeps the content of checksum files, which never changes under an asset's uuid. */
+  /** Stores the content of checksum files, which never changes for an asset's uuid. */
   immutable: { get: (key: string) => Buffer | undefined, set: (key: string, bytes: Buffer) => void }
 }
 
-/** Finds the checksums that the publisher or the server of a release states. */
-export function createChecksums (api: Pick<GiteaApi, 'attachment'>, { instance, immutable }: ChecksumsOptions) {
-  // Another instance may use the same uuid for other content.
-  const keyOf = ({ uuid }: Candidate): string => `${instance}:${uuid}`
+/** Creates the look-up of the checksums that the publisher or the server of a release states. */
+export function createChecksums (
+  api: Pick<GiteaApi, 'attachment' | 'unexpected'>,
+  { instance, immutable }: ChecksumsOptions
+) {
+  // Another instance may have other content with the same uuid.
+  const keyOf = ({ uuid }: ChecksumFile): string => `${instance}:${uuid}`
 
-  /** Reads a checksum file; undefined when it is gone. */
-  async function fetch (candidate: Candidate): Promise<Buffer | undefined> {
+  /** Reads a checksum file; undefined when it no longer exists. */
+  async function fetch (candidate: ChecksumFile): Promise<Buffer | undefined> {
     const bytes = await api.attachment(candidate.uuid, maxChecksumFileBytes)
     if (bytes !== undefined && bytes.length !== candidate.size) {
-      throw registryError('service_unavailable', `Instance ${instance} cannot be asked`, {
-        instance,
-        details: 'A checksum file is not as it was published',
-        proxyError: 'http_response_incomplete'
-      })
+      throw api.unexpected('A checksum file is not as it was published', 'http_response_incomplete')
     }
     return bytes
   }
 
   /**
-   * Evaluates the files that `contentOf` has, as far as they are needed; returns the first file that is needed and not
-   * there.
+   * Searches the checksum files in order. Stops at the first checksum, or at the first file that `contentOf` does not
+   * have, which is returned as `unread`. `unfit` are the names of the files without the checksum.
    */
   function evaluate (
     { file, candidates }: Locator,
-    contentOf: (candidate: Candidate) => Buffer | undefined
-  ): KnownChecksum & { unread?: Candidate, unfit: string[] } {
+    contentOf: (candidate: ChecksumFile) => Buffer | undefined
+  ): KnownChecksum & { unread?: ChecksumFile, unfit: string[] } {
     const unfit: string[] = []
     for (const candidate of candidates) {
       const bytes = candidate.size > maxChecksumFileBytes ? Buffer.alloc(0) : contentOf(candidate)
@@ -129,8 +114,8 @@ export function createChecksums (api: Pick<GiteaApi, 'attachment'>, { instance, 
     return { unfit }
   }
 
-  const report = ({ unfit }: { unfit: readonly string[] }, where: Place, skip: Skip): void => {
-    for (const file of unfit) skip({ kind: 'checksum_file', reason: 'bad_checksum_file', ...where, file })
+  const skipUnfit = (unfit: readonly string[], release: ReleaseRef, skip: Skip): void => {
+    for (const file of unfit) skip({ kind: 'checksum_file', reason: 'bad_checksum_file', ...release, file })
   }
 
   return {
@@ -142,28 +127,28 @@ export function createChecksums (api: Pick<GiteaApi, 'attachment'>, { instance, 
     of (
       file: GiteaAsset,
       siblings: readonly GiteaAsset[],
-      where: Place,
+      release: ReleaseRef,
       skip: Skip
     ): KnownChecksum & { checksumLocator?: string } {
-      const { tag, ...of } = where
+      const { tag, ...extension } = release
       const stated = [file.digest?.replace(/^sha256:/, ''), file.sha256?.replace(/^sha256:/, '')].find(digest =>
         digest !== undefined && sha256.test(digest)
       )
       if (stated !== undefined) return { checksum: `sha256:${stated.toLowerCase()}` }
       const needed: Locator = {
         file: file.name,
-        repository: where.repository ?? '',
-        candidates: candidatesOf(file, siblings, where)
+        repository: release.repository ?? '',
+        candidates: checksumFilesOf(file, siblings, release)
       }
       const { unread, checksum, unfit } = evaluate(needed, candidate => immutable.get(keyOf(candidate)))
       if (unread !== undefined) return { checksumLocator: JSON.stringify(needed) }
-      report({ unfit }, of, skip)
+      skipUnfit(unfit, extension, skip)
       return checksum === undefined ? {} : { checksum }
     },
 
     /**
-     * Looks up a checksum with as few requests as it takes; undefined when a checksum file is gone, so that the release
-     * has changed since it was read. Throws when a checksum file cannot be read.
+     * Looks up a checksum with as few requests as possible; undefined when a checksum file no longer exists, so that
+     * the release has changed since it was read. Throws when a checksum file cannot be read.
      */
     async look (text: string, skip: Skip): Promise<KnownChecksum | undefined> {
       const needed: unknown = JSON.parse(text)
@@ -175,7 +160,7 @@ export function createChecksums (api: Pick<GiteaApi, 'attachment'>, { instance, 
           candidate => read.get(candidate.uuid) ?? immutable.get(keyOf(candidate))
         )
         if (unread === undefined) {
-          report({ unfit }, { repository: needed.repository }, skip)
+          skipUnfit(unfit, { repository: needed.repository }, skip)
           return checksum === undefined ? {} : { checksum }
         }
         const bytes = await fetch(unread)

@@ -2,9 +2,12 @@ import type { GiteaAsset } from '../../schemas/gitea.ts'
 import { archiveNames, archiveStem, isArchive } from '../driver/file-name.ts'
 import { describePlatform, parsePlatform } from '../driver/platform.ts'
 
-/** The end of a stem such as `aws_1.0.0_linux_amd64`; architectures in all usual spellings. */
-const suffix =
-  /^(.*)[_-](linux|darwin|macos|osx|windows|freebsd|openbsd|netbsd)[_-](amd64|x86[_-]64|x64|arm64|aarch64|arm(?:v[5-8]l?|hf|el)?|386|i386|i686|x86|ppc64le|ppc64|s390x|riscv64|loong64|mips(?:64)?(?:le)?)(?:[_-]?(v\d))?$/i
+const systems = 'linux|darwin|macos|osx|windows|freebsd|openbsd|netbsd'
+/** Architectures in all usual spellings. */
+const architectures = 'amd64|x86[_-]64|x64|arm64|aarch64|arm(?:v[5-8]l?|hf|el)?|386|i386|i686|x86|ppc64le|ppc64|' +
+  's390x|riscv64|loong64|mips(?:64)?(?:le)?'
+/** The end of a stem such as `aws_1.0.0_linux_amd64`. */
+const suffix = new RegExp(`^(.*)[_-](${systems})[_-](${architectures})(?:[_-]?(v\\d))?$`, 'i')
 
 export interface ChooseFileOptions {
   repository: string

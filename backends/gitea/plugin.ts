@@ -42,16 +42,16 @@ async function createGitea (
     waiting: gitea.queue,
     ...(caFile !== undefined && { caFile })
   })
-  // A walk leaves room for what clients wait for.
-  const atOnce = Math.max(1, gitea.concurrency - 2)
-  const api = createGiteaApi(upstream, { instance: name, owner: organization, atOnce })
-  let shown = 0
+  // A crawl leaves two requests for clients.
+  const concurrency = Math.max(1, gitea.concurrency - 2)
+  const api = createGiteaApi(upstream, { owner: organization, concurrency })
+  let privateCount = 0
   const driver = createGiteaDriver(api, createChecksums(api, { instance: name, immutable: fastify.cache.immutable }), {
     name,
     publicUrl: (gitea.public_url ?? gitea.url).replace(/\/+$/, ''),
     includePrivate: gitea.include_private,
-    atOnce,
-    reconcile: gitea.reconcile_seconds,
+    concurrency,
+    reconcileSeconds: gitea.reconcile_seconds,
     clock: fastify.cache.now,
     mapping: createMapping(gitea.mapping),
     ...(gitea.platform !== undefined && { platform: gitea.platform }),
@@ -62,19 +62,20 @@ async function createGitea (
       )
     },
     onPrivate: count => {
-      if (count !== shown) {
+      if (count !== privateCount) {
         fastify.log.warn(
           { backend: name, private: count },
-          'private repositories are shown to everybody who can reach this registry; include_private = false leaves them out'
+          'private repositories are shown to everybody who can reach this registry; ' +
+            'include_private = false leaves them out'
         )
       }
-      shown = count
+      privateCount = count
     }
   })
   return createInstance(fastify, driver, gitea, publicUrl)
 }
 
-/** `fastify.gitea`: the configured Gitea and Forgejo instances, behind the cache. */
+/** Decorates Fastify with `gitea`: the configured Gitea and Forgejo instances, each behind the cache. */
 async function gitea (fastify: FastifyInstance, { config }: GiteaOptions): Promise<void> {
   const instances: Backend[] = []
   for (const instance of config.gitea) instances.push(await createGitea(fastify, instance, config.server.public_url))

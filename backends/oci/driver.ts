@@ -283,15 +283,15 @@ export function createOciDriver (options: OciDriverOptions): Driver {
 
     async list ({ skip } = ignoreSkips) {
       const shared = reader(skip)
-      const { names, truncated, why, usual } = await discover()
+      const { names, truncated, truncatedBy: why, expected: usual } = await discover()
       const refused: NonNullable<Crawl['refused']> = []
       const refusals: Refusals = []
       const crawl: Crawl = {
         found: [],
         failed: [],
-        ...(truncated === true && { truncated, gone: [] }),
-        ...(why !== undefined && { why }),
-        ...(usual === true && { usual })
+        ...(truncated === true && { truncated, absent: [] }),
+        ...(why !== undefined && { truncatedBy: why }),
+        ...(usual === true && { expected: usual })
       }
       const failFast = createFailFast()
       // As many repositories at once as questions: a later one then sees what became of those before it.
@@ -304,7 +304,7 @@ export function createOciDriver (options: OciDriverOptions): Driver {
               await failFast(async () => await firstOf(repositories, extension, shared, refusals))
             )
             read++
-            if (current === undefined) crawl.gone?.push(extension)
+            if (current === undefined) crawl.absent?.push(extension)
             else crawl.found.push(current)
           } catch (error) {
             if (!isRegistryError(error)) throw error

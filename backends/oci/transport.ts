@@ -38,9 +38,9 @@ export interface RepositoryNames {
   /** Whether something that could hold more was not looked at. */
   truncated?: boolean
   /** Why it was not. */
-  why?: RegistryError
+  truncatedBy?: RegistryError
   /** Whether that is how this registry is. */
-  usual?: boolean
+  expected?: boolean
 }
 
 export interface BlobOptions {

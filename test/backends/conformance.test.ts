@@ -35,14 +35,14 @@ function giteaDriver (t: Test, url: string, organization: string, token?: string
     concurrency: 8
   })
   t.teardown(() => { upstream.close() })
-  const api = createGiteaApi(upstream, { instance: 'gitea', owner: organization })
+  const api = createGiteaApi(upstream, { owner: organization })
   const checksums = createChecksums(api, { instance: 'gitea', immutable: { get: () => undefined, set: () => {} } })
   if (gitea === undefined) throw new Error('no configuration')
   return createGiteaDriver(api, checksums, {
     name: 'gitea',
     publicUrl: url,
     includePrivate: true,
-    atOnce: 6,
+    concurrency: 6,
     mapping: createMapping(gitea.mapping)
   })
 }

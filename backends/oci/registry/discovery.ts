@@ -142,8 +142,8 @@ export function createDiscovery (options: DiscoveryOptions) {
       return {
         names: [...names].sort(),
         truncated: why !== undefined,
-        ...(why !== undefined && { why }),
-        ...(usual && { usual })
+        ...(why !== undefined && { truncatedBy: why }),
+        ...(usual && { expected: usual })
       }
     }
   }

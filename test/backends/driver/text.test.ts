@@ -1,6 +1,7 @@
 import { create, parse } from 'content-disposition'
 import fc from 'fast-check'
 import t from 'tap'
+import { registryError } from '../../../lib/errors.ts'
 import { createChecksums } from '../../../backends/gitea/checksums.ts'
 import { safeFileName } from '../../../backends/driver/file-name.ts'
 import { createSkips } from '../../../backends/cached/skips.ts'
@@ -93,7 +94,8 @@ await t.test('a file name of any text is a safe base name, and what a client rea
 await t.test('no text takes longer for being made of blanks', async t => {
   const blanks = `a${' '.repeat(200_000)}x`
   const text = `${'0'.repeat(64)} x${' '.repeat(100_000)}x`
-  const { of } = createChecksums({ attachment: async () => Buffer.from(text) }, {
+  const unexpected = (details: string) => registryError('service_unavailable', details)
+  const { of } = createChecksums({ attachment: async () => Buffer.from(text), unexpected }, {
     instance: 'gitea',
     immutable: { get: () => Buffer.from(text), set: () => {} }
   })

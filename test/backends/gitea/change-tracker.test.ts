@@ -14,19 +14,19 @@ const row = (name: string, fields: Partial<GiteaRepository> = {}): GiteaReposito
 })
 const release = (version: string) => ({ version, published_at: long })
 
-function setUp (reconcile = 86_400) {
+function setUp (reconcileSeconds = 86_400) {
   let now = 0
-  const memory = createChangeTracker({
-    reconcile,
+  const tracker = createChangeTracker({
+    reconcileSeconds,
     clock: () => now,
     wallClock: () => Date.parse('2026-11-25T00:00:00Z')
   })
   return {
-    memory,
+    tracker,
     forward: (seconds: number) => {
       now += seconds * 1000
     },
-    holds: (...rows: GiteaRepository[]) => [...memory.holding(rows).keys()]
+    holds: (...rows: GiteaRepository[]) => [...tracker.unchanged(rows).keys()]
   }
 }
 
@@ -39,44 +39,44 @@ await t.test('a word holds for the very row that it was heard with', async t => 
     { updated_at: '2026-01-01T00:00:00Z' },
     { updated_at: null }
   ]
-  const { memory, holds } = setUp()
-  memory.remember(row('a'), release('1.0.0'), 0)
+  const { tracker, holds } = setUp()
+  tracker.remember(row('a'), release('1.0.0'), 0)
   t.strictSame(holds(row('a', { description: 'another', topics: ['x'] })), ['a'])
   for (const change of changes) t.strictSame(holds(row('a', change)), [], JSON.stringify(change))
 })
 
 await t.test('nothing is remembered of a row without a counter or a time', async t => {
-  const { memory } = setUp()
+  const { tracker } = setUp()
   for (const field of ['release_counter', 'updated_at'] as const) {
-    memory.remember(row('a'), release('1.0.0'), 0)
+    tracker.remember(row('a'), release('1.0.0'), 0)
     const { [field]: _, ...rest } = row('a')
-    memory.remember(rest, release('1.0.0'), 1)
-    t.equal(memory.size, 0, field)
+    tracker.remember(rest, release('1.0.0'), 1)
+    t.equal(tracker.size, 0, field)
   }
 })
 
 await t.test('that there is no version holds only where there is no release either', async t => {
-  const { memory, holds } = setUp()
-  memory.remember(row('a'), undefined, 0)
-  memory.remember(row('b', { release_counter: 0 }), undefined, 0)
+  const { tracker, holds } = setUp()
+  tracker.remember(row('a'), undefined, 0)
+  tracker.remember(row('b', { release_counter: 0 }), undefined, 0)
   t.strictSame(holds(row('a'), row('b', { release_counter: 0 })), ['b'])
 })
 
 await t.test('of two walks that overlap the younger word counts, whichever comes last', async t => {
-  const { memory, forward } = setUp()
+  const { tracker, forward } = setUp()
   forward(10)
-  memory.remember(row('a'), release('2.0.0'), 9000)
-  memory.remember(row('a'), release('1.0.0'), 8000)
-  t.match(memory.holding([row('a')]).get('a'), { release: { version: '2.0.0' } })
+  tracker.remember(row('a'), release('2.0.0'), 9000)
+  tracker.remember(row('a'), release('1.0.0'), 8000)
+  t.match(tracker.unchanged([row('a')]).get('a'), { release: { version: '2.0.0' } })
 })
 
 await t.test('another answer under the same row makes it asked for an hour, which another question does not end', async t => {
-  const { memory, forward, holds } = setUp()
-  memory.remember(row('a'), release('1.0.0'), 0)
-  memory.remember(row('a'), release('2.0.0'), 1000)
+  const { tracker, forward, holds } = setUp()
+  tracker.remember(row('a'), release('1.0.0'), 0)
+  tracker.remember(row('a'), release('2.0.0'), 1000)
   forward(3000)
   t.strictSame(holds(row('a')), [])
-  memory.remember(row('a'), release('2.0.0'), 3_000_000)
+  tracker.remember(row('a'), release('2.0.0'), 3_000_000)
   forward(500)
   t.strictSame(holds(row('a')), [])
   forward(102)
@@ -84,26 +84,26 @@ await t.test('another answer under the same row makes it asked for an hour, whic
 })
 
 await t.test('in their turn those are asked that were not for longest', async t => {
-  const { memory, forward, holds } = setUp(1000)
+  const { tracker, forward, holds } = setUp(1000)
   const rows = ['a', 'b', 'c', 'd'].map(name => row(name))
-  for (const [at, name] of ['c', 'a', 'd', 'b'].entries()) memory.remember(row(name), release('1.0.0'), at)
+  for (const [at, name] of ['c', 'a', 'd', 'b'].entries()) tracker.remember(row(name), release('1.0.0'), at)
   t.strictSame(holds(...rows), ['a', 'b', 'c', 'd'])
   forward(250)
   t.strictSame(holds(...rows), ['a', 'b', 'd'])
 })
 
 await t.test('none waits for longer than the time in which each has its turn', async t => {
-  const { memory, forward, holds } = setUp(1000)
-  memory.remember(row('a'), release('1.0.0'), 0)
+  const { tracker, forward, holds } = setUp(1000)
+  tracker.remember(row('a'), release('1.0.0'), 0)
   forward(1000)
   t.strictSame(holds(row('a')), [])
 })
 
 await t.test('only those of a listing stay known', async t => {
-  const { memory, holds } = setUp()
-  for (const name of ['a', 'b', 'c']) memory.remember(row(name), release('1.0.0'), 0)
-  memory.retain(new Set(['a', 'c']))
-  memory.forget('c')
-  t.equal(memory.size, 1)
+  const { tracker, holds } = setUp()
+  for (const name of ['a', 'b', 'c']) tracker.remember(row(name), release('1.0.0'), 0)
+  tracker.retain(new Set(['a', 'c']))
+  tracker.forget('c')
+  t.equal(tracker.size, 1)
   t.strictSame(holds(row('a'), row('b'), row('c')), ['a'])
 })

@@ -156,7 +156,7 @@ await t.test('the choice of a first platform is logged once, and again when it c
     name: 'gitea',
     publicUrl: '',
     includePrivate: true,
-    atOnce: 1,
+    concurrency: 1,
     mapping: createMapping({ provider: ['{name}_prov'], taskserv: [], cluster: [] }),
     onFirstPlatform: choice => {
       choices.push(choice)

@@ -53,14 +53,14 @@ async function replay (t: Test, answers: (request: LoopbackRequest) => string) {
     concurrency: 8
   })
   t.teardown(async () => { upstream.close(); await server.close() })
-  const api = createGiteaApi(upstream, { instance: 'gitea', owner: 'provisioning' })
+  const api = createGiteaApi(upstream, { owner: 'provisioning' })
   const checksums = createChecksums(api, { instance: 'gitea', immutable: { get: () => undefined, set: () => {} } })
   const { driver, skipped } = notingSkips(
     createGiteaDriver(api, checksums, {
       name: 'gitea',
       publicUrl: 'https://gitea.example.com',
       includePrivate: true,
-      atOnce: 6,
+      concurrency: 6,
       mapping: createMapping(config.mapping)
     })
   )

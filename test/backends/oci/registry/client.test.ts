@@ -96,8 +96,8 @@ await t.test('repositories', async t => {
       t.match(await transport.repositories('provisioning'), {
         names: [repository],
         truncated: true,
-        usual: true,
-        why: { details: 'Registry does not tell its repositories' }
+        expected: true,
+        truncatedBy: { details: 'Registry does not tell its repositories' }
       }, what)
       await transport.repositories('provisioning')
       t.strictSame(told, ['refused'])
@@ -110,7 +110,7 @@ await t.test('repositories', async t => {
       await driver.ping(signal())
     }
     const harbor = await setUp(t, { flavour: 'harbor' }, { discovery: 'harbor', namespace: 'nowhere' })
-    t.match(await harbor.transport.repositories('nowhere'), { names: [], truncated: true, usual: true })
+    t.match(await harbor.transport.repositories('nowhere'), { names: [], truncated: true, expected: true })
     t.strictSame(harbor.told, ['refused'])
   })
 
@@ -121,8 +121,8 @@ await t.test('repositories', async t => {
       path.startsWith('/v2/_catalog')
         ? { status: 404, headers: { 'content-type': 'text/plain' }, body: '404 page not found' }
         : undefined
-    const { usual, why } = await transport.repositories('provisioning')
-    t.strictSame([usual, why?.details], [undefined, 'Registry no longer tells its repositories'])
+    const { expected, truncatedBy } = await transport.repositories('provisioning')
+    t.strictSame([expected, truncatedBy?.details], [undefined, 'Registry no longer tells its repositories'])
   })
 
   await t.test('of a registry that cannot be asked at all are a failure', async t => {

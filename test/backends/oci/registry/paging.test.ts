@@ -115,7 +115,7 @@ await t.test('a page that holds nothing is the last; pages that repeat, or witho
   t.match(await repeated.transport.repositories(''), {
     names: ['provider/a', 'provider/b'],
     truncated: true,
-    why: { details: 'Answer has a page twice' }
+    truncatedBy: { details: 'Answer has a page twice' }
   })
 
   const endless = await scripted(t, (_request, url) => {
