@@ -20,7 +20,8 @@ const unpackAnnotation = 'io.deis.oras.content.unpack'
 const sideName = new RegExp(
   [
     '\\.(?:md|markdown|rst|adoc|txt|html?|pdf|jsonl?|ya?ml|toml|xml|png|svg|jpe?g|gif)$',
-    '\\.(?:sha\\d+(?:sum)?|md5(?:sum)?|digest|sig|asc|minisig|pem|crt|cert|cer|pub|prov|att|sigstore|intoto|sbom|spdx|cdx)$',
+    '\\.(?:sha\\d+(?:sum)?|md5(?:sum)?|digest)$',
+    '\\.(?:sig|asc|minisig|pem|crt|cert|cer|pub|prov|att|sigstore|intoto|sbom|spdx|cdx)$',
     '^(?:sha\\d+sums?|md5sums?|checksums?)$',
     '^(?:readme|copying|notice|changelog|authors|unlicense)$',
     '^licen[cs]e(?:[-_](?:mit|apache|bsd|gpl|lgpl|mpl|isc)[a-z0-9._-]*)?$'
