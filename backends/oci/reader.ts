@@ -44,12 +44,12 @@ export type TagMemory = ReturnType<typeof createTagMemory>
 export function createReader (
   { transport, limit, skip, platform, onFirstPlatform, immutable, pointed }: ReaderOptions
 ) {
-  /** Where a tag points: asked with the manifest, unless the one that it pointed at is at hand. */
+  /** Resolves a tag, together with its manifest unless the manifest that it pointed at last is cached. */
   async function targetOf (repository: string, tag: string): Promise<Target | undefined> {
     const key = `${repository}:${tag}`
     const last = pointed?.get(key)
-    const wanted = last === undefined || await immutable?.get(last) === undefined
-    const target = await limit(() => transport.resolve(repository, tag, { wanted }))
+    const withManifest = last === undefined || await immutable?.get(last) === undefined
+    const target = await limit(() => transport.resolve(repository, tag, { withManifest }))
     if (target === undefined) {
       pointed?.delete(key)
       return undefined

@@ -76,10 +76,10 @@ export interface Transport {
   /** All tags of a repository in any order; undefined when there is no such repository. */
   tags (repository: string): Promise<Tag[] | undefined>
   /**
-   * What a tag points at now; undefined when it is gone. Over HTTP the cheapest question that tells the digest, or,
-   * when the manifest is `wanted` too, the one that gives both.
+   * Returns what a tag points at now; undefined when the tag no longer exists. With `withManifest` one request over
+   * HTTP reads the digest and the manifest, without it the cheapest request reads the digest only.
    */
-  resolve (repository: string, tag: string, question?: { wanted: boolean }): Promise<Target | undefined>
+  resolve (repository: string, tag: string, options?: { withManifest: boolean }): Promise<Target | undefined>
   /** The manifest or index of a digest, verified, at most {@link maxManifestBytes}; undefined when it is not there. */
   manifest (repository: string, digest: string): Promise<Manifest | undefined>
   /**

@@ -4,10 +4,10 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { registryError, type RegistryError } from '../../../lib/errors.ts'
 import { isMissingPath } from '../../../lib/missing-path.ts'
-import { isPathPart } from '../../../schemas/name.ts'
 import { isDigest, verifyBytes } from '../content.ts'
-import { openInside, readWhole, realInside } from './files.ts'
+import { openInside, readWhole } from './files.ts'
 import { createLayoutIndexes, LayoutError, type LayoutIndexOptions, type LayoutTags } from './index-file.ts'
+import { directoryOf, findLayouts } from './tree.ts'
 import { ContentError, maxManifestBytes, type Tag, type Transport } from '../transport.ts'
 
 export interface LayoutOptions extends Partial<LayoutIndexOptions> {
@@ -16,10 +16,6 @@ export interface LayoutOptions extends Partial<LayoutIndexOptions> {
   /** The directory: a path, or `file://…`. */
   registry: string
 }
-
-/** Bounds of the walk through a tree; what lies beyond makes the answer `truncated`. */
-const maxDepth = 16
-const maxDirectories = 20_000
 
 function toPath (registry: string, instance: string): string {
   try {
@@ -86,51 +82,6 @@ export function createLayout (options: LayoutOptions): Transport {
     return tags
   }
 
-  /** The directory of a repository in a tree; undefined when there is none, or its name leads elsewhere. */
-  async function directoryOf (root: string, repository: string): Promise<string | undefined> {
-    const parts = repository.split('/')
-    return parts.every(part => isPathPart(part)) ? await realInside(root, join(root, ...parts)) : undefined
-  }
-
-  async function walk (root: string, namespace: string) {
-    const names: string[] = []
-    let left = maxDirectories
-    let truncated = false
-
-    /** The directory that an entry is or leads to; undefined when it is none inside the root. */
-    async function subdirectory (directory: string, name: string): Promise<string | undefined> {
-      const real = await realInside(root, join(directory, name))
-      return real !== undefined && (await stat(real)).isDirectory() ? real : undefined
-    }
-
-    async function visit (directory: string, name: string, above: readonly string[]): Promise<void> {
-      if (left-- <= 0 || above.length > maxDepth) {
-        truncated = true
-        return
-      }
-      const entries = await readdir(directory, { withFileTypes: true }).catch((error: unknown) => {
-        if (above.length === 0) throw error
-        // One that vanished is no loss; one that may not be read is.
-        if (!isMissingPath(error)) truncated = true
-        return []
-      })
-      const isLayout = entries.some(entry => entry.name === 'oci-layout')
-      if (isLayout && name !== '') names.push(name)
-      await Promise.all(entries.map(async entry => {
-        if (!isPathPart(entry.name) || !(entry.isDirectory() || entry.isSymbolicLink())) return
-        if (isLayout && entry.name === 'blobs') return
-        const real = await subdirectory(directory, entry.name).catch((error: unknown) => {
-          if (!isMissingPath(error)) truncated = true
-        })
-        if (real === undefined || real === directory || above.includes(real)) return
-        await visit(real, name === '' ? entry.name : `${name}/${entry.name}`, [...above, directory])
-      }))
-    }
-    const start = namespace === '' ? root : await directoryOf(root, namespace)
-    if (start !== undefined) await visit(start, namespace, [])
-    return { names: names.sort(), truncated }
-  }
-
   /** The directory of the layout that holds a repository's content; undefined when there is none. */
   async function layoutOf (root: string, repository: string): Promise<string | undefined> {
     if (await indexes.isLayout(root, root)) return root
@@ -170,7 +121,7 @@ export function createLayout (options: LayoutOptions): Transport {
     async repositories (namespace) {
       return await reading(async root => {
         const whole = await single(root)
-        return whole === undefined ? await walk(root, namespace) : { names: [...whole.keys()].sort() }
+        return whole === undefined ? await findLayouts(root, namespace) : { names: [...whole.keys()].sort() }
       })
     },
 

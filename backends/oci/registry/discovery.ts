@@ -39,9 +39,10 @@ export function createDiscovery (options: DiscoveryOptions) {
   /** One page of the catalog; a registry that takes no such `n` is asked without. */
   async function catalogPage (url: URL): Promise<NamesPage | 'refused'> {
     const ask = async (target: URL) =>
-      await authentication.asking(
+      await authentication.send(
         'registry:catalog:*',
-        async given => await upstream.request(target, pageBytes, { accept: 'application/json', ...given })
+        async authorization =>
+          await upstream.request(target, pageBytes, { accept: 'application/json', ...authorization })
       )
     let answer = await ask(url)
     if (answer.status === 400 && url.searchParams.has('n')) {
