@@ -175,7 +175,7 @@ await t.test('a test that proves nothing, for its client has gone, closes nothin
 const failsFor = (upstreamStatus: number) => async (): Promise<string> => {
   throw registryError('service_unavailable', 'Failed', { proxyError: 'destination_unavailable', upstreamStatus })
 }
-const aboutName = (subject: string) => ({ subject, forgives: () => true })
+const aboutName = (extension: string) => ({ extension, forgives: () => true })
 
 await t.test('five different names that fail in a row open it, and only a success that proves more than presence closes it', async t => {
   const { clock, breaker, ask, asked } = setUp()
