@@ -1,4 +1,5 @@
 import { isRefusal, isRegistryError, registryError, type RegistryError } from '../../lib/errors.ts'
+import { createPause } from '../../lib/retry-after.ts'
 
 /** Failures in a row that open the circuit. */
 const threshold = 3
@@ -7,8 +8,6 @@ const namesThreshold = 5
 /** Milliseconds for which the circuit is open at first; doubled with each failed test, up to `maxPauseMs`. */
 const firstPauseMs = 1000
 const maxPauseMs = 30_000
-/** Maximum pause of a `Retry-After` in milliseconds: a wrong value must not disable an upstream for a day. */
-const maxRetryAfterMs = 600_000
 
 export const circuits = ['closed', 'open', 'half-open'] as const
 export type Circuit = typeof circuits[number]
@@ -152,15 +151,15 @@ function createFailingNames () {
 export function createBreaker (clock: () => number) {
   const circuit = createCircuit(clock)
   const failingNames = createFailingNames()
-  let pausedUntil = -Infinity
+  const pause = createPause(clock)
   let last: RegistryError | undefined
 
   /** Returns why a request is refused now; undefined when it may be sent. */
   function refused ({ probe = false, passes }: RunOptions): RegistryError | undefined {
     const { until, byNames } = circuit.state()
     const passed = probe || (last !== undefined && !byNames && passes?.(last) === true)
-    const left = Math.max(pausedUntil, passed ? -Infinity : until) - clock()
-    return left > 0 ? refusal(last, left) : undefined
+    const leftMs = Math.max(pause.leftMs(), passed ? 0 : until - clock())
+    return leftMs > 0 ? refusal(last, leftMs) : undefined
   }
 
   /** Counts an error of a request that was started in a state, unless it is not the upstream's or is forgiven. */
@@ -172,8 +171,7 @@ export function createBreaker (clock: () => number) {
     const ofNames = !counts && failingNames.add(error, extension)
     if (!counts && !ofNames) return
     last = error
-    const pauseMs = Math.min(maxRetryAfterMs, (error.retryAfter ?? -Infinity) * 1000)
-    pausedUntil = Math.max(pausedUntil, clock() + pauseMs)
+    if (error.retryAfter !== undefined) pause.begin(error.retryAfter)
     circuit.fail(started, ofNames)
   }
 
@@ -195,8 +193,9 @@ export function createBreaker (clock: () => number) {
 
   /**
    * Sends a request. Its error counts as a failure unless it is a bug or `forgives` returns true. While the circuit is
-   * open, throws the error of `rest` instead. A `probe`, or a request that the last failure `passes`, is sent as a test
-   * then, but not during the pause of a `Retry-After`. Requests wait while a test is in progress.
+   * open, throws the last failure with the time that is left, and sends nothing. A `probe`, or a request that the last
+   * failure `passes`, is sent as a test then, but not during the pause of a `Retry-After`. Requests wait while a test is
+   * in progress.
    */
   async function run<T> (request: () => Promise<T>, options: RunOptions = {}): Promise<T> {
     const error = refused(options)
@@ -219,7 +218,7 @@ export function createBreaker (clock: () => number) {
   return {
     get state (): Circuit {
       const { name, until } = circuit.state()
-      if (Math.max(until, pausedUntil) > clock()) return 'open'
+      if (pause.leftMs() > 0 || until > clock()) return 'open'
       return name === 'closed' ? 'closed' : 'half-open'
     },
 

@@ -1,88 +1,93 @@
 import type { Readable } from 'node:stream'
-import type { Response } from 'got'
+import { parseJson } from '../../lib/json.ts'
 import { statusError } from './errors.ts'
+import { isCompressed, isHtml, isJson, type JsonResponse, type ResponseHeaders } from './messages.ts'
+import type { UpstreamDependencies, UpstreamOptions } from './options.ts'
+import { isRedirect } from './redirects.ts'
 import { openFrom, type Resumption } from './resume.ts'
-import { createUpstreamTransport, isJson, type UpstreamDependencies, type UpstreamOptions } from './transport.ts'
+import { createUpstreamTransport } from './transport.ts'
 
 export { readProxies } from './proxies.ts'
-export type {
-  UpstreamRequest as Question,
-  UpstreamResponse as UpstreamAnswer,
-  UpstreamDependencies,
-  UpstreamObserver,
-  UpstreamOptions
-} from './transport.ts'
+export type { UpstreamRequest as Question, UpstreamResponse as UpstreamAnswer } from './messages.ts'
+export type { JsonResponse, StreamResponse, UpstreamRequest, UpstreamResponse } from './messages.ts'
+export type { UpstreamDependencies, UpstreamObserver, UpstreamOptions } from './options.ts'
 
-/** A JSON answer of `size` bytes, or why there is none: nothing is there, or it is elsewhere now. */
-export type JsonResponse = { kind: 'found', body: unknown, headers: Response['headers'], size: number } | {
-  kind: 'absent'
-} | { kind: 'moved' }
-
-/** Bytes of JSON that are read of one answer. */
+/** Maximum bytes of a JSON response. */
 const maxJsonBytes = 16 * 1024 * 1024
 
-/** What one upstream says, read as JSON or as files; see {@link createUpstreamTransport} for how it is asked. */
+/** Creates the HTTP client of one instance, which reads JSON and files over {@link createUpstreamTransport}. */
 export function createUpstream (dependencies: UpstreamDependencies, options: UpstreamOptions) {
   const { instance } = options
   const transport = createUpstreamTransport(dependencies, options)
-  const { base, bytes, isRedirect, parse, redirected, unexpected } = transport
+  const { base, bytes, redirected, request, stream, unexpected } = transport
 
-  return {
-    ...transport,
-
-    /**
-     * JSON at an address, at most `most` bytes. Not JSON, or a login page, throws; so does every status but 200, 404
-     * and a permanent redirect.
-     */
-    async json (url: URL, signal?: AbortSignal, maxBytes = maxJsonBytes): Promise<JsonResponse> {
-      const { statusCode, headers, body } = await bytes(url, maxBytes, {
-        accept: 'application/json',
-        ...(signal !== undefined && { signal })
-      })
-      // Whatever stands before the upstream may say 404 or redirect, too; only the upstream's own word proves anything.
-      if (statusCode === 404 && isJson(headers)) return { kind: 'absent' }
-      if (
-        (statusCode === 301 || statusCode === 307 || statusCode === 308) &&
-        redirected(url, headers.location).href.startsWith(`${base.href}api/`)
-      ) return { kind: 'moved' }
-      if (isRedirect(statusCode)) {
-        redirected(url, headers.location)
-        throw unexpected('Unexpected redirect', 'http_protocol_error')
-      }
-      if (statusCode !== 200) throw statusError(instance, statusCode, headers)
-      if (/^text\/html\b/i.test(headers['content-type'] ?? '')) throw statusError(instance, 401)
-      return { kind: 'found', body: parse(headers, body), headers, size: body.length }
-    },
-
-    /** A small file, whole; undefined when it is not there. Every status but 200 and 404 throws. */
-    async file (url: URL, maxBytes: number): Promise<Buffer | undefined> {
-      const { status, headers, body } = await this.request(url, maxBytes)
-      if (status === 404) return undefined
-      if (status !== 200) throw statusError(instance, status, headers)
-      if ((headers['content-encoding'] ?? 'identity') !== 'identity') {
-        throw unexpected('Answer is compressed, which was not asked for', 'http_response_content_coding')
-      }
-      // A page instead of the file is what a server shows to those who may not have it.
-      if (/^text\/html\b/i.test(headers['content-type'] ?? '')) throw statusError(instance, 401)
-      return body
-    },
-
-    /**
-     * Opens a file as `stream` does, at `at` where the upstream can; undefined when it is not there. Throws for any
-     * other answer than the file.
-     */
-    async open (
-      url: URL,
-      at: Resumption & { signal: AbortSignal }
-    ): Promise<{ stream: Readable, headers: Response['headers'], offset: number } | undefined> {
-      const { status, headers, stream, offset } = await openFrom(
-        at,
-        async offset => await this.stream(url, { signal: at.signal, offset })
-      )
-      if (status === 404) return undefined
-      if (stream === undefined) throw statusError(instance, status, headers)
-      return { stream, headers, offset }
+  /** Returns the value of a JSON body. Throws for another media type, a compressed body, and invalid JSON. */
+  function parse (headers: ResponseHeaders, body: Uint8Array): unknown {
+    if (!isJson(headers)) throw unexpected('Answer is not JSON', 'http_protocol_error')
+    if (isCompressed(headers)) {
+      throw unexpected('Answer is compressed, which was not asked for', 'http_response_content_coding')
+    }
+    try {
+      return parseJson(body)
+    } catch {
+      throw unexpected('Answer is not valid JSON', 'http_protocol_error')
     }
   }
+
+  /**
+   * Reads JSON of at most `maxBytes` bytes. Throws for another body, for a login page, and for every status but 200, 404
+   * and a permanent redirect.
+   */
+  async function json (url: URL, signal?: AbortSignal, maxBytes = maxJsonBytes): Promise<JsonResponse> {
+    const { statusCode, headers, body } = await bytes(url, maxBytes, {
+      accept: 'application/json',
+      ...(signal !== undefined && { signal })
+    })
+    // A proxy before the upstream may send 404 and redirects, too. Only those of the upstream itself prove anything.
+    if (statusCode === 404 && isJson(headers)) return { kind: 'absent' }
+    if (
+      (statusCode === 301 || statusCode === 307 || statusCode === 308) &&
+      redirected(url, headers.location).href.startsWith(`${base.href}api/`)
+    ) return { kind: 'moved' }
+    if (isRedirect(statusCode)) {
+      redirected(url, headers.location)
+      throw unexpected('Unexpected redirect', 'http_protocol_error')
+    }
+    if (statusCode !== 200) throw statusError(instance, statusCode, headers)
+    if (isHtml(headers)) throw statusError(instance, 401)
+    return { kind: 'found', body: parse(headers, body), headers, size: body.length }
+  }
+
+  /** Reads a small file; undefined when it is absent. Throws for every status but 200 and 404. */
+  async function file (url: URL, maxBytes: number): Promise<Buffer | undefined> {
+    const { status, headers, body } = await request(url, maxBytes)
+    if (status === 404) return undefined
+    if (status !== 200) throw statusError(instance, status, headers)
+    if (isCompressed(headers)) {
+      throw unexpected('Answer is compressed, which was not asked for', 'http_response_content_coding')
+    }
+    // A page instead of the file is the response of a server to a client without access.
+    if (isHtml(headers)) throw statusError(instance, 401)
+    return body
+  }
+
+  /**
+   * Opens a file as `stream` does, at an offset if the upstream can; undefined when it is absent. Throws for any other
+   * response.
+   */
+  async function open (
+    url: URL,
+    at: Resumption & { signal: AbortSignal }
+  ): Promise<{ stream: Readable, headers: ResponseHeaders, offset: number } | undefined> {
+    const { status, headers, stream: body, offset } = await openFrom(
+      at,
+      async offset => await stream(url, { signal: at.signal, offset })
+    )
+    if (status === 404) return undefined
+    if (body === undefined) throw statusError(instance, status, headers)
+    return { stream: body, headers, offset }
+  }
+
+  return { ...transport, parse, json, file, open }
 }
 export type Upstream = ReturnType<typeof createUpstream>

@@ -1,14 +1,8 @@
 import type { IncomingHttpHeaders } from 'node:http'
 import { registryError, type RegistryError } from '../../lib/errors.ts'
+import { retryAfterSeconds } from '../../lib/retry-after.ts'
 
-/** Seconds of a `Retry-After` in either form (RFC 9110 section 10.2.3); undefined when it says nothing. */
-export function retryAfterSeconds (value: string | undefined, now = Date.now()): number | undefined {
-  if (value === undefined) return undefined
-  const seconds = /^\d{1,9}$/.test(value.trim()) ? Number(value) : (Date.parse(value) - now) / 1000
-  return Number.isFinite(seconds) ? Math.min(Math.max(0, seconds), 86_400) : undefined
-}
-
-/** What an upstream's status means when it is none of those that answer. */
+/** Returns the error of a response whose status is not a usable one: `auth_error`, `rate_limit` or `service_unavailable`. */
 export function statusError (instance: string, status: number, headers: IncomingHttpHeaders = {}): RegistryError {
   if (status === 401 || status === 403) {
     return registryError('auth_error', `Instance ${instance} refuses the registry's credentials`, {

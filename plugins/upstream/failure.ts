@@ -2,6 +2,10 @@ import { ReadError, RequestError, TimeoutError } from 'got'
 import { isRegistryError, registryError, type RegistryError } from '../../lib/errors.ts'
 import { prohibited } from './addresses.ts'
 
+/** Returns the error of a request that got no usable response, or was not sent. The message has no address. */
+export const unusable = (instance: string, details: string, proxyError: string): RegistryError =>
+  registryError('service_unavailable', `Instance ${instance} cannot be asked`, { instance, details, proxyError })
+
 /** Words for a person, and RFC 9209 section 2.3's, by error code. */
 const network: Record<string, readonly [string, string]> = {
   ECONNREFUSED: ['Connection refused', 'connection_refused'],
@@ -25,7 +29,7 @@ const network: Record<string, readonly [string, string]> = {
   CERT_HAS_EXPIRED: ['Certificate has expired', 'tls_certificate_error']
 }
 
-/** What a failed request means: an error of the table, whose message has no address and no secret. */
+/** Returns the error of a failed request. Its message has no address and no secret. */
 export function failureOf (instance: string, error: unknown): RegistryError {
   if (isRegistryError(error)) return error
   const code = error instanceof RequestError ? error.code : ''

@@ -1,69 +1,37 @@
-import { setTimeout as sleep } from 'node:timers/promises'
 import pLimit from 'p-limit'
-import { registryError, type RegistryError } from '../../lib/errors.ts'
+import { registryError } from '../../lib/errors.ts'
 
-/**
- * Part of a retry that each request pays in, and the most that is saved up: in the long run one retry for five
- * requests.
- */
-const share = 0.2
-const reserve = 10
-/** Longest `Retry-After` (milliseconds) that is waited for here rather than passed on. */
-export const maxWaitMs = 2000
-/** Longest that is obeyed as it is: a slip of an upstream must not silence it for a day. */
-const maxPauseMs = 600_000
+/** Retries that each request adds to the budget. In the long run there is one retry for five requests. */
+const retriesPerRequest = 0.2
+/** Maximum number of retries in the budget. */
+const maxRetries = 10
 
-/** Bounds the retries of an instance by its requests: an upstream in trouble is not asked three times as much. */
+/** Creates the budget of retries of an instance. It bounds the load that retries add to an upstream in trouble. */
 export function createRetryBudget () {
-  let saved = reserve
+  let retries = maxRetries
   return {
-    /** Pays in for a request. */
-    asked (): void { saved = Math.min(reserve, saved + share) },
-    /** Whether one may be tried again; takes it when it may. */
+    /** Adds the share of one request. */
+    add (): void { retries = Math.min(maxRetries, retries + retriesPerRequest) },
+    /** Takes one retry. Returns false, and takes nothing, when less than one is left. */
     take (): boolean {
-      if (saved < 1) return false
-      saved--
+      if (retries < 1) return false
+      retries--
       return true
     }
   }
 }
+export type RetryBudget = ReturnType<typeof createRetryBudget>
+
+/** Runs work when its turn comes. Throws `service_unavailable` when the queue is full. */
+export type Queue = <T>(work: () => Promise<T>) => Promise<T>
 
 /**
- * A pause that an upstream asked for by `Retry-After`: it holds for every request of the instance. `clock` gives
- * milliseconds.
- */
-export function createPause (clock: () => number) {
-  let until = -Infinity
-  let reason: ((seconds: number) => RegistryError) | undefined
-  return {
-    /**
-     * Begins a pause, or prolongs the one that is on; `why` makes the answer of who is refused meanwhile, with the
-     * seconds left.
-     */
-    begin (seconds: number, why: (seconds: number) => RegistryError): void {
-      until = Math.max(until, clock() + Math.min(maxPauseMs, seconds * 1000))
-      reason = why
-    },
-    /** Waits for the end of a short pause; throws during a long one. */
-    async over (): Promise<void> {
-      const end = until
-      const left = end - clock()
-      if (left <= 0 || reason === undefined) return
-      if (left > maxWaitMs) throw reason(left / 1000)
-      await sleep(left)
-      // It may have been prolonged meanwhile.
-      if (until > end) await this.over()
-    }
-  }
-}
-
-/**
- * Runs so many at once; so many more wait for their turn, and who comes then is refused with `service_unavailable`,
- * which says nothing of the upstream.
+ * Creates a queue that runs `concurrency` requests at once and holds `waiting` more. Its error is not the upstream's, so
+ * the circuit breaker does not count it.
  */
 export function createQueue (
   { instance, concurrency, waiting = 1000 }: { instance: string, concurrency: number, waiting?: number }
-) {
+): Queue {
   const limit = pLimit(concurrency)
   return async <T>(work: () => Promise<T>): Promise<T> => {
     if (limit.pendingCount >= waiting) {

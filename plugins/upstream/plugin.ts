@@ -6,10 +6,7 @@ export type { Upstream, UpstreamDependencies } from './client.ts'
 
 declare module 'fastify' {
   interface FastifyInstance {
-    /**
-     * Makes the HTTP client of one instance; it is closed with the server. What clients are made of is loaded for the
-     * first one.
-     */
+    /** Creates the HTTP client of one instance. It is closed with the server. The first call loads the HTTP library. */
     upstream: (options: UpstreamOptions) => Promise<Upstream>
   }
 }

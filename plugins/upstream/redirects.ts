@@ -1,7 +1,9 @@
 import type { FastifyBaseLogger } from 'fastify'
-import { registryError, type RegistryError } from '../../lib/errors.ts'
+import type { RegistryError } from '../../lib/errors.ts'
 import { namesHost } from './addresses.ts'
 import { statusError } from './errors.ts'
+import { unusable } from './failure.ts'
+import type { ResponseHead } from './messages.ts'
 
 export interface RedirectOptions {
   instance: string
@@ -14,6 +16,8 @@ export interface RedirectOptions {
   log?: Pick<FastifyBaseLogger, 'warn'>
 }
 
+/** Maximum number of redirects of one request. */
+const maxRedirects = 5
 /** Hosts of refused redirects that are logged: an upstream could name a new one each time. */
 const maxLoggedHosts = 20
 
@@ -34,7 +38,8 @@ function reasonOf ({ base, addressKey }: RedirectOptions, to: URL): [details: st
   }
   return [
     'Redirect to a host that is not configured',
-    `add the host to redirect_hosts if files are stored there, or set ${addressKey} to the address that the upstream redirects to`
+    'add the host to redirect_hosts if files are stored there, or set ' +
+    `${addressKey} to the address that the upstream redirects to`
   ]
 }
 
@@ -47,12 +52,7 @@ export function createRedirects (options: RedirectOptions) {
   const { instance, base, redirectHosts, log } = options
   const logged = new Set<string>()
 
-  const refused = (details: string): RegistryError =>
-    registryError('service_unavailable', `Instance ${instance} cannot be asked`, {
-      instance,
-      details,
-      proxyError: 'destination_ip_prohibited'
-    })
+  const refused = (details: string): RegistryError => unusable(instance, details, 'destination_ip_prohibited')
 
   return (from: URL, location: string | undefined): URL => {
     const to = location !== undefined && URL.canParse(location, from.href) ? new URL(location, from.href) : undefined
@@ -79,4 +79,26 @@ export function createRedirects (options: RedirectOptions) {
     if (to.pathname.endsWith('/user/login')) throw statusError(instance, 401)
     return to
   }
+}
+
+/** Returns whether a status is a redirect; 304 is not. */
+export const isRedirect = (status: number): boolean => status >= 300 && status < 400 && status !== 304
+
+/**
+ * Sends a request to an address and to those that it redirects to. Returns the first response that is not a redirect,
+ * and its address. `redirected` resolves a `Location`; `unexpected` makes the error of too many redirects.
+ */
+export async function followRedirects<T extends ResponseHead> (
+  start: URL,
+  redirected: (from: URL, location: string | undefined) => URL,
+  send: (target: URL) => Promise<T>,
+  unexpected: (details: string, proxyError: string) => RegistryError
+): Promise<{ url: URL, response: T }> {
+  let url = start
+  for (let hop = 0; hop <= maxRedirects; hop++) {
+    const response = await send(url)
+    if (!isRedirect(response.statusCode)) return { url, response }
+    url = redirected(url, response.headers.location)
+  }
+  throw unexpected('Too many redirects', 'http_protocol_error')
 }

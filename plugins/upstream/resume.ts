@@ -1,23 +1,20 @@
-import type { Readable } from 'node:stream'
-import type { UpstreamResponse } from './transport.ts'
+import type { StreamResponse, UpstreamResponse } from './messages.ts'
 
-/** Where a file is begun again, and what it was before. */
+/** Where the transfer of a file is resumed, and the properties of the file before. */
 export interface Resumption {
-  /** First byte that is wanted. */
+  /** First byte to read. */
   offset: number
   /** Bytes of the whole file, when known. */
   size?: number
-  /** The validator that came with the beginning. */
+  /** The validator of the first response. */
   etag?: string
-  /** Whether the address names this very content for ever, so that there needs no validator to compare. */
+  /** Whether the content of the address never changes, so that no validator is needed. */
   constant?: boolean
 }
 
-type StreamResponse = UpstreamResponse & { stream?: Readable }
-
 /**
- * Whether an answer is the part that was asked for, of the file that it was before: 206 with a `Content-Range` that
- * says so, and the same strong validator. `If-Range` is not relied on: Gitea does not know it.
+ * Returns whether a response is the requested part of the same file: 206 with the `Content-Range`, and the same strong
+ * validator. `If-Range` is not used: Gitea does not implement it.
  */
 export function isContinuation (
   { status, headers }: Pick<UpstreamResponse, 'status' | 'headers'>,
@@ -32,22 +29,22 @@ export function isContinuation (
   return constant
 }
 
-/** Statuses that say something of the file, or of who asks, whatever part was asked for. */
-const ofTheFile = new Set([401, 403, 404, 429, 503])
+/** Statuses that concern the file or the client, whatever the range. */
+const rangeIndependentStatuses = new Set([401, 403, 404, 429, 503])
 
 /**
- * Asks for the end of a file, and where the upstream has no such thing for the whole; `offset` is where the answer
- * begins.
+ * Opens a file with `open` at an offset, and whole if the response is not that part. `offset` of the result is the first
+ * byte of its stream.
  */
 export async function openFrom (
   at: Resumption,
-  ask: (offset: number) => Promise<StreamResponse>
+  open: (offset: number) => Promise<StreamResponse>
 ): Promise<StreamResponse & { offset: number }> {
   if (at.offset > 0) {
-    const part = await ask(at.offset)
+    const part = await open(at.offset)
     if (isContinuation(part, at)) return { ...part, offset: at.offset }
-    if (part.status === 200 || ofTheFile.has(part.status)) return { ...part, offset: 0 }
+    if (part.status === 200 || rangeIndependentStatuses.has(part.status)) return { ...part, offset: 0 }
     part.stream?.destroy()
   }
-  return { ...await ask(0), offset: 0 }
+  return { ...await open(0), offset: 0 }
 }

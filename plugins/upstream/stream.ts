@@ -1,9 +1,9 @@
 import type { Request, Response } from 'got'
 
 /**
- * Passes chunks on, and fails with `late` when the source is silent for too long while somebody waits for it; a slow
- * reader is not silence. What the source fails with is translated by `failed`: the client's own errors carry the
- * request with its credentials.
+ * Yields the chunks of a source. Throws the error of `late` when no chunk arrives within so many seconds of a read; a
+ * slow reader is not silence. `failed` translates the errors of the source: those of got have the request with its
+ * credentials.
  */
 export async function * limitSilence (
   source: AsyncIterable<Buffer>,
@@ -25,16 +25,16 @@ export async function * limitSilence (
   } catch (error) {
     throw failed(error)
   } finally {
-    // Not awaited: a silent source would never answer.
+    // Not awaited: a silent source would never return.
     chunks.return?.().catch(() => {})
   }
 }
 
-/** The first of what a request stream tells: its response, or its failure. */
+/** Returns the response of a request stream. Throws its error. */
 export async function responseOf (request: Request): Promise<Response> {
   return await new Promise((resolve, reject) => {
     request.once('response', resolve)
-    // Stays attached: a request may fail again after it was given up, and nobody else would listen.
+    // Stays attached: a request may fail again after it was aborted, and an error without a listener ends the process.
     request.on('error', reject)
   })
 }

@@ -2,7 +2,7 @@ import Fastify from 'fastify'
 import t from 'tap'
 import { envelope, errorTable, registryError, toRegistryError, type ErrorType } from '../../lib/errors.ts'
 import errors from '../../plugins/errors.ts'
-import { retryAfterSeconds, statusError } from '../../plugins/upstream/errors.ts'
+import { statusError } from '../../plugins/upstream/errors.ts'
 import { failureOf } from '../../plugins/upstream/failure.ts'
 
 await t.test('every error of the table has its status and its name in the envelope', async t => {
@@ -39,15 +39,6 @@ await t.test("the framework's errors keep to the table", async t => {
     statusCode: 404
   })
   t.match(toRegistryError('thrown text'), { code: 'internal_error', statusCode: 500 })
-})
-
-await t.test('Retry-After is understood in seconds and as a date', async t => {
-  const now = Date.parse('2026-01-01T00:00:00Z')
-  t.equal(retryAfterSeconds('120', now), 120)
-  t.equal(retryAfterSeconds('Thu, 01 Jan 2026 00:01:00 GMT', now), 60)
-  t.equal(retryAfterSeconds('Wed, 31 Dec 2025 00:00:00 GMT', now), 0, 'in the past')
-  t.equal(retryAfterSeconds('soon', now), undefined)
-  t.equal(retryAfterSeconds(undefined, now), undefined)
 })
 
 await t.test("an upstream's status becomes an error of the table", async t => {

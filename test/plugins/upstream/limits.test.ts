@@ -1,6 +1,5 @@
 import t, { type Test } from 'tap'
-import { createPause, createQueue, createRetryBudget } from '../../../plugins/upstream/limits.ts'
-import { statusError } from '../../../plugins/upstream/errors.ts'
+import { createQueue, createRetryBudget } from '../../../plugins/upstream/limits.ts'
 import { createUpstream } from '../../../plugins/upstream/client.ts'
 import { createClock } from '../../fakes/clock.ts'
 import { createLoopback, type LoopbackHandler } from '../../fakes/loopback.ts'
@@ -9,23 +8,11 @@ await t.test('one in five requests is tried again, after a reserve of ten', asyn
   const budget = createRetryBudget()
   const taken = (requests: number) =>
     Array.from({ length: requests }, () => {
-      budget.asked()
+      budget.add()
       return budget.take()
     }).filter(Boolean).length
   t.equal(taken(1000), 10 + 199)
   t.equal(taken(50), 10)
-})
-
-await t.test('a pause is over when its time is, and a slip of an upstream does not silence it for a day', async t => {
-  const clock = createClock()
-  const pause = createPause(clock.now)
-  await pause.over()
-  pause.begin(60, seconds => statusError('gitea', 429, { 'retry-after': String(seconds) }))
-  await t.rejects(pause.over(), { code: 'rate_limit', retryAfter: 60 })
-  clock.forward(61)
-  await pause.over()
-  pause.begin(86_400, seconds => statusError('gitea', 503, { 'retry-after': String(seconds) }))
-  await t.rejects(pause.over(), { code: 'service_unavailable', retryAfter: 600 })
 })
 
 await t.test('a queue that is full refuses, and says nothing of the upstream', async t => {

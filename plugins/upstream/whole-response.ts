@@ -1,0 +1,58 @@
+import type { Got, Response } from 'got'
+import type { Exchange } from './exchange.ts'
+import type { Queue } from './limits.ts'
+import type { UpstreamRequest } from './messages.ts'
+import type { Origin } from './origin.ts'
+
+export interface WholeResponsesOptions {
+  client: Got
+  exchange: Exchange
+  origin: Origin
+  /** The queue of a crawl. */
+  queue: Queue
+  urgentQueue: Queue
+  closed: AbortSignal
+  timeoutMs: number
+}
+
+/**
+ * Creates the function that reads one response, redirects too, of at most `maxBytes` bytes. `start` is the address that
+ * redirected to `url`.
+ */
+export function createWholeResponses (
+  { client, exchange, origin, queue, urgentQueue, closed, timeoutMs }: WholeResponsesOptions
+) {
+  return async (
+    url: URL,
+    maxBytes: number,
+    { method = 'GET', accept = '*/*', authorization, signal, urgent = signal !== undefined }: UpstreamRequest,
+    start = url
+  ): Promise<Response<Uint8Array>> => {
+    const headers = { accept, ...await origin.credentials(url, start, authorization) }
+
+    async function read (): Promise<Response<Uint8Array>> {
+      const tooLarge = new AbortController()
+      // Uncompressed, so that the limit on bytes is one on memory.
+      const request = client(url, {
+        method,
+        dnsLookup: origin.lookupOf(url),
+        headers: { ...headers, 'accept-encoding': 'identity' },
+        decompress: false,
+        responseType: 'buffer',
+        signal: AbortSignal.any([closed, tooLarge.signal, ...(signal === undefined ? [] : [signal])]),
+        timeout: { request: 2 * timeoutMs }
+      })
+      void request.on('downloadProgress', ({ transferred }) => {
+        if (transferred > maxBytes) tooLarge.abort(origin.unexpected('Answer is too large', 'http_response_body_size'))
+      })
+      try {
+        return await request
+      } catch (error) {
+        throw tooLarge.signal.aborted ? tooLarge.signal.reason : error
+      }
+    }
+
+    return await (urgent ? urgentQueue : queue)(async () => await exchange.send(read))
+  }
+}
+export type WholeResponses = ReturnType<typeof createWholeResponses>
