@@ -8,7 +8,6 @@ import { openFrom, type Resumption } from './resume.ts'
 import { createUpstreamTransport } from './transport.ts'
 
 export { readProxies } from './proxies.ts'
-export type { UpstreamRequest as Question, UpstreamResponse as UpstreamAnswer } from './messages.ts'
 export type { JsonResponse, StreamResponse, UpstreamRequest, UpstreamResponse } from './messages.ts'
 export type { UpstreamDependencies, UpstreamObserver, UpstreamOptions } from './options.ts'
 

@@ -1,12 +1,12 @@
 import { request } from 'node:http'
 import { version, type Observation } from './outcomes.ts'
-import type { Question } from './table.ts'
+import type { UpstreamRequest } from './table.ts'
 
 /** Milliseconds after which an answer is one that never comes. */
 const patience = 5000
 
 const extension = '/api/v1/extensions/taskserv/vault'
-const paths: Record<Question, string> = {
+const paths: Record<UpstreamRequest, string> = {
   list: '/api/v1/extensions',
   search: '/api/v1/extensions/search?q=vault',
   metadata: extension,
@@ -16,7 +16,7 @@ const paths: Record<Question, string> = {
 }
 
 /** Asks as a client does that keeps no connection; undefined when no answer, or no end of one, comes. */
-export async function ask (url: string, question: Question): Promise<Observation | undefined> {
+export async function ask (url: string, question: UpstreamRequest): Promise<Observation | undefined> {
   const began = performance.now()
   const late = AbortSignal.timeout(patience)
   return await new Promise((resolve, reject) => {

@@ -3,7 +3,7 @@ import type { Test } from 'tap'
 import { faultNames, faults, type FaultName } from './faults.ts'
 import { labelOf } from './outcomes.ts'
 import type { Seen } from './runner.ts'
-import { questions, table, type Question, type Source, type Temperature } from './table.ts'
+import { questions, table, type UpstreamRequest, type Source, type Temperature } from './table.ts'
 
 const file = new URL('../../docs/fault-matrix.md', import.meta.url)
 
@@ -13,7 +13,7 @@ const line = (cells: readonly string[]): string => `| ${cells.join(' | ')} |`
  * What the documentation tells of a cell: what was seen, or what it says already where the promise leaves both open,
  * for then it is a matter of moments.
  */
-export type Tell = (fault: FaultName, question: Question, told: string) => string
+export type Tell = (fault: FaultName, question: UpstreamRequest, told: string) => string
 
 /** What was seen of one half of one kind of upstream: a row for each fault. */
 export function tableOf (

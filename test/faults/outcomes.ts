@@ -1,4 +1,4 @@
-import type { Question, Temperature } from './table.ts'
+import type { UpstreamRequest, Temperature } from './table.ts'
 
 /** What a client saw. */
 export interface Observation {
@@ -76,7 +76,7 @@ function parsed (body: Buffer): unknown {
 const isTwin = (entry: Entry | undefined) => entry?.version === twinVersion
 
 /** What 200 says besides its status: whose the answer is, and how it is marked. */
-function ofSuccess (question: Question, { headers, body }: Observation): string {
+function ofSuccess (question: UpstreamRequest, { headers, body }: Observation): string {
   const value = parsed(body)
   if (question === 'health') return ` ${String((value as { status?: string } | undefined)?.status)}`
   const stale = headers['cache-status']?.includes(`${instance}; hit; detail=stale`) === true ? ' stale' : ''
@@ -96,7 +96,7 @@ function ofSuccess (question: Question, { headers, body }: Observation): string 
 }
 
 /** An observation in a few words, by which it is promised and told. */
-export function describe (question: Question, observation: Observation | undefined): string {
+export function describe (question: UpstreamRequest, observation: Observation | undefined): string {
   if (observation === undefined) return 'no answer'
   if (!observation.complete) return 'broken transfer'
   const { status, body } = observation
@@ -106,7 +106,7 @@ export function describe (question: Question, observation: Observation | undefin
 
 /** What an observation lacks of what its outcome must have. */
 export function faultsOf (
-  question: Question,
+  question: UpstreamRequest,
   temperature: Temperature,
   observation: Observation | undefined
 ): string[] {

@@ -9,10 +9,10 @@ import { setWallClock } from './environment.ts'
 import { faultNames, faults, type FaultName } from './faults.ts'
 import { describe, faultsOf, instance, labelOf, type Observation } from './outcomes.ts'
 import { createSetting, stand, type Setting } from './setting.ts'
-import { questions, table, type Cell, type Question, type Source, type Temperature } from './table.ts'
+import { questions, table, type Cell, type UpstreamRequest, type Source, type Temperature } from './table.ts'
 
 /** What was seen of one cell: in a few words, and what of it breaks the promise. */
-export interface Seen { fault: FaultName, question: Question, told: string, problems: string[] }
+export interface Seen { fault: FaultName, question: UpstreamRequest, told: string, problems: string[] }
 
 /** Milliseconds that busy machines may add to a bound; less than a second wait of the shortest kind would. */
 const tolerance = 200
@@ -46,7 +46,7 @@ async function quiet (server: FaultServer): Promise<void> {
 /** What is not as the cell promises. */
 function judge (
   cell: Cell,
-  question: Question,
+  question: UpstreamRequest,
   temperature: Temperature,
   seen: Observation | undefined,
   settled = true
@@ -66,7 +66,7 @@ function judge (
 /**
  * Asks a cell's question; health after a round of probes, and as long as what began meanwhile may show another thing.
  */
-async function askCell ({ app, url }: Running, cell: Cell, question: Question): Promise<Observation | undefined> {
+async function askCell ({ app, url }: Running, cell: Cell, question: UpstreamRequest): Promise<Observation | undefined> {
   const wanted = 'outcomes' in cell ? cell.outcomes.map(labelOf) : []
   if (question === 'health') await app.health.start()
   for (let tries = 1; ; tries++) {
@@ -86,7 +86,7 @@ async function ended (app: { close: () => PromiseLike<unknown> }, server: FaultS
 }
 
 /** Asks one question of a registry that began during the fault, and again when it has learnt what it could. */
-async function cold (t: Test, setting: Setting, fault: FaultName, question: Question): Promise<Seen> {
+async function cold (t: Test, setting: Setting, fault: FaultName, question: UpstreamRequest): Promise<Seen> {
   const cell = table[fault][setting.source][question].cold
   const { server, grounds, start } = await ready(t, setting)
   await faults[fault].begin(server, grounds)

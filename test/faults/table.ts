@@ -9,7 +9,7 @@ export type Source = typeof sources[number]
 export const temperatures = ['cold', 'warm'] as const
 export type Temperature = typeof temperatures[number]
 export const questions = ['list', 'search', 'metadata', 'versions', 'download', 'health'] as const
-export type Question = typeof questions[number]
+export type UpstreamRequest = typeof questions[number]
 
 /**
  * What is promised: one of these outcomes, within so many milliseconds, or `meanwhile` one of those as long as the
@@ -18,7 +18,7 @@ export type Question = typeof questions[number]
 export type Cell = { outcomes: readonly Outcome[], bound: number, meanwhile?: readonly Outcome[] } | {
   notApplicable: string
 }
-type Row = Record<Question, Record<Temperature, Cell>>
+type Row = Record<UpstreamRequest, Record<Temperature, Cell>>
 
 /**
  * Milliseconds: what a client waits for upstreams at most (`server.request_budget_seconds`), and what it waits for what

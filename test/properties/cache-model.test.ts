@@ -17,7 +17,7 @@ import {
   valueOf,
   type Model,
   type Outcome,
-  type Question,
+  type UpstreamRequest,
   type Reply
 } from './cache-model.ts'
 import { holds } from './run.ts'
@@ -51,7 +51,7 @@ function createReal () {
       loadedEntry(place(flight * 2 + at), present ? valueOf(flight * 2 + at, serial) : undefined, ttl)
     )
   }
-  const loader = (key: number, more: Omit<Question, 'key'> = {}) => {
+  const loader = (key: number, more: Omit<UpstreamRequest, 'key'> = {}) => {
     const flight = flightOf(key)
     return {
       flight: `flight ${flight}`,
@@ -69,7 +69,7 @@ function createReal () {
     replies,
     loader,
     loads: () => loads,
-    ask ({ key, ...more }: Question, id: number): void {
+    ask ({ key, ...more }: UpstreamRequest, id: number): void {
       const answered = cache.get(place(key), loader(key, more)).then(
         ({ error, ...rest }): Reply => error === undefined ? rest : { ...rest, error: error.message },
         (thrown: unknown): Reply => ({
@@ -118,7 +118,7 @@ async function finish (model: Model, real: Real, flight: number, outcome: Outcom
   for (const [id, reply] of expected) deepEqual(real.replies.get(id), reply)
 }
 
-const get = (question: Question) =>
+const get = (question: UpstreamRequest) =>
   command(`get ${JSON.stringify(question)}`, async (model, real) => {
     const id = asked++
     const expected = model.get(question, id)

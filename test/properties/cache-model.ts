@@ -22,7 +22,7 @@ const late = 'The upstream did not answer in time'
 /** What a load gives for each of its two keys; `fail` throws an error of the table, `crash` another one. */
 export type Outcome = 'fail' | 'crash' | Array<{ present: boolean, ttl?: number }>
 
-export interface Question { key: number, maxAge?: number, maxAbsence?: number }
+export interface UpstreamRequest { key: number, maxAge?: number, maxAbsence?: number }
 /** What a caller gets, with its times in seconds; `error` says why an old answer is given. */
 export type Reply = { value: string | undefined, age: number, ttl: number, hit: boolean, error?: string } | {
   thrown: string
@@ -93,7 +93,7 @@ export function createModel () {
     rest (flight: number, on: boolean): void { if (on) resting.add(flight); else resting.delete(flight) },
 
     /** What a question is answered at once; undefined when the caller waits, as `id`. */
-    get ({ key, maxAge = Infinity, maxAbsence = Infinity }: Question, id: number): Reply | undefined {
+    get ({ key, maxAge = Infinity, maxAbsence = Infinity }: UpstreamRequest, id: number): Reply | undefined {
       const flight = flightOf(key)
       const count = counts[sectionOf(key)]
       const entry = touch(key)

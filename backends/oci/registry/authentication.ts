@@ -1,6 +1,6 @@
 import { LRUCache } from 'lru-cache'
 import { statusError } from '../../../plugins/upstream/errors.ts'
-import type { UpstreamAnswer } from '../../../plugins/upstream/client.ts'
+import type { UpstreamResponse } from '../../../plugins/upstream/client.ts'
 import { choose } from './challenge.ts'
 import type { Credentials, CredentialSource } from './credentials.ts'
 import { basic, createTokens, maxRemembered, maxTokenResponseBytes, type TokensOptions } from './tokens.ts'
@@ -58,7 +58,7 @@ export function createAuthentication (
      * general if unset. After a 401 the challenge is answered, and the request is sent once more. Returns the last
      * response.
      */
-    async send<T extends UpstreamAnswer> (
+    async send<T extends UpstreamResponse> (
       scope: string | undefined,
       request: (authorization: { authorization?: string }) => Promise<T>
     ): Promise<T> {

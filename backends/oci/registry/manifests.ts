@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto'
 import { isRegistryError } from '../../../lib/errors.ts'
-import type { UpstreamAnswer } from '../../../plugins/upstream/client.ts'
+import type { UpstreamResponse } from '../../../plugins/upstream/client.ts'
 import { isDigest, verifyBytes } from '../content.ts'
 import { indexTypes, manifestTypes } from '../media-types.ts'
 import { ContentError, maxManifestBytes, type Manifest, type Target } from '../transport.ts'
@@ -11,14 +11,14 @@ const accepted = [...manifestTypes, ...indexTypes].join(', ')
 
 /** Creates the reader of manifests and of the tags that point to them. */
 export function createManifests (requests: Requests) {
-  const mediaTypeOf = ({ headers }: UpstreamAnswer) =>
+  const mediaTypeOf = ({ headers }: UpstreamResponse) =>
     headers['content-type'] === undefined ? {} : { mediaType: headers['content-type'] }
 
   /** Reads a manifest by tag or digest, without verifying it; undefined when it does not exist. */
   async function fetchManifest (
     repository: string,
     reference: string
-  ): Promise<UpstreamAnswer & { body: Buffer } | undefined> {
+  ): Promise<UpstreamResponse & { body: Buffer } | undefined> {
     try {
       const response = await requests.send(
         repository,

@@ -1,7 +1,7 @@
 import type { Static, TSchema } from '@sinclair/typebox'
 import { Value } from '@sinclair/typebox/value'
 import { linkTarget } from '../../../lib/link-header.ts'
-import type { Upstream, UpstreamAnswer } from '../../../plugins/upstream/client.ts'
+import type { Upstream, UpstreamResponse } from '../../../plugins/upstream/client.ts'
 
 /** One page of a list of names. */
 export interface NamesPage {
@@ -46,7 +46,7 @@ export function nextPage (upstream: Upstream, link: string | string[] | undefine
 export function checked<T extends TSchema> (
   upstream: Upstream,
   schema: T,
-  headers: UpstreamAnswer['headers'],
+  headers: UpstreamResponse['headers'],
   body: Buffer
 ): Static<T> {
   const value = upstream.parse(headers, body)

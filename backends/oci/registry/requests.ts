@@ -1,6 +1,6 @@
 import { parseJson } from '../../../lib/json.ts'
 import { statusError } from '../../../plugins/upstream/errors.ts'
-import type { Question as RequestOptions, Upstream, UpstreamAnswer } from '../../../plugins/upstream/client.ts'
+import type { UpstreamRequest as RequestOptions, Upstream, UpstreamResponse } from '../../../plugins/upstream/client.ts'
 import type { Authentication } from './authentication.ts'
 import { pageBytes } from './discovery.ts'
 
@@ -25,7 +25,7 @@ export function createRequests ({ instance, upstream, authentication }: Requests
     url: URL,
     maxBytes: number,
     options: RequestOptions
-  ): Promise<UpstreamAnswer & { body: Buffer }> {
+  ): Promise<UpstreamResponse & { body: Buffer }> {
     return await authentication.send(
       pullScope(repository),
       async authorization => await upstream.request(url, maxBytes, { ...options, ...authorization })
@@ -47,7 +47,7 @@ export function createRequests ({ instance, upstream, authentication }: Requests
    * Returns whether a response proves that something does not exist: a 404 of the registry itself. Throws when the 404
    * is that of a proxy or a storage.
    */
-  async function isProvenAbsent ({ status, headers, url, body }: UpstreamAnswer & { body?: Buffer }): Promise<boolean> {
+  async function isProvenAbsent ({ status, headers, url, body }: UpstreamResponse & { body?: Buffer }): Promise<boolean> {
     if (status !== 404) return false
     if (url.origin !== upstream.origin || /^text\/(?:html|plain)\b/i.test(headers['content-type'] ?? '')) {
       throw upstream.unexpected('Answer is not of a registry', 'http_protocol_error')
@@ -58,7 +58,7 @@ export function createRequests ({ instance, upstream, authentication }: Requests
   }
 
   /** Throws for every status but 200, and for the HTML page of a proxy. */
-  function mustSucceed ({ status, headers }: UpstreamAnswer): void {
+  function mustSucceed ({ status, headers }: UpstreamResponse): void {
     if (status !== 200) throw statusError(instance, status, headers)
     if (/^text\/html\b/i.test(headers['content-type'] ?? '')) {
       throw upstream.unexpected('Answer is not of a registry', 'http_protocol_error')
