@@ -1,5 +1,6 @@
 import type { FastifyBaseLogger, FastifyInstance } from 'fastify'
 import fp from 'fastify-plugin'
+import { untilAborted } from '../lib/deadline.ts'
 import { isRegistryError } from '../lib/errors.ts'
 import { extensionTypes, type ExtensionSource } from '../schemas/extension.ts'
 import type { BackendHealth, BackendStatus, HealthResponse, InstanceStatus } from '../schemas/health.ts'
@@ -9,37 +10,100 @@ import { circuits } from './cached/breaker.ts'
 export interface HealthOptions {
   /** Version of the service, for the report. */
   version?: string
-  /** Milliseconds from the beginning of a probe to the beginning of the next one. */
+  /** Milliseconds from the start of a probe to the start of the next one. */
   probeInterval?: number
-  /**
-   * Milliseconds that a probe may take. Both together are the longest that an outage goes unseen: less than 20 seconds.
-   */
+  /** Maximum milliseconds of a probe. An outage is noticed within the sum of both, which is less than 20 seconds. */
   probeTimeout?: number
 }
 
-/** A person's words for a failure, without addresses. */
-function words (error: unknown): string {
+/** Returns the reason of a failure in words, without addresses. */
+function reasonOf (error: unknown): string {
   if (!isRegistryError(error)) return 'Probe failed'
   return error.details ?? error.message
 }
 
 /**
- * Knows how every instance does, by asking each in the background: whoever wants to know never waits. An instance is
- * healthy when it answered the last probe and its last walk succeeded.
+ * Creates the probes of every instance, each at its own interval. A probe that succeeds also refreshes the instance, so
+ * that extensions deleted upstream are removed within the TTL, even without traffic.
  */
-export function createHealth (
+function createProbes (
   instances: readonly Backend[],
   log: FastifyBaseLogger,
-  { version = '', probeInterval = 15_000, probeTimeout = 4_000 }: HealthOptions = {}
+  { probeInterval = 15_000, probeTimeout = 4_000 }: HealthOptions
 ) {
-  const started = performance.now()
-  const probed = new Map<Backend, string | undefined>(instances.map(instance => [instance, 'Not checked yet']))
-  const closed = new AbortController()
+  const problems = new Map<Backend, string | undefined>(instances.map(instance => [instance, 'Not checked yet']))
+  const closing = new AbortController()
   const timers = new Map<Backend, NodeJS.Timeout>()
+
+  async function probe (instance: Backend): Promise<void> {
+    const before = problems.get(instance)
+    const timeout = AbortSignal.timeout(probeTimeout)
+    const signal = AbortSignal.any([timeout, closing.signal])
+    try {
+      await untilAborted(instance.ping(signal), signal)
+      problems.set(instance, undefined)
+      if (before !== undefined) log.info({ backend: instance.name }, 'backend is healthy')
+      instance.refresh({ recovered: before !== undefined })
+    } catch (error) {
+      if (closing.signal.aborted) return
+      const problem = timeout.aborted ? 'Connection timeout' : reasonOf(error)
+      problems.set(instance, problem)
+      if (before !== problem) log.warn({ backend: instance.name, err: error }, `backend is not healthy: ${problem}`)
+    }
+  }
+
+  /** Probes one instance until the server closes, independently of others. Resolves after the first probe. */
+  async function watch (instance: Backend): Promise<void> {
+    const began = performance.now()
+    await probe(instance)
+    if (closing.signal.aborted) return
+    const left = probeInterval - (performance.now() - began)
+    timers.set(instance, setTimeout(() => { void watch(instance) }, Math.max(0, left)).unref())
+  }
+
+  function stop (): void {
+    closing.abort()
+    for (const timer of timers.values()) clearTimeout(timer)
+  }
+
+  return {
+    /** Returns why the last probe of an instance failed; undefined when it succeeded. */
+    problemOf: (instance: Backend): string | undefined => problems.get(instance),
+    start: async (): Promise<void> => { await Promise.all(instances.map(watch)) },
+    stop
+  }
+}
+
+type NamedStatus = { name: string, status: InstanceStatus }
+
+/** Combines the instances of one kind. The circuit is shown where there is only one. */
+function combine (statuses: readonly NamedStatus[]): BackendStatus {
+  const failing = statuses.filter(({ status }) => !status.healthy)
+  const error = statuses.length === 1
+    ? failing[0]?.status.error
+    : failing.map(({ name, status }) => `${name}: ${status.error ?? ''}`).join('; ')
+  return {
+    enabled: statuses.length > 0,
+    healthy: statuses.length > 0 && failing.length === 0,
+    ...(failing.length > 0 && error !== undefined && { error }),
+    ...(statuses.length === 1 && statuses[0]?.status.circuit !== undefined && { circuit: statuses[0].status.circuit }),
+    ...(statuses.length > 1 && { instances: Object.fromEntries(statuses.map(({ name, status }) => [name, status])) })
+  }
+}
+
+/**
+ * Creates the health of every instance. An instance is healthy when its last probe and its last crawl succeeded. Probes
+ * run in the background: the other methods never wait for one.
+ */
+export function createHealth (instances: readonly Backend[], log: FastifyBaseLogger, options: HealthOptions = {}) {
+  const { version = '' } = options
+  const started = performance.now()
+  const probes = createProbes(instances, log, options)
   let draining = false
 
   function statusOf (instance: Backend): InstanceStatus {
-    const error = probed.get(instance) ?? (instance.failure === undefined ? undefined : words(instance.failure))
+    const error = probes.problemOf(instance) ??
+      (instance.failure === undefined ? undefined : reasonOf(instance.failure))
     const { circuit } = instance
     return {
       enabled: true,
@@ -49,71 +113,22 @@ export function createHealth (
     }
   }
 
-  async function probe (instance: Backend): Promise<void> {
-    const before = probed.get(instance)
-    const late = AbortSignal.timeout(probeTimeout)
-    const signal = AbortSignal.any([late, closed.signal])
-    const gaveUp = new Promise<never>((_resolve, reject) => {
-      signal.addEventListener('abort', () => {
-        reject(signal.reason)
-      }, { once: true })
-    })
-    try {
-      await Promise.race([instance.ping(signal), gaveUp])
-      probed.set(instance, undefined)
-      if (before !== undefined) log.info({ backend: instance.name }, 'backend is healthy')
-      // What clients would wait for is walked while nobody waits, asked for or not: what is gone upstream is gone here
-      // in time.
-      instance.refresh({ recovered: before !== undefined })
-    } catch (error) {
-      if (closed.signal.aborted) return
-      const why = late.aborted ? 'Connection timeout' : words(error)
-      probed.set(instance, why)
-      if (before !== why) log.warn({ backend: instance.name, err: error }, `backend is not healthy: ${why}`)
-    }
-  }
-
-  /** Probes one instance again and again; none waits for another. Resolves after the first probe. */
-  async function watch (instance: Backend): Promise<void> {
-    const began = performance.now()
-    await probe(instance)
-    if (closed.signal.aborted) return
-    const left = probeInterval - (performance.now() - began)
-    timers.set(instance, setTimeout(() => { void watch(instance) }, Math.max(0, left)).unref())
-  }
-
-  function statusOfKind (source: ExtensionSource): BackendStatus {
-    const those = instances.filter(instance => instance.source === source).map(instance => ({
+  const statusOfKind = (source: ExtensionSource): BackendStatus =>
+    combine(instances.filter(instance => instance.source === source).map(instance => ({
       name: instance.name,
       status: statusOf(instance)
-    }))
-    const failing = those.filter(({ status }) => !status.healthy)
-    const error = those.length === 1
-      ? failing[0]?.status.error
-      : failing.map(({ name, status }) => `${name}: ${status.error ?? ''}`).join('; ')
-    return {
-      enabled: those.length > 0,
-      healthy: those.length > 0 && failing.length === 0,
-      ...(failing.length > 0 && error !== undefined && { error }),
-      ...(those.length === 1 && those[0]?.status.circuit !== undefined && { circuit: those[0].status.circuit }),
-      ...(those.length > 1 && { instances: Object.fromEntries(those.map(({ name, status }) => [name, status])) })
-    }
-  }
-
+    })))
   const backends = (): BackendHealth => ({ gitea: statusOfKind('gitea'), oci: statusOfKind('oci') })
   const healthy = (): boolean => instances.every(instance => statusOf(instance).healthy)
 
   return {
-    /** Starts probing; resolves after the first probe of each. */
-    start: async (): Promise<void> => { await Promise.all(instances.map(watch)) },
-    stop (): void {
-      closed.abort()
-      for (const timer of timers.values()) clearTimeout(timer)
-    },
-    /** From now on the service is not ready: it is about to end. */
+    /** Starts probing. Resolves after the first probe of each instance. */
+    start: probes.start,
+    stop: probes.stop,
+    /** Makes the service not ready from now on, because it is about to end. */
     drain (): void { draining = true },
     backends,
-    /** Whether every enabled kind is healthy. */
+    /** Returns whether every instance is healthy. */
     healthy,
     /** Returns the body of the health routes, from the last probes. */
     report: (): HealthResponse => ({
@@ -122,7 +137,7 @@ export function createHealth (
       uptime: Math.floor((performance.now() - started) / 1000),
       backends: backends()
     }),
-    /** Whether anything can be served: an instance that answers, or a listing of one that did. */
+    /** Returns whether anything can be served: by a healthy instance, or from a cached listing. */
     ready: (): boolean =>
       !draining &&
       instances.some(instance =>
@@ -141,26 +156,14 @@ declare module 'fastify' {
   interface FastifyInstance { health: Health }
 }
 
-async function health (fastify: FastifyInstance, options: HealthOptions): Promise<void> {
+/** Registers the gauges of the instances and of the catalog. */
+function observe (fastify: FastifyInstance, health: Health): void {
   const { instances, census } = fastify.catalog
-  const probes = createHealth(instances, fastify.log, options)
-  let began = (): void => {}
-  const firstRound = new Promise<void>(resolve => { began = resolve })
-  fastify.decorate('health', Object.assign(probes, { firstRound }))
-
-  fastify.addHook('onReady', async () => {
-    void probes.start().then(began)
-    // What the first client would wait for is loaded while nobody waits; a failure is seen by the probes.
-    for (const instance of instances) instance.refresh()
-  })
-  fastify.addHook('preClose', async () => { probes.drain() })
-  fastify.addHook('onClose', async () => { probes.stop() })
-
   fastify.telemetry.gauge(
     'backend_healthy',
     'Whether the backend is healthy (1) or not (0)',
     ['backend'],
-    () => probes.instances().map(({ name, healthy }) => ({ labels: { backend: name }, value: healthy ? 1 : 0 }))
+    () => health.instances().map(({ name, healthy }) => ({ labels: { backend: name }, value: healthy ? 1 : 0 }))
   )
   fastify.telemetry.gauge(
     'backend_circuit',
@@ -187,6 +190,22 @@ async function health (fastify: FastifyInstance, options: HealthOptions): Promis
       return instances.map(({ name }) => ({ labels: { backend: name }, value: shadowed.get(name) ?? 0 }))
     }
   )
+}
+
+async function health (fastify: FastifyInstance, options: HealthOptions): Promise<void> {
+  const { instances } = fastify.catalog
+  const firstRound = Promise.withResolvers<void>()
+  const status = Object.assign(createHealth(instances, fastify.log, options), { firstRound: firstRound.promise })
+  fastify.decorate('health', status)
+
+  fastify.addHook('onReady', async () => {
+    void status.start().then(() => { firstRound.resolve() })
+    // Loads the listings before the first request. The probes report a failure.
+    for (const instance of instances) instance.refresh()
+  })
+  fastify.addHook('preClose', async () => { status.drain() })
+  fastify.addHook('onClose', async () => { status.stop() })
+  observe(fastify, status)
 }
 
 export default fp(health, {
