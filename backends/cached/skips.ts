@@ -43,10 +43,10 @@ const keyOf = (skipped: Skipped): string =>
 const extensionOf = ({ type, name }: { type?: string, name?: string }): string => `${type ?? ''}/${name ?? ''}`
 
 const isNamedRefusal = ({ hidden, reason }: Skipped): boolean => hidden !== true && reason === 'refused'
-const refusedMessage =
-  'the upstream refuses a configured repository (401 or 403): its extension is not updated, others are; correct its name in repositories or grant the credentials access'
-const refusedHiddenMessage =
-  'the upstream refuses repositories that it lists (401 or 403): their extensions are not updated, others are; grant the credentials access'
+const refusedMessage = 'the upstream refuses a configured repository (401 or 403): ' +
+  'its extension is not updated, others are; correct its name in repositories or grant the credentials access'
+const refusedHiddenMessage = 'the upstream refuses repositories that it lists (401 or 403): ' +
+  'their extensions are not updated, others are; grant the credentials access'
 
 const plurals: Record<Skipped['kind'], string> = {
   repository: 'repositories',
@@ -71,70 +71,67 @@ export function describeCounts (counts: SkippedReport['counts']): string {
   return parts.length === 0 ? 'nothing is skipped any more' : `skipped ${parts.join('; ')}`
 }
 
-/**
- * Keeps what an instance skips. An item is kept until a complete crawl, or for what only a whole extension shows the
- * next read of that extension, no longer meets it. One info line a crawl reports the numbers when they have changed.
- */
-export function createSkips ({ instance, log, count, wallClock = Date.now }: SkipsOptions) {
+/** Counts skipped items by kind and reason, the most frequent reason of each kind first. */
+function countsOf (instance: string, skipped: Iterable<Skipped>): SkippedReport['counts'] {
+  const numbers = new Map<
+    string,
+    { instance: string, kind: Skipped['kind'], reason: Skipped['reason'], count: number }
+  >()
+  for (const { kind, reason } of skipped) {
+    const key = `${kind} ${reason}`
+    const number = numbers.get(key) ?? { instance, kind, reason, count: 0 }
+    number.count++
+    numbers.set(key, number)
+  }
+  return [...numbers.values()].sort((a, b) =>
+    a.kind === b.kind ? b.count - a.count || (a.reason < b.reason ? -1 : 1) : a.kind < b.kind ? -1 : 1
+  )
+}
+
+/** Creates the items of one instance, within their maximum numbers. New items and refused repositories are logged. */
+function createItems ({ instance, log, count, wallClock = Date.now }: SkipsOptions) {
   const entries = new Map<string, Entry>()
   let repositories = 0
-  let reported = ''
-  let hiddenRefusals = 0
   let isFull = false
 
-  /** Returns whether one more item can be kept. However many tags there are, a refused repository is. */
+  /** Returns whether one more item can be kept. Repositories have a maximum of their own, so that tags exclude none. */
   function hasRoom ({ kind }: Skipped): boolean {
     if (kind === 'repository' ? repositories < maxRepositories : entries.size - repositories < maxItems) return true
     if (!isFull) {
       log?.warn(
         { backend: instance },
-        `more than ${maxItems} items are skipped: further ones are neither kept nor counted; delete tags and releases that are not versions`
+        `more than ${maxItems} items are skipped: further ones are neither kept nor counted; ` +
+          'delete tags and releases that are not versions'
       )
     }
     isFull = true
     return false
   }
 
-  function collect (crawled: boolean): { met: ReadonlySet<string>, skip: Skip } {
-    const met = new Set<string>()
-    return {
-      met,
-      skip: given => {
-        const skipped = plain(given)
-        const key = keyOf(skipped)
-        if (met.has(key)) return
-        const known = entries.get(key)
-        // What is kept stays as long as it is met, in whatever order.
-        if (known === undefined && !hasRoom(skipped)) return
-        met.add(key)
-        if (known !== undefined) {
-          known.crawled ||= crawled
-          return
-        }
-        count?.(skipped.reason)
-        entries.set(key, { skipped, since: wallClock(), crawled })
-        if (skipped.kind === 'repository') repositories++
-        if (isNamedRefusal(skipped)) log?.warn({ backend: instance, repository: skipped.repository }, refusedMessage)
-        const { hidden, ...item } = skipped
-        log?.debug({ backend: instance, ...(hidden ? { kind: item.kind, reason: item.reason } : item) }, 'skipped')
-      }
-    }
+  function add (key: string, skipped: Entry['skipped'], crawled: boolean): void {
+    count?.(skipped.reason)
+    entries.set(key, { skipped, since: wallClock(), crawled })
+    if (skipped.kind === 'repository') repositories++
+    if (isNamedRefusal(skipped)) log?.warn({ backend: instance, repository: skipped.repository }, refusedMessage)
+    const { hidden, ...item } = skipped
+    log?.debug({ backend: instance, ...(hidden ? { kind: item.kind, reason: item.reason } : item) }, 'skipped')
   }
 
-  function counts (): SkippedReport['counts'] {
-    const numbers = new Map<
-      string,
-      { instance: string, kind: Skipped['kind'], reason: Skipped['reason'], count: number }
-    >()
-    for (const { skipped: { kind, reason } } of entries.values()) {
-      const key = `${kind} ${reason}`
-      const number = numbers.get(key) ?? { instance, kind, reason, count: 0 }
-      number.count++
-      numbers.set(key, number)
+  /** Begins a read. `skip` takes its items, `crawled` is whether a crawl reads them, and `met` has their keys. */
+  function collect (crawled: boolean): { met: ReadonlySet<string>, skip: Skip } {
+    const met = new Set<string>()
+    const skip: Skip = given => {
+      const skipped = plain(given)
+      const key = keyOf(skipped)
+      if (met.has(key)) return
+      const known = entries.get(key)
+      // A kept item stays as long as it is met, in whatever order.
+      if (known === undefined && !hasRoom(skipped)) return
+      met.add(key)
+      if (known === undefined) add(key, skipped, crawled)
+      else known.crawled ||= crawled
     }
-    return [...numbers.values()].sort((a, b) =>
-      a.kind === b.kind ? b.count - a.count || (a.reason < b.reason ? -1 : 1) : a.kind < b.kind ? -1 : 1
-    )
+    return { met, skip }
   }
 
   function remove (key: string, { skipped }: Entry): void {
@@ -144,6 +141,21 @@ export function createSkips ({ instance, log, count, wallClock = Date.now }: Ski
       log?.info({ backend: instance, repository: skipped.repository }, 'a repository is no longer refused')
     }
   }
+
+  return {
+    collect,
+    remove,
+    /** The items by their keys. */
+    entries: entries as ReadonlyMap<string, Entry>,
+    counts: () => countsOf(instance, [...entries.values()].map(({ skipped }) => skipped))
+  }
+}
+type Items = ReturnType<typeof createItems>
+
+/** Creates the log of the numbers of one instance. A number is logged when it has changed since the last crawl. */
+function createNumbersLog ({ instance, log }: SkipsOptions, { entries, counts }: Items) {
+  let reported = ''
+  let hiddenRefusals = 0
 
   /** Logs how many hidden repositories are refused, when the number has changed. */
   function reportHiddenRefusals (): void {
@@ -156,38 +168,72 @@ export function createSkips ({ instance, log, count, wallClock = Date.now }: Ski
     }
   }
 
-  function report (): void {
+  return (): void => {
     reportHiddenRefusals()
     const message = describeCounts(counts())
     if (message !== reported && (reported !== '' || entries.size > 0)) log?.info({ backend: instance }, message)
     reported = message
   }
+}
+
+/** Returns the items that may be shown. Those of a repository that is refused and hidden may not. */
+function shownItems (instance: string, entries: Items['entries']): SkippedItem[] {
+  const hiddenRepositories = new Set(
+    [...entries.values()].flatMap(({ skipped: { kind, reason, hidden, repository } }) =>
+      kind === 'repository' && reason === 'refused' && hidden ? [repository] : []
+    )
+  )
+  const isNamed = ({ hidden, repository }: Entry['skipped']): boolean =>
+    !hidden && (repository === undefined || !hiddenRepositories.has(repository))
+  return [...entries.values()].filter(({ skipped }) => isNamed(skipped)).map(
+    ({ skipped: { hidden, ...item }, since }) => ({
+      instance,
+      ...item,
+      since: utcSeconds(new Date(since).toISOString()) ?? ''
+    })
+  )
+}
+
+/**
+ * Creates the record of the items that an instance skips. An item is kept until a complete crawl does not meet it, or,
+ * if only reads of a whole extension show it, until the next such read does not. One info line for each crawl reports
+ * the numbers when they have changed.
+ */
+export function createSkips (options: SkipsOptions) {
+  const items = createItems(options)
+  const { collect, entries, remove } = items
+  const logNumbers = createNumbersLog(options, items)
+
+  /** Removes the items that a complete crawl read and did not meet. */
+  function endCrawl (met: ReadonlySet<string>, { found, failed, refused = [], truncated, unchanged }: Crawl): void {
+    if (truncated === true) return
+    const unread = new Set(failed.map(extensionOf))
+    // A refused repository was not read, so its items stay. The refusal itself stays only if the crawl met it.
+    const refusedNames = new Set(refused.map(extensionOf))
+    const present = new Set([...found.map(({ metadata }) => extensionOf(metadata)), ...unread, ...refusedNames])
+    for (const [key, entry] of entries) {
+      const { skipped, crawled } = entry
+      const extension = extensionOf(skipped)
+      const untouched = unread.has(extension) || (skipped.reason !== 'refused' && refusedNames.has(extension)) ||
+        unchanged?.has(skipped.repository ?? '') === true
+      if (!met.has(key) && !(crawled ? untouched : present.has(extension))) remove(key, entry)
+    }
+  }
 
   return {
-    /** Begins a crawl. `end` drops what a complete crawl did not meet, and reports. */
+    /** Begins a crawl. `end` removes the items that a complete crawl did not meet, and logs the numbers. */
     crawl () {
       const { met, skip } = collect(true)
       return {
         skip,
-        end ({ found, failed, refused = [], truncated, unchanged }: Crawl): void {
-          const unread = new Set(failed.map(extensionOf))
-          // A refused repository was not read: what is skipped in it still is. Whether it is refused, the crawl has
-          // met.
-          const refusedNames = new Set(refused.map(extensionOf))
-          const there = new Set([...found.map(({ metadata }) => extensionOf(metadata)), ...unread, ...refusedNames])
-          for (const [key, entry] of truncated === true ? [] : entries) {
-            const { skipped, crawled } = entry
-            const extension = extensionOf(skipped)
-            const untouched = unread.has(extension) || (skipped.reason !== 'refused' && refusedNames.has(extension)) ||
-              unchanged?.has(skipped.repository ?? '') === true
-            if (!met.has(key) && !(crawled ? untouched : there.has(extension))) remove(key, entry)
-          }
-          report()
+        end (crawl: Crawl): void {
+          endCrawl(met, crawl)
+          logNumbers()
         }
       }
     },
 
-    /** Begins a read of one whole extension. `end` drops what only such a read shows, and this one did not meet. */
+    /** Begins a read of one whole extension. `end` removes the items that only such reads show and this one did not. */
     load (type: string, name: string) {
       const { met, skip } = collect(false)
       return {
@@ -200,33 +246,11 @@ export function createSkips ({ instance, log, count, wallClock = Date.now }: Ski
       }
     },
 
-    /**
-     * Takes an item that is met outside of a crawl and of a read of a whole extension; the next such read that does not
-     * meet it drops it.
-     */
+    /** Adds an item outside of crawls and reads. The next read of its extension removes it unless it is met again. */
     add (skipped: Skipped): void { collect(false).skip(skipped) },
 
-    /**
-     * Returns what is skipped now. What was skipped in a repository before it was refused is named only if the
-     * repository may be.
-     */
-    report (): SkippedReport {
-      const hiddenOnes = new Set(
-        [...entries.values()].flatMap(({ skipped: { kind, reason, hidden, repository } }) =>
-          kind === 'repository' && reason === 'refused' && hidden ? [repository] : []
-        )
-      )
-      const isNamed = ({ hidden, repository }: Entry['skipped']): boolean =>
-        !hidden && (repository === undefined || !hiddenOnes.has(repository))
-      const items = [...entries.values()].filter(({ skipped }) => isNamed(skipped)).map((
-        { skipped: { hidden, ...item }, since }
-      ): SkippedItem => ({
-        instance,
-        ...item,
-        since: utcSeconds(new Date(since).toISOString()) ?? ''
-      }))
-      return { items, counts: counts() }
-    }
+    /** Returns the items and their numbers. Hidden items are in the numbers only. */
+    report: (): SkippedReport => ({ items: shownItems(options.instance, entries), counts: items.counts() })
   }
 }
 export type Skips = ReturnType<typeof createSkips>
