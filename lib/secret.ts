@@ -41,7 +41,7 @@ export interface CredentialFileOptions<T> {
   key: string
   instance: string
   log?: FileLog | undefined
-  /** Most bytes that are read; 64 KiB if unset. */
+  /** Maximum size of the file in bytes; 64 KiB if unset. */
   limit?: number
   parse: (bytes: Buffer) => T
 }

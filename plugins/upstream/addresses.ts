@@ -49,7 +49,7 @@ function literalAddress ({ hostname }: URL): string | undefined {
 
 /**
  * A lookup for sockets that gives only the addresses that `guard` lets pass, and fails with {@link prohibited} when
- * none is left. What was checked is what is connected to: an answer that changes between the two gains nothing.
+ * none is left. The checked address is the one that is connected to, so that a changing DNS response gains nothing.
  */
 export function createLookup (guard: Guard, resolver: Resolver): LookupFunction {
   return (hostname, options, callback) => {

@@ -34,8 +34,8 @@ export function createUpstream (dependencies: UpstreamDependencies, options: Ups
   }
 
   /**
-   * Reads JSON of at most `maxBytes` bytes. Throws for another body, for a login page, and for every status but 200, 404
-   * and a permanent redirect.
+   * Reads JSON of at most `maxBytes` bytes. Throws for another body, for a login page, and for every status but 200,
+   * 404 and a permanent redirect.
    */
   async function json (url: URL, signal?: AbortSignal, maxBytes = maxJsonBytes): Promise<JsonResponse> {
     const { statusCode, headers, body } = await bytes(url, maxBytes, {

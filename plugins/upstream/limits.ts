@@ -26,8 +26,8 @@ export type RetryBudget = ReturnType<typeof createRetryBudget>
 export type Queue = <T>(work: () => Promise<T>) => Promise<T>
 
 /**
- * Creates a queue that runs `concurrency` requests at once and holds `waiting` more. Its error is not the upstream's, so
- * the circuit breaker does not count it.
+ * Creates a queue that runs `concurrency` requests at once and holds `waiting` more. Its error is not the upstream's,
+ * so the circuit breaker does not count it.
  */
 export function createQueue (
   { instance, concurrency, waiting = 1000 }: { instance: string, concurrency: number, waiting?: number }

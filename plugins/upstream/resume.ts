@@ -33,8 +33,8 @@ export function isContinuation (
 const rangeIndependentStatuses = new Set([401, 403, 404, 429, 503])
 
 /**
- * Opens a file with `open` at an offset, and whole if the response is not that part. `offset` of the result is the first
- * byte of its stream.
+ * Opens a file with `open` at an offset, and whole if the response is not that part. `offset` of the result is the
+ * first byte of its stream.
  */
 export async function openFrom (
   at: Resumption,
