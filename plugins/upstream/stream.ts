@@ -1,4 +1,5 @@
 import type { Request, Response } from 'got'
+import { untilAborted } from '../../lib/deadline.ts'
 
 /**
  * Yields the chunks of a source. Throws the error of `late` when no chunk arrives within so many seconds of a read; a
@@ -12,13 +13,11 @@ export async function * limitSilence (
   failed: (error: unknown) => Error
 ): AsyncGenerator<Buffer> {
   const chunks = source[Symbol.asyncIterator]()
+  const silence = new AbortController()
   try {
     for (;;) {
-      let timer: NodeJS.Timeout | undefined
-      const silence = new Promise<never>((_resolve, reject) => {
-        timer = setTimeout(() => reject(late()), seconds * 1000)
-      })
-      const next = await Promise.race([chunks.next(), silence]).finally(() => clearTimeout(timer))
+      const timer = setTimeout(() => { silence.abort(late()) }, seconds * 1000)
+      const next = await untilAborted(chunks.next(), silence.signal).finally(() => { clearTimeout(timer) })
       if (next.done === true) return
       yield next.value
     }
