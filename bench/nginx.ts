@@ -30,8 +30,10 @@ export async function writeNginx (folder: string, port: number, recorded: readon
   await writeFile(path, `daemon off; master_process off; pid ${folder}/nginx.pid; error_log stderr crit;
 events { worker_connections 256; }
 http {
-  access_log off; server_tokens off; sendfile on; open_file_cache max=10000; keepalive_requests 1000000000; keepalive_timeout 72s;
-  client_body_temp_path ${folder}/body; proxy_temp_path ${folder}/proxy; fastcgi_temp_path ${folder}/fastcgi; uwsgi_temp_path ${folder}/uwsgi; scgi_temp_path ${folder}/scgi;
+  access_log off; server_tokens off; sendfile on; open_file_cache max=10000;
+  keepalive_requests 1000000000; keepalive_timeout 72s;
+  client_body_temp_path ${folder}/body; proxy_temp_path ${folder}/proxy; fastcgi_temp_path ${folder}/fastcgi;
+  uwsgi_temp_path ${folder}/uwsgi; scgi_temp_path ${folder}/scgi;
   server {
     listen 127.0.0.1:${port}; root ${files};
     ${locations.join('\n    ')}

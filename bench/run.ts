@@ -40,7 +40,8 @@ if (
   (wanted !== undefined && wanted !== 'wrk' && wanted !== 'autocannon')
 ) {
   console.error(
-    'Usage: npm run bench -- [--quick] [--rounds 1..50] [--seconds 1..60] [--generator wrk|autocannon] [--only NAME] [--profile FOLDER] [--check | --save-baseline]'
+    'Usage: npm run bench -- [--quick] [--rounds 1..50] [--seconds 1..60] [--generator wrk|autocannon] [--only NAME] ' +
+      '[--profile FOLDER] [--check | --save-baseline]'
   )
   process.exit(64)
 }

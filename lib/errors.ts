@@ -12,7 +12,8 @@ export const errorTable = {
   invalid_request: {
     status: 400,
     when:
-      'Any other bad parameter, a query parameter that is given more than once, or a request that cannot be understood; with status 417 for an unknown `Expect`, with 431 for headers that are too large'
+      'Any other bad parameter, a query parameter that is given more than once, or a request that cannot be ' +
+        'understood; with status 417 for an unknown `Expect`, with 431 for headers that are too large'
   },
   auth_error: {
     status: 401,
@@ -37,14 +38,16 @@ export const errorTable = {
   rate_limit: {
     status: 429,
     when:
-      "The client asks more often than is configured here, or the upstream's limit is exceeded and nothing cached stands in; with `Retry-After`"
+      "The client asks more often than is configured here, or the upstream's limit is exceeded and nothing cached " +
+        'stands in; with `Retry-After`'
   },
   config_error: { status: 500, when: 'The registry is misconfigured for this request' },
   internal_error: { status: 500, when: 'A bug in the registry' },
   service_unavailable: {
     status: 503,
     when:
-      'An instance that could own the answer cannot be asked, and nothing cached may stand in; or the registry has more to do than it can; with `Retry-After`'
+      'An instance that could own the answer cannot be asked, and nothing cached may stand in; or the registry has ' +
+        'more to do than it can; with `Retry-After`'
   }
 } as const
 

@@ -21,7 +21,8 @@ export function sealPlugin<O extends FastifyPluginOptions> (plugin: FastifyPlugi
       get: () => value,
       set () {
         throw new TypeError(
-          'The exported plugin cannot be changed, since other hosts share it: register extension-registry/global, or use fp() on the plugin itself'
+          'The exported plugin cannot be changed, since other hosts share it: register extension-registry/global, or ' +
+            'use fp() on the plugin itself'
         )
       }
     })

@@ -151,9 +151,12 @@ async function openapi (fastify: FastifyInstance): Promise<void> {
         info: {
           title: 'Extension registry',
           description:
-            'One read-only catalog over infrastructure extensions (providers, taskservs and clusters) that are published as Gitea releases and as OCI artifacts.\n\n' +
-            'Unknown query parameters are ignored. A path responds to methods other than its own, `OPTIONS` and `TRACE` included, with status 405, ' +
-            '`Allow` and the error `method_not_allowed`; an unknown path with 404 and `not_found`. CORS preflights are the only exception.',
+            'One read-only catalog over infrastructure extensions (providers, taskservs and clusters) that are ' +
+            'published as Gitea releases and as OCI artifacts.\n\n' +
+            'Unknown query parameters are ignored. A path responds to methods other than its own, `OPTIONS` and ' +
+            '`TRACE` included, with status 405, ' +
+            '`Allow` and the error `method_not_allowed`; an unknown path with 404 and `not_found`. CORS preflights ' +
+            'are the only exception.',
           version: apiVersion,
           license: { name: 'MIT', identifier: 'MIT' }
         },
@@ -186,7 +189,8 @@ async function openapi (fastify: FastifyInstance): Promise<void> {
   if (taken === undefined) await fastify.register(openapiPage)
   else {
     fastify.log.warn(
-      `route ${fastify.prefix}${taken} of the host exists: Swagger UI is not served; register the registry with a prefix`
+      `route ${fastify.prefix}${taken} of the host exists: Swagger UI is not served; register the registry with a ` +
+        'prefix'
     )
   }
 }

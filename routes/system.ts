@@ -26,7 +26,8 @@ const healthAndMetrics = (suffix: string): FastifyPluginCallbackTypebox => (fast
       operationId: `getHealth${suffix}`,
       summary: 'Health check',
       description:
-        'Service health and backend status, from the last background probe: it answers at once, and with 200 when degraded too.',
+        'Service health and backend status, from the last background probe: it answers at once, and with 200 when ' +
+          'degraded too.',
       tags,
       response: { 200: jsonResponse('Healthy or degraded', Ref(HealthResponse)), ...errors(400, 500) }
     }

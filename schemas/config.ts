@@ -19,7 +19,8 @@ const Patterns = (source: string, type: string, patterns: string[]) =>
     Type.String({ pattern: '^[^{}]*\\{name\\}[^{}]*$', expected: 'a repository name with {name} in it once' }),
     {
       description:
-        `Names of ${source} repositories that are a ${type}, first match first; \`{name}\` stands for the extension's name`,
+        `Names of ${source} repositories that are a ${type}, first match first; \`{name}\` stands for the ` +
+          "extension's name",
       default: patterns
     }
   )
@@ -95,7 +96,8 @@ const Platform = (description: string) =>
 const DownloadUrls = (value: 'upstream' | 'gateway') =>
   StringEnum(['upstream', 'gateway'], {
     description:
-      "What `download_url` points at: the upstream's own address, or this registry's download route on `server.public_url`",
+      "What `download_url` points at: the upstream's own address, or this registry's download route on " +
+        '`server.public_url`',
     default: value
   })
 
@@ -119,7 +121,8 @@ export const ServerConfig = Type.Object({
   )),
   trust_proxy: Type.Boolean({
     description:
-      "Believe a reverse proxy's `X-Forwarded-For` header, for the log and the rate limit; its addresses may have ports",
+      "Believe a reverse proxy's `X-Forwarded-For` header, for the log and the rate limit; its addresses may have " +
+        'ports',
     default: false
   }),
   trusted_proxies: Type.Array(Type.String({ pattern: '^[0-9A-Fa-f.:]+(/[0-9]{1,3})?$', expected: proxyAddress }), {
@@ -186,7 +189,8 @@ export const CacheConfig = Type.Object({
   ),
   directory: Type.Optional(
     File(
-      'Directory that keeps the last good catalog, so that a restart during an outage still answers; it holds what private repositories are called, too',
+      'Directory that keeps the last good catalog, so that a restart during an outage still answers; it holds what ' +
+        'private repositories are called, too',
       '/var/lib/extension-registry'
     )
   )
@@ -217,7 +221,8 @@ export const StoreConfig = Type.Object({
   ),
   on_rerelease: StringEnum(['serve', 'refuse'], {
     description:
-      'What becomes of a version that is published again with another content, where its publisher tells no checksum: it is served, or refused with 409',
+      'What becomes of a version that is published again with another content, where its publisher tells no ' +
+        'checksum: it is served, or refused with 409',
     default: 'serve'
   })
 }, { additionalProperties: false, default: {}, description: 'Verified files on disk' })
@@ -232,7 +237,8 @@ export const GiteaConfig = Type.Object({
     examples: ['extensions']
   }),
   token: Token(
-    'Access token (`read:organization` and `read:repository`; for a user `read:user` too); not together with `token_file`',
+    'Access token (`read:organization` and `read:repository`; for a user `read:user` too); not together with ' +
+      '`token_file`',
     '0123456789abcdef'
   ),
   token_file: Type.Optional(File('File that holds the token; re-read when it changes', '/run/secrets/gitea-token')),
@@ -243,10 +249,12 @@ export const GiteaConfig = Type.Object({
   public_url: publicUrl,
   download_urls: DownloadUrls('upstream'),
   platform: Platform(
-    'Platform whose file is taken when a release has a file for each of several: the asset whose name ends in `_linux_arm64` or `-linux-arm64` before the suffix; the first file if unset'
+    'Platform whose file is taken when a release has a file for each of several: the asset whose name ends in ' +
+      '`_linux_arm64` or `-linux-arm64` before the suffix; the first file if unset'
   ),
   reconcile_seconds: Integer(
-    "Time within which every repository is asked for its releases, though the server's list of repositories shows no change; 0 asks all at each walk",
+    "Time within which every repository is asked for its releases, though the server's list of repositories shows no " +
+      'change; 0 asks all at each walk',
     3600,
     0,
     86_400
@@ -282,7 +290,8 @@ export const OciConfig = Type.Object({
   }),
   discovery: StringEnum(['catalog', 'harbor', 'list'], {
     description:
-      "How repositories are found: by the registry's `_catalog`, by Harbor's API for the project that the namespace begins with, or by `repositories` alone",
+      "How repositories are found: by the registry's `_catalog`, by Harbor's API for the project that the namespace " +
+        'begins with, or by `repositories` alone',
     default: 'catalog'
   }),
   repositories: Type.Array(
@@ -296,7 +305,8 @@ export const OciConfig = Type.Object({
     }
   ),
   platform: Platform(
-    'Platform whose artifact is taken from an index; the first artifact of the index if unset. A version without it is skipped'
+    'Platform whose artifact is taken from an index; the first artifact of the index if unset. A version without it ' +
+      'is skipped'
   ),
   token: Token('Bearer token for every request; not together with other credentials', '0123456789abcdef'),
   token_file: Type.Optional(File('File that holds the token; re-read when it changes', '/run/secrets/oci-token')),
@@ -310,7 +320,8 @@ export const OciConfig = Type.Object({
     File('File that holds the password of `username`; re-read when it changes', '/run/secrets/oci-password')
   ),
   docker_config: Type.Optional(File(
-    "Docker's `config.json`, whose `auths` have the credentials (no credential helpers); re-read when it changes; not together with other credentials",
+    "Docker's `config.json`, whose `auths` have the credentials (no credential helpers); re-read when it changes; " +
+      'not together with other credentials',
     '/run/secrets/config.json'
   )),
   public_url: publicUrl,

@@ -25,7 +25,8 @@ export type ExtensionSource = Static<typeof ExtensionSource>
 const published_at = Type.String({
   format: 'date-time',
   description:
-    'When this version was published: RFC 3339 in UTC, whole seconds. `1970-01-01T00:00:00Z` means that the publisher did not say',
+    'When this version was published: RFC 3339 in UTC, whole seconds. `1970-01-01T00:00:00Z` means that the ' +
+      'publisher did not say',
   examples: ['2025-10-06T12:00:00Z']
 })
 const download_url = Type.Optional(Type.String({
@@ -67,7 +68,8 @@ export const Extension = Type.Object({
   type: Ref(ExtensionType),
   version: Type.String({
     description:
-      'Current version (semver 2.0.0): the highest release, or the highest pre-release when nothing else exists. A Gitea release that is marked as a pre-release counts as one',
+      'Current version (semver 2.0.0): the highest release, or the highest pre-release when nothing else exists. A ' +
+        'Gitea release that is marked as a pre-release counts as one',
     examples: ['1.28.0']
   }),
   description: Type.String({

@@ -5,13 +5,15 @@ const status = {
   enabled: Type.Boolean({ description: 'Backend enabled: at least one instance is configured' }),
   healthy: Type.Boolean({
     description:
-      'Backend healthy: every instance answered the last probe, and its last listing was read whole, but for single repositories that refuse the credentials'
+      'Backend healthy: every instance answered the last probe, and its last listing was read whole, but for single ' +
+        'repositories that refuse the credentials'
   }),
   error: Type.Optional(Type.String({ description: 'Error message if unhealthy', examples: ['Connection timeout'] })),
   circuit: Type.Optional(
     Type.String({
       description:
-        'Circuit breaker of an instance: `open` (it is left alone after failures) or `half-open` (one question tests it); absent while it is closed',
+        'Circuit breaker of an instance: `open` (it is left alone after failures) or `half-open` (one question tests ' +
+          'it); absent while it is closed',
       examples: ['open']
     })
   )

@@ -25,7 +25,9 @@ const name = Type.String({
 const version = Type.String({
   description: 'Extension version (semver 2.0.0; a leading `v` is accepted), or `latest`',
   pattern:
-    '^(?:latest|v?(?:0|[1-9]\\d*)\\.(?:0|[1-9]\\d*)\\.(?:0|[1-9]\\d*)(?:-(?:0|[1-9]\\d*|\\d*[a-zA-Z-][0-9a-zA-Z-]*)(?:\\.(?:0|[1-9]\\d*|\\d*[a-zA-Z-][0-9a-zA-Z-]*))*)?(?:\\+[0-9a-zA-Z-]+(?:\\.[0-9a-zA-Z-]+)*)?)$',
+    '^(?:latest|v?(?:0|[1-9]\\d*)\\.(?:0|[1-9]\\d*)\\.(?:0|[1-9]\\d*)' +
+    '(?:-(?:0|[1-9]\\d*|\\d*[a-zA-Z-][0-9a-zA-Z-]*)(?:\\.(?:0|[1-9]\\d*|\\d*[a-zA-Z-][0-9a-zA-Z-]*))*)?' +
+    '(?:\\+[0-9a-zA-Z-]+(?:\\.[0-9a-zA-Z-]+)*)?)$',
   maxLength: 128,
   examples: ['1.28.0']
 })
@@ -47,7 +49,8 @@ export const ListQuery = Type.Object({
 export const SearchQuery = Type.Object({
   q: Type.String({
     description:
-      'Search query: what is looked for, in any case, in names, tags and descriptions; 1 to 256 characters without surrounding blanks',
+      'Search query: what is looked for, in any case, in names, tags and descriptions; 1 to 256 characters without ' +
+        'surrounding blanks',
     pattern: '^\\s*\\S(?:[\\s\\S]{0,254}\\S)?\\s*$',
     examples: ['kubernetes']
   }),

@@ -44,7 +44,8 @@ const browserHeaders: Headers = {
     'Headers that those pages may read; absent where cross-origin reading is turned off'
   ),
   Vary: text(
-    '`Origin` where some origins may read the answers and others may not, `Accept-Encoding` where the answer has other forms; else absent',
+    '`Origin` where some origins may read the answers and others may not, `Accept-Encoding` where the answer has ' +
+      'other forms; else absent',
     'Accept-Encoding'
   )
 }
@@ -62,7 +63,8 @@ const limitHeaders: Headers = {
     '"default";q=100;w=60'
   ),
   RateLimit: text(
-    'Requests that are left to the client, and the seconds until it has all of them again; absent where no limit is configured',
+    'Requests that are left to the client, and the seconds until it has all of them again; absent where no limit is ' +
+      'configured',
     '"default";r=50;t=30'
   )
 }
@@ -72,7 +74,8 @@ export const provenanceHeaders: Headers = {
   ...always,
   ...limitHeaders,
   ETag: text(
-    'Strong validator of this response, of each coding its own; `If-None-Match` with it gets 304, `If-Match` with another one 412'
+    'Strong validator of this response, of each coding its own; `If-None-Match` with it gets 304, `If-Match` with ' +
+      'another one 412'
   ),
   'Cache-Control': text(
     'How long the answer may be reused; `no-cache` when it is stale or partial',
@@ -90,7 +93,8 @@ export const provenanceHeaders: Headers = {
     'gitea; error=connection_refused'
   ),
   'X-Partial': text(
-    'Names of the instances whose entries are missing from this answer; absent when none is. Single repositories that refuse the credentials are not counted as missing',
+    'Names of the instances whose entries are missing from this answer; absent when none is. Single repositories ' +
+      'that refuse the credentials are not counted as missing',
     'gitea'
   )
 }
@@ -127,7 +131,8 @@ export const downloadHeaders: Headers = {
   'Content-Length': integer('Bytes of the answer; absent when unknown', 2048000),
   'Accept-Ranges': text('Always `bytes`: a part of the file may be asked for with `Range`', 'bytes'),
   'Last-Modified': text(
-    'When the version was published; absent when unknown. `If-Unmodified-Since` with an earlier date gets 412; `If-Modified-Since` never gets 304',
+    'When the version was published; absent when unknown. `If-Unmodified-Since` with an earlier date gets 412; ' +
+      '`If-Modified-Since` never gets 304',
     'Wed, 15 Jan 2025 10:30:00 GMT'
   ),
   'Repr-Digest': text('Digest of the file (RFC 9530); absent when none is known', 'sha-256=:Zszlqj…:')
@@ -158,12 +163,14 @@ const errorDescriptions = {
   409:
     '`conflict`: the version was published again with another content, and the registry is configured to refuse that',
   412:
-    '`precondition_failed`: `If-Match` does not name a current `ETag`, or the file was published after `If-Unmodified-Since`',
+    '`precondition_failed`: `If-Match` does not name a current `ETag`, or the file was published after ' +
+      '`If-Unmodified-Since`',
   416: '`range_not_satisfiable`: the range begins behind the end of the file',
   429: "`rate_limit`: the client's limit at this registry, or an upstream's, is exceeded",
   500: '`internal_error` or `config_error`',
   503:
-    '`service_unavailable`: an upstream that could own the answer cannot be asked, and nothing cached may stand in; or the registry is overloaded'
+    '`service_unavailable`: an upstream that could own the answer cannot be asked, and nothing cached may stand in; ' +
+      'or the registry is overloaded'
 }
 type ErrorStatus = keyof typeof errorDescriptions
 

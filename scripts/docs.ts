@@ -68,8 +68,10 @@ function example (): string {
     ]
   })
   return [
-    '# Configuration of the extension registry, generated from schemas/config.ts. A line that starts with # and no space\n' +
-    '# shows a default, or what an optional key could look like. Environment variables win over this file: docs/configuration.md.',
+    '# Configuration of the extension registry, generated from schemas/config.ts. A line that starts with # and no ' +
+    'space\n' +
+    '# shows a default, or what an optional key could look like. Environment variables win over this file: ' +
+    'docs/configuration.md.',
     ...blocks
   ].join('\n\n') + '\n'
 }

@@ -11,7 +11,8 @@ import { createRandom } from './soak/flapping.ts'
 
 const catalog = Array.from({ length: 1200 }, (_, number) => describe(number))
 
-await t.test('the mix is over 1,000 distinct addresses, each of them asked for, the first ones by far the most', async t => {
+await t.test('the mix is over 1,000 distinct addresses, each of them asked for, the first ones by far the ' +
+  'most', async t => {
   const addresses = createAddresses(catalog, createRandom(1))
   t.ok(addresses.length >= 1000)
   t.equal(new Set(addresses).size, addresses.length)
@@ -55,7 +56,8 @@ await t.test('the table has a row for each scenario and nothing for what was not
   t.strictSame(toRatios(all), { list: { registry: 0.8 } })
 })
 
-await t.test('the guard fails for what lost more than its margin, or is not measured any more, and for nothing else', async t => {
+await t.test('the guard fails for what lost more than its margin, or is not measured any more, and for nothing ' +
+  'else', async t => {
   const baseline = { list: { registry: 1 }, search: { registry: 0.5 } }
   t.strictSame(slower({ list: { registry: margin }, search: { registry: 2 } }, baseline), [])
   t.strictSame(slower({ list: { registry: margin - 0.01 }, search: { registry: 0.5 } }, baseline), [

@@ -12,7 +12,8 @@ const bad: Array<[what: string, content: string | Buffer, problem: string]> = [
   ['a NUL', 'canary-token\0', 'expected text, but the file holds NUL characters']
 ]
 
-await t.test('a file with a secret that cannot be used stops the start with one line that names key and file, and so does --check-config', async t => {
+await t.test('a file with a secret that cannot be used stops the start with one line that names key and file, and so ' +
+  'does --check-config', async t => {
   const file = join(t.testdir({}), 'secret')
   const instances: Array<[key: string, env: Record<string, string>]> = [
     ['gitea[0].token_file', {
@@ -53,7 +54,8 @@ await t.test('a file with a secret that cannot be used stops the start with one 
   })
 })
 
-await t.test('a token file that changes to one that cannot be used costs what needs it and nothing else, until it is good again', async t => {
+await t.test('a token file that changes to one that cannot be used costs what needs it and nothing else, until it is ' +
+  'good again', async t => {
   const token = 'canary-token'
   const gitea = await createGiteaFake(provisioningContent(), {
     tokens: { [token]: { scopes: ['all'] } },

@@ -42,7 +42,8 @@ function errorsOf (...files: string[]): string[] {
   })
 }
 
-await t.test('the declarations of the encapsulated plugin extend no type of Fastify, nor import a package that does', async t => {
+await t.test('the declarations of the encapsulated plugin extend no type of Fastify, nor import a package that ' +
+  'does', async t => {
   const { packages, augmentations, files } = declarationsOf(built, types['.'] ?? '')
   t.strictSame(augmentations, [])
   t.ok(files.length > 5, 'the graph is walked')
@@ -65,6 +66,7 @@ await t.test('a host of the encapsulated plugin compiles where it is right, and 
   t.strictSame(errorsOf('test/types/encapsulated.ts'), [])
 })
 
-await t.test('a host of the plugin without encapsulation compiles where it is right, and fails where it is wrong', async t => {
+await t.test('a host of the plugin without encapsulation compiles where it is right, and fails where it is ' +
+  'wrong', async t => {
   t.strictSame(errorsOf('test/types/global.ts', 'examples/host.ts'), [])
 })

@@ -171,7 +171,8 @@ await t.test('the manifest', async t => {
     t.notMatch(configMap.data['config.toml'], /^\s*(token|password)\s*=/m, 'no secret in the ConfigMap')
   })
 
-  await t.test('keeps downloads on a volume that can be written and has room for them, and writes nowhere else', async t => {
+  await t.test('keeps downloads on a volume that can be written and has room for them, and writes nowhere ' +
+    'else', async t => {
     t.equal(mountOf(({ emptyDir }) => emptyDir !== undefined), config.store.directory)
     t.match(all('ENV'), [/./, `REGISTRY_STORE_DIRECTORY=${config.store.directory}`], 'the image has the same place')
     const [, mebibytes = ''] =

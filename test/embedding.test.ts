@@ -26,7 +26,8 @@ function createHost (t: Test, options: FastifyServerOptions = {}) {
   return host
 }
 
-await t.test('a host that calls fp() on an exported plugin gets a function of its own, and the export stays as it is', async t => {
+await t.test('a host that calls fp() on an exported plugin gets a function of its own, and the export stays as it ' +
+  'is', async t => {
   for (const [name, plugin] of [['default', registry], ['global', globalRegistry]] as const) {
     const own = fp(plugin)
     t.ok(own !== plugin, name)
@@ -222,7 +223,8 @@ for (
   })
 }
 
-await t.test("a host's serializer of replies and its formatter of validation errors hold for its own routes only", async t => {
+await t.test("a host's serializer of replies and its formatter of validation errors hold for its own routes " +
+  'only', async t => {
   const host = createHost(t)
   host.setReplySerializer(() => '"by the host"')
   host.setSchemaErrorFormatter(() => new Error('by the host'))
@@ -300,7 +302,8 @@ await t.test('the decorator shows the catalog to routes of the host', async t =>
   t.match(everything[2], /1\.1\.0.*1\.0\.0/)
 })
 
-await t.test('the catalog of the decorator rejects what the API rejects, and ignores parameters that the API does not have', async t => {
+await t.test('the catalog of the decorator rejects what the API rejects, and ignores parameters that the API does ' +
+  'not have', async t => {
   const host = createHost(t)
   await host.register(globalRegistry, { config })
   const { catalog } = host.registry

@@ -6,7 +6,8 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import t from 'tap'
 import { freePort } from '../bench/process.ts'
 
-await t.test('a log that nobody reads holds up no request, and none of its lines is lost when the service ends', async t => {
+await t.test('a log that nobody reads holds up no request, and none of its lines is lost when the service ' +
+  'ends', async t => {
   const port = await freePort()
   const program = spawn(process.execPath, ['server.ts'], {
     env: {

@@ -61,7 +61,8 @@ await t.test('requests to an upstream in a network of NO_PROXY, and their token,
   t.ok(proxy.asked.length > 0, 'without the network the proxy is used')
 })
 
-await t.test('a malformed NO_PROXY or proxy stops the start, and --check-config, with a line that names the variable, where an upstream could need it', async t => {
+await t.test('a malformed NO_PROXY or proxy stops the start, and --check-config, with a line that names the ' +
+  'variable, where an upstream could need it', async t => {
   const env = { REGISTRY_GITEA_URL: 'http://127.0.0.1:9', REGISTRY_GITEA_ORGANIZATION: 'infra' }
   const problem =
     'expected a network such as 10.0.0.0/8 or fd00::/8, or a host with a port from 1 to 65535 (in the environment)\n'
@@ -98,7 +99,8 @@ await t.test('a malformed NO_PROXY or proxy stops the start, and --check-config,
   )
 })
 
-await t.test('a ca_file that is replaced is trusted without a restart, and a broken one keeps the authorities from before', async t => {
+await t.test('a ca_file that is replaced is trusted without a restart, and a broken one keeps the authorities from ' +
+  'before', async t => {
   const { gitea, env } = await giteaFake(t)
   const front = createServer({ key: pem('server.key'), cert: pem('server.pem') }, socket => {
     const inner = connect(gitea.port, '127.0.0.1')
@@ -145,7 +147,8 @@ await t.test('a ca_file that is replaced is trusted without a restart, and a bro
   t.equal(await download('1.28.0'), 200)
   await server.line(
     new RegExp(
-      `"level":50,.*"backend":"gitea","key":"ca_file","file":"${file}".*"msg":"ca_file of instance gitea cannot be used: expected PEM certificates, but the file has none; the certificates that were read before stay in use"`
+      `"level":50,.*"backend":"gitea","key":"ca_file","file":"${file}".*"msg":"ca_file of instance gitea cannot be ` +
+        'used: expected PEM certificates, but the file has none; the certificates that were read before stay in use"'
     )
   )
 
@@ -173,7 +176,8 @@ await t.test('a ca_file that is replaced is trusted without a restart, and a bro
   )
 })
 
-await t.test('an upstream that redirects http to https of the same host is unhealthy with the key to change', async t => {
+await t.test('an upstream that redirects http to https of the same host is unhealthy with the key to ' +
+  'change', async t => {
   const server = await createLoopback(({ headers, path }) => ({
     status: 301,
     headers: { location: `https://${(headers.host ?? '').split(':')[0]}${path}` },

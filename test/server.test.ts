@@ -41,7 +41,8 @@ await t.test('prints the version of the package', async t => {
   t.match(await run(t, { args: ['--version'] }).end, { code: 0, stdout: [version], stderr: '' })
 })
 
-await t.test('keeps what it compiles for the next start where caches of the user are, and starts where nothing can be kept', async t => {
+await t.test('keeps what it compiles for the next start where caches of the user are, and starts where nothing can ' +
+  'be kept', async t => {
   const home = t.testdir({ file: 'no folder', empty: {} })
   for (let time = 0; time < 2; time++) {
     t.match(await run(t, { args: ['--version'], env: { XDG_CACHE_HOME: home } }).end, { code: 0, stderr: '' })
@@ -86,9 +87,10 @@ await t.test('only checks the configuration when told to: 0 for a good one, 78 a
     code: 78,
     stdout: [],
     stderr:
-      `oci[0].namespaces: unknown key, expected one of name, registry, namespace, discovery, repositories, platform, token, token_file, username, password_file, docker_config, public_url, download_urls, timeout_seconds, verify_ssl, ca_file, redirect_hosts, auth_hosts, concurrency, queue, priority, mapping (in ${
-        join(dir, 'bad.toml')
-      })\n`
+      'oci[0].namespaces: unknown key, expected one of name, registry, namespace, discovery, repositories, platform, ' +
+      'token, token_file, username, password_file, docker_config, public_url, download_urls, timeout_seconds, ' +
+      'verify_ssl, ca_file, redirect_hosts, auth_hosts, concurrency, queue, priority, mapping ' +
+      `(in ${join(dir, 'bad.toml')})\n`
   })
 })
 
@@ -130,7 +132,8 @@ await t.test('answers a request that names a type of content and brings none, or
         client.destroy()
       })
       client.write(
-        `${method} /api/v1/extensions HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Type: application/json\r\n${content}\r\n`
+        `${method} /api/v1/extensions HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Type: ` +
+          `application/json\r\n${content}\r\n`
       )
       if (content.includes('2')) client.write('{}')
       if (content.includes('chunked')) client.write('2\r\n{}\r\n0\r\n\r\n')
@@ -175,7 +178,10 @@ await t.test('listens on an IPv6 address with brackets and without, on both fami
 await t.test('listens on 0.0.0.0 for :: where the machine has no IPv6', async t => {
   // A kernel without IPv6 refuses the socket; this refuses it in its place.
   const refuse =
-    'data:text/javascript,import net from "node:net"; const { listen } = net.Server.prototype; net.Server.prototype.listen = function (options, ...rest) { if (options.host !== "::") return listen.call(this, options, ...rest); process.nextTick(() => { this.emit("error", Object.assign(new Error("listen EAFNOSUPPORT"), { code: "EAFNOSUPPORT", errno: -97 })) }); return this }'
+    'data:text/javascript,import net from "node:net"; const { listen } = net.Server.prototype; ' +
+      'net.Server.prototype.listen = function (options, ...rest) { if (options.host !== "::") return ' +
+      'listen.call(this, options, ...rest); process.nextTick(() => { this.emit("error", Object.assign(new ' +
+      'Error("listen EAFNOSUPPORT"), { code: "EAFNOSUPPORT", errno: -97 })) }); return this }'
   const env = { REGISTRY_OCI_REGISTRY: t.testdir({}) }
   const server = run(t, { env: { ...env, REGISTRY_SERVER_HOST: '::' }, node: ['--import', refuse] })
   await server.line(/"level":40,.*"msg":"IPv6 is not available on this machine: listening on 0.0.0.0 instead"/)
@@ -194,7 +200,8 @@ await t.test('says in one line that it cannot listen', async t => {
   t.equal(stderr, `cannot listen on 127.0.0.1 port ${port}: address already in use\n`)
 })
 
-await t.test('on SIGTERM is not ready any more but still answers for shutdown_delay_seconds, and ends at once on a second signal', async t => {
+await t.test('on SIGTERM is not ready any more but still answers for shutdown_delay_seconds, and ends at once on a ' +
+  'second signal', async t => {
   const { get, kill, line, end } = await start(t, { REGISTRY_SERVER_SHUTDOWN_DELAY_SECONDS: '300' })
   t.equal((await get('/readyz')).status, 200)
   kill('SIGTERM')
@@ -225,7 +232,8 @@ await t.test('lets a request under way end after it has stopped listening, and e
   t.match(await end, { code: 0 })
 })
 
-await t.test('lets a download end, and does not wait for what the client may do with its connection after that', async t => {
+await t.test('lets a download end, and does not wait for what the client may do with its connection after ' +
+  'that', async t => {
   const size = 32 * 1024 * 1024
   const layouts = t.testdir({})
   await writeLayout(layouts, [{
@@ -296,7 +304,8 @@ await t.test('with an upstream that does not answer', async t => {
 
 await t.test('logs an error that nobody caught, without what hangs on it, and ends with 1', async t => {
   const bomb =
-    'data:text/javascript,process.stdin.once("data", () => { throw Object.assign(new Error("boom"), { options: { headers: { authorization: ["can", "ary"].join("") } } }) })'
+    'data:text/javascript,process.stdin.once("data", () => { throw Object.assign(new Error("boom"), { options: { ' +
+      'headers: { authorization: ["can", "ary"].join("") } } }) })'
   const { input, end } = await start(t, {}, ['--import', bomb])
   input('now\n')
   const { code, stdout } = await end

@@ -17,7 +17,9 @@ const wanted = createHash('sha256').update(
 
 /** Prints each request as soon as the server has read its head; the log has it once it is answered. */
 const announce = 'data:text/javascript,' + encodeURIComponent(`import { subscribe } from 'node:diagnostics_channel'
-subscribe('http.server.request.start', ({ request }) => { console.log(JSON.stringify({ accepted: request.headers['x-request-id'] })) })`)
+subscribe('http.server.request.start', ({ request }) => {
+  console.log(JSON.stringify({ accepted: request.headers['x-request-id'] }))
+})`)
 
 interface Outcome {
   id: string
@@ -78,7 +80,8 @@ async function refused (address: string): Promise<void> {
 }
 
 for (const store of [false, true]) {
-  await t.test(`SIGTERM under load drops no request that was accepted, on kept connections and on new ones, ${store ? 'with' : 'without'} a store`, async t => {
+  await t.test('SIGTERM under load drops no request that was accepted, on kept connections and on new ones, ' +
+    `${store ? 'with' : 'without'} a store`, async t => {
     await underLoad(t, store)
   })
 }

@@ -173,7 +173,8 @@ function checkOci (
     )
   }
   const lower =
-    'expected a name that a registry can have: lower-case letters and digits, with single dots, hyphens and underscores between them'
+    'expected a name that a registry can have: lower-case letters and digits, with single dots, hyphens and ' +
+      'underscores between them'
   if (oci.namespace !== '' && !isRepositoryName(oci.namespace)) refuse([...at, 'namespace'], lower)
   for (const [index, repository] of oci.repositories.entries()) {
     if (!isRepositoryName(repository)) refuse([...at, 'repositories', index], lower)

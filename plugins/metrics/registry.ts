@@ -24,7 +24,8 @@ export function createTelemetry () {
   const bytes = new client.Counter({
     name: 'download_bytes_total',
     help:
-      'Bytes of files served: from the store, from a transfer begun for the download or one under way, or passed on without the store',
+      'Bytes of files served: from the store, from a transfer begun for the download or one under way, or passed on ' +
+        'without the store',
     labelNames: ['source'] as const,
     registers
   })
@@ -74,7 +75,8 @@ export function createTelemetry () {
   const shed = new client.Counter({
     name: 'requests_shed_total',
     help:
-      'Requests to the catalog that were refused to protect it: a late event loop, too many downloads, a client above its rate',
+      'Requests to the catalog that were refused to protect it: a late event loop, too many downloads, a client ' +
+        'above its rate',
     labelNames: ['reason'] as const,
     registers
   })

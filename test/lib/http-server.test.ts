@@ -179,7 +179,8 @@ for (const [what, register, path] of [['alone', alone, '/livez'], ['embedded', e
     )
   })
 
-  await t.test(`headers that are too large are refused with 431 in the envelope, what is not HTTP with 400; ${what}`, async t => {
+  await t.test('headers that are too large are refused with 431 in the envelope, what is not HTTP with 400; ' +
+    what, async t => {
     const { send, lines } = await start(t, register)
     checkRefusal(t, await send(`GET ${path} HTTP/1.1\r\nHost: a\r\nX-Long: ${'x'.repeat(20_000)}\r\n\r\n`), 431, {
       error: 'invalid_request',
@@ -215,7 +216,8 @@ for (const [what, register, path] of [['alone', alone, '/livez'], ['embedded', e
     }
   })
 
-  await t.test(`CONNECT is refused in the envelope, and a request to upgrade gets the response that it gets without; ${what}`, async t => {
+  await t.test('CONNECT is refused in the envelope, and a request to upgrade gets the response that it gets without; ' +
+    what, async t => {
     const { send, lines, app } = await start(t, register)
     for (const target of ['example.com:443', path, '*']) {
       const answer = await send(`CONNECT ${target} HTTP/1.1\r\nHost: example.com:443\r\n\r\n`)
@@ -262,7 +264,8 @@ await t.test('a refusal without a request has the CORS headers of the registry, 
   }
 })
 
-await t.test('CONNECT behind a request whose response is in progress neither gets into that response nor replaces it', async t => {
+await t.test('CONNECT behind a request whose response is in progress neither gets into that response nor replaces ' +
+  'it', async t => {
   const { send } = await start(t, async app => {
     app.get('/begun', (request, reply) => {
       reply.hijack()

@@ -71,7 +71,8 @@ await t.test('a bug is logged with its cause', async t => {
   t.equal(lines.filter(line => line.includes('the reason') && line.includes('"level":50')).length, 1)
 })
 
-await t.test('a request that takes too long to arrive is refused in the envelope; who says nothing is hung up on', async t => {
+await t.test('a request that takes too long to arrive is refused in the envelope; who says nothing is hung up ' +
+  'on', async t => {
   const app = Fastify({
     ...serverOptions(),
     logger: false,
@@ -93,7 +94,8 @@ await t.test('a request that takes too long to arrive is refused in the envelope
   t.equal(await said(''), '')
 })
 
-await t.test("a host's own routes are told of what Fastify promises: the end of a body that is empty, and that a client is gone", async t => {
+await t.test("a host's own routes are told of what Fastify promises: the end of a body that is empty, and that a " +
+  'client is gone', async t => {
   const app = Fastify({ ...serverOptions(), logger: false })
   t.teardown(async () => { await app.close() })
   const gone = new Promise<void>(resolve => {

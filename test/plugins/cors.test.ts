@@ -180,7 +180,8 @@ const others = [
 ]
 
 for (const origins of [['*'], ['https://portal.example.com']]) {
-  await t.test(`a preflight to a path of the host is the host's; cors_origins = ${JSON.stringify(origins)}`, async t => {
+  await t.test('a preflight to a path of the host is the host\'s; cors_origins = ' +
+    `${JSON.stringify(origins)}`, async t => {
     const config = { oci, server: { cors_origins: origins } }
     const host = Fastify()
     t.teardown(async () => { await host.close() })
@@ -219,7 +220,8 @@ for (const origins of [['*'], ['https://portal.example.com']]) {
     }
   })
 
-  await t.test(`without a prefix a preflight to a path of the host is the host's; cors_origins = ${JSON.stringify(origins)}`, async t => {
+  await t.test('without a prefix a preflight to a path of the host is the host\'s; cors_origins = ' +
+    `${JSON.stringify(origins)}`, async t => {
     const host = Fastify()
     t.teardown(async () => { await host.close() })
     host.get('/secret', async () => 'secret')
@@ -236,7 +238,8 @@ for (const origins of [['*'], ['https://portal.example.com']]) {
     t.equal((await host.inject({ method: 'OPTIONS', url: '/api/v1/extensions' })).statusCode, 405)
   })
 
-  await t.test(`a wildcard route of the host keeps what is not the registry's; cors_origins = ${JSON.stringify(origins)}`, async t => {
+  await t.test('a wildcard route of the host keeps what is not the registry\'s; cors_origins = ' +
+    `${JSON.stringify(origins)}`, async t => {
     const host = Fastify()
     t.teardown(async () => { await host.close() })
     host.all('/*', async (_request, reply) => await reply.code(299).send('wild'))

@@ -120,7 +120,8 @@ await t.test('a host that has a document and a page of its own keeps them, and t
   })
 })
 
-await t.test('a page that the host has at the same address stays, and the log says that the registry has none', async t => {
+await t.test('a page that the host has at the same address stays, and the log says that the registry has ' +
+  'none', async t => {
   const pages: Array<(host: FastifyInstance) => Promise<void>> = [
     async host => {
       await host.register(swagger)

@@ -25,7 +25,8 @@ await t.test('is off unless it is configured', async t => {
   t.strictSame(Object.keys(headers).filter(name => /ratelimit/.test(name)), [])
 })
 
-await t.test('tells each client how it stands, refuses what is too much, and takes it again in the next window', async t => {
+await t.test('tells each client how it stands, refuses what is too much, and takes it again in the next ' +
+  'window', async t => {
   stopTime(t)
   const { get } = await startApp(t, { oci, rate_limit: { max: 2, window_seconds: 30 } })
   const first = await get(list)
@@ -117,7 +118,8 @@ await t.test('counts by address, IPv6 by network', async t => {
   )
 })
 
-await t.test('a client cannot choose its address: X-Forwarded-For counts from a trusted proxy only, in the limit and in the log', async t => {
+await t.test('a client cannot choose its address: X-Forwarded-For counts from a trusted proxy only, in the limit and ' +
+  'in the log', async t => {
   const cases: Array<[what: string, server: object, peer: string, counted: string]> = [
     ['no proxy is trusted', {}, '10.0.0.9', '10.0.0.9'],
     [
@@ -209,7 +211,8 @@ for (const [what, proxies, peer] of [
   ['the proxy is trusted by its network', ['10.0.0.0/8'], '10.0.0.9'],
   ['the proxy is trusted by its address, on a socket for both families', ['10.0.0.9'], '::ffff:10.0.0.9']
 ] as const) {
-  await t.test(`an address in X-Forwarded-For may have a port: each client is itself for the limit and the log; ${what}`, async t => {
+  await t.test('an address in X-Forwarded-For may have a port: each client is itself for the limit and the log; ' +
+    what, async t => {
     const lines: string[] = []
     const config = { server: { trust_proxy: true, trusted_proxies: [...proxies] }, oci, rate_limit: { max: 1 } }
     const app = Fastify({

@@ -157,7 +157,8 @@ async function createRoutes (
   return app
 }
 
-await t.test('every answer is, byte for byte, what the serializer of its response schema makes of its value, in each coding', async t => {
+await t.test('every answer is, byte for byte, what the serializer of its response schema makes of its value, in each ' +
+  'coding', async t => {
   let catalog: Catalog
   const [ours, plain] = [await createRoutes(() => catalog, replies), await createRoutes(() => catalog, plainAnswers)]
   t.teardown(async () => {

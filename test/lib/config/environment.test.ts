@@ -143,7 +143,8 @@ await t.test('the environment is refused for a key that a section does not have'
 await t.test('the environment is refused for a missing key, by the name of its variable', async t => {
   t.equal(
     await loadRefusal({ env: { REGISTRY_GITEA_URL: gitea.url } }),
-    'gitea[0].organization: missing, expected letters, digits, dots, hyphens and underscores (in REGISTRY_GITEA_ORGANIZATION)'
+    'gitea[0].organization: missing, expected letters, digits, dots, hyphens and underscores (in ' +
+      'REGISTRY_GITEA_ORGANIZATION)'
   )
   t.equal(
     await loadRefusal({ env: { REGISTRY_OCI_NAMESPACE: 'a' } }),
@@ -151,7 +152,8 @@ await t.test('the environment is refused for a missing key, by the name of its v
   )
   t.equal(
     await loadRefusal({ env: { ...giteaVariables, REGISTRY_GITEA_TOKEN: 'x', REGISTRY_GITEA_TOKEN_FILE: '/t' } }),
-    'gitea[0].token_file: expected only one of token and token_file, and token is set in REGISTRY_GITEA_TOKEN (in REGISTRY_GITEA_TOKEN_FILE)'
+    'gitea[0].token_file: expected only one of token and token_file, and token is set in REGISTRY_GITEA_TOKEN (in ' +
+      'REGISTRY_GITEA_TOKEN_FILE)'
   )
 })
 
@@ -162,7 +164,8 @@ await t.test('the environment is named for a bad item of one of its lists', asyn
   )
 })
 
-await t.test('the environment is left alone where Kubernetes made it for a Service, or where it is none of ours', async t => {
+await t.test('the environment is left alone where Kubernetes made it for a Service, or where it is none of ' +
+  'ours', async t => {
   const foreign: Record<string, string> = {}
   for (const service of ['REGISTRY', 'REGISTRY_SERVER', 'REGISTRY_GITEA', 'REGISTRY_OCI', 'REGISTRY_CACHE_MAIN']) {
     foreign[`${service}_SERVICE_HOST`] = '10.0.0.1'

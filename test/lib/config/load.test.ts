@@ -53,7 +53,8 @@ await t.test('a file', async t => {
     t.equal(config.server.public_url, undefined)
   })
 
-  await t.test('is named by REGISTRY_CONFIG or, before that, by the command line, both relative to the working directory', async t => {
+  await t.test('is named by REGISTRY_CONFIG or, before that, by the command line, both relative to the working ' +
+    'directory', async t => {
     t.equal((await load({ env: { REGISTRY_CONFIG: 'good.toml' }, cwd: dir })).config.server.port, 9000)
     t.equal(
       (await load({ file: 'good.toml', env: { REGISTRY_CONFIG: 'empty.toml' }, cwd: dir })).config.server.port,
@@ -176,7 +177,8 @@ await t.test('a file', async t => {
     )
     t.equal(
       await loadRefusal({ file: file('address'), env: { REGISTRY_GITEA_URL: gitea.url } }),
-      'gitea[0].organization: missing, expected letters, digits, dots, hyphens and underscores (in REGISTRY_GITEA_ORGANIZATION)'
+      'gitea[0].organization: missing, expected letters, digits, dots, hyphens and underscores (in ' +
+        'REGISTRY_GITEA_ORGANIZATION)'
     )
   })
 })

@@ -180,11 +180,14 @@ await t.test('a host to listen on is an address or a name, IPv6 with brackets or
   }
 })
 
-await t.test('a configuration is refused with one line that names the key, what was expected and where it came from', async t => {
+await t.test('a configuration is refused with one line that names the key, what was expected and where it came ' +
+  'from', async t => {
   const registryName =
-    'expected a name that a registry can have: lower-case letters and digits, with single dots, hyphens and underscores between them (in test)'
+    'expected a name that a registry can have: lower-case letters and digits, with single dots, hyphens and ' +
+      'underscores between them (in test)'
   const registryAddress =
-    'expected an address without user, path and query; what stands before the names of repositories is the namespace (in test)'
+    'expected an address without user, path and query; what stands before the names of repositories is the namespace ' +
+      '(in test)'
   const lines: Array<[what: string, input: unknown, line: string]> = [
     ['no table at all', 'x', 'configuration: expected a table, got a string (in test)'],
     ['nothing', null, 'configuration: expected a table, got null (in test)'],
@@ -196,12 +199,15 @@ await t.test('a configuration is refused with one line that names the key, what 
     [
       'an unknown key',
       { server: { prot: 1 } },
-      'server.prot: unknown key, expected one of host, port, public_url, trust_proxy, trusted_proxies, cors_origins, max_event_loop_delay_seconds, max_downloads, request_budget_seconds, shutdown_delay_seconds (in test)'
+      'server.prot: unknown key, expected one of host, port, public_url, trust_proxy, trusted_proxies, cors_origins, ' +
+        'max_event_loop_delay_seconds, max_downloads, request_budget_seconds, shutdown_delay_seconds (in test)'
     ],
     [
       'a misspelt key, rather than the missing one',
       { gitea: [gitea, { name: 'b', url: gitea.url, organisation: 'infra' }] },
-      'gitea[1].organisation: unknown key, expected one of name, url, organization, token, token_file, include_private, public_url, download_urls, platform, reconcile_seconds, timeout_seconds, verify_ssl, ca_file, redirect_hosts, concurrency, queue, priority, mapping (in test)'
+      'gitea[1].organisation: unknown key, expected one of name, url, organization, token, token_file, ' +
+        'include_private, public_url, download_urls, platform, reconcile_seconds, timeout_seconds, verify_ssl, ' +
+        'ca_file, redirect_hosts, concurrency, queue, priority, mapping (in test)'
     ],
     [
       'a key that tries to break the line',
@@ -274,12 +280,14 @@ await t.test('a configuration is refused with one line that names the key, what 
     [
       'an origin with a path',
       { server: { cors_origins: ['https://portal.example.com/'] } },
-      'server.cors_origins[0]: expected "*" or an origin as browsers send it, such as https://portal.example.com (in test)'
+      'server.cors_origins[0]: expected "*" or an origin as browsers send it, such as https://portal.example.com (in ' +
+        'test)'
     ],
     [
       'an origin that no browser sends',
       { server: { cors_origins: ['https://portal.example.com:443'] } },
-      'server.cors_origins[0]: expected "*" or an origin as browsers send it, such as https://portal.example.com (in test)'
+      'server.cors_origins[0]: expected "*" or an origin as browsers send it, such as https://portal.example.com (in ' +
+        'test)'
     ],
     [
       'a string for a boolean',
@@ -294,7 +302,8 @@ await t.test('a configuration is refused with one line that names the key, what 
     [
       'a date for a string',
       { server: { host: new Date() } },
-      'server.host: expected an address such as 0.0.0.0, :: or 127.0.0.1, or a host name, without a port, got a date (in test)'
+      'server.host: expected an address such as 0.0.0.0, :: or 127.0.0.1, or a host name, without a port, got a date ' +
+        '(in test)'
     ],
     [
       'an empty string',
@@ -304,7 +313,8 @@ await t.test('a configuration is refused with one line that names the key, what 
     ...['arm64', 'linux/', '/arm64', 'linux/arm/v7/x', 'linux arm64', 'linux/arm64 '].flatMap(
       (platform): Array<[string, unknown, string]> => {
         const expected =
-          'expected an operating system, an architecture and optionally a variant, such as linux/arm64 or linux/arm/v7 (in test)'
+          'expected an operating system, an architecture and optionally a variant, such as linux/arm64 or ' +
+            'linux/arm/v7 (in test)'
         return [
           [`the Gitea platform ${platform}`, { gitea: { ...gitea, platform } }, `gitea[0].platform: ${expected}`],
           [`the OCI platform ${platform}`, { oci: { registry: '/x', platform } }, `oci[0].platform: ${expected}`]
@@ -377,12 +387,14 @@ await t.test('a configuration is refused with one line that names the key, what 
     [
       'two kinds of credentials',
       { oci: { ...registry, token: 'hush', docker_config: '/c' } },
-      'oci[0].docker_config: expected only one of token, token_file, username and docker_config, and token is set in test (in test)'
+      'oci[0].docker_config: expected only one of token, token_file, username and docker_config, and token is set in ' +
+        'test (in test)'
     ],
     [
       'a token and a token file for a registry',
       { oci: { ...registry, token: 'hush', token_file: '/t' } },
-      'oci[0].token_file: expected only one of token, token_file, username and docker_config, and token is set in test (in test)'
+      'oci[0].token_file: expected only one of token, token_file, username and docker_config, and token is set in ' +
+        'test (in test)'
     ],
     [
       'a user without a password',
