@@ -204,7 +204,7 @@ await t.test('the manifest', async t => {
   })
 
   await t.test('gives a stopping registry the time that it takes', async t => {
-    const [, closeGrace = ''] = /const closeGrace = ([\d_]+)/.exec(read('server.ts')) ?? []
+    const [, closeGrace = ''] = /const closeGraceMs = ([\d_]+)/.exec(read('server.ts')) ?? []
     const grace = Number(closeGrace.replaceAll('_', '')) / 1000
     t.equal(grace, 25)
     // server.ts ends by itself 5 seconds after the grace.
