@@ -1,5 +1,6 @@
 import type { FastifyError, FastifyReply, FastifyRequest } from 'fastify'
 import type { ErrorResponse } from '../schemas/error.ts'
+import { parameterErrorOf, type ParameterError } from '../schemas/parameter-error.ts'
 
 /**
  * Every kind of error that leaves the registry: its status, and when it is answered. The documentation's table is made
@@ -123,42 +124,49 @@ export const isRefusal = (error: unknown): error is RegistryError =>
 /** Seconds that a client is asked to wait when nothing better is known. */
 const defaultRetryAfter = 5
 
-function fromValidation (error: FastifyError): RegistryError {
-  const [first] = error.validation ?? []
-  const where = first?.instancePath.split('/')[1] ?? String(first?.params?.missingProperty ?? '')
-  const context = error.validationContext === 'params'
-    ? 'path'
-    : error.validationContext === 'querystring'
-      ? 'query'
-      : error.validationContext ?? 'request'
+/** Names of the parts of a request in messages, by Fastify's names. */
+const parameterKinds: Record<string, string> = { params: 'path', querystring: 'query' }
+
+/** A failed keyword of a schema. The value and the schema are present because the compiler has the option `verbose`. */
+type ValidationFailure = NonNullable<FastifyError['validation']>[number] & { data?: unknown, parentSchema?: object }
+
+/** Returns the error that the schema of the failed parameter states. A missing parameter has no value to fail. */
+function statedError ({ keyword, params, parentSchema }: ValidationFailure): ParameterError | undefined {
+  const { properties } = (parentSchema ?? {}) as { properties?: Record<string, object> }
+  const stated = parameterErrorOf(
+    keyword === 'required' ? properties?.[String(params.missingProperty)] : parentSchema
+  )
+  return stated?.keyword === undefined || stated.keyword === keyword ? stated : undefined
+}
+
+/** Returns what a value that its schema does not allow should have been. */
+function expectation ({ keyword, params, message }: ValidationFailure): string {
+  if (Array.isArray(params.allowedValues)) return `must be one of ${params.allowedValues.join(', ')}`
+  if (keyword === 'pattern') return 'has characters or a form that are not allowed'
+  return message ?? 'is not valid'
+}
+
+/** Returns the error of a refused request: the one that the schema of its parameter states, or else a general one. */
+function fromValidation ({ validation = [], validationContext: part }: FastifyError): RegistryError {
+  const kind = part === undefined ? 'request' : parameterKinds[part] ?? part
+  const [failure] = validation as ValidationFailure[]
+  if (failure === undefined) return registryError('invalid_request', `Invalid ${kind} parameter : is not valid`)
+  const name = failure.instancePath.split('/')[1] ?? String(failure.params.missingProperty ?? '')
+  const stated = statedError(failure)
   // A query lists the values of a repeated parameter. None of them is preferred: proxies and clients disagree about
   // which one counts.
-  if (context === 'query' && first !== undefined && 'data' in first && Array.isArray(first.data)) {
+  if (kind === 'query' && Array.isArray(failure.data)) {
     return registryError(
-      where === 'type' ? 'invalid_type' : 'invalid_request',
-      `Invalid query parameter ${where}: given more than once`
+      stated?.code ?? 'invalid_request',
+      `Invalid query parameter ${name}: given more than once`
     )
   }
-  if (where === 'type') {
-    return registryError('invalid_type', 'Invalid extension type: expected provider, taskserv or cluster')
-  }
-  if (where === 'version' && context === 'path') {
-    return registryError('invalid_version', 'Invalid version: expected a semantic version such as 1.2.0, or latest')
-  }
-  if (where === 'q' && first?.keyword === 'pattern') {
-    return registryError('invalid_request', 'Invalid query parameter q: expected 1 to 256 characters')
-  }
-  const allowed = first?.params?.allowedValues
-  const expected = Array.isArray(allowed)
-    ? `must be one of ${allowed.join(', ')}`
-    : first?.keyword === 'pattern'
-      ? 'has characters or a form that are not allowed'
-      : first?.message ?? 'is not valid'
+  if (stated !== undefined) return registryError(stated.code, stated.message)
   return registryError(
     'invalid_request',
-    first?.keyword === 'required'
-      ? `Missing ${context} parameter ${where}`
-      : `Invalid ${context} parameter ${where}: ${expected}`
+    failure.keyword === 'required'
+      ? `Missing ${kind} parameter ${name}`
+      : `Invalid ${kind} parameter ${name}: ${expectation(failure)}`
   )
 }
 

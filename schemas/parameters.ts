@@ -1,15 +1,26 @@
 import { Type, type Static, type TSchema } from '@sinclair/typebox'
 import { extensionSources, extensionTypes } from './extension.ts'
 import { maxNameLength, namePattern } from './name.ts'
+import { withError, type ParameterError } from './parameter-error.ts'
 import { StringEnum } from './string-enum.ts'
 
 /** A parameter that may be left out, and then has its default: optional for clients, always there for handlers. */
 const Defaulted = <T extends TSchema>(schema: T) => Type.Unsafe<Static<T>>(Type.Optional(schema))
 
-const type = StringEnum(extensionTypes, { description: 'Extension type', examples: ['taskserv'] })
+const invalidType: ParameterError = {
+  code: 'invalid_type',
+  message: 'Invalid extension type: expected provider, taskserv or cluster'
+}
+const type = withError(
+  StringEnum(extensionTypes, { description: 'Extension type', examples: ['taskserv'] }),
+  invalidType
+)
 
 // Filters have no examples: Swagger UI would fill them in, and ask for something else than the reader does.
-const typeFilter = StringEnum(extensionTypes, { description: 'Only extensions of this type' })
+const typeFilter = withError(
+  StringEnum(extensionTypes, { description: 'Only extensions of this type' }),
+  invalidType
+)
 const source = StringEnum(extensionSources, {
   description: 'Only backends of this kind; ownership is decided among them'
 })
@@ -22,15 +33,21 @@ const name = Type.String({
 })
 
 /** semver 2.0.0 with an optional leading `v`, or `latest`. The pattern is the one that semver.org suggests. */
-const version = Type.String({
-  description: 'Extension version (semver 2.0.0; a leading `v` is accepted), or `latest`',
-  pattern:
-    '^(?:latest|v?(?:0|[1-9]\\d*)\\.(?:0|[1-9]\\d*)\\.(?:0|[1-9]\\d*)' +
-    '(?:-(?:0|[1-9]\\d*|\\d*[a-zA-Z-][0-9a-zA-Z-]*)(?:\\.(?:0|[1-9]\\d*|\\d*[a-zA-Z-][0-9a-zA-Z-]*))*)?' +
-    '(?:\\+[0-9a-zA-Z-]+(?:\\.[0-9a-zA-Z-]+)*)?)$',
-  maxLength: 128,
-  examples: ['1.28.0']
-})
+const version = withError(
+  Type.String({
+    description: 'Extension version (semver 2.0.0; a leading `v` is accepted), or `latest`',
+    pattern:
+      '^(?:latest|v?(?:0|[1-9]\\d*)\\.(?:0|[1-9]\\d*)\\.(?:0|[1-9]\\d*)' +
+      '(?:-(?:0|[1-9]\\d*|\\d*[a-zA-Z-][0-9a-zA-Z-]*)(?:\\.(?:0|[1-9]\\d*|\\d*[a-zA-Z-][0-9a-zA-Z-]*))*)?' +
+      '(?:\\+[0-9a-zA-Z-]+(?:\\.[0-9a-zA-Z-]+)*)?)$',
+    maxLength: 128,
+    examples: ['1.28.0']
+  }),
+  {
+    code: 'invalid_version',
+    message: 'Invalid version: expected a semantic version such as 1.2.0, or latest'
+  }
+)
 
 export const ExtensionPath = Type.Object({ type, name })
 export const VersionPath = Type.Object({ type, name, version })
@@ -46,14 +63,23 @@ export const ListQuery = Type.Object({
   )
 })
 
-export const SearchQuery = Type.Object({
-  q: Type.String({
+const searchTerm = withError(
+  Type.String({
     description:
       'Search query: what is looked for, in any case, in names, tags and descriptions; 1 to 256 characters without ' +
         'surrounding blanks',
     pattern: '^\\s*\\S(?:[\\s\\S]{0,254}\\S)?\\s*$',
     examples: ['kubernetes']
   }),
+  {
+    code: 'invalid_request',
+    message: 'Invalid query parameter q: expected 1 to 256 characters',
+    keyword: 'pattern'
+  }
+)
+
+export const SearchQuery = Type.Object({
+  q: searchTerm,
   type: Type.Optional(typeFilter),
   source: Type.Optional(source),
   limit: Defaulted(Type.Integer({ description: 'Maximum results', minimum: 1, maximum: 100, default: 50 }))
