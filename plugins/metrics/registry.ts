@@ -99,24 +99,26 @@ export function createTelemetry () {
 
     /** A gauge that is read when the metrics are: `collect` gives its samples. */
     gauge<L extends string> (name: string, help: string, labelNames: readonly L[], collect: Collect<L>): void {
-      register.registerMetric(new client.Gauge({
+      const gauge = new client.Gauge({
         name,
         help,
         labelNames: [...labelNames],
         registers: [],
-        collect () { refill(this, (labels, value) => { this.set(labels, value) }, collect) }
-      }))
+        collect: () => { refill(gauge, (labels, value) => { gauge.set(labels, value) }, collect) }
+      })
+      register.registerMetric(gauge)
     },
 
     /** A counter that is kept elsewhere and read when the metrics are. */
     counter<L extends string> (name: string, help: string, labelNames: readonly L[], collect: Collect<L>): void {
-      register.registerMetric(new client.Counter({
+      const counter = new client.Counter({
         name,
         help,
         labelNames: [...labelNames],
         registers: [],
-        collect () { refill(this, (labels, value) => { this.inc(labels, value) }, collect) }
-      }))
+        collect: () => { refill(counter, (labels, value) => { counter.inc(labels, value) }, collect) }
+      })
+      register.registerMetric(counter)
     }
   }
 }
