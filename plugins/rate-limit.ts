@@ -26,7 +26,8 @@ export const clientKey = (request: ClientRequest, normalize: (address: string) =
 
 /**
  * Creates a function that counts a request for its client. The counting plugin is registered on a server that never
- * listens: in the registry's own scope its decorators would be those of a host that has registered the same plugin.
+ * listens: in the registry's own scope its decorators would be those of a host that has registered the same plugin
+ * (docs/decisions/012-rate-limit-scope.md).
  */
 async function createCounter (
   { max, window_seconds: window }: RateLimitConfig

@@ -353,3 +353,37 @@ await t.test('a host that limits itself keeps its limit and its numbers, and so 
   t.equal(refused.statusCode, 429, "the host's limit is told as a limit")
   t.equal(refused.json<{ error: string }>().error, 'rate_limit')
 })
+
+/** Returns the headers of a response about limits. */
+const limitHeaders = (headers: object): Record<string, unknown> =>
+  Object.fromEntries(Object.entries(headers).filter(([name]) => name.includes('ratelimit')))
+
+for (const [what, plugin] of [['encapsulated', registry], ['not encapsulated', whole]] as const) {
+  await t.test(`the allow list and the limit of a host are not those of the registry: ${what}`, async t => {
+    const host = Fastify()
+    t.teardown(async () => { await host.close() })
+    await host.register(rateLimit, { global: false, max: 100, allowList: ['127.0.0.1'] })
+    await host.register(plugin, { config: { oci, rate_limit: { max: 1 } } })
+    const first = await host.inject(list)
+    t.equal(first.statusCode, 200)
+    t.strictSame(limitHeaders(first.headers), {
+      'ratelimit-policy': '"default";q=1;w=60',
+      ratelimit: '"default";r=0;t=60'
+    })
+    t.equal((await host.inject(list)).statusCode, 429)
+  })
+
+  await t.test(`the headers of a host's limit stay on the responses of the registry: ${what}`, async t => {
+    const host = Fastify()
+    t.teardown(async () => { await host.close() })
+    await host.register(rateLimit, { max: 5, enableDraftSpec: true })
+    await host.register(plugin, { config: { oci, rate_limit: { max: 2 } } })
+    t.strictSame(limitHeaders((await host.inject(list)).headers), {
+      'ratelimit-limit': '5',
+      'ratelimit-remaining': '4',
+      'ratelimit-reset': '60',
+      'ratelimit-policy': '"default";q=2;w=60',
+      ratelimit: '"default";r=1;t=60'
+    })
+  })
+}
