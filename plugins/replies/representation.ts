@@ -20,7 +20,7 @@ export interface Representation {
   readonly plain: Variant
   /** Whether it is large enough to be sent in another coding. */
   readonly large: boolean
-  /** Its other forms, as soon as they are made. */
+  /** Its compressed variants, as soon as they exist. */
   readonly coded: Map<Coding, Variant>
 }
 
@@ -77,7 +77,7 @@ export function createRepresentations () {
     return bytes
   }
 
-  /** Makes another form of a body behind the one who first wanted it. */
+  /** Compresses a body in the background, and keeps the result. */
   async function encode (body: Representation, coding: Coding): Promise<void> {
     const content = await compress[coding](Buffer.from(body.plain.content))
     body.coded.set(coding, { content, etag: etagOf(body, coding), coding })
@@ -106,8 +106,8 @@ export function createRepresentations () {
     /** A body in this coding; its bytes as they are while that is still being made. */
     take (body: Representation, coding: Coding | undefined): Variant {
       if (coding === undefined) return body.plain
-      const form = body.coded.get(coding)
-      if (form !== undefined) return form
+      const variant = body.coded.get(coding)
+      if (variant !== undefined) return variant
       body.coded.set(coding, body.plain)
       one(encode, body, coding).catch(() => { body.coded.delete(coding) })
       return body.plain
