@@ -42,8 +42,8 @@ export async function within<T> (milliseconds: number, work: Promise<T>, tooLate
 }
 
 /**
- * Returns a signal that is aborted after so many milliseconds, at once when there are none, with the error of `reason`. It
- * keeps no process alive.
+ * Returns a signal that is aborted after so many milliseconds, at once when there are none, with the error of `reason`.
+ * It keeps no process alive.
  */
 export function deadlineAfter (milliseconds: number, reason: () => Error): AbortSignal {
   const controller = new AbortController()
@@ -62,4 +62,27 @@ export async function untilAborted<T> (work: Promise<T>, signal: AbortSignal): P
   const abort = () => { aborted.reject(signal.reason) }
   signal.addEventListener('abort', abort)
   return await Promise.race([work, aborted.promise]).finally(() => { signal.removeEventListener('abort', abort) })
+}
+
+/**
+ * Runs `work` with a signal that is aborted with the error of `reason` after so many milliseconds, at once when there
+ * are none, or when `parent` is aborted. Its timer ends with the work.
+ */
+export async function withDeadline<T> (
+  milliseconds: number,
+  reason: () => Error,
+  work: (signal: AbortSignal) => Promise<T>,
+  parent?: AbortSignal
+): Promise<T> {
+  const controller = new AbortController()
+  const abort = () => { controller.abort(reason()) }
+  if (milliseconds <= 0 || parent?.aborted === true) abort()
+  const timer = setTimeout(abort, milliseconds)
+  parent?.addEventListener('abort', abort)
+  try {
+    return await work(controller.signal)
+  } finally {
+    clearTimeout(timer)
+    parent?.removeEventListener('abort', abort)
+  }
 }

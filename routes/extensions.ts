@@ -38,8 +38,11 @@ const extensions: FastifyPluginCallbackTypebox = (fastify, _options, done) => {
         }
       }
     },
-    ({ query: { type, source, limit, offset } }, reply) =>
-      reply.sendList(catalog.list({ type, source, limit, offset }), { query: { type, source }, limit, offset })
+    ({ query }, reply) =>
+      reply.sendList(
+        catalog.cachedList(query) ?? catalog.list(query),
+        { query: { type: query.type, source: query.source }, limit: query.limit, offset: query.offset }
+      )
   )
 
   fastify.get('/extensions/search', {
@@ -57,7 +60,7 @@ const extensions: FastifyPluginCallbackTypebox = (fastify, _options, done) => {
         ...errors(400, 401, 412, 429, 500, 503)
       }
     }
-  }, ({ query: { q, type, source, limit } }, reply) => reply.sendList(catalog.search({ q, type, source, limit })))
+  }, ({ query }, reply) => reply.sendList(catalog.cachedSearch(query) ?? catalog.search(query)))
 
   fastify.get('/extensions/:type/:name', {
     schema: {
@@ -74,7 +77,8 @@ const extensions: FastifyPluginCallbackTypebox = (fastify, _options, done) => {
         ...errors(412)
       }
     }
-  }, ({ params: { type, name }, query: { source } }, reply) => reply.sendResource(catalog.find({ type, name, source })))
+  }, ({ params: { type, name }, query: { source } }, reply) =>
+    reply.sendResource(catalog.cachedFind({ type, name, source }) ?? catalog.find({ type, name, source })))
 
   fastify.get(
     '/extensions/:type/:name/versions',
@@ -95,7 +99,7 @@ const extensions: FastifyPluginCallbackTypebox = (fastify, _options, done) => {
       }
     },
     ({ params: { type, name }, query: { source } }, reply) =>
-      reply.sendResource(catalog.versions({ type, name, source }))
+      reply.sendResource(catalog.cachedVersions({ type, name, source }) ?? catalog.versions({ type, name, source }))
   )
   done()
 }

@@ -1,19 +1,21 @@
-import type { Deadline } from '../../lib/deadline.ts'
 import type { RegistryError } from '../../lib/errors.ts'
-import type { MaybePromise } from '../../lib/maybe-promise.ts'
+import type { CacheUse } from '../../plugins/cache/cache.ts'
 import type { Circuit } from './breaker.ts'
 import type { SnapshotRecord } from '../../schemas/snapshot.ts'
 import type { Extension, ExtensionSource, ExtensionType, ExtensionVersion } from '../../schemas/extension.ts'
 import type { FileReference, Artifact, OpenOptions, SkipReason, Skipped } from '../driver/driver.ts'
 import type { CachedResult } from '../../lib/result.ts'
 
-/** What a question may cost. */
+/** Limits of a read. */
 export interface ReadOptions {
-  /** Seconds: bounds the age of what an absence may rest on; anything older is asked for again, once. */
+  /** Seconds: maximum age of the entries that an absence rests on. Older ones are loaded again, once. */
   maxAge?: number
-  /** How long the caller waits, whatever it asks; the work goes on without it. */
-  deadline?: Deadline
+  /** Ends the wait of the caller. Loads continue. */
+  signal?: AbortSignal
 }
+
+/** A result from the cache alone. Nothing is counted until `Backend.use` is called with its uses. */
+export interface CachedRead<T> extends CachedResult<T> { uses: readonly CacheUse[] }
 
 /** What one instance has of some types. */
 export interface Listing {
@@ -47,9 +49,9 @@ export interface Records {
 }
 
 /**
- * An instance as the catalog sees it: a driver behind the cache. Absent is a value; failing throws what the driver
- * threw. An absence with `error` rests on the last complete listing only, for the upstream cannot be asked. What is
- * fresh in the cache is answered at once, not even in a later turn.
+ * An instance as the catalog reads it: a driver behind the cache. An absence is a value, and a failure throws the error
+ * of the driver. An absence with `error` rests on the last complete listing only, because the upstream is unavailable.
+ * The `cached…` methods return a result at once if all of it is fresh in the cache, and undefined otherwise.
  */
 export interface Backend {
   readonly name: string
@@ -58,22 +60,27 @@ export interface Backend {
   readonly local: boolean
   /** Smaller first, see {@link byOwnership}. */
   readonly priority: number
-  list (types: readonly ExtensionType[], terms?: ReadOptions): MaybePromise<CachedResult<Listing>>
-  find (type: ExtensionType, name: string, terms?: ReadOptions): MaybePromise<CachedResult<Extension | undefined>>
+  cachedList (types: readonly ExtensionType[]): CachedRead<Listing> | undefined
+  list (types: readonly ExtensionType[], options?: ReadOptions): Promise<CachedResult<Listing>>
+  cachedFind (type: ExtensionType, name: string): CachedRead<Extension | undefined> | undefined
+  find (type: ExtensionType, name: string, options?: ReadOptions): Promise<CachedResult<Extension | undefined>>
   /** Returns `true` where `find` returns an extension, and looks up no checksum for it. */
-  has (type: ExtensionType, name: string, terms?: ReadOptions): MaybePromise<CachedResult<true | undefined>>
-  /** Highest first. */
+  has (type: ExtensionType, name: string, options?: ReadOptions): Promise<CachedResult<true | undefined>>
+  cachedVersions (type: ExtensionType, name: string): CachedRead<readonly ExtensionVersion[] | undefined> | undefined
+  /** Returns the versions, highest first. */
   versions(
     type: ExtensionType,
     name: string,
-    terms?: ReadOptions
-  ): MaybePromise<CachedResult<readonly ExtensionVersion[] | undefined>>
+    options?: ReadOptions
+  ): Promise<CachedResult<readonly ExtensionVersion[] | undefined>>
+  /** Counts a read of the cache that is sent to a client as hits, and refreshes its entries before they expire. */
+  use (uses: readonly CacheUse[]): void
   /** The file of a version, unopened; undefined when there is no such version, `file` absent when it has no file. */
   stat(
     type: ExtensionType,
     name: string,
     version: string,
-    terms?: ReadOptions
+    options?: ReadOptions
   ): Promise<CachedResult<{ file?: FileReference, published_at: string } | undefined>>
   /**
    * Opens the file of a version; undefined when there is none. It may be another file than `stat` told: a replaced one
@@ -83,7 +90,7 @@ export interface Backend {
     type: ExtensionType,
     name: string,
     version: string,
-    options: OpenOptions & ReadOptions
+    options: OpenOptions
   ): Promise<Artifact | undefined>
   /** Opens a file that is known, as the driver does. */
   reopen (file: FileReference, options: OpenOptions): Promise<Artifact | undefined>

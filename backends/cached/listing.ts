@@ -1,7 +1,6 @@
 import type { Cache } from '../../plugins/cache/cache.ts'
 import type { RegistryError } from '../../lib/errors.ts'
 import type { Extension, ExtensionType } from '../../schemas/extension.ts'
-import type { Listing } from './backend.ts'
 import type { Crawl, Metadata, Release } from '../driver/driver.ts'
 import { forEachYielding } from '../../lib/yielding.ts'
 import { reuse, reuseAll } from '../../lib/reuse.ts'
@@ -79,25 +78,5 @@ export async function toListing (
     unread,
     kept,
     proof: complete ? { names: new Set([...extensions.keys(), ...unread]), at } : before?.proof
-  }
-}
-
-/**
- * Puts the parts of a listing together, by the types that were asked for; the same object as long as the parts are the
- * same.
- */
-export function createListings () {
-  const latest = new WeakMap<readonly ExtensionType[], { parts: readonly TypeListing[], listing: Listing }>()
-  return (types: readonly ExtensionType[], parts: readonly TypeListing[]): Listing => {
-    const last = latest.get(types)
-    if (last?.parts.every((part, at) => part === parts[at]) === true) return last.listing
-    const of = types.map((type, at) => ({ type, part: parts[at] as TypeListing }))
-    const listing: Listing = {
-      types: new Map(of.map(({ type, part }) => [type, part.extensions])),
-      incomplete: parts.some(({ missing }) => missing),
-      unread: new Set(of.flatMap(({ type, part }) => [...part.unread].map(name => `${type}/${name}`)))
-    }
-    latest.set(types, { parts, listing })
-    return listing
   }
 }

@@ -1,63 +1,46 @@
-import { LRUCache } from 'lru-cache'
 import pLimit from 'p-limit'
-import type { MaybePromise } from '../../lib/maybe-promise.ts'
 import type { Cache } from '../../plugins/cache/cache.ts'
-import { late, within } from '../../lib/deadline.ts'
-import { isRegistryError, type RegistryError } from '../../lib/errors.ts'
-import type { Extension, ExtensionType, ExtensionVersion } from '../../schemas/extension.ts'
-import type { ReadOptions } from './backend.ts'
-import type { Driver, FileReference, Release } from '../driver/driver.ts'
-import { createFailFast } from '../driver/fail-fast.ts'
-import type { Presenter } from './presenter.ts'
-import { reuse, reuseAll } from '../../lib/reuse.ts'
-import type { Skips } from './skips.ts'
-import type { Described, CacheKeys, VersionListing } from './keys.ts'
+import { late, untilAborted, withDeadline } from '../../lib/deadline.ts'
+import { isRegistryError } from '../../lib/errors.ts'
 import type { CachedResult } from '../../lib/result.ts'
+import { reuse, reuseAll } from '../../lib/reuse.ts'
+import type { Extension, ExtensionType, ExtensionVersion } from '../../schemas/extension.ts'
+import { createFailFast } from '../driver/fail-fast.ts'
+import type { Release } from '../driver/driver.ts'
+import type { ReadOptions } from './backend.ts'
+import { isUnchecked, type Checksums } from './checksums.ts'
+import type { Described, CacheKeys, VersionListing } from './keys.ts'
+import type { Presenter } from './presenter.ts'
 
 /** Look-ups of one list of versions that run at once. */
 const maxConcurrentLookups = 6
-/** Seconds after which a checksum that could not be looked up is tried again. */
-const retryAfterSeconds = 30
-/** Failed look-ups that are remembered. */
-const maxFailures = 10_000
-/** Milliseconds that a stale answer waits for a checksum. */
+/** Milliseconds that a stale result waits for a checksum. */
 const maxStaleWaitMs = 1000
 
 export interface LookupsDependencies {
-  driver: Driver
+  instance: string
   cache: Cache
   keys: CacheKeys
   presenter: Presenter
-  skips: Skips
-  /** Runs a call of the driver behind the circuit breaker; its failure costs the release its checksum only. */
-  ask: <T>(call: () => Promise<T>) => Promise<T>
-  /** Called when an entry of the cache has changed. */
-  onChange: () => void
+  checksums: Checksums
 }
 
-/** Returns whether the checksum of a release's file is not looked up yet. */
-export const isUnchecked = ({ file }: Release): boolean => file?.checksumLocator !== undefined
-
-/** Makes the cached form of a list of versions. */
-export const versionListing = (releases: readonly Release[], versions: readonly ExtensionVersion[]): VersionListing =>
-  ({ releases, versions, unchecked: releases.some(isUnchecked) })
-
-/** An answer that may lack checksums. `reload` reads it again where it is outdated. */
-interface Unchecked<T> {
+/** A result that may lack checksums. `reload` reads it again where it is outdated. */
+export interface Unchecked<T> {
   type: ExtensionType
   name: string
-  terms: ReadOptions
-  answer: CachedResult<T>
-  reload?: () => MaybePromise<CachedResult<T>>
+  options: ReadOptions
+  result: CachedResult<T>
+  reload?: () => Promise<CachedResult<T>>
+  /** When the read began, in milliseconds of `performance.now()`; now if unset. */
+  since?: number
 }
 
-/**
- * The releases of a value, and a value made of them with their checksums; `share` is the part of the time that may be
- * waited for.
- */
+/** The releases of a value, and a value made of them with their checksums. */
 interface Shape<T, U> {
-  of: (value: T) => readonly Release[]
+  releasesOf: (value: T) => readonly Release[]
   make: (value: T, releases: readonly Release[]) => U
+  /** Part of the time of the read that is spent on checksums: all of it if unset. */
   share?: number
 }
 
@@ -72,144 +55,69 @@ interface LookedUp {
   retryIn: number
 }
 
-/** Result of one look-up: the file with all that is known of it; undefined when the release has changed upstream. */
-type Outcome = FileReference | undefined
-
-/**
- * Looks up checksums that the driver left open, each once for all callers that wait for it. A result is put into the
- * cached metadata and the cached versions, so that both show the same.
- */
-export function createLookups ({ driver, cache, keys, presenter, skips, ask, onChange }: LookupsDependencies) {
-  const flights = new Map<string, Promise<Outcome>>()
-  /** When a look-up failed, in milliseconds of the cache's clock. */
-  const failures = new LRUCache<string, number>({ max: maxFailures })
-  const keyOf = ({ locator, checksumLocator }: FileReference): string => JSON.stringify([locator, checksumLocator])
-
-  /** Puts the result of a look-up in the place of the file that it was made for. */
-  function settle (type: ExtensionType, name: string, before: FileReference, file: FileReference): void {
-    const versionsKey = keys.versions(type, name)
-    const listing = cache.peek(versionsKey)?.value
-    const at = listing?.releases.findIndex(release => release.file === before) ?? -1
-    const release = listing?.releases[at]
-    if (listing !== undefined && release !== undefined) {
-      const checked = { ...release, file }
-      const version = reuse(listing.versions[at], presenter.toVersion({ type, name }, checked))
-      cache.amend(
-        versionsKey,
-        listing,
-        versionListing(listing.releases.with(at, checked), listing.versions.with(at, version))
-      )
-    }
-    const metadataKey = keys.metadata(type, name)
-    const described = cache.peek(metadataKey)?.value
-    if (described?.unchecked !== undefined && described.unchecked.release.file === before) {
-      const { metadata, release } = described.unchecked
-      cache.amend(metadataKey, described, {
-        extension: reuse(described.extension, presenter.toExtension(metadata, { ...release, file }))
-      })
-    }
-    onChange()
-  }
-
-  async function look (type: ExtensionType, name: string, version: string, file: FileReference): Promise<Outcome> {
-    const key = keyOf(file)
-    try {
-      const skip: typeof skips.add = skipped => { skips.add({ type, name, version, ...skipped }) }
-      const found = await ask(async () => {
-        if (driver.checksum === undefined) {
-          throw new TypeError('A driver that sets checksumLocator needs a checksum method')
-        }
-        return await driver.checksum(file, { skip })
-      })
-      if (found === undefined) {
-        failures.set(key, cache.now())
-        return undefined
-      }
-      const { checksumLocator, ...rest } = file
-      const checked = { ...rest, ...found }
-      failures.delete(key)
-      settle(type, name, file, checked)
-      return checked
-    } catch (error) {
-      failures.set(key, cache.now())
-      throw error
-    }
-  }
-
-  const failedFor = (key: string): number => (cache.now() - (failures.peek(key) ?? -Infinity)) / 1000
-
-  /** Starts a look-up, or joins the one in progress. */
-  function fly (type: ExtensionType, name: string, version: string, file: FileReference): Promise<Outcome> {
-    const key = keyOf(file)
-    const flying = flights.get(key) ?? look(type, name, version, file).finally(() => flights.delete(key))
-    flights.set(key, flying)
-    // A failure that no caller waits for any more is not an unhandled rejection.
-    flying.catch(() => {})
-    return flying
-  }
-
+/** Creates the reads that complete cached results with the checksums that the driver left open. */
+export function createLookups ({ instance, cache, keys, presenter, checksums }: LookupsDependencies) {
   /**
-   * Returns releases of one extension with their checksums. Waits at most `patience` milliseconds: a checksum that
-   * takes longer is left out, and its look-up continues in the background.
+   * Returns releases of one extension with their checksums. A checksum that takes longer than `signal` is left out, and
+   * its look-up continues in the background.
    */
-  async function complete (
+  async function lookUp (
     type: ExtensionType,
     name: string,
     releases: readonly Release[],
-    maxWaitMs: number
+    signal: AbortSignal
   ): Promise<LookedUp> {
-    const [few, failFast] = [pLimit(maxConcurrentLookups), createFailFast()]
+    const [limit, failFast] = [pLimit(maxConcurrentLookups), createFailFast()]
     let [outdated, waited, retryIn] = [false, false, Infinity]
-    const looked = await Promise.all(releases.map(async (release): Promise<Release> => {
+    const lookedUp = await Promise.all(releases.map(async (release): Promise<Release> => {
       const { version, file } = release
       if (file?.checksumLocator === undefined) return release
-      const key = keyOf(file)
-      if (failedFor(key) >= retryAfterSeconds) {
+      if (checksums.retryIn(file) === 0) {
         waited = true
+        const lookup = limit(async () => await failFast(async () => await checksums.start(type, name, version, file)))
         try {
-          const checked = await within(
-            maxWaitMs,
-            few(async () => await failFast(async () => await fly(type, name, version, file))),
-            () => late(driver.name)
-          )
+          const checked = await untilAborted(lookup, signal)
           if (checked !== undefined) return { ...release, file: checked }
           outdated = true
         } catch (error) {
           if (!isRegistryError(error) || error.code === 'internal_error') throw error
-          failures.set(key, cache.now())
+          checksums.fail(file)
         }
       }
-      retryIn = Math.min(retryIn, Math.max(0, retryAfterSeconds - failedFor(key)))
+      retryIn = Math.min(retryIn, checksums.retryIn(file))
       return release
     }))
-    return { releases: looked, outdated, waited, retryIn }
+    return { releases: lookedUp, outdated, waited, retryIn }
   }
 
-  /** Milliseconds that a caller waits for checksums. */
-  const maxWaitMs = ({ deadline }: ReadOptions, { error }: { error?: RegistryError }): number =>
-    Math.min(deadline?.left() ?? Infinity, error === undefined ? cache.times.budget * 1000 : maxStaleWaitMs)
+  /** Returns the milliseconds that a result waits for checksums. */
+  function maxWaitMs ({ result, since = performance.now() }: Unchecked<unknown>, share: number): number {
+    const leftMs = cache.times.budget * 1000 - (performance.now() - since)
+    return (result.error === undefined ? leftMs : Math.min(leftMs, maxStaleWaitMs)) * share
+  }
 
   /**
-   * Completes an answer with the checksums of the releases that it shows. Where a release has changed upstream the
-   * extension is read again, once. A checksum that could not be looked up shortens the time for which the answer is
+   * Completes a result with the checksums of the releases that it shows. Where a release has changed upstream, the
+   * extension is read again, once. A checksum that could not be looked up shortens the time for which the result is
    * fresh.
    */
-  async function check<T, U> (unchecked: Unchecked<T>, { of, make, share = 1 }: Shape<T, U>): Promise<CachedResult<U>> {
-    const { type, name, terms, answer, reload } = unchecked
-    const { releases, outdated, waited, retryIn } = await complete(
-      type,
-      name,
-      of(answer.value),
-      maxWaitMs(terms, answer) * share
+  async function complete<T, U> (unchecked: Unchecked<T>, shape: Shape<T, U>): Promise<CachedResult<U>> {
+    const { type, name, options: { signal }, result, reload, ...rest } = unchecked
+    const { releasesOf, make, share = 1 } = shape
+    const { releases, outdated, waited, retryIn } = await withDeadline(
+      maxWaitMs(unchecked, share),
+      () => late(instance),
+      async deadline => await lookUp(type, name, releasesOf(result.value), deadline),
+      signal
     )
     if (outdated && reload !== undefined) {
-      return await check({ type, name, terms, answer: await reload() }, { of, make, share })
+      return await complete({ type, name, options: unchecked.options, result: await reload(), ...rest }, shape)
     }
     return {
-      ...answer,
-      value: make(answer.value, releases),
-      ttl: Math.min(answer.ttl, retryIn),
-      hit: answer.hit && !waited
+      ...result,
+      value: make(result.value, releases),
+      ttl: Math.min(result.ttl, retryIn),
+      hit: result.hit && !waited
     }
   }
 
@@ -224,18 +132,18 @@ export function createLookups ({ driver, cache, keys, presenter, skips, ask, onC
         ? listing.releases.find(release => release.version === version)?.file
         : undefined
       if (cached?.checksumLocator !== undefined && cached.locator === file?.locator) {
-        fly(type, name, version, cached).catch(() => {})
+        void checksums.start(type, name, version, cached)
       }
     },
 
     /** Returns an extension with its checksum. A stale one is not worth a wait, for it showed no checksum before. */
-    extension (unchecked: Unchecked<Described | undefined>): MaybePromise<CachedResult<Extension | undefined>> {
-      const { type, name, answer } = unchecked
-      if (answer.value?.unchecked === undefined || answer.error !== undefined) {
-        return { ...answer, value: answer.value?.extension }
+    async extension (unchecked: Unchecked<Described | undefined>): Promise<CachedResult<Extension | undefined>> {
+      const { type, name, result } = unchecked
+      if (result.value?.unchecked === undefined || result.error !== undefined) {
+        return { ...result, value: result.value?.extension }
       }
-      return check(unchecked, {
-        of: described => described?.unchecked === undefined ? [] : [described.unchecked.release],
+      return await complete(unchecked, {
+        releasesOf: described => described?.unchecked === undefined ? [] : [described.unchecked.release],
         make: (described, [release]) => {
           const { metadata } = described?.unchecked ?? {}
           const cached = cache.peek(keys.metadata(type, name))?.value.extension
@@ -247,15 +155,15 @@ export function createLookups ({ driver, cache, keys, presenter, skips, ask, onC
     },
 
     /** Returns all versions with their checksums; stale ones as `extension` does. */
-    versions (
+    async versions (
       unchecked: Unchecked<VersionListing | undefined>
-    ): MaybePromise<CachedResult<readonly ExtensionVersion[] | undefined>> {
-      const { type, name, answer } = unchecked
-      if (answer.value?.unchecked !== true || answer.error !== undefined) {
-        return { ...answer, value: answer.value?.versions }
+    ): Promise<CachedResult<readonly ExtensionVersion[] | undefined>> {
+      const { type, name, result } = unchecked
+      if (result.value?.unchecked !== true || result.error !== undefined) {
+        return { ...result, value: result.value?.versions }
       }
-      return check(unchecked, {
-        of: listing => listing?.releases ?? [],
+      return await complete(unchecked, {
+        releasesOf: listing => listing?.releases ?? [],
         make: (listing, releases) => {
           const cached = cache.peek(keys.versions(type, name))?.value.versions
           return listing && reuseAll(cached, releases.map(release => presenter.toVersion({ type, name }, release)))
@@ -263,12 +171,12 @@ export function createLookups ({ driver, cache, keys, presenter, skips, ask, onC
       })
     },
 
-    /** Returns a release with its checksum. Waits for half of the time only, for its file is opened afterwards. */
+    /** Returns a release with its checksum. Half of the time that is left is kept for opening its file. */
     async release (unchecked: Unchecked<Release | undefined>): Promise<CachedResult<Release | undefined>> {
-      const { value } = unchecked.answer
-      if (value === undefined || !isUnchecked(value)) return unchecked.answer
-      return await check(unchecked, {
-        of: release => release === undefined ? [] : [release],
+      const { value } = unchecked.result
+      if (value === undefined || !isUnchecked(value)) return unchecked.result
+      return await complete(unchecked, {
+        releasesOf: release => release === undefined ? [] : [release],
         make: (_, [release]) => release,
         share: 0.5
       })

@@ -1,6 +1,6 @@
 import type { FastifyBaseLogger } from 'fastify'
 import type { Download } from '../../plugins/replies/plugin.ts'
-import { createDeadline, late, type Deadline } from '../../lib/deadline.ts'
+import { createDeadline, deadlineAfter, late, withDeadline, type Deadline } from '../../lib/deadline.ts'
 import type { Downloads, OpenAt, Origin, Wanted } from '../../plugins/downloads/plugin.ts'
 import { isRegistryError, registryError, type RegistryError } from '../../lib/errors.ts'
 import {
@@ -11,8 +11,7 @@ import {
   type ExtensionType,
   type ExtensionVersion
 } from '../../schemas/extension.ts'
-import { answering, whenThere, type MaybePromise } from '../../lib/maybe-promise.ts'
-import { type Backend, type Listing, type SkippedReport, type ReadOptions } from '../cached/backend.ts'
+import type { Backend, CachedRead, Listing, ReadOptions, SkippedReport } from '../cached/backend.ts'
 import type { Artifact, FileReference } from '../driver/driver.ts'
 import { createCatalogViews, type CatalogView, type InstanceListing } from './view.ts'
 import { type CachedResult, type InstanceIssue, type ListPage, type Result, combined } from '../../lib/result.ts'
@@ -24,7 +23,7 @@ export interface CatalogDependencies {
   log: FastifyBaseLogger
   /** Seconds: the oldest cached entry that a 404 may rest on. */
   negativeTtl: number
-  /** Seconds that one question may take, over all instances. */
+  /** Seconds that one read may take, over all instances. */
   budget: number
 }
 
@@ -38,21 +37,24 @@ const only: Record<ExtensionType, readonly ExtensionType[]> = {
   cluster: ['cluster']
 }
 
-/** What one instance answered when it was asked for everything. */
-type Read = { backend: Backend, answer: CachedResult<Listing>, error?: never } | {
+/** The listing of one instance, or the error that its read failed with. */
+type InstanceRead = { backend: Backend, result: CachedResult<Listing>, error?: never } | {
   backend: Backend,
-  answer?: never,
+  result?: never,
   error: RegistryError
 }
 
-/** Whose an extension is; or seconds since the oldest word that nobody's it is. */
-type Owned<T> = { backend: Backend, answer: Result<T>, oldest?: never } | {
+/** The owner of an extension and its result; or the age in seconds of the oldest result that nobody has it. */
+type Owned<T> = { backend: Backend, result: Result<T>, oldest?: never } | {
   backend?: never,
-  answer?: never,
+  result?: never,
   oldest: number
 }
 
 export interface Scope { source?: ExtensionSource | undefined }
+
+/** Extensions of one type, or of all. */
+export interface ListScope extends Scope { type?: ExtensionType | undefined }
 
 export interface Name extends Scope { type: ExtensionType, name: string }
 
@@ -63,7 +65,7 @@ export function byOwnership (backends: readonly Backend[]): Backend[] {
   )
 }
 
-/** Of several causes the one to answer with: unavailable, else the rate limit, else the credentials. */
+/** Returns the one of several errors that is reported: unavailable, else the rate limit, else the credentials. */
 function worst (errors: readonly RegistryError[]): RegistryError {
   const order = ['internal_error', 'service_unavailable', 'rate_limit', 'auth_error', 'config_error']
   const [first] = [...errors].sort((a, b) => order.indexOf(a.code) - order.indexOf(b.code))
@@ -75,10 +77,25 @@ function rethrowUnknown (error: unknown): RegistryError {
   return error
 }
 
+const errorsOf = (issues: readonly InstanceIssue[]): RegistryError[] => issues.flatMap(({ error }) => error ?? [])
+
+/** Returns a value of several results as one: as old as the oldest of them. */
+function wrap<T> (
+  value: T,
+  results: ReadonlyArray<CachedResult<unknown>>,
+  stale: InstanceIssue[],
+  missing: InstanceIssue[]
+): Result<T> {
+  const { age, ttl, hit } = combined(results)
+  const whole = stale.length === 0 && missing.length === 0 && results.length > 0
+  return { value, age, ttl: whole ? ttl : 0, hit, stale, missing }
+}
+
 /**
- * One catalog over all instances. An extension belongs to the first instance, in order of ownership, that has it;
- * `source` narrows to instances of that kind first. An instance that cannot be asked never hands ownership over: unless
- * its last complete listing lacks the name, the answer is its failure.
+ * Creates one catalog over all instances. An extension belongs to the first instance, in order of ownership, that has
+ * it; `source` limits that to instances of one kind. An instance that is unavailable keeps its extensions: unless its
+ * last complete listing lacks the name, its error is thrown. The `cached…` methods return a result at once if all of it
+ * is fresh in the cache, and undefined otherwise; nothing is counted then.
  */
 export function createCatalog ({ backends, downloads, log, negativeTtl, budget }: CatalogDependencies) {
   const instances = byOwnership(backends)
@@ -90,102 +107,124 @@ export function createCatalog ({ backends, downloads, log, negativeTtl, budget }
   const types = (type: ExtensionType | undefined): readonly ExtensionType[] =>
     type === undefined ? extensionTypes : only[type]
 
-  function wrap<T> (
-    value: T,
-    answers: ReadonlyArray<CachedResult<unknown>>,
-    stale: InstanceIssue[],
-    missing: InstanceIssue[]
-  ): Result<T> {
-    const { age, ttl, hit } = combined(answers)
-    const whole = stale.length === 0 && missing.length === 0 && answers.length > 0
-    return { value, age, ttl: whole ? ttl : 0, hit, stale, missing }
-  }
+  /** Runs a read that ends in time, over all instances. */
+  const inTime = async <T>(read: (signal: AbortSignal) => Promise<T>): Promise<T> =>
+    await withDeadline(budget * 1000, late, read)
 
-  /** All extensions of a scope, merged by ownership, of whatever instances and cached entries can answer. */
-  function everything (scope: { type?: ExtensionType | undefined } & Scope): MaybePromise<Result<CatalogView>> {
-    const deadline = createDeadline(budget * 1000)
-    const asked = of(scope).map((backend): MaybePromise<Read> => {
-      const answer = backend.list(types(scope.type), { deadline })
-      return answer instanceof Promise
-        ? answer.then(answer => ({ backend, answer }), (error: unknown) => ({ backend, error: rethrowUnknown(error) }))
-        : { backend, answer }
-    })
-    return asked.every(one => !(one instanceof Promise))
-      ? merge(scope, asked as Read[])
-      : Promise.all(asked).then(asked => merge(scope, asked))
-  }
-
-  /** What was answered, merged by ownership; throws when nobody answered. */
-  function merge (
-    { type, source }: { type?: ExtensionType | undefined } & Scope,
-    asked: readonly Read[]
-  ): Result<CatalogView> {
+  /** Returns the merged view of listings. Throws when no instance has one. */
+  function merge ({ type, source }: ListScope, reads: readonly InstanceRead[]): Result<CatalogView> {
     const stale: InstanceIssue[] = []
     const missing: InstanceIssue[] = []
-    const answers: Array<CachedResult<unknown>> = []
-    const shares: InstanceListing[] = []
-    for (const { backend: { name: instance }, answer, error } of asked) {
-      if (answer === undefined) {
+    const results: Array<CachedResult<unknown>> = []
+    const listings: InstanceListing[] = []
+    for (const { backend: { name: instance }, result, error } of reads) {
+      if (result === undefined) {
         missing.push({ instance, error })
         continue
       }
-      const { types, unread, incomplete } = answer.value
-      if (incomplete) missing.push({ instance, error: answer.error })
-      else if (answer.error !== undefined) stale.push({ instance, error: answer.error })
-      answers.push(answer)
-      shares.push({ instance, types, unread })
+      const { types, unread, incomplete } = result.value
+      if (incomplete) missing.push({ instance, error: result.error })
+      else if (result.error !== undefined) stale.push({ instance, error: result.error })
+      results.push(result)
+      listings.push({ instance, types, unread })
     }
-    if (answers.length === 0 && asked.length > 0) throw worst(asked.flatMap(({ error }) => error ?? []))
-    return wrap(views.merge(shares, `${source ?? ''}:${type ?? ''}`), answers, stale, missing)
+    if (results.length === 0 && reads.length > 0) throw worst(errorsOf(missing))
+    return wrap(views.merge(listings, `${source ?? ''}:${type ?? ''}`), results, stale, missing)
   }
 
-  /** The first instance's answer that is not "not there"; undefined when all of them could be asked and none has it. */
-  function first<T> (
+  function cachedView (scope: ListScope): Result<CatalogView> | undefined {
+    const reads: Array<{ backend: Backend, result: CachedRead<Listing> }> = []
+    for (const backend of of(scope)) {
+      const result = backend.cachedList(types(scope.type))
+      if (result === undefined) return undefined
+      reads.push({ backend, result })
+    }
+    for (const { backend, result } of reads) backend.use(result.uses)
+    return merge(scope, reads)
+  }
+
+  async function readListing (backend: Backend, scope: ListScope, signal: AbortSignal): Promise<InstanceRead> {
+    try {
+      return { backend, result: await backend.list(types(scope.type), { signal }) }
+    } catch (error) {
+      return { backend, error: rethrowUnknown(error) }
+    }
+  }
+
+  const readView = async (scope: ListScope): Promise<Result<CatalogView>> =>
+    await inTime(async signal =>
+      merge(scope, await Promise.all(of(scope).map(async backend => await readListing(backend, scope, signal))))
+    )
+
+  const toPage = (
+    view: Result<CatalogView>,
+    range: { limit: number, offset: number }
+  ): Result<ListPage<Extension>> =>
+    ({ ...view, value: { items: view.value.page(range), total: view.value.extensions.length } })
+
+  const toMatches = (
+    view: Result<CatalogView>,
+    { q, limit }: { q: string, limit: number }
+  ): Result<ListPage<Extension>> => ({ ...view, value: view.value.search(q, limit) })
+
+  /** Returns the owner's value when the caches alone decide it; undefined otherwise, also when nobody has it. */
+  function cachedOwned<T> (
     scope: Scope,
-    question: (backend: Backend) => MaybePromise<CachedResult<T | undefined>>
-  ): MaybePromise<Owned<T>> {
+    read: (backend: Backend) => CachedRead<T | undefined> | undefined
+  ): Result<T> | undefined {
+    const reads: Array<{ backend: Backend, result: CachedRead<T | undefined> }> = []
+    for (const backend of of(scope)) {
+      const result = read(backend)
+      if (result === undefined) return undefined
+      reads.push({ backend, result })
+      if (result.value === undefined) continue
+      for (const { backend, result } of reads) backend.use(result.uses)
+      return wrap(result.value, reads.map(({ result }) => result), [], [])
+    }
+    return undefined
+  }
+
+  /** Returns the first instance that has a value, in order of ownership. Throws when an instance may be the owner. */
+  async function firstOwner<T> (
+    scope: Scope,
+    read: (backend: Backend) => Promise<CachedResult<T | undefined>>
+  ): Promise<Owned<T>> {
     const doubts: InstanceIssue[] = []
     const absences: Array<CachedResult<unknown>> = []
-    const candidates = of(scope)
-    function ask (at: number): MaybePromise<Owned<T>> {
-      const backend = candidates[at]
-      if (backend === undefined) {
-        if (doubts.length > 0) throw worst(doubts.flatMap(doubt => doubt.error ?? []))
-        return { oldest: Math.max(0, ...absences.map(({ age }) => age)) }
-      }
-      const take = (answer: CachedResult<T | undefined>): MaybePromise<Owned<T>> => {
-        const { value, error } = answer
-        if (value !== undefined) {
-          const stale = error === undefined ? doubts : [...doubts, { instance: backend.name, error }]
-          return { backend, answer: wrap(value, [...absences, answer], stale, []) }
-        }
-        if (error !== undefined) doubts.push({ instance: backend.name, error })
-        absences.push(answer)
-        return ask(at + 1)
-      }
-      const asked = question(backend)
-      return asked instanceof Promise
-        ? asked.then(take, (error: unknown) => {
-          throw worst([...doubts.flatMap(doubt => doubt.error ?? []), rethrowUnknown(error)])
-        })
-        : take(asked)
+    for (const backend of of(scope)) {
+      const result = await read(backend).catch((error: unknown) => {
+        throw worst([...errorsOf(doubts), rethrowUnknown(error)])
+      })
+      const { value, error } = result
+      const stale = error === undefined ? doubts : [...doubts, { instance: backend.name, error }]
+      if (value !== undefined) return { backend, result: wrap(value, [...absences, result], stale, []) }
+      if (error !== undefined) doubts.push({ instance: backend.name, error })
+      absences.push(result)
     }
-    return ask(0)
+    if (doubts.length > 0) throw worst(errorsOf(doubts))
+    return { oldest: Math.max(0, ...absences.map(({ age }) => age)) }
   }
 
-  /** The same, with what is cached made as young as a 404 must be before nothing is found. */
-  const owner = <T>(
+  /** The same. Cached entries are as young as a 404 requires before the result is that nobody has it. */
+  async function owner<T> (
     scope: Scope,
-    deadline: Deadline,
-    question: (backend: Backend, terms: ReadOptions) => MaybePromise<CachedResult<T | undefined>>
-  ): MaybePromise<Owned<T>> =>
-      whenThere(
-        first(scope, backend => question(backend, { deadline })),
-        found =>
-          found.answer !== undefined || found.oldest <= negativeTtl
-            ? found
-            : first(scope, backend => question(backend, { deadline, maxAge: negativeTtl }))
-      )
+    signal: AbortSignal,
+    read: (backend: Backend, options: ReadOptions) => Promise<CachedResult<T | undefined>>
+  ): Promise<Owned<T>> {
+    const found = await firstOwner(scope, async backend => await read(backend, { signal }))
+    if (found.result !== undefined || found.oldest <= negativeTtl) return found
+    return await firstOwner(scope, async backend => await read(backend, { signal, maxAge: negativeTtl }))
+  }
+
+  /** Reads a value of the owner of a name. Throws `not_found` when nobody has it. */
+  async function readOwned<T> (
+    name: Name,
+    read: (backend: Backend, options: ReadOptions) => Promise<CachedResult<T | undefined>>
+  ): Promise<Result<T>> {
+    const { result } = await inTime(async signal => await owner(name, signal, read))
+    if (result === undefined) throw registryError('not_found', `Extension ${name.type}/${name.name} not found`)
+    return result
+  }
 
   /** Opens a file in the time that is left. */
   async function openWithin<T> (
@@ -227,52 +266,41 @@ export function createCatalog ({ backends, downloads, log, negativeTtl, budget }
     return [first, ...others]
   }
 
-  /** The answer about a name, or that there is none. */
-  const foundOr404 = ({ type, name }: Name) => <T>({ answer }: Owned<T>): Result<T> => {
-    if (answer === undefined) throw registryError('not_found', `Extension ${type}/${name} not found`)
-    return answer
-  }
-
   return {
     /** Every instance, in order of ownership. */
     instances,
 
-    // What is in the cache is given as it is, without a promise: whoever asks awaits either.
+    cachedList (query: ListScope & { limit: number, offset: number }): Result<ListPage<Extension>> | undefined {
+      const view = cachedView(query)
+      return view && toPage(view, query)
+    },
 
-    /** A page of all extensions, by type and then by name. */
-    list: (
-      query: { type?: ExtensionType | undefined, limit: number, offset: number } & Scope
-    ): MaybePromise<Result<ListPage<Extension>>> =>
-      answering(() =>
-        whenThere(
-          everything(query),
-          all => ({ ...all, value: { items: all.value.page(query), total: all.value.extensions.length } })
-        )
-      ),
+    /** Returns a page of all extensions, by type and then by name. */
+    list: async (query: ListScope & { limit: number, offset: number }): Promise<Result<ListPage<Extension>>> =>
+      toPage(await readView(query), query),
 
-    /** The best matches for `q`, in the order of {@link search}. */
-    search: (
-      query: { q: string, type?: ExtensionType | undefined, limit: number } & Scope
-    ): MaybePromise<Result<ListPage<Extension>>> =>
-      answering(() => whenThere(everything(query), all => ({ ...all, value: all.value.search(query.q, query.limit) }))),
+    cachedSearch (query: ListScope & { q: string, limit: number }): Result<ListPage<Extension>> | undefined {
+      const view = cachedView(query)
+      return view && toMatches(view, query)
+    },
 
-    /** An extension at its current version. Throws `not_found`. */
-    find: (name: Name): MaybePromise<Result<Extension>> =>
-      answering(() =>
-        whenThere(
-          owner(name, createDeadline(budget * 1000), (backend, terms) => backend.find(name.type, name.name, terms)),
-          foundOr404(name)
-        )
-      ),
+    /** Returns the best matches for `q`, in the order of {@link search}. */
+    search: async (query: ListScope & { q: string, limit: number }): Promise<Result<ListPage<Extension>>> =>
+      toMatches(await readView(query), query),
 
-    /** All versions of an extension, highest first. Throws `not_found`. */
-    versions: (name: Name): MaybePromise<Result<readonly ExtensionVersion[]>> =>
-      answering(() =>
-        whenThere(
-          owner(name, createDeadline(budget * 1000), (backend, terms) => backend.versions(name.type, name.name, terms)),
-          foundOr404(name)
-        )
-      ),
+    cachedFind: (name: Name): Result<Extension> | undefined =>
+      cachedOwned(name, backend => backend.cachedFind(name.type, name.name)),
+
+    /** Returns an extension at its current version. Throws `not_found`. */
+    find: async (name: Name): Promise<Result<Extension>> =>
+      await readOwned(name, async (backend, options) => await backend.find(name.type, name.name, options)),
+
+    cachedVersions: (name: Name): Result<readonly ExtensionVersion[]> | undefined =>
+      cachedOwned(name, backend => backend.cachedVersions(name.type, name.name)),
+
+    /** Returns all versions of an extension, highest first. Throws `not_found`. */
+    versions: async (name: Name): Promise<Result<readonly ExtensionVersion[]>> =>
+      await readOwned(name, async (backend, options) => await backend.versions(name.type, name.name, options)),
 
     /**
      * The file of a version of the extension's owner, not opened yet. Throws `not_found` when there is no such version,
@@ -282,13 +310,14 @@ export function createCatalog ({ backends, downloads, log, negativeTtl, budget }
       const { type, name: extension } = name
       const missing = registryError('not_found', `Extension ${type}/${extension} version ${version} not found`)
       const deadline = createDeadline(budget * 1000)
-      const { backend, answer } = await owner(
+      const signal = deadlineAfter(budget * 1000, late)
+      const { backend, result } = await owner(
         name,
-        deadline,
-        (candidate, terms) => candidate.has(type, extension, terms)
+        signal,
+        async (candidate, options) => await candidate.has(type, extension, options)
       )
       if (backend === undefined) throw missing
-      const stat = await backend.stat(type, extension, version, { deadline })
+      const stat = await backend.stat(type, extension, version, { signal })
       if (stat.value === undefined) throw stat.error ?? missing
       const { file, published_at: published } = stat.value
       if (file === undefined) {
@@ -323,8 +352,8 @@ export function createCatalog ({ backends, downloads, log, negativeTtl, budget }
       }
       return wrap(
         download,
-        [answer, stat],
-        stat.error === undefined ? answer.stale : [{ instance: backend.name, error: stat.error }],
+        [result, stat],
+        stat.error === undefined ? result.stale : [{ instance: backend.name, error: stat.error }],
         []
       )
     },

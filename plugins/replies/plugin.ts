@@ -2,7 +2,6 @@ import type { FastifyInstance, FastifyReply, onSendHookHandler } from 'fastify'
 import fp from 'fastify-plugin'
 import { Extension } from '../../schemas/extension.ts'
 import { Ref } from '../../schemas/ref.ts'
-import type { MaybePromise } from '../../lib/maybe-promise.ts'
 import { createRepresentations, etagOf, etagsOf, type Representation } from './representation.ts'
 import { evaluateConditions, isConditional } from './conditional.ts'
 import { createDownloadSlots } from '../downloads/slots.ts'
@@ -16,7 +15,10 @@ export type { Download } from './file.ts'
 
 export interface RepliesOptions { stale_if_error_seconds: number, max_downloads: number }
 
-/** What lists are made of. */
+/** A value that is present, or promised. */
+type MaybePromise<T> = T | Promise<T>
+
+/** Items of lists. */
 const item = Ref(Extension)
 
 const json = 'application/json; charset=utf-8'
@@ -24,8 +26,8 @@ const json = 'application/json; charset=utf-8'
 declare module 'fastify' {
   interface FastifyReply {
     /**
-     * Sends an answer's value with the headers that say where it comes from, an ETag, and 304 when the client has it.
-     * What is there already is sent at once, without a promise; a handler gives back what this gives.
+     * Sends the value of a result with headers that state its origin, an ETag, and 304 when the client has it. A result
+     * that is present is sent at once, without a promise. A handler returns what this returns.
      */
     sendResource (result: MaybePromise<Result<object>>): MaybePromise<void>
     /** The same for part of a list; with `query` it links to the other parts. */
@@ -49,14 +51,14 @@ const withoutLength: onSendHookHandler = (_request, reply, payload, done) => {
   done(null, payload)
 }
 
-/** Sends what is there at once, and else when it has come. */
+/** Sends a result at once when it is present, and otherwise when its promise resolves. */
 function sendWhenThere<T> (
   reply: FastifyReply,
-  awaited: MaybePromise<T>,
+  result: MaybePromise<T>,
   send: (result: T) => void
 ): MaybePromise<void> {
-  if (awaited instanceof Promise) return sendLater(reply, awaited, send)
-  send(awaited)
+  if (result instanceof Promise) return sendLater(reply, result, send)
+  send(result)
 }
 
 async function sendLater<T> (reply: FastifyReply, promise: Promise<T>, send: (result: T) => void): Promise<void> {
@@ -66,7 +68,7 @@ async function sendLater<T> (reply: FastifyReply, promise: Promise<T>, send: (re
   await reply
 }
 
-/** Reply decorators: the one place where answers become headers. */
+/** Reply decorators: the one place where results become headers. */
 async function replies (
   fastify: FastifyInstance,
   { stale_if_error_seconds: staleIfError, max_downloads: maxDownloads }: RepliesOptions

@@ -142,7 +142,11 @@ async function createRoutes (
   await app.register(telemetry)
   await app.register(plugin as typeof replies, { stale_if_error_seconds: 300, max_downloads: 1 })
   const { log } = createLog()
-  const questions: Pick<Catalog, 'list' | 'search' | 'find' | 'versions'> = {
+  const questions: Omit<Catalog, 'instances' | 'file' | 'skipped' | 'census'> = {
+    cachedList: query => current().cachedList(query),
+    cachedSearch: query => current().cachedSearch(query),
+    cachedFind: name => current().cachedFind(name),
+    cachedVersions: name => current().cachedVersions(name),
     list: query => current().list(query),
     search: query => current().search(query),
     find: name => current().find(name),

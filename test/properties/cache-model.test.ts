@@ -56,7 +56,7 @@ function createReal () {
     return {
       flight: `flight ${flight}`,
       load: async () => await load(flight),
-      rest: () => resting.has(flight) ? registryError('service_unavailable', 'resting') : undefined,
+      blocked: () => resting.has(flight) ? registryError('service_unavailable', 'resting') : undefined,
       ...more
     }
   }
@@ -148,7 +148,7 @@ const peek = (key: number) =>
 const use = (key: number) =>
   command(`use ${key}`, (model, real) => {
     model.use(key)
-    real.cache.use(place(key), real.loader(key))
+    real.cache.use([{ key: place(key), loader: real.loader(key) }])
   })
 const absentFor = (key: number) =>
   command(`absentFor ${key}`, (model, real) => {

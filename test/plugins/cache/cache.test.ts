@@ -6,6 +6,7 @@ import {
   type CacheOptions,
   type LoadedEntry
 } from '../../../plugins/cache/cache.ts'
+import { deadlineAfter } from '../../../lib/deadline.ts'
 import { registryError } from '../../../lib/errors.ts'
 import { createClock } from '../../fakes/clock.ts'
 
@@ -187,7 +188,7 @@ await t.test("a caller's budget ends its wait, not the load", async t => {
 
 await t.test('while an upstream is left alone nothing is loaded: what is there stands in, else its failure is thrown', async t => {
   const { cache, clock, aws, loader, loads } = setUp()
-  const resting = () => ({ ...loader(), rest: () => registryError('service_unavailable', 'resting') })
+  const resting = () => ({ ...loader(), blocked: () => registryError('service_unavailable', 'resting') })
   await t.rejects(cache.get(aws, resting()), { message: 'resting' })
   await cache.get(aws, loader())
   clock.forward(301)
@@ -242,7 +243,7 @@ await t.test('a failure is forgotten after two minutes: then a caller waits for 
 await t.test('nobody waits for a load for longer than the budget after it began, nor past a deadline of his own', async t => {
   const { cache, clock, aws, loader, answers, loads } = setUp({ budget: 60_000 })
   answers(async () => await new Promise(() => {}))
-  await t.rejects(cache.get(aws, { ...loader(), deadline: { left: () => 5 } }), {
+  await t.rejects(cache.get(aws, { ...loader(), signal: deadlineAfter(5, () => new Error('not this one')) }), {
     code: 'service_unavailable',
     proxyError: 'http_response_timeout'
   })

@@ -1,0 +1,24 @@
+import { isRegistryError, registryError, type RegistryError } from '../../lib/errors.ts'
+import type { Breaker, RunOptions } from './breaker.ts'
+
+/** Runs a call of the driver behind the circuit breaker. */
+export type UpstreamCall = <T>(call: () => Promise<T>, options?: RunOptions) => Promise<T>
+
+/** Creates the calls of one instance's driver. An error that is not of the error table becomes `internal_error`. */
+export const createUpstreamCall = (instance: string, breaker: Breaker): UpstreamCall =>
+  async (call, options = {}) =>
+    await breaker.run(async () => {
+      try {
+        return await call()
+      } catch (error) {
+        throw isRegistryError(error)
+          ? error
+          : registryError('internal_error', 'Internal server error', { cause: error, instance })
+      }
+    }, options)
+
+/**
+ * Returns whether a failure that opened the circuit does not stop a request for one name: a listing that cannot be used
+ * says nothing about single names.
+ */
+export const passes = ({ proxyError }: RegistryError): boolean => proxyError === 'http_protocol_error'
