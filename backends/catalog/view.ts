@@ -4,43 +4,44 @@ import { extensionTypes, type Extension, type ExtensionType } from '../../schema
 import { search, searchable, type Searchable } from './search.ts'
 import type { ListPage } from '../../lib/result.ts'
 
-/** What one instance brings to a merge. */
+/** The part of one instance in a merge. */
 export interface InstanceListing {
   instance: string
   types: ReadonlyMap<ExtensionType, readonly Extension[]>
-  /** `{type}/{name}` of what it may have but could not be read: nobody behind it is shown as the owner. */
+  /** `{type}/{name}` of extensions that it may have but could not read: no later instance is shown as their owner. */
   unread: ReadonlySet<string>
 }
 
-/** Everything that some instances have together, at one moment. */
+/** The extensions of some instances together, at one moment. */
 export interface CatalogView {
   /** Each (type, name) once, as its owner has it: by type, then by name. */
   extensions: readonly Extension[]
-  /** Twins that belong to an earlier instance, counted by the instance whose they are. */
+  /** Number of extensions of each instance that an earlier instance owns. */
   shadowed: ReadonlyMap<string, number>
-  /** A part of it; the same array each time, as long as it is remembered. */
+  /** Returns a part of the list; the same array each time, while it is cached. */
   page: (range: { limit: number, offset: number }) => readonly Extension[]
-  /** The best matches for a query, the same way, and how many there are. */
+  /** Returns the best matches for a query, the same way, and their number. */
   search: (query: string, limit: number) => ListPage<Extension>
 }
 
-/** Names of twins that were logged; past the bound they are logged no more. */
+/** Maximum shadowed extensions that are logged. */
 const maxLogged = 10_000
 
-/** Size of all the pages of a generation that are remembered at once, about that of their bytes: each has its own. */
-const rememberedBytes = 16 * 1024 * 1024
-/** About what a page, and an extension beside its texts of any length, takes. */
-const about = 512
-/** Extensions in all the searches of a generation that are remembered. */
-const rememberedMatches = 200_000
+/** Maximum size of the cached pages of a view, in bytes of their representations (estimated). */
+const maxPageBytes = 16 * 1024 * 1024
+/** Estimated bytes of a page, and of an extension without its description and tags. */
+const overheadBytes = 512
+/** Maximum extensions in the cached searches of a view. */
+const maxMatches = 200_000
 
 const sizeOf = (page: readonly Extension[]): number =>
   page.reduce(
-    (sum, { description, tags = [] }) => tags.reduce((sum, tag) => sum + tag.length, sum + about + description.length),
-    about
+    (sum, { description, tags = [] }) =>
+      tags.reduce((sum, tag) => sum + tag.length, sum + overheadBytes + description.length),
+    overheadBytes
   )
 
-/** Whether a share is what it was. */
+/** Returns whether a listing is the same as before. */
 function isSame ({ instance, types, unread }: InstanceListing, before: InstanceListing | undefined): boolean {
   if (before === undefined || before.instance !== instance) return false
   if (before.types === types && before.unread === unread) return true
@@ -50,9 +51,45 @@ function isSame ({ instance, types, unread }: InstanceListing, before: InstanceL
   return true
 }
 
-/** Makes generations; one that was made of the very same listings is given again. */
+/** Returns the pages and searches of a merged list. The same array is returned again while it is cached. */
+function createPages (
+  extensions: readonly Extension[],
+  prepare: (extension: Extension) => Searchable
+): Pick<CatalogView, 'page' | 'search'> {
+  const pages = new LRUCache<string, readonly Extension[]>({ maxSize: maxPageBytes, sizeCalculation: sizeOf })
+  const matches = new LRUCache<string, readonly Extension[]>({
+    maxSize: maxMatches,
+    sizeCalculation: ({ length }) => length + 1
+  })
+  let candidates: Searchable[] | undefined
+
+  /** Returns part of a list. `list` has a suffix of its own in the keys of the cached pages. */
+  function part (list: readonly Extension[], suffix: string, start: number, end: number): readonly Extension[] {
+    const key = `${Math.min(start, list.length)}-${Math.min(end, list.length)}${suffix}`
+    let page = pages.get(key)
+    if (page === undefined) pages.set(key, page = list.slice(start, end))
+    return page
+  }
+
+  function find (query: string): readonly Extension[] {
+    let found = matches.get(query)
+    if (found === undefined) matches.set(query, found = search(candidates ??= extensions.map(prepare), query))
+    return found
+  }
+
+  return {
+    page: ({ limit, offset }) => part(extensions, '', offset, offset + limit),
+    search: (query, limit) => {
+      const normalized = query.trim().toLowerCase()
+      const found = find(normalized)
+      return { items: part(found, `?${normalized}`, 0, limit), total: found.length }
+    }
+  }
+}
+
+/** Creates merged views. A view is kept while its listings do not change. */
 export function createCatalogViews (log: FastifyBaseLogger) {
-  const latest = new Map<string, { shares: readonly InstanceListing[], view: CatalogView }>()
+  const latest = new Map<string, { listings: readonly InstanceListing[], view: CatalogView }>()
   const logged = new Set<string>()
   const prepared = new WeakMap<Extension, Searchable>()
 
@@ -69,73 +106,51 @@ export function createCatalogViews (log: FastifyBaseLogger) {
     log.info({ extension: `${type}/${name}`, owner, shadowed: instance }, 'an extension is shadowed by its owner')
   }
 
-  function make (shares: readonly InstanceListing[]): CatalogView {
-    const shadowed = new Map<string, number>()
-    const extensions = extensionTypes.flatMap((type): readonly Extension[] => {
-      const having = shares.filter(({ types, unread }) => unread.size > 0 || (types.get(type)?.length ?? 0) > 0)
-      // One alone has them in order.
-      if (having.length <= 1) return having[0]?.types.get(type) ?? []
-      const owners = new Map<string, { extension: Extension, instance: string }>()
-      const held = new Set<string>()
-      for (const { instance, types, unread } of having) {
-        for (const extension of types.get(type) ?? []) {
-          const owner = owners.get(extension.name)
-          if (held.has(`${type}/${extension.name}`)) continue
-          if (owner === undefined) owners.set(extension.name, { extension, instance })
-          else {
-            shadowed.set(instance, (shadowed.get(instance) ?? 0) + 1)
-            shadow(instance, extension, owner.instance)
-          }
+  /** Returns the extensions of one type, by name, each as its owner has it. Counts the others in `shadowed`. */
+  function mergeType (
+    type: ExtensionType,
+    listings: readonly InstanceListing[],
+    shadowed: Map<string, number>
+  ): readonly Extension[] {
+    const relevant = listings.filter(({ types, unread }) => unread.size > 0 || (types.get(type)?.length ?? 0) > 0)
+    // The listing of one instance is in order.
+    if (relevant.length <= 1) return relevant[0]?.types.get(type) ?? []
+    const owners = new Map<string, { extension: Extension, instance: string }>()
+    const held = new Set<string>()
+    for (const { instance, types, unread } of relevant) {
+      for (const extension of types.get(type) ?? []) {
+        if (held.has(`${type}/${extension.name}`)) continue
+        const owner = owners.get(extension.name)
+        if (owner === undefined) owners.set(extension.name, { extension, instance })
+        else {
+          shadowed.set(instance, (shadowed.get(instance) ?? 0) + 1)
+          shadow(instance, extension, owner.instance)
         }
-        for (const name of unread) if (!owners.has(name.slice(type.length + 1))) held.add(name)
       }
-      return [...owners.values()].map(({ extension }) => extension).sort((a, b) => a.name < b.name ? -1 : 1)
-    })
-    const pages = new LRUCache<string, readonly Extension[]>({ maxSize: rememberedBytes, sizeCalculation: sizeOf })
-    const matches = new LRUCache<string, readonly Extension[]>({
-      maxSize: rememberedMatches,
-      sizeCalculation: ({ length }) => length + 1
-    })
-    let candidates: Searchable[] | undefined
-
-    /** Part of a list; the same one for all questions that it answers. */
-    function part (list: readonly Extension[], of: string, start: number, end: number): readonly Extension[] {
-      const key = `${Math.min(start, list.length)}-${Math.min(end, list.length)}${of}`
-      let known = pages.get(key)
-      if (known === undefined) pages.set(key, known = list.slice(start, end))
-      return known
+      for (const name of unread) if (!owners.has(name.slice(type.length + 1))) held.add(name)
     }
+    return [...owners.values()].map(({ extension }) => extension).sort((a, b) => a.name < b.name ? -1 : 1)
+  }
 
-    function find (query: string): readonly Extension[] {
-      let found = matches.get(query)
-      if (found === undefined) matches.set(query, found = search(candidates ??= extensions.map(prepare), query))
-      return found
-    }
-
-    return {
-      extensions,
-      shadowed,
-      page: ({ limit, offset }) => part(extensions, '', offset, offset + limit),
-      search: (query, limit) => {
-        const wanted = query.trim().toLowerCase()
-        const found = find(wanted)
-        return { items: part(found, `?${wanted}`, 0, limit), total: found.length }
-      }
-    }
+  function createView (listings: readonly InstanceListing[]): CatalogView {
+    const shadowed = new Map<string, number>()
+    const extensions = extensionTypes.flatMap(type => mergeType(type, listings, shadowed))
+    return { extensions, shadowed, ...createPages(extensions, prepare) }
   }
 
   return {
     /**
-     * Merges in the order given: the first that has an extension owns it. `scope` names what is merged, so that each
-     * scope's last one is kept.
+     * Merges listings in the order given: the first instance that has an extension owns it. The last view of each
+     * `scope` is kept.
      */
-    merge (shares: readonly InstanceListing[], scope: string): CatalogView {
+    merge (listings: readonly InstanceListing[], scope: string): CatalogView {
       const last = latest.get(scope)
       if (
-        last?.shares.length === shares.length && shares.every((share, at) => isSame(share, last.shares[at]))
+        last?.listings.length === listings.length &&
+        listings.every((listing, at) => isSame(listing, last.listings[at]))
       ) { return last.view }
-      const view = make(shares)
-      latest.set(scope, { shares, view })
+      const view = createView(listings)
+      latest.set(scope, { listings, view })
       return view
     }
   }
