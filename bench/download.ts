@@ -104,7 +104,9 @@ try {
       process.getuid?.() === 0 ? 'user root;' : ''
     }
 events { worker_connections 256; }
-http { access_log off; sendfile on; tcp_nopush on; client_body_temp_path ${folder}/a; proxy_temp_path ${folder}/b; fastcgi_temp_path ${folder}/c; uwsgi_temp_path ${folder}/d; scgi_temp_path ${folder}/e;
+http { access_log off; sendfile on; tcp_nopush on;
+client_body_temp_path ${folder}/a; proxy_temp_path ${folder}/b; fastcgi_temp_path ${folder}/c;
+uwsgi_temp_path ${folder}/d; scgi_temp_path ${folder}/e;
 server { listen 127.0.0.1:${nginxPort}; root ${files}; } }`
   )
   await writeFile(
@@ -199,16 +201,17 @@ server { listen 127.0.0.1:${nginxPort}; root ${files}; } }`
     /v?\d+\.\d+[\d.]*/.exec(spawnSync('docker-registry', ['--version'], { encoding: 'utf8' }).output.join(''))?.[0] ??
       'unknown'
   const lines = [
-    `Measured by \`npm run bench:download\` on ${
-      new Date().toISOString().slice(0, 10)
-    }: ${describeMachine()}; ${describeVersions()}, docker-registry ${registryVersion}. Medians of ${rounds} interleaved round${
-      rounds === 1 ? '' : 's'
-    } of ${seconds} s each.`,
+    `Measured by \`npm run bench:download\` on ${new Date().toISOString().slice(0, 10)}: ${describeMachine()}; ` +
+    `${describeVersions()}, docker-registry ${registryVersion}. ` +
+    `Medians of ${rounds} interleaved round${rounds === 1 ? '' : 's'} of ${seconds} s each.`,
     cores.server !== undefined
       ? 'The measured server has one core; the load and the upstream share another.'
       : 'Server, load and upstream share the cores.',
     '',
-    ...table(['Measured / compared with', 'File', 'Clients', 'MiB/s', 'MiB/s of the other', 'Ratio', 'Peak RSS (MiB)'], rows)
+    ...table(
+      ['Measured / compared with', 'File', 'Clients', 'MiB/s', 'MiB/s of the other', 'Ratio', 'Peak RSS (MiB)'],
+      rows
+    )
   ]
   console.log(lines.join('\n'))
   if (!quick) await writePart('downloads', lines.join('\n'))

@@ -61,7 +61,11 @@ const catalog = table([
     '<= 20',
     ({ blocks }) => blocks.map(block => block.toFixed(1)).join(', ')
   ),
-  row('memory per 10,000 listed extensions', '', ({ empty, listed, extensions }) => perTenThousand(listed - empty, extensions)),
+  row(
+    'memory per 10,000 listed extensions',
+    '',
+    ({ empty, listed, extensions }) => perTenThousand(listed - empty, extensions)
+  ),
   row(
     `memory per 10,000 extensions with ${versions} requested versions each`,
     '',

@@ -1,18 +1,6 @@
 import { registryError, type RegistryError } from './errors.ts'
 
-/** How long somebody waits, over everything that is waited for. */
-export interface Deadline {
-  /** Milliseconds that are left, never negative. */
-  left: () => number
-}
-
-/** A deadline in so many milliseconds of the monotonic clock. */
-export function createDeadline (budget: number): Deadline {
-  const until = performance.now() + budget
-  return { left: () => Math.max(0, until - performance.now()) }
-}
-
-/** What is answered when an upstream did not answer in time. */
+/** Returns the error of an upstream that has not responded in time. */
 export const late = (instance?: string): RegistryError =>
   registryError(
     'service_unavailable',
@@ -23,23 +11,6 @@ export const late = (instance?: string): RegistryError =>
       ...(instance !== undefined && { instance })
     }
   )
-
-/**
- * The result of `work`, or what `tooLate` makes when it takes more than `milliseconds`, at once when there are none;
- * the work goes on without the caller.
- */
-export async function within<T> (milliseconds: number, work: Promise<T>, tooLate: () => Error): Promise<T> {
-  if (milliseconds <= 0) throw tooLate()
-  let timer: NodeJS.Timeout | undefined
-  const gaveUp = new Promise<never>((_resolve, reject) => {
-    timer = setTimeout(() => {
-      reject(tooLate())
-    }, milliseconds)
-  })
-  return await Promise.race([work, gaveUp]).finally(() => {
-    clearTimeout(timer)
-  })
-}
 
 /**
  * Returns a signal that is aborted after so many milliseconds, at once when there are none, with the error of `reason`.

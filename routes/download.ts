@@ -23,18 +23,19 @@ const content = {
 const notModified = noBody('The client has this file already', provenanceHeaders)
 const found = noBody('`latest` was asked for: the exact version is at `Location`', redirectHeaders)
 
-/** Files: a version's, or by `latest` the current one's. */
+/** Files of versions; `latest` redirects to the current version. */
 const download: FastifyPluginCallbackTypebox = (fastify, _options, done) => {
   const { catalog } = fastify
   const canonical = (version: string) => version.startsWith('v') ? version.slice(1) : version
-  /** Responds to GET and HEAD alike; the reply knows the difference. */
-  const answer = async (
+  /** Handles GET and HEAD; the reply sends no body for HEAD. */
+  const send = async (
     request: { params: Static<typeof VersionPath>, query: Static<typeof SourceQuery> },
     reply: FastifyReply
   ) => {
     const { params: { type, name, version }, query: { source } } = request
     if (version === 'latest') return reply.redirectToVersion(await catalog.find({ type, name, source }))
-    return await reply.sendDownload(await catalog.file({ type, name, source, version: canonical(version) }))
+    const file = await catalog.file({ type, name, source, version: canonical(version) })
+    return await reply.sendDownload(file, catalog.open)
   }
 
   fastify.get('/extensions/:type/:name/:version', {
@@ -44,7 +45,8 @@ const download: FastifyPluginCallbackTypebox = (fastify, _options, done) => {
       operationId: 'downloadExtension',
       summary: 'Download extension',
       description:
-        'The file of a version. Its end is only sent when all of it is what was published: a transfer that fails ends short of `Content-Length`, ' +
+        'The file of a version. Its end is only sent when all of it is what was published: a transfer that fails ' +
+        'ends short of `Content-Length`, ' +
         'and is resumed with `Range` and `If-Range` or `If-Match`. `latest` redirects to the current version.',
       response: {
         200: { description: 'The file', headers: downloadHeaders, content },
@@ -59,7 +61,7 @@ const download: FastifyPluginCallbackTypebox = (fastify, _options, done) => {
         ...errors(409, 412, 416)
       }
     }
-  }, answer)
+  }, send)
 
   fastify.head('/extensions/:type/:name/:version', {
     config: { swagger: { exposeHeadRoute: true } },
@@ -76,7 +78,7 @@ const download: FastifyPluginCallbackTypebox = (fastify, _options, done) => {
         ...errors(409, 412)
       }
     }
-  }, answer)
+  }, send)
   done()
 }
 export default download

@@ -50,8 +50,10 @@ const extensions: FastifyPluginCallbackTypebox = (fastify, _options, done) => {
       operationId: 'searchExtensions',
       summary: 'Search extensions',
       description:
-        'Extensions that have `q` in their name, a tag or their description, whatever the case; the best matches first: exact name, ' +
-        'name prefix, start of a word in the name, elsewhere in the name, tag, start of a word in the description, elsewhere in the description.',
+        'Extensions that have `q` in their name, a tag or their description, whatever the case; the best matches ' +
+        'first: exact name, ' +
+        'name prefix, start of a word in the name, elsewhere in the name, tag, start of a word in the description, ' +
+        'elsewhere in the description.',
       tags,
       querystring: SearchQuery,
       response: {

@@ -28,7 +28,12 @@ await t.test('the generated parts of docs, and config.example.toml, are up to da
 })
 
 await t.test('README.md and docs/clients.md show programs that other tests run, unchanged', async t => {
-  for (const [page, file] of [['README.md', 'examples/host.js'], ['docs/clients.md', 'test/clients/typescript/example.ts']] as const) {
+  for (
+    const [page, file] of [['README.md', 'examples/host.js'], [
+      'docs/clients.md',
+      'test/clients/typescript/example.ts'
+    ]] as const
+  ) {
     t.match(read(page), `\n\`\`\`${file.slice(-2)}\n${read(file)}\`\`\`\n`, file)
   }
 })
@@ -77,10 +82,12 @@ await t.test('docs/performance.md has the results of every benchmark', async t =
 })
 
 await t.test('a benchmark replaces its own part of the document', async t => {
-  const document = 'Before.\n<!-- measured: scale -->\nold\n<!-- /measured -->\n<!-- measured: crawl -->\nkept\n<!-- /measured -->\n'
+  const document =
+    'Before.\n<!-- measured: scale -->\nold\n<!-- /measured -->\n<!-- measured: crawl -->\nkept\n<!-- /measured -->\n'
   t.equal(
     replacePart(document, 'scale', '| $1 | new |\n'),
-    'Before.\n<!-- measured: scale -->\n\n| $1 | new |\n\n<!-- /measured -->\n<!-- measured: crawl -->\nkept\n<!-- /measured -->\n'
+    'Before.\n<!-- measured: scale -->\n\n| $1 | new |\n\n<!-- /measured -->\n<!-- measured: crawl -->\nkept\n<!-- ' +
+      '/measured -->\n'
   )
   t.throws(() => replacePart(document, 'requests', 'text'), /no measured part: requests/)
 })
@@ -130,7 +137,8 @@ await t.test('CONTRIBUTING.md names scripts of the package, and links to files t
 })
 
 await t.test('config.example.toml', async t => {
-  await t.test('is a configuration of one Gitea and one OCI instance, and says nothing that is not a default unless it must', async t => {
+  await t.test('is a configuration of one Gitea and one OCI instance, and says nothing that is not a default unless ' +
+    'it must', async t => {
     const { config, embedded } = await loadConfig({ file: 'config.example.toml', env: {}, cwd: root })
     t.equal(embedded, false)
     t.strictSame(config, parseConfig({
@@ -162,7 +170,8 @@ await t.test('the script', async t => {
   const dir = t.testdir({
     docs: {
       'stale.md':
-        '# Errors\n\n<!-- generated: errors -->\nold | text\n<!-- /generated -->\n\nAfter.\n<!-- generated: configuration -->\n<!-- /generated -->\n',
+        '# Errors\n\n<!-- generated: errors -->\nold | text\n<!-- /generated -->\n\nAfter.\n<!-- generated: ' +
+          'configuration -->\n<!-- /generated -->\n',
       'plain.md': 'Nothing here.\n'
     }
   })

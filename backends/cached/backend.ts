@@ -17,6 +17,9 @@ export interface ReadOptions {
 /** A result from the cache alone. Nothing is counted until `Backend.use` is called with its uses. */
 export interface CachedRead<T> extends CachedResult<T> { uses: readonly CacheUse[] }
 
+/** A version of an extension. */
+export interface VersionName { type: ExtensionType, name: string, version: string }
+
 /** What one instance has of some types. */
 export interface Listing {
   /** Of each type asked for, ordered by name. The same object as long as nothing changed. */
@@ -83,17 +86,10 @@ export interface Backend {
     options?: ReadOptions
   ): Promise<CachedResult<{ file?: FileReference, published_at: string } | undefined>>
   /**
-   * Opens the file of a version; undefined when there is none. It may be another file than `stat` told: a replaced one
-   * is found.
+   * Opens a file; undefined when it is gone. With `version` a file that is gone is looked up once more in the release
+   * of that version, and the file that has replaced it is opened.
    */
-  open(
-    type: ExtensionType,
-    name: string,
-    version: string,
-    options: OpenOptions
-  ): Promise<Artifact | undefined>
-  /** Opens a file that is known, as the driver does. */
-  reopen (file: FileReference, options: OpenOptions): Promise<Artifact | undefined>
+  open (file: FileReference, options: OpenOptions, version?: VersionName): Promise<Artifact | undefined>
   /** A file of the same content among those that were told of last; asks nobody. */
   holding (checksum: string): FileReference | undefined
   /** Asks the upstream now, past the cache. */

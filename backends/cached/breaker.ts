@@ -194,8 +194,8 @@ export function createBreaker (clock: () => number) {
   /**
    * Sends a request. Its error counts as a failure unless it is a bug or `forgives` returns true. While the circuit is
    * open, throws the last failure with the time that is left, and sends nothing. A `probe`, or a request that the last
-   * failure `passes`, is sent as a test then, but not during the pause of a `Retry-After`. Requests wait while a test is
-   * in progress.
+   * failure `passes`, is sent as a test then, but not during the pause of a `Retry-After`. Requests wait while a test
+   * is in progress.
    */
   async function run<T> (request: () => Promise<T>, options: RunOptions = {}): Promise<T> {
     const error = refused(options)

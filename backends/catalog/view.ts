@@ -155,3 +155,4 @@ export function createCatalogViews (log: FastifyBaseLogger) {
     }
   }
 }
+export type CatalogViews = ReturnType<typeof createCatalogViews>

@@ -2,35 +2,11 @@ import { createRequire } from 'node:module'
 import type * as mnemonist from 'mnemonist'
 import { late, untilAborted, withDeadline } from '../../lib/deadline.ts'
 import { isRegistryError, type RegistryError } from '../../lib/errors.ts'
+import type { LoadedEntry, Loader } from './loader.ts'
 
 // One by one, as it can be had by CommonJS alone: the whole of it is fifty files.
 const require = createRequire(import.meta.url)
 const LRUMapWithDelete = require('mnemonist/lru-map-with-delete') as typeof mnemonist.LRUMapWithDelete
-
-export const cacheSections = ['list', 'metadata', 'versions'] as const
-export type CacheSection = typeof cacheSections[number]
-
-/** Result of a load for one key: a value, or `undefined` when it is proven absent. `ttl` is in seconds. */
-export interface LoadedEntry { section: CacheSection, key: string, value: unknown, ttl?: number }
-
-export interface Loader {
-  /** Loads with the same name run one at a time, and callers of a load in progress share it. */
-  flight: string
-  /** Returns everything that the load found. Its errors are never cached. */
-  load: () => Promise<LoadedEntry[]>
-  /** Returns why no load is started now, because no request is sent to the upstream; called before each load. */
-  blocked?: () => RegistryError | undefined
-  /** Seconds: an entry older than this is loaded again, though fresh; negative for any entry at all. */
-  maxAge?: number
-  /** Seconds: the same for a remembered absence that something newer contradicts. */
-  maxAbsence?: number
-  /** Ends the wait of the caller. The load continues. */
-  signal?: AbortSignal
-  /** Whether the caller has an older result from elsewhere. It then waits as short as for an expired entry. */
-  standIn?: boolean
-  /** Name of the instance, for the error when the load takes too long. */
-  instance?: string
-}
 
 /** A load in progress, and when it began, in milliseconds of the cache's clock. */
 export interface Flight { loaded: Promise<LoadedEntry[]>, since: number }

@@ -9,17 +9,18 @@ export interface VersionRef { instance: string, type: string, name: string, vers
 
 export interface RereleasesOptions {
   pins: Pins
-  /** What is done with another content under a known version. */
+  /** Whether other content under a known version is served or refused. */
   onRerelease: 'serve' | 'refuse'
-  /** Which upstream an instance is: instances of one name may share a directory. */
+  /** Returns the identity of an instance's upstream: instances of one name may share a directory. */
   identity: (instance: string) => string
   log: Pick<FastifyBaseLogger, 'warn'>
   onFound?: (instance: string) => void
 }
 
 /**
- * Holds versions to what they were: a file whose publisher tells no checksum is pinned when it is first whole, and
- * another digest under the same version later is a re-release, which is told once, and served or refused.
+ * Compares the files of versions with their earlier ones. A file without a published checksum is pinned when it is
+ * first complete. Another digest under the same version later is a re-release, which is logged once, and served or
+ * refused.
  */
 export function createRereleases ({ pins, onRerelease, identity, log, onFound }: RereleasesOptions) {
   const refusing = onRerelease === 'refuse'
@@ -43,7 +44,7 @@ export function createRereleases ({ pins, onRerelease, identity, log, onFound }:
       if (pin.validator !== validator) await pins.set(key, { digest, size, validator })
       return
     }
-    // Digests of two algorithms say nothing of each other.
+    // Digests of two algorithms cannot be compared.
     if (algorithmOf(pin.digest) !== algorithmOf(digest)) return
     if (pin.refused !== validator) {
       onFound?.(ref.instance)
@@ -61,17 +62,20 @@ export function createRereleases ({ pins, onRerelease, identity, log, onFound }:
   }
 
   return {
-    /** What is known of a version's file before it is opened. Throws `conflict` for one that is refused. */
+    /**
+     * Returns the expected digest of a version's file, and whether its content may have to be refused. Throws
+     * `conflict` for a file that is refused.
+     */
     async look (ref: VersionRef, file: FileInfo): Promise<{ digest?: string, doubtful: boolean }> {
-      const told = usableDigest(file.checksum)
+      const checksum = usableDigest(file.checksum)
       let pin = await pins.get(keyOf(ref))
       const refused = () => refusing && pin?.refused === file.validator
-      // A person may have removed it, so that the file is accepted.
+      // An operator may have removed the pin, so that the file is accepted.
       if (refused()) pin = await pins.get(keyOf(ref), { fresh: true })
       if (refused()) throw conflict(ref)
-      if (told !== undefined) {
-        if (pin !== undefined && pin.digest !== told) await settle(ref, file, told, file.size ?? 0)
-        return { digest: told, doubtful: false }
+      if (checksum !== undefined) {
+        if (pin !== undefined && pin.digest !== checksum) await settle(ref, file, checksum, file.size ?? 0)
+        return { digest: checksum, doubtful: false }
       }
       if (pin?.validator === file.validator) return { digest: pin.digest, doubtful: false }
       return { doubtful: pin !== undefined && refusing }

@@ -4,14 +4,13 @@ import { Extension } from '../../schemas/extension.ts'
 import { Ref } from '../../schemas/ref.ts'
 import { createRepresentations, etagOf, etagsOf, type Representation } from './representation.ts'
 import { evaluateConditions, isConditional } from './conditional.ts'
+import type { Download } from '../downloads/download.ts'
 import { createDownloadSlots } from '../downloads/slots.ts'
 import { preconditionFailed } from '../../lib/errors.ts'
-import { createFileReply, type Download } from './file.ts'
+import { createFileReply, type OpenDownload } from './file.ts'
 import { provenance } from './provenance.ts'
 import { pageLinks } from './links.ts'
 import type { ListPage, Result } from '../../lib/result.ts'
-
-export type { Download } from './file.ts'
 
 export interface RepliesOptions { stale_if_error_seconds: number, max_downloads: number }
 
@@ -35,8 +34,8 @@ declare module 'fastify' {
       result: MaybePromise<Result<ListPage<Extension>>>,
       paging?: { query: Record<string, string | undefined>, limit: number, offset: number }
     ): MaybePromise<void>
-    /** Sends a file as a download; to HEAD its headers only, without opening it. */
-    sendDownload (result: Result<Download>): Promise<FastifyReply>
+    /** Sends a file as a download, which `open` opens; to HEAD its headers only, without opening it. */
+    sendDownload<T extends Download> (result: Result<T>, open: OpenDownload<T>): Promise<FastifyReply>
     /** Redirects (302) to the exact version beside the path asked for, keeping the query. */
     redirectToVersion (result: Result<{ version: string }>): FastifyReply
   }
@@ -136,13 +135,14 @@ async function replies (
     return this.headers(provenance(result, staleIfError)).code(302).header('location', location).send()
   })
 
-  const fileReply = createFileReply({ slots, onShed: () => { telemetry.observeShed('downloads') } })
-  fastify.decorateReply('sendDownload', async function (this: FastifyReply, result) {
-    return await fileReply(
-      this,
-      result.value,
-      waited => provenance({ ...result, hit: result.hit && !waited }, staleIfError)
-    )
+  const sendFile = createFileReply({ slots, onShed: () => { telemetry.observeShed('downloads') } })
+  fastify.decorateReply('sendDownload', async function<T extends Download> (
+    this: FastifyReply,
+    result: Result<T>,
+    open: OpenDownload<T>
+  ) {
+    const { value, hit } = result
+    return await sendFile(this, value, open, waited => provenance({ ...result, hit: hit && !waited }, staleIfError))
   })
 }
 

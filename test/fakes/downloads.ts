@@ -1,4 +1,4 @@
-import { createDownloads, type Downloads } from '../../plugins/downloads/plugin.ts'
+import { createDownloads, type Downloads } from '../../plugins/downloads/download.ts'
 import { createStoreHealth } from '../../plugins/downloads/store/health.ts'
 import { createPins } from '../../plugins/downloads/store/pins.ts'
 import { createRereleases } from '../../plugins/downloads/rereleases.ts'

@@ -66,7 +66,11 @@ function judge (
 /**
  * Asks a cell's question; health after a round of probes, and as long as what began meanwhile may show another thing.
  */
-async function askCell ({ app, url }: Running, cell: Cell, question: UpstreamRequest): Promise<Observation | undefined> {
+async function askCell (
+  { app, url }: Running,
+  cell: Cell,
+  question: UpstreamRequest
+): Promise<Observation | undefined> {
   const wanted = 'outcomes' in cell ? cell.outcomes.map(labelOf) : []
   if (question === 'health') await app.health.start()
   for (let tries = 1; ; tries++) {

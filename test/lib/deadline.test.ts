@@ -20,7 +20,9 @@ await t.test('throws the reason when the signal is aborted first, and leaves the
 })
 
 await t.test('throws what the work throws', async t => {
-  await t.rejects(untilAborted(Promise.reject(new Error('broken')), new AbortController().signal), { message: 'broken' })
+  await t.rejects(untilAborted(Promise.reject(new Error('broken')), new AbortController().signal), {
+    message: 'broken'
+  })
 })
 
 await t.test('a deadline of no milliseconds is over at once, a later one after its time', async t => {

@@ -13,7 +13,8 @@ async function fromFile (t: Test, content: string | Buffer, key: SecretFileKey =
 }
 const utf16 = (text: string, bom = true) => Buffer.from(`${bom ? '\uFEFF' : ''}${text}`, 'utf16le')
 
-await t.test('a secret from a file loses its trailing newline, and follows the file when a link is swapped', async t => {
+await t.test('a secret from a file loses its trailing newline, and follows the file when a link is ' +
+  'swapped', async t => {
   const directory = t.testdir({ one: 'first\n', two: 'second' })
   const file = join(directory, 'token')
   await symlink(join(directory, 'one'), file)
@@ -65,7 +66,8 @@ await t.test('a password may hold any text of one line, a token only what the in
   }
 })
 
-await t.test('a secret file that cannot be used is a config_error that names instance and key, and a log line that names the file', async t => {
+await t.test('a secret file that cannot be used is a config_error that names instance and key, and a log line that ' +
+  'names the file', async t => {
   const files: Array<[what: string, content: string | Buffer, problem: string]> = [
     ['empty', '', 'expected a secret, but the file is empty'],
     ['blanks only', ' \r\n\t\n', 'expected a secret, but the file is empty'],
@@ -144,7 +146,8 @@ await t.test('a secret file that changes to a bad one and back is logged once pe
   t.equal(messages.length, 6)
 })
 
-await t.test('a secret file that is not there is a config_error, and neither it nor the log has the path: it may be a secret that stands under the wrong key', async t => {
+await t.test('a secret file that is not there is a config_error, and neither it nor the log has the path: it may be ' +
+  'a secret that stands under the wrong key', async t => {
   const { log, lines } = createLog()
   const secret = createSecret({ file: join(t.testdir({}), 'nowhere'), key: 'token_file', instance: 'gitea', log })
   await t.rejects(secret(), {

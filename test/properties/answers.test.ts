@@ -142,7 +142,7 @@ async function createRoutes (
   await app.register(telemetry)
   await app.register(plugin as typeof replies, { stale_if_error_seconds: 300, max_downloads: 1 })
   const { log } = createLog()
-  const questions: Omit<Catalog, 'instances' | 'file' | 'skipped' | 'census'> = {
+  const questions: Omit<Catalog, 'instances' | 'file' | 'open' | 'skipped' | 'census'> = {
     cachedList: query => current().cachedList(query),
     cachedSearch: query => current().cachedSearch(query),
     cachedFind: name => current().cachedFind(name),

@@ -56,7 +56,8 @@ function isFailed (t: Test, response: LightMyRequestResponse, message: string): 
   }
 }
 
-await t.test('a response whose entity tag is not in If-Match is 412, to GET and HEAD, on every route of the catalog', async t => {
+await t.test('a response whose entity tag is not in If-Match is 412, to GET and HEAD, on every route of the ' +
+  'catalog', async t => {
   const { request } = await setUp(t)
   for (const method of ['GET', 'HEAD'] as const) {
     for (const url of [...json, file]) {
@@ -87,7 +88,8 @@ await t.test('a response whose entity tag is not in If-Match is 412, to GET and 
   }
 })
 
-await t.test('a file that was published after If-Unmodified-Since is 412; a date equal to Last-Modified holds', async t => {
+await t.test('a file that was published after If-Unmodified-Since is 412; a date equal to Last-Modified ' +
+  'holds', async t => {
   const { request } = await setUp(t)
   for (const method of ['GET', 'HEAD'] as const) {
     const { headers } = await request(method, file)
@@ -131,7 +133,8 @@ await t.test('a file that was published after If-Unmodified-Since is 412; a date
   }
 })
 
-await t.test('a file of Swagger UI has the same errors: 412 for a failed condition, 416 for a range behind its end', async t => {
+await t.test('a file of Swagger UI has the same errors: 412 for a failed condition, 416 for a range behind its ' +
+  'end', async t => {
   const { request } = await setUp(t)
   const url = '/docs/static/swagger-ui.css'
   for (const headers of [{ 'if-match': '"other"' }, { 'if-unmodified-since': 'Mon, 01 Jan 2001 00:00:00 GMT' }]) {
@@ -168,7 +171,8 @@ await t.test('a part of a file goes only to a client whose If-Match and If-Unmod
   t.equal((await request('GET', file, { range: 'bytes=99999999-', 'if-match': String(etag) })).statusCode, 416)
 })
 
-await t.test('a download that is resumed with the If-Match of a file that was replaced is 412, and never a part of the new file', async t => {
+await t.test('a download that is resumed with the If-Match of a file that was replaced is 412, and never a part of ' +
+  'the new file', async t => {
   for (const store of [{}, { enabled: false }]) {
     const { gitea, request } = await setUp(t, { store })
     const { headers: { etag } } = await request('HEAD', file)

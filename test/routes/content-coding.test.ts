@@ -26,7 +26,8 @@ async function untilCoded (
   return t.fail(`${url} is never sent in ${coding}`) as never
 }
 
-await t.test('a larger answer is sent in the coding that the client likes, each with a validator of its own', async t => {
+await t.test('a larger answer is sent in the coding that the client likes, each with a validator of its ' +
+  'own', async t => {
   const { app, get } = await startApp(t, config)
   const plain = await get(list)
   t.ok(plain.rawPayload.length >= 1024)

@@ -24,7 +24,8 @@ async function listen (t: Test, store: object = {}): Promise<{ gitea: GiteaFake,
 }
 const archive = /^\/attachments\//
 
-await t.test('a client that hangs up stops the transfer from the upstream, when the file is larger than what is fetched for the next one', async t => {
+await t.test('a client that hangs up stops the transfer from the upstream, when the file is larger than what is ' +
+  'fetched for the next one', async t => {
   const { gitea, url } = await listen(t, { finish_bytes: 262_243 })
   gitea.fault = ({ path }) => archive.test(path) ? 'stall' : undefined
   const hangUp = new AbortController()
@@ -100,7 +101,8 @@ await t.test('what was replaced under a known version is found under its new add
   t.equal((await fetch(`${url}/provider/aws/1.2.0`)).status, 404)
 })
 
-await t.test('an upstream that breaks before the first byte is told in the envelope, without a word of the file', async t => {
+await t.test('an upstream that breaks before the first byte is told in the envelope, without a word of the ' +
+  'file', async t => {
   const { gitea, url } = await listen(t)
   gitea.fault = ({ path }) => archive.test(path) ? 'refuse-reset' : undefined
   const answer = await fetch(`${url}/taskserv/kubernetes/1.28.0`)
@@ -111,7 +113,8 @@ await t.test('an upstream that breaks before the first byte is told in the envel
   t.match(answer.headers.get('content-type'), /^application\/json/)
 })
 
-await t.test('a file of another length than was published never looks complete, whatever the upstream says of its length', async t => {
+await t.test('a file of another length than was published never looks complete, whatever the upstream says of its ' +
+  'length', async t => {
   const bodies: Record<string, { status: number, type?: string }> = {
     shorter: { status: 200 },
     ['much longer than it was '.repeat(20_000)]: { status: 200 },

@@ -226,7 +226,8 @@ await t.test('HEAD of a download tells its headers and does not touch the file',
   ])
 })
 
-await t.test("the gateway's own address is the download_url when so configured, and absent without a public address", async t => {
+await t.test("the gateway's own address is the download_url when so configured, and absent without a public " +
+  'address', async t => {
   const { get } = await setUp(t)
   t.equal(
     (await get(`${list}/provider/alpha`)).json<Extension>().download_url,

@@ -261,7 +261,8 @@ await t.test('what an OCI registry holds does no harm, whatever its users pushed
   )
 })
 
-await t.test('whatever stands in a path or a query is answered with the envelope, and comes back in no header and no line of the log', async t => {
+await t.test('whatever stands in a path or a query is answered with the envelope, and comes back in no header and no ' +
+  'line of the log', async t => {
   const gitea = await createGiteaFake({
     owner: { login: 'provisioning' },
     repositories: [{

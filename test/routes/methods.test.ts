@@ -47,7 +47,8 @@ for (
     { oci, server: { ...server, cors_origins: ['https://a.example'] } }
   ]] as const
 ) {
-  await t.test(`each route responds with 405, Allow and the envelope to every method that it does not serve${what}`, async t => {
+  await t.test('each route responds with 405, Allow and the envelope to every method that it does not ' +
+    `serve${what}`, async t => {
     const { app, routes } = await start(t, config)
     t.ok(routes.size > 20, `${routes.size} routes`)
     for (const { url, methods: served } of routes.values()) {
@@ -188,7 +189,8 @@ await t.test('embedded below a prefix only its own paths respond with 405, witho
 })
 
 for (const order of ['before', 'after']) {
-  await t.test(`in a scope of the host, and without a prefix of its own, unknown paths stay those of the scope; its handler is set ${order} the registration`, async t => {
+  await t.test('in a scope of the host, and without a prefix of its own, unknown paths stay those of the scope; its ' +
+    `handler is set ${order} the registration`, async t => {
     const host = Fastify()
     t.teardown(async () => { await host.close() })
     await host.register(async scope => {

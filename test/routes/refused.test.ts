@@ -105,7 +105,8 @@ await t.test('one refused repository that the operator wrote costs itself only, 
   ], 'once, not at each crawl')
 })
 
-await t.test('a repository that is refused after it was read is served as stale, and keeps its name through a restart', async t => {
+await t.test('a repository that is refused after it was read is served as stale, and keeps its name through a ' +
+  'restart', async t => {
   const { fake, folder, start } = await setUp(t, { denied: undefined }, mostly[1])
   const { app, names, status, first, logged, skipped, crawl, get } = await start({
     cache: { directory: join(folder, 'snapshots') }
@@ -208,7 +209,8 @@ await t.test('a token server that gives no token for one repository refuses that
   t.match(skipped().items, [{ repository: 'provider/secret', reason: 'refused' }])
 })
 
-await t.test("credentials that are refused for every one of several repositories are the instance's failure", async t => {
+await t.test("credentials that are refused for every one of several repositories are the instance's " +
+  'failure', async t => {
   const { start } = await setUp(t, { denied: /^repository:/ }, {
     discovery: 'list',
     repositories: ['provider/secret', 'provider/aws']
@@ -260,7 +262,8 @@ await t.test('refused repositories that the crawl discovered are counted and nev
   t.strictSame(app.catalog.skipped().counts, [])
 })
 
-await t.test('a registry that denies what does not exist answers 404 for a name that its complete list lacks', async t => {
+await t.test('a registry that denies what does not exist answers 404 for a name that its complete list ' +
+  'lacks', async t => {
   const { fake, start } = await setUp(t, { denied: only('provider/aws', 'taskserv/k3s', 'provider/new') }, {})
   const { names, status, clock } = await start()
   await names()
@@ -315,7 +318,8 @@ await t.test('a name that is not asked for says nothing of an outage', async t =
   await fake.start()
 })
 
-await t.test('of two repositories that mean one extension the second counts where the first is refused, in lists and by name', async t => {
+await t.test('of two repositories that mean one extension the second counts where the first is refused, in lists and ' +
+  'by name', async t => {
   const { fake, start } = await setUp(t, { denied: only('aws_prov', 'taskserv/k3s') }, {
     discovery: 'list',
     repositories: ['provider/aws', 'aws_prov', 'taskserv/k3s']

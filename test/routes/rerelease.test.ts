@@ -91,7 +91,8 @@ await t.test('or it is refused, from the first answer on, with nothing of it sen
   }
 })
 
-await t.test('what may have to be refused is fetched to its end, though nobody has the patience to wait for that', async t => {
+await t.test('what may have to be refused is fetched to its end, though nobody has the patience to wait for ' +
+  'that', async t => {
   const { download, replace, fetched, get, path, gitea, clock, idle } = await setUp(t, {
     on_rerelease: 'refuse',
     finish_bytes: 0

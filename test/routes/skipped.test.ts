@@ -162,7 +162,8 @@ await t.test('one info line for each instance reports the numbers, again only wh
   t.match(logged().at(-1), /^30 oci skipped 2 repositories: 2 refused; 3 tags/)
 })
 
-await t.test('an item is gone when a complete crawl no longer meets it, and stays when a crawl could not look', async t => {
+await t.test('an item is gone when a complete crawl no longer meets it, and stays when a crawl could not ' +
+  'look', async t => {
   const { app, crawl, gitea, registry, counts } = await setUp(t)
   const since = app.catalog.skipped().items.map(item => item.since)
   gitea.fault = () => ({ status: 500, headers: { 'content-type': 'application/json' }, body: '{}' })
@@ -188,7 +189,8 @@ await t.test('an item is gone when a complete crawl no longer meets it, and stay
   t.strictSame(app.catalog.skipped(), { items: [], counts: [] }, JSON.stringify(counts()))
 })
 
-await t.test('a private repository, and one that is refused and that nobody wrote, are counted and never named', async t => {
+await t.test('a private repository, and one that is refused and that nobody wrote, are counted and never ' +
+  'named', async t => {
   const { app, get, lines, crawl } = await setUp(t)
   await crawl()
   await get('/api/v1/extensions/provider/aws/versions')
@@ -203,7 +205,8 @@ await t.test('a private repository, and one that is refused and that nobody wrot
   t.ok(lines.some(line => line.includes('"level":20')), 'debug lines are among them')
 })
 
-await t.test('a second Gitea repository of an extension that is private or refused, and a private one that is a mirror, or without releases or versions, are counted and never named', async t => {
+await t.test('a second Gitea repository of an extension that is private or refused, and a private one that is a ' +
+  'mirror, or without releases or versions, are counted and never named', async t => {
   const gitea = await createGiteaFake({
     owner: { login: 'team' },
     repositories: [

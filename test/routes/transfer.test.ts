@@ -24,7 +24,8 @@ await t.test('ten downloads at once are one transfer, which goes on where the up
   t.equal(await metric('download_bytes_total{source="store"}'), big.length)
 })
 
-await t.test('where the upstream knows no ranges, or has another file by now, it is begun anew and what is known is left out', async t => {
+await t.test('where the upstream knows no ranges, or has another file by now, it is begun anew and what is known is ' +
+  'left out', async t => {
   const noRanges = await listenBeforeStorage(t, big, { ranges: false, cuts: [at(0.5)] })
   t.ok((await bytesOf(await fetch(noRanges.url))).equals(big))
   t.equal(noRanges.storage.requests.length, 2)
@@ -207,7 +208,8 @@ await t.test('what can not be had pushes nothing out of the store', async t => {
   t.match(statistics(), { entries: 1, bytes: small.length, reserved: 0, evictions: 0 })
 })
 
-await t.test('nothing half written is left over, and a directory that can not be written costs nobody anything', async t => {
+await t.test('nothing half written is left over, and a directory that can not be written costs nobody ' +
+  'anything', async t => {
   const directory = t.testdir({ file: 'no directory' })
   const { url, storage, get, metric } = await listenBeforeStorage(t, big, {
     config: { store: { directory: join(directory, 'file', 'store') } }

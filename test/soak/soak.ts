@@ -160,7 +160,8 @@ export async function soak (
   return {
     reasons,
     lines: [
-      `${seconds} s, seed ${seed}, ${names} names, ${clients} clients, at most ${rate} draws a second: ${total} requests`,
+      `${seconds} s, seed ${seed}, ${names} names, ${clients} clients, at most ${rate} draws a second: ${total} ` +
+        'requests',
       '',
       ...routeTable(load.tallies),
       '',

@@ -18,7 +18,8 @@ const npm = (...args: string[]): void => {
 /** Errors that are the registry's own fault, or a publisher's: no request brings them about. */
 const ofTheRegistry = ['config_error', 'internal_error', 'conflict']
 
-await t.test('a client generated from openapi.yaml compiles strictly, asks everything and understands every error', async t => {
+await t.test('a client generated from openapi.yaml compiles strictly, asks everything and understands every ' +
+  'error', async t => {
   npm('ci', '--no-audit', '--no-fund')
   npm('run', 'generate')
   npm('run', 'build')

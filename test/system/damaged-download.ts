@@ -53,7 +53,8 @@ const upstreams = {
 }
 
 for (const [instance, { env, flip }] of Object.entries(upstreams)) {
-  await t.test(`a file that is damaged on the disk of ${instance === 'oci' ? 'a real docker-registry' : 'a Gitea'} never completes, is told of, and heals when the upstream does`, async t => {
+  await t.test(`a file that is damaged on the disk of ${instance === 'oci' ? 'a real docker-registry' : 'a Gitea'} ` +
+    'never completes, is told of, and heals when the upstream does', async t => {
     const store = join(folder, `store-${instance}`)
     const { file: address, metric, lines, stored, idle } = await startDownloads(t, store, env)
     const url = address('taskserv', 'big')

@@ -107,7 +107,8 @@ await t.test('the example host embeds it', async t => {
   )
 })
 
-await t.test('its declarations are those that its exports load, and only the second export extends a type of Fastify', async t => {
+await t.test('its declarations are those that its exports load, and only the second export extends a type of ' +
+  'Fastify', async t => {
   const folder = join(installed, 'extension-registry')
   const loaded = Object.entries(typedExports(exports)).map(([subpath, types]) => ({
     subpath,
@@ -123,7 +124,8 @@ await t.test('its declarations are those that its exports load, and only the sec
   t.strictSame(files.sort(), [...new Set(loaded.flatMap(({ files }) => files))].sort())
 })
 
-await t.test('TypeScript hosts compile against its declarations, those of libraries included, and fail where they are wrong', async t => {
+await t.test('TypeScript hosts compile against its declarations, those of libraries included, and fail where they ' +
+  'are wrong', async t => {
   const compilerOptions = {
     target: 'ES2022',
     module: 'NodeNext',
@@ -153,7 +155,8 @@ await t.test('TypeScript hosts compile against its declarations, those of librar
 
 await t.test('the example of a host without encapsulation reads the catalog', async t => {
   const program =
-    "const { createHost } = await import('./global/host.ts'); const host = await createHost(); console.log((await host.inject('/names')).body); await host.close()"
+    "const { createHost } = await import('./global/host.ts'); const host = await createHost(); console.log((await " +
+      "host.inject('/names')).body); await host.close()"
   const names = JSON.parse(run(host, process.execPath, ['--input-type=module', '--eval', program])) as string[]
   t.equal(names.length, 16)
   t.ok(names.includes('kubernetes'))
@@ -161,6 +164,7 @@ await t.test('the example of a host without encapsulation reads the catalog', as
 
 await t.test('a CommonJS host can require both exports', async t => {
   const program =
-    "const { default: one } = require('extension-registry'); const { default: two } = require('extension-registry/global'); console.log(typeof one, typeof two, one === two)"
+    "const { default: one } = require('extension-registry'); const { default: two } = " +
+      "require('extension-registry/global'); console.log(typeof one, typeof two, one === two)"
   t.equal(run(host, process.execPath, ['--input-type=commonjs', '--eval', program]), 'function function false\n')
 })

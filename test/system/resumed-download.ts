@@ -57,7 +57,8 @@ async function readSome (url: string, least: number): Promise<Buffer> {
   return Buffer.concat(chunks)
 }
 
-await t.test('curl -C - goes on with a download that it broke off, while the file is still coming and when it is there', async t => {
+await t.test('curl -C - goes on with a download that it broke off, while the file is still coming and when it is ' +
+  'there', async t => {
   const { url, proxy, open, metric, idle } = await start(t, 'broken-off', { holdAt: size / 2 })
   const begun = await readSome(url, size / 4)
   t.ok(begun.length < size / 2)
@@ -204,7 +205,8 @@ await t.test('the real curl gets ranges, conditions, names and heads as HTTP has
   t.strictSame(lasting(head), lasting(named), 'a head is that of the answer')
 })
 
-await t.test('If-Range restarts a download of a version that was published again, and If-Match refuses it, instead of joining two files', async t => {
+await t.test('If-Range restarts a download of a version that was published again, and If-Match refuses it, instead ' +
+  'of joining two files', async t => {
   const { url, metric } = await start(t, 'published-again', { env: { REGISTRY_CACHE_TTL_SECONDS: '1' } })
   const got = join(folder, 'mended')
   const begun = await readSome(url, size / 4)

@@ -57,13 +57,15 @@ async function share (
   return { ratio, requests: proxy.requests }
 }
 
-await t.test('ten downloads at once of 200 MB are one transfer, which three resets of the upstream lengthen by less than a tenth', async t => {
+await t.test('ten downloads at once of 200 MB are one transfer, which three resets of the upstream lengthen by less ' +
+  'than a tenth', async t => {
   const { ratio, requests } = await share(t, 'ranges', true)
   t.match(requests, [undefined, /^bytes=\d+-$/, /^bytes=\d+-$/, /^bytes=\d+-$/])
   t.ok(ratio <= 1.1, `${ratio.toFixed(3)} of the file`)
 })
 
-await t.test('where the upstream knows no ranges, ten downloads are right all the same, and cost what was there before once more', async t => {
+await t.test('where the upstream knows no ranges, ten downloads are right all the same, and cost what was there ' +
+  'before once more', async t => {
   const { ratio, requests } = await share(t, 'no-ranges', false)
   t.equal(requests.length, 4)
   t.ok(ratio <= 2.8 + 0.01, `0.3 + 0.6 + 0.9 + 1: ${ratio.toFixed(3)} of the file`)

@@ -47,7 +47,9 @@ export function createRequests ({ instance, upstream, authentication }: Requests
    * Returns whether a response proves that something does not exist: a 404 of the registry itself. Throws when the 404
    * is that of a proxy or a storage.
    */
-  async function isProvenAbsent ({ status, headers, url, body }: UpstreamResponse & { body?: Buffer }): Promise<boolean> {
+  async function isProvenAbsent (
+    { status, headers, url, body }: UpstreamResponse & { body?: Buffer }
+  ): Promise<boolean> {
     if (status !== 404) return false
     if (url.origin !== upstream.origin || /^text\/(?:html|plain)\b/i.test(headers['content-type'] ?? '')) {
       throw upstream.unexpected('Answer is not of a registry', 'http_protocol_error')

@@ -1,144 +1,106 @@
 import { constants } from 'node:fs'
 import { open, readdir, rm, stat, utimes, type FileHandle } from 'node:fs/promises'
 import { join } from 'node:path'
-import { createAtomicFile, type AtomicFile } from '../../../lib/atomic-file.ts'
+import { createAtomicFile } from '../../../lib/atomic-file.ts'
 import { isMissingPath } from '../../../lib/missing-path.ts'
 import { readDigest, usableDigest } from './digest.ts'
+import { createEntries, type Entries, type Entry, type FoundFile } from './entries.ts'
 import type { StoreHealth } from './health.ts'
 import { orNone, type StorePaths } from './paths.ts'
 
 export interface BlobsOptions {
   names: StorePaths
   health: StoreHealth
-  /** Bytes that are kept at most, half files included. */
+  /** Maximum bytes of all files, files that are being written included. */
   maxBytes: number
   /** Milliseconds. */
   clock: () => number
   onDamage?: () => void
 }
 
-/** Content that is open for reading. Whoever has it lets it go once. */
+/** Content that is open for reading. `release` is called once. */
 export interface StoredFile { handle: FileHandle, size: number, release: () => void }
 
 /** Content that is being written. */
 export interface PartialFile {
   handle: FileHandle
-  /** Takes room for so many bytes in all; false when there is none. */
+  /** Reserves so many bytes in total; false when there is no room. */
   reserve: (bytes: number) => boolean
-  /** The same for as many more than were written. */
+  /** Reserves so many bytes more than were written; false when there is no room. */
   grow: (bytes: number) => boolean
-  /** Puts it in its place under the digest that it was found to have; it stays open. False when that failed. */
+  /** Stores the file under its digest; it stays open. Returns false when that failed. */
   commit: (digest: string) => Promise<boolean>
-  /** Closes it, and removes it unless it was committed. */
+  /** Closes the file, and removes it unless it was committed. */
   close: () => Promise<void>
 }
 
-interface Entry { size: number, checked: boolean, readers: number, used: number }
+/** Milliseconds after which a use is noted on disk again, so that the order of use survives a restart. */
+const noteUseMs = 60_000
+/** Milliseconds after which the directory is read again, for files of other processes. */
+const rescanMs = 60_000
 
-/** Milliseconds after which a use is noted on disk again: what was used last survives a restart. */
-const noteUse = 60_000
-/** Milliseconds after which the directory is looked through again, for what other processes have put there. */
-const rescan = 60_000
+/** Lists the stored files on disk. */
+async function listFiles ({ blobs }: StorePaths): Promise<FoundFile[]> {
+  const found: FoundFile[] = []
+  for (const algorithm of await orNone(readdir(blobs))) {
+    for (const part of await orNone(readdir(join(blobs, algorithm)))) {
+      const directory = join(blobs, algorithm, part)
+      await Promise.all((await orNone(readdir(directory))).map(async name => {
+        const digest = usableDigest(`${algorithm}:${name}`)
+        if (digest === undefined) return
+        // A file that was removed meanwhile is skipped; its neighbours are not.
+        const [status] = await orNone(stat(join(directory, name)).then(one => [one]))
+        if (status !== undefined) found.push({ digest, size: status.size, used: status.mtimeMs })
+      }))
+    }
+  }
+  return found
+}
 
-/**
- * Verified content by digest, in a directory, bounded in bytes: what was used longest ago goes first, never what is
- * being read. It throws nothing that is the disk's fault: content that can't be read is not there, and room that can't
- * be had is none. What was there before the process began is verified when it is first used.
- */
-export function createBlobs ({ names, health, maxBytes, clock, onDamage }: BlobsOptions) {
-  /** From the one used longest ago to the last one. */
-  const entries = new Map<string, Entry>()
-  const checks = new Map<string, Promise<boolean>>()
-  /** Under way: until it is over, neither what is found nor what is put in its place stays. */
+/** Notes a use in the index and, from time to time, on disk. */
+function createUses ({ names, clock }: Pick<BlobsOptions, 'names' | 'clock'>, entries: Entries) {
+  return function noteUse (digest: string, entry: Entry): void {
+    entries.touch(digest, entry)
+    if (clock() - entry.used < noteUseMs) return
+    entry.used = clock()
+    const now = new Date()
+    // A read-only directory is usable all the same.
+    utimes(names.blob(digest), now, now).catch(() => {})
+  }
+}
+type NoteUse = ReturnType<typeof createUses>
+
+/** Removes stored files. A file that is being removed is neither opened nor replaced. */
+function createRemovals ({ names, health }: Pick<BlobsOptions, 'names' | 'health'>) {
   const removals = new Map<string, Promise<void>>()
-  const counts = { hits: 0, misses: 0, evictions: 0, damaged: 0 }
-  let bytes = 0
-  let reserved = 0
-  let scannedAt = -Infinity
+  return {
+    async remove (digest: string): Promise<void> {
+      const removal = rm(names.blob(digest), { force: true }).catch(health.failed).finally(() => {
+        if (removals.get(digest) === removal) removals.delete(digest)
+      })
+      removals.set(digest, removal)
+      await removal
+    },
 
-  function forget (digest: string): void {
-    bytes -= entries.get(digest)?.size ?? 0
-    entries.delete(digest)
-  }
-
-  /** Adds an entry, or corrects the one that there is: whoever reads it has that one in hand. */
-  function remember (digest: string, size: number, checked: boolean): Entry {
-    const entry = entries.get(digest) ?? { size: 0, checked: false, readers: 0, used: -Infinity }
-    bytes += size - entry.size
-    entries.set(digest, Object.assign(entry, { size, checked: checked || entry.checked }))
-    return entry
-  }
-
-  async function removeBlob (digest: string): Promise<void> {
-    const removal = rm(names.blob(digest), { force: true }).catch(health.failed).finally(() => {
-      if (removals.get(digest) === removal) removals.delete(digest)
-    })
-    removals.set(digest, removal)
-    await removal
-  }
-
-  /** Keeps an entry that there is from being pushed out, until it is let go. */
-  function keep (digest: string): () => void {
-    const entry = entries.get(digest)
-    if (entry !== undefined) entry.readers++
-    return () => { if (entry !== undefined) entry.readers-- }
-  }
-
-  /** Learns what is in the directory: all of it at first, what others have put there later. */
-  async function scan (): Promise<void> {
-    scannedAt = clock()
-    const before = [...entries.keys()]
-    const found: Array<{ digest: string, size: number, used: number }> = []
-    for (const algorithm of await orNone(readdir(names.blobs))) {
-      for (const part of await orNone(readdir(join(names.blobs, algorithm)))) {
-        const directory = join(names.blobs, algorithm, part)
-        await Promise.all((await orNone(readdir(directory))).map(async name => {
-          const digest = usableDigest(`${algorithm}:${name}`)
-          if (digest === undefined) return
-          // One that was removed meanwhile is not there; its neighbours are.
-          const [told] = await orNone(stat(join(directory, name)).then(one => [one]))
-          if (told !== undefined) found.push({ digest, size: told.size, used: told.mtimeMs })
-        }))
-      }
+    /** Waits until a file is not being removed. */
+    async wait (digest: string): Promise<void> {
+      while (removals.has(digest)) await removals.get(digest)
     }
-    found.sort((a, b) => a.used - b.used)
-    const there = new Set(found.map(({ digest }) => digest))
-    for (const digest of before) if (entries.get(digest)?.readers === 0 && !there.has(digest)) forget(digest)
-    // Of those known before, the order is known better here than by the times on disk.
-    const known = [...entries]
-    for (const { digest, size } of found) if (!entries.has(digest)) remember(digest, size, false)
-    for (const [digest, entry] of known) {
-      entries.delete(digest)
-      entries.set(digest, entry)
-    }
-    room(0)
   }
+}
+type Removals = ReturnType<typeof createRemovals>
 
-  const ready = (async () => {
-    await names.clean().catch((error: unknown) => { if (!isMissingPath(error)) throw error })
-    await scan()
-  })().catch(health.failed)
+/** Opens stored files. A file is verified at its first use, and removed when it is damaged. */
+function createOpener (
+  { names, health, onDamage }: BlobsOptions,
+  entries: Entries,
+  removals: Removals,
+  noteUse: NoteUse
+) {
+  const checks = new Map<string, Promise<boolean>>()
+  let damaged = 0
 
-  const idle = () => [...entries].filter(([, { readers }]) => readers === 0)
-  /** Whether so many bytes more would find room, with what may go gone. */
-  const fits = (need: number): boolean =>
-    maxBytes - bytes - reserved + idle().reduce((sum, [, { size }]) => sum + size, 0) >= need
-
-  /** Makes room for so many bytes more; false when that takes more than may go. */
-  function room (need: number): boolean {
-    if (!fits(need)) return false
-    let free = maxBytes - bytes - reserved
-    for (const [digest, { size }] of idle()) {
-      if (free >= need) break
-      forget(digest)
-      counts.evictions++
-      free += size
-      void removeBlob(digest)
-    }
-    return free >= need
-  }
-
-  /** Whether a file is what its name says, found out once. */
+  /** Returns whether the content of a file has its digest; reads it once. */
   async function isIntact (digest: string, entry: Entry, handle: FileHandle): Promise<boolean> {
     if (entry.checked) return true
     let check = checks.get(digest)
@@ -151,31 +113,25 @@ export function createBlobs ({ names, health, maxBytes, clock, onDamage }: Blobs
   }
 
   async function drop (digest: string): Promise<void> {
-    counts.damaged++
+    damaged++
     onDamage?.()
-    forget(digest)
-    await removeBlob(digest)
-  }
-
-  async function find (digest: string): Promise<StoredFile | undefined> {
-    while (removals.has(digest)) await removals.get(digest)
-    const letGo = keep(digest)
-    return await openKept(digest).finally(letGo)
+    entries.forget(digest)
+    await removals.remove(digest)
   }
 
   async function openKept (digest: string): Promise<StoredFile | undefined> {
     const handle = await open(names.blob(digest), constants.O_RDONLY | constants.O_NOFOLLOW)
-    const found = await handle.stat()
-    const entry = entries.get(digest) ?? remember(digest, found.size, false)
+    const status = await handle.stat()
+    const entry = entries.get(digest) ?? entries.remember(digest, status.size, false)
     entry.readers++
     const release = () => {
       entry.readers--
       handle.close().catch(health.failed)
     }
     try {
-      if (found.isFile() && found.size === entry.size && await isIntact(digest, entry, handle)) {
-        note(digest, entry)
-        return { handle, size: found.size, release }
+      if (status.isFile() && status.size === entry.size && await isIntact(digest, entry, handle)) {
+        noteUse(digest, entry)
+        return { handle, size: status.size, release }
       }
       if (entries.get(digest) === entry) await drop(digest)
     } catch (error) {
@@ -186,28 +142,100 @@ export function createBlobs ({ names, health, maxBytes, clock, onDamage }: Blobs
     return undefined
   }
 
-  /** A use: others go before this one. */
-  function note (digest: string, entry: Entry): void {
-    if (entries.delete(digest)) entries.set(digest, entry)
-    if (clock() - entry.used < noteUse) return
-    entry.used = clock()
-    const now = new Date()
-    // A directory that can only be read is of use all the same.
-    utimes(names.blob(digest), now, now).catch(() => {})
+  return {
+    /** Opens a file; undefined when it is damaged. Throws errors of the system. */
+    async open (digest: string): Promise<StoredFile | undefined> {
+      await removals.wait(digest)
+      const letGo = entries.keep(digest)
+      return await openKept(digest).finally(letGo)
+    },
+    damaged: (): number => damaged
+  }
+}
+
+/** Creates files that are written to the store; `create` throws errors of the system. */
+function createWriter ({ names, health }: BlobsOptions, entries: Entries, removals: Removals, noteUse: NoteUse) {
+  return async function create (): Promise<PartialFile> {
+    const file = await createAtomicFile(names.aside())
+    let own = 0
+    let written = 0
+    let stored: Entry | undefined
+    const freeOwn = () => {
+      entries.free(own)
+      own = 0
+    }
+    const reserve = (total: number): boolean => {
+      const missing = Math.max(0, total - own)
+      if (!entries.reserve(missing)) return false
+      own += missing
+      return true
+    }
+    return {
+      handle: file.handle,
+      reserve,
+      grow: more => reserve(written += more),
+      async commit (digest) {
+        await removals.wait(digest)
+        const letGo = entries.keep(digest)
+        try {
+          await file.commit(names.blob(digest))
+        } catch (error) {
+          health.failed(error)
+          return false
+        } finally {
+          letGo()
+        }
+        freeOwn()
+        stored = entries.remember(digest, written, true)
+        stored.readers++
+        noteUse(digest, stored)
+        health.worked()
+        return true
+      },
+      async close () {
+        freeOwn()
+        await file.close().catch(health.failed)
+        if (stored !== undefined) stored.readers--
+      }
+    }
+  }
+}
+
+/**
+ * Verified content by digest, in a directory with a maximum size: the least recently used file is removed first, never
+ * a file with readers. No error of the disk is thrown: an unreadable file is absent, and a full disk has no room. Files
+ * of an earlier process are verified at their first use.
+ */
+export function createBlobs (options: BlobsOptions) {
+  const { names, health, maxBytes, clock } = options
+  const removals = createRemovals(options)
+  const entries = createEntries(maxBytes, digest => { void removals.remove(digest) })
+  const noteUse = createUses(options, entries)
+  const opener = createOpener(options, entries, removals, noteUse)
+  const createFile = createWriter(options, entries, removals, noteUse)
+  const counts = { hits: 0, misses: 0 }
+  let scannedAt = -Infinity
+
+  async function scan (): Promise<void> {
+    scannedAt = clock()
+    const before = entries.digests()
+    entries.update(before, await listFiles(names))
   }
 
+  const ready = (async () => {
+    await names.clean().catch((error: unknown) => { if (!isMissingPath(error)) throw error })
+    await scan()
+  })().catch(health.failed)
+
   return {
-    /** Settles when the directory has been looked through, whatever came of it. */
+    /** Resolves when the directory was read, even if that failed. */
     ready,
 
-    /**
-     * Content of a digest, and of `size` bytes if that is known; undefined when it is not there, or not what it should
-     * be.
-     */
+    /** Opens the content of a digest, of `size` bytes if that is known; undefined when it is absent or damaged. */
     async open (digest: string, size?: number): Promise<StoredFile | undefined> {
       await ready
       try {
-        const found = await find(digest)
+        const found = await opener.open(digest)
         if (found !== undefined && size !== undefined && found.size !== size) {
           found.release()
           return undefined
@@ -217,81 +245,38 @@ export function createBlobs ({ names, health, maxBytes, clock, onDamage }: Blobs
         return found
       } catch (error) {
         counts.misses++
-        forget(digest)
+        entries.forget(digest)
         if (!isMissingPath(error)) health.failed(error)
         return undefined
       }
     },
 
-    /** Whether such content is known to be there. */
-    has: (digest: string, size?: number): boolean => {
+    /** Returns whether the index has such content. */
+    has (digest: string, size?: number): boolean {
       const entry = entries.get(digest)
       return entry !== undefined && (size === undefined || size === entry.size)
     },
 
     /**
-     * A file to write content to, `size` bytes if that is known; undefined where it can't be kept. Nothing goes for it
-     * yet.
+     * Creates a file for content, of `size` bytes if that is known; undefined when it cannot be stored. No stored file
+     * is removed for it yet.
      */
     async create (size = 0): Promise<PartialFile | undefined> {
       if (!health.usable) return undefined
       await ready
-      if (clock() - scannedAt > rescan) await scan().catch(health.failed)
-      if (!health.usable || !fits(size)) return undefined
-      let own = 0
-      let written = 0
-      let kept: Entry | undefined
-      const freeOwn = () => {
-        reserved -= own
-        own = 0
-      }
-      let file: AtomicFile
+      if (clock() - scannedAt > rescanMs) await scan().catch(health.failed)
+      if (!health.usable || !entries.fits(size)) return undefined
       try {
-        file = await createAtomicFile(names.aside())
+        return await createFile()
       } catch (error) {
         health.failed(error)
         return undefined
       }
-      const reserve = (wanted: number): boolean => {
-        const missing = Math.max(0, wanted - own)
-        if (missing > 0 && !room(missing)) return false
-        own += missing
-        reserved += missing
-        return true
-      }
-      return {
-        handle: file.handle,
-        reserve,
-        grow: more => reserve(written += more),
-        async commit (digest) {
-          while (removals.has(digest)) await removals.get(digest)
-          const letGo = keep(digest)
-          try {
-            await file.commit(names.blob(digest))
-          } catch (error) {
-            health.failed(error)
-            return false
-          } finally {
-            letGo()
-          }
-          freeOwn()
-          kept = remember(digest, written, true)
-          kept.readers++
-          note(digest, kept)
-          health.worked()
-          return true
-        },
-        async close () {
-          freeOwn()
-          await file.close().catch(health.failed)
-          if (kept !== undefined) kept.readers--
-        }
-      }
     },
 
-    statistics: () => ({ ...counts, entries: entries.size, bytes, reserved }),
+    statistics: () => ({ ...counts, damaged: opener.damaged(), ...entries.statistics() }),
 
-    /** Removes what this process was writing. */
+    /** Removes the files that this process is writing. */
     async close (): Promise<void> {
       await ready
       await rm(names.own, { recursive: true, force: true }).catch(health.failed)

@@ -1,21 +1,30 @@
 import type { Blobs } from '../store/blobs.ts'
-import { openVerifiedSource, type VerifiedSourceOptions } from './verified-source.ts'
 import { createTransfer, type Transfer } from './transfer.ts'
+import { openVerifiedSource, type VerifiedSourceOptions } from './verified-source.ts'
+
+type SourceOptions = Omit<VerifiedSourceOptions, 'signal'>
 
 export interface PoolOptions {
   blobs: Blobs
-  /** Bytes up to which a file is fetched to its end though nobody waits for it any more. */
+  /** Maximum size in bytes of a file whose transfer continues without a reader. */
   finishBytes: number
   onRefused: (error: unknown) => void
 }
 
-/** A file under way, or about to be; `apart` when it can't be kept, so that everybody fetches it alone. */
-type Opening = Promise<Transfer | 'apart' | undefined>
+/**
+ * A transfer; 'direct' when its file cannot be stored, and each request reads it without the store; undefined when the
+ * file is gone.
+ */
+type Opening = Promise<Transfer | 'direct' | undefined>
+
+/** A transfer that is in progress, or about to begin, and the number of shares in it. */
 interface Shared {
   opening: Opening
   transfer?: Transfer
-  interest: number
+  shares: number
+  /** Size in bytes, when known. */
   size: number | undefined
+  /** Whether it continues without a share, whatever its size. */
   finish: boolean
   stop: AbortController
 }
@@ -23,126 +32,125 @@ interface Shared {
 /** A share in a transfer, until it is left. */
 export interface Share { opening: Opening, first: boolean, leave: () => void }
 
-/** Transfers that nobody waits for, at most. */
+/** Maximum number of transfers without a share. */
 const maxAbandoned = 8
 
-/** The transfers under way, one for each key at a time. */
-export function createPool ({ blobs, finishBytes, onRefused }: PoolOptions) {
-  const shares = new Map<string, Shared>()
-  /** What was begun and is not over, also where nobody can join it any more. */
+/** Waits until a transfer is over. Its failure is reported to its readers. */
+async function waitForEnd (opening: Opening): Promise<void> {
+  try {
+    const transfer = await opening
+    if (transfer !== 'direct') await transfer?.done
+  } catch {}
+}
+
+/**
+ * Opens a source, and begins its transfer to the store. `onEnd` is called when the transfer is over, or not possible.
+ */
+async function startTransfer (
+  { blobs, onRefused }: PoolOptions,
+  sourceOptions: SourceOptions,
+  shared: Shared,
+  onEnd: () => void
+): Opening {
+  const { stop } = shared
+  let partial
+  let source
+  try {
+    partial = await blobs.create(sourceOptions.file.size)
+    if (partial === undefined) {
+      onEnd()
+      return 'direct'
+    }
+    stop.signal.throwIfAborted()
+    source = await openVerifiedSource({ ...sourceOptions, signal: stop.signal })
+    // Stored files are removed only for a file that exists.
+    if (source !== undefined && partial.reserve(source.size ?? 0)) {
+      shared.size = source.size
+      shared.transfer = createTransfer({ source, partial, abort: () => { stop.abort() }, onRefused, onEnd })
+      return shared.transfer
+    }
+  } catch (error) {
+    onEnd()
+    await partial?.close()
+    throw error
+  }
+  onEnd()
+  stop.abort()
+  source?.discard()
+  await partial.close()
+  return source === undefined ? undefined : 'direct'
+}
+
+/** The transfers in progress, one for each key at a time. */
+export function createPool (options: PoolOptions) {
+  const { finishBytes } = options
+  const transfers = new Map<string, Shared>()
+  /** Every transfer that is not over, also those that no request can join any more. */
   const running = new Set<Promise<void>>()
 
-  async function end (opening: Opening): Promise<void> {
-    try {
-      const transfer = await opening
-      if (transfer !== 'apart') await transfer?.done
-    } catch {
-      // Whoever waits sees the failure; when nobody does, it is nobody's.
-    }
+  function forget (key: string, shared: Shared): void {
+    if (transfers.get(key) === shared) transfers.delete(key)
   }
 
-  async function start (
-    key: string,
-    sourceOptions: Omit<VerifiedSourceOptions, 'signal'>,
-    shared: Shared
-  ): Promise<Transfer | 'apart' | undefined> {
-    const forget = () => {
-      if (shares.get(key) === shared) shares.delete(key)
+  function start (key: string, sourceOptions: SourceOptions): Shared {
+    const shared: Shared = {
+      opening: Promise.resolve(undefined),
+      shares: 0,
+      size: sourceOptions.file.size,
+      finish: false,
+      stop: new AbortController()
     }
-    const { signal } = shared.stop
-    let partial
-    let source
-    try {
-      partial = await blobs.create(sourceOptions.file.size)
-      if (partial === undefined) {
-        forget()
-        return 'apart'
-      }
-      signal.throwIfAborted()
-      source = await openVerifiedSource({ ...sourceOptions, signal })
-      // Only for what can be had others go.
-      if (source !== undefined && partial.reserve(source.size ?? 0)) {
-        shared.size = source.size
-        shared.transfer = createTransfer({
-          source,
-          partial,
-          abort: () => {
-            shared.stop.abort()
-          },
-          onRefused,
-          onEnd: forget
-        })
-        return shared.transfer
-      }
-    } catch (error) {
-      forget()
-      await partial?.close()
-      throw error
-    }
-    forget()
-    shared.stop.abort()
-    source?.discard()
-    await partial.close()
-    return source === undefined ? undefined : 'apart'
+    transfers.set(key, shared)
+    shared.opening = startTransfer(options, sourceOptions, shared, () => { forget(key, shared) })
+    const end = waitForEnd(shared.opening).finally(() => { running.delete(end) })
+    running.add(end)
+    return shared
+  }
+
+  /** Returns whether a transfer without a share continues. */
+  function continuesAlone ({ transfer, finish, size }: Shared): boolean {
+    const abandoned = [...transfers.values()].filter(({ shares }) => shares === 0).length
+    // Before the first byte nothing is lost, and the next request does not wait for an upstream that may hang.
+    return transfer !== undefined && (finish || (size ?? Infinity) <= finishBytes) && abandoned <= maxAbandoned
   }
 
   function leave (key: string, shared: Shared): void {
-    shared.interest--
-    if (shared.interest > 0 || shared.transfer?.over === true || shared.transfer?.verified === true) return
-    const abandoned = [...shares.values()].filter(({ interest }) => interest === 0).length
-    // Where nothing has come yet nothing is lost, and the next one need not wait for what may be stuck.
-    if (
-      shared.transfer !== undefined && (shared.finish || (shared.size ?? Infinity) <= finishBytes) &&
-      abandoned <= maxAbandoned
-    ) return
-    if (shares.get(key) === shared) shares.delete(key)
+    shared.shares--
+    if (shared.shares > 0 || shared.transfer?.over === true || shared.transfer?.verified === true) return
+    if (continuesAlone(shared)) return
+    forget(key, shared)
     shared.stop.abort()
   }
 
   return {
-    /** Files under way. */
-    active: (): number => shares.size,
+    /** Returns the number of transfers in progress. */
+    active: (): number => transfers.size,
 
     /**
-     * Takes a share in the transfer of a key, which is started where there is none. With `finish` it goes on to its
-     * end, however large, when all have left.
+     * Takes a share in the transfer of a key, which is started if there is none. With `finish` the transfer continues
+     * to its end when all shares are left, whatever its size.
      */
-    join (key: string, sourceOptions: Omit<VerifiedSourceOptions, 'signal'>, { finish = false } = {}): Share {
-      let shared = shares.get(key)
-      const first = shared === undefined
-      if (shared === undefined) {
-        const begun: Shared = {
-          opening: Promise.resolve(undefined),
-          interest: 0,
-          size: sourceOptions.file.size,
-          finish,
-          stop: new AbortController()
-        }
-        shares.set(key, begun)
-        begun.opening = start(key, sourceOptions, begun)
-        const work = end(begun.opening).finally(() => { running.delete(work) })
-        running.add(work)
-        shared = begun
-      }
-      const taken = shared
-      taken.interest++
-      taken.finish ||= finish
+    join (key: string, sourceOptions: SourceOptions, { finish = false } = {}): Share {
+      const inProgress = transfers.get(key)
+      const shared = inProgress ?? start(key, sourceOptions)
+      shared.shares++
+      shared.finish ||= finish
       let left = false
       return {
-        opening: taken.opening,
-        first,
+        opening: shared.opening,
+        first: inProgress === undefined,
         leave () {
-          if (!left) leave(key, taken)
+          if (!left) leave(key, shared)
           left = true
         }
       }
     },
 
-    has: (key: string): boolean => shares.has(key),
+    has: (key: string): boolean => transfers.has(key),
 
-    /** Stops everything, and waits until it is over. */
+    /** Stops every transfer, and waits until all are over. */
     async close (): Promise<void> {
-      for (const { stop } of shares.values()) stop.abort()
+      for (const { stop } of transfers.values()) stop.abort()
       await Promise.all(running)
     }
   }

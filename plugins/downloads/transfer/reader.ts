@@ -2,40 +2,38 @@ import type { FileHandle } from 'node:fs/promises'
 import { Readable } from 'node:stream'
 import type { VerifiedSource } from './verified-source.ts'
 
-/** Bytes at the end of what is read that are held back until the whole file is verified. */
+/** Bytes at the end of a span that are held back until the whole file is verified. */
 export const heldBytes = 32 * 1024
 
-/**
- * Part of a file: from its byte `start` to before its byte `end`, which is unset for the end of a file of unknown size.
- */
+/** Part of a file: from its byte `start` to before its byte `end`, which is absent for a file of unknown size. */
 export interface Span { start: number, end?: number }
 
-/** A file on disk that may still grow, as those see it who read it. */
+/** A file on disk that may still grow, as its readers see it. */
 export interface GrowingFile {
   readonly handle: FileHandle
-  /** Bytes that are there. */
+  /** Number of bytes that are on disk. */
   readonly written: number
-  /** Whether it is whole and what was published. */
+  /** Whether it is complete and verified. */
   readonly verified: boolean
-  /** Why it will not be whole. */
+  /** Why it will not be complete. */
   readonly error: Error | undefined
-  /** Where the rest comes from, when it is not written any more. */
+  /** Source of the rest, when the disk takes no more. */
   readonly rest: VerifiedSource | undefined
-  /** Calls back once, at the next change. */
+  /** Calls `listener` once, at the next change. Returns a function that removes it. */
   changed: (listener: () => void) => () => void
 }
 
 export interface ReaderOptions extends Span {
-  /** Bytes to read at once. */
-  piece: () => number
+  /** Maximum bytes of one read. */
+  maxBytes: () => number
   onBytes?: (count: number) => void
 }
 
 /**
- * What is left of a flow that begins inside or before a span; its last bytes come when all of it was verified. `before`
- * are those in front of it.
+ * Yields the bytes of a span from a source that begins inside or before it, after those of `before`. The last bytes
+ * are held back until the whole file is verified.
  */
-export async function * passOn (
+async function * holdBack (
   source: VerifiedSource,
   { start, end = Infinity }: Span,
   before: Buffer = Buffer.alloc(0)
@@ -60,15 +58,15 @@ export async function * passOn (
   yield * held
 }
 
-/** Reads a span of a file that may still grow, at the reader's own pace. */
-export function createGrowingReader (growing: GrowingFile, { start, end, piece, onBytes }: ReaderOptions): Readable {
+/** Reads a span of a file that may still grow, at the pace of its client. */
+export function createGrowingReader (growing: GrowingFile, { start, end, maxBytes, onBytes }: ReaderOptions): Readable {
   const { handle } = growing
-  const gone = new AbortController()
+  const stop = new AbortController()
   let at = start
   let rest: AsyncGenerator<Buffer, void> | undefined
-  let forget: (() => void) | undefined
+  let removeListener: (() => void) | undefined
 
-  /** Up to where it may be read now. */
+  /** Returns the offset up to which the file may be read now. */
   function limit (): number {
     if (growing.verified) return Math.min(growing.written, end ?? Infinity)
     return Math.min(growing.written, (end ?? growing.written) - heldBytes)
@@ -82,27 +80,31 @@ export function createGrowingReader (growing: GrowingFile, { start, end, piece, 
     return chunk.subarray(0, bytesRead)
   }
 
-  /** The next bytes; null at the end, undefined when there are none yet. */
+  /** Returns the next bytes; null at the end, undefined when there are none yet. */
   async function next (): Promise<Buffer | null | undefined> {
     if (rest !== undefined) return (await rest.next()).value ?? null
     const left = limit() - at
-    if (left > 0) return await readAt(Math.min(left, piece()))
+    if (left > 0) return await readAt(Math.min(left, maxBytes()))
     if (growing.error !== undefined) throw growing.error
     if (growing.verified) return null
     if (growing.rest === undefined) return undefined
     const before: Buffer[] = []
-    const there = Math.min(growing.written, end ?? Infinity)
-    while (at < there) before.push(await readAt(there - at))
-    const source = growing.rest.fork(gone.signal)
-    rest = passOn(source, { start: Math.max(at, source.at), ...(end !== undefined && { end }) }, Buffer.concat(before))
+    const writtenEnd = Math.min(growing.written, end ?? Infinity)
+    while (at < writtenEnd) before.push(await readAt(writtenEnd - at))
+    const source = growing.rest.fork(stop.signal)
+    rest = holdBack(
+      source,
+      { start: Math.max(at, source.at), ...(end !== undefined && { end }) },
+      Buffer.concat(before)
+    )
     return await next()
   }
 
-  function pull (stream: Readable): void {
+  function pull (): void {
     next().then(chunk => {
       if (stream.destroyed) return
       if (chunk === undefined) {
-        forget = growing.changed(() => { pull(stream) })
+        removeListener = growing.changed(pull)
         return
       }
       if (chunk !== null) onBytes?.(chunk.length)
@@ -110,32 +112,33 @@ export function createGrowingReader (growing: GrowingFile, { start, end, piece, 
     }).catch((error: unknown) => { stream.destroy(error instanceof Error ? error : new Error(String(error))) })
   }
 
-  return new Readable({
-    // One piece ahead, whatever its size: what a slow reader does not take stays on disk.
+  const stream: Readable = new Readable({
+    // One read ahead, whatever its size: the rest stays on disk until the client takes it.
     highWaterMark: 1,
-    read () { pull(this) },
+    read: pull,
     destroy (error, done) {
-      forget?.()
-      gone.abort()
+      removeListener?.()
+      stop.abort()
       done(error)
     }
   })
+  return stream
 }
 
-/** Reads a span of a file that nobody keeps: straight from where it comes, the whole of which is verified. */
-export function createPassingReader (
+/** Reads a span of a file that is not stored, straight from its source. The whole file is verified all the same. */
+export function createDirectReader (
   source: VerifiedSource,
-  { onBytes, ...span }: Omit<ReaderOptions, 'piece'>
+  { onBytes, ...span }: Omit<ReaderOptions, 'maxBytes'>
 ): Readable {
-  const chunks = passOn(source, span)
-  return new Readable({
+  const chunks = holdBack(source, span)
+  const stream: Readable = new Readable({
     highWaterMark: heldBytes,
     read () {
       chunks.next().then(({ value }) => {
-        if (this.destroyed) return
+        if (stream.destroyed) return
         if (value !== undefined) onBytes?.(value.length)
-        this.push(value ?? null)
-      }).catch((error: unknown) => { this.destroy(error instanceof Error ? error : new Error(String(error))) })
+        stream.push(value ?? null)
+      }).catch((error: unknown) => { stream.destroy(error instanceof Error ? error : new Error(String(error))) })
     },
     destroy (error, done) {
       chunks.return().catch(() => {})
@@ -143,4 +146,5 @@ export function createPassingReader (
       done(error)
     }
   })
+  return stream
 }

@@ -1,30 +1,37 @@
+import type { FileHandle } from 'node:fs/promises'
 import type { PartialFile } from '../store/blobs.ts'
-import type { VerifiedSource } from './verified-source.ts'
 import type { GrowingFile } from './reader.ts'
+import type { VerifiedSource } from './verified-source.ts'
 
 export interface TransferOptions {
   source: VerifiedSource
   partial: PartialFile
   /** Stops the upstream. */
   abort: () => void
-  /** The disk refused bytes. */
+  /** Called when the disk refused bytes. */
   onRefused?: (error: unknown) => void
-  /** It is over: what was written is in its place, or will not be. */
+  /** Called when the transfer is over: the file is in its place, or will not be. */
   onEnd?: () => void
 }
 
 /**
- * Frees the memory of a chunk that nobody reads any more. The garbage collector does not hurry for what lies outside of
- * its heap: a fast upstream would fill memory with what was written long ago. What shares its memory with others is
- * left alone.
+ * Frees the memory of a chunk that is not used any more. The garbage collector is slow with memory outside of its heap:
+ * chunks of a fast upstream that are written already would fill it. A chunk that shares its memory is left alone.
  */
-function giveBack ({ buffer, byteLength }: Buffer): void {
+function freeMemory ({ buffer, byteLength }: Buffer): void {
   if (buffer instanceof ArrayBuffer && buffer.byteLength === byteLength) buffer.transfer(0)
 }
 
+async function writeAll (handle: FileHandle, chunk: Buffer, position: number): Promise<void> {
+  for (let at = 0; at < chunk.length;) {
+    at += (await handle.write(chunk, at, chunk.length - at, position + at)).bytesWritten
+  }
+}
+
 /**
- * One file on its way from an upstream to the disk, for all who want it meanwhile. It belongs to none of them. When the
- * disk takes no more, those who read it go on by themselves. The file is closed when it is over and nobody holds it.
+ * One file on its way from an upstream to the disk, for all its readers. It belongs to none of them. When the disk
+ * takes no more, each reader continues from the source. The file is closed when the transfer is over and no reader
+ * holds it.
  */
 export function createTransfer ({ source, partial, abort, onRefused, onEnd }: TransferOptions) {
   const listeners = new Set<() => void>()
@@ -37,7 +44,7 @@ export function createTransfer ({ source, partial, abort, onRefused, onEnd }: Tr
   let over = false
   let holders = 0
 
-  function change (): void {
+  function notify (): void {
     const waiting = [...listeners]
     listeners.clear()
     for (const listener of waiting) listener()
@@ -46,44 +53,38 @@ export function createTransfer ({ source, partial, abort, onRefused, onEnd }: Tr
   function fail (cause: unknown): void {
     error = cause instanceof Error ? cause : new Error(String(cause))
     settled.reject(error)
-    change()
+    notify()
   }
 
+  /** Writes a chunk to disk; false when the disk does not take it. */
   async function write (chunk: Buffer): Promise<boolean> {
     if (!partial.grow(chunk.length)) return false
     try {
-      for (let at = 0; at < chunk.length;) {
-        at += (await partial.handle.write(chunk, at, chunk.length - at, written + at)).bytesWritten
-      }
+      await writeAll(partial.handle, chunk, written)
     } catch (error) {
       onRefused?.(error)
       return false
     }
     written += chunk.length
-    change()
+    notify()
     return true
   }
 
   async function run (): Promise<void> {
     let before: Buffer | undefined
     for await (const chunk of source.chunks()) {
-      // By now it is hashed, too.
-      if (before !== undefined) giveBack(before)
+      // The source has hashed the chunk before this one by now.
+      if (before !== undefined) freeMemory(before)
       before = chunk
       if (await write(chunk)) continue
       rest = source
       break
     }
-    if (rest !== undefined) {
-      abort()
-      settled.resolve()
-      change()
-      return
-    }
-    verified = true
+    verified = rest === undefined
+    if (!verified) abort()
     settled.resolve()
-    change()
-    await partial.commit(source.digest)
+    notify()
+    if (verified) await partial.commit(source.digest)
   }
 
   async function close (): Promise<void> {
@@ -113,13 +114,13 @@ export function createTransfer ({ source, partial, abort, onRefused, onEnd }: Tr
     file: source.file,
     size: source.size,
     expected: source.expected,
-    /** Settles when it is known whether the file may be served; rejects when not. */
+    /** Resolves when the file may be served; rejects when it may not. */
     settled: settled.promise,
-    /** Settles when it is over. */
+    /** Resolves when the transfer is over. */
     done,
     get over () { return over },
     get verified () { return verified },
-    /** Keeps the file open until it is let go. */
+    /** Keeps the file open until the returned function is called. */
     hold (): () => void {
       holders++
       return () => {

@@ -4,66 +4,66 @@ import { isRegistryError, registryError, type RegistryError } from '../../../lib
 import { hashFor, usableDigest } from '../store/digest.ts'
 import type { FileInfo, OpenedFile, DownloadSource } from './source.ts'
 
-/** Times that a file that breaks off is asked for again without getting on. */
-const attempts = 5
-/** Bytes that count as getting on: a hundredth of the file, between these. */
+/** Maximum number of resumptions in a row without progress. */
+const maxAttempts = 5
+/** Bytes that count as progress: a hundredth of the file, between these. */
 const minProgressBytes = 64 * 1024
 const maxProgressBytes = 1024 * 1024
-/** Longest that is waited for an upstream that names a time (milliseconds). */
+/** Maximum pause of a `Retry-After` in milliseconds. */
 const maxWaitMs = 10_000
 
 export interface VerifiedSourceObserver {
-  /** Bytes came from an instance. */
+  /** Called with the number of bytes that came from an instance. */
   onBytes?: (instance: string, count: number) => void
-  /** A file that broke off is asked for again. */
+  /** Called when an interrupted file is requested again. */
   onResume?: (instance: string) => void
-  /** What an instance gave is not what was published; `details` say what is wrong with it. */
+  /** Called when the bytes of an instance differ from the published content; `details` is the difference. */
   onDamage?: (instance: string, details: string) => void
 }
 
 export interface VerifiedSourceOptions extends VerifiedSourceObserver {
-  /** What is asked for; what the owner gives may be another file by now. */
+  /** Requested file. The owner may open another one that has replaced it. */
   file: FileInfo
-  /** Where the file is: the owner first; others only where they have the same digest. */
+  /** The owner first, then other instances that have the same digest. */
   sources: readonly DownloadSource[]
   signal: AbortSignal
-  /** The digest that a file without a checksum had before. */
+  /** Returns the earlier digest of a file that has no checksum. */
   pinned?: (file: FileInfo) => string | undefined
-  /** Told what all of it was found to be, before its end is; what it throws is the end instead. */
+  /** Called with the digest and the size of the whole file, before its end. An error is thrown instead of the end. */
   settle?: (file: FileInfo, digest: string, size: number) => Promise<void>
   /** Waits so many milliseconds, or until `signal` is aborted. */
   wait?: (milliseconds: number, signal: AbortSignal) => Promise<void>
-  /** Numbers in [0, 1). */
+  /** Returns numbers in [0, 1). */
   random?: () => number
 }
 
-/** The content of a file, from wherever it can be had, verified. */
+/** The verified content of a file, from any of its sources. */
 export interface VerifiedSource {
   readonly file: FileInfo
-  /** Bytes of the whole file, when known. */
+  /** Size of the whole file in bytes, when known. */
   readonly size: number | undefined
-  /** The digest that it must have; undefined when nobody says. */
+  /** Digest that the content must have; undefined when it is unknown. */
   readonly expected: string | undefined
-  /** Bytes that were taken. */
+  /** Number of bytes that were taken. */
   readonly at: number
-  /** The digest of everything, once all was taken. */
+  /** Digest of the whole file, after all bytes were taken. */
   readonly digest: string
   /**
-   * The content from `at` on. It ends only when all of it is what was published; else it throws, at the latest after
-   * its last chunk: whoever passes it on holds that back. A chunk counts as taken when the next one is asked for.
+   * Yields the content from `at` on. Ends only when all of it is verified; else throws, at the latest after the last
+   * chunk, which a consumer that passes bytes on must hold back. A chunk is taken when the next one is requested.
    */
   chunks: () => AsyncGenerator<Buffer, void>
-  /** The same content from `at` on, from upstreams of its own. */
+  /** Returns the same content from `at` on, read from the sources again. */
   fork: (signal: AbortSignal) => VerifiedSource
-  /** Lets an upstream go that was opened and will not be read. */
+  /** Closes an opened upstream that will not be read. */
   discard: () => void
 }
 
-/** Whether another place, or another try, may give what this one did not. */
-const mayHelp = (error: unknown): error is RegistryError =>
+/** Returns whether another source or attempt may succeed. */
+const isRetryable = (error: unknown): error is RegistryError =>
   isRegistryError(error) && error.code !== 'internal_error' && error.code !== 'conflict'
 
-/** Opens a file: at its owner, or where that fails elsewhere. Undefined when the owner says that it is gone. */
+/** Opens a file: at its owner or, where that fails, elsewhere. Undefined when the owner does not have it any more. */
 export async function openVerifiedSource (options: VerifiedSourceOptions): Promise<VerifiedSource | undefined> {
   const { sources, signal } = options
   let failure: unknown
@@ -74,173 +74,213 @@ export async function openVerifiedSource (options: VerifiedSourceOptions): Promi
       return opened === undefined ? undefined : createVerifiedSource(options, opened, index)
     } catch (error) {
       failure ??= error
-      if (signal.aborted || !mayHelp(error)) throw error
+      if (signal.aborted || !isRetryable(error)) throw error
     }
   }
   throw failure
 }
 
-/** A stream that fails before it is read tells whoever reads it. */
-const quiet = ({ stream }: OpenedFile): void => { stream.on('error', () => {}) }
+/** Ignores the failure of a stream before it is read; its reader gets it. */
+const ignoreEarlyError = ({ stream }: OpenedFile): void => { stream.on('error', () => {}) }
 
 function createVerifiedSource (options: VerifiedSourceOptions, first: OpenedFile, index: number): VerifiedSource {
-  // Elsewhere the same content may have another name.
+  // At another instance the same content may have another name.
   const file = index === 0 ? first.file : options.file
   const expected = usableDigest(file.checksum) ?? options.pinned?.(file)
   const { algorithm, hash } = hashFor(expected)
   const size = file.size ?? first.length
-  quiet(first)
+  ignoreEarlyError(first)
   return continueVerifiedSource(options, { file, size, expected, algorithm }, {
     hash,
     at: 0,
     index,
     opened: first,
-    ...(first.etag !== undefined && { etag: first.etag })
+    etag: first.etag
   })
 }
 
-interface Facts { file: FileInfo, size: number | undefined, expected: string | undefined, algorithm: string }
-interface Position { hash: Hash, at: number, index: number, opened?: OpenedFile, etag?: string }
+/** Properties of a file that stay the same while it is read. */
+interface Content { file: FileInfo, size: number | undefined, expected: string | undefined, algorithm: string }
 
-function continueVerifiedSource (options: VerifiedSourceOptions, facts: Facts, position: Position): VerifiedSource {
-  const {
-    sources,
-    signal,
-    onBytes,
-    onResume,
-    onDamage,
-    random = Math.random,
-    wait = async (milliseconds, signal) => {
-      await sleep(milliseconds, undefined, { signal })
-    }
-  } = options
-  const { file, size, expected, algorithm } = facts
-  const { hash } = position
-  let { at, index, opened, etag } = position
-  let digest: string | undefined
+/** How far a file is read: its hash up to there, and the source that is read. */
+interface Position {
+  readonly hash: Hash
+  at: number
+  /** Index of the source. */
+  index: number
+  opened: OpenedFile | undefined
+  /** Validator of the source. */
+  etag: string | undefined
+}
 
-  const downloadSource = (): DownloadSource => {
-    const found = sources[index]
-    if (found === undefined) throw new TypeError('A file needs an origin')
-    return found
-  }
+/** Returns the source that is read. */
+function sourceAt ({ sources }: VerifiedSourceOptions, { index }: Position): DownloadSource {
+  const found = sources[index]
+  if (found === undefined) throw new TypeError('A file needs an origin')
+  return found
+}
 
-  function damaged (details: string): RegistryError {
-    const { instance } = downloadSource()
-    onDamage?.(instance, details)
+/** Makes the errors of a source that is read. */
+function createFailures (options: VerifiedSourceOptions, position: Position) {
+  /** Errors that no other attempt can avoid. */
+  const final = new WeakSet<object>()
+  const incomplete = (details: string): RegistryError => {
+    const { instance } = sourceAt(options, position)
     return registryError('service_unavailable', `Instance ${instance} cannot be asked`, {
       instance,
       details,
       proxyError: 'http_response_incomplete'
     })
   }
-  const unfinished = () =>
-    registryError('service_unavailable', `Instance ${downloadSource().instance} cannot be asked`, {
-      instance: downloadSource().instance,
-      details: 'Answer is incomplete',
-      proxyError: 'http_response_incomplete'
-    })
-  /** Marks what no other try can mend. */
-  const final = new WeakSet<object>()
-  const wrong = (details: string): RegistryError => {
-    const error = damaged(details)
-    final.add(error)
-    return error
+  function damaged (details: string): RegistryError {
+    options.onDamage?.(sourceAt(options, position).instance, details)
+    return incomplete(details)
   }
+  return {
+    /** The response ended too early. */
+    unfinished: (): RegistryError => incomplete('Answer is incomplete'),
+    /** The content is not the published one. */
+    damaged,
+    /** The same, where no other attempt is made. */
+    wrong (details: string): RegistryError {
+      const error = damaged(details)
+      final.add(error)
+      return error
+    },
+    isFinal: (error: unknown): boolean => typeof error === 'object' && error !== null && final.has(error)
+  }
+}
+type Failures = ReturnType<typeof createFailures>
 
-  /** Passes on what is new of an upstream's stream; what was there before must be the same. */
-  async function * take ({ stream, offset = 0 }: OpenedFile): AsyncGenerator<Buffer, void> {
-    const { instance } = downloadSource()
-    const repeated = at - offset
-    const again = repeated > 0 && offset === 0 ? hashFor(expected).hash : undefined
-    let skip = repeated
-    for await (const piece of stream) {
-      let chunk = piece as Buffer
-      onBytes?.(instance, chunk.length)
-      if (skip > 0) {
-        again?.update(chunk.subarray(0, skip))
-        const rest = chunk.subarray(skip)
-        skip -= chunk.length - rest.length
-        if (skip > 0) continue
-        if (again !== undefined && !again.digest().equals(hash.copy().digest())) {
-          throw wrong('File changed while it was read')
-        }
-        chunk = rest
+/** Yields the new bytes of an upstream's stream. Bytes that were taken before must be the same. */
+async function * takeNew (
+  { stream, offset = 0 }: OpenedFile,
+  position: Position,
+  { expected, size }: Content,
+  { wrong }: Failures,
+  onBytes: (count: number) => void
+): AsyncGenerator<Buffer, void> {
+  const { hash } = position
+  const repeatedBytes = position.at - offset
+  const repeatedHash = repeatedBytes > 0 && offset === 0 ? hashFor(expected).hash : undefined
+  let skip = repeatedBytes
+  for await (const piece of stream) {
+    let chunk = piece as Buffer
+    onBytes(chunk.length)
+    if (skip > 0) {
+      repeatedHash?.update(chunk.subarray(0, skip))
+      const rest = chunk.subarray(skip)
+      skip -= chunk.length - rest.length
+      if (skip > 0) continue
+      if (repeatedHash !== undefined && !repeatedHash.digest().equals(hash.copy().digest())) {
+        throw wrong('File changed while it was read')
       }
-      if (chunk.length === 0) continue
-      if (size !== undefined && at + chunk.length > size) throw wrong('File is longer than it was published')
-      yield chunk
-      hash.update(chunk)
-      at += chunk.length
+      chunk = rest
     }
+    if (chunk.length === 0) continue
+    if (size !== undefined && position.at + chunk.length > size) throw wrong('File is longer than it was published')
+    yield chunk
+    hash.update(chunk)
+    position.at += chunk.length
+  }
+}
+
+/** Opens the source again, where it was interrupted. */
+async function reopen (
+  options: VerifiedSourceOptions,
+  position: Position,
+  { size }: Content,
+  { unfinished, wrong }: Failures
+): Promise<OpenedFile> {
+  const { at: offset, etag } = position
+  const found = await sourceAt(options, position).open({
+    offset,
+    signal: options.signal,
+    ...(etag !== undefined && { etag })
+  })
+  if (found === undefined) throw unfinished()
+  if (found.file.size !== undefined && size !== undefined && found.file.size !== size) {
+    found.stream.destroy()
+    throw wrong('File changed while it was read')
+  }
+  position.etag = found.etag ?? etag
+  ignoreEarlyError(found)
+  return found
+}
+
+const waitFor = async (milliseconds: number, signal: AbortSignal): Promise<void> => {
+  await sleep(milliseconds, undefined, { signal })
+}
+
+/** Reads the content of a file from a position on, which it changes. */
+function continueVerifiedSource (
+  options: VerifiedSourceOptions,
+  content: Content,
+  position: Position
+): VerifiedSource {
+  const { sources, signal, onBytes, onResume, random = Math.random, wait = waitFor } = options
+  const { file, size, expected, algorithm } = content
+  const { hash } = position
+  const failures = createFailures(options, position)
+  let digest: string | undefined
+
+  /** Yields the rest of the content of the source, which ends too early or not. */
+  async function * takeRest (): AsyncGenerator<Buffer, void> {
+    const opened = position.opened ?? await reopen(options, position, content, failures)
+    position.opened = undefined
+    const { instance } = sourceAt(options, position)
+    yield * takeNew(opened, position, content, failures, count => onBytes?.(instance, count))
+    if (size !== undefined && position.at !== size) throw failures.unfinished()
   }
 
-  async function reopen (): Promise<OpenedFile> {
-    const found = await downloadSource().open({ offset: at, signal, ...(etag !== undefined && { etag }) })
-    if (found === undefined) throw unfinished()
-    if (found.file.size !== undefined && size !== undefined && found.file.size !== size) {
-      found.stream.destroy()
-      throw wrong('File changed while it was read')
-    }
-    etag = found.etag ?? etag
-    quiet(found)
-    return found
+  /** Waits before a resumption, for longer after each failure. */
+  async function pauseAfter (failed: number, { retryAfter = 0 }: RegistryError): Promise<void> {
+    const pauseMs = Math.max(100 * 2 ** failed * (0.5 + random() / 2), Math.min(maxWaitMs, retryAfter * 1000))
+    await wait(pauseMs, signal)
   }
 
   async function * chunks (): AsyncGenerator<Buffer, void> {
+    const minBytes = Math.max(minProgressBytes, Math.min(maxProgressBytes, (size ?? Infinity) / 100))
     let failed = 0
-    let mark = at
+    let mark = position.at
     for (;;) {
       try {
-        opened ??= await reopen()
-        const source = opened
-        opened = undefined
-        yield * take(source)
-        if (size === undefined || at === size) break
-        throw unfinished()
+        yield * takeRest()
+        break
       } catch (error) {
-        // All of it is there, however the connection ended.
-        if (size !== undefined && at === size && !signal.aborted && !final.has(error as object)) break
-        if (signal.aborted || !mayHelp(error) || final.has(error)) throw error
-        if (at - mark >= Math.max(minProgressBytes, Math.min(maxProgressBytes, (size ?? Infinity) / 100))) failed = 0
-        mark = at
-        if (failed === attempts) throw error
-        // First the same place again, then one after the other.
+        // The content is complete, however the connection ended.
+        if (size !== undefined && position.at === size && !signal.aborted && !failures.isFinal(error)) break
+        if (signal.aborted || !isRetryable(error) || failures.isFinal(error)) throw error
+        if (position.at - mark >= minBytes) failed = 0
+        mark = position.at
+        if (failed === maxAttempts) throw error
+        // The first attempt is made at the same source, each further one at the next source.
         if (failed > 0 && sources.length > 1) {
-          index = (index + 1) % sources.length
-          etag = undefined
+          position.index = (position.index + 1) % sources.length
+          position.etag = undefined
         }
-        const pause = Math.max(
-          100 * 2 ** failed * (0.5 + random() / 2),
-          Math.min(maxWaitMs, (error.retryAfter ?? 0) * 1000)
-        )
+        await pauseAfter(failed, error)
         failed++
-        await wait(pause, signal)
-        onResume?.(downloadSource().instance)
+        onResume?.(sourceAt(options, position).instance)
       }
     }
     digest = `${algorithm}:${hash.copy().digest('hex')}`
-    if (size !== undefined && at !== size) throw damaged('File is shorter than it was published')
-    if (expected !== undefined && digest !== expected) throw damaged('File is damaged')
-    await options.settle?.(file, digest, at)
+    if (size !== undefined && position.at !== size) throw failures.damaged('File is shorter than it was published')
+    if (expected !== undefined && digest !== expected) throw failures.damaged('File is damaged')
+    await options.settle?.(file, digest, position.at)
   }
 
   return {
     file,
     size,
     expected,
-    get at () { return at },
+    get at () { return position.at },
     get digest () { return digest ?? `${algorithm}:${hash.copy().digest('hex')}` },
     chunks,
     fork: signal =>
-      continueVerifiedSource({ ...options, signal }, facts, {
-        hash: hash.copy(),
-        at,
-        index,
-        ...(etag !== undefined && { etag })
-      }),
+      continueVerifiedSource({ ...options, signal }, content, { ...position, hash: hash.copy(), opened: undefined }),
     discard () {
-      opened?.stream.destroy()
+      position.opened?.stream.destroy()
     }
   }
 }

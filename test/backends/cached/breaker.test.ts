@@ -24,7 +24,8 @@ const fails = async (): Promise<string> => {
 }
 const works = async (): Promise<string> => 'answer'
 
-await t.test('three failures in a row open it, for longer after each test that fails; a test that succeeds closes it', async t => {
+await t.test('three failures in a row open it, for longer after each test that fails; a test that succeeds closes ' +
+  'it', async t => {
   const { clock, breaker, ask, asked } = setUp()
   for (let times = 0; times < 2; times++) await t.rejects(ask(fails), down)
   t.equal(breaker.state, 'closed')
@@ -177,7 +178,8 @@ const failsFor = (upstreamStatus: number) => async (): Promise<string> => {
 }
 const aboutName = (extension: string) => ({ extension, forgives: () => true })
 
-await t.test('five different names that fail in a row open it, and only a success that proves more than presence closes it', async t => {
+await t.test('five different names that fail in a row open it, and only a success that proves more than presence ' +
+  'closes it', async t => {
   const { clock, breaker, ask, asked } = setUp()
   for (const name of ['a', 'b', 'c', 'd', 'd', 'a']) await t.rejects(ask(failsFor(500), aboutName(name)))
   t.equal(breaker.state, 'closed')
@@ -201,7 +203,8 @@ await t.test('five different names that fail in a row open it, and only a succes
   t.equal(breaker.blocked(), undefined)
 })
 
-await t.test('a success, a refusal or content of no use in between, a 4xx, and a name that is not told, count as no failing names', async t => {
+await t.test('a success, a refusal or content of no use in between, a 4xx, and a name that is not told, count as no ' +
+  'failing names', async t => {
   const { breaker, ask } = setUp()
   const between = [works, async () => {
     throw registryError('auth_error', 'Refused', { proxyError: 'destination_unavailable', upstreamStatus: 403 })

@@ -71,7 +71,8 @@ await t.test('an upstream that answers 500 for one name after the other is left 
   }
 })
 
-await t.test('a circuit that failing names opened shows in health, stays open while the ping works, and is closed by a name', async t => {
+await t.test('a circuit that failing names opened shows in health, stays open while the ping works, and is closed by ' +
+  'a name', async t => {
   for (const upstream of await upstreams(t)) {
     const { fake, kind } = upstream
     const { status, clock, circuit, health, instance } = await start(t, upstream)
@@ -126,7 +127,8 @@ await t.test('a crawl that takes its time refuses no name of an upstream that wo
   }
 })
 
-await t.test('one name that fails again and again opens no circuit, nor do names that are answered in between', async t => {
+await t.test('one name that fails again and again opens no circuit, nor do names that are answered in ' +
+  'between', async t => {
   for (const upstream of await upstreams(t)) {
     const { fake, kind } = upstream
     const { status, clock, circuit } = await start(t, upstream)
@@ -162,7 +164,8 @@ await t.test('names that are refused, absent or malformed are answers, and open 
   }
 })
 
-await t.test('files of different extensions that fail one after the other open the circuit; those of one extension do not', async t => {
+await t.test('files of different extensions that fail one after the other open the circuit; those of one extension ' +
+  'do not', async t => {
   for (const upstream of await upstreams(t)) {
     const { fake, kind } = upstream
     const { status, circuit } = await start(t, upstream)
@@ -180,7 +183,8 @@ await t.test('files of different extensions that fail one after the other open t
   }
 })
 
-await t.test("a token server that fails, and a limit that is reached, for one name after the other are the instance's", async t => {
+await t.test('a token server that fails, and a limit that is reached, for one name after the other are the ' +
+  "instance's", async t => {
   const failures: Array<[title: string, circuit: string, answer: LoopbackAnswer]> = [
     ['the token server answers 500', 'open', broken],
     ['429 without Retry-After', 'open', { ...broken, status: 429 }],

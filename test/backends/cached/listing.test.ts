@@ -95,7 +95,8 @@ await t.test('versions that are read again stay the list that they were as long 
   t.strictSame((await versions()).map(({ version }) => version), ['1.1.0', '1.0.0'])
 })
 
-await t.test("a name that could not be read and is then known to be gone is its next owner's, though all else is as before", async t => {
+await t.test("a name that could not be read and is then known to be gone is its next owner's, though all else is as " +
+  'before', async t => {
   const { upstream, clock, list } = setUp({ 'provider/azure': ['3.0.0'] })
   upstream.content.set('provider/azure', ['1.0.0'])
   upstream.broken.set('provider/azure', registryError('service_unavailable', 'Broken', { instance: 'gitea' }))

@@ -79,7 +79,8 @@ await t.test('an item stays when a crawl is truncated, did not read its reposito
   t.end()
 })
 
-await t.test('an item that only reading the whole extension shows stays until such a read, or the extension, is without it', t => {
+await t.test('an item that only reading the whole extension shows stays until such a read, or the extension, is ' +
+  'without it', t => {
   const { skips, crawl, tags } = setting()
   const load = (name: string, ...skipped: Skipped[]) => {
     const { skip, end } = skips.load('provider', name)
@@ -154,7 +155,8 @@ await t.test('items are bounded in number, and each new one is counted once by t
   t.end()
 })
 
-await t.test('of more items than are kept the same ones stay, in whatever order a crawl meets them, and one line reports it', t => {
+await t.test('of more items than are kept the same ones stay, in whatever order a crawl meets them, and one line ' +
+  'reports it', t => {
   const { skips, counted, crawl, messages } = setting()
   const tags = Array.from({ length: 20_000 }, (_, at) => tag('aws', `t${at}`))
   crawl(nothing, ...tags)
@@ -188,7 +190,8 @@ await t.test('a repository is kept and logged, however many tags are skipped', t
   t.end()
 })
 
-await t.test('what is skipped in a repository is counted and not named as long as the repository is refused and was not configured', t => {
+await t.test('what is skipped in a repository is counted and not named as long as the repository is refused and was ' +
+  'not configured', t => {
   const { skips, crawl } = setting()
   const refused = (hidden: boolean): Skipped => ({
     kind: 'repository',
@@ -212,7 +215,8 @@ await t.test('what is skipped in a repository is counted and not named as long a
   t.end()
 })
 
-await t.test('where there are more items than are kept, those that are kept stay, in whatever order a crawl meets them', t => {
+await t.test('where there are more items than are kept, those that are kept stay, in whatever order a crawl meets ' +
+  'them', t => {
   const { skips, crawl, messages } = setting()
   const many = Array.from({ length: 12_000 }, (_, at) => tag('aws', `t${at}`))
   crawl(nothing, ...many)

@@ -112,7 +112,8 @@ await t.test('metadata is answered from the listing without asking again', async
   t.equal(gitea.calls.load, 0)
 })
 
-await t.test('an outage after a listing: known names are answered stale, unknown ones are 503, others are unaffected', async t => {
+await t.test('an outage after a listing: known names are answered stale, unknown ones are 503, others are ' +
+  'unaffected', async t => {
   const { catalog, clock, list, gitea, oci } = setUp({
     gitea: { 'provider/aws': ['1.0.0'] },
     oci: { 'taskserv/k3s': ['2.0.0'], 'provider/aws': ['9.0.0'] }
@@ -170,7 +171,8 @@ await t.test('an outage before any listing never hands ownership over', async t 
   )
 })
 
-await t.test('when nothing can answer, the cause is told: unavailable before the rate limit before the credentials', async t => {
+await t.test('when nothing can answer, the cause is told: unavailable before the rate limit before the ' +
+  'credentials', async t => {
   const { list, catalog, clock, gitea, oci } = setUp({ gitea: { 'provider/aws': ['1.0.0'] } })
   gitea.fault = refused
   oci.fault = refused
@@ -264,10 +266,10 @@ await t.test('a file that is gone under its known address is looked for once mor
   const { catalog, gitea, clock } = setUp({ gitea: { 'provider/aws': ['1.0.0'] } })
   const { signal } = new AbortController()
   const { value } = await catalog.file({ ...aws, version: '1.0.0' })
-  t.equal(await text((await value.open(signal)).read({ start: 0 })), 'bytes')
+  t.equal(await text((await catalog.open(value, { signal })).read({ start: 0 })), 'bytes')
   gitea.content.set('provider/aws', ['1.1.0'])
   clock.forward(1)
-  await t.rejects(value.open(signal), { code: 'not_found' })
+  await t.rejects(catalog.open(value, { signal }), { code: 'not_found' })
   t.equal(gitea.calls.load, 2)
 })
 
@@ -297,7 +299,8 @@ await t.test('one repository that fails leaves the others alone', async t => {
   t.match(await catalog.versions(aws), { value: [{ version: '1.0.0' }] })
 })
 
-await t.test('during an outage the newer of two old words counts, and what was deleted before it does not come back', async t => {
+await t.test('during an outage the newer of two old words counts, and what was deleted before it does not come ' +
+  'back', async t => {
   const { catalog, clock, list, gitea } = setUp({
     gitea: { 'provider/aws': ['1.0.0'], 'provider/gone': ['1.0.0'] },
     oci: { 'provider/gone': ['7.0.0'] }
@@ -321,7 +324,8 @@ await t.test('during an outage the newer of two old words counts, and what was d
   t.match((await catalog.versions(gone)).value, [{ version: '7.0.0' }])
 })
 
-await t.test('what a listing has shown since is no longer absent, and what is absent since is no longer shown', async t => {
+await t.test('what a listing has shown since is no longer absent, and what is absent since is no longer ' +
+  'shown', async t => {
   const { catalog, clock, list, gitea } = setUp({ gitea: { 'provider/old': ['1.0.0'] } })
   const [old, next] = [{ type: 'provider', name: 'old' }, { type: 'provider', name: 'next' }] as const
   await t.rejects(async () => await catalog.versions(next), { code: 'not_found' })
@@ -335,7 +339,8 @@ await t.test('what a listing has shown since is no longer absent, and what is ab
   await t.rejects(async () => await catalog.find(old), { code: 'not_found' })
 })
 
-await t.test('a repository that stays unreadable is forgotten in time, and meanwhile nobody else takes its name', async t => {
+await t.test('a repository that stays unreadable is forgotten in time, and meanwhile nobody else takes its ' +
+  'name', async t => {
   const { catalog, clock, list, gitea } = setUp({
     gitea: { 'provider/aws': ['1.0.0'], 'provider/gcp': ['1.0.0'] },
     oci: { 'provider/aws': ['9.0.0'] }

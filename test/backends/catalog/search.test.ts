@@ -14,7 +14,8 @@ const extension = (name: string, description = '', tags: string[] = []): Extensi
 const names = (query: string, ...extensions: Extension[]) =>
   search(extensions.map(searchable), query).map(({ name }) => name)
 
-await t.test('the better match comes first: name, prefix, word in the name, name, tag, word in the description, description', async t => {
+await t.test('the better match comes first: name, prefix, word in the name, name, tag, word in the description, ' +
+  'description', async t => {
   t.strictSame(names('kube',
     extension('h', 'about minikubes'),
     extension('g', 'the Kube thing'),

@@ -20,7 +20,8 @@ await t.test('a platform has one spelling, whatever the usual other names of its
   t.end()
 })
 
-await t.test("a descriptor's platform is read in the same way, and one that is incomplete or malformed is absent", t => {
+await t.test("a descriptor's platform is read in the same way, and one that is incomplete or malformed is " +
+  'absent', t => {
   const described = (value: unknown) => {
     const platform = platformOf(value)
     return platform === undefined ? undefined : describePlatform(platform)

@@ -70,7 +70,8 @@ await t.test('of two walks that overlap the younger word counts, whichever comes
   t.match(tracker.unchanged([row('a')]).get('a'), { release: { version: '2.0.0' } })
 })
 
-await t.test('another answer under the same row makes it asked for an hour, which another question does not end', async t => {
+await t.test('another answer under the same row makes it asked for an hour, which another question does not ' +
+  'end', async t => {
   const { tracker, forward, holds } = setUp()
   tracker.remember(row('a'), release('1.0.0'), 0)
   tracker.remember(row('a'), release('2.0.0'), 1000)

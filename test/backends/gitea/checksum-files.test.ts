@@ -223,7 +223,8 @@ await t.test('a list of another algorithm, version, extension or file is not rea
   t.strictSame(app.catalog.skipped().items.filter(({ kind }) => kind === 'checksum_file'), [])
 })
 
-await t.test("an asset's own checksum file counts before lists, and a list is read where that fits nothing", async t => {
+await t.test("an asset's own checksum file counts before lists, and a list is read where that fits " +
+  'nothing', async t => {
   const list = file('SHA256SUMS', `${b}  ${name}`)
   const { checksums, app } = await served(t, [
     { tag: '1.0.0', assets: [file(name), list, file(`${name}.sha256`, a)] },

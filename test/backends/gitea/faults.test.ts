@@ -97,7 +97,8 @@ await t.test('a repository whose releases are switched off costs only itself', a
   t.equal(gitea.count(/nounit_taskserv\/releases/), 0)
 })
 
-await t.test('one repository that fails among good ones is marked, keeps what was known of it, and is no 404', async t => {
+await t.test('one repository that fails among good ones is marked, keeps what was known of it, and is no ' +
+  '404', async t => {
   const cold = await setUp(t, { fault: ({ path }) => path.includes('/aws_prov/releases') ? json(500, {}) : undefined })
   const first = await cold.get('/api/v1/extensions')
   t.match([
@@ -304,7 +305,8 @@ await t.test("one instance's files say nothing of another's, though they have th
   t.equal((await get('/api/v1/extensions/provider/x')).json<Extension>().checksum, `sha256:${'a'.repeat(64)}`)
 })
 
-await t.test('stopped after a listing: known extensions stale, unknown names 503, health degraded; started again: healthy', async t => {
+await t.test('stopped after a listing: known extensions stale, unknown names 503, health degraded; started again: ' +
+  'healthy', async t => {
   const { gitea, get, clock } = await setUp(t, { registry: { probeInterval: 20 } })
   await get('/api/v1/extensions')
   await get('/api/v1/extensions/provider/aws/versions')

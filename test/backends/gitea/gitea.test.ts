@@ -70,7 +70,8 @@ await t.test('an organisation becomes a catalog', async t => {
   ], 'no file: no download_url, checksum or size')
 })
 
-await t.test('a walk costs a request for each page of the listing, for each page of releases, and for the checksum file of each current version', async t => {
+await t.test('a walk costs a request for each page of the listing, for each page of releases, and for the checksum ' +
+  'file of each current version', async t => {
   const { gitea, get } = await setUp(t)
   await get('/api/v1/extensions')
   t.equal(gitea.count(/\/orgs\/provisioning\/repos\?.*limit=50/), 2, '65 repositories')
@@ -150,7 +151,8 @@ await t.test('of two files of one name the newer one is meant, by its uuid', asy
   )
 })
 
-await t.test('the file is the archive of the repository, of the version or of the name, else the only archive', async t => {
+await t.test('the file is the archive of the repository, of the version or of the name, else the only ' +
+  'archive', async t => {
   const release = (tag: string, ...names: string[]) => ({ tag, assets: names.map(name => file(name)) })
   const { get } = await setUp(t, {
     content: single('aws_prov', [
@@ -179,7 +181,8 @@ await t.test('the file is the archive of the repository, of the version or of th
   })
 })
 
-await t.test('a checksum is taken from whatever form the publisher or the server has, and from nothing that does not fit', async t => {
+await t.test('a checksum is taken from whatever form the publisher or the server has, and from nothing that does not ' +
+  'fit', async t => {
   const digest = 'a'.repeat(64)
   const of = (tag: string, ...assets: Array<{ name: string, content: string }>) => ({
     tag,

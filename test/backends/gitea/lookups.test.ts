@@ -65,7 +65,8 @@ const path = '/api/v1/extensions/provider/x'
 const shown = (list: ExtensionVersion[]) => list.map(({ version, checksum }) => [version, checksum])
 const complete = versions.map(version => [version, checksumOf(version)]).reverse()
 
-await t.test('a cold download of one of 60 versions costs five requests: repository, two pages of releases, checksum file, file', async t => {
+await t.test('a cold download of one of 60 versions costs five requests: repository, two pages of releases, checksum ' +
+  'file, file', async t => {
   for (const version of [newest, '1.3.0']) {
     const { get, requested } = await setUp(t)
     const answer = await get(`${path}/${version}`)
@@ -85,7 +86,8 @@ await t.test('metadata of an extension of 60 versions costs the checksum file of
   t.equal(requested().length, 4, requested().join('\n'))
 })
 
-await t.test('a list of versions has the checksum of each of them, and one that is known is not fetched again', async t => {
+await t.test('a list of versions has the checksum of each of them, and one that is known is not fetched ' +
+  'again', async t => {
   const { get, checksumRequests } = await setUp(t)
   await get(`${path}/1.7.0`)
   await get(path)
@@ -108,7 +110,8 @@ await t.test('parallel downloads of several versions read the releases once, and
   t.equal(requested().filter(path => path.includes('/repos/')).length, 3)
 })
 
-await t.test('metadata, versions and a listing show the same checksum in whatever order they are requested', async t => {
+await t.test('metadata, versions and a listing show the same checksum in whatever order they are ' +
+  'requested', async t => {
   const orders = [[path, `${path}/versions`], [`${path}/versions`, path], [
     `${path}/${newest}`,
     path,
@@ -138,7 +141,8 @@ await t.test('checksum files that were read once are not read again when the rel
   t.equal(checksumRequests().length, 60)
 })
 
-await t.test('a checksum file that cannot be read costs its own version the checksum, and is tried again half a minute later', async t => {
+await t.test('a checksum file that cannot be read costs its own version the checksum, and is tried again half a ' +
+  'minute later', async t => {
   const { gitea, get, clock, checksumUuid, checksumRequests } = await setUp(t)
   const before = gitea.fault
   gitea.fault = request => request.path.includes(checksumUuid('1.3.0')) ? { status: 500, body: '' } : before?.(request)
@@ -202,7 +206,8 @@ await t.test('a checksum file that does not come in time is left out, and shown 
   t.strictSame(shown((await get(`${path}/versions`)).json()), complete)
 })
 
-await t.test('a checksum file that is gone means that its release has changed: the releases are read again, once', async t => {
+await t.test('a checksum file that is gone means that its release has changed: the releases are read again, ' +
+  'once', async t => {
   const { gitea, get, requested } = await setUp(t)
   await get(`${path}/1.1.0`)
   gitea.detach('x_prov', '1.3.0', 'x_prov.tar.gz')
@@ -247,7 +252,8 @@ await t.test('a checksum that was looked up is the crawl\'s, too, and one that w
   t.equal(checksumRequests().length, 2)
 })
 
-await t.test('after a restart without an upstream the checksums that were looked up are shown, and the others are not made up', async t => {
+await t.test('after a restart without an upstream the checksums that were looked up are shown, and the others are ' +
+  'not made up', async t => {
   const gitea = await createGiteaFake(content())
   t.teardown(gitea.close)
   const config = {
@@ -292,7 +298,8 @@ const everywhere = (checksum: string | undefined) => ({
   versions: checksum
 })
 
-await t.test('after a restart without an upstream the versions show the checksum that a crawl read after them', async t => {
+await t.test('after a restart without an upstream the versions show the checksum that a crawl read after ' +
+  'them', async t => {
   const config = { cache: { directory: t.testdir({}) } }
   const { gitea, app, get, clock, crawl, checksumRequests } = await setUp(t, { more: config })
   await get(`${path}/1.3.0`)
@@ -309,7 +316,8 @@ await t.test('after a restart without an upstream the versions show the checksum
   t.strictSame(await shownOfNewest(next), everywhere(checksumOf(newest)))
 })
 
-await t.test('after a restart a checksum that is looked up for a download is shown in metadata and versions, though the API is down', async t => {
+await t.test('after a restart a checksum that is looked up for a download is shown in metadata and versions, though ' +
+  'the API is down', async t => {
   const config = { cache: { directory: t.testdir({}) } }
   const { gitea, app, get, clock, crawl } = await setUp(t, { more: config })
   crawl()

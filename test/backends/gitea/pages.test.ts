@@ -83,7 +83,8 @@ await t.test('a version that a listing shows is among the versions at once, and 
   t.equal((await get('/api/v1/extensions/taskserv/k3s/versions')).json<unknown[]>().length, 2)
 })
 
-await t.test('a list that changes while it is read is read once more; one that goes on changing removes nothing', async t => {
+await t.test('a list that changes while it is read is read once more; one that goes on changing removes ' +
+  'nothing', async t => {
   const { gitea, clock, list } = await setUp(t)
   t.match(await list(), { partial: undefined, total: '10' })
   // A repository of the first page is deleted between the pages: one of the second slips out of sight.

@@ -62,7 +62,8 @@ await t.test('without a platform the first file by upload is served, and the oth
   t.equal((await get(`${path}/1.0.0`)).statusCode, 200)
 })
 
-await t.test('a release with files of other platforms only is skipped, and one of no platform is served to each', async t => {
+await t.test('a release with files of other platforms only is skipped, and one of no platform is served to ' +
+  'each', async t => {
   const { files, skipped } = await setUp(t, {
     '1.0.0': ['x_linux_amd64.tar.gz', 'x_linux_amd64.tar.gz.sha256'],
     '2.0.0': ['x-linux-amd64.tar.gz', 'x.tar.gz'],

@@ -26,7 +26,8 @@ async function setUp (t: Test, releases: ReleaseContent[], config: object = {}) 
 }
 const four = (version: string) => [version, version, version, version]
 
-await t.test('a release that is marked as a pre-release does not become the current version while another release exists', async t => {
+await t.test('a release that is marked as a pre-release does not become the current version while another release ' +
+  'exists', async t => {
   const { get, current } = await setUp(t, [{ tag: 'v1.0.0' }, { tag: 'v2.0.0', prerelease: true }, { tag: '0.9.0' }])
   t.strictSame(await current(), four('1.0.0'))
   t.strictSame((await get(`${path}/versions`)).json<ExtensionVersion[]>().map(({ version }) => version), [

@@ -67,14 +67,16 @@ await t.test('a first walk asks every repository that has releases', async t => 
   )
 })
 
-await t.test('a walk in which nothing has changed asks for the listing, and where there are releases but no version', async t => {
+await t.test('a walk in which nothing has changed asks for the listing, and where there are releases but no ' +
+  'version', async t => {
   const { walk } = await setUp(t)
   for (let round = 0; round < 3; round++) {
     t.match(await walk(), { asked: [listing, unversioned], versions: all }, `walk ${round}`)
   }
 })
 
-await t.test('what the listing says of a repository is told at once, though its releases are not asked for', async t => {
+await t.test('what the listing says of a repository is told at once, though its releases are not asked ' +
+  'for', async t => {
   const { gitea, get, walk } = await setUp(t)
   gitea.repository('a_prov').description = 'another one'
   t.strictSame((await walk()).asked, [listing, unversioned])
@@ -125,7 +127,8 @@ await t.test('a push makes a repository be asked: a release may have been replac
   t.ok(versions.includes('d 1.1.0'))
 })
 
-await t.test('for an hour after a change a repository is asked at each walk: files come later than their release', async t => {
+await t.test('for an hour after a change a repository is asked at each walk: files come later than their ' +
+  'release', async t => {
   const { gitea, get, walk } = await setUp(t)
   gitea.publish('e_prov', { tag: '2.0.0' })
   t.strictSame((await walk()).asked, [...releases('e'), listing, unversioned])
@@ -155,7 +158,8 @@ await t.test('a release of the last hour may get its files yet, though it is met
   t.equal(gitea.count(/pushed_prov\/releases/), 2)
 })
 
-await t.test('what no listing shows is found within the time for which everything is asked again, a share at each walk', async t => {
+await t.test('what no listing shows is found within the time for which everything is asked again, a share at each ' +
+  'walk', async t => {
   const { gitea, walk } = await setUp(t, { reconcile_seconds: 3010 })
   // Released anew between two walks, without a push.
   for (const name of names) {
@@ -182,7 +186,8 @@ await t.test('after a longer pause than that everything is asked at once; with 0
   t.strictSame((await always.walk()).asked, [...releases(...names), listing, unversioned].sort())
 })
 
-await t.test('a changed repository that cannot be read keeps its earlier answer, marked, and is asked again at the next walk', async t => {
+await t.test('a changed repository that cannot be read keeps its earlier answer, marked, and is asked again at the ' +
+  'next walk', async t => {
   const { gitea, walk } = await setUp(t)
   gitea.publish('f_prov', { tag: '2.0.0' })
   gitea.fault = ({ path }) => path.includes('f_prov') ? { status: 500, body: '' } : undefined
@@ -195,7 +200,8 @@ await t.test('a changed repository that cannot be read keeps its earlier answer,
   t.ok(mended.versions.includes('f 2.0.0'))
 })
 
-await t.test('a checksum file that cannot be read, or is gone in the middle of the walk, is asked for again at the next', async t => {
+await t.test('a checksum file that cannot be read, or is gone in the middle of the walk, is asked for again at the ' +
+  'next', async t => {
   for (const status of [500, 404]) {
     const { gitea, walk, get } = await setUp(t)
     gitea.publish('g_prov', { tag: '2.0.0', assets: [archive('2.0.0'), { ...checksum, content: 'b'.repeat(64) }] })
@@ -272,7 +278,8 @@ await t.test('a repository made private, and one whose releases are turned off, 
   t.match(await walk(), { asked: [...releases('a', 'b'), listing, unversioned], versions: all })
 })
 
-await t.test('a published draft, and a version in the place of a release that was none, is found at the next walk, and by its name', async t => {
+await t.test('a published draft, and a version in the place of a release that was none, is found at the next walk, ' +
+  'and by its name', async t => {
   const { gitea, get, walk } = await setUp(t)
   const draft = gitea.publish('a_prov', { tag: '2.0.0', draft: true })
   t.match(await walk(), { asked: [listing, unversioned], versions: all })
@@ -285,7 +292,8 @@ await t.test('a published draft, and a version in the place of a release that wa
   t.match((await get('/api/v1/extensions/provider/unversioned')).json(), { version: '0.1.0' })
 })
 
-await t.test('a repository that could not be read in its turn is asked again at the next walk, though nothing shows a change', async t => {
+await t.test('a repository that could not be read in its turn is asked again at the next walk, though nothing shows ' +
+  'a change', async t => {
   const { gitea, walk } = await setUp(t, { reconcile_seconds: 2408 })
   gitea.fault = ({ path }) => /[a-h]_prov\/releases/.test(path) ? { status: 500, body: '' } : undefined
   const failed = await walk()
@@ -297,7 +305,8 @@ await t.test('a repository that could not be read in its turn is asked again at 
   t.match(next, { versions: all, partial: undefined })
 })
 
-await t.test('where one page of the list fails, what the others show is told, and the rest is not asked anew afterwards', async t => {
+await t.test('where one page of the list fails, what the others show is told, and the rest is not asked anew ' +
+  'afterwards', async t => {
   const { gitea, walk } = await setUp(t)
   gitea.fault = async ({ path, headers }) => {
     if (!path.includes('/orgs/') || headers['x-again'] !== undefined) return undefined

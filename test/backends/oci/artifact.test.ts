@@ -61,7 +61,8 @@ await t.test('no layer, or only the empty one, means that there is no file', asy
   t.equal(chooseLayer({ layers: [emptyLayer, layer('a')] })?.file?.digest, digestOf('a'))
 })
 
-await t.test('a document is what its own media type says, then what the transport says, then what it looks like', async t => {
+await t.test('a document is what its own media type says, then what the transport says, then what it looks ' +
+  'like', async t => {
   t.equal(parseDocument(bodyOf({ mediaType: indexType, manifests: [] }, manifestType))?.kind, 'index')
   t.equal(parseDocument(bodyOf({ manifests: [] }, `${indexType}; charset=utf-8`))?.kind, 'index')
   t.equal(parseDocument(bodyOf({ manifests: [] }))?.kind, 'index')

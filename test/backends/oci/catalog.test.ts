@@ -76,7 +76,8 @@ await t.test('addresses of the registry itself are on its public URL', async t =
   t.equal(url, `https://oci.example.com/v2/provisioning/provider/aws/blobs/${checksum ?? ''}`)
 })
 
-await t.test('a registry that does not tell its repositories is healthy; lists are partial, and names are found', async t => {
+await t.test('a registry that does not tell its repositories is healthy; lists are partial, and names are ' +
+  'found', async t => {
   const { fake } = await fakeRegistry(t, { catalogRefused: true })
   const { get } = await startApp(t, {
     oci: { registry: fake.url, namespace: 'provisioning', repositories: ['taskserv/k3s'] }
@@ -96,7 +97,8 @@ await t.test('a registry that does not tell its repositories is healthy; lists a
   }
 })
 
-await t.test('a Gitea and a registry are one catalog: twins are shadowed, and an outage hands nothing over', async t => {
+await t.test('a Gitea and a registry are one catalog: twins are shadowed, and an outage hands nothing ' +
+  'over', async t => {
   const gitea = await createGiteaFake(provisioningContent())
   t.teardown(gitea.close)
   const { fake } = await fakeRegistry(t)

@@ -254,7 +254,8 @@ await t.test('a damaged manifest costs only its version', async t => {
   t.strictSame(skipped, ['malformed provider/aws:2.0.0', 'malformed provider/aws:2.0.0'])
 })
 
-await t.test("of two repositories that mean one extension the first in the map's order that has a version counts", async t => {
+await t.test("of two repositories that mean one extension the first in the map's order that has a version " +
+  'counts', async t => {
   const { list, versions, skipped } = await driverOf(t, [
     { repository: 'aws-prov', tag: '9.0.0' },
     { repository: 'providers/aws', tag: '1.0.0' },
@@ -266,7 +267,8 @@ await t.test("of two repositories that mean one extension the first in the map's
   t.strictSame(await versions('aws'), ['1.0.0'])
 })
 
-await t.test('a repository that cannot be read is told apart, and another of its extension does not take its place', async t => {
+await t.test('a repository that cannot be read is told apart, and another of its extension does not take its ' +
+  'place', async t => {
   const { root, driver } = await driverOf(t, [
     provider('aws', '1.0.0'),
     { repository: 'aws_prov', tag: '1.0.0' },
@@ -352,7 +354,8 @@ await t.test('where tags tell no digest they are resolved, and what is cached by
   t.strictSame([of('resolve'), of('manifest')], [4, 2])
 })
 
-await t.test('a body that came with the digest is kept and not read again, and wrong content is never cached', async t => {
+await t.test('a body that came with the digest is kept and not read again, and wrong content is never ' +
+  'cached', async t => {
   const kept: string[] = []
   const immutable = { get: () => undefined, set: (digest: string) => { kept.push(digest) } }
   const change = (transport: Transport): Transport => ({
@@ -400,7 +403,8 @@ await t.test('opens a file from its first byte, with its length', async t => {
   t.equal(artifact === undefined ? undefined : await text(artifact.stream), 'file of provider/aws 1.0.0')
 })
 
-await t.test('a file that is gone is absent; one of another size is unavailable; what it holds is for its reader to verify', async t => {
+await t.test('a file that is gone is absent; one of another size is unavailable; what it holds is for its reader to ' +
+  'verify', async t => {
   const opened = async (fault: NonNullable<FakeArtifact['fault']>) => {
     const { driver } = await driverOf(t, [provider('aws', '1.0.0', { fault })])
     const file = (await driver.load('provider', 'aws'))?.releases[0]?.file
@@ -507,7 +511,8 @@ await t.test('a second archive of a version is reported as skipped by its name',
   t.strictSame(skipped, ['not_chosen provider/aws:1.0.0 a.tar.gz', 'not_chosen provider/aws:1.0.0 a.tar.gz'])
 })
 
-await t.test('the configured platform of an index is served, and its other platforms are reported as skipped', async t => {
+await t.test('the configured platform of an index is served, and its other platforms are reported as ' +
+  'skipped', async t => {
   const on = (architecture: string) => ({ platform: { os: 'linux', architecture } })
   const amd64 = { mediaType: manifestType, digest: `sha256:${'a'.repeat(64)}`, size: 1, ...on('amd64') }
   const artifacts = [

@@ -171,7 +171,8 @@ await t.test('a container image of several layers is not an artifact, with and w
   }
 })
 
-await t.test("an artifact with an image's config, with an unknown config or with none is told from a container image", async t => {
+await t.test("an artifact with an image's config, with an unknown config or with none is told from a container " +
+  'image', async t => {
   const config = 'application/vnd.oci.image.config.v1+json'
   const layers = [
     layer('application/vnd.oci.image.layer.v1.tar+gzip'),

@@ -94,7 +94,8 @@ const unsorted = names(
   'latest 1.0.0 0.9.0 v1.1.0 2.0.0-beta.1 sha256-aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa'
 )
 const all =
-  'buildkit_cluster cilium_taskserv cluster/multi hetzner-provider provider/aws provider/gcp provider/nightlyonly taskserv/bare taskserv/withreadme taskservs/containerd tools/cli'
+  'buildkit_cluster cilium_taskserv cluster/multi hetzner-provider provider/aws provider/gcp provider/nightlyonly ' +
+    'taskserv/bare taskserv/withreadme taskservs/containerd tools/cli'
 const shown = all.replace('provider/nightlyonly ', '')
 
 /** What comes of each recording, written by hand from how the servers were filled. */

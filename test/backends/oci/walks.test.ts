@@ -44,12 +44,14 @@ async function setUp (t: Test) {
 const tags = names.map(name => `GET provider/${name}/tags/list`)
 const heads = names.map(name => `HEAD provider/${name}/manifests/1.1.0`)
 
-await t.test('a first walk asks for the catalog, the tags of each repository, and one manifest of each, at once by its tag', async t => {
+await t.test('a first walk asks for the catalog, the tags of each repository, and one manifest of each, at once by ' +
+  'its tag', async t => {
   const { asked } = await setUp(t)
   t.strictSame(asked(), ['GET _catalog', ...tags, ...names.map(name => `GET provider/${name}/manifests/1.1.0`)].sort())
 })
 
-await t.test('a walk in which nothing has changed asks for the tags, and for one digest of each repository', async t => {
+await t.test('a walk in which nothing has changed asks for the tags, and for one digest of each ' +
+  'repository', async t => {
   const { walk } = await setUp(t)
   for (let round = 0; round < 2; round++) {
     t.match(await walk(), { asked: ['GET _catalog', ...tags, ...heads].sort(), versions: current('1.1.0') })

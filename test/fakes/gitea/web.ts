@@ -163,7 +163,8 @@ export function createWeb (store: Store, storage: Loopback | undefined) {
       'gitea_incredible=; Path=/; Max-Age=0; HttpOnly; Secure; SameSite=Lax'
     ]
     const html =
-      '<!DOCTYPE html>\n<html lang="en-US" data-theme="gitea-auto">\n<head>\n\t<title>Sign In - Gitea</title>\n</head>\n</html>\n'
+      '<!DOCTYPE html>\n<html lang="en-US" data-theme="gitea-auto">\n<head>\n\t<title>Sign In - ' +
+        'Gitea</title>\n</head>\n</html>\n'
     const headers = {
       ...uncached,
       'set-cookie': cookies,

@@ -186,7 +186,8 @@ await t.test("a caller's budget ends its wait, not the load", async t => {
   t.match(await cache.get(aws, loader()), { value: 'late', hit: true })
 })
 
-await t.test('while an upstream is left alone nothing is loaded: what is there stands in, else its failure is thrown', async t => {
+await t.test('while an upstream is left alone nothing is loaded: what is there stands in, else its failure is ' +
+  'thrown', async t => {
   const { cache, clock, aws, loader, loads } = setUp()
   const resting = () => ({ ...loader(), blocked: () => registryError('service_unavailable', 'resting') })
   await t.rejects(cache.get(aws, resting()), { message: 'resting' })
@@ -240,7 +241,8 @@ await t.test('a failure is forgotten after two minutes: then a caller waits for 
   t.match(await cache.get(aws, loader()), { value: 'two', hit: false })
 })
 
-await t.test('nobody waits for a load for longer than the budget after it began, nor past a deadline of his own', async t => {
+await t.test('nobody waits for a load for longer than the budget after it began, nor past a deadline of his ' +
+  'own', async t => {
   const { cache, clock, aws, loader, answers, loads } = setUp({ budget: 60_000 })
   answers(async () => await new Promise(() => {}))
   await t.rejects(cache.get(aws, { ...loader(), signal: deadlineAfter(5, () => new Error('not this one')) }), {

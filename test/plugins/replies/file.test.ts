@@ -4,16 +4,15 @@ import { Readable } from 'node:stream'
 import { setImmediate as turn } from 'node:timers/promises'
 import Fastify from 'fastify'
 import t, { type Test } from 'tap'
-import { createDeadline, late, type Deadline } from '../../../lib/deadline.ts'
 import { createDownloadSlots } from '../../../plugins/downloads/slots.ts'
-import type { OpenContent } from '../../../plugins/downloads/plugin.ts'
+import type { Download, OpenContent } from '../../../plugins/downloads/download.ts'
 import errors from '../../../plugins/errors.ts'
-import { createFileReply, type Download } from '../../../plugins/replies/file.ts'
+import { createFileReply, type OpenDownload } from '../../../plugins/replies/file.ts'
 
 const file = { name: 'x.tar.gz', size: 5, validator: 'one' }
 
 /** A server with one download, on a real port; `answered` settles when nothing more is done for the nth request. */
-async function listen (t: Test, open: Download['open'], deadline: Deadline = createDeadline(60_000)) {
+async function listen (t: Test, open: OpenDownload<Download>, budgetMs = 60_000) {
   const lines: string[] = []
   const app = Fastify({ logger: { level: 'warn', stream: { write: (line: string) => { lines.push(line) } } } })
   await app.register(errors)
@@ -23,13 +22,13 @@ async function listen (t: Test, open: Download['open'], deadline: Deadline = cre
   app.get('/', async (_request, reply) => {
     try {
       return await send(reply, {
+        ref: { instance: 'a', type: 'taskserv', name: 'x', version: '1.0.0' },
         file,
         published: '2026-01-01T00:00:00Z',
-        digest: undefined,
-        open,
-        deadline,
-        late: () => late('a')
-      }, () => ({ 'cache-control': 'public' }))
+        local: false,
+        doubtful: false,
+        openBy: performance.now() + budgetMs
+      }, open, () => ({ 'cache-control': 'public' }))
     } finally {
       handled.resolve()
     }
@@ -54,11 +53,12 @@ function silent (): OpenContent & { stream: Readable } {
   }
 }
 
-await t.test('a client that hangs up before its file begins is no failure, and nothing is kept waiting for it', async t => {
+await t.test('a client that hangs up before its file begins is no failure, and nothing is kept waiting for ' +
+  'it', async t => {
   const asked = Promise.withResolvers<void>()
   const content = silent()
-  const opens: Array<Download['open']> = [
-    async signal => await new Promise((_resolve, reject) => {
+  const opens: Array<OpenDownload<Download>> = [
+    async (_download, { signal }) => await new Promise((_resolve, reject) => {
       signal.addEventListener('abort', () => { reject(new Error('given up')) })
       asked.resolve()
     }),
@@ -84,9 +84,9 @@ await t.test('a client that hangs up before its file begins is no failure, and n
 })
 
 await t.test('a file that does not begin in time is told to be late', async t => {
-  for (const deadline of [createDeadline(1), { left: () => 0 }]) {
+  for (const budgetMs of [1, 0]) {
     const content = silent()
-    const { url } = await listen(t, async () => content, deadline)
+    const { url } = await listen(t, async () => content, budgetMs)
     const answer = await fetch(url)
     t.equal(answer.status, 503)
     t.match(await answer.json(), { error: 'service_unavailable', details: 'Response timeout' })
@@ -94,7 +94,8 @@ await t.test('a file that does not begin in time is told to be late', async t =>
   }
 })
 
-await t.test('a small part of a large file, which can only come when all of that is there, may take its time', async t => {
+await t.test('a small part of a large file, which can only come when all of that is there, may take its ' +
+  'time', async t => {
   for (
     const [range, size, status] of [
       ['bytes=0-0', 100_000, 206],
@@ -105,7 +106,7 @@ await t.test('a small part of a large file, which can only come when all of that
     ] as const
   ) {
     const content = { ...silent(), file: { ...file, size }, size }
-    const { url } = await listen(t, async () => content, { left: () => 0 })
+    const { url } = await listen(t, async () => content, 0)
     const answer = fetch(url, { headers: { range } })
     content.stream.push('x')
     content.stream.push(null)

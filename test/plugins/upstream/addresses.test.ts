@@ -139,7 +139,8 @@ await t.test('a lookup gives the public addresses, all or the first, and fails w
   })
 })
 
-await t.test('hosts of the configuration are known whatever their case and with the port that goes without saying', async t => {
+await t.test('hosts of the configuration are known whatever their case and with the port that goes without ' +
+  'saying', async t => {
   const names = (host: string, url: string) => namesHost([host], new URL(url))
   for (
     const [host, url] of [
@@ -336,7 +337,8 @@ await t.test('a redirect from http to https of the same host says what to config
   })
   t.match(logged[3], {
     msg:
-      'the upstream redirects to a host that is not configured: the request failed; add the host to redirect_hosts if files are stored there, or set oci.registry to the address that the upstream redirects to'
+      'the upstream redirects to a host that is not configured: the request failed; add the host to redirect_hosts ' +
+        'if files are stored there, or set oci.registry to the address that the upstream redirects to'
   })
   t.notMatch(lines.join(), 'canary')
   for (let host = 0; host < 30; host++) {
@@ -375,7 +377,8 @@ await t.test('hosts that the operator has named may be on any network', async t 
   )
 })
 
-await t.test('an answer that changes between two questions gains nothing: each connection is checked by the answer that it uses', async t => {
+await t.test('an answer that changes between two questions gains nothing: each connection is checked by the answer ' +
+  'that it uses', async t => {
   const target = await createLoopback(() => ({ status: 200, headers: { connection: 'close' }, body: 'x' }))
   t.teardown(target.close)
   // 127.0.0.1 stands for the open internet, 127.0.0.2 for an inner network; the same server could be reached at both.

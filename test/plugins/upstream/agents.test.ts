@@ -200,7 +200,8 @@ await t.test("a proxy's credentials go to the proxy alone, and into no message",
   }
 })
 
-await t.test('a request to a host in a network of NO_PROXY does not reach the proxy, nor does its token, and each redirect is decided by its own host', async t => {
+await t.test('a request to a host in a network of NO_PROXY does not reach the proxy, nor does its token, and each ' +
+  'redirect is decided by its own host', async t => {
   const target = await createLoopback(() => ({ status: 200, body: 'target' }))
   t.teardown(target.close)
   const server = await createLoopback(({ path }) =>
@@ -290,7 +291,8 @@ await t.test('with a ca_file that is replaced', async t => {
     ])
   })
 
-  await t.test('a file that cannot be used is logged once per change, and the authorities from before stay', async t => {
+  await t.test('a file that cannot be used is logged once per change, and the authorities from before ' +
+    'stay', async t => {
     const { file, messages, first } = await setUp(t, ca)
     const bad: Array<[what: string, content: string | Buffer, problem: string]> = [
       ['nothing', '', 'expected PEM certificates, but the file has none'],

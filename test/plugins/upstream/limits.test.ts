@@ -84,7 +84,8 @@ await t.test('an upstream', async t => {
     t.match(await Promise.all([first, second]), [{ kind: 'found' }, { kind: 'found' }])
   })
 
-  await t.test('whose file nobody wants any more, or that breaks off while it has its pause, ends nothing but the question', async t => {
+  await t.test('whose file nobody wants any more, or that breaks off while it has its pause, ends nothing but the ' +
+    'question', async t => {
     const { server, upstream, ask } = await setUp(
       t,
       ({ path }) =>

@@ -91,7 +91,8 @@ await t.test('no_proxy wins over NO_PROXY unless it is empty', async t => {
   t.equal(readProxies({ ...proxy, no_proxy: 'x' }).ignored.variable, 'no_proxy')
 })
 
-await t.test('a malformed network or port in NO_PROXY is refused with a line that names the variable and no value', async t => {
+await t.test('a malformed network or port in NO_PROXY is refused with a line that names the variable and no ' +
+  'value', async t => {
   for (
     const entry of [
       '10.0.0.0/33',
@@ -132,7 +133,8 @@ await t.test('a malformed network or port in NO_PROXY is refused with a line tha
         t.match(error, {
           exitCode: 78,
           message:
-            `${variable}: entry 2: expected a network such as 10.0.0.0/8 or fd00::/8, or a host with a port from 1 to 65535 (in the environment)`
+            `${variable}: entry 2: expected a network such as 10.0.0.0/8 or fd00::/8, or a host with a port from 1 ` +
+              'to 65535 (in the environment)'
         }, entry)
       }
     }
@@ -171,7 +173,8 @@ await t.test('any other entry of NO_PROXY that is not a host is ignored and list
   }
 })
 
-await t.test('entries of NO_PROXY that are not a host are listed by their numbers where an address with a password may be among them', async t => {
+await t.test('entries of NO_PROXY that are not a host are listed by their numbers where an address with a password ' +
+  'may be among them', async t => {
   for (
     const list of [
       '<local>,a.test,http://user:canary@proxy.test',

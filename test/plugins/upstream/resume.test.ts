@@ -38,7 +38,8 @@ await t.test('a part is taken when it is the one that was asked for, of the file
   t.notOk(isContinuation({ ...part(), status: 200 }, at))
 })
 
-await t.test('what is no part, or the wrong one, is asked for as a whole; what is told of the file itself is the answer', async t => {
+await t.test('what is no part, or the wrong one, is asked for as a whole; what is told of the file itself is the ' +
+  'answer', async t => {
   const ask = async (first: number, headers?: Record<string, string>) => {
     const asked: number[] = []
     const { status, offset } = await openFrom(at, async offset => {

@@ -81,7 +81,8 @@ await t.test('a tree is walked below the namespace only, and repositories may li
   t.strictSame(await names(tree, '../root'), [])
 })
 
-await t.test('in a tree the directory says the repository: names with one are taken when they mean the same', async t => {
+await t.test('in a tree the directory says the repository: names with one are taken when they mean the ' +
+  'same', async t => {
   const reference = ({ tag }: FakeArtifact) =>
     ({ '1.0.0': 'registry.example.com/ns/provider/aws:1.0.0', '1.1.0': 'aws:1.1.0' })[tag] ?? `provider/other:${tag}`
   const tree = await layout(t, [aws, awsAgain, { ...aws, tag: '2.0.0' }], { written: { reference } })

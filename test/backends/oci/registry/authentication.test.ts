@@ -130,7 +130,8 @@ await t.test('a token that is refused is replaced once, and then the refusal is 
   t.strictSame(await transport.tags(k3s), [{ name: '1.0.0' }], 'another repository is not touched')
 })
 
-await t.test('a token server that names its token access_token, and one scope for everything, is understood', async t => {
+await t.test('a token server that names its token access_token, and one scope for everything, is ' +
+  'understood', async t => {
   const { fake, transport } = await setUp(t, { flavour: 'gitea', tokenField: 'access_token' }, () => ({}))
   await transport.ping(signal())
   t.strictSame(await transport.tags(aws), [{ name: '1.0.0' }])
@@ -148,7 +149,8 @@ await t.test('a password is shown at once, and only where no token is wanted', a
   t.strictSame(open.fake.requests.map(({ headers }) => headers.authorization), [undefined, basic])
 })
 
-await t.test('credentials that are refused are an auth_error, and so is no credentials where some are needed', async t => {
+await t.test('credentials that are refused are an auth_error, and so is no credentials where some are ' +
+  'needed', async t => {
   for (const auth of ['basic', 'bearer'] as const) {
     const wrong = await setUp(
       t,
@@ -274,7 +276,8 @@ await t.test('answers of a token server that are no token are failures', async t
   t.match(await outcome(transport.tags(aws)), { code: 'service_unavailable', details: 'Answer is too large' })
 })
 
-await t.test('a storage that a blob is redirected to sees no credentials, and its challenge is not answered', async t => {
+await t.test('a storage that a blob is redirected to sees no credentials, and its challenge is not ' +
+  'answered', async t => {
   const storage = await createLoopback(() => ({
     status: 401,
     headers: { 'www-authenticate': 'Basic realm="storage"' },

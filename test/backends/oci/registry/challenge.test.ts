@@ -28,7 +28,8 @@ await t.test('challenges are read as registries write them', t => {
     }]]],
     [
       'several in one header',
-      'Bearer realm="https://auth.example.com/token",service="registry",scope="repository:a/b:pull,push", Basic realm="x, y"',
+      'Bearer realm="https://auth.example.com/token",service="registry",scope="repository:a/b:pull,push", Basic ' +
+        'realm="x, y"',
       [bearer, ['basic', { realm: 'x, y' }]]
     ],
     ['one without parameters first', 'Negotiate, Basic realm="x"', [['negotiate', {}], ['basic', { realm: 'x' }]]],

@@ -214,7 +214,8 @@ await t.test('a file that is refused before anybody read it holds no connection'
   t.equal(await (await fake.arrived(/blobs/)).over, 'aborted')
 })
 
-await t.test('a repository that is denied is refused for itself, and hides none that is found under the next name', async t => {
+await t.test('a repository that is denied is refused for itself, and hides none that is found under the next ' +
+  'name', async t => {
   const { fake, driver } = await setUp(t)
   fake.fault = ({ path }) =>
     path.includes('/provider/aws/')

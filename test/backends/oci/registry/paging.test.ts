@@ -57,7 +57,8 @@ await t.test('all tags are read of every kind of registry, in as few questions a
   }
 })
 
-await t.test('a repository without tags has none, also when they are null; one that is not there is undefined', async t => {
+await t.test('a repository without tags has none, also when they are null; one that is not there is ' +
+  'undefined', async t => {
   for (const flavour of ['docker-registry', 'zot', 'gitea', 'harbor'] as const) {
     const fake = await createRegistryFake(content([]), { flavour })
     t.teardown(fake.close)
@@ -65,7 +66,9 @@ await t.test('a repository without tags has none, also when they are null; one t
     t.strictSame(await transport.tags('provider/aws'), [], flavour)
     t.equal(await transport.tags('provider/none'), undefined, flavour)
     const asked = fake.requests.length
-    for (const impossible of ['provider/AWS', '../secret', 'a//b', 'provider/a..b', 'x'.repeat(256), '']) { t.equal(await transport.tags(impossible), undefined, impossible) }
+    for (const impossible of ['provider/AWS', '../secret', 'a//b', 'provider/a..b', 'x'.repeat(256), '']) {
+      t.equal(await transport.tags(impossible), undefined, impossible)
+    }
     t.equal(fake.requests.length, asked, 'what cannot be a name is not asked for')
   }
 })
@@ -91,7 +94,8 @@ await t.test('a tag that is deleted during the walk costs one more walk, and nev
   t.equal(end.fake.count(/tags\/list/), 4)
 })
 
-await t.test('a page that holds nothing is the last; pages that repeat, or without end, are a failure, and prove no absence', async t => {
+await t.test('a page that holds nothing is the last; pages that repeat, or without end, are a failure, and prove no ' +
+  'absence', async t => {
   const empty = await scripted(
     t,
     (_request, url) =>
@@ -215,7 +219,8 @@ await t.test('a repeated page anywhere else proves no end', async t => {
   }
 })
 
-await t.test("Harbor's own list ends where a Link leads back to the page just read, unless its count shows more", async t => {
+await t.test("Harbor's own list ends where a Link leads back to the page just read, unless its count shows " +
+  'more', async t => {
   for (const [total, truncated] of [[12, false], [undefined, false], [230, true]] as const) {
     const { transport } = await scripted(t, (_request, url) => ({
       ...json(twelve.map(name => ({ name })), {

@@ -197,7 +197,8 @@ await t.test('half files of processes that are gone are removed at the start', a
   )
 })
 
-await t.test('a directory that can not be written is told once, left alone for a while, and found to work again', async t => {
+await t.test('a directory that can not be written is told once, left alone for a while, and found to work ' +
+  'again', async t => {
   const file = join(t.testdir({ file: '' }), 'file')
   const { put, clock, lines, health } = await setUp(t, { directory: join(file, 'store') })
   t.notOk(await put(a))

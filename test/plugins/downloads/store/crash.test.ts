@@ -17,7 +17,8 @@ async function filesIn (directory: string): Promise<string[]> {
   return entries.filter(entry => entry.isFile()).map(({ parentPath, name }) => join(parentPath, name))
 }
 
-await t.test('a process that is killed at any moment leaves verified files, and after the next start nothing else', async t => {
+await t.test('a process that is killed at any moment leaves verified files, and after the next start nothing ' +
+  'else', async t => {
   const directory = join(t.testdir(), 'store')
   const file = fileOf(6 * 1024 * 1024)
   const storage = await createStorage(t, file)

@@ -10,7 +10,7 @@ import {
   type VerifiedSource,
   type VerifiedSourceOptions
 } from '../../../../plugins/downloads/transfer/verified-source.ts'
-import { createGrowingReader, createPassingReader } from '../../../../plugins/downloads/transfer/reader.ts'
+import { createGrowingReader, createDirectReader } from '../../../../plugins/downloads/transfer/reader.ts'
 import type { OpenAt, DownloadSource } from '../../../../plugins/downloads/transfer/source.ts'
 import { createTransfer } from '../../../../plugins/downloads/transfer/transfer.ts'
 import { digestOf, fileOf } from '../../../fakes/storage.ts'
@@ -18,7 +18,7 @@ import { digestOf, fileOf } from '../../../fakes/storage.ts'
 const content = fileOf(1_000_000)
 const file = { name: 'x.tar.gz', size: content.length, checksum: digestOf(content), validator: 'one' }
 const broken = registryError('service_unavailable', 'broken', { instance: 'a' })
-const piece = () => 10_000
+const maxBytes = () => 10_000
 
 /** An upstream in memory: `breaks` are the offsets at which it fails, each once. */
 function createOrigin (
@@ -99,7 +99,7 @@ async function partialOf (
     }
   }
 }
-const all = async (flow: VerifiedSource) => await buffer(createPassingReader(flow, { start: 0, end: content.length }))
+const all = async (flow: VerifiedSource) => await buffer(createDirectReader(flow, { start: 0, end: content.length }))
 
 await t.test('a flow goes on where it broke, and is verified over all of it', async t => {
   for (const ranges of [true, false]) {
@@ -196,7 +196,7 @@ await t.test('what is too long is cut off at once, what is too short or another 
     }
   }
   const settled: string[] = []
-  t.ok((await buffer(createPassingReader(
+  t.ok((await buffer(createDirectReader(
     await flowOf([nameless], {
       settle: async (_, digest) => {
         settled.push(digest)
@@ -230,7 +230,7 @@ await t.test('a file of which no digest is told is the same from its beginning t
     }
   })
   await t.rejects(async () => {
-    for await (const chunk of createPassingReader(flow, { start: 0, end: content.length })) {
+    for await (const chunk of createDirectReader(flow, { start: 0, end: content.length })) {
       seen += (chunk as Buffer).length
     }
   }, { code: 'service_unavailable', details: 'File changed while it was read' })
@@ -247,7 +247,7 @@ await t.test('those who read a file under way get all of it, each at its own pac
   })
   const read = async (start: number, end: number) => {
     const letGo = transfer.hold()
-    const bytes = await buffer(createGrowingReader(transfer.growing, { start, end, piece }))
+    const bytes = await buffer(createGrowingReader(transfer.growing, { start, end, maxBytes }))
     letGo()
     return bytes
   }
@@ -272,7 +272,7 @@ await t.test('when the disk takes no more, those who read go on by themselves an
     const transfer = createTransfer({ source: await flowOf([origin]), partial, abort: () => { aborted++ } })
     const read = async (start: number, end: number) => {
       const letGo = transfer.hold()
-      return await buffer(createGrowingReader(transfer.growing, { start, end, piece })).finally(letGo)
+      return await buffer(createGrowingReader(transfer.growing, { start, end, maxBytes })).finally(letGo)
     }
     const [whole, part] = await Promise.all([read(0, content.length), read(5, 10)])
     t.ok(whole.equals(content), String(room))
@@ -290,7 +290,7 @@ await t.test('when the disk takes no more, those who read go on by themselves an
   const letGo = transfer.hold()
   let seen = 0
   await t.rejects(async () => {
-    for await (const chunk of createGrowingReader(transfer.growing, { start: 0, end: content.length, piece })) {
+    for await (const chunk of createGrowingReader(transfer.growing, { start: 0, end: content.length, maxBytes })) {
       seen += (chunk as Buffer).length
     }
   }, { code: 'service_unavailable', details: 'File is damaged' })
@@ -311,7 +311,7 @@ await t.test('a reader that leaves ends what only it was waiting for', async t =
   }])
   const transfer = createTransfer({ source: flow, partial, abort: () => {} })
   const letGo = transfer.hold()
-  const reader = createGrowingReader(transfer.growing, { start: 0, end: content.length, piece })
+  const reader = createGrowingReader(transfer.growing, { start: 0, end: content.length, maxBytes })
   for await (const chunk of reader) if ((chunk as Buffer).length > 10_000) break
   letGo()
   t.ok(signals.at(-1)?.aborted)

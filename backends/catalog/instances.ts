@@ -1,0 +1,24 @@
+import { extensionSources, type ExtensionSource, type ExtensionType } from '../../schemas/extension.ts'
+import type { Backend } from '../cached/backend.ts'
+
+/** Instances of one kind, or all. */
+export interface Scope { source?: ExtensionSource | undefined }
+
+/** Extensions of one type, or of all. */
+export interface ListScope extends Scope { type?: ExtensionType | undefined }
+
+/** One extension. */
+export interface ExtensionName extends Scope { type: ExtensionType, name: string }
+
+/** The order of ownership: smaller priority first, then Gitea before OCI, then order of appearance. */
+export function byOwnership (backends: readonly Backend[]): Backend[] {
+  return [...backends].sort((a, b) =>
+    a.priority - b.priority || extensionSources.indexOf(a.source) - extensionSources.indexOf(b.source)
+  )
+}
+
+/** Returns the function that selects the instances of a scope, in order of ownership. */
+export function createScopes (instances: readonly Backend[]): (scope: Scope) => readonly Backend[] {
+  const ofSource = new Map(extensionSources.map(source => [source, instances.filter(one => one.source === source)]))
+  return ({ source }) => source === undefined ? instances : ofSource.get(source) ?? []
+}

@@ -1,0 +1,139 @@
+import { createRequire } from 'node:module'
+import type * as mnemonist from 'mnemonist'
+import type { CacheConfig } from '../../schemas/config.ts'
+import type { CachedResult } from '../../lib/result.ts'
+import type { CacheKey, CacheSection, LoadedEntry, Loader } from './loader.ts'
+
+// Single modules, which only CommonJS can import: the whole package has fifty files.
+const require = createRequire(import.meta.url)
+const LRUMap = require('mnemonist/lru-map') as typeof mnemonist.LRUMap
+const LRUMapWithDelete = require('mnemonist/lru-map-with-delete') as typeof mnemonist.LRUMapWithDelete
+
+export interface Entry { section: CacheSection, value: unknown, at: number, ttl: number }
+
+/** Counters of one section since the start, and its entries now. */
+export interface Counts { hits: number, misses: number, coalesced: number, evictions: number, entries: number }
+
+export interface EntriesOptions extends CacheConfig {
+  /** Returns milliseconds of a monotonic clock. */
+  clock: () => number
+}
+
+/** Absences that are remembered at once. A client that probes names evicts other absences, never an entry. */
+const maxAbsences = 1000
+
+const noCounts = (): Counts => ({ hits: 0, misses: 0, coalesced: 0, evictions: 0, entries: 0 })
+
+export const seconds = (milliseconds: number): number => Math.max(0, milliseconds / 1000)
+
+/**
+ * Creates the entries of the cache: an LRU over three sections of one capacity, and remembered absences beside it. It
+ * counts entries and evictions.
+ */
+export function createEntries (options: EntriesOptions) {
+  const { clock } = options
+  const staleIfErrorMs = options.stale_if_error_seconds * 1000
+  const negativeTtlMs = options.negative_ttl_seconds * 1000
+  const entries = new LRUMapWithDelete<string, Entry>(options.capacity)
+  const absences = new LRUMap<string, number>(maxAbsences)
+  const counts: Record<CacheSection, Counts> = { list: noCounts(), metadata: noCounts(), versions: noCounts() }
+
+  function remove (key: string): void {
+    const removed = entries.peek(key)
+    if (removed === undefined) return
+    entries.delete(key)
+    counts[removed.section].entries--
+  }
+
+  function keep (
+    { section, key, value, ttl = options.ttl_seconds }: LoadedEntry,
+    life = { at: clock(), ttl: ttl * 1000 }
+  ): void {
+    if (value === undefined) {
+      remove(key)
+      absences.set(key, clock())
+      return
+    }
+    if (absences.has(key)) absences.set(key, -Infinity)
+    const replaced = entries.setpop(key, { section, value, ...life })
+    if (replaced === null || replaced === undefined) counts[section].entries++
+    else if (replaced.evicted) {
+      counts[section].entries++
+      counts[replaced.value.section].entries--
+      counts[replaced.value.section].evictions++
+    }
+  }
+
+  /** Returns the entry of a key if it may be used while its load fails. It is not a use. */
+  function usable (key: string): Entry | undefined {
+    const entry = entries.peek(key)
+    return entry !== undefined && clock() - entry.at <= entry.ttl + staleIfErrorMs ? entry : undefined
+  }
+
+  /**
+   * Returns the entry of a key, however old as long as it may be used while its load fails. It counts nothing and loads
+   * nothing, but it is a use: the entry is not the next one to be evicted.
+   */
+  function read<T> ({ key }: CacheKey<T>): { value: T, age: number, ttl: number, fresh: boolean } | undefined {
+    const entry = entries.get(key)
+    if (entry === undefined) return undefined
+    const age = clock() - entry.at
+    if (age > entry.ttl + staleIfErrorMs) return undefined
+    return { value: entry.value as T, age: seconds(age), ttl: seconds(entry.ttl - age), fresh: age <= entry.ttl }
+  }
+
+  /** Returns the entry of a key, however old, and changes nothing: the order of eviction stays as it is. */
+  function peek<T> ({ key }: CacheKey<T>): { value: T, age: number } | undefined {
+    const entry = entries.peek(key)
+    return entry === undefined ? undefined : { value: entry.value as T, age: seconds(clock() - entry.at) }
+  }
+
+  /**
+   * Returns the entry of a key while it is fresh and no older than `maxAge` seconds; undefined otherwise. It is a use,
+   * and counts nothing: `use` does, when the entry is returned to a client.
+   */
+  function fresh<T> ({ key }: CacheKey<T>, maxAge = Infinity): CachedResult<T> | undefined {
+    const entry = entries.get(key)
+    if (entry === undefined) return undefined
+    const age = clock() - entry.at
+    if (age > entry.ttl || age > maxAge * 1000) return undefined
+    return { value: entry.value as T, age: seconds(age), ttl: seconds(entry.ttl - age), hit: true }
+  }
+
+  /** Returns the absence of a key while it is remembered, and is young enough for the loader. */
+  function rememberedAbsence ({ key }: CacheKey<unknown>, loader: Loader): CachedResult<undefined> | undefined {
+    const { maxAge = Infinity, maxAbsence = Infinity } = loader
+    const since = entries.peek(key) === undefined ? absences.get(key) : undefined
+    if (since === undefined) return undefined
+    const age = clock() - since
+    if (age > negativeTtlMs || age > maxAge * 1000 || age > maxAbsence * 1000) return undefined
+    return { value: undefined, age: seconds(age), ttl: seconds(negativeTtlMs - age), hit: true }
+  }
+
+  /** Puts back an entry that was loaded at a time of the cache's clock. It is no longer fresh. */
+  function restore ({ section, key, value }: LoadedEntry, at: number): void {
+    keep({ section, key, value }, { at, ttl: -1 })
+  }
+
+  /** Replaces the value of an entry while it is still `before`. Its age and its time to live stay as they are. */
+  function amend<T> ({ key }: CacheKey<T>, before: T, after: T): void {
+    const entry = entries.peek(key)
+    if (entry !== undefined && entry.value === before) entry.value = after
+  }
+
+  /** Returns the seconds since a key was proven absent, while that is remembered. */
+  function absentFor ({ key }: CacheKey<unknown>): number | undefined {
+    const since = entries.peek(key) === undefined ? absences.peek(key) : undefined
+    const age = since === undefined ? Infinity : clock() - since
+    return age <= negativeTtlMs ? seconds(age) : undefined
+  }
+
+  /** Returns how old the entry of a key is and its time to live, in milliseconds. It is not a use. */
+  function lifeOf (key: string): { age: number, ttl: number } | undefined {
+    const entry = entries.peek(key)
+    return entry === undefined ? undefined : { age: clock() - entry.at, ttl: entry.ttl }
+  }
+
+  return { absentFor, amend, counts, fresh, keep, lifeOf, peek, read, rememberedAbsence, restore, usable }
+}
+export type Entries = ReturnType<typeof createEntries>

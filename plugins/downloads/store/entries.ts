@@ -1,0 +1,109 @@
+/** A stored file. */
+export interface Entry {
+  /** Bytes. */
+  size: number
+  /** Whether its content was verified by this process. */
+  checked: boolean
+  /** Number of readers; a file with readers is not evicted. */
+  readers: number
+  /** When a use was last noted on disk, in milliseconds of the store's clock. */
+  used: number
+}
+
+/** A file that was found on disk. */
+export interface FoundFile { digest: string, size: number, used: number }
+
+/**
+ * The index of the stored files, in the order of their last use, and the bytes that they take. `onEvict` removes the
+ * file of an entry that had to make room.
+ */
+export function createEntries (maxBytes: number, onEvict: (digest: string) => void) {
+  /** From the least recently used entry to the most recently used one. */
+  const entries = new Map<string, Entry>()
+  let bytes = 0
+  let reserved = 0
+  let evictions = 0
+
+  function forget (digest: string): void {
+    bytes -= entries.get(digest)?.size ?? 0
+    entries.delete(digest)
+  }
+
+  /** Adds an entry, or corrects the existing one, which its readers hold. */
+  function remember (digest: string, size: number, checked: boolean): Entry {
+    const entry = entries.get(digest) ?? { size: 0, checked: false, readers: 0, used: -Infinity }
+    bytes += size - entry.size
+    entries.set(digest, Object.assign(entry, { size, checked: checked || entry.checked }))
+    return entry
+  }
+
+  const idle = () => [...entries].filter(([, { readers }]) => readers === 0)
+
+  /** Returns whether so many more bytes fit, after evictions. */
+  const fits = (need: number): boolean =>
+    maxBytes - bytes - reserved + idle().reduce((sum, [, { size }]) => sum + size, 0) >= need
+
+  /** Evicts files until so many more bytes fit; returns false, and evicts none, when that is not possible. */
+  function makeRoom (need: number): boolean {
+    if (!fits(need)) return false
+    let free = maxBytes - bytes - reserved
+    for (const [digest, { size }] of idle()) {
+      if (free >= need) break
+      forget(digest)
+      evictions++
+      free += size
+      onEvict(digest)
+    }
+    return free >= need
+  }
+
+  return {
+    get: (digest: string): Entry | undefined => entries.get(digest),
+    forget,
+    remember,
+    fits,
+
+    /** Keeps an existing entry from eviction until the returned function is called. */
+    keep (digest: string): () => void {
+      const entry = entries.get(digest)
+      if (entry !== undefined) entry.readers++
+      return () => { if (entry !== undefined) entry.readers-- }
+    },
+
+    /** Makes an entry the most recently used one. */
+    touch (digest: string, entry: Entry): void {
+      if (entries.delete(digest)) entries.set(digest, entry)
+    },
+
+    /** Takes over what is on disk now. Of the digests `before` the read, those that are missing are forgotten. */
+    update (before: readonly string[], found: readonly FoundFile[]): void {
+      const onDisk = new Set(found.map(({ digest }) => digest))
+      for (const digest of before) if (entries.get(digest)?.readers === 0 && !onDisk.has(digest)) forget(digest)
+      // The order of use is known better here than by the times on disk.
+      const known = [...entries]
+      for (const { digest, size } of [...found].sort((a, b) => a.used - b.used)) {
+        if (!entries.has(digest)) remember(digest, size, false)
+      }
+      for (const [digest, entry] of known) {
+        entries.delete(digest)
+        entries.set(digest, entry)
+      }
+      makeRoom(0)
+    },
+
+    digests: (): string[] => [...entries.keys()],
+
+    /** Reserves so many bytes for a file that is being written; false when there is no room. */
+    reserve (need: number): boolean {
+      if (need > 0 && !makeRoom(need)) return false
+      reserved += need
+      return true
+    },
+
+    /** Ends a reservation of so many bytes. */
+    free (size: number): void { reserved -= size },
+
+    statistics: () => ({ evictions, entries: entries.size, bytes, reserved })
+  }
+}
+export type Entries = ReturnType<typeof createEntries>
