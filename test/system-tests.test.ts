@@ -130,7 +130,7 @@ await t.test('.ci/run counts each of its commands, and ends with the number of p
       const outcomes = Object.entries({ ...all, ...change }).map(([args, output]) => [args, commandOf(output)])
       const npm = { ...Object.fromEntries(outcomes), 'run test:system': `exec '${process.execPath}' '${program}'` }
       // Every program that .ci/run would install is there.
-      const PATH = writePrograms(folder, npm, ['chromium', 'curl', 'docker-registry', 'skopeo', 'htpasswd'])
+      const PATH = writePrograms(folder, npm, ['chromium', 'curl', 'jq', 'docker-registry', 'skopeo', 'htpasswd'])
       const { lines, status: ended } = start(folder, 'bash', [join(folder, '.ci/run')], { PATH })
       t.equal(lines.at(-1), last)
       t.equal(ended, status)
