@@ -1,6 +1,7 @@
 import { spawnSync } from 'node:child_process'
 import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join, resolve } from 'node:path'
+import Fastify from 'fastify'
 import t from 'tap'
 import { parse } from 'smol-toml'
 import { parse as parseYaml } from 'yaml'
@@ -8,6 +9,8 @@ import { parseConfig } from '../lib/config/parse.ts'
 import { configKeys } from '../lib/config/keys.ts'
 import { loadConfig } from '../lib/config/load.ts'
 import { errorTable } from '../lib/errors.ts'
+import { exposedHeaders } from '../schemas/responses.ts'
+import registry from '../app.ts'
 import { parts, replacePart } from '../bench/document.ts'
 
 const root = resolve(import.meta.dirname, '..')
@@ -69,6 +72,26 @@ await t.test('links between the documents lead to files that exist', async t => 
       t.ok(existsSync(join(root, page, '..', path)), `${page}: ${path}`)
     }
   }
+})
+
+await t.test('docs/http.md and docs/downloads.md name every response header that a script may read', async t => {
+  const text = `${read('docs/http.md')}\n${read('docs/downloads.md')}`
+  for (const header of exposedHeaders) t.ok(text.includes(`\`${header}\``), header)
+})
+
+await t.test('docs/operations.md and docs/downloads.md name every metric of the registry, and no other', async t => {
+  const app = Fastify({ logger: false })
+  t.teardown(async () => { await app.close() })
+  const config = { oci: { registry: join(root, 'examples/registry') }, cache: { directory: t.testdir({}) } }
+  await app.register(registry, { config })
+  const { body } = await app.inject('/metrics')
+  const ofProcess = /^(?:process|nodejs)_/
+  const defined = [...body.matchAll(/^# TYPE (\w+) /gm)].map(([, name = '']) => name).filter(name => !ofProcess.test(name))
+  const metricTables = `${read('docs/operations.md')}\n${read('docs/downloads.md')}`.matchAll(/^\| Metric \|.*?\n\n/gms)
+  const documented = [...metricTables]
+    .flatMap(([table]) => [...table.matchAll(/^\| (.*?) \| /gm)])
+    .flatMap(([, cell = '']) => [...cell.matchAll(/`(\w+)/g)].map(([, name = '']) => name))
+  t.strictSame(documented.sort(), defined.sort())
 })
 
 await t.test('docs/performance.md has the results of every benchmark', async t => {
