@@ -9,6 +9,7 @@ import { parseConfig } from '../lib/config/parse.ts'
 import crossOrigin from '../plugins/cors.ts'
 import { registryError } from '../lib/errors.ts'
 import errors from '../plugins/errors.ts'
+import methods from '../plugins/methods.ts'
 import requestId from '../plugins/request-id.ts'
 import schemas from '../plugins/validation.ts'
 import securityHeaders from '../plugins/security-headers.ts'
@@ -102,6 +103,7 @@ export async function createScaleApp (count: number): Promise<ScaleApp> {
   const app = Fastify({ ...serverOptions(config), logger: false })
   await app.register(schemas)
   await app.register(errors)
+  await app.register(methods)
   await app.register(requestId)
   await app.register(securityHeaders, config.server)
   await app.register(cache, { ...config.cache, clock: () => now, budget: 600_000 })

@@ -2,6 +2,7 @@ import { readdirSync, readFileSync } from 'node:fs'
 import t from 'tap'
 import { parseCores } from '../bench/cores.ts'
 import { margin, slower } from '../bench/guard.ts'
+import { createScaleApp } from '../bench/scale-app.ts'
 import { createAddresses, createSequence, zipf } from '../bench/mix.ts'
 import { byPart, selfTimes } from '../bench/profile.ts'
 import { ratioTable, toRatios } from '../bench/results.ts'
@@ -105,4 +106,11 @@ await t.test('and for whose they are: packages, the registry, Node.js, and nativ
       0.0625
     ]]
   )
+})
+
+await t.test('the app of the scale benchmark serves its generated catalog', async t => {
+  const { app } = await createScaleApp(60)
+  t.teardown(async () => { await app.close() })
+  const { statusCode, headers } = await app.inject('/api/v1/extensions?limit=1')
+  t.strictSame([statusCode, headers['x-total-count']], [200, '60'])
 })
