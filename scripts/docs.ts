@@ -34,7 +34,7 @@ const parts: Readonly<Record<string, string>> = {
   )
 }
 
-/** A document with each of its generated parts as the code has it now. */
+/** Returns a document with current generated parts. Throws when a part is unknown. */
 function fill (document: string, file: string): string {
   return document.replace(
     /(<!-- generated: (\S+) -->\n).*?(<!-- \/generated -->)/gs,
@@ -51,7 +51,7 @@ function exampleKey ({ parts, default: value, example, description, required }: 
   return `# ${description}\n${required ? '' : '#'}${toml(name, value ?? example)}`
 }
 
-/** One table of config.example.toml with its keys, and the tables in it. */
+/** Returns one table of config.example.toml with its keys, in lines. */
 function exampleTable (path: readonly string[], description: string, listed: boolean): string[] {
   const keys = configKeys.filter(({ parts }) => parts.slice(0, -1).join('.') === path.join('.'))
   const head = `# ${description}\n${listed ? `[[${path.join('.')}]]` : `[${path.join('.')}]`}`
@@ -68,15 +68,13 @@ function example (): string {
     ]
   })
   return [
-    '# Configuration of the extension registry, generated from schemas/config.ts. A line that starts with # and no ' +
-    'space\n' +
-    '# shows a default, or what an optional key could look like. Environment variables win over this file: ' +
-    'docs/configuration.md.',
+    '# Configuration of the extension registry, generated from schemas/config.ts. A line that starts with # without a space\n' +
+    '# shows a default or an example value. Environment variables have priority over this file: docs/configuration.md.',
     ...blocks
   ].join('\n\n') + '\n'
 }
 
-/** The files of a project that hold something generated, as they are and as they should be. */
+/** Returns the outdated files of a project, with their new content. */
 async function outdated (root: string): Promise<Map<string, string>> {
   const docs = (await readdir(join(root, 'docs'))).filter(name => name.endsWith('.md')).map(name => join('docs', name))
   const changed = new Map<string, string>()

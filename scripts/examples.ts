@@ -1,5 +1,5 @@
-// Writes the embedded catalog: a tree of OCI image layouts, the same byte for byte wherever it runs. Without an
-// argument it replaces examples/registry; with a directory, which must be new or empty, it writes there.
+// Writes the embedded catalog, a tree of OCI image layouts. Its bytes are the same on every machine. Without an argument
+// it replaces examples/registry. With a directory, which must be new or empty, it writes into that directory.
 import { createHash } from 'node:crypto'
 import { mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
@@ -26,12 +26,12 @@ function manifestToml (
   { type, name, title, description, vendor, keywords = [], requires = [] }: Example,
   { version }: ExampleVersion
 ): string {
-  // What JSON writes of such texts is TOML too.
+  // JSON strings and arrays of strings are also valid TOML.
   const values = { name, type, version, title, description, author: vendor, keywords, requires }
   return `[extension]\n${Object.entries(values).map(([key, value]) => `${key} = ${JSON.stringify(value)}\n`).join('')}`
 }
 
-/** The files of a version: what it says of itself, and its sources with the version filled in. */
+/** Returns the files of a version: its manifest, and its sources with the version inserted. */
 async function filesOf (example: Example, version: ExampleVersion): Promise<ArchiveFile[]> {
   const { type, name } = example
   const directory = join(sources, type, name)
@@ -52,7 +52,7 @@ async function filesOf (example: Example, version: ExampleVersion): Promise<Arch
     }))
 }
 
-/** A version's blobs, and its descriptor in the index. */
+/** Returns the blobs of a version, and its descriptor for the index. */
 async function versionOf (example: Example, version: ExampleVersion) {
   const { type, name, title, description, vendor, keywords } = example
   const repository = `${name}_${suffixes[type]}`

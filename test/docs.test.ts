@@ -20,7 +20,7 @@ function docs (cwd: string, ...options: string[]): { status: number | null, stdo
   return spawnSync(process.execPath, [join(root, 'scripts/docs.ts'), ...options], { cwd, encoding: 'utf8' })
 }
 
-/** The first cell of each row of a generated table, without its backticks. */
+/** Returns the first cell of each row of a generated table, without its backticks. */
 function rows (file: string, part: string): string[] {
   const [, table = ''] = new RegExp(`<!-- generated: ${part} -->(.*?)<!-- /generated -->`, 's').exec(read(file)) ?? []
   return [...table.matchAll(/^\| `([^`]+)` \| /gm)].map(([, cell = '']) => cell).filter(cell => cell !== 'error')
@@ -31,12 +31,7 @@ await t.test('the generated parts of docs, and config.example.toml, are up to da
 })
 
 await t.test('README.md and docs/clients.md show programs that other tests run, unchanged', async t => {
-  for (
-    const [page, file] of [['README.md', 'examples/host.js'], [
-      'docs/clients.md',
-      'test/clients/typescript/example.ts'
-    ]] as const
-  ) {
+  for (const [page, file] of [['README.md', 'examples/host.js'], ['docs/clients.md', 'test/clients/typescript/example.ts']] as const) {
     t.match(read(page), `\n\`\`\`${file.slice(-2)}\n${read(file)}\`\`\`\n`, file)
   }
 })
@@ -63,13 +58,19 @@ await t.test('docs/README.md links to every page of docs', async t => {
   for (const page of pages) t.match(index, `](${page.replaceAll('\\', '/')})`, page)
 })
 
-await t.test('links between the documents lead to files that exist', async t => {
+await t.test('links between the documents lead to files and headings that exist', async t => {
   const pages = readdirSync(join(root, 'docs'), { recursive: true, encoding: 'utf8' })
     .filter(name => name.endsWith('.md'))
     .map(name => join('docs', name))
+  /** Returns the anchors of a page as GitHub and Gitea make them. */
+  const anchors = (page: string): string[] =>
+    [...read(page).matchAll(/^#+ (.*)$/gm)]
+      .map(([, heading = '']) => heading.toLowerCase().replaceAll(/[^\w\s-]/g, '').replaceAll(' ', '-'))
   for (const page of ['README.md', 'CONTRIBUTING.md', 'SECURITY.md', 'CHANGELOG.md', ...pages]) {
-    for (const [, path = ''] of read(page).matchAll(/\]\(([^)#:]+)(?:#[^)]*)?\)/g)) {
-      t.ok(existsSync(join(root, page, '..', path)), `${page}: ${path}`)
+    for (const [, path = '', anchor] of read(page).matchAll(/\]\(([^)#:]*)(?:#([^)]*))?\)/g)) {
+      const target = path === '' ? page : join(page, '..', path)
+      t.ok(existsSync(join(root, target)), `${page}: ${path}`)
+      if (anchor !== undefined) t.ok(anchors(target).includes(anchor), `${page}: ${path}#${anchor}`)
     }
   }
 })
@@ -105,12 +106,10 @@ await t.test('docs/performance.md has the results of every benchmark', async t =
 })
 
 await t.test('a benchmark replaces its own part of the document', async t => {
-  const document =
-    'Before.\n<!-- measured: scale -->\nold\n<!-- /measured -->\n<!-- measured: crawl -->\nkept\n<!-- /measured -->\n'
+  const document = 'Before.\n<!-- measured: scale -->\nold\n<!-- /measured -->\n<!-- measured: crawl -->\nkept\n<!-- /measured -->\n'
   t.equal(
     replacePart(document, 'scale', '| $1 | new |\n'),
-    'Before.\n<!-- measured: scale -->\n\n| $1 | new |\n\n<!-- /measured -->\n<!-- measured: crawl -->\nkept\n<!-- ' +
-      '/measured -->\n'
+    'Before.\n<!-- measured: scale -->\n\n| $1 | new |\n\n<!-- /measured -->\n<!-- measured: crawl -->\nkept\n<!-- /measured -->\n'
   )
   t.throws(() => replacePart(document, 'requests', 'text'), /no measured part: requests/)
 })
@@ -160,8 +159,7 @@ await t.test('CONTRIBUTING.md names scripts of the package, and links to files t
 })
 
 await t.test('config.example.toml', async t => {
-  await t.test('is a configuration of one Gitea and one OCI instance, and says nothing that is not a default unless ' +
-    'it must', async t => {
+  await t.test('sets required keys only, for one Gitea and one OCI instance', async t => {
     const { config, embedded } = await loadConfig({ file: 'config.example.toml', env: {}, cwd: root })
     t.equal(embedded, false)
     t.strictSame(config, parseConfig({
@@ -170,7 +168,7 @@ await t.test('config.example.toml', async t => {
     }))
   })
 
-  await t.test('shows every key, each with its default or with a value that is accepted', async t => {
+  await t.test('shows every key with its default or a valid value', async t => {
     const everything = parse(read('config.example.toml').replaceAll(/^#(?=\w+ = )/gm, '')) as Record<string, unknown>
     for (const { key, parts, default: fallback } of configKeys) {
       const value = parts.reduce<unknown>(
@@ -181,7 +179,7 @@ await t.test('config.example.toml', async t => {
       if (fallback !== undefined) t.strictSame(value, fallback, key)
     }
     const instance = (kind: string) => [everything[kind]].flat()[0] as Record<string, unknown>
-    // What exclude each other, and what only a server can have.
+    // Some credentials exclude each other, and a directory has no keys of a server.
     delete instance('gitea')['token']
     for (const credentials of ['token', 'token_file', 'docker_config']) delete instance('oci')[credentials]
     instance('oci')['registry'] = 'https://registry.example.com'
@@ -189,24 +187,23 @@ await t.test('config.example.toml', async t => {
   })
 })
 
-await t.test('the script', async t => {
+await t.test('scripts/docs.ts', async t => {
   const dir = t.testdir({
     docs: {
       'stale.md':
-        '# Errors\n\n<!-- generated: errors -->\nold | text\n<!-- /generated -->\n\nAfter.\n<!-- generated: ' +
-          'configuration -->\n<!-- /generated -->\n',
+        '# Errors\n\n<!-- generated: errors -->\nold | text\n<!-- /generated -->\n\nAfter.\n<!-- generated: configuration -->\n<!-- /generated -->\n',
       'plain.md': 'Nothing here.\n'
     }
   })
 
-  await t.test('names what is out of date and writes nothing when it only checks', async t => {
+  await t.test('lists outdated files and writes nothing with --check', async t => {
     const { status, stdout } = docs(dir, '--check')
     t.equal(status, 1)
     t.equal(stdout, 'docs/stale.md is out of date: npm run docs\nconfig.example.toml is out of date: npm run docs\n')
     t.match(readFileSync(join(dir, 'docs/stale.md'), 'utf8'), 'old | text')
   })
 
-  await t.test('replaces what is between its markers, and nothing else', async t => {
+  await t.test('replaces the text between its markers only', async t => {
     t.match(docs(dir), { status: 0, stdout: 'docs/stale.md written\nconfig.example.toml written\n' })
     const text = readFileSync(join(dir, 'docs/stale.md'), 'utf8')
     t.match(text, /^# Errors\n\n<!-- generated: errors -->\n\n\| `error` /)
@@ -216,7 +213,7 @@ await t.test('the script', async t => {
     t.match(docs(dir, '--check'), { status: 0, stdout: '' })
   })
 
-  await t.test('refuses a part that it does not know', async t => {
+  await t.test('fails on an unknown part', async t => {
     writeFileSync(join(dir, 'README.md'), '<!-- generated: weather -->\n<!-- /generated -->\n')
     const { status, stderr } = docs(dir, '--check')
     t.equal(status, 1)

@@ -36,7 +36,7 @@ const { driver, skipped } = notingSkips(createOciDriver({
 const { found, failed } = await driver.list()
 const all = await Promise.all(found.map(async ({ metadata: { type, name } }) => await driver.load(type, name)))
 
-await t.test('the committed tree is what the script writes, byte for byte', async t => {
+await t.test('the committed tree equals the output of the script, byte for byte', async t => {
   const fresh = t.testdir({})
   await run(process.execPath, [join(root, 'scripts', 'examples.ts'), fresh], {
     env: { ...process.env, TZ: 'Pacific/Kiritimati' }
@@ -46,13 +46,13 @@ await t.test('the committed tree is what the script writes, byte for byte', asyn
   for (const [path, content] of written) t.ok(committed.get(path)?.equals(content), path)
 })
 
-await t.test('the script writes over nothing', async t => {
+await t.test('the script fails when its directory is not empty', async t => {
   const full = t.testdir({ 'a-file': '' })
   await t.rejects(run(process.execPath, [join(root, 'scripts', 'examples.ts'), full]))
   t.strictSame(await readdir(full), ['a-file'])
 })
 
-await t.test('every blob is what its name says, and the tree stays small', async t => {
+await t.test('every blob matches its digest, and the tree stays small', async t => {
   const files = await filesBelow(registry)
   for (const [path, content] of files) {
     const [, algorithm, encoded] = /blobs\/(sha256)\/([a-f0-9]{64})$/.exec(path.replaceAll('\\', '/')) ?? []
@@ -90,7 +90,7 @@ await t.test('the catalog holds the extensions and versions of the documentation
   t.equal(versions('hetzner')?.[0], '0.5.0-beta.2')
 })
 
-await t.test('every file is an archive that says which extension and version it is', async t => {
+await t.test('every file is an archive whose manifest has the extension and its version', async t => {
   for (const { metadata: { type, name, description }, releases } of all.filter(loaded => loaded !== undefined)) {
     for (const { version, file } of releases) {
       const path = join(registry, type, name, 'blobs', ...(file?.checksum ?? '').split(':'))
