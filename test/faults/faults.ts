@@ -95,7 +95,7 @@ export const faults = {
     }
   },
   deaf: { title: 'connection neither accepted nor refused', begin: async server => { await server.deafen() } },
-  silent: { title: 'accepts, then never answers', begin: always('hang') },
+  silent: { title: 'accepts, then never responds', begin: always('hang') },
   stalled: { title: 'headers and a beginning, then silence', begin: always('stall') },
   drip: {
     title: 'slow drip',

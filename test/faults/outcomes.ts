@@ -48,7 +48,7 @@ const forms = {
     headers: { ...marked, 'x-partial': new RegExp(`^${instance}$`), 'proxy-status': new RegExp(`^${instance}; error=`) }
   },
   partialKept: {
-    label: '200 partial, the known kept',
+    label: '200 partial, known entries kept',
     headers: { ...marked, 'x-partial': new RegExp(`^${instance}$`), 'proxy-status': new RegExp(`^${instance}; error=`) }
   },
   healthy: { label: '200 healthy', headers: { 'cache-control': /^no-store$/ } },
@@ -91,7 +91,7 @@ function ofSuccess (question: UpstreamRequest, { headers, body }: Observation): 
   }
   const entries = (value as Entry[]).filter(({ type, name }) => type === 'taskserv' && name === 'vault')
   if (entries.some(isTwin)) return `${stale}${partial}, with the twin`
-  if (partial !== '') return entries.length === 0 ? ' partial' : ' partial, the known kept'
+  if (partial !== '') return entries.length === 0 ? ' partial' : ' partial, known entries kept'
   return entries.length === 0 ? `${stale}, without the entry` : stale
 }
 
