@@ -1,4 +1,5 @@
 import { request } from 'node:http'
+import { processTime } from './environment.ts'
 import { version, type Observation } from './outcomes.ts'
 import type { UpstreamRequest } from './table.ts'
 
@@ -17,18 +18,18 @@ const paths: Record<UpstreamRequest, string> = {
 
 /** Asks as a client does that keeps no connection; undefined when no answer, or no end of one, comes. */
 export async function ask (url: string, question: UpstreamRequest): Promise<Observation | undefined> {
-  const began = performance.now()
+  const began = processTime()
   const late = AbortSignal.timeout(patience)
   return await new Promise((resolve, reject) => {
     const asked = request(url + paths[question], { agent: false, signal: late }, answer => {
       const headers = Object.fromEntries(Object.entries(answer.headers).map(([name, value]) => [name, String(value)]))
-      const begun = performance.now() - began
+      const begun = processTime() - began
       const chunks: Buffer[] = []
       answer.on('data', (chunk: Buffer) => { chunks.push(chunk) })
       // A body that broke off ends with an error first; what matters is whether it came to its end.
       answer.on('error', () => {})
       answer.once('close', () => {
-        const took = question === 'download' ? begun : performance.now() - began
+        const took = question === 'download' ? begun : processTime() - began
         resolve(
           late.aborted
             ? undefined

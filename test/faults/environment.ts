@@ -53,3 +53,23 @@ Date.now = () => wallClock() + ahead
 export function setWallClock (seconds: number): void {
   ahead = seconds * 1000
 }
+
+/** Milliseconds between two updates of `processTime`, and the longest interval that counts as waiting. */
+const [tick, maxWaitMs] = [10, 15]
+const cpuTime = (): number => {
+  const { user, system } = process.cpuUsage()
+  return (user + system) / 1000
+}
+let last = { wall: performance.now(), cpu: cpuTime(), elapsed: 0 }
+
+/**
+ * Returns the milliseconds that this process has run or waited for events. Time in which the machine ran other processes
+ * instead does not count: a bound on it holds on a busy machine, too. Work that blocks the event loop counts.
+ */
+export function processTime (): number {
+  const [wall, cpu] = [performance.now(), cpuTime()]
+  const elapsed = last.elapsed + Math.min(wall - last.wall, Math.max(maxWaitMs, cpu - last.cpu))
+  last = { wall, cpu, elapsed }
+  return elapsed
+}
+setInterval(processTime, tick).unref()

@@ -14,8 +14,8 @@ import { questions, table, type Cell, type UpstreamRequest, type Source, type Te
 /** What was seen of one cell: in a few words, and what of it breaks the promise. */
 export interface Seen { fault: FaultName, question: UpstreamRequest, told: string, problems: string[] }
 
-/** Milliseconds that busy machines may add to a bound; less than a second wait of the shortest kind would. */
-const tolerance = 200
+/** Milliseconds that the registry may need above a bound; less than one more wait for an upstream would take. */
+const tolerance = 140
 /** Cells that run at the same time. */
 const together = 3
 /** Seconds: nearly, and more than, what an entry is fresh for. */
@@ -172,41 +172,6 @@ async function warm (t: Test, setting: Setting, fault: FaultName): Promise<Seen[
   return seen
 }
 
-/** Milliseconds that the process stood still at most, while something was done. */
-async function stillness<T> (work: () => Promise<T>): Promise<{ done: T, stood: number }> {
-  let [last, stood] = [performance.now(), 0]
-  const look = () => {
-    const now = performance.now()
-    stood = Math.max(stood, now - last - 10)
-    last = now
-  }
-  const timer = setInterval(look, 10)
-  try {
-    return { done: await work(), stood }
-  } finally {
-    clearInterval(timer)
-  }
-}
-
-/** Milliseconds after which nothing is tried again: a test must end. */
-const patience = 200_000
-const begun = performance.now()
-
-/**
- * What broke a promise while the whole process stood still is tried again, later: budgets so short say nothing of a
- * machine so busy. Once it is tried again in any case, for the upstream may be a process that stood still by itself.
- */
-async function patiently (work: () => Promise<Seen[]>): Promise<Seen[]> {
-  for (let tries = 1; ; tries++) {
-    const { done, stood } = await stillness(work)
-    if (
-      tries === (stood < 20 ? 2 : 6) || performance.now() - begun > patience ||
-      done.every(({ problems }) => problems.length === 0)
-    ) return done
-    await wait(tries * 100)
-  }
-}
-
 const isAlone = (fault: FaultName): boolean => 'alone' in faults[fault]
 
 /** Everything that is seen of one kind of upstream, cold or warm. */
@@ -217,7 +182,7 @@ async function observe (t: Test, setting: Setting, temperature: Temperature): Pr
     const works = temperature === 'warm'
       ? [async () => await warm(t, setting, fault)]
       : questions.map(question => async () => [await cold(t, setting, fault, question)])
-    return (await Promise.all(works.map(async work => await turn(async () => await patiently(work))))).flat()
+    return (await Promise.all(works.map(async work => await turn(work)))).flat()
   }
   const seen = (await Promise.all(faultNames.filter(fault => !isAlone(fault)).map(cells))).flat()
   for (const fault of faultNames.filter(isAlone)) {
