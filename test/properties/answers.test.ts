@@ -22,7 +22,7 @@ import { extensionSources, extensionTypes, type ExtensionSource } from '../../sc
 import { createClock } from '../fakes/clock.ts'
 import { createPlainDownloads } from '../fakes/downloads.ts'
 import { createLog } from '../fakes/log.ts'
-import { holds } from './run.ts'
+import { holds, share } from './run.ts'
 
 const names = ['aws', 'azure', 'gcp', 'k3s', 'a-b', 'Aws', 'x.y_z']
 const text = fc.string({ unit: 'binary', maxLength: 400 })
@@ -237,7 +237,7 @@ await t.test('every answer is, byte for byte, what the serializer of its respons
         }
       }
     ),
-    { runs: 200, seconds: 60 }
+    { runs: share(200), seconds: 60 }
   )
   t.ok(coded > 0, 'some were large enough to be coded')
   const timeless = async (app: FastifyInstance, url: string) =>

@@ -1,6 +1,12 @@
 import fc from 'fast-check'
 import type { Test } from 'tap'
 
+/** Whether properties are checked at length, as `npm run test:system:properties` does. */
+const atLength = process.env['PROPERTIES'] === 'full'
+
+/** Returns the number of runs or cases of a property: all of `count`, or a tenth in `npm test`. */
+export const share = (count: number): number => atLength ? count : Math.ceil(count / 10)
+
 export interface RunOptions {
   runs: number
   /** Seconds after which searching, and shrinking what was found, ends: well below the time that a test file has. */
@@ -8,8 +14,9 @@ export interface RunOptions {
 }
 
 /**
- * Checks a property with a new seed each time, or with that of `PROPERTY_SEED`. A failure tells its seed and the
- * smallest example that was found in time; a run that could not be finished is a failure too.
+ * Checks a property with the seed of `PROPERTY_SEED`. Without it, the seed is new for each run at length, and otherwise
+ * the same, so that `npm test` repeats its cases. A failure reports its seed and the smallest example that was found in
+ * time. A run that does not finish fails, too.
  */
 export async function holds<T> (
   t: Test,
@@ -17,7 +24,7 @@ export async function holds<T> (
   { runs, seconds = 240 }: RunOptions
 ): Promise<void> {
   const { PROPERTY_SEED: given } = process.env
-  const seed = given === undefined ? Math.floor(Math.random() * 2 ** 31) : Number(given)
+  const seed = given === undefined ? atLength ? Math.floor(Math.random() * 2 ** 31) : 1 : Number(given)
   const started = performance.now()
   const details = await fc.check(property, {
     seed,

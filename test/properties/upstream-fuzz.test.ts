@@ -14,10 +14,10 @@ import type { Loopback, LoopbackAnswer, LoopbackRequest } from '../fakes/loopbac
 import { contentOf, createRegistryFake } from '../fakes/registry.ts'
 import { provenAbsent } from './gitea-proof.ts'
 import { mutate, mutations, type Mutation } from './mutations.ts'
-import { holds, until } from './run.ts'
+import { holds, share, until } from './run.ts'
 
 /** Mutated answers; all of them where nobody waits. */
-const wanted = process.env['CI'] === undefined ? 1500 : 5000
+const wanted = share(5000)
 /** Registries that are fuzzed side by side: some of them wait while others work. */
 const lanes = 6
 
@@ -253,7 +253,7 @@ await t.test('no answer of an upstream, however mutated, crashes anything or cha
         }
       })
     ),
-    { runs: 40 }
+    { runs: share(40) }
   )
 
   t.comment(

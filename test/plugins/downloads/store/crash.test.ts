@@ -7,8 +7,11 @@ import t from 'tap'
 import { createRegistryFake } from '../../../fakes/registry.ts'
 import { bytesOf, contentOfFiles, createStorage, fileOf } from '../../../fakes/storage.ts'
 
-/** How often the process is killed; more by `TEST_KILLS`. */
-const kills = Number(process.env.TEST_KILLS ?? 8)
+/** Number of kills: two, or `TEST_KILLS` as in `npm run test:system:kills`, at random moments. */
+const { TEST_KILLS: given } = process.env
+const kills = Number(given ?? 2)
+/** Share of the file after which the process is killed: on the way, then while the complete file is stored. */
+const shareAt = (kill: number): number => given === undefined ? [0.5, 1][kill] ?? 1 : Math.random() * 1.2
 const root = resolve(import.meta.dirname, '../../../..')
 
 /** Everything below a directory that is no directory. */
@@ -26,6 +29,7 @@ await t.test('a process that is killed at any moment leaves verified files, and 
   t.teardown(fake.close)
   const env = {
     PATH: process.env.PATH,
+    NODE_COMPILE_CACHE: process.env.NODE_COMPILE_CACHE,
     REGISTRY_SERVER_PORT: '0',
     REGISTRY_SERVER_HOST: '127.0.0.1',
     REGISTRY_SERVER_SHUTDOWN_DELAY_SECONDS: '0',
@@ -57,7 +61,7 @@ await t.test('a process that is killed at any moment leaves verified files, and 
     const { child, url, end } = await start()
     // Killed when so many bytes have come: at the beginning, on the way, at the end, while it is put in its place, or
     // afterwards.
-    const moment = Math.floor(Math.random() * (file.length * 1.2))
+    const moment = Math.floor(shareAt(times) * file.length)
     const hash = createHash('sha256')
     let seen = 0
     const kill = () => { child.kill('SIGKILL') }
