@@ -5,6 +5,7 @@ import { createInterface } from 'node:readline'
 import type { Test } from 'tap'
 
 const root = resolve(import.meta.dirname, '../..')
+const { NODE_COMPILE_CACHE } = process.env
 
 export interface Run {
   /** The next line of standard output that matches, or an earlier one. Rejects when the process ends without it. */
@@ -28,6 +29,7 @@ export function run (
   const child = spawn(process.execPath, [...node, join(root, 'server.ts'), ...args], {
     cwd,
     env: {
+      ...NODE_COMPILE_CACHE !== undefined && { NODE_COMPILE_CACHE: resolve(root, NODE_COMPILE_CACHE) },
       REGISTRY_SERVER_HOST: '127.0.0.1',
       REGISTRY_SERVER_PORT: '0',
       REGISTRY_SERVER_SHUTDOWN_DELAY_SECONDS: '0',
