@@ -6,6 +6,7 @@ import t from 'tap'
 import registry from '../app.ts'
 import { createGiteaFake, provisioningContent } from './fakes/gitea.ts'
 import { writeLayout } from './fakes/layout.ts'
+import { matchStrictly } from './fakes/match.ts'
 
 await t.test('a host registers it twice, each with a prefix of its own, and stays itself', async t => {
   const root = join(t.testdir({}), 'layouts')
@@ -24,7 +25,7 @@ await t.test('a host registers it twice, each with a prefix of its own, and stay
   await host.ready()
   const get = async (url: string) => await host.inject({ url })
 
-  t.match((await get('/one/api/v1/extensions')).json(), [{ name: 'aws', version: '1.0.0', source: 'oci' }])
+  matchStrictly(t, (await get('/one/api/v1/extensions')).json(), [{ name: 'aws', version: '1.0.0', source: 'oci' }])
   t.equal((await get('/two/api/v1/extensions')).headers['x-total-count'], '10')
   t.match((await get('/one/api/v1/extensions/plugin/x')).json(), { error: 'invalid_type' })
   t.match((await get('/one/nowhere')).json(), { error: 'not_found', message: 'Route GET /one/nowhere not found' })
@@ -72,7 +73,7 @@ await t.test("a host's schemas, validators and serializers are its own, and ours
   host.setValidatorCompiler(() => () => ({ error: new Error('the host validates otherwise') }))
   host.setSerializerCompiler(() => () => '"serialized by the host"')
   await host.register(registry, { prefix: '/registry', config: { oci: { registry: root } } })
-  t.match((await host.inject({ url: '/registry/api/v1/extensions?limit=1' })).json(), [{ name: 'aws' }])
+  matchStrictly(t, (await host.inject({ url: '/registry/api/v1/extensions?limit=1' })).json(), [{ name: 'aws' }])
   t.match((await host.inject({ url: '/registry/api/v1/extensions?limit=0' })).json(), { error: 'invalid_request' })
 })
 

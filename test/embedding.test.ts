@@ -8,6 +8,7 @@ import * as encapsulated from '../app.ts'
 import * as unencapsulated from '../global.ts'
 import { createGiteaFake, provisioningContent } from './fakes/gitea.ts'
 import { writeLayout } from './fakes/layout.ts'
+import { matchStrictly } from './fakes/match.ts'
 
 const { default: registry, ConfigError, Extension, ExtensionSource, ExtensionType, RegistryError } = encapsulated
 const { default: globalRegistry } = unencapsulated
@@ -271,13 +272,13 @@ await t.test('the decorator shows the catalog to routes of the host', async t =>
     t.equal(String(value.total), response.headers['x-total-count'], path)
     t.strictSame([stale, missing], [[], []])
   }
-  t.match(await catalog.search({ q: 'k3', limit: 1 }), { value: { items: [{ name: 'k3s' }] } })
+  matchStrictly(t, await catalog.search({ q: 'k3', limit: 1 }), { value: { items: [{ name: 'k3s' }] } })
   t.match(await catalog.find({ type: 'provider', name: 'aws' }), {
     value: { version: '1.1.0', source: 'oci' },
     ttl: Number,
     age: Number
   })
-  t.match((await catalog.versions({ type: 'provider', name: 'aws' })).value.map(({ version }) => version), [
+  matchStrictly(t, (await catalog.versions({ type: 'provider', name: 'aws' })).value.map(({ version }) => version), [
     '1.1.0',
     '1.0.0'
   ])
@@ -343,7 +344,7 @@ await t.test('an outage is reported in the result, and a call rejects where noth
   const { catalog } = host.registry
   const { value, missing } = await catalog.list()
   t.equal(value.total, 2)
-  t.match(missing, [{ instance: 'gitea', error: { code: 'service_unavailable' } }])
+  matchStrictly(t, missing, [{ instance: 'gitea', error: { code: 'service_unavailable' } }])
   await t.rejects(catalog.find({ type: 'cluster', name: 'unknown' }), { code: 'service_unavailable' })
 })
 

@@ -13,6 +13,7 @@ import { createLayout } from '../backends/oci/layout/layout.ts'
 import { extensionTypes } from '../schemas/extension.ts'
 import { OciConfig } from '../schemas/config.ts'
 import { notingSkips } from './fakes/skips.ts'
+import { matchStrictly } from './fakes/match.ts'
 
 const run = promisify(execFile)
 const root = join(import.meta.dirname, '..')
@@ -68,7 +69,7 @@ await t.test('the catalog holds the extensions and versions of the documentation
   t.strictSame([failed, skipped], [[], []])
   t.ok(found.length >= 12)
   t.strictSame([...new Set(found.map(({ metadata }) => metadata.type))].sort(), [...extensionTypes].sort())
-  t.match(found.find(({ metadata }) => metadata.name === 'aws'), {
+  matchStrictly(t, found.find(({ metadata }) => metadata.name === 'aws'), {
     metadata: {
       type: 'provider',
       description: 'AWS provider for provisioning infrastructure',

@@ -8,6 +8,7 @@ import t, { type Test } from 'tap'
 import { startApp } from './fakes/app.ts'
 import { createGiteaFake, provisioningContent } from './fakes/gitea.ts'
 import { createLoopback } from './fakes/loopback.ts'
+import { matchStrictly } from './fakes/match.ts'
 import { run, start } from './fakes/process.ts'
 import { createProxy } from './fakes/proxy.ts'
 
@@ -50,7 +51,7 @@ await t.test('requests to an upstream in a network of NO_PROXY, and their token,
   t.strictSame(proxy.asked, [])
   t.equal(gitea.requests.every(({ headers }) => headers.authorization === `token ${token}`), true)
   const warnings = lines.filter(line => line.includes('NO_PROXY')).map(line => JSON.parse(line) as unknown)
-  t.match(warnings, [{
+  matchStrictly(t, warnings, [{
     level: 40,
     variable: 'NO_PROXY',
     entries: ['<local>', '192.168.'],
@@ -85,11 +86,12 @@ await t.test('a malformed NO_PROXY or proxy stops the start, and --check-config,
       stderr: 'HTTPS_PROXY: expected an http:// or https:// address of a proxy (in the environment)\n'
     }
   )
-  t.match(await run(t, { args: ['--check-config'], env: { ...env, NO_PROXY: '10.0.0.0/33' } }).end, {
+  matchStrictly(t, await run(t, { args: ['--check-config'], env: { ...env, NO_PROXY: '10.0.0.0/33' } }).end, {
     code: 0,
     stdout: ['OK']
   }, 'without a proxy')
-  t.match(
+  matchStrictly(
+    t,
     await run(t, {
       args: ['--check-config'],
       env: { HTTPS_PROXY: 'http://127.0.0.1:9', NO_PROXY: '10.0.0.0/33', REGISTRY_OCI_REGISTRY: t.testdir({}) }

@@ -4,6 +4,7 @@ import { request } from 'node:http'
 import { createGiteaFake, provisioningContent } from './gitea.ts'
 import type { IncomingHttpHeaders, OutgoingHttpHeaders } from 'node:http'
 import type { GiteaContent, GiteaFake, GiteaOptions } from './gitea.ts'
+import { matchStrictly } from './match.ts'
 import type { Test } from 'tap'
 
 interface Recording {
@@ -266,9 +267,9 @@ await t.test('redirects an external asset to wherever its publisher said, as For
 await t.test('adds the digest of an asset when set up so', async (t) => {
   const fake = await start(t, { digests: 'digest' })
   const path = '/api/v1/repos/provisioning/k3s_taskserv/releases'
-  t.match(await askJson(fake, path), [{ assets: [{ digest: /^sha256:[0-9a-f]{64}$/ }, {}] }])
+  matchStrictly(t, await askJson(fake, path), [{ assets: [{ digest: /^sha256:[0-9a-f]{64}$/ }, {}] }])
   fake.options.digests = 'sha256'
-  t.match(await askJson(fake, path), [{ assets: [{ sha256: /^[0-9a-f]{64}$/ }, {}] }])
+  matchStrictly(t, await askJson(fake, path), [{ assets: [{ sha256: /^[0-9a-f]{64}$/ }, {}] }])
 })
 
 await t.test('sends a download to an object storage that refuses the token', async (t) => {

@@ -4,6 +4,7 @@ import { createLoopback } from './loopback.ts'
 import type { IncomingMessage } from 'node:http'
 import type { Test } from 'tap'
 import type { Loopback, LoopbackAnswer } from './loopback.ts'
+import { matchStrictly } from './match.ts'
 
 const answer: LoopbackAnswer = { status: 200, headers: { 'content-type': 'text/plain' }, body: 'ten bytes!' }
 
@@ -32,7 +33,7 @@ await t.test('records what was asked and answers what the handler says', async (
   const server = await start(t)
   const response = await fetch(`${server.url}/a?b=c`, { method: 'POST', body: 'asked', headers: { 'x-one': '1' } })
   t.equal(await response.text(), 'ten bytes!')
-  t.match(server.requests, [{ method: 'POST', path: '/a?b=c', headers: { 'x-one': '1' }, body: 'asked' }])
+  matchStrictly(t, server.requests, [{ method: 'POST', path: '/a?b=c', headers: { 'x-one': '1' }, body: 'asked' }])
   t.equal(server.count(/^\/a/), 1)
   t.equal(await server.requests[0]?.over, 'answered')
 })

@@ -4,6 +4,7 @@ import { envelope, errorTable, registryError, toRegistryError, type ErrorType } 
 import errors from '../../plugins/errors.ts'
 import { statusError } from '../../plugins/upstream/errors.ts'
 import { failureOf } from '../../plugins/upstream/failure.ts'
+import { matchStrictly } from '../fakes/match.ts'
 
 await t.test('every error of the table has its status and its name in the envelope', async t => {
   for (const [type, { status }] of Object.entries(errorTable)) {
@@ -25,7 +26,7 @@ await t.test('a bug is told as such and no more', async t => {
   await app.register(errors)
   app.get('/bug', async () => { throw new Error('password=hunter2 at 10.0.0.1') })
   const answer = await app.inject({ url: '/bug' })
-  t.match([answer.statusCode, answer.headers['cache-control']], [500, 'no-store'])
+  matchStrictly(t, [answer.statusCode, answer.headers['cache-control']], [500, 'no-store'])
   t.strictSame(answer.json(), { error: 'internal_error', message: 'Internal server error' })
 })
 

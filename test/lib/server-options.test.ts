@@ -5,6 +5,7 @@ import fp from 'fastify-plugin'
 import t from 'tap'
 import registry, { serverOptions } from '../../app.ts'
 import errors from '../../plugins/errors.ts'
+import { matchStrictly } from '../fakes/match.ts'
 
 await t.test('a request is one line in the log, a probe at debug, a malformed one as well', async t => {
   const lines: Array<{ level: number, url?: string, status?: number, reqId?: string }> = []
@@ -29,11 +30,16 @@ await t.test('a request is one line in the log, a probe at debug, a malformed on
     await app.inject({ url, headers: { 'x-request-id': 'mine' } })
     return lines.filter(line => line.url !== undefined)
   }
-  t.match(await of('/api/v1/extensions'), [{ level: 30, url: '/api/v1/extensions', status: 200, reqId: 'mine' }])
+  matchStrictly(t, await of('/api/v1/extensions'), [{
+    level: 30,
+    url: '/api/v1/extensions',
+    status: 200,
+    reqId: 'mine'
+  }])
   for (const probe of ['/health', '/livez', '/metrics', '/api/v1/health']) {
-    t.match(await of(probe), [{ level: 20, url: probe, status: 200 }], probe)
+    matchStrictly(t, await of(probe), [{ level: 20, url: probe, status: 200 }], probe)
   }
-  t.match(await of('/%zz'), [{ level: 30, url: '/%zz', status: 400 }])
+  matchStrictly(t, await of('/%zz'), [{ level: 30, url: '/%zz', status: 400 }])
   for (const url of ['/api/v1/extensions', '/livez', '/%zz']) t.equal((await of(url)).length, 1, url)
 })
 

@@ -4,6 +4,7 @@ import type { LightMyRequestResponse } from 'fastify'
 import t, { type Test } from 'tap'
 import { startApp } from '../fakes/app.ts'
 import { createGiteaFake, provisioningContent } from '../fakes/gitea.ts'
+import { matchStrictly } from '../fakes/match.ts'
 
 const list = '/api/v1/extensions'
 const file = `${list}/provider/aws/1.2.0`
@@ -41,7 +42,8 @@ async function setUp (t: Test, config: object = {}) {
 
 function isFailed (t: Test, response: LightMyRequestResponse, message: string): void {
   const { statusCode, headers } = response
-  t.match(
+  matchStrictly(
+    t,
     [statusCode, headers['cache-control'], headers['content-type']],
     [412, 'no-store', /^application\/json/],
     message
@@ -184,7 +186,7 @@ await t.test('a download that is resumed with the If-Match of a file that was re
     const { headers: { etag: current } } = await request('HEAD', file)
     t.not(current, etag)
     const rest = await request('GET', file, { range: 'bytes=8-', 'if-match': String(current) })
-    t.match([rest.statusCode, rest.body], [206, 'content'])
+    matchStrictly(t, [rest.statusCode, rest.body], [206, 'content'])
     t.equal((await request('GET', file, { 'if-none-match': String(current) })).statusCode, 304)
   }
 })
@@ -229,7 +231,7 @@ await t.test('a body that is compressed matches If-Match by the entity tag of ea
   for (const etag of tags) {
     for (const coding of ['identity', 'br', 'gzip']) {
       const response = await request('GET', list, { 'if-match': etag, 'accept-encoding': coding })
-      t.match([response.statusCode, response.headers['content-encoding']], [
+      matchStrictly(t, [response.statusCode, response.headers['content-encoding']], [
         200,
         coding === 'identity' ? undefined : coding
       ], `${etag} ${coding}`)

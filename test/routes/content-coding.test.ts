@@ -4,6 +4,7 @@ import Fastify, { type LightMyRequestResponse } from 'fastify'
 import t, { type Test } from 'tap'
 import registry, { serverOptions } from '../../app.ts'
 import { startApp } from '../fakes/app.ts'
+import { matchStrictly } from '../fakes/match.ts'
 
 const config = { oci: { registry: './examples/registry' } }
 const decode = { br: brotliDecompressSync, gzip: gunzipSync }
@@ -31,9 +32,9 @@ await t.test('a larger answer is sent in the coding that the client likes, each 
   const { app, get } = await startApp(t, config)
   const plain = await get(list)
   t.ok(plain.rawPayload.length >= 1024)
-  t.match([plain.headers.vary, plain.headers['content-encoding']], ['Accept-Encoding', undefined])
+  matchStrictly(t, [plain.headers.vary, plain.headers['content-encoding']], ['Accept-Encoding', undefined])
   const first = await get(list, { 'accept-encoding': 'br' })
-  t.match([first.headers['content-encoding'], first.headers.etag, first.body], [
+  matchStrictly(t, [first.headers['content-encoding'], first.headers.etag, first.body], [
     undefined,
     plain.headers.etag,
     plain.body
@@ -57,7 +58,7 @@ await t.test('a larger answer is sent in the coding that the client likes, each 
     t.equal(head.body, '')
 
     const again = await get(list, { 'accept-encoding': coding, 'if-none-match': String(headers.etag) })
-    t.match([again.statusCode, again.headers.etag, again.headers.vary, again.body], [
+    matchStrictly(t, [again.statusCode, again.headers.etag, again.headers.vary, again.body], [
       304,
       headers.etag,
       'Accept-Encoding',
@@ -65,7 +66,8 @@ await t.test('a larger answer is sent in the coding that the client likes, each 
     ])
     t.equal(again.headers['content-encoding'], undefined)
     const known = await get(list, { 'accept-encoding': coding, 'if-none-match': String(plain.headers.etag) })
-    t.match(
+    matchStrictly(
+      t,
       [known.statusCode, known.headers.etag],
       [304, plain.headers.etag],
       'who has the bytes as they are needs no other form'
@@ -92,7 +94,7 @@ await t.test('who does not want a coding does not get it', async t => {
   for (const coding of ['br', 'gzip'] as const) await untilCoded(t, get, list, coding)
   for (const accepted of ['identity', '*;q=0', 'br;q=0', 'br;q=0, gzip;q=0', 'deflate', '']) {
     const { headers, body } = await get(list, { 'accept-encoding': accepted })
-    t.match([headers['content-encoding'], headers.vary], [undefined, 'Accept-Encoding'], accepted)
+    matchStrictly(t, [headers['content-encoding'], headers.vary], [undefined, 'Accept-Encoding'], accepted)
     t.ok(Array.isArray(JSON.parse(body)))
   }
   t.equal((await get(list, { 'accept-encoding': 'br;q=0, *' })).headers['content-encoding'], 'gzip')
@@ -103,7 +105,7 @@ await t.test('a small answer is sent as it is', async t => {
   for (let times = 0; times < 3; times++) {
     const { headers, rawPayload } = await get(small, { 'accept-encoding': 'br, gzip' })
     t.ok(rawPayload.length < 1024)
-    t.match([headers['content-encoding'], headers.vary], [undefined, undefined])
+    matchStrictly(t, [headers['content-encoding'], headers.vary], [undefined, undefined])
     await setImmediate()
   }
 })

@@ -4,6 +4,7 @@ import { text } from 'node:stream/consumers'
 import t, { type Test } from 'tap'
 import { startApp } from '../fakes/app.ts'
 import { createGiteaFake, provisioningContent, type GiteaFake } from '../fakes/gitea.ts'
+import { matchStrictly } from '../fakes/match.ts'
 
 /** The registry on a real port, before a faked Gitea. */
 async function listen (t: Test, store: object = {}): Promise<{ gitea: GiteaFake, url: string, port: number }> {
@@ -106,7 +107,7 @@ await t.test('an upstream that breaks before the first byte is told in the envel
   const { gitea, url } = await listen(t)
   gitea.fault = ({ path }) => archive.test(path) ? 'refuse-reset' : undefined
   const answer = await fetch(`${url}/taskserv/kubernetes/1.28.0`)
-  t.match([answer.status, await answer.json()], [503, { error: 'service_unavailable' }])
+  matchStrictly(t, [answer.status, await answer.json()], [503, { error: 'service_unavailable' }])
   for (const name of ['etag', 'content-disposition', 'x-cache-ttl', 'repr-digest']) {
     t.equal(answer.headers.get(name), null, name)
   }

@@ -1,5 +1,6 @@
 import t from 'tap'
 import { bytesOf, digestOf, fileOf, listenBeforeStorage } from '../fakes/storage.ts'
+import { matchStrictly } from '../fakes/match.ts'
 
 const file = fileOf(300_000)
 const etag = `"${digestOf(file)}"`
@@ -32,7 +33,12 @@ await t.test('parts of a file', async t => {
       ], ['bytes=100000-400000', 100_000, 300_000]] as const
     ) {
       const answer = await get({ range })
-      t.match([answer.status, answer.headers.get('content-range')], [206, `bytes ${start}-${end - 1}/300000`], range)
+      matchStrictly(
+        t,
+        [answer.status, answer.headers.get('content-range')],
+        [206, `bytes ${start}-${end - 1}/300000`],
+        range
+      )
       t.ok((await bytesOf(answer)).equals(file.subarray(start, end)))
     }
   })
@@ -40,7 +46,7 @@ await t.test('parts of a file', async t => {
   await t.test('several at once, another unit or nonsense get the whole', async t => {
     for (const range of ['bytes=0-1,5-6', 'lines=1-2', 'bytes=5-1', 'x']) {
       const answer = await get({ range })
-      t.match([answer.status, answer.headers.get('content-range')], [200, null], range)
+      matchStrictly(t, [answer.status, answer.headers.get('content-range')], [200, null], range)
       t.ok((await bytesOf(answer)).equals(file))
     }
   })
@@ -48,7 +54,7 @@ await t.test('parts of a file', async t => {
   await t.test('behind the end there is none', async t => {
     for (const range of ['bytes=300000-', 'bytes=-0']) {
       const answer = await get({ range })
-      t.match([answer.status, answer.headers.get('content-range'), answer.headers.get('etag')], [
+      matchStrictly(t, [answer.status, answer.headers.get('content-range'), answer.headers.get('etag')], [
         416,
         'bytes */300000',
         null
@@ -85,7 +91,7 @@ await t.test('parts of a file', async t => {
 
   await t.test('are nothing to HEAD, nor to someone who has the file', async t => {
     const head = await get({ range: 'bytes=5-' }, 'HEAD')
-    t.match([
+    matchStrictly(t, [
       head.status,
       head.headers.get('content-length'),
       head.headers.get('content-range'),
@@ -101,7 +107,11 @@ await t.test('an empty file is a file', async t => {
   const { url, storage, idle } = await listenBeforeStorage(t, Buffer.alloc(0))
   for (let times = 0; times < 2; times++) {
     const answer = await fetch(url)
-    t.match([answer.status, answer.headers.get('content-length'), (await bytesOf(answer)).length], [200, '0', 0])
+    matchStrictly(t, [answer.status, answer.headers.get('content-length'), (await bytesOf(answer)).length], [
+      200,
+      '0',
+      0
+    ])
     await idle()
   }
   t.equal(storage.requests.length, 1)

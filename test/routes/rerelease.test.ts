@@ -2,6 +2,7 @@ import { Readable } from 'node:stream'
 import t, { type Test } from 'tap'
 import { startApp } from '../fakes/app.ts'
 import { createGiteaFake, provisioningContent } from '../fakes/gitea.ts'
+import { matchStrictly } from '../fakes/match.ts'
 
 /** A Gitea whose `aws` 1.2.0 tells no checksum, and the registry before it. */
 async function setUp (t: Test, store: object = {}, server: object = {}) {
@@ -39,9 +40,9 @@ async function setUp (t: Test, store: object = {}, server: object = {}) {
 await t.test('a version without a checksum is fetched once, and its digest is told from then on', async t => {
   const { download, fetched, get, path } = await setUp(t)
   const first = await download()
-  t.match([first.statusCode, first.body, first.headers['repr-digest']], [200, 'the first one', undefined])
+  matchStrictly(t, [first.statusCode, first.body, first.headers['repr-digest']], [200, 'the first one', undefined])
   const second = await download()
-  t.match([second.body, second.headers['repr-digest'], second.headers.etag], [
+  matchStrictly(t, [second.body, second.headers['repr-digest'], second.headers.etag], [
     'the first one',
     /^sha-256=:/,
     first.headers.etag

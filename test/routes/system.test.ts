@@ -5,6 +5,7 @@ import { readFileSync } from 'node:fs'
 import { startApp } from '../fakes/app.ts'
 import { createGiteaFake, provisioningContent, type GiteaFake } from '../fakes/gitea.ts'
 import { writeLayout } from '../fakes/layout.ts'
+import { matchStrictly } from '../fakes/match.ts'
 
 async function layouts (t: Test) {
   const root = join(t.testdir({}), 'layouts')
@@ -16,7 +17,7 @@ await t.test('before the first probe an instance is unhealthy, afterwards health
   const { app, get } = await startApp(t, { oci: { registry: await layouts(t) } })
   await app.health.firstRound
   const answer = await get('/health')
-  t.match([answer.statusCode, answer.headers['cache-control']], [200, 'no-store'])
+  matchStrictly(t, [answer.statusCode, answer.headers['cache-control']], [200, 'no-store'])
   t.match(answer.json(), {
     status: 'healthy',
     version: /^\d+\.\d+\.\d+/,
@@ -85,9 +86,11 @@ await t.test('with several instances of a kind each one is told apart', async t 
 await t.test('readiness ends with the service, liveness does not', async t => {
   const { app, get } = await startApp(t, { oci: { registry: await layouts(t) } })
   await app.health.firstRound
-  t.match([(await get('/readyz')).statusCode, (await get('/readyz')).json()], [200, { status: 'ok' }])
+  matchStrictly(t, [(await get('/readyz')).statusCode, (await get('/readyz')).json()], [200, { status: 'ok' }])
   app.health.drain()
-  t.match([(await get('/readyz')).statusCode, (await get('/readyz')).json()], [503, { error: 'service_unavailable' }])
+  matchStrictly(t, [(await get('/readyz')).statusCode, (await get('/readyz')).json()], [503, {
+    error: 'service_unavailable'
+  }])
   t.equal((await get('/livez')).statusCode, 200)
   t.equal((await get('/api/v1/extensions')).statusCode, 200, 'requests are still taken')
 })

@@ -3,6 +3,7 @@ import t from 'tap'
 import type { Crawl, Skipped } from '../../../backends/driver/driver.ts'
 import { createSkips } from '../../../backends/cached/skips.ts'
 import { createLog } from '../../fakes/log.ts'
+import { matchStrictly } from '../../fakes/match.ts'
 
 const tag = (name: string, tag: string, reason: Skipped['reason'] = 'not_semver'): Skipped => ({
   kind: 'tag',
@@ -143,7 +144,7 @@ await t.test('a repository that becomes private is not named any more', t => {
   crawl(nothing, mirror)
   t.equal(skips.report().items.length, 1)
   crawl(nothing, { ...mirror, hidden: true })
-  t.match(skips.report(), { items: [], counts: [{ reason: 'mirror', count: 1 }] })
+  matchStrictly(t, skips.report(), { items: [], counts: [{ reason: 'mirror', count: 1 }] })
   t.end()
 })
 
@@ -165,7 +166,7 @@ await t.test('of more items than are kept the same ones stay, in whatever order 
   crawl(nothing, ...tags.toReversed())
   crawl(nothing, ...tags)
   t.strictSame(skips.report().items, items)
-  t.match(messages(), [/^more than 10000 items are skipped/, 'skipped 10000 tags: 10000 not_semver'])
+  matchStrictly(t, messages(), [/^more than 10000 items are skipped/, 'skipped 10000 tags: 10000 not_semver'])
   t.equal(counted.length, 10_000, 'not once more at each crawl')
   crawl(nothing, ...tags.slice(5000, 6000))
   t.strictSame(messages(), ['skipped 1000 tags: 1000 not_semver'])
@@ -181,7 +182,7 @@ await t.test('a repository is kept and logged, however many tags are skipped', t
     name: 'secret',
     repository: 'provider/secret'
   })
-  t.match(messages(), [
+  matchStrictly(t, messages(), [
     /^more than 10000 items/,
     /^the upstream refuses a configured repository/,
     'skipped 1 repository: 1 refused; 10000 tags: 10000 not_semver'
@@ -207,7 +208,7 @@ await t.test('what is skipped in a repository is counted and not named as long a
   t.strictSame(repositories(), ['secret_prov', 'aws_prov'])
   crawl(result, refused(true), tag('aws', 'nightly'))
   t.strictSame(repositories(), ['aws_prov'])
-  t.match(skips.report().counts, [{ reason: 'refused', count: 1 }, { reason: 'not_semver', count: 2 }])
+  matchStrictly(t, skips.report().counts, [{ reason: 'refused', count: 1 }, { reason: 'not_semver', count: 2 }])
   crawl(nothing, tag('secret', 'nightly'))
   t.strictSame(repositories(), ['secret_prov'], 'no longer refused')
   crawl(result, refused(false))

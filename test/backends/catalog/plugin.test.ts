@@ -8,6 +8,7 @@ import { createClock } from '../../fakes/clock.ts'
 import { createPlainDownloads } from '../../fakes/downloads.ts'
 import { createFakeDriver } from '../../fakes/driver.ts'
 import { createLog } from '../../fakes/log.ts'
+import { matchStrictly } from '../../fakes/match.ts'
 
 const down = registryError('service_unavailable', 'Instance gitea cannot be asked', {
   instance: 'gitea',
@@ -67,7 +68,7 @@ await t.test('lists each extension once, by type and then by name, from the inst
     gitea: { 'cluster/web': ['1.0.0'], 'provider/aws': ['1.0.0'] },
     oci: { 'taskserv/k3s': ['1.0.0'], 'provider/aws': ['9.0.0'], 'provider/Zoo': ['1.0.0'] }
   })
-  t.match(await list(), {
+  matchStrictly(t, await list(), {
     names: ['provider/Zoo oci', 'provider/aws gitea', 'taskserv/k3s oci', 'cluster/web gitea'],
     total: 4,
     stale: [],
@@ -91,8 +92,8 @@ await t.test('source narrows first, then ownership is decided', async t => {
     source: 'oci',
     download_url: 'https://registry.example.com/api/v1/extensions/provider/aws/9.0.0'
   })
-  t.match((await list({ source: 'oci' })).names, ['provider/aws oci'])
-  t.match((await catalog.versions({ ...aws, source: 'oci' })).value, [{ version: '9.0.0' }])
+  matchStrictly(t, (await list({ source: 'oci' })).names, ['provider/aws oci'])
+  matchStrictly(t, (await catalog.versions({ ...aws, source: 'oci' })).value, [{ version: '9.0.0' }])
   const { value } = await catalog.file({ ...aws, source: 'oci', version: '9.0.0' })
   t.equal(value.file.validator, 'oci-provider/aws-9.0.0')
 })
@@ -122,14 +123,14 @@ await t.test('an outage after a listing: known names are answered stale, unknown
   await catalog.versions(aws)
   clock.forward(301)
   gitea.fault = down
-  t.match(await catalog.find(aws), {
+  matchStrictly(t, await catalog.find(aws), {
     value: { version: '1.0.0', source: 'gitea' },
     stale: [{ instance: 'gitea' }],
     ttl: 0
   })
-  t.match(await catalog.versions(aws), { value: [{ version: '1.0.0' }], stale: [{ instance: 'gitea' }] })
-  t.match(await catalog.find(k3s), { value: { version: '2.0.0' }, stale: [{ instance: 'gitea' }] })
-  t.match(await catalog.versions(k3s), { value: [{ version: '2.0.0' }] })
+  matchStrictly(t, await catalog.versions(aws), { value: [{ version: '1.0.0' }], stale: [{ instance: 'gitea' }] })
+  matchStrictly(t, await catalog.find(k3s), { value: { version: '2.0.0' }, stale: [{ instance: 'gitea' }] })
+  matchStrictly(t, await catalog.versions(k3s), { value: [{ version: '2.0.0' }] })
   await t.rejects(async () => await catalog.find({ type: 'provider', name: 'nowhere' }), {
     code: 'service_unavailable'
   })
@@ -141,7 +142,7 @@ await t.test('an outage after a listing: known names are answered stale, unknown
     { code: 'service_unavailable' },
     'a version may have been published'
   )
-  t.match(await list(), {
+  matchStrictly(t, await list(), {
     names: ['provider/aws gitea', 'taskserv/k3s oci'],
     stale: [{ instance: 'gitea' }],
     missing: []
@@ -149,7 +150,7 @@ await t.test('an outage after a listing: known names are answered stale, unknown
   gitea.content.set('provider/new', ['1.0.0'])
   gitea.fault = undefined
   clock.forward(60)
-  t.match(await list(), { names: ['provider/aws gitea', 'provider/new gitea', 'taskserv/k3s oci'], stale: [] })
+  matchStrictly(t, await list(), { names: ['provider/aws gitea', 'provider/new gitea', 'taskserv/k3s oci'], stale: [] })
   t.equal(oci.calls.open, 0)
 })
 
@@ -159,7 +160,8 @@ await t.test('an outage before any listing never hands ownership over', async t 
   await t.rejects(async () => await catalog.find(aws), { code: 'service_unavailable' })
   await t.rejects(async () => await catalog.versions(aws), { code: 'service_unavailable' })
   await t.rejects(async () => await catalog.file({ ...aws, version: '9.0.0' }), { code: 'service_unavailable' })
-  t.match(
+  matchStrictly(
+    t,
     await list(),
     { names: ['provider/aws oci'], missing: [{ instance: 'gitea' }], ttl: 0 },
     'the list says who is missing'
@@ -240,14 +242,14 @@ await t.test('one repository that cannot be read keeps its last known version, a
   gitea.content.set('provider/gcp', ['2.0.0'])
   gitea.broken.set('provider/aws', down).set('provider/new', down)
   const partial = await list()
-  t.match(partial, { missing: [{ instance: 'gitea' }], ttl: 0 })
+  matchStrictly(t, partial, { missing: [{ instance: 'gitea' }], ttl: 0 })
   t.ok(partial.names.includes('provider/aws gitea'))
   t.match((await catalog.find(aws)).value, { version: '1.0.0', source: 'gitea' })
   t.match((await catalog.find({ type: 'provider', name: 'gcp' })).value, { version: '2.0.0' })
   gitea.broken.delete('provider/aws')
   gitea.broken.delete('provider/new')
   clock.forward(31)
-  t.match(await list(), { missing: [], stale: [] }, 'it is tried again soon')
+  matchStrictly(t, await list(), { missing: [], stale: [] }, 'it is tried again soon')
 })
 
 await t.test('what disappears from a complete listing disappears', async t => {
@@ -256,7 +258,7 @@ await t.test('what disappears from a complete listing disappears', async t => {
   await catalog.versions(aws)
   gitea.content.delete('provider/aws')
   clock.forward(301)
-  t.match((await list()).names, ['provider/gcp gitea'])
+  matchStrictly(t, (await list()).names, ['provider/gcp gitea'])
   clock.forward(31)
   await t.rejects(async () => await catalog.find(aws), { code: 'not_found' })
   await t.rejects(async () => await catalog.versions(aws), { code: 'not_found' })
@@ -296,7 +298,7 @@ await t.test('one repository that fails leaves the others alone', async t => {
       code: 'service_unavailable'
     })
   }
-  t.match(await catalog.versions(aws), { value: [{ version: '1.0.0' }] })
+  matchStrictly(t, await catalog.versions(aws), { value: [{ version: '1.0.0' }] })
 })
 
 await t.test('during an outage the newer of two old words counts, and what was deleted before it does not come ' +
@@ -315,13 +317,14 @@ await t.test('during an outage the newer of two old words counts, and what was d
   clock.forward(301)
   gitea.fault = down
   t.equal((await catalog.find(aws)).value.version, '2.0.0')
-  t.match(
+  matchStrictly(
+    t,
     await catalog.versions(aws),
     { value: [{ version: '1.0.0' }], stale: [{ instance: 'gitea' }] },
     'older versions are better than none'
   )
   t.match((await catalog.find(gone)).value, { version: '7.0.0', source: 'oci' })
-  t.match((await catalog.versions(gone)).value, [{ version: '7.0.0' }])
+  matchStrictly(t, (await catalog.versions(gone)).value, [{ version: '7.0.0' }])
 })
 
 await t.test('what a listing has shown since is no longer absent, and what is absent since is no longer ' +
@@ -333,7 +336,7 @@ await t.test('what a listing has shown since is no longer absent, and what is ab
   gitea.content.set('provider/next', ['1.0.0'])
   await list()
   clock.forward(1)
-  t.match((await catalog.versions(next)).value, [{ version: '1.0.0' }])
+  matchStrictly(t, (await catalog.versions(next)).value, [{ version: '1.0.0' }])
   gitea.content.delete('provider/old')
   await t.rejects(async () => await catalog.versions(old), { code: 'not_found' })
   await t.rejects(async () => await catalog.find(old), { code: 'not_found' })
@@ -346,19 +349,19 @@ await t.test('a repository that stays unreadable is forgotten in time, and meanw
     oci: { 'provider/aws': ['9.0.0'] }
   })
   gitea.broken.set('provider/aws', down)
-  t.match(await list(), { names: ['provider/gcp gitea'], missing: [{ instance: 'gitea' }] }, 'never read')
+  matchStrictly(t, await list(), { names: ['provider/gcp gitea'], missing: [{ instance: 'gitea' }] }, 'never read')
   await t.rejects(async () => await catalog.find(aws), { code: 'service_unavailable' })
   gitea.broken.clear()
   clock.forward(31)
-  t.match((await list()).names, ['provider/aws gitea', 'provider/gcp gitea'])
+  matchStrictly(t, (await list()).names, ['provider/aws gitea', 'provider/gcp gitea'])
   gitea.broken.set('provider/aws', down)
   for (let hours = 0; hours < 3; hours++) {
     clock.forward(1200)
     await list()
   }
-  t.match((await list()).names, ['provider/aws gitea', 'provider/gcp gitea'])
+  matchStrictly(t, (await list()).names, ['provider/aws gitea', 'provider/gcp gitea'])
   clock.forward(1000)
-  t.match(await list(), { names: ['provider/gcp gitea'], missing: [{ instance: 'gitea' }] })
+  matchStrictly(t, await list(), { names: ['provider/gcp gitea'], missing: [{ instance: 'gitea' }] })
 })
 
 await t.test("an upstream's Retry-After is obeyed and passed on", async t => {
@@ -378,5 +381,5 @@ await t.test('search ranks over all instances and says how many there are', asyn
     oci: { 'cluster/aws': ['1.0.0'] }
   })
   const { value } = await catalog.search({ q: 'AWS', limit: 2 })
-  t.match(value, { total: 3, items: [{ type: 'provider', name: 'aws' }, { type: 'cluster', name: 'aws' }] })
+  matchStrictly(t, value, { total: 3, items: [{ type: 'provider', name: 'aws' }, { type: 'cluster', name: 'aws' }] })
 })

@@ -3,6 +3,7 @@ import type { Extension, ExtensionVersion } from '../../../schemas/extension.ts'
 import { startApp } from '../../fakes/app.ts'
 import { createGiteaFake, provisioningContent, type GiteaContent, type GiteaOptions } from '../../fakes/gitea.ts'
 import { sha256 } from '../../fakes/gitea/provisioning.ts'
+import { matchStrictly } from '../../fakes/match.ts'
 
 const reader: GiteaOptions = {
   tokens: { 'reader-token': { scopes: ['read:organization', 'read:repository', 'read:user'] } }
@@ -292,5 +293,5 @@ await t.test('other names of repositories can be configured', async t => {
     content: single('terraform-aws', [{ tag: '1.0.0' }]),
     config: { mapping: { provider: ['terraform-{name}'] } }
   })
-  t.match((await get('/api/v1/extensions')).json(), [{ type: 'provider', name: 'aws' }])
+  matchStrictly(t, (await get('/api/v1/extensions')).json(), [{ type: 'provider', name: 'aws' }])
 })

@@ -2,6 +2,7 @@ import t, { type Test } from 'tap'
 import type { Extension, ExtensionVersion } from '../../../schemas/extension.ts'
 import { startApp } from '../../fakes/app.ts'
 import { createGiteaFake, type GiteaContent, type GiteaOptions } from '../../fakes/gitea.ts'
+import { matchStrictly } from '../../fakes/match.ts'
 
 const path = '/api/v1/extensions/provider/x'
 const kilobytes = (count: number) => 'n'.repeat(count * 1000)
@@ -32,7 +33,7 @@ await t.test('releases whose notes make a page too large are read in smaller pag
     t,
     single(versions(50).map(tag => ({ tag, notes: kilobytes(345) })))
   )
-  t.match((await get('/api/v1/extensions')).json(), [{ name: 'x', version: '1.49.0' }])
+  matchStrictly(t, (await get('/api/v1/extensions')).json(), [{ name: 'x', version: '1.49.0' }])
   t.strictSame(releasePages(), ['50:1', '1:2', '25:1', '25:2'])
   t.strictSame(await shown(), versions(50).reverse())
   t.match((await get('/api/v1/health')).json(), { backends: { gitea: { healthy: true } } })
@@ -65,8 +66,8 @@ await t.test('a single release that is too large costs itself only, and is repor
       single(versions(12).map((tag, at) => ({ tag, ...(at === large && { notes: kilobytes(17_000) }) })))
     )
     t.strictSame(await shown(), versions(12).filter((_, at) => at !== large).reverse(), String(large))
-    t.match((await get('/api/v1/extensions')).json(), [{ name: 'x' }])
-    t.match(app.catalog.skipped().items, [{
+    matchStrictly(t, (await get('/api/v1/extensions')).json(), [{ name: 'x' }])
+    matchStrictly(t, app.catalog.skipped().items, [{
       kind: 'release',
       reason: 'too_large',
       type: 'provider',
@@ -114,7 +115,7 @@ await t.test('a repository that is too large to read makes the list partial', as
 
 await t.test('release notes of more than the registry keeps are read as long as the rest is small', async t => {
   const { get } = await setUp(t, single(versions(200).map(tag => ({ tag, notes: kilobytes(345) }))))
-  t.match((await get('/api/v1/extensions')).json(), [{ version: '1.199.0' }])
+  matchStrictly(t, (await get('/api/v1/extensions')).json(), [{ version: '1.199.0' }])
 })
 
 await t.test('behind a proxy that drops the total and Link all releases are read, in pages of any size', async t => {

@@ -2,6 +2,7 @@ import t, { type Test } from 'tap'
 import type { ExtensionVersion } from '../../../schemas/extension.ts'
 import { startApp } from '../../fakes/app.ts'
 import { createGiteaFake } from '../../fakes/gitea.ts'
+import { matchStrictly } from '../../fakes/match.ts'
 import { chooseFile } from '../../../backends/gitea/choose-file.ts'
 
 const path = '/api/v1/extensions/provider/x'
@@ -113,7 +114,7 @@ await t.test("files of the extension's own name count before those of other prog
   ) => ({ id, name, size: 1, uuid: String(id) }))
   for (const platform of ['linux/arm64', undefined]) {
     const chosen = chooseFile(assets, { repository: 'x_prov', name: 'x', versions: ['1.0.0', 'v1.0.0'], platform })
-    t.match(chosen, {
+    matchStrictly(t, chosen, {
       asset: { name: 'x_1.0.0_linux_arm64.tar.gz' },
       passedOver: [{ file: 'tool_linux_arm64.tar.gz', reason: 'not_chosen' }]
     })

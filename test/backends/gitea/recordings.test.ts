@@ -8,6 +8,7 @@ import { isRegistryError } from '../../../lib/errors.ts'
 import { createUpstream } from '../../../plugins/upstream/client.ts'
 import { parseConfig } from '../../../lib/config/parse.ts'
 import { createLoopback, type LoopbackAnswer, type LoopbackRequest } from '../../fakes/loopback.ts'
+import { matchStrictly } from '../../fakes/match.ts'
 import { notingSkips } from '../../fakes/skips.ts'
 
 interface Recording {
@@ -220,7 +221,7 @@ await t.test('the recorded kubernetes_taskserv becomes an extension', async t =>
   )
   const { found } = await driver.list()
   const kubernetes = found.find(({ metadata }) => metadata.name === 'kubernetes')
-  t.match(kubernetes, {
+  matchStrictly(t, kubernetes, {
     metadata: {
       name: 'kubernetes',
       type: 'taskserv',

@@ -7,6 +7,7 @@ import { metadataOf, publishedAt, tellsTime } from '../../../backends/oci/metada
 import { ContentError, type Manifest } from '../../../backends/oci/transport.ts'
 import type { Descriptor } from '../../../schemas/oci.ts'
 import { indexType, manifestType } from '../../fakes/layout.ts'
+import { matchStrictly } from '../../fakes/match.ts'
 
 const digestOf = (bytes: Buffer | string) => `sha256:${createHash('sha256').update(bytes).digest('hex')}`
 const emptyLayer = { mediaType: 'application/vnd.oci.empty.v1+json', digest: digestOf('{}'), size: 2 }
@@ -345,9 +346,13 @@ await t.test('in an index', async t => {
       ),
       { firstPlatform: String }
     )
-    t.match(await chooseArtifact(bodyOf(titled('b.zip', 'README.md', 'a.tgz')), { fetch: async () => undefined }), {
-      passedOver: [{ kind: 'layer', reason: 'not_chosen', file: 'a.tgz', chosen: 'b.zip' }]
-    })
+    matchStrictly(
+      t,
+      await chooseArtifact(bodyOf(titled('b.zip', 'README.md', 'a.tgz')), { fetch: async () => undefined }),
+      {
+        passedOver: [{ kind: 'layer', reason: 'not_chosen', file: 'a.tgz', chosen: 'b.zip' }]
+      }
+    )
   })
 
   await t.test('a child that is a signature is the artifact only when there is no other', async t => {
@@ -369,7 +374,7 @@ await t.test('in an index', async t => {
       body: { ...titled('a'), annotations: { at: 1 } },
       descriptor: { annotations: { at: 2 } }
     }], { at: 3 })
-    t.match(await chooseArtifact(index.root, { fetch: index.fetch }), {
+    matchStrictly(t, await chooseArtifact(index.root, { fetch: index.fetch }), {
       annotations: [{ at: 1 }, { at: 2 }, { at: 3 }]
     })
   })

@@ -13,6 +13,7 @@ import { artifacts } from '../../fakes/artifacts.ts'
 import { createGiteaFake, provisioningContent } from '../../fakes/gitea.ts'
 import { writeLayout } from '../../fakes/layout.ts'
 import { createLoopback } from '../../fakes/loopback.ts'
+import { matchStrictly } from '../../fakes/match.ts'
 import { contentOf, createRegistryFake, type RegistryFakeOptions } from '../../fakes/registry.ts'
 
 async function fakeRegistry (t: Test, options: RegistryFakeOptions = {}, files: Record<string, string> = {}) {
@@ -36,7 +37,7 @@ await t.test('a registry becomes a catalog; a second walk asks for tags and thei
     oci: { registry: fake.url, namespace: 'provisioning' }
   })
   const list = await get('/api/v1/extensions')
-  t.match([list.statusCode, list.headers['x-partial']], [200, undefined])
+  matchStrictly(t, [list.statusCode, list.headers['x-partial']], [200, undefined])
   t.strictSame(names(list.json<Extension[]>()), [
     'oci provider/aws 1.2.0',
     'oci provider/onlyrc 0.1.0-alpha.10',
@@ -49,7 +50,7 @@ await t.test('a registry becomes a catalog; a second walk asks for tags and thei
     checksum: /^sha256:/
   })
   const file = await get('/api/v1/extensions/provider/aws/1.2.0')
-  t.match([file.statusCode, file.body, file.headers['content-disposition']], [
+  matchStrictly(t, [file.statusCode, file.body, file.headers['content-disposition']], [
     200,
     'provider/aws 1.2.0',
     /aws_prov\.tar\.gz/
@@ -83,7 +84,7 @@ await t.test('a registry that does not tell its repositories is healthy; lists a
     oci: { registry: fake.url, namespace: 'provisioning', repositories: ['taskserv/k3s'] }
   }, { probeInterval: 20 })
   const list = await get('/api/v1/extensions')
-  t.match([list.statusCode, list.headers['x-partial'], names(list.json<Extension[]>())], [200, 'oci', [
+  matchStrictly(t, [list.statusCode, list.headers['x-partial'], names(list.json<Extension[]>())], [200, 'oci', [
     'oci taskserv/k3s 1.27.5+k3s1'
   ]])
   t.match((await get('/api/v1/extensions/provider/aws')).json(), { version: '1.2.0' })
@@ -114,7 +115,7 @@ await t.test('a Gitea and a registry are one catalog: twins are shadowed, and an
   await gitea.stop()
   clock.forward(301)
   const aws = await get('/api/v1/extensions/provider/aws')
-  t.match([aws.statusCode, aws.json<Extension>().source, aws.headers['x-cache-ttl']], [200, 'gitea', '0'])
+  matchStrictly(t, [aws.statusCode, aws.json<Extension>().source, aws.headers['x-cache-ttl']], [200, 'gitea', '0'])
   t.equal((await get('/api/v1/extensions/provider/aws/9.9.9')).statusCode, 503)
   t.match((await get('/api/v1/extensions?source=oci')).headers, { 'x-partial': undefined })
 
@@ -123,7 +124,7 @@ await t.test('a Gitea and a registry are one catalog: twins are shadowed, and an
     oci: { registry: fake.url, namespace: 'provisioning' }
   })
   const list = await cold.get('/api/v1/extensions')
-  t.match([list.statusCode, list.headers['x-partial']], [200, 'gitea'])
+  matchStrictly(t, [list.statusCode, list.headers['x-partial']], [200, 'gitea'])
   t.equal((await cold.get('/api/v1/extensions/provider/aws')).statusCode, 503, 'nobody else may answer for it')
 })
 

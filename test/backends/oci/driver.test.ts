@@ -17,6 +17,7 @@ import {
   type FakeArtifact,
   type FakeLayoutOptions
 } from '../../fakes/layout.ts'
+import { matchStrictly } from '../../fakes/match.ts'
 import {
   chart,
   containerImage as image,
@@ -201,7 +202,7 @@ await t.test('of two tags that mean one version the one spelled like it wins', a
     provider('aws', 'v1.0.0', { annotations: at('2020-01-01T00:00:00Z') }),
     provider('aws', '1.0.0', { annotations: at('2021-01-01T00:00:00Z') })
   ])
-  t.match(await driver.load('provider', 'aws'), {
+  matchStrictly(t, await driver.load('provider', 'aws'), {
     releases: [{ version: '1.0.0', published_at: '2021-01-01T00:00:00Z' }]
   })
 })
@@ -235,7 +236,7 @@ await t.test("the tag's descriptor tells the time before the config does, which 
     provider('aws', '2.0.0', { config, tagAnnotations: at('2022-02-02T02:02:02Z') }),
     provider('aws', '1.0.0', { config, layers: [{ content: 'x' }] })
   ])
-  t.match(await driver.load('provider', 'aws'), {
+  matchStrictly(t, await driver.load('provider', 'aws'), {
     releases: [{ published_at: '2022-02-02T02:02:02Z' }, {
       published_at: '2023-03-03T03:03:03Z',
       file: { name: 'aws-1.0.0.tar.gz' }
@@ -277,7 +278,7 @@ await t.test('a repository that cannot be read is told apart, and another of its
   await halfWriteIndex(join(root, 'provider/aws'))
   const { found, failed } = await driver.list()
   t.strictSame(found.map(({ metadata }) => metadata.name), ['gcp'])
-  t.match(failed, [{ type: 'provider', name: 'aws', error: { code: 'service_unavailable', instance: 'oci' } }])
+  matchStrictly(t, failed, [{ type: 'provider', name: 'aws', error: { code: 'service_unavailable', instance: 'oci' } }])
   await t.rejects(driver.load('provider', 'aws'), { code: 'service_unavailable' })
 })
 
@@ -304,7 +305,7 @@ await t.test('a manifest that cannot be read fails its repository instead of sho
       }
     })
   })
-  t.match(await driver.list(), { found: [{ metadata: { name: 'gcp' } }], failed: [{ name: 'aws' }] })
+  matchStrictly(t, await driver.list(), { found: [{ metadata: { name: 'gcp' } }], failed: [{ name: 'aws' }] })
   await t.rejects(versions('aws'), { code: 'service_unavailable' })
 })
 
@@ -465,7 +466,7 @@ await t.test('a repository whose every version is damaged is no absence, unlike 
       details: 'Content of a repository is damaged'
     })
   }
-  t.match(await driver.load('provider', 'partly'), { releases: [{ version: '1.0.0' }] })
+  matchStrictly(t, await driver.load('provider', 'partly'), { releases: [{ version: '1.0.0' }] })
 })
 
 await t.test('a chart that is signed from some version on is listed with all its versions', async t => {

@@ -3,6 +3,7 @@ import t, { type Test } from 'tap'
 import type { ExtensionVersion } from '../../../schemas/extension.ts'
 import { startApp } from '../../fakes/app.ts'
 import { writeLayout, type FakeArtifact } from '../../fakes/layout.ts'
+import { matchStrictly } from '../../fakes/match.ts'
 import { contentOf, createRegistryFake } from '../../fakes/registry.ts'
 
 const on = (architecture: string, variant?: string) => ({
@@ -108,7 +109,7 @@ await t.test('the choice of a platform is logged once, and not with every crawl'
     await get('/api/v1/extensions/provider/aws/versions')
     clock.forward(301)
   }
-  t.match(lines.filter(line => line.includes('several platforms')), [
+  matchStrictly(t, lines.filter(line => line.includes('several platforms')), [
     /"backend":"oci".*"repository":"provider\/aws".*"platform":"linux\/amd64".*set oci\.platform/
   ])
   t.equal(lines.filter(line => line.includes('several platforms')).length, 1)

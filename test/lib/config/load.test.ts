@@ -3,6 +3,7 @@ import { join, resolve } from 'node:path'
 import t from 'tap'
 import { parseConfig } from '../../../lib/config/parse.ts'
 import { gitea, giteaVariables, load, loadRefusal } from './refusal.ts'
+import { matchStrictly } from '../../fakes/match.ts'
 
 await t.test('a file', async t => {
   const dir = t.testdir({
@@ -40,7 +41,7 @@ await t.test('a file', async t => {
     const { config, embedded } = await load({ file: file('good') })
     t.equal(embedded, false)
     t.equal(config.server.port, 9000)
-    t.match(config.gitea, [
+    matchStrictly(t, config.gitea, [
       {
         name: 'gitea',
         token_file: join(dir, 'secrets/token'),
@@ -125,7 +126,7 @@ await t.test('a file', async t => {
         `gitea: missing, expected a [[gitea]] or an [[oci]] table (in ${file(name)})`
       )
     }
-    t.match(await load({ file: file('empty-list'), env: giteaVariables }), {
+    matchStrictly(t, await load({ file: file('empty-list'), env: giteaVariables }), {
       embedded: false,
       config: { gitea: [gitea] }
     })
@@ -147,7 +148,7 @@ await t.test('a file', async t => {
       cwd: '/srv'
     })
     t.equal(config.server.port, 9001)
-    t.match(config.gitea, [
+    matchStrictly(t, config.gitea, [
       {
         url: gitea.url,
         organization: 'other',

@@ -8,6 +8,7 @@ import { createDownloadSlots } from '../../../plugins/downloads/slots.ts'
 import type { Download, OpenContent } from '../../../plugins/downloads/download.ts'
 import errors from '../../../plugins/errors.ts'
 import { createFileReply, type OpenDownload } from '../../../plugins/replies/file.ts'
+import { matchStrictly } from '../../fakes/match.ts'
 
 const file = { name: 'x.tar.gz', size: 5, validator: 'one' }
 
@@ -130,7 +131,7 @@ await t.test('conditions hold for the file that is opened, which may not be the 
   const { url } = await listen(t, open)
   const get = async (headers: Record<string, string>) => await fetch(url, { headers })
   const mismatch = await get({ range: 'bytes=2-', 'if-match': '"one"' })
-  t.match([
+  matchStrictly(t, [
     mismatch.status,
     mismatch.headers.get('etag'),
     mismatch.headers.get('content-range'),
@@ -139,12 +140,12 @@ await t.test('conditions hold for the file that is opened, which may not be the 
   t.match(await mismatch.json(), { error: 'precondition_failed' })
   t.equal(released, 1)
   const known = await get({ 'if-none-match': '"two"' })
-  t.match([known.status, known.headers.get('etag'), await known.text()], [304, '"two"', ''])
+  matchStrictly(t, [known.status, known.headers.get('etag'), await known.text()], [304, '"two"', ''])
   t.equal(released, 2, 'a file that is not sent is released')
   const either = await get({ range: 'bytes=2-', 'if-match': '"one", "two"' })
-  t.match([either.status, either.headers.get('etag'), await either.text()], [206, '"two"', 'other'])
+  matchStrictly(t, [either.status, either.headers.get('etag'), await either.text()], [206, '"two"', 'other'])
   const held = await get({ range: 'bytes=2-', 'if-range': '"one"' })
-  t.match([held.status, await held.text()], [200, 'another'])
+  matchStrictly(t, [held.status, await held.text()], [200, 'another'])
   t.equal((await get({ 'if-unmodified-since': 'Wed, 31 Dec 2025 23:59:59 GMT' })).status, 412)
   t.equal((await get({ 'if-unmodified-since': 'Thu, 01 Jan 2026 00:00:00 GMT' })).status, 200)
 })

@@ -13,6 +13,7 @@ import { isRegistryError } from '../../../lib/errors.ts'
 import { createUpstream, type UpstreamOptions } from '../../../plugins/upstream/client.ts'
 import { createLog } from '../../fakes/log.ts'
 import { createLoopback } from '../../fakes/loopback.ts'
+import { matchStrictly } from '../../fakes/match.ts'
 import { createProxy } from '../../fakes/proxy.ts'
 
 // Of an authority of our own for registry.test, localhost and 127.0.0.1; made with openssl, good until 2126.
@@ -186,7 +187,7 @@ await t.test("a proxy's credentials go to the proxy alone, and into no message",
   const proxy = await createProxy(t, server.port)
   const withUser = proxy.url.replace('://', '://user:canary-proxy@')
   t.equal(await upstream(t, 'http://registry.test', { HTTP_PROXY: withUser }).ask(), '200 x')
-  t.match(proxy.authorizations, [/^Basic /])
+  matchStrictly(t, proxy.authorizations, [/^Basic /])
   proxy.refuses = 407
   t.equal(
     await upstream(t, 'https://registry.test', { HTTPS_PROXY: withUser }).ask(),
@@ -273,7 +274,7 @@ await t.test('with a ca_file that is replaced', async t => {
     t.equal(await other.ask(), '200 over TLS')
     t.equal(await first.ask(), untrusted, 'the connection that was kept is not used again')
     await idle
-    t.match(messages(), [
+    matchStrictly(t, messages(), [
       {
         level: 30,
         key: 'ca_file',
@@ -316,7 +317,7 @@ await t.test('with a ca_file that is replaced', async t => {
       await writeFile(file, content)
       for (let time = 0; time < 2; time++) t.equal(await first.ask(), '200 over TLS', what)
       const logged = messages()
-      t.match(logged, [{
+      matchStrictly(t, logged, [{
         level: 50,
         key: 'ca_file',
         file,
@@ -328,7 +329,7 @@ await t.test('with a ca_file that is replaced', async t => {
     }
     await rm(file)
     for (let time = 0; time < 2; time++) t.equal(await first.ask(), '200 over TLS')
-    t.match(messages().map(({ msg }) => msg), [/no such file or directory/])
+    matchStrictly(t, messages().map(({ msg }) => msg), [/no such file or directory/])
     await writeFile(file, `\uFEFF${ca.replaceAll('\n', '\r\n')}`)
     t.equal(await first.ask(), '200 over TLS')
     t.equal(messages().length, 1, 'it can be used again')

@@ -3,6 +3,7 @@ import { createQueue, createRetryBudget } from '../../../plugins/upstream/limits
 import { createUpstream } from '../../../plugins/upstream/client.ts'
 import { createClock } from '../../fakes/clock.ts'
 import { createLoopback, type LoopbackHandler } from '../../fakes/loopback.ts'
+import { matchStrictly } from '../../fakes/match.ts'
 
 await t.test('one in five requests is tried again, after a reserve of ten', async t => {
   const budget = createRetryBudget()
@@ -81,7 +82,7 @@ await t.test('an upstream', async t => {
     const [first, second] = [ask('x'), ask('x')]
     await t.rejects(ask('x'), { code: 'service_unavailable', proxyError: 'connection_limit_reached' })
     resolve(undefined)
-    t.match(await Promise.all([first, second]), [{ kind: 'found' }, { kind: 'found' }])
+    matchStrictly(t, await Promise.all([first, second]), [{ kind: 'found' }, { kind: 'found' }])
   })
 
   await t.test('whose file nobody wants any more, or that breaks off while it has its pause, ends nothing but the ' +

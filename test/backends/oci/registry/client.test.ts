@@ -7,6 +7,7 @@ import { ContentError, maxManifestBytes } from '../../../../backends/oci/transpo
 import { isRegistryError } from '../../../../lib/errors.ts'
 import { indexType, manifestType, writeLayout } from '../../../fakes/layout.ts'
 import { createLoopback, type LoopbackAnswer } from '../../../fakes/loopback.ts'
+import { matchStrictly } from '../../../fakes/match.ts'
 import { contentOf, createRegistryFake, type RegistryFakeOptions } from '../../../fakes/registry.ts'
 import { createRegistryDriver, createRegistryTransport } from '../../../fakes/registry-driver.ts'
 
@@ -93,7 +94,7 @@ await t.test('repositories', async t => {
         repositories: ['provider/aws']
       })
       fake.fault = ({ path }) => path.startsWith('/v2/_catalog') ? answer : undefined
-      t.match(await transport.repositories('provisioning'), {
+      matchStrictly(t, await transport.repositories('provisioning'), {
         names: [repository],
         truncated: true,
         expected: true,
@@ -101,8 +102,9 @@ await t.test('repositories', async t => {
       }, what)
       await transport.repositories('provisioning')
       t.strictSame(told, ['refused'])
-      t.match(await driver.list(), { found: [{ metadata: { name: 'aws' } }], failed: [], truncated: true })
-      t.match(
+      matchStrictly(t, await driver.list(), { found: [{ metadata: { name: 'aws' } }], failed: [], truncated: true })
+      matchStrictly(
+        t,
         await driver.load('taskserv', 'k3s'),
         { releases: [{ version: '1.0.0' }] },
         'not listed, and there all the same'
@@ -110,7 +112,7 @@ await t.test('repositories', async t => {
       await driver.ping(signal())
     }
     const harbor = await setUp(t, { flavour: 'harbor' }, { discovery: 'harbor', namespace: 'nowhere' })
-    t.match(await harbor.transport.repositories('nowhere'), { names: [], truncated: true, expected: true })
+    matchStrictly(t, await harbor.transport.repositories('nowhere'), { names: [], truncated: true, expected: true })
     t.strictSame(harbor.told, ['refused'])
   })
 
@@ -221,10 +223,10 @@ await t.test('a repository that is denied is refused for itself, and hides none 
     path.includes('/provider/aws/')
       ? { status: 403, headers: { 'content-type': 'application/json' }, body: '{"errors":[{"code":"DENIED"}]}' }
       : undefined
-  t.match(await driver.load('provider', 'aws'), { releases: [{ version: '0.1.0' }] })
+  matchStrictly(t, await driver.load('provider', 'aws'), { releases: [{ version: '0.1.0' }] })
   fake.fault = ({ path }) => path.includes('/taskserv/') ? { status: 403, body: '' } : undefined
   t.match(await outcome(driver.load('taskserv', 'k3s')), { code: 'auth_error' })
-  t.match(await driver.list(), {
+  matchStrictly(t, await driver.list(), {
     found: [{ metadata: { name: 'aws' } }],
     failed: [],
     refused: [{ type: 'taskserv', name: 'k3s', error: { code: 'auth_error' } }]
@@ -366,7 +368,7 @@ await t.test('a file', async t => {
     t.teardown(fake.close)
     const driver = createRegistryDriver(t, { registry: fake.url, namespace: 'provisioning' })
     fake.fault = ({ path }) => path.includes('/provider/aws/blobs/') ? 'truncate' : undefined
-    t.match(await driver.list(), {
+    matchStrictly(t, await driver.list(), {
       found: [{ metadata: { name: 'k3s' } }],
       failed: [{ name: 'aws', error: { code: 'service_unavailable', details: 'Answer is incomplete' } }]
     })

@@ -4,6 +4,7 @@ import t, { type Test } from 'tap'
 import { checkDockerConfig, createCredentials, knownAuthHosts } from '../../../../backends/oci/registry/credentials.ts'
 import { ConfigError, parseConfig } from '../../../../lib/config/parse.ts'
 import { createLog } from '../../../fakes/log.ts'
+import { matchStrictly } from '../../../fakes/match.ts'
 
 const encoded = (text: string) => Buffer.from(text).toString('base64')
 
@@ -132,7 +133,7 @@ await t.test("Docker's config.json", async t => {
     for (let time = 0; time < 2; time++) {
       await t.rejects(read(), { code: 'config_error', message: 'docker_config of instance oci cannot be used' })
     }
-    t.match(lines.map(line => JSON.parse(line) as unknown), [{
+    matchStrictly(t, lines.map(line => JSON.parse(line) as unknown), [{
       key: 'docker_config',
       file,
       msg: /credential helpers are not supported/

@@ -1,6 +1,7 @@
 import t, { type Test } from 'tap'
 import { isRegistryError } from '../../../../lib/errors.ts'
 import { createLoopback, type LoopbackAnswer, type LoopbackRequest } from '../../../fakes/loopback.ts'
+import { matchStrictly } from '../../../fakes/match.ts'
 import { createRegistryFake, type FlavourName, type RegistryContent } from '../../../fakes/registry.ts'
 import { createRegistryTransport } from '../../../fakes/registry-driver.ts'
 
@@ -116,7 +117,7 @@ await t.test('a page that holds nothing is the last; pages that repeat, or witho
     details: 'Answer has a page twice'
   })
   t.equal(repeated.fake.count(/tags\/list/), 2)
-  t.match(await repeated.transport.repositories(''), {
+  matchStrictly(t, await repeated.transport.repositories(''), {
     names: ['provider/a', 'provider/b'],
     truncated: true,
     truncatedBy: { details: 'Answer has a page twice' }

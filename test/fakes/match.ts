@@ -1,0 +1,26 @@
+import type { Test } from 'tap'
+
+const isPlain = (value: unknown): value is Record<string, unknown> =>
+  typeof value === 'object' && value !== null && Object.getPrototypeOf(value) === Object.prototype
+
+/** Returns `found` reduced to what `pattern` is about; a value that matches a pattern is replaced by the pattern. */
+function reduced (found: unknown, pattern: unknown): unknown {
+  if (pattern instanceof RegExp) return typeof found === 'string' && pattern.test(found) ? pattern : found
+  if (pattern === String) return typeof found === 'string' ? pattern : found
+  if (pattern === Number) return typeof found === 'number' ? pattern : found
+  if (Array.isArray(pattern)) {
+    return Array.isArray(found) ? found.map((item, at) => at in pattern ? reduced(item, pattern[at]) : item) : found
+  }
+  if (!isPlain(pattern) || typeof found !== 'object' || found === null) return found
+  const values = found as Record<string, unknown>
+  return Object.fromEntries(Object.keys(pattern).map(key => [key, reduced(values[key], pattern[key])]))
+}
+
+/**
+ * Asserts that a value matches a pattern whose lists are complete. `t.match` accepts longer lists, and text that
+ * contains the text of the pattern. Here lists have the length of their pattern, and text is equal. Objects may have
+ * further keys. A regular expression, `String` or `Number` matches as in `t.match`.
+ */
+export function matchStrictly (t: Test, found: unknown, pattern: unknown, message = 'matches'): void {
+  t.strictSame(reduced(found, pattern), pattern, message)
+}
