@@ -68,7 +68,8 @@ function example (): string {
     ]
   })
   return [
-    '# Configuration of the extension registry, generated from schemas/config.ts. A line that starts with # without a space\n' +
+    '# Configuration of the extension registry, generated from schemas/config.ts. A line that starts with # without ' +
+    'a space\n' +
     '# shows a default or an example value. Environment variables have priority over this file: docs/configuration.md.',
     ...blocks
   ].join('\n\n') + '\n'

@@ -1,5 +1,5 @@
-// Writes the embedded catalog, a tree of OCI image layouts. Its bytes are the same on every machine. Without an argument
-// it replaces examples/registry. With a directory, which must be new or empty, it writes into that directory.
+// Writes the embedded catalog, a tree of OCI image layouts. Its bytes are the same on every machine. Without an
+// argument it replaces examples/registry. With a directory, which must be new or empty, it writes into that directory.
 import { createHash } from 'node:crypto'
 import { mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { dirname, join } from 'node:path'

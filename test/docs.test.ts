@@ -31,7 +31,12 @@ await t.test('the generated parts of docs, and config.example.toml, are up to da
 })
 
 await t.test('README.md and docs/clients.md show programs that other tests run, unchanged', async t => {
-  for (const [page, file] of [['README.md', 'examples/host.js'], ['docs/clients.md', 'test/clients/typescript/example.ts']] as const) {
+  for (
+    const [page, file] of [['README.md', 'examples/host.js'], [
+      'docs/clients.md',
+      'test/clients/typescript/example.ts'
+    ]] as const
+  ) {
     t.match(read(page), `\n\`\`\`${file.slice(-2)}\n${read(file)}\`\`\`\n`, file)
   }
 })
@@ -87,7 +92,9 @@ await t.test('docs/operations.md and docs/downloads.md name every metric of the 
   await app.register(registry, { config })
   const { body } = await app.inject('/metrics')
   const ofProcess = /^(?:process|nodejs)_/
-  const defined = [...body.matchAll(/^# TYPE (\w+) /gm)].map(([, name = '']) => name).filter(name => !ofProcess.test(name))
+  const defined = [...body.matchAll(/^# TYPE (\w+) /gm)].map(([, name = '']) => name).filter(name =>
+    !ofProcess.test(name)
+  )
   const metricTables = `${read('docs/operations.md')}\n${read('docs/downloads.md')}`.matchAll(/^\| Metric \|.*?\n\n/gms)
   const documented = [...metricTables]
     .flatMap(([table]) => [...table.matchAll(/^\| (.*?) \| /gm)])
@@ -106,10 +113,12 @@ await t.test('docs/performance.md has the results of every benchmark', async t =
 })
 
 await t.test('a benchmark replaces its own part of the document', async t => {
-  const document = 'Before.\n<!-- measured: scale -->\nold\n<!-- /measured -->\n<!-- measured: crawl -->\nkept\n<!-- /measured -->\n'
+  const document =
+    'Before.\n<!-- measured: scale -->\nold\n<!-- /measured -->\n<!-- measured: crawl -->\nkept\n<!-- /measured -->\n'
   t.equal(
     replacePart(document, 'scale', '| $1 | new |\n'),
-    'Before.\n<!-- measured: scale -->\n\n| $1 | new |\n\n<!-- /measured -->\n<!-- measured: crawl -->\nkept\n<!-- /measured -->\n'
+    'Before.\n<!-- measured: scale -->\n\n| $1 | new |\n\n<!-- /measured -->\n<!-- measured: crawl -->\nkept\n<!-- ' +
+      '/measured -->\n'
   )
   t.throws(() => replacePart(document, 'requests', 'text'), /no measured part: requests/)
 })
@@ -191,7 +200,8 @@ await t.test('scripts/docs.ts', async t => {
   const dir = t.testdir({
     docs: {
       'stale.md':
-        '# Errors\n\n<!-- generated: errors -->\nold | text\n<!-- /generated -->\n\nAfter.\n<!-- generated: configuration -->\n<!-- /generated -->\n',
+        '# Errors\n\n<!-- generated: errors -->\nold | text\n<!-- /generated -->\n\nAfter.\n<!-- generated: ' +
+          'configuration -->\n<!-- /generated -->\n',
       'plain.md': 'Nothing here.\n'
     }
   })

@@ -63,8 +63,8 @@ const cpuTime = (): number => {
 let last = { wall: performance.now(), cpu: cpuTime(), elapsed: 0 }
 
 /**
- * Returns the milliseconds that this process has run or waited for events. Time in which the machine ran other processes
- * instead does not count: a bound on it holds on a busy machine, too. Work that blocks the event loop counts.
+ * Returns the milliseconds that this process has run or waited for events. Time in which the machine ran other
+ * processes instead does not count: a bound on it holds on a busy machine, too. Work that blocks the event loop counts.
  */
 export function processTime (): number {
   const [wall, cpu] = [performance.now(), cpuTime()]
