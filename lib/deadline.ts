@@ -12,17 +12,6 @@ export const late = (instance?: string): RegistryError =>
     }
   )
 
-/**
- * Returns a signal that is aborted after so many milliseconds, at once when there are none, with the error of `reason`.
- * It keeps no process alive.
- */
-export function deadlineAfter (milliseconds: number, reason: () => Error): AbortSignal {
-  const controller = new AbortController()
-  if (milliseconds <= 0) controller.abort(reason())
-  else setTimeout(() => { controller.abort(reason()) }, milliseconds).unref()
-  return controller.signal
-}
-
 /** Returns the result of `work`. Throws the reason of `signal` when that is aborted first; the work continues then. */
 export async function untilAborted<T> (work: Promise<T>, signal: AbortSignal): Promise<T> {
   if (signal.aborted) {

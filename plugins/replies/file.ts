@@ -1,7 +1,7 @@
 import { once } from 'node:events'
 import { create as contentDisposition } from 'content-disposition'
 import type { FastifyReply, FastifyRequest } from 'fastify'
-import { deadlineAfter, late, untilAborted } from '../../lib/deadline.ts'
+import { late, untilAborted, withDeadline } from '../../lib/deadline.ts'
 import { preconditionFailed, registryError } from '../../lib/errors.ts'
 import type { Download, OpenContent } from '../downloads/download.ts'
 import type { DownloadSlots } from '../downloads/slots.ts'
@@ -163,13 +163,16 @@ export function createFileReply ({ slots, onShed }: { slots: DownloadSlots, onSh
       throw registryError('service_unavailable', 'Too many downloads at once')
     }
     const closed = closedSignal(reply)
-    const signal = AbortSignal.any([closed, deadlineAfter(openBy - performance.now(), () => late(ref.instance))])
     try {
-      const content = await open(download, { signal })
-      if (isOpenedKnown(request, content, published)) {
-        return await notModified(reply, content.file, provenance(content.waited)).send()
-      }
-      return await reply.send(await read(reply, content, { published, provenance, closed, signal }))
+      const stream = await withDeadline(openBy - performance.now(), () => late(ref.instance), async signal => {
+        const content = await open(download, { signal })
+        if (!isOpenedKnown(request, content, published)) {
+          return await read(reply, content, { published, provenance, closed, signal })
+        }
+        notModified(reply, content.file, provenance(content.waited))
+        return undefined
+      }, closed)
+      return await reply.send(stream)
     } catch (error) {
       // The client has closed the connection: there is no response, and no failure to report.
       if (closed.aborted) return reply.hijack()

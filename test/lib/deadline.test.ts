@@ -1,5 +1,5 @@
 import t from 'tap'
-import { deadlineAfter, untilAborted } from '../../lib/deadline.ts'
+import { untilAborted, withDeadline } from '../../lib/deadline.ts'
 
 const late = new Error('late')
 
@@ -25,11 +25,18 @@ await t.test('throws what the work throws', async t => {
   })
 })
 
-await t.test('a deadline of no milliseconds is over at once, a later one after its time', async t => {
-  t.equal(deadlineAfter(0, () => late).reason, late)
-  const signal = deadlineAfter(1, () => late)
-  t.equal(signal.aborted, false)
-  const keepAlive = setTimeout(() => {}, 10_000)
-  await t.rejects(untilAborted(new Promise(() => {}), signal), late)
-  clearTimeout(keepAlive)
+await t.test('work with a deadline is given up after its time, at once after none', async t => {
+  const never = async (signal: AbortSignal) => await untilAborted(new Promise(() => {}), signal)
+  await t.rejects(withDeadline(0, () => late, never), late)
+  await t.rejects(withDeadline(1, () => late, never), late)
+  t.equal(await withDeadline(10_000, () => late, async () => 1), 1, 'its timer does not keep the process')
+})
+
+await t.test('work with a deadline is given up when its parent is aborted, before and meanwhile', async t => {
+  const never = async (signal: AbortSignal) => await untilAborted(new Promise(() => {}), signal)
+  const parent = new AbortController()
+  const running = withDeadline(10_000, () => late, never, parent.signal)
+  parent.abort()
+  await t.rejects(running, late)
+  await t.rejects(withDeadline(10_000, () => late, never, parent.signal), late)
 })

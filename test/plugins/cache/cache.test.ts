@@ -6,7 +6,6 @@ import {
   type CacheOptions,
   type LoadedEntry
 } from '../../../plugins/cache/cache.ts'
-import { deadlineAfter } from '../../../lib/deadline.ts'
 import { registryError } from '../../../lib/errors.ts'
 import { createClock } from '../../fakes/clock.ts'
 
@@ -245,7 +244,7 @@ await t.test('nobody waits for a load for longer than the budget after it began,
   'own', async t => {
   const { cache, clock, aws, loader, answers, loads } = setUp({ budget: 60_000 })
   answers(async () => await new Promise(() => {}))
-  await t.rejects(cache.get(aws, { ...loader(), signal: deadlineAfter(5, () => new Error('not this one')) }), {
+  await t.rejects(cache.get(aws, { ...loader(), signal: AbortSignal.timeout(5) }), {
     code: 'service_unavailable',
     proxyError: 'http_response_timeout'
   })
