@@ -115,7 +115,7 @@ async function serve ({ config, embedded }: LoadedConfig): Promise<void> {
   const app = Fastify({ ...options, http: { ...http, optimizeEmptyRequests: true }, logger })
   app.removeAllContentTypeParsers()
   if (embedded) {
-    app.log.info('serving the embedded examples, since neither a file nor the environment configures a backend')
+    app.log.info('no backend is configured by file or environment: serving the embedded examples')
   }
 
   const { host, port, shutdown_delay_seconds: shutdownDelay } = config.server

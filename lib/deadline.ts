@@ -4,7 +4,7 @@ import { registryError, type RegistryError } from './errors.ts'
 export const late = (instance?: string): RegistryError =>
   registryError(
     'service_unavailable',
-    instance === undefined ? 'The upstream did not answer in time' : `Instance ${instance} did not answer in time`,
+    instance === undefined ? 'The upstream did not respond in time' : `Instance ${instance} did not respond in time`,
     {
       details: 'Response timeout',
       proxyError: 'http_response_timeout',

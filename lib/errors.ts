@@ -26,7 +26,7 @@ export const errorTable = {
   },
   conflict: {
     status: 409,
-    when: 'The version was published again with another content, and `store.on_rerelease` is refuse'
+    when: 'The version was published again with different content, and `store.on_rerelease` is refuse'
   },
   precondition_failed: {
     status: 412,

@@ -161,7 +161,7 @@ const errorDescriptions = {
   401: "`auth_error`: the upstreams that could answer refuse the registry's own credentials",
   404: '`not_found`: the resource does not exist',
   409:
-    '`conflict`: the version was published again with another content, and the registry is configured to refuse that',
+    '`conflict`: the version was published again with different content, and the registry is configured to refuse that',
   412:
     '`precondition_failed`: `If-Match` does not name a current `ETag`, or the file was published after ' +
       '`If-Unmodified-Since`',

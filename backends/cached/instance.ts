@@ -64,8 +64,11 @@ export function createInstance (
     ...(publicUrl !== undefined && { publicUrl }),
     onFailure: error => {
       if (error !== undefined) {
-        fastify.log.warn({ backend: driver.name, err: error }, 'the listing could not be read, or not all of it')
-      } else if (failing) fastify.log.info({ backend: driver.name }, 'the listing can be read again')
+        fastify.log.warn(
+          { backend: driver.name, err: error },
+          'the crawl failed, or is incomplete: cached entries are used'
+        )
+      } else if (failing) fastify.log.info({ backend: driver.name }, 'the crawl succeeded again')
       failing = error !== undefined
     }
   })

@@ -138,7 +138,7 @@ function createItems ({ instance, log, count, wallClock = Date.now }: SkipsOptio
     entries.delete(key)
     if (skipped.kind === 'repository') repositories--
     if (isNamedRefusal(skipped)) {
-      log?.info({ backend: instance, repository: skipped.repository }, 'a repository is no longer refused')
+      log?.info({ backend: instance, repository: skipped.repository }, 'a repository is accessible again')
     }
   }
 
@@ -164,7 +164,7 @@ function createNumbersLog ({ instance, log }: SkipsOptions, { entries, counts }:
       [...entries.values()].filter(({ skipped: { hidden, reason } }) => hidden && reason === 'refused').length
     if (hiddenRefusals > before) log?.warn({ backend: instance, refused: hiddenRefusals }, refusedHiddenMessage)
     else if (hiddenRefusals < before) {
-      log?.info({ backend: instance, refused: hiddenRefusals }, 'fewer repositories of the crawl are refused')
+      log?.info({ backend: instance, refused: hiddenRefusals }, 'fewer repositories are refused')
     }
   }
 

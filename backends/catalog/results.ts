@@ -7,7 +7,7 @@ const precedence = ['internal_error', 'service_unavailable', 'rate_limit', 'auth
 /** Returns the one of several errors that is reported: unavailable, else the rate limit, else the credentials. */
 export function worstError (errors: readonly RegistryError[]): RegistryError {
   const [first] = [...errors].sort((a, b) => precedence.indexOf(a.code) - precedence.indexOf(b.code))
-  return first ?? registryError('service_unavailable', 'No instance can be asked')
+  return first ?? registryError('service_unavailable', 'No instance is available')
 }
 
 /** Returns an error of the table. Throws any other error. */

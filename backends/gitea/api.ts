@@ -48,7 +48,7 @@ export function createGiteaApi (upstream: Upstream, { owner, concurrency = 4 }: 
 
   /** Divides the rows of a page. Throws when the page is not a list. */
   function divide<T extends TSchema> (schema: RowCheck<T>, body: unknown, malformed: (row: unknown) => void): Rows<T> {
-    if (!Array.isArray(body)) throw unexpected('Answer has an unexpected form')
+    if (!Array.isArray(body)) throw unexpected('Response has an unexpected structure')
     const good = body.filter((row: unknown): row is Static<T> => schema.Check(row))
     const bad = body.filter((row: unknown) => !schema.Check(row))
     for (const row of bad) malformed(row)
@@ -70,14 +70,14 @@ export function createGiteaApi (upstream: Upstream, { owner, concurrency = 4 }: 
       })
       const good = found.flatMap(({ good }) => good)
       const bad = found.flatMap(({ bad }) => bad)
-      if (bad.length > 0 && good.length === 0) throw unexpected('Answer has an unexpected form')
+      if (bad.length > 0 && good.length === 0) throw unexpected('Response has an unexpected structure')
       const unread = bad.flatMap(row => textField(row, 'name') ?? [])
       return {
         found: [...new Map(good.map(repository => [repository.name, repository])).values()],
         unread: [...new Set(unread)],
         ...(!steady
           ? { truncated: unexpected('Answer changed while it was read') }
-          : unread.length < bad.length && { truncated: unexpected('Answer has an unexpected form') })
+          : unread.length < bad.length && { truncated: unexpected('Response has an unexpected structure') })
       }
     },
 
@@ -88,7 +88,7 @@ export function createGiteaApi (upstream: Upstream, { owner, concurrency = 4 }: 
     async repository (name: string): Promise<GiteaRepository | undefined> {
       const response = await upstream.json(upstream.address([...apiPath, 'repos', owner, name]))
       if (response.kind !== 'found') return undefined
-      if (!repositories.Check(response.body)) throw unexpected('Answer has an unexpected form')
+      if (!repositories.Check(response.body)) throw unexpected('Response has an unexpected structure')
       return response.body.name === name ? response.body : undefined
     },
 

@@ -45,7 +45,7 @@ export async function openAsset (
     stream.destroy()
     throw isPage
       ? statusError(instance, 401)
-      : api.unexpected('File is not as it was published', 'http_response_incomplete')
+      : api.unexpected('File differs from the published file', 'http_response_incomplete')
   }
   return {
     file,

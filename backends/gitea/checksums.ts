@@ -90,7 +90,7 @@ export function createChecksums (
   async function fetch (candidate: ChecksumFile): Promise<Buffer | undefined> {
     const bytes = await api.attachment(candidate.uuid, maxChecksumFileBytes)
     if (bytes !== undefined && bytes.length !== candidate.size) {
-      throw api.unexpected('A checksum file is not as it was published', 'http_response_incomplete')
+      throw api.unexpected('Checksum file does not match its digest', 'http_response_incomplete')
     }
     return bytes
   }

@@ -68,7 +68,9 @@ export function createCrawl (
   const failuresOf = ({ unread }: FoundRepositories): RepositoryResult[] =>
     unread.flatMap(name => {
       const extension = mapping.identify(name)
-      return extension === undefined ? [] : [{ extension, error: api.unexpected('Answer has an unexpected form') }]
+      return extension === undefined
+        ? []
+        : [{ extension, error: api.unexpected('Response has an unexpected structure') }]
     })
 
   /** Crawls the owner's repositories. Throws when they cannot be listed, or when none of them could be read. */

@@ -80,7 +80,7 @@ export function createPages (
       const body = slimPage(response.body, list.fields)
       readBytes += response.size
       keptChars += JSON.stringify(body)?.length ?? 0
-      if (readBytes > maxReadBytes || keptChars > maxKeptChars) throw unexpected('Answer is too large')
+      if (readBytes > maxReadBytes || keptChars > maxKeptChars) throw unexpected('Response is too large')
       totals.add(totalOf(response))
       return { ...response, body }
     }
@@ -95,7 +95,7 @@ export function createPages (
     if (first !== undefined) return first
     if (base > 1) throw new InexactPages()
     const second = await limit(async () => await readPage(2, base))
-    if (second === undefined) throw unexpected('Answer is too large')
+    if (second === undefined) throw unexpected('Response is too large')
     return second.kind === 'found' ? { ...second, body: [tooLargeRow] } : second
   }
 
@@ -131,7 +131,7 @@ export function createPages (
    */
   async function mustObeyLimit (list: List): Promise<void> {
     for (const page of [2, 1]) if (await fetchPage(list, page, 1, maxProbeBytes) !== undefined) return
-    throw unexpected('Answer is too large')
+    throw unexpected('Response is too large')
   }
 
   /** Reads every page of a list, with pages as large as the limits on a response allow. */
@@ -144,7 +144,7 @@ export function createPages (
         if (size === pageSizes[0]) await mustObeyLimit(list)
       }
     }
-    throw unexpected('Answer is too large')
+    throw unexpected('Response is too large')
   }
 
   /**
@@ -192,7 +192,7 @@ function createPartsReader (
   let inexact = false
   return async function readParts (page: number, size: PageSize): Promise<unknown[]> {
     const response = await limit(async () => {
-      if (inexact) throw unexpected('Answer is too large')
+      if (inexact) throw unexpected('Response is too large')
       return await readPage(page, size)
     })
     if (response !== undefined) {

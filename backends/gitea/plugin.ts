@@ -65,8 +65,8 @@ async function createGitea (
       if (count !== privateCount) {
         fastify.log.warn(
           { backend: name, private: count },
-          'private repositories are shown to everybody who can reach this registry; ' +
-            'include_private = false leaves them out'
+          'private repositories are visible to every client of this registry; ' +
+            'set include_private = false to hide them'
         )
       }
       privateCount = count

@@ -52,7 +52,7 @@ export function createReleases (
     const { versions, whole } = versionsOf(candidate, releases.found, skip)
     const settled = whole && releases.whole
     // An unreadable release may be a version: this is not an absence.
-    if (versions.length === 0 && !settled) throw api.unexpected('Answer has an unexpected form')
+    if (versions.length === 0 && !settled) throw api.unexpected('Response has an unexpected structure')
     return { versions, settled }
   }
 

@@ -110,7 +110,7 @@ async function openBlob (
   } catch (error) {
     if (!(error instanceof ContentError)) throw error
     onDamage?.()
-    throw registryError('service_unavailable', `Instance ${instance} cannot be asked`, {
+    throw registryError('service_unavailable', `Instance ${instance} is unavailable`, {
       instance,
       cause: error,
       details: 'File is damaged',

@@ -45,8 +45,8 @@ async function transportOf (fastify: FastifyInstance, oci: OciConfig): Promise<T
     onRefused: () => {
       fastify.log.warn(
         { backend: name },
-        'the registry does not tell its repositories, so that lists are partial: name them in repositories, ' +
-          'and say discovery = "list" where these are all'
+        'the registry does not list its repositories (_catalog): lists are incomplete; ' +
+          'set oci.repositories, and discovery = "list" if they are all repositories'
       )
     }
   })

@@ -43,7 +43,7 @@ export function createVersions ({ instance, concurrency, skip, ...options }: Ver
   /** Throws when a repository without a readable version has damaged content, since that is not an absence. */
   function mustBeWhole (repository: string): void {
     if (damaged.has(repository)) {
-      throw registryError('service_unavailable', `Instance ${instance} cannot be asked`, {
+      throw registryError('service_unavailable', `Instance ${instance} is unavailable`, {
         instance,
         details: 'Content of a repository is damaged',
         proxyError: 'http_protocol_error'

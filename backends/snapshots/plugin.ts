@@ -34,11 +34,16 @@ export function createSnapshots ({ instances, snapshots, log, observe }: Snapsho
       await snapshots.write(name, identity, memory.records())
       saved.set(instance, loads)
       observe(name, 'saved')
-      if (failing) log.info('the catalog can be kept on disk again')
+      if (failing) log.info('the catalog can be saved again')
       failing = false
     } catch (error) {
       observe(name, 'failed')
-      if (!failing) log.warn({ backend: name, err: error }, 'the catalog cannot be kept on disk')
+      if (!failing) {
+        log.warn(
+          { backend: name, err: error },
+          'the catalog cannot be saved: a restart begins without it; check cache.directory'
+        )
+      }
       failing = true
     }
   }
@@ -52,10 +57,10 @@ export function createSnapshots ({ instances, snapshots, log, observe }: Snapsho
           memory.restore(records)
           log.info(
             { backend: name },
-            'the last catalog of a former process stands in until the upstream has been asked'
+            'the saved catalog is used, as stale, until the first crawl ends'
           )
         } catch (error) {
-          log.warn({ backend: name, err: error }, 'the catalog of a former process is not used')
+          log.warn({ backend: name, err: error }, 'the saved catalog cannot be read: it is not used')
         }
       }
     },

@@ -91,7 +91,10 @@ async function downloads (fastify: FastifyInstance, { config }: DownloadsOptions
       onDamage (backend, { type, name, version }, details) {
         telemetry.observeDamage(backend)
         // The client sees a broken transfer only; a transfer can also be without a client.
-        log.warn({ backend, extension: `${type}/${name}`, version, details }, 'a file is not what was published')
+        log.warn(
+          { backend, extension: `${type}/${name}`, version, details },
+          'a file differs from the published file: the download was stopped'
+        )
       },
       onServed: telemetry.observeServed
     }

@@ -27,10 +27,14 @@ export function createRereleases ({ pins, onRerelease, identity, log, onFound }:
   const keyOf = ({ instance, type, name, version }: VersionRef) =>
     JSON.stringify([identity(instance), type, name, version])
   const conflict = ({ instance, type, name, version }: VersionRef): RegistryError =>
-    registryError('conflict', `Extension ${type}/${name} version ${version} was published again with another content`, {
-      instance,
-      proxyError: 'destination_unavailable'
-    })
+    registryError(
+      'conflict',
+      `Extension ${type}/${name} version ${version} was published again with different content`,
+      {
+        instance,
+        proxyError: 'destination_unavailable'
+      }
+    )
 
   async function settle (ref: VersionRef, file: FileInfo, digest: string, size: number): Promise<void> {
     const key = keyOf(ref)
@@ -55,7 +59,7 @@ export function createRereleases ({ pins, onRerelease, identity, log, onFound }:
         before: pin.digest,
         now: digest,
         refused: refusing
-      }, 'a version was published again with another content')
+      }, 'a version was published again with different content')
     }
     await pins.set(key, refusing ? { ...pin, refused: validator } : { digest, size, validator })
     if (refusing) throw conflict(ref)

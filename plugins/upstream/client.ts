@@ -22,14 +22,14 @@ export function createUpstream (dependencies: UpstreamDependencies, options: Ups
 
   /** Returns the value of a JSON body. Throws for another media type, a compressed body, and invalid JSON. */
   function parse (headers: ResponseHeaders, body: Uint8Array): unknown {
-    if (!isJson(headers)) throw unexpected('Answer is not JSON', 'http_protocol_error')
+    if (!isJson(headers)) throw unexpected('Response is not JSON', 'http_protocol_error')
     if (isCompressed(headers)) {
-      throw unexpected('Answer is compressed, which was not asked for', 'http_response_content_coding')
+      throw unexpected('Response has an unrequested content coding', 'http_response_content_coding')
     }
     try {
       return parseJson(body)
     } catch {
-      throw unexpected('Answer is not valid JSON', 'http_protocol_error')
+      throw unexpected('Response is not valid JSON', 'http_protocol_error')
     }
   }
 
@@ -63,7 +63,7 @@ export function createUpstream (dependencies: UpstreamDependencies, options: Ups
     if (status === 404) return undefined
     if (status !== 200) throw statusError(instance, status, headers)
     if (isCompressed(headers)) {
-      throw unexpected('Answer is compressed, which was not asked for', 'http_response_content_coding')
+      throw unexpected('Response has an unrequested content coding', 'http_response_content_coding')
     }
     // A page instead of the file is the response of a server to a client without access.
     if (isHtml(headers)) throw statusError(instance, 401)

@@ -28,8 +28,8 @@ export function statusError (instance: string, status: number, headers: Incoming
       ...more
     })
   }
-  return registryError('service_unavailable', `Instance ${instance} cannot be asked`, {
-    details: `Upstream answered with status ${status}`,
+  return registryError('service_unavailable', `Instance ${instance} is unavailable`, {
+    details: `Upstream responded with status ${status}`,
     ...more
   })
 }

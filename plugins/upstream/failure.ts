@@ -4,7 +4,7 @@ import { prohibited } from './addresses.ts'
 
 /** Returns the error of a request that got no usable response, or was not sent. The message has no address. */
 export const unusable = (instance: string, details: string, proxyError: string): RegistryError =>
-  registryError('service_unavailable', `Instance ${instance} cannot be asked`, { instance, details, proxyError })
+  registryError('service_unavailable', `Instance ${instance} is unavailable`, { instance, details, proxyError })
 
 /** Words for a person, and RFC 9209 section 2.3's, by error code. */
 const network: Record<string, readonly [string, string]> = {
@@ -15,7 +15,7 @@ const network: Record<string, readonly [string, string]> = {
   EAI_AGAIN: ['Host not found', 'dns_error'],
   EHOSTUNREACH: ['Host unreachable', 'destination_ip_unroutable'],
   ENETUNREACH: ['Network unreachable', 'destination_ip_unroutable'],
-  [prohibited]: ['Host is on an inner network and not configured', 'destination_ip_prohibited'],
+  [prohibited]: ['Host is on a private network and is not configured', 'destination_ip_prohibited'],
   ETIMEDOUT: ['Connection timeout', 'connection_timeout'],
   ERR_PROXY_TUNNEL: ['Proxy refuses the connection', 'destination_unavailable'],
   HPE_INVALID_CONSTANT: ['Answer is not HTTP', 'http_protocol_error'],
@@ -39,11 +39,11 @@ export function failureOf (instance: string, error: unknown): RegistryError {
         ? ['Response timeout', 'http_response_timeout'] as const
         : ['Connection timeout', 'connection_timeout'] as const)
     : error instanceof ReadError
-      ? ['Answer is incomplete', 'http_response_incomplete'] as const
+      ? ['Response is incomplete', 'http_response_incomplete'] as const
       : givenUp
         ? ['Request was given up', 'http_response_timeout'] as const
         : network[code] ?? ['Request failed', 'http_protocol_error'] as const
-  return registryError('service_unavailable', `Instance ${instance} cannot be asked`, {
+  return registryError('service_unavailable', `Instance ${instance} is unavailable`, {
     instance,
     details,
     proxyError,

@@ -35,9 +35,9 @@ export function createQueue (
   const limit = pLimit(concurrency)
   return async <T>(work: () => Promise<T>): Promise<T> => {
     if (limit.pendingCount >= waiting) {
-      throw registryError('service_unavailable', `Instance ${instance} cannot be asked`, {
+      throw registryError('service_unavailable', `Instance ${instance} is unavailable`, {
         instance,
-        details: 'Too many requests wait for it',
+        details: 'Too many requests are queued',
         retryAfter: 1,
         proxyError: 'connection_limit_reached'
       })

@@ -26,7 +26,7 @@ export function createOrigin (
   /** Returns an address below the base. Throws for a part that would lead elsewhere. */
   function address (parts: readonly string[], query: Record<string, string | number> = {}): URL {
     const url = pathBelow(base, parts)
-    if (url === undefined) throw unexpected('A name cannot stand in an address', 'http_protocol_error')
+    if (url === undefined) throw unexpected('A name is not valid in an address', 'http_protocol_error')
     for (const [key, value] of Object.entries(query)) url.searchParams.set(key, String(value))
     return url
   }
@@ -35,7 +35,7 @@ export function createOrigin (
   function lookupOf (url: URL): LookupFunction {
     const found = findHost(url)
     if (found === undefined) {
-      throw unexpected('Host is on an inner network and not configured', 'destination_ip_prohibited')
+      throw unexpected('Host is on a private network and is not configured', 'destination_ip_prohibited')
     }
     return found
   }

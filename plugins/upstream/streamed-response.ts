@@ -46,7 +46,7 @@ export function createStreamedResponses (
 
   /** Returns the body of a request. It closes the connection of a body that is never read, too. */
   function bodyOf (request: Request): Readable {
-    const silent = () => origin.unexpected('Answer stopped', 'connection_read_timeout')
+    const silent = () => origin.unexpected('Response stopped', 'connection_read_timeout')
     const body = Readable.from(limitSilence(request, timeout, silent, error => failureOf(instance, error)), {
       objectMode: false
     })

@@ -43,7 +43,9 @@ export function createWholeResponses (
         timeout: { request: 2 * timeoutMs }
       })
       void request.on('downloadProgress', ({ transferred }) => {
-        if (transferred > maxBytes) tooLarge.abort(origin.unexpected('Answer is too large', 'http_response_body_size'))
+        if (transferred > maxBytes) {
+          tooLarge.abort(origin.unexpected('Response is too large', 'http_response_body_size'))
+        }
       })
       try {
         return await request

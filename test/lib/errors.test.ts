@@ -55,7 +55,7 @@ await t.test("an upstream's status becomes an error of the table", async t => {
   t.match(statusError('gitea', 503, { 'retry-after': '7' }), { retryAfter: 7 })
   t.match(failureOf('gitea', new Error('socket 10.0.0.1:3000')), {
     code: 'service_unavailable',
-    message: 'Instance gitea cannot be asked',
+    message: 'Instance gitea is unavailable',
     details: 'Request failed'
   })
 })

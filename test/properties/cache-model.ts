@@ -17,7 +17,7 @@ const refreshAhead = 0.8
 export const patience = 60
 /** Seconds for which a failure is known. */
 const failureMemory = 120
-const late = 'The upstream did not answer in time'
+const late = 'The upstream did not respond in time'
 
 /** What a load gives for each of its two keys; `fail` throws an error of the table, `crash` another one. */
 export type Outcome = 'fail' | 'crash' | Array<{ present: boolean, ttl?: number }>

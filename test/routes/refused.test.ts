@@ -149,7 +149,7 @@ await t.test('a repository that is refused after it was read is served as stale,
   fake.options.denied = undefined
   fake.revoke()
   t.match(await crawl(), { stale: false, partial: undefined })
-  t.match(logged(), [{ level: 30, repository: 'provider/secret', msg: 'a repository is no longer refused' }, {
+  t.match(logged(), [{ level: 30, repository: 'provider/secret', msg: 'a repository is accessible again' }, {
     level: 30,
     msg: 'nothing is skipped any more'
   }])

@@ -79,7 +79,7 @@ await t.test('or it is refused, from the first answer on, with nothing of it sen
       t.equal(statusCode, 409)
       t.match(JSON.parse(body), {
         error: 'conflict',
-        message: 'Extension provider/aws version 1.2.0 was published again with another content'
+        message: 'Extension provider/aws version 1.2.0 was published again with different content'
       })
       t.equal(headers.etag, undefined)
     }

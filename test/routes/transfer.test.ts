@@ -90,7 +90,7 @@ await t.test('a corrupt file is one line of the log, also where nobody waits for
     extension: 'taskserv/big',
     version: '1.0.0',
     details: 'File is damaged'
-  }, 'a file is not what was published']])
+  }, 'a file differs from the published file: the download was stopped']])
 })
 
 await t.test('the end of a part of a file under way is withheld, as the end of the whole is', async t => {

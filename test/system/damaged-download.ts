@@ -73,7 +73,7 @@ for (const [instance, { env, flip }] of Object.entries(upstreams)) {
         headers: { 'content-length': String(size), 'repr-digest': /^sha-256=:/ }
       }, `damaged at ${at}: all but the end comes, and curl says so`)
       t.equal(await failures(), before + 1, 'it is counted for its instance')
-      t.match(lines.filter(({ msg }) => msg === 'a file is not what was published'), [{
+      t.match(lines.filter(({ msg }) => msg === 'a file differs from the published file: the download was stopped'), [{
         level: 40,
         backend: instance,
         extension: 'taskserv/big',

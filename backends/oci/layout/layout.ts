@@ -21,7 +21,10 @@ function toPath (registry: string, instance: string): string {
   try {
     return registry.startsWith('file:') ? fileURLToPath(registry) : resolve(registry)
   } catch (cause) {
-    throw registryError('config_error', `Instance ${instance}: registry is no local file address`, { instance, cause })
+    throw registryError('config_error', `Instance ${instance}: registry is not a local file address`, {
+      instance,
+      cause
+    })
   }
 }
 
@@ -42,7 +45,7 @@ export function createLayout (options: LayoutOptions): Transport {
   const indexes = createLayoutIndexes({ retries, delay, patience, clock, sleep: options.sleep ?? sleep })
 
   function unavailable (details: string, cause: unknown): RegistryError {
-    return registryError('service_unavailable', `Instance ${instance} cannot be asked`, {
+    return registryError('service_unavailable', `Instance ${instance} is unavailable`, {
       instance,
       details,
       cause,

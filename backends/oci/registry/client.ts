@@ -55,7 +55,7 @@ export function createOciRegistry (upstream: Upstream, options: OciRegistryOptio
     requests.mustSucceed(response)
     const { name, tags } = checked(upstream, TagList, response.headers, response.body)
     if (name === undefined && tags === undefined) {
-      throw upstream.unexpected('Answer has an unexpected form', 'http_protocol_error')
+      throw upstream.unexpected('Response has an unexpected structure', 'http_protocol_error')
     }
     return {
       names: tags ?? [],
@@ -81,11 +81,11 @@ export function createOciRegistry (upstream: Upstream, options: OciRegistryOptio
       // Zot has no page after a deleted tag: the list is read once more, and a missing page is then its end.
       if (found?.lost === true) found = await readTags()
       if (found !== undefined && found.truncated !== false) {
-        throw upstream.unexpected(`Answer has ${found.truncated}`, 'http_protocol_error')
+        throw upstream.unexpected(`Response has ${found.truncated}`, 'http_protocol_error')
       }
       // An invalid name may hide the only version: without another version, absence is not proven.
       if (found?.damaged === true && !found.names.some(name => /^v?\d+\.\d+\.\d+/.test(name))) {
-        throw upstream.unexpected('Answer has an unexpected form', 'http_protocol_error')
+        throw upstream.unexpected('Response has an unexpected structure', 'http_protocol_error')
       }
       return found?.names.map(name => ({ name }))
     },

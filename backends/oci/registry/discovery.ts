@@ -111,12 +111,12 @@ export function createDiscovery (options: DiscoveryOptions) {
   /** Why a walk did not see everything; undefined when it did. */
   function problemOf (found: NamesResult | undefined): RegistryError | undefined {
     const problem = found === undefined
-      ? listed ? 'Registry no longer tells its repositories' : 'Registry does not tell its repositories'
+      ? listed ? 'Registry no longer tells its repositories' : 'Registry does not list its repositories'
       : found.truncated !== false
-        ? `Answer has ${found.truncated}`
+        ? `Response has ${found.truncated}`
         : found.lost
           ? 'Answer lost a page'
-          : found.damaged && 'Answer has an unexpected form'
+          : found.damaged && 'Response has an unexpected structure'
     return problem === false ? undefined : upstream.unexpected(problem, 'http_protocol_error')
   }
 
@@ -134,7 +134,7 @@ export function createDiscovery (options: DiscoveryOptions) {
         told = true
       }
       if (found?.damaged === true && found.names.length === 0) {
-        throw upstream.unexpected('Answer has an unexpected form', 'http_protocol_error')
+        throw upstream.unexpected('Response has an unexpected structure', 'http_protocol_error')
       }
       const why = problemOf(found)
       const usual = found === undefined && !listed

@@ -50,7 +50,9 @@ export function checked<T extends TSchema> (
   body: Buffer
 ): Static<T> {
   const value = upstream.parse(headers, body)
-  if (!Value.Check(schema, value)) throw upstream.unexpected('Answer has an unexpected form', 'http_protocol_error')
+  if (!Value.Check(schema, value)) {
+    throw upstream.unexpected('Response has an unexpected structure', 'http_protocol_error')
+  }
   return value
 }
 

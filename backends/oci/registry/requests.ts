@@ -52,7 +52,7 @@ export function createRequests ({ instance, upstream, authentication }: Requests
   ): Promise<boolean> {
     if (status !== 404) return false
     if (url.origin !== upstream.origin || /^text\/(?:html|plain)\b/i.test(headers['content-type'] ?? '')) {
-      throw upstream.unexpected('Answer is not of a registry', 'http_protocol_error')
+      throw upstream.unexpected('Response is not from a registry', 'http_protocol_error')
     }
     // Zot's empty 404 looks like that of a proxy without its registry, which has no /v2/ either.
     if (!isRegistryErrorBody(body)) await ping()
@@ -63,7 +63,7 @@ export function createRequests ({ instance, upstream, authentication }: Requests
   function mustSucceed ({ status, headers }: UpstreamResponse): void {
     if (status !== 200) throw statusError(instance, status, headers)
     if (/^text\/html\b/i.test(headers['content-type'] ?? '')) {
-      throw upstream.unexpected('Answer is not of a registry', 'http_protocol_error')
+      throw upstream.unexpected('Response is not from a registry', 'http_protocol_error')
     }
   }
 

@@ -60,7 +60,7 @@ export function createTokens ({ instance, upstream, authHosts, publicHost, clock
       const details = known
         ? `Token server ${host} is not asked without https`
         : `Token server ${host} is not in auth_hosts`
-      throw registryError('config_error', `Instance ${instance} wants its token from a host that is not configured`, {
+      throw registryError('config_error', `Instance ${instance} requires a token from a host that is not configured`, {
         instance,
         details,
         proxyError: 'proxy_configuration_error'
@@ -86,12 +86,12 @@ export function createTokens ({ instance, upstream, authHosts, publicHost, clock
       response = parseJson(body)
     } catch {
       // No cause, since its message contains the response.
-      throw upstream.unexpected('Token server answered with no JSON', 'http_protocol_error')
+      throw upstream.unexpected('Response of the token server is not JSON', 'http_protocol_error')
     }
     const found = Value.Check(TokenResponse, response) ? response : {}
     const token = found.token || found.access_token
     if (token === undefined || !/^[\x21-\x7e]+$/.test(token)) {
-      throw upstream.unexpected('Token server gave no token', 'http_protocol_error')
+      throw upstream.unexpected('Response of the token server has no token', 'http_protocol_error')
     }
     const lifetime = typeof found.expires_in === 'number'
       ? Math.max(minLifetimeSeconds, found.expires_in)

@@ -23,14 +23,14 @@ export function createStoreHealth (
       if (failedAt === undefined) {
         log.warn(
           { err: error },
-          'files cannot be kept: downloads are passed on without the store until its directory can be written'
+          'the store cannot write to its directory: downloads continue without it; check the directory'
         )
       }
       failedAt = clock()
     },
 
     worked (): void {
-      if (failedAt !== undefined) log.info('files can be kept again')
+      if (failedAt !== undefined) log.info('the store can write to its directory again')
       failedAt = undefined
     }
   }

@@ -126,7 +126,7 @@ function createFailures (options: VerifiedSourceOptions, position: Position) {
   const final = new WeakSet<object>()
   const incomplete = (details: string): RegistryError => {
     const { instance } = sourceAt(options, position)
-    return registryError('service_unavailable', `Instance ${instance} cannot be asked`, {
+    return registryError('service_unavailable', `Instance ${instance} is unavailable`, {
       instance,
       details,
       proxyError: 'http_response_incomplete'
@@ -138,7 +138,7 @@ function createFailures (options: VerifiedSourceOptions, position: Position) {
   }
   return {
     /** The response ended too early. */
-    unfinished: (): RegistryError => incomplete('Answer is incomplete'),
+    unfinished: (): RegistryError => incomplete('Response is incomplete'),
     /** The content is not the published one. */
     damaged,
     /** The same, where no other attempt is made. */
@@ -178,7 +178,7 @@ async function * takeNew (
       chunk = rest
     }
     if (chunk.length === 0) continue
-    if (size !== undefined && position.at + chunk.length > size) throw wrong('File is longer than it was published')
+    if (size !== undefined && position.at + chunk.length > size) throw wrong('File is longer than the published file')
     yield chunk
     hash.update(chunk)
     position.at += chunk.length
@@ -265,7 +265,7 @@ function continueVerifiedSource (
       }
     }
     digest = `${algorithm}:${hash.copy().digest('hex')}`
-    if (size !== undefined && position.at !== size) throw failures.damaged('File is shorter than it was published')
+    if (size !== undefined && position.at !== size) throw failures.damaged('File is shorter than the published file')
     if (expected !== undefined && digest !== expected) throw failures.damaged('File is damaged')
     await options.settle?.(file, digest, position.at)
   }

@@ -14,7 +14,7 @@ function setUp () {
     }, options)
   return { clock, breaker, ask, asked: () => asked }
 }
-const down = registryError('service_unavailable', 'Instance gitea cannot be asked', {
+const down = registryError('service_unavailable', 'Instance gitea is unavailable', {
   instance: 'gitea',
   details: 'Connection refused',
   proxyError: 'connection_refused'

@@ -10,7 +10,7 @@ import { createFakeDriver } from '../../fakes/driver.ts'
 import { createLog } from '../../fakes/log.ts'
 import { matchStrictly } from '../../fakes/match.ts'
 
-const down = registryError('service_unavailable', 'Instance gitea cannot be asked', {
+const down = registryError('service_unavailable', 'Instance gitea is unavailable', {
   instance: 'gitea',
   details: 'Connection refused',
   proxyError: 'connection_refused'

@@ -44,7 +44,7 @@ const json = (status: number, body: unknown, headers: Record<string, string> = {
   headers: { 'content-type': 'application/json', ...headers },
   body: typeof body === 'string' ? body : JSON.stringify(body)
 })
-const unavailable = { error: 'service_unavailable', message: 'Instance gitea cannot be asked' }
+const unavailable = { error: 'service_unavailable', message: 'Instance gitea is unavailable' }
 
 await t.test('a server that wants everybody to sign in is an auth_error, never an empty catalog', async t => {
   const signin = await setUp(t, { options: { requireSignin: true } })
@@ -124,15 +124,15 @@ await t.test('every way to fail is 503 with the reason in words, and never 404 o
   const faults: Array<[string, NonNullable<GiteaFake['fault']>, string]> = [
     ['reset', () => 'refuse-reset', 'Connection reset'],
     ['no answer', () => 'hang', 'Response timeout'],
-    ['server error', () => json(502, {}), 'Upstream answered with status 502'],
+    ['server error', () => json(502, {}), 'Upstream responded with status 502'],
     [
       'not JSON by its type',
       () => ({ status: 200, headers: { 'content-type': 'text/plain' }, body: '[]' }),
-      'Answer is not JSON'
+      'Response is not JSON'
     ],
-    ['not JSON', () => json(200, '[{'), 'Answer is not valid JSON'],
-    ['another form', () => json(200, { ok: true }), 'Answer has an unexpected form'],
-    ['truncated', () => 'truncate', 'Answer is incomplete'],
+    ['not JSON', () => json(200, '[{'), 'Response is not valid JSON'],
+    ['another form', () => json(200, { ok: true }), 'Response has an unexpected structure'],
+    ['truncated', () => 'truncate', 'Response is incomplete'],
     [
       'endless pages',
       () => json(200, [], { link: '<https://x/?page=99999>; rel="last"', 'x-total-count': '5000000' }),

@@ -85,7 +85,7 @@ const provider = (name: string, tag: string, more: Partial<FakeArtifact> = {}): 
   tag,
   ...more
 })
-const down = () => registryError('service_unavailable', 'Instance oci cannot be asked', { instance: 'oci' })
+const down = () => registryError('service_unavailable', 'Instance oci is unavailable', { instance: 'oci' })
 
 await t.test('lists each extension once, at its current version, with what its manifest says', async t => {
   const annotations = {

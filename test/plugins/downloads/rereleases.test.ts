@@ -63,7 +63,7 @@ await t.test('or it is refused, told once, and from then on before anybody fetch
   const conflict = {
     code: 'conflict',
     statusCode: 409,
-    message: 'Extension provider/aws version 1.0.0 was published again with another content'
+    message: 'Extension provider/aws version 1.0.0 was published again with different content'
   }
   await t.rejects(releases.settle(subject, second, digest('b'), 5), conflict)
   await t.rejects(releases.look(subject, second), conflict)

@@ -224,7 +224,11 @@ function asking (t: Test, url: string, { environment = {}, ...more }: More, opti
     json: async (target: string) => await made.json(new URL(target)).then(({ kind }) => kind, told)
   }
 }
-const refused = ['service_unavailable', 'Host is on an inner network and not configured', 'destination_ip_prohibited']
+const refused = [
+  'service_unavailable',
+  'Host is on a private network and is not configured',
+  'destination_ip_prohibited'
+]
 const elsewhere = ['service_unavailable', 'Redirect to a host that is not configured', 'destination_ip_prohibited']
 
 await t.test('no spelling of an inner address is asked, nor redirected to', async t => {

@@ -296,7 +296,7 @@ await t.test('a layout that was never whole fails, without saying where it lies'
 await t.test('a directory that is missing fails everything, and works again once it is there', async t => {
   const root = join(t.testdir({}), 'later')
   const transport = createLayout({ instance: 'oci', registry: root })
-  const missing = { ...unavailable, message: 'Instance oci cannot be asked', details: 'Directory does not exist' }
+  const missing = { ...unavailable, message: 'Instance oci is unavailable', details: 'Directory does not exist' }
   await t.rejects(transport.repositories(''), missing)
   await t.rejects(transport.tags('provider/aws'), missing)
   await t.rejects(transport.manifest('provider/aws', `sha256:${'a'.repeat(64)}`), missing)

@@ -222,7 +222,7 @@ await t.test('a token server elsewhere', async t => {
     const error = await outcome(transport.tags(aws))
     t.match(error, {
       code: 'config_error',
-      message: 'Instance oci wants its token from a host that is not configured',
+      message: 'Instance oci requires a token from a host that is not configured',
       details: `Token server ${new URL(server.url).host} is not in auth_hosts`
     })
     t.equal(server.requests.length, 0)
@@ -260,12 +260,12 @@ await t.test('a token server elsewhere', async t => {
 await t.test('answers of a token server that are no token are failures', async t => {
   const { fake, transport } = await setUp(t, {}, login)
   const bodies: Array<[string, string]> = [
-    ['<html>', 'Token server answered with no JSON'],
-    ['{}', 'Token server gave no token'],
-    ['[]', 'Token server gave no token'],
-    ['{"token":""}', 'Token server gave no token'],
-    ['{"token":"a\\nb"}', 'Token server gave no token'],
-    ['{"token":7}', 'Token server gave no token']
+    ['<html>', 'Response of the token server is not JSON'],
+    ['{}', 'Response of the token server has no token'],
+    ['[]', 'Response of the token server has no token'],
+    ['{"token":""}', 'Response of the token server has no token'],
+    ['{"token":"a\\nb"}', 'Response of the token server has no token'],
+    ['{"token":7}', 'Response of the token server has no token']
   ]
   for (const [body, details] of bodies) {
     fake.fault = ({ path }) =>
@@ -273,7 +273,7 @@ await t.test('answers of a token server that are no token are failures', async t
     t.match(await outcome(transport.tags(aws)), { code: 'service_unavailable', details }, body)
   }
   fake.fault = ({ path }) => tokens.test(path) ? 'endless' : undefined
-  t.match(await outcome(transport.tags(aws)), { code: 'service_unavailable', details: 'Answer is too large' })
+  t.match(await outcome(transport.tags(aws)), { code: 'service_unavailable', details: 'Response is too large' })
 })
 
 await t.test('a storage that a blob is redirected to sees no credentials, and its challenge is not ' +
@@ -357,8 +357,8 @@ await t.test('a token server that nobody named in auth_hosts must be on the open
   t.equal(statusCode, 503)
   t.strictSame(JSON.parse(body), {
     error: 'service_unavailable',
-    message: 'Instance oci cannot be asked',
-    details: 'Host is on an inner network and not configured'
+    message: 'Instance oci is unavailable',
+    details: 'Host is on a private network and is not configured'
   })
   t.equal(headers['proxy-status'], 'oci; error=destination_ip_prohibited')
   t.equal(server.connections, 0)

@@ -98,7 +98,7 @@ await t.test('repositories', async t => {
         names: [repository],
         truncated: true,
         expected: true,
-        truncatedBy: { details: 'Registry does not tell its repositories' }
+        truncatedBy: { details: 'Registry does not list its repositories' }
       }, what)
       await transport.repositories('provisioning')
       t.strictSame(told, ['refused'])
@@ -139,7 +139,7 @@ await t.test('repositories', async t => {
     fake.fault = ({ path }) => path === '/v2/' ? undefined : { status: 503, body: '' }
     t.match(await outcome(transport.repositories('provisioning')), {
       code: 'service_unavailable',
-      details: 'Upstream answered with status 503'
+      details: 'Upstream responded with status 503'
     })
     t.strictSame(told, [])
   })
@@ -370,7 +370,7 @@ await t.test('a file', async t => {
     fake.fault = ({ path }) => path.includes('/provider/aws/blobs/') ? 'truncate' : undefined
     matchStrictly(t, await driver.list(), {
       found: [{ metadata: { name: 'k3s' } }],
-      failed: [{ name: 'aws', error: { code: 'service_unavailable', details: 'Answer is incomplete' } }]
+      failed: [{ name: 'aws', error: { code: 'service_unavailable', details: 'Response is incomplete' } }]
     })
   })
 

@@ -305,26 +305,26 @@ await t.test('names that are none cost only themselves', async t => {
 await t.test('what is no answer of a registry is a failure, and never an absence', async t => {
   const page = '<html>Sign in</html>'
   const answers: Array<[what: string, answer: LoopbackAnswer, details: string]> = [
-    ['HTML', { status: 200, headers: { 'content-type': 'text/html' }, body: page }, 'Answer is not of a registry'],
+    ['HTML', { status: 200, headers: { 'content-type': 'text/html' }, body: page }, 'Response is not from a registry'],
     [
       "a proxy's 404",
       { status: 404, headers: { 'content-type': 'text/html' }, body: page },
-      'Answer is not of a registry'
+      'Response is not from a registry'
     ],
     [
       "an ingress's 404",
       { status: 404, headers: { 'content-type': 'text/plain' }, body: 'default backend - 404' },
-      'Answer is not of a registry'
+      'Response is not from a registry'
     ],
-    ['text', { status: 200, headers: { 'content-type': 'text/plain' }, body: '{"tags":[]}' }, 'Answer is not JSON'],
+    ['text', { status: 200, headers: { 'content-type': 'text/plain' }, body: '{"tags":[]}' }, 'Response is not JSON'],
     [
       'no JSON',
       { status: 200, headers: { 'content-type': 'application/json' }, body: '{' },
-      'Answer is not valid JSON'
+      'Response is not valid JSON'
     ],
-    ['another form', json({ tags: 'x' }), 'Answer has an unexpected form'],
-    ['a list', json([]), 'Answer has an unexpected form'],
-    ['an error of the server', json({}, {}, 500), 'Upstream answered with status 500']
+    ['another form', json({ tags: 'x' }), 'Response has an unexpected structure'],
+    ['a list', json([]), 'Response has an unexpected structure'],
+    ['an error of the server', json({}, {}, 500), 'Upstream responded with status 500']
   ]
   for (const [what, answer, details] of answers) {
     const { transport } = await scripted(t, () => answer)

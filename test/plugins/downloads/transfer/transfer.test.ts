@@ -184,7 +184,7 @@ await t.test('what is too long is cut off at once, what is too short or another 
   }
   await t.rejects(all(await flowOf([createOrigin('a', { bytes: content.subarray(0, 999_000) }).origin])), {
     code: 'service_unavailable',
-    details: 'Answer is incomplete'
+    details: 'Response is incomplete'
   })
   const { checksum: _, size: __, ...unknown } = file
   const { origin } = createOrigin('a')
