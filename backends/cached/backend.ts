@@ -20,13 +20,15 @@ export interface CachedRead<T> extends CachedResult<T> { uses: readonly CacheUse
 /** A version of an extension. */
 export interface VersionName { type: ExtensionType, name: string, version: string }
 
-/** What one instance has of some types. */
+/** Extensions of some types of one instance. */
 export interface Listing {
-  /** Of each type asked for, ordered by name. The same object as long as nothing changed. */
+  /** Extensions of each requested type, ordered by name. The same object as long as nothing has changed. */
   types: ReadonlyMap<ExtensionType, readonly Extension[]>
-  /** Whether entries may be missing because part of the upstream could not be read, and no earlier answer stands in. */
+  /**
+   * Whether entries may be missing because part of the upstream could not be read, and no stale entries replace them.
+   */
   incomplete: boolean
-  /** `{type}/{name}` of those that are missing by name. */
+  /** `{type}/{name}` of the missing extensions whose names are known. */
   unread: ReadonlySet<string>
 }
 
@@ -43,18 +45,18 @@ export interface SkippedReport {
   counts: ReadonlyArray<{ instance: string, kind: Skipped['kind'], reason: SkipReason, count: number }>
 }
 
-/** What an instance knows, as records that outlive the process. */
+/** Cached data of an instance, as records that outlive the process. */
 export interface Records {
-  /** Everything that can be remembered, made while it is read. */
+  /** Returns the records of all cached data. Each record is created when it is read. */
   records (): Iterable<SnapshotRecord>
-  /** Takes records back, as old answers that may stand in. */
+  /** Puts records into the cache, as stale entries. */
   restore (records: readonly SnapshotRecord[]): void
 }
 
 /**
  * An instance as the catalog reads it: a driver behind the cache. An absence is a value, and a failure throws the error
  * of the driver. An absence with `error` rests on the last complete listing only, because the upstream is unavailable.
- * The `cached…` methods return a result at once if all of it is fresh in the cache, and undefined otherwise.
+ * The `cached…` methods return a result at once if every part of it is fresh in the cache, and undefined otherwise.
  */
 export interface Backend {
   readonly name: string
@@ -78,7 +80,9 @@ export interface Backend {
   ): Promise<CachedResult<readonly ExtensionVersion[] | undefined>>
   /** Counts a read of the cache that is sent to a client as hits, and refreshes its entries before they expire. */
   use (uses: readonly CacheUse[]): void
-  /** The file of a version, unopened; undefined when there is no such version, `file` absent when it has no file. */
+  /**
+   * Returns the file of a version, not opened, or without `file` when it has none; undefined for an unknown version.
+   */
   stat(
     type: ExtensionType,
     name: string,
@@ -86,31 +90,34 @@ export interface Backend {
     options?: ReadOptions
   ): Promise<CachedResult<{ file?: FileReference, published_at: string } | undefined>>
   /**
-   * Opens a file; undefined when it is gone. With `version` a file that is gone is looked up once more in the release
-   * of that version, and the file that has replaced it is opened.
+   * Opens a file; undefined when it no longer exists. With `version`, a missing file is looked up once more in the
+   * release of that version, and the file that has replaced it is opened.
    */
   open (file: FileReference, options: OpenOptions, version?: VersionName): Promise<Artifact | undefined>
-  /** A file of the same content among those that were told of last; asks nobody. */
+  /** Returns a file of the same content among the files that were shown last. Sends no request. */
   holding (checksum: string): FileReference | undefined
-  /** Asks the upstream now, past the cache. */
+  /** Sends a request to the upstream now, without the cache. */
   ping (signal: AbortSignal): Promise<void>
   /**
-   * Walks the upstream again, behind the caller, unless the last walk is young, or the upstream is left alone. A walk
-   * that failed is soon made again, and at once when the upstream has `recovered`.
+   * Crawls the upstream in the background, unless the last crawl is young, or no request may be sent. A crawl that
+   * failed is soon repeated, and at once when the upstream has `recovered`.
    */
   refresh (options?: { recovered?: boolean }): void
-  /** Why the last walk over the upstream failed; undefined when it did not. */
+  /** Error of the last crawl; undefined when it succeeded. */
   readonly failure: RegistryError | undefined
-  /** Whether the upstream is asked (`closed`), left alone after failures (`open`), or being tested (`half-open`). */
+  /**
+   * State of the circuit breaker: requests are sent (`closed`), refused after failures (`open`), or tested
+   * (`half-open`).
+   */
   readonly circuit: Circuit
-  /** Says what the instance is configured to read: what was remembered of anything else is not its own. */
+  /** Identifies the data that the instance is configured to read. Records with another identity are not used. */
   readonly identity: string
-  /** What outlives the process. */
+  /** Cached data that outlives the process. */
   readonly savedRecords: Records
-  /** How many loads have changed what is remembered. */
+  /** Number of loads that have changed the cached data. */
   readonly loads: number
-  /** What the last reads of the upstream skipped. */
+  /** Returns the items that the last reads of the upstream skipped. */
   skipped (): SkippedReport
-  /** What is in the cache now, without asking or counting; undefined when there is none. */
+  /** Returns the cached extensions of a type; undefined when there are none. Sends no request, and counts nothing. */
   peek (type: ExtensionType): readonly Extension[] | undefined
 }

@@ -20,11 +20,11 @@ import { createSkips, type Skips } from './skips.ts'
 export interface CachedBackendOptions extends Omit<PresenterOptions, 'source'> {
   cache: Cache
   priority: number
-  /** States what the instance is configured to read. Records of a process with another identity are not used. */
+  /** Identifies the data that the instance is configured to read. Records with another identity are not used. */
   identity?: string
   /** Called with the error of each crawl; undefined after a crawl without one. */
   onFailure?: (error: RegistryError | undefined) => void
-  /** Keeps what the driver skips; not logged and not counted if unset. */
+  /** Keeps the items that the driver skips; they are neither logged nor counted if unset. */
   skips?: Skips
 }
 

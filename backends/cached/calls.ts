@@ -18,7 +18,7 @@ export const createUpstreamCall = (instance: string, breaker: Breaker): Upstream
     }, options)
 
 /**
- * Returns whether a failure that opened the circuit does not stop a request for one name: a listing that cannot be used
- * says nothing about single names.
+ * Returns whether a request for one name is sent although this failure opened the circuit. A listing that cannot be
+ * used does not show that single names cannot be read.
  */
 export const passes = ({ proxyError }: RegistryError): boolean => proxyError === 'http_protocol_error'

@@ -9,7 +9,7 @@ import type { Skips } from './skips.ts'
 
 /** Seconds after which a checksum that could not be looked up is tried again. */
 const retryAfterSeconds = 30
-/** Failed look-ups that are remembered. */
+/** Maximum failed look-ups that are remembered. */
 const maxFailures = 10_000
 
 export interface ChecksumsDependencies {
@@ -18,7 +18,9 @@ export interface ChecksumsDependencies {
   keys: CacheKeys
   presenter: Presenter
   skips: Skips
-  /** Runs a call of the driver behind the circuit breaker; its failure costs the release its checksum only. */
+  /**
+   * Runs a call of the driver behind the circuit breaker. When it fails, only the checksum of the release is missing.
+   */
   call: <T>(call: () => Promise<T>) => Promise<T>
   /** Called when an entry of the cache has changed. */
   onChange: () => void
@@ -40,7 +42,7 @@ type CheckedFile = FileReference | undefined
  */
 export function createChecksums ({ driver, cache, keys, presenter, skips, call, onChange }: ChecksumsDependencies) {
   const flights = new Map<string, Promise<CheckedFile>>()
-  /** When a look-up failed, in milliseconds of the cache's clock. */
+  /** Times at which look-ups failed, in milliseconds of the cache's clock. */
   const failures = new LRUCache<string, number>({ max: maxFailures })
   const keyOf = ({ locator, checksumLocator }: FileReference): string => JSON.stringify([locator, checksumLocator])
 

@@ -18,8 +18,8 @@ export interface ExtensionsDependencies {
 }
 
 /**
- * Creates the reads of single extensions: from the listing, or from the cached entries when those are newer. What they
- * lack is loaded.
+ * Creates the reads of single extensions: from the listing, or from the cached entries when those are newer. Missing
+ * entries are loaded.
  */
 export function createExtensions (
   { driver, cache, keys, listed, entries, lookups }: ExtensionsDependencies
@@ -34,7 +34,7 @@ export function createExtensions (
     return read
   }
 
-  /** Returns what the listing shows of a name, unless the cached metadata are newer. */
+  /** Returns the extension of a name in the listing, or its absence, unless the cached metadata are newer. */
   const listedMetadata = (
     type: ExtensionType,
     name: string,
@@ -42,7 +42,7 @@ export function createExtensions (
   ): CachedRead<Extension | undefined> | undefined =>
     listed.fresh(type, name, maxAge, cache.read(keys.metadata(type, name))?.age ?? Infinity)
 
-  /** Returns what the listing shows of a name, unless the cached versions are newer. */
+  /** Returns the extension of a name in the listing, or its absence, unless the cached versions are newer. */
   const listedVersions = (
     type: ExtensionType,
     name: string,

@@ -20,7 +20,7 @@ export interface BackendFilesDependencies {
 /** Maximum number of digests whose files are kept in memory. */
 const maxDigests = 10_000
 
-/** The files of the versions of one instance. */
+/** Creates the reads of the files of one instance. */
 export function createBackendFiles (
   { driver, call, readRelease, lookups, negativeTtl }: BackendFilesDependencies
 ) {

@@ -8,10 +8,10 @@ import { createSkips } from './skips.ts'
 
 export type { Backend } from './backend.ts'
 
-/** What a kind of backend decorates the server with: its configured instances, in order of appearance. */
+/** Decorator of a kind of backend: its configured instances, in order of appearance. */
 export interface Instances { readonly instances: readonly Backend[] }
 
-/** Keys that only say how an instance is asked, or hold secrets: of what it is asked they say nothing. */
+/** Keys that only state how requests are sent, or hold secrets. They do not select the data that is read. */
 const unrelated = new Set([
   'token',
   'token_file',
@@ -31,8 +31,8 @@ const unrelated = new Set([
 const credentials = ['token', 'token_file', 'password_file', 'docker_config'] as const
 
 /**
- * What an instance is configured to read and how it is shown, and whether with credentials, which see more than others;
- * without any secret.
+ * Returns a hash of the settings that select the data of an instance and its form. Whether there are credentials is
+ * part of it, because requests with credentials can read more. Secrets are not part of it.
  */
 function identityOf (instance: GiteaConfig | OciConfig, publicUrl: string | undefined): string {
   const related = Object.entries(instance).filter(([key]) => !unrelated.has(key)).sort(([a], [b]) => a < b ? -1 : 1)

@@ -13,10 +13,10 @@ export interface VersionListing {
   unchecked: boolean
 }
 
-/** An extension as it is shown. `unchecked` is what it is made of, as long as its checksum is not looked up. */
+/** An extension as it is shown. `unchecked` has its metadata and its release while its checksum is not looked up. */
 export interface Described { extension: Extension, unchecked?: { metadata: Metadata, release: Release } }
 
-/** Where an instance's answers are in the cache. */
+/** Creates the keys of an instance's entries in the cache. */
 export function createCacheKeys (instance: string) {
   const lists = Object.fromEntries(
     extensionTypes.map(type => [type, cacheKey('list', `${instance}:list:${type}`)])

@@ -12,14 +12,14 @@ export interface ListedNamesDependencies {
   listUse: (type: ExtensionType) => CacheUse
 }
 
-/** Creates what the cached listings of an instance show of single names. They are read, and never loaded. */
+/** Creates the reads of single names from the cached listings of an instance. They never load a listing. */
 export function createListedNames ({ cache, keys, listUse }: ListedNamesDependencies) {
   const secondsSince = (at: number): number => (cache.now() - at) / 1000
 
   return {
     /**
-     * Returns what a fresh listing shows of one name: the extension, or its absence if that is at most `maxAge` seconds
-     * old. Returns undefined when the listing is older than `newerThan` seconds, or does not decide it.
+     * Returns the extension of a name in a fresh listing, or its absence if that is at most `maxAge` seconds old.
+     * Returns undefined when the listing is older than `newerThan` seconds, or does not decide it.
      */
     fresh (
       type: ExtensionType,
@@ -34,15 +34,15 @@ export function createListedNames ({ cache, keys, listUse }: ListedNamesDependen
       if (value === undefined) {
         if (error !== undefined || missing || unread.has(name) || listed.age > maxAge) return undefined
       } else if (kept.has(name) || (cache.absentFor(keys.metadata(type, name)) ?? Infinity) < listed.age) {
-        // The upstream could not read it, or has returned its absence since.
+        // The crawl could not read it, or a later load has found it absent.
         return undefined
       }
       return { value, age: listed.age, ttl: listed.ttl, hit: true, uses: [listUse(type)] }
     },
 
     /**
-     * Returns what the listing of a failing upstream shows of one name: the value that `toValue` makes of it, or its
-     * absence from the last complete listing. Throws `error` when the listing does not decide it.
+     * Returns the result for a name from the listing of a failing upstream: the value that `toValue` makes of its
+     * extension, or its absence. Throws `error` when the listing does not decide it.
      */
     stale<T> (
       type: ExtensionType,
@@ -81,8 +81,8 @@ export function createListedNames ({ cache, keys, listUse }: ListedNamesDependen
     },
 
     /**
-     * Returns the seconds since a listing that has a version which the cached versions lack; undefined when they agree.
-     * Such versions are too old, though fresh.
+     * Returns the age in seconds of a newer listing with a version that the cached versions lack; undefined when they
+     * agree. Such cached versions are outdated, although they are fresh.
      */
     ageOfNewVersion (type: ExtensionType, name: string): number | undefined {
       const cached = cache.peek(keys.versions(type, name))
@@ -95,7 +95,7 @@ export function createListedNames ({ cache, keys, listUse }: ListedNamesDependen
     },
 
     /**
-     * Returns how a listing limits the load of one name. `standIn`: an older result is there if the load fails.
+     * Returns how a listing limits the load of one name. `standIn`: whether an older result is there if the load fails.
      * `maxAbsence`: an absence that is older than the listing is loaded again when the listing shows the name.
      */
     limits (type: ExtensionType, name: string, isResult: boolean): { standIn: boolean, maxAbsence?: number } {

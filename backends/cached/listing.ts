@@ -6,19 +6,19 @@ import { forEachYielding } from '../../lib/yielding.ts'
 import { reuse, reuseAll } from '../../lib/reuse.ts'
 import type { CachedResult } from '../../lib/result.ts'
 
-/** One type's part of a listing, as it is cached. */
+/** The listing of one type, as it is cached. */
 export interface TypeListing {
   extensions: readonly Extension[]
   byName: ReadonlyMap<string, Extension>
-  /** Why something could not be read; what has an earlier answer is in `extensions` all the same. */
+  /** Error of a part that could not be read. Earlier entries of that part are in `extensions`, as stale ones. */
   error: RegistryError | undefined
-  /** Whether anything is missing from `extensions`, by name or altogether. */
+  /** Whether `extensions` lacks entries, whose names may be unknown. */
   missing: boolean
-  /** Why the repository of an extension that has an earlier answer is refused; says nothing of other names. */
+  /** Error of a refused repository whose earlier entry is kept. Other names are not affected. */
   refusal: RegistryError | undefined
-  /** Names that could not be read, or are refused, and have no earlier answer. */
+  /** Names that could not be read, or are refused, and have no earlier entry. */
   unread: ReadonlySet<string>
-  /** When an earlier answer that stands in was given (milliseconds of the cache's clock), by name. */
+  /** Names of the stale entries that are kept, and when each was read (milliseconds of the cache's clock). */
   kept: ReadonlyMap<string, number>
   /**
    * Names that the last complete listing does not prove absent, and when that was (milliseconds of the cache's clock).
@@ -26,13 +26,13 @@ export interface TypeListing {
   proof: { names: ReadonlySet<string>, at: number } | undefined
 }
 
-/** In the order of lists, by code point. */
+/** Compares in the order of lists: names by code point. */
 export const byName = (a: { name: string }, b: { name: string }): number => a.name < b.name ? -1 : 1
 
 /**
- * What a walk says of one type. What could not be read keeps its earlier answer, as long as that may stand in; a walk
- * that left something out removes nothing, and leaves the last proof as it was. What has not changed is the same object
- * as before.
+ * Returns the listing of one type after a crawl. Entries that could not be read are kept as stale ones, up to the
+ * maximum age of stale entries. A truncated crawl removes only extensions that are certainly absent. A crawl that is
+ * not complete keeps the last proof. Objects that have not changed are reused.
  */
 export async function toListing (
   type: ExtensionType,
@@ -63,7 +63,7 @@ export async function toListing (
     return true
   }
   for (const { name } of [...failed, ...refused]) if (!keep(name)) unread.add(name)
-  // What a walk did not come to may be there still.
+  // A truncated crawl did not read every repository: extensions that it did not find may still exist.
   if (crawl.truncated === true) {
     const gone = new Set(crawl.absent?.filter(extension => extension.type === type).map(({ name }) => name))
     for (const name of before?.byName.keys() ?? []) if (!extensions.has(name) && !gone.has(name)) keep(name)

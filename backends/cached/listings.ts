@@ -14,7 +14,7 @@ export interface ListingsDependencies {
   loader: Loader
 }
 
-/** Puts the listings of some types together; the same object as long as the parts are the same. */
+/** Creates the merge of the listings of some types. It returns the same object as long as the parts are the same. */
 function createMerge () {
   const latest = new WeakMap<readonly ExtensionType[], { parts: readonly TypeListing[], listing: Listing }>()
   return (types: readonly ExtensionType[], parts: readonly TypeListing[]): Listing => {
@@ -72,10 +72,10 @@ export function createListings ({ instance, cache, keys, loader }: ListingsDepen
   }
 
   return {
-    /** How a read of the listing of a type is counted, and how that listing is refreshed. */
+    /** Returns how a read of the listing of a type is counted, and how that listing is refreshed. */
     use: (type: ExtensionType): CacheUse => uses[type],
 
-    /** Returns the listing of some types from the cache, if all of it is fresh. */
+    /** Returns the listing of some types from the cache, if every part of it is fresh; undefined otherwise. */
     cached (types: readonly ExtensionType[]): CachedRead<Listing> | undefined {
       const results: Array<CachedResult<TypeListing>> = []
       for (const type of types) {

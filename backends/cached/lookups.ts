@@ -12,7 +12,7 @@ import { isUnchecked, type Checksums } from './checksums.ts'
 import type { Described, CacheKeys, VersionListing } from './keys.ts'
 import type { Presenter } from './presenter.ts'
 
-/** Look-ups of one list of versions that run at once. */
+/** Maximum look-ups of one list of versions that run at once. */
 const maxConcurrentLookups = 6
 /** Milliseconds that a stale result waits for a checksum. */
 const maxStaleWaitMs = 1000
@@ -58,7 +58,7 @@ interface LookedUp {
 /** Creates the reads that complete cached results with the checksums that the driver left open. */
 export function createLookups ({ instance, cache, keys, presenter, checksums }: LookupsDependencies) {
   /**
-   * Returns releases of one extension with their checksums. A checksum that takes longer than `signal` is left out, and
+   * Returns releases of one extension with their checksums. A checksum that takes longer than `signal` is skipped, and
    * its look-up continues in the background.
    */
   async function lookUp (
@@ -124,7 +124,7 @@ export function createLookups ({ instance, cache, keys, presenter, checksums }: 
   return {
     /**
      * Looks up the checksum of a current release that a crawl has read, where cached versions lack it, so that they
-     * agree with the listing. The crawl has read the checksum file: as a rule that costs no request.
+     * agree with the listing. The crawl has read the checksum file, so that this usually needs no request.
      */
     follow (type: ExtensionType, name: string, { version, file }: Release): void {
       const listing = cache.peek(keys.versions(type, name))?.value
@@ -136,7 +136,7 @@ export function createLookups ({ instance, cache, keys, presenter, checksums }: 
       }
     },
 
-    /** Returns an extension with its checksum. A stale one is not worth a wait, for it showed no checksum before. */
+    /** Returns an extension with its checksum. A stale one does not wait: it was shown without a checksum before. */
     async extension (unchecked: Unchecked<Described | undefined>): Promise<CachedResult<Extension | undefined>> {
       const { type, name, result } = unchecked
       if (result.value?.unchecked === undefined || result.error !== undefined) {
@@ -154,7 +154,7 @@ export function createLookups ({ instance, cache, keys, presenter, checksums }: 
       })
     },
 
-    /** Returns all versions with their checksums; stale ones as `extension` does. */
+    /** Returns all versions with their checksums. Stale versions do not wait, as in `extension`. */
     async versions (
       unchecked: Unchecked<VersionListing | undefined>
     ): Promise<CachedResult<readonly ExtensionVersion[] | undefined>> {

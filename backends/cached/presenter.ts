@@ -3,15 +3,15 @@ import type { FileReference, Metadata, Release } from '../driver/driver.ts'
 
 export interface PresenterOptions {
   source: ExtensionSource
-  /** Which address is shown as `download_url`. */
+  /** Address that is shown as `download_url`. */
   downloadUrls: 'upstream' | 'gateway'
-  /** Where this registry is reached from outside; without it there are no `gateway` addresses. */
+  /** Public address of this registry; without it there are no `gateway` addresses. */
   publicUrl?: string
-  /** Told of each file that is shown. */
+  /** Called with each file that is shown. */
   onFile?: (file: FileReference) => void
 }
 
-/** How what a driver says is shown: as the extensions and versions of the API. */
+/** Creates the conversion of a driver's data to the extensions and versions of the API. */
 export function createPresenter ({ source, downloadUrls, publicUrl, onFile }: PresenterOptions) {
   function downloadUrl (
     { type, name }: Pick<Metadata, 'type' | 'name'>,

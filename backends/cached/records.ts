@@ -8,25 +8,25 @@ import type { Presenter } from './presenter.ts'
 import type { CacheKeys } from './keys.ts'
 import { currentRelease } from '../driver/version.ts'
 
-/** Extensions of one record: a line that is made and read without holding anybody up. */
+/** Maximum extensions of one record, so that one line does not block other requests for long. */
 const chunk = 500
 
 export interface RecordsDependencies {
   cache: Cache
   keys: CacheKeys
   presenter: Presenter
-  /** Milliseconds of the epoch: what is remembered outlives the process, and its own clock. */
+  /** Returns milliseconds since the epoch. Records outlive the process and its monotonic clock. */
   wallClock?: () => number
 }
 
 /**
- * What an instance has in the cache, as records that outlive the process, and back. What comes back is stale: it stands
- * in until the upstream has been asked, for as long as any old answer may.
+ * Creates the records of an instance's cached data, and restores them. Restored entries are stale: they are served
+ * until the upstream responds, up to the maximum age of stale entries.
  */
 export function createRecords ({ cache, keys, presenter, wallClock = Date.now }: RecordsDependencies): Records {
-  /** A time of the cache's clock, by the wall clock. */
+  /** Returns the wall clock's time for a time of the cache's clock. */
   const toWall = (at: number): number => wallClock() - (cache.now() - at)
-  /** The same back; a time that is yet to come is now. */
+  /** Returns the cache clock's time for a time of the wall clock; now for a time in the future. */
   const fromWall = (at: number): number => cache.now() - Math.max(0, wallClock() - at)
 
   function * listingOf (type: ExtensionType): Generator<SnapshotRecord> {
@@ -92,7 +92,7 @@ export function createRecords ({ cache, keys, presenter, wallClock = Date.now }:
           const { type, name } = extension
           const versions = releases.map(release => presenter.toVersion(extension, release as Release))
           const current = currentRelease(releases as Release[])
-          // A look-up for a download then completes both entries.
+          // With `unchecked`, the look-up of a checksum for a download completes both entries.
           const unchecked = current?.version === extension.version && isUnchecked(current)
             ? { metadata: extension, release: current }
             : undefined
@@ -106,7 +106,7 @@ export function createRecords ({ cache, keys, presenter, wallClock = Date.now }:
           )
         }
       }
-      // Last, so that it is not the first to go.
+      // The cache evicts the oldest entries first: listings are restored last, so that they stay.
       for (const { listing, extensions } of listings) restoreListing(listing, extensions)
     }
   }

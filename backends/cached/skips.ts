@@ -125,7 +125,7 @@ function createItems ({ instance, log, count, wallClock = Date.now }: SkipsOptio
       const key = keyOf(skipped)
       if (met.has(key)) return
       const known = entries.get(key)
-      // A kept item stays as long as it is met, in whatever order.
+      // A kept item stays as long as it is met, in any order.
       if (known === undefined && !hasRoom(skipped)) return
       met.add(key)
       if (known === undefined) add(key, skipped, crawled)

@@ -33,8 +33,8 @@ const toMatches = (view: Result<CatalogView>, { q, limit }: MatchQuery): Result<
 
 /**
  * Creates one catalog over all instances. An extension belongs to the first instance, in order of ownership, that has
- * it; `source` limits that to instances of one kind. The `cached…` methods return a result at once if all of it is
- * fresh in the cache, and undefined otherwise.
+ * it; `source` limits that to instances of one kind. The `cached…` methods return a result at once if every part of it
+ * is fresh in the cache, and undefined otherwise.
  */
 export function createCatalog ({ backends, downloads, log, negativeTtl, budget }: CatalogDependencies) {
   const instances = byOwnership(backends)
@@ -113,5 +113,5 @@ export function createCatalog ({ backends, downloads, log, negativeTtl, budget }
 }
 export type Catalog = ReturnType<typeof createCatalog>
 
-/** One array, since a view is kept while its listings are the same arrays. */
+/** A single array: a view is kept while its listings are the same arrays. */
 const noExtensions: readonly Extension[] = []

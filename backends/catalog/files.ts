@@ -27,7 +27,7 @@ export interface CatalogFilesDependencies {
 const notFound = ({ type, name, version }: VersionName, state = 'not found'): RegistryError =>
   registryError('not_found', `Extension ${type}/${name} version ${version} ${state}`)
 
-/** The files of the versions of all instances. */
+/** Creates the reads of the files of all instances. */
 export function createCatalogFiles ({ instances, downloads, owners, budgetMs }: CatalogFilesDependencies) {
   /** Returns the sources of a file: its owner, and other instances that have the same content. */
   function sourcesOf (owner: Backend, { ref, file }: CatalogFile): DownloadSource[] {
@@ -55,8 +55,8 @@ export function createCatalogFiles ({ instances, downloads, owners, budgetMs }: 
 
   return {
     /**
-     * Returns the file of a version of the extension's owner, not opened yet. Throws `not_found` when there is no such
-     * version, or it has no file.
+     * Returns the file of a version of the extension's owner, not opened yet. Throws `not_found` when the version does
+     * not exist, or has no file.
      */
     async file ({ version, ...extension }: ExtensionName & { version: string }): Promise<Result<CatalogFile>> {
       const { type, name } = extension
@@ -80,8 +80,8 @@ export function createCatalogFiles ({ instances, downloads, owners, budgetMs }: 
     },
 
     /**
-     * Opens a file, which may have been replaced by another file meanwhile. Throws `not_found` when it is gone, the
-     * reason of `signal` when that is aborted first, and errors of the table.
+     * Opens a file, which may have been replaced by another file meanwhile. Throws `not_found` when it no longer
+     * exists, the reason of `signal` when that is aborted first, and errors of the table.
      */
     async open (file: CatalogFile, { signal }: { signal: AbortSignal }): Promise<OpenContent> {
       const owner = instances.find(({ name }) => name === file.ref.instance)

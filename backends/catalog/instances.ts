@@ -10,7 +10,7 @@ export interface ListScope extends Scope { type?: ExtensionType | undefined }
 /** One extension. */
 export interface ExtensionName extends Scope { type: ExtensionType, name: string }
 
-/** The order of ownership: smaller priority first, then Gitea before OCI, then order of appearance. */
+/** Returns instances in order of ownership: smaller priority first, then Gitea before OCI, then order of appearance. */
 export function byOwnership (backends: readonly Backend[]): Backend[] {
   return [...backends].sort((a, b) =>
     a.priority - b.priority || extensionSources.indexOf(a.source) - extensionSources.indexOf(b.source)

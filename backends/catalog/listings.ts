@@ -19,7 +19,7 @@ type InstanceRead = { backend: Backend, result: CachedResult<Listing>, error?: n
   error: RegistryError
 }
 
-/** One array for each type, since backends keep what they return by the identity of the array. */
+/** One array for each type, since backends cache merged listings by the identity of the array. */
 const onlyTypes: Record<ExtensionType, readonly ExtensionType[]> = {
   provider: ['provider'],
   taskserv: ['taskserv'],

@@ -1,6 +1,6 @@
 import type { Extension } from '../../schemas/extension.ts'
 
-/** An extension with its texts ready to be searched: all of them in one, the description last. */
+/** An extension with its texts in lower case. `text` has all of them; the description begins at `descriptionAt`. */
 export interface Searchable {
   extension: Extension
   name: string
@@ -18,15 +18,15 @@ export function searchable (extension: Extension): Searchable {
 
 const wordCharacter = /[\p{L}\p{N}]/u
 
-/** Whether there is a letter or a digit in a text in lower case. */
+/** Returns whether the character at `at` of a text in lower case is a letter or a digit. */
 function isInWord (text: string, at: number): boolean {
   const code = text.charCodeAt(at)
   return code < 128 ? (code >= 97 && code <= 122) || (code >= 48 && code <= 57) : wordCharacter.test(text.charAt(at))
 }
 
 /**
- * Whether `text` has `query`, first at `found`, where a word starts: at `start`, or behind something that is neither
- * letter nor digit.
+ * Returns whether `text` has `query` where a word starts: at `start`, or after a character that is neither letter nor
+ * digit. `found` is the first position of `query`, or -1.
  */
 function atWordStart (text: string, query: string, found: number, start = 0): boolean {
   for (let at = found; at !== -1; at = text.indexOf(query, at + 1)) {
@@ -36,12 +36,13 @@ function atWordStart (text: string, query: string, found: number, start = 0): bo
 }
 
 /**
- * How well an extension fits, smaller is better; undefined when the query is nowhere in it. `query` is in lower case.
+ * Returns how well an extension matches, smaller is better; undefined when it does not contain the query. `query` is in
+ * lower case.
  */
 function rank ({ name, tags, text, descriptionAt }: Searchable, query: string): number | undefined {
   let found = text.indexOf(query)
   if (found === -1) return undefined
-  // What is found in the description first is in it alone.
+  // The description is last in the text: a query that is found first there is in neither name nor tags.
   if (found < descriptionAt) {
     if (name === query) return 0
     if (name.startsWith(query)) return 1
@@ -54,9 +55,9 @@ function rank ({ name, tags, text, descriptionAt }: Searchable, query: string): 
 }
 
 /**
- * Every extension that has `query` in its name, a tag or its description, whatever the case: exact name first, then
- * name prefix, word start in the name, elsewhere in it, tag, word start in the description, elsewhere in it; ties in
- * the order given.
+ * Returns every extension that has `query` in its name, a tag or its description, in any case. Exact names are first,
+ * then name prefixes, word starts in the name, other matches in the name, tags, word starts in the description, other
+ * matches. Equal matches keep their order.
  */
 export function search (candidates: readonly Searchable[], query: string): Extension[] {
   const lower = query.trim().toLowerCase()

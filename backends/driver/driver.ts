@@ -22,13 +22,13 @@ export interface Release {
   version: string
   /** UTC with `Z`, whole seconds. */
   published_at: string
-  /** Whether the publisher marks it as a pre-release, whatever its version is; absent otherwise. */
+  /** Whether the publisher marks it as a pre-release, independently of its version; absent otherwise. */
   prerelease?: true
   /** Absent when the version has no file. */
   file?: FileReference
 }
 
-/** What an upstream states about an extension, apart from its versions. */
+/** Metadata of an extension as the upstream states them, without its versions. */
 export interface Metadata extends Pick<Extension, 'name' | 'type' | 'description' | 'author' | 'repository' | 'tags'> {}
 
 /** An extension with all its versions. */
@@ -61,8 +61,8 @@ export interface Crawl {
   /** Extensions whose repository was read and has no version; only used when the crawl is truncated. */
   absent?: Array<{ type: ExtensionType, name: string }>
   /**
-   * Names of repositories that were not read again, because no change is visible. What an earlier crawl skipped in them
-   * is still skipped.
+   * Names of repositories that were not read again, because no change is visible. Items that an earlier crawl skipped
+   * in them are still skipped.
    */
   unchanged?: ReadonlySet<string>
 }

@@ -1,19 +1,19 @@
 import { isRegistryError, type RegistryError } from '../../lib/errors.ts'
 
-/** Questions in a row without an answer after which a walk asks nothing more. */
+/** Number of requests in a row without a response after which a crawl sends no more requests. */
 const tolerated = 3
 
 /**
- * Whether a failure is an answer all the same: the upstream is there, and says something that cannot be used. It then
- * speaks of what was asked for, not of the upstream as a whole.
+ * Returns whether a failure shows that the upstream is reachable: it sent a response that cannot be used. Such a
+ * failure concerns the requested item, not the upstream as a whole.
  */
 export const isUpstreamResponse = ({ code, proxyError = '', retryAfter }: RegistryError): boolean =>
   code !== 'rate_limit' && retryAfter === undefined &&
   ['destination_unavailable', 'http_protocol_error', 'http_response_incomplete'].includes(proxyError)
 
 /**
- * Lets a walk over many repositories end when the upstream answers nothing any more: what is left fails at once with
- * the last failure, instead of each waiting for its own time-out.
+ * Creates the function that runs the requests of a crawl over many repositories. When the upstream no longer responds,
+ * the remaining requests fail at once with the last failure: they do not each wait for a timeout.
  */
 export function createFailFast () {
   let silences = 0

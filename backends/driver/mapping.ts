@@ -10,7 +10,7 @@ export interface ExtensionMatch {
   rank: number
 }
 
-/** Reads and writes repository names by an instance's patterns. */
+/** Creates the reader and writer of repository names by an instance's patterns. */
 export function createMapping (mapping: Mapping) {
   const patterns = extensionTypes.flatMap(type => mapping[type].map(pattern => {
     const at = pattern.indexOf('{name}')
@@ -18,8 +18,8 @@ export function createMapping (mapping: Mapping) {
   })).map((pattern, rank) => ({ ...pattern, rank }))
 
   /**
-   * Returns the extension that a repository's name means, by the first pattern that matches. Returns undefined when
-   * none matches or the rest is not a valid name.
+   * Returns the extension of a repository name, by the first pattern that matches. Returns undefined when no pattern
+   * matches, or the rest is not a valid name.
    */
   function identify (repository: string): ExtensionMatch | undefined {
     for (const { type, prefix, suffix, rank } of patterns) {

@@ -1,24 +1,24 @@
-/** Most characters of a description, of any other text, and most tags, that are shown of one extension. */
+/** Maximum characters of a description and of any other text, and maximum tags, that are shown of one extension. */
 export const maxDescription = 4096
 export const maxText = 256
 export const maxTags = 64
 
-/** Control characters, and the marks that make a text read otherwise than it is written, or hide one in another. */
+/** Control characters, and marks that reorder or hide text. */
 const unsafeCharacters =
   /[\p{Cc}\u00ad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u2069\ufeff\ufff9-\ufffb\u{e0000}-\u{e007f}]/gu
 
-/** One line of an upstream's text, bounded in length; undefined when there is none. */
+/** Returns a text of an upstream as one line of at most `maxLength` characters; undefined when it is empty. */
 export function plainText (value: unknown, maxLength = maxText): string | undefined {
   if (typeof value !== 'string') return undefined
-  // Cut before as well as after: the pattern need not walk through megabytes.
+  // A text may have megabytes: it is cut before the patterns read it, and to its final length after that.
   const line = value.slice(0, 4 * maxLength).replace(/\s+/g, ' ').replace(unsafeCharacters, '').replace(/ {2,}/g, ' ')
     .trim()
-  // A pair that the cut divides goes whole.
+  // The cut may divide a surrogate pair: the first half is then removed too.
   const text = line.slice(0, maxLength).replace(/[\ud800-\udbff]$/, '').toWellFormed().trim()
   return text === '' ? undefined : text
 }
 
-/** Tags as they are shown: each once, bounded in number; undefined when there is none. */
+/** Returns the tags that are shown: each once, at most `maxTags`; undefined when there are no tags. */
 export function plainTags (values: Iterable<unknown>): string[] | undefined {
   const tags = new Set<string>()
   for (const value of values) {

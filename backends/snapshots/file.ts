@@ -10,38 +10,39 @@ const head = TypeCompiler.Compile(SnapshotHead)
 const record = TypeCompiler.Compile(SnapshotRecord)
 const end = TypeCompiler.Compile(SnapshotEnd)
 
-/** Most bytes that are read; what this writes stays far below. */
+/** Maximum bytes of a file that is read. Files that are written here are much smaller. */
 const maxSnapshotBytes = 1024 * 1024 * 1024
-/** Milliseconds after which a file that another process began to write is nobody's. */
+/** Milliseconds after which a temporary file of another process is abandoned. */
 const abandoned = 600_000
 
 const sha256 = (bytes: Uint8Array): string => createHash('sha256').update(bytes).digest('hex')
 
-/** Why a snapshot is not used. */
+/** Reason why a snapshot is not used. */
 export class SnapshotError extends Error {
   override readonly name = 'SnapshotError'
 }
 
 /**
- * Keeps records of instances in a directory, one file each: `{instance}.ndjson`. A file is whole or is not there: it is
- * written beside, flushed and renamed; several processes may share the directory, the last one to write counts.
+ * Keeps records of instances in a directory, one file each: `{instance}.ndjson`. A file is written under a temporary
+ * name, flushed and renamed, so that it is never partial. Several processes may share the directory: the last one to
+ * write wins.
  */
 export function createSnapshotFiles (directory: string) {
   const fileOf = (instance: string): string => join(directory, `${instance}.ndjson`)
 
-  /** Removes what processes left behind that ended while they wrote. */
+  /** Removes temporary files of processes that ended while they wrote. */
   async function clean (instance: string): Promise<void> {
     for (const name of await readdir(directory)) {
       if (!name.startsWith(`${instance}.`) || !name.endsWith('.tmp')) continue
       const path = join(directory, name)
-      // Another process may be done with it by now.
+      // Another process may have renamed or removed it meanwhile.
       const found = await stat(path).catch(() => undefined)
       if (found !== undefined && Date.now() - found.mtimeMs > abandoned) await rm(path, { force: true })
     }
   }
 
   return {
-    /** Writes the records of an instance; between them others have their turn. Throws what the system throws. */
+    /** Writes the records of an instance, and yields to other work after each. Throws errors of the file system. */
     async write (instance: string, identity: string, records: Iterable<SnapshotRecord>): Promise<void> {
       await mkdir(directory, { recursive: true, mode: 0o700 })
       await clean(instance)
@@ -60,8 +61,8 @@ export function createSnapshotFiles (directory: string) {
     },
 
     /**
-     * The records of an instance; undefined when there are none. Throws a {@link SnapshotError} when they are damaged,
-     * of another format or of another configuration, and what the system throws when they cannot be read.
+     * Returns the records of an instance; undefined when there are none. Throws a {@link SnapshotError} when they are
+     * damaged, of another format or of another configuration, and errors of the file system.
      */
     async read (instance: string, identity: string): Promise<SnapshotRecord[] | undefined> {
       const file = fileOf(instance)

@@ -4,9 +4,9 @@ import { createSnapshotFiles, type SnapshotFiles } from './file.ts'
 import type { Backend } from '../cached/backend.ts'
 
 export interface SnapshotsOptions {
-  /** Where the last good catalog is kept; nowhere if unset. */
+  /** Directory in which the last good catalog is kept; it is not kept if unset. */
   directory?: string
-  /** Milliseconds between two looks at whether there is anything new to keep. */
+  /** Milliseconds between two checks for changes to save. */
   saveInterval?: number
 }
 
@@ -14,13 +14,13 @@ export interface SnapshotsDependencies {
   instances: readonly Backend[]
   snapshots: SnapshotFiles
   log: FastifyBaseLogger
-  /** Told of each attempt to keep an instance's catalog. */
+  /** Called after each attempt to save an instance's catalog. */
   observe: (backend: string, result: 'saved' | 'failed') => void
 }
 
 /**
- * Takes the catalogs of a former process over, and keeps those of this one. What goes wrong with it is logged, and
- * costs nothing else.
+ * Restores the catalogs of a former process, and saves those of this one. A failure is logged, and affects nothing
+ * else.
  */
 export function createSnapshots ({ instances, snapshots, log, observe }: SnapshotsDependencies) {
   const saved = new Map<Backend, number>()
@@ -65,7 +65,7 @@ export function createSnapshots ({ instances, snapshots, log, observe }: Snapsho
       }
     },
 
-    /** Keeps what is new; one at a time, whoever asks. */
+    /** Saves the catalogs that have changed. Concurrent calls share one save. */
     async save (): Promise<void> {
       saving ??= (async () => {
         for (const instance of instances) await saveOne(instance)
@@ -106,7 +106,7 @@ async function snapshots (
   timer.unref()
   fastify.addHook('onClose', async () => {
     clearInterval(timer)
-    // One that is under way may have passed an instance that has learnt something since.
+    // A save in progress may have passed an instance that has changed since: the second save includes it.
     await save()
     await save()
   })
