@@ -44,8 +44,8 @@ export function currentRelease<T extends Release> (ordered: readonly T[]): T | u
 }
 
 /**
- * Chooses one tag for each version: of two tags of the same version, the tag that is equal to it. Calls `skip` with
- * each tag that is not a version.
+ * Chooses one tag for each version: of two tags of the same version, the tag that is spelled like the version. Calls
+ * `skip` with each tag that is not a version.
  */
 export function tagsByVersion (tags: Iterable<string>, skip: (tag: string) => void): Map<string, string> {
   const chosen = new Map<string, string>()

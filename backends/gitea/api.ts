@@ -148,8 +148,8 @@ function skipRepositoryRow (row: unknown, skip: Skip): void {
 type OwnerKind = 'orgs' | 'users'
 
 /**
- * Creates the function that runs a request for the owner: as an organisation, and where there is no such organisation
- * as a user. The kind that was found is used from then on, until the owner is absent.
+ * Creates the function that runs a request for the owner: as an organisation, and as a user where that organisation
+ * does not exist. The kind that was found is used from then on, until the owner is absent.
  */
 function createOwner (unexpected: (details: string) => RegistryError) {
   let known: OwnerKind | undefined

@@ -39,7 +39,8 @@ export async function openAsset (
   const { stream, offset, headers } = opened
   const { 'content-type': type = '', 'content-encoding': encoding = 'identity', 'content-length': rest } = headers
   const length = rest === undefined ? file.size : offset + Number(rest)
-  // A server without login sends its login page instead of the file. Gitea sends text files as plain text, not as HTML.
+  // A server that requires a login sends its login page instead of the file. Gitea sends text files as plain text, not
+  // as HTML.
   const isPage = /^text\/html\b/i.test(type)
   if (isPage || encoding !== 'identity' || (file.size !== undefined && length !== file.size)) {
     stream.destroy()

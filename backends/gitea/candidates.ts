@@ -54,7 +54,7 @@ export function createCandidates ({ publicUrl, includePrivate, mapping }: Candid
   const pageUrl = ({ owner, name }: GiteaRepository): string =>
     `${publicUrl}/${encodeURIComponent(owner.login)}/${encodeURIComponent(name)}`
 
-  /** Returns a repository with its extension; undefined when it holds none, or is skipped. */
+  /** Returns a repository with its extension; undefined when it holds no extension, or is skipped. */
   function select (repository: GiteaRepository, skip: Skip): Candidate | undefined {
     const extension = mapping.identify(repository.name)
     if (extension === undefined) return undefined

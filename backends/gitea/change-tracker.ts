@@ -15,7 +15,7 @@ export interface ChangeTrackerOptions {
 /** The fields of a repository's row in a listing that change with its releases. */
 interface RowState { id: number | undefined, owner: string, counter: number, updated: string }
 
-/** What was read last of a repository: its current release, or that it has none. */
+/** Result of the last read of a repository: its current release; undefined when it has no release. */
 export interface LastRelease { release: Release | undefined }
 
 interface TrackedRepository extends LastRelease {
@@ -41,7 +41,7 @@ const isSame = (a: RowState | undefined, b: RowState): boolean =>
   a !== undefined && a.id === b.id && a.owner === b.owner && a.counter === b.counter && a.updated === b.updated
 
 /**
- * Remembers what was read last of each repository, so that a crawl reads only those that may have changed.
+ * Remembers the last result of each repository, so that a crawl reads only repositories that may have changed.
  *
  * A published and a deleted release change `release_counter` in the listing, a pushed tag changes `updated_at`. Neither
  * changes when a release is edited, a file is replaced, or one release is deleted and another published between two
@@ -52,7 +52,7 @@ export function createChangeTracker ({ reconcileSeconds, clock, wallClock = Date
   const tracked = new LRUCache<string, TrackedRepository>({ max: maxRemembered })
   const period = reconcileSeconds * 1000
   let lastCrawl: number | undefined
-  /** Number of reads that the reconciliation owes, with the fraction that remains of the last crawl. */
+  /** Number of reads that are due for the reconciliation, with the fraction that remains from the last crawl. */
   let due = 0
 
   const isRecent = (time: unknown): boolean =>
@@ -60,14 +60,14 @@ export function createChangeTracker ({ reconcileSeconds, clock, wallClock = Date
 
   /** Returns whether a repository is still as it was read. */
   function isUnchanged (row: GiteaRepository, last: TrackedRepository, now: number): boolean {
-    // That a repository with releases has no version is never reused: a 404 depends on it.
+    // A result without a version is not reused for a repository with releases: a 404 depends on it.
     if (last.release === undefined && last.row.counter !== 0) return false
     return isSame(rowState(row), last.row) && now >= last.activeUntil && now - last.at < period
   }
 
   /** Returns how many of the `available` unchanged repositories this crawl reads for the reconciliation. */
   function reconciliationShare (rows: readonly GiteaRepository[], available: number, now: number): number {
-    // The share is one of all repositories: changed ones, which are read anyway, must not delay the unchanged ones.
+    // The share is computed from all repositories: changed ones, which are read anyway, must not delay the others.
     const withReleases = rows.filter(row => row.release_counter !== 0).length
     due = available === 0
       ? 0
@@ -82,7 +82,7 @@ export function createChangeTracker ({ reconcileSeconds, clock, wallClock = Date
     now: clock,
 
     /**
-     * Returns, by the repository's name, what was read last of the repositories that a crawl need not read again. Each
+     * Returns the last results of the repositories that a crawl need not read again, by the repository's name. Each
      * call counts as one crawl.
      */
     unchanged (rows: readonly GiteaRepository[]): Map<string, LastRelease> {
@@ -98,7 +98,7 @@ export function createChangeTracker ({ reconcileSeconds, clock, wallClock = Date
       return new Map(candidates.filter(({ name }) => !reconciled.has(name)).map(({ name, last }) => [name, last]))
     },
 
-    /** Remembers what was read of a repository at `at`; an older result does not replace a newer one. */
+    /** Remembers the result of a read at `at`; an older result does not replace a newer one. */
     remember (row: GiteaRepository, release: Release | undefined, at: number): void {
       const state = rowState(row)
       const before = tracked.peek(row.name)
@@ -119,8 +119,8 @@ export function createChangeTracker ({ reconcileSeconds, clock, wallClock = Date
     },
 
     /**
-     * Returns what was read of a repository since `startedAt`, by a crawl or by a request; undefined when it was not
-     * read, or could not be.
+     * Returns the result of a read of a repository since `startedAt`, by a crawl or by a request; undefined when it was
+     * not read, or could not be.
      */
     readSince (name: string, startedAt: number): LastRelease | undefined {
       const last = tracked.peek(name)

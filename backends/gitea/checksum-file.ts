@@ -2,22 +2,25 @@
 interface Entry {
   /** Lowercase hexadecimal. */
   digest: string
-  /** Undefined for a digest alone, or one of the standard input. */
+  /** Undefined for a digest without a name, or of the standard input. */
   name: string | undefined
 }
 
 /**
- * `SHA256 (name) = digest` of BSD, `SHA256(name)= digest` and `SHA2-256(name)= digest` of openssl, `(stdin)= digest` of
- * an old one.
+ * Lines `SHA256 (name) = digest` of BSD, `SHA256(name)= digest` and `SHA2-256(name)= digest` of openssl, and `(stdin)=
+ * digest` of an old openssl.
  */
 const bsd = /^(\\?)(?:SHA(?:2-)?256)? ?\((.+)\) ?= ?([0-9a-f]{64})$/i
-/** `digest  name` and `digest *name` of sha256sum, `digest` alone, each with or without `sha256:` before the digest. */
+/**
+ * Lines `digest  name` and `digest *name` of sha256sum, and `digest` alone, each with or without `sha256:` before the
+ * digest.
+ */
 const gnu = /^(\\?)(?:sha256:)?([0-9a-f]{64})(?:[ \t]+(.*))?$/i
-/** How a tool names what it read from a pipe. */
+/** Names that tools use for their standard input. */
 const standardInput = new Set(['', '-', 'stdin'])
 
 const escapes: Record<string, string> = { '\\\\': '\\', '\\n': '\n', '\\r': '\r' }
-/** Returns a name as it is; a line that begins with a backslash has it escaped (GNU coreutils). */
+/** Returns a name without escapes. A line that begins with a backslash has an escaped name (GNU coreutils). */
 const unescaped = (name: string, marked: boolean): string =>
   marked ? name.replace(/\\[\\nr]/g, escape => escapes[escape] ?? escape) : name
 
@@ -32,7 +35,7 @@ function entryOf (line: string): Entry | undefined {
   return { digest: found.toLowerCase(), name: standardInput.has(name) ? undefined : name }
 }
 
-/** Decodes a text file; a byte order mark names its encoding, UTF-8 without one. */
+/** Decodes a text file in the encoding of its byte order mark; in UTF-8 without a mark. */
 function decode (bytes: Buffer): string {
   const [first, second, third] = bytes
   if (first === 0xef && second === 0xbb && third === 0xbf) return bytes.toString('utf8', 3)
@@ -45,9 +48,9 @@ function decode (bytes: Buffer): string {
 const baseName = (name: string): string => name.slice(Math.max(name.lastIndexOf('/'), name.lastIndexOf('\\')) + 1)
 
 /**
- * Returns the SHA-256 digest of a file that a checksum file states, in lowercase hexadecimal. An entry of exactly that
- * name counts before entries with a path whose base name it is; in the file's `own` checksum file a digest alone counts
- * last. Entries that count alike and differ are none, and so are digests of another length.
+ * Returns the SHA-256 digest of a file by a checksum file, in lowercase hexadecimal; undefined when it has none or
+ * several. An entry of exactly that name counts before entries with a path whose base name it is. In the file's `own`
+ * checksum file a digest without a name counts last. Digests of another length are ignored.
  */
 export function digestIn (bytes: Buffer, name: string, own: boolean): string | undefined {
   const exact = new Set<string>()

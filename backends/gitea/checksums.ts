@@ -147,7 +147,7 @@ export function createChecksums (
     },
 
     /**
-     * Looks up a checksum with as few requests as possible; undefined when a checksum file no longer exists, so that
+     * Looks up a checksum with as few requests as possible. Returns undefined when a checksum file no longer exists:
      * the release has changed since it was read. Throws when a checksum file cannot be read.
      */
     async look (text: string, skip: Skip): Promise<KnownChecksum | undefined> {

@@ -11,7 +11,7 @@ const suffix = new RegExp(`^(.*)[_-](${systems})[_-](${architectures})(?:[_-]?(v
 
 export interface ChooseFileOptions {
   repository: string
-  /** The extension's name. */
+  /** Name of the extension. */
   name: string
   /** Spellings of the version that file names may have. */
   versions: readonly string[]
@@ -22,7 +22,7 @@ export interface ChooseFileOptions {
 export interface ChosenFile {
   /** Absent when the release has no file that is clearly its own. */
   asset?: GiteaAsset
-  /** Set when the asset is the first of several platforms, since none is configured. */
+  /** Set when the asset is the first of several platforms, because no platform is configured. */
   firstPlatform?: string
   /** Archives that are not served. */
   passedOver: Array<{ file: string, reason: 'not_chosen' | 'other_platform' }>
@@ -44,10 +44,10 @@ function toArchive (asset: GiteaAsset): Archive {
 }
 
 /**
- * Chooses a release's file: the archive of the configured platform; else the repository's archive, one of the
- * version's, or one of the extension's name, each by its name; else the first archive of any platform by upload where
- * none is configured; else the only archive. Of one name the newest. Returns `other_platform` when there are archives
- * of other platforms only.
+ * Chooses the file of a release: the archive of the configured platform, else a named archive, else the first archive
+ * of any platform, else the only archive. A named archive has the name of the repository, of the repository with the
+ * version, or of the extension. The first archive is by upload, and counts only when no platform is configured. Of
+ * archives with the same name the newest counts. Returns `other_platform` when all archives are of other platforms.
  */
 export function chooseFile (
   assets: readonly GiteaAsset[],

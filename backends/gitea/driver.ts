@@ -23,7 +23,7 @@ export interface GiteaDriverOptions extends ReleaseFilesOptions, CrawlOptions {
 
 /**
  * Creates the driver of one Gitea or Forgejo instance: extensions are releases of the repositories of one organisation
- * or user. Its methods throw what the API throws; see `Driver`.
+ * or user. Its methods throw the errors of the API; see `Driver`.
  */
 export function createGiteaDriver (api: GiteaApi, checksums: Checksums, options: GiteaDriverOptions): Driver {
   const { name: instance, mapping, reconcileSeconds = 3600, clock = () => performance.now() } = options

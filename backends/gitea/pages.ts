@@ -14,7 +14,7 @@ import {
   type RowsPage
 } from './page.ts'
 
-/** Maximum number of pages read of one list; a server that announces more is not believed. */
+/** Maximum number of pages read of one list; more announced pages are an error. */
 const maxPages = 400
 /** Maximum number of bytes read of one list, all pages together. */
 const maxReadBytes = 512 * 1024 * 1024

@@ -26,13 +26,13 @@ export type CandidateResult = RepositoryResult & Candidate
 
 /** Creates the reader of releases that records in the change tracker the current release of each repository. */
 export function createTrackedReleases (releases: Releases, tracker: ChangeTracker) {
-  /** Records what was read at `at`. A result that was not settled is read again by the next crawl. */
+  /** Records the result of a read at `at`. A result that was not settled is read again by the next crawl. */
   function record ({ repository }: Candidate, release: Release | undefined, settled: boolean, at: number): void {
     if (settled) tracker.remember(repository, release, at)
     else tracker.forget(repository.name)
   }
 
-  /** Returns the versions of a repository, highest first. Throws what `Releases.read` throws. */
+  /** Returns the versions of a repository, highest first. Throws the errors of `Releases.read`. */
   async function versions (candidate: Candidate, skip: Skip): Promise<Release[]> {
     const at = tracker.now()
     const { versions, settled } = await releases.read(candidate, skip)

@@ -11,13 +11,13 @@ import { ContentError, type Manifest } from './transport.ts'
 /** Maximum number of manifests read to find the file of one tag, nested indexes included. */
 const maxChildren = 16
 
-/** A manifest or an index; undefined is of a kind that is not known here. */
+/** A manifest or an index; undefined for a document of another kind. */
 export type Document = { kind: 'manifest', manifest: ImageManifest } | { kind: 'index', index: ImageIndex } | undefined
 
 /**
- * Returns the media type that decides what a document is: its own, else the transport's where that names a kind of
- * document. Servers that do not know the kind call it `application/json`, `text/plain` or `application/octet-stream`;
- * its form decides then.
+ * Returns the media type that decides the kind of a document: its own, else the transport's where that names a kind.
+ * Servers that do not know the kind call it `application/json`, `text/plain` or `application/octet-stream`; its form
+ * decides then.
  */
 function decidingType (body: object, outer: string | undefined): string | undefined {
   const own = 'mediaType' in body && typeof body.mediaType === 'string' ? baseType(body.mediaType) : ''
@@ -55,9 +55,9 @@ export function parseDocument ({ bytes, mediaType: outer }: Manifest): Document 
 /** A manifest or layer that could have been the artifact or its file. */
 export type PassedOver = Pick<Skipped, 'kind' | 'reason' | 'file' | 'chosen'>
 
-/** An artifact behind a tag. */
+/** The artifact that a tag points at. */
 export interface Chosen {
-  /** Of the manifest, then of the indexes that led to it; as they were read. */
+  /** Annotations of the manifest, then of the indexes that led to it; as they were read. */
   annotations: unknown[]
   config: Descriptor | undefined
   /** Absent when the version has no file. */
@@ -82,7 +82,10 @@ const platformText = ({ platform }: Descriptor): string | undefined => {
 }
 const childName = (child: Descriptor): string => platformText(child) ?? child.digest
 
-/** Attestations stand in an index beside their subjects, and look like artifacts of one file. */
+/**
+ * Returns whether a child is an attestation. Attestations are in an index beside their subjects, and look like
+ * artifacts of one file.
+ */
 function isAttestation ({ annotations, platform }: Descriptor): boolean {
   const has = (value: unknown, key: string, wanted?: string) =>
     typeof value === 'object' && value !== null && key in value &&
@@ -90,10 +93,7 @@ function isAttestation ({ annotations, platform }: Descriptor): boolean {
   return has(platform, 'os', 'unknown') || has(annotations, 'vnd.docker.reference.type')
 }
 
-/**
- * Returns the children of an index that may be artifacts, each once, in order; signatures and the like behind all
- * others.
- */
+/** Returns the children of an index that may be artifacts, each once, in order; signatures and the like come last. */
 function childrenOf ({ manifests }: ImageIndex): Descriptor[] {
   const children = new Map<string, Descriptor>()
   for (const item of manifests) {
@@ -108,7 +108,7 @@ function childrenOf ({ manifests }: ImageIndex): Descriptor[] {
   return [...all.filter(child => !isStatement(child)), ...all.filter(isStatement)]
 }
 
-/** Returns the children that a wanted platform may take: those of the platform, then those that name none. */
+/** Returns the children that fit a configured platform: those of the platform, then those without a platform. */
 function fitting (children: readonly Descriptor[], platform: Platform | undefined): readonly Descriptor[] {
   if (platform === undefined) return children
   const wanted = describePlatform(platform)
@@ -141,11 +141,10 @@ function besides (
 }
 
 /**
- * Chooses the artifact behind a tag's manifest or index. In an index the first child of the wanted platform that is an
- * artifact counts, one with a file before one without. A child that names no platform fits every wanted one. Missing,
- * malformed and unknown children are passed over. Returns the reason when there is no artifact: `other_platform` when
- * an index has artifacts, but none for the wanted platform. Throws a {@link ContentError} when the document itself is
- * malformed.
+ * Chooses the artifact of a tag's manifest or index. In an index the first child of the wanted platform that is an
+ * artifact counts, one with a file before one without. A child without a platform fits every wanted platform. Missing,
+ * malformed and unknown children are passed over. Returns the reason when no artifact is found: `other_platform` when
+ * an index has only artifacts of other platforms. Throws a {@link ContentError} when the document itself is malformed.
  */
 export async function chooseArtifact (
   root: Manifest,

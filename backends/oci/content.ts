@@ -4,15 +4,15 @@ import { Value } from '@sinclair/typebox/value'
 import { Descriptor, Digest } from '../../schemas/oci.ts'
 import { ContentError, type ContentRef } from './transport.ts'
 
-/** Whether a text is a digest by the grammar, and so may stand in a path. */
+/** Returns whether a text is a digest by the grammar, so that it is safe in a path. */
 export const isDigest = (text: string): boolean => Value.Check(Digest, text)
 
-/** A descriptor as far as it is read; undefined when it is malformed. */
+/** Returns a value as a descriptor; undefined when it is malformed. */
 export function toDescriptor (value: unknown): Descriptor | undefined {
   return Value.Check(Descriptor, value) ? value : undefined
 }
 
-/** The hash of a digest's algorithm; undefined when it is none of the registered ones that can be computed here. */
+/** Returns the hash of a digest's algorithm; undefined when it cannot be computed here. */
 function hashOf (digest: string): Hash | undefined {
   const [algorithm] = digest.split(':', 1)
   return algorithm === 'sha256' || algorithm === 'sha512' ? createHash(algorithm) : undefined
@@ -20,7 +20,7 @@ function hashOf (digest: string): Hash | undefined {
 
 const encoded = (digest: string): string => digest.slice(digest.indexOf(':') + 1)
 
-/** Throws a {@link ContentError} unless the bytes are what the digest says; also when its algorithm is unknown here. */
+/** Throws a {@link ContentError} unless the bytes have the digest, and when its algorithm cannot be computed here. */
 export function verifyBytes (bytes: Buffer, digest: string): void {
   const hash = hashOf(digest)
   if (hash === undefined) throw new ContentError('The digest has an algorithm that cannot be verified')
@@ -30,9 +30,9 @@ export function verifyBytes (bytes: Buffer, digest: string): void {
 }
 
 /**
- * The same stream, verified: it fails with a {@link ContentError} before its last chunk when size or digest differ, so
- * that nobody gets wrong content whole. Of an algorithm that cannot be computed here only the size is checked; the
- * publisher's digest goes to the client, who may know it. Destroying the result destroys `source`.
+ * Returns the same stream, verified. It fails with a {@link ContentError} before its last chunk when size or digest
+ * differ, so that no client receives wrong content completely. With an algorithm that cannot be computed here only the
+ * size is checked; the client receives the digest and may verify it. Destroying the result destroys `source`.
  */
 export function verified (source: Readable, { digest, size }: ContentRef): Readable {
   const hash = hashOf(digest)
@@ -55,11 +55,11 @@ export function verified (source: Readable, { digest, size }: ContentRef): Reada
       done(null, held)
     }
   })
-  // The error, if any, is the result's own.
+  // The result itself fails with the error, so the callback ignores it.
   return pipeline(source, check, () => {})
 }
 
-/** All bytes of a stream, verified. Throws a {@link ContentError} when they are not what the descriptor says. */
+/** Returns all bytes of a stream, verified. Throws a {@link ContentError} when they differ from the descriptor. */
 export async function readVerified (source: Readable, content: ContentRef): Promise<Buffer> {
   if (hashOf(content.digest) === undefined) {
     source.destroy()

@@ -99,8 +99,8 @@ async function firstCurrent (
 }
 
 /**
- * Throws when the refusals of a crawl that could read nothing are those of the instance: several always are, a single
- * one is when the registry itself refuses the credentials.
+ * Throws when the refusals of a crawl that read nothing concern the whole instance. Several refusals always do; a
+ * single one does when the registry itself refuses the credentials.
  */
 async function mustAccept ([first, second]: NonNullable<Crawl['refused']>, transport: Transport): Promise<void> {
   if (first === undefined) return

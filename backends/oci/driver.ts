@@ -38,7 +38,8 @@ export interface OciDriverOptions {
 
 /**
  * Creates the driver of one OCI registry or directory of image layouts, which it reads over `transport`. A version is a
- * tag that is a semantic version of an artifact; others are skipped. Throws what the transport throws; see `Driver`.
+ * tag that is a semantic version of an artifact; others are skipped. Its methods throw the errors of the transport; see
+ * `Driver`.
  */
 export function createOciDriver (options: OciDriverOptions): Driver {
   const { name: instance, transport, immutable, concurrency = 8, onFirstPlatform } = options

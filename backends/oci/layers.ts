@@ -13,10 +13,10 @@ import {
 } from './media-types.ts'
 
 const titleAnnotation = 'org.opencontainers.image.title'
-/** ORAS sets it on a directory, which it packs; the title is then the directory's. */
+/** Annotation that ORAS sets on a directory, which it packs. The title is then that of the directory. */
 const unpackAnnotation = 'io.deis.oras.content.unpack'
 
-/** Names of files that stand beside an archive: texts, pictures, checksums, keys, signatures, bills of materials. */
+/** Names of files that accompany an archive: texts, pictures, checksums, keys, signatures, bills of materials. */
 const sideName = new RegExp(
   [
     '\\.(?:md|markdown|rst|adoc|txt|html?|pdf|jsonl?|ya?ml|toml|xml|png|svg|jpe?g|gif)$',
@@ -36,11 +36,11 @@ function annotationOf ({ annotations }: Descriptor, key: string): string | undef
   return typeof value === 'string' ? value : undefined
 }
 
-/** The publisher's name of a layer, as it was read. */
+/** Returns the publisher's name of a layer, as it was read. */
 const titleOf = (layer: Descriptor): string | undefined => annotationOf(layer, titleAnnotation)
 const isDirectory = (layer: Descriptor): boolean => annotationOf(layer, unpackAnnotation)?.toLowerCase() === 'true'
 
-/** Whether a name is that of an archive or of a WebAssembly module. */
+/** Returns whether a name is that of an archive or of a WebAssembly module. */
 const isFileName = (name: string): boolean => isArchive(name) || /.\.wasm$/i.test(name)
 
 /**
@@ -59,14 +59,14 @@ function kindOf (layer: Descriptor): 'archive' | 'side' | 'other' {
   return isSideType(mediaType) ? 'side' : 'other'
 }
 
-/** Whether a layer's content may be stored outside of the registry. */
+/** Returns whether a layer's content may be stored outside of the registry. */
 const isForeign = ({ urls, mediaType }: Descriptor): boolean =>
   (Array.isArray(urls) && urls.length > 0) || /\.(?:nondistributable|foreign)\./.test(baseType(mediaType))
 
 /**
- * Whether layers are parts of a container image. The manifest's kind is its `artifactType`, else its config's media
- * type (image-spec, manifest.md). It is an image if that is an image config, each layer is an image layer, and no layer
- * has a title.
+ * Returns whether layers are parts of a container image. The manifest's kind is its `artifactType`, else its config's
+ * media type (image-spec, manifest.md). It is an image if that is an image config, each layer is an image layer, and no
+ * layer has a title.
  */
 function isContainerImage ({ artifactType, config }: ImageManifest, layers: readonly Descriptor[]): boolean {
   const type = typeof artifactType === 'string' && artifactType !== '' ? artifactType : toDescriptor(config)?.mediaType
@@ -76,7 +76,7 @@ function isContainerImage ({ artifactType, config }: ImageManifest, layers: read
 
 /** The file of an artifact among its layers. */
 export interface ChosenLayer {
-  /** Absent when there is no content. */
+  /** Absent when the artifact has no content. */
   file?: Descriptor
   /** Whether the file is of a side kind: the only layer is a signature, a text or the like. */
   side: boolean
@@ -85,9 +85,10 @@ export interface ChosenLayer {
 }
 
 /**
- * Chooses the layer that is the artifact's file. A single layer is the file, whatever its kind. Of several, side layers
- * are set aside. The file is then the only layer left, else the first archive by title or media type; foreign layers
- * come last. Returns undefined for a container image of several layers, and when no layer is an archive.
+ * Chooses the layer that is the artifact's file. A single layer is the file, independently of its kind. Of several
+ * layers, side layers are not used. The file is then the only layer left, else the first archive by title or media
+ * type; foreign layers come last. Returns undefined for a container image of several layers, and when no layer is an
+ * archive.
  */
 export function chooseLayer (manifest: ImageManifest): ChosenLayer | undefined {
   const digests = new Set<string>()
@@ -107,7 +108,7 @@ export function chooseLayer (manifest: ImageManifest): ChosenLayer | undefined {
 /** Returns the name of a layer in a report: its title as a safe base name, else its digest. */
 export const layerName = (layer: Descriptor): string => safeFileName(titleOf(layer) ?? '') ?? layer.digest
 
-/** Whether a name has an ending. A part of a version, as in `aws-1.2`, is not an ending. */
+/** Returns whether a name has an ending. A part of a version, as in `aws-1.2`, is not an ending. */
 const hasEnding = (name: string, version: string): boolean =>
   /.\.[a-z][a-z0-9]{0,9}$/i.test(name) && !name.endsWith(version)
 

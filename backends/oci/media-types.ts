@@ -17,15 +17,15 @@ export const imageConfigTypes: ReadonlySet<string> = new Set([
 /** Returns a media type in lower case and without parameters, for comparison (RFC 9110, 8.3.1). */
 export const baseType = (mediaType: string): string => (mediaType.split(';', 1)[0] ?? '').trim().toLowerCase()
 
-/** Whether a media type marks the absence of content; `scratch` was its name in drafts of the specification. */
+/** Returns whether a media type marks the absence of content; `scratch` was its name in drafts of the specification. */
 export const isEmptyType = (mediaType: string): boolean =>
   /^application\/vnd\.oci\.(?:empty|scratch)\.v1\+json$/.test(baseType(mediaType))
 
-/** Whether a media type is that of a layer of a container image. */
+/** Returns whether a media type is that of a layer of a container image. */
 export const isImageLayerType = (mediaType: string): boolean =>
   /^application\/vnd\.(?:oci\.image\.layer|docker\.image\.rootfs)\./.test(baseType(mediaType))
 
-/** Endings of archives and modules by the last word of a media type: `gzip`, `x-gzip`, `vnd.example.v1.tar+gzip`. */
+/** Endings of archives and modules by the end of a media type: `gzip`, `x-gzip`, `vnd.example.v1.tar+gzip`. */
 const endings: ReadonlyArray<readonly [last: RegExp, ending: string]> = [
   [/[/+.-](?:gzip|gz|tgz|compressed-tar)$/, '.tar.gz'],
   [/[/+.-](?:zstd|zst)$/, '.tar.zst'],
@@ -60,7 +60,7 @@ export function archiveEnding (mediaType: string): string | undefined {
   return media.test(type) ? undefined : find(endings, type)
 }
 
-/** Returns the ending of a text of this media type; undefined when it is of no known text. */
+/** Returns the ending of a text of this media type; undefined when it is not that of a known text. */
 export const textEnding = (mediaType: string): string | undefined => find(textEndings, baseType(mediaType))
 
 /** Media types of signatures, attestations, provenance and bills of materials, compressed ones included. */
@@ -73,11 +73,11 @@ const statements = new RegExp([
 ].join('|'))
 
 /**
- * Whether a media type is that of a statement about a file: a signature, an attestation, provenance or a bill of
- * materials.
+ * Returns whether a media type is that of a statement about a file: a signature, an attestation, provenance or a bill
+ * of materials.
  */
 export const isStatementType = (mediaType: string): boolean => statements.test(baseType(mediaType))
 
-/** Whether a media type is of a side kind: a text, a picture or a statement. */
+/** Returns whether a media type is of a side kind: a text, a picture or a statement. */
 export const isSideType = (mediaType: string): boolean =>
   isStatementType(mediaType) || media.test(baseType(mediaType)) || textEnding(mediaType) !== undefined

@@ -13,10 +13,10 @@ const keywords = 'io.artifacthub.keywords'
 
 const maxUrl = 2048
 
-/** What stands for a time that the publisher did not tell. */
+/** Publication time of an artifact whose publisher states none. */
 const unknownTime = '1970-01-01T00:00:00Z'
 
-/** The first usable value of one annotation; nearer sources count first. */
+/** Returns the value of an annotation from the first source that has a usable one. */
 function annotation<T> (
   sources: readonly unknown[],
   key: string,
@@ -30,7 +30,7 @@ function annotation<T> (
   return undefined
 }
 
-/** An address that a person may follow: http or https, its user information taken out. */
+/** Returns an http or https address without its user information; undefined for any other value. */
 function webAddress (value: unknown): string | undefined {
   if (typeof value !== 'string' || value.length > maxUrl) return undefined
   const url = URL.parse(value.trim())
@@ -40,7 +40,10 @@ function webAddress (value: unknown): string | undefined {
   return url.href
 }
 
-/** RFC 3339 only: `Date` would take a lone number for a year. A time up to 1970 is what builds say that have none. */
+/**
+ * Returns a time of RFC 3339; `Date` alone would read a lone number as a year. Builds without a time write one up to
+ * 1970: it is ignored.
+ */
 function publicationTime (value: unknown): string | undefined {
   if (
     typeof value !== 'string' ||
@@ -54,7 +57,9 @@ function tagsOf (value: unknown): string[] | undefined {
   return typeof value === 'string' ? plainTags(value.slice(0, maxTags * maxText).split(',')) : undefined
 }
 
-/** What annotations say of an extension; nearer sources count first. What they do not say is absent. */
+/**
+ * Returns the metadata of an extension by annotations; nearer sources count first. Fields that they lack are absent.
+ */
 export function metadataOf (
   annotations: readonly unknown[],
   { type, name }: { type: ExtensionType, name: string }
@@ -75,14 +80,14 @@ export function metadataOf (
   }
 }
 
-/** Whether a config may tell when its image was made, and is small enough to be asked. */
+/** Returns whether a config may have the time of its image, and is small enough to be read. */
 export function tellsTime (config: Descriptor | undefined): config is Descriptor {
   return config !== undefined && imageConfigTypes.has(baseType(config.mediaType)) && config.size <= maxManifestBytes
 }
 
 /**
- * When an artifact was published: as the nearest annotation says, else as its config says, else {@link unknownTime}.
- * `readConfig` gives the bytes of the config, and is called only when no annotation says it.
+ * Returns when an artifact was published: by the nearest annotation, else by its config, else {@link unknownTime}.
+ * `readConfig` returns the bytes of the config, and is called only when no annotation has the time.
  */
 export async function publishedAt (
   annotations: readonly unknown[],

@@ -79,7 +79,9 @@ async function createOci (fastify: FastifyInstance, oci: OciConfig, publicUrl: s
   return createInstance(fastify, driver, oci, publicUrl)
 }
 
-/** `fastify.oci`: the configured OCI registries and trees of image layouts, behind the cache. */
+/**
+ * Decorates Fastify with `oci`: the configured OCI registries and directories of image layouts, each behind the cache.
+ */
 async function oci (fastify: FastifyInstance, { config }: OciOptions): Promise<void> {
   const instances: Backend[] = []
   for (const instance of config.oci) instances.push(await createOci(fastify, instance, config.server.public_url))

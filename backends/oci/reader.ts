@@ -10,7 +10,7 @@ import { chooseArtifact } from './artifact.ts'
 import { publishedAt, tellsTime } from './metadata.ts'
 import { ContentError, type Manifest, type Tag, type Target, type Transport } from './transport.ts'
 
-/** Keeps content by its digest, as long as it likes. Only verified content is given to it. */
+/** Stores content by its digest, for any time. Only verified content is stored. */
 export interface ByteCache {
   get (digest: string): Buffer | undefined | Promise<Buffer | undefined>
   set (digest: string, bytes: Buffer): void | Promise<void>
@@ -18,29 +18,29 @@ export interface ByteCache {
 
 export interface ReaderOptions {
   transport: Transport
-  /** Through which every question to the transport goes. */
+  /** Limits the concurrent requests to the transport. */
   limit: LimitFunction
   skip: Skip
-  /** The platform whose artifacts are taken from an index; the first if unset. */
+  /** Platform whose artifacts are taken from an index; the first if unset. */
   platform?: Platform | undefined
-  /** Called when the first platform of several is taken, since none is configured. */
+  /** Called when the first platform of several is taken, because no platform is configured. */
   onFirstPlatform?: ((choice: FirstPlatform) => void) | undefined
   immutable?: ByteCache
-  /** Digests behind tags, as they were last seen. */
+  /** Digests that tags pointed at when they were last read. */
   pointed?: TagMemory
 }
 
 /** A tag whose index has several platforms, and the one that is taken. */
 export interface FirstPlatform { repository: string, tag: string, platform: string }
 
-/** Tags of which it is remembered where they pointed. */
+/** Maximum number of tags whose digests are remembered. */
 const rememberedTags = 20_000
 
-/** Remembers the digest behind each tag, beyond a walk. */
+/** Creates the memory of the digests that tags point at. It outlives a crawl. */
 export const createTagMemory = () => new LRUCache<string, string>({ max: rememberedTags })
 export type TagMemory = ReturnType<typeof createTagMemory>
 
-/** Reads what is behind tags. */
+/** Creates the reader of the artifacts that tags point at. */
 export function createReader (
   { transport, limit, skip, platform, onFirstPlatform, immutable, pointed }: ReaderOptions
 ) {
@@ -72,7 +72,7 @@ export function createReader (
     return { ...(mediaType !== undefined && { mediaType }), ...manifest }
   }
 
-  /** A config that is missing or wrong costs only the time that it would tell. */
+  /** Reads a config; undefined when it is missing or damaged. Then only the publication time is missing. */
   async function configOf (repository: string, config: Descriptor | undefined): Promise<Buffer | undefined> {
     if (!tellsTime(config)) return undefined
     const known = await immutable?.get(config.digest)
@@ -116,8 +116,8 @@ export function createReader (
     limit,
 
     /**
-     * The version that a tag is, with the annotations that tell about it; undefined, and told to `skip`, when it is
-     * none.
+     * Returns the version of a tag, with the annotations that describe it. Returns undefined when the tag is not an
+     * artifact, and reports it to `skip`.
      */
     async read (
       repository: string,

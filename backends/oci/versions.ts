@@ -24,7 +24,7 @@ export interface VersionsOptions extends Omit<ReaderOptions, 'skip' | 'limit'> {
 
 /**
  * Creates the reader of versions for one crawl or load. Each has limits of its own, so that the requests of a client do
- * not queue behind those of a crawl.
+ * not wait for those of a crawl.
  */
 export function createVersions ({ instance, concurrency, skip, ...options }: VersionsOptions) {
   const { transport } = options
@@ -70,7 +70,9 @@ export function createVersions ({ instance, concurrency, skip, ...options }: Ver
   }
 
   return {
-    /** Returns the current version of a repository, found with as few manifests as possible; undefined without any. */
+    /**
+     * Returns the current version of a repository, with as few manifests as possible; undefined when it has no version.
+     */
     async current (repository: string, extension: ExtensionRef): Promise<Current | undefined> {
       const tags = await readTags(repository, extension)
       for (const group of byPrecedence(tags.keys())) {
@@ -83,7 +85,7 @@ export function createVersions ({ instance, concurrency, skip, ...options }: Ver
       return undefined
     },
 
-    /** Returns all versions of a repository; undefined when it has none. */
+    /** Returns all versions of a repository; undefined when it has no version. */
     async all (repository: string, extension: ExtensionRef): Promise<Loaded | undefined> {
       const tags = await readTags(repository, extension)
       const releases = await readReleases(repository, tags, tags.keys(), extension)

@@ -3,7 +3,7 @@ import { open, realpath, stat, type FileHandle } from 'node:fs/promises'
 import { sep } from 'node:path'
 import { isMissingPath } from '../../../lib/missing-path.ts'
 
-/** The value, or undefined when what it was read from is not there. */
+/** Returns the value; undefined when the path that it is read from does not exist. */
 export async function orAbsent<T> (value: Promise<T>): Promise<T | undefined> {
   try {
     return await value
@@ -14,8 +14,8 @@ export async function orAbsent<T> (value: Promise<T>): Promise<T | undefined> {
 }
 
 /**
- * The real path of something at or below `root` (a real path itself); undefined when it is not there, or a link leads
- * out.
+ * Returns the real path of a file or directory at or below `root` (a real path itself). Returns undefined when it does
+ * not exist, or a link leads out of `root`.
  */
 export async function realInside (root: string, path: string): Promise<string | undefined> {
   const real = await orAbsent(realpath(path))
@@ -24,21 +24,24 @@ export async function realInside (root: string, path: string): Promise<string | 
     : undefined
 }
 
-/** Opens a regular file inside `root` for reading; undefined when there is none. Whoever gets the handle closes it. */
+/**
+ * Opens a regular file inside `root` for reading; undefined when it does not exist or is another kind of file. The
+ * caller closes the handle.
+ */
 export async function openInside (root: string, path: string): Promise<FileHandle | undefined> {
   const real = await realInside(root, path)
-  // Opening anything but a regular file may have effects, or wait for ever.
+  // Opening any other kind of file may have effects, or never end.
   if (real === undefined || !(await orAbsent(stat(real)))?.isFile()) return undefined
   return await orAbsent(open(real, constants.O_RDONLY | (constants.O_NOFOLLOW ?? 0)))
 }
 
-/** What changes with every way of writing a file. */
+/** Returns a text that changes with every write to a file. */
 export const fingerprint = ({ mtimeNs, ctimeNs, size, ino, dev }: BigIntStats): string =>
   `${dev}:${ino}:${size}:${mtimeNs}:${ctimeNs}`
 
 /**
- * The bytes of an open file and their fingerprint; undefined when there are more than `limit`, or somebody writes to it
- * meanwhile.
+ * Returns the bytes of an open file and their fingerprint. Returns undefined when there are more than `limit` bytes, or
+ * the file changes while it is read.
  */
 export async function readWhole (
   handle: FileHandle,

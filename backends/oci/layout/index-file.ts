@@ -6,12 +6,12 @@ import { toDescriptor } from '../content.ts'
 import { fingerprint, openInside, orAbsent, readWhole, realInside } from './files.ts'
 import type { Tag, Target } from '../transport.ts'
 
-/** Most bytes of an `index.json` that are read: about 50,000 tags. */
+/** Maximum bytes of an `index.json` that is read: about 50,000 tags. */
 const maxIndexBytes = 16 * 1024 * 1024
 const refName = 'org.opencontainers.image.ref.name'
 const containerdName = 'io.containerd.image.name'
 
-/** A directory that is marked as an image layout, but is none that can be read. */
+/** Error of a directory that is marked as an image layout, but cannot be read as one. */
 export class LayoutError extends Error {
   override readonly name = 'LayoutError'
 }
@@ -24,8 +24,8 @@ export interface Reference {
 }
 
 /**
- * Reads a reference name as the tools write it: `tag`, `repository:tag`, or a full reference whose registry host is
- * dropped (image-layout.md leaves its meaning open).
+ * Parses a reference name in the forms that tools write: `tag`, `repository:tag`, or a full reference, whose registry
+ * host is dropped. Its meaning is not specified (image-layout.md).
  */
 export function parseReference (text: string): Reference {
   const slash = text.lastIndexOf('/')
@@ -37,7 +37,7 @@ export function parseReference (text: string): Reference {
   return { repository: path.join('/'), ...(colon > slash && { tag: text.slice(colon + 1) }) }
 }
 
-/** The tags of a layout by repository; those that name no repository stand under the empty name. */
+/** Tags of a layout by repository; tags without a repository are under the empty name. */
 export type LayoutTags = ReadonlyMap<string, readonly Tag[]>
 
 function textOf (annotations: unknown, key: string): string | undefined {
@@ -47,7 +47,10 @@ function textOf (annotations: unknown, key: string): string | undefined {
   return typeof value === 'string' && value !== '' ? value : undefined
 }
 
-/** A bad descriptor costs only itself; one without a name is no tag; of two of one name the later one counts. */
+/**
+ * Returns the tags of an index. Malformed descriptors, and those without a tag, are skipped; of two with one name the
+ * later counts.
+ */
 function tagsOf (index: ImageIndex): LayoutTags {
   const repositories = new Map<string, Map<string, Target>>()
   for (const item of index.manifests) {
@@ -70,29 +73,29 @@ function tagsOf (index: ImageIndex): LayoutTags {
 }
 
 export interface LayoutIndexOptions {
-  /** How often a file that cannot be parsed is read again. */
+  /** Maximum number of further reads of a file that cannot be parsed. */
   retries: number
-  /** Milliseconds between two tries. */
+  /** Milliseconds between two reads. */
   delay: number
-  /** Milliseconds that the last good index stands in for one that cannot be parsed. */
+  /** Milliseconds for which the last good index is used instead of one that cannot be parsed. */
   patience: number
   /** Waits for some milliseconds. */
   sleep: (milliseconds: number) => Promise<void>
-  /** Milliseconds of a clock that only goes forward. */
+  /** Returns the milliseconds of a monotonic clock. */
   clock: () => number
 }
 
 interface Known { print: string, tags: LayoutTags, brokenSince?: number }
 
 /**
- * Reads the `index.json` of layouts. A parsed one is used again until the file changes; one that somebody is writing at
- * the moment is read again a few times, then the last good one stands in.
+ * Creates the reader of the `index.json` of layouts. A parsed index is used again until the file changes. A file that
+ * is being written is read again a few times; then the last good index is used.
  */
 export function createLayoutIndexes (options: LayoutIndexOptions) {
   const { retries, delay, patience, sleep, clock } = options
   const known = new Map<string, Known>()
 
-  /** The file parsed, or undefined while it is no whole JSON document of its kind. */
+  /** Returns the parsed file; undefined when it does not exist, or is not a whole JSON document. */
   async function parse (root: string, path: string): Promise<{ document: unknown, print: string } | undefined> {
     const handle = await openInside(root, path)
     if (handle === undefined) return undefined
@@ -119,15 +122,15 @@ export function createLayoutIndexes (options: LayoutIndexOptions) {
   }
 
   return {
-    /** Whether a directory is a layout: whether it holds the marker. */
+    /** Returns whether a directory is a layout: whether it has the marker. */
     async isLayout (root: string, directory: string): Promise<boolean> {
       const marker = await realInside(root, join(directory, 'oci-layout'))
       return marker !== undefined && (await orAbsent(stat(marker)))?.isFile() === true
     },
 
     /**
-     * The tags of the layout in `directory` (inside `root`, both real paths). Throws what the file system says, or a
-     * {@link LayoutError}.
+     * Returns the tags of the layout in `directory` (inside `root`, both real paths). Throws errors of the file system,
+     * or a {@link LayoutError}.
      */
     async tags (root: string, directory: string): Promise<LayoutTags> {
       const last = known.get(directory)
@@ -149,7 +152,7 @@ export function createLayoutIndexes (options: LayoutIndexOptions) {
       throw new LayoutError('The image layout has had no readable index.json for too long')
     },
 
-    /** Forgets a layout that is gone. */
+    /** Forgets a layout that no longer exists. */
     forget (directory: string): void {
       known.delete(directory)
     }

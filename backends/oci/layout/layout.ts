@@ -28,15 +28,16 @@ function toPath (registry: string, instance: string): string {
   }
 }
 
-/** Whether one name is the other, or ends with it after a slash: `aws` and `provider/aws`. */
+/** Returns whether one name is the other, or ends with it after a slash: `aws` and `provider/aws`. */
 const sameTail = (a: string, b: string): boolean => a === b || a.endsWith(`/${b}`) || b.endsWith(`/${a}`)
 
 /**
- * Reads OCI image layouts (image-spec, image-layout.md) in a directory: either one layout, whose reference names tell
- * the repositories (a bare tag belongs to the directory's own name), or a tree with one layout per repository, named by
- * its path, as Zot keeps it. Which of both is decided anew with each call. Nothing is read before it is asked for, and
- * nothing outside the directory. Throws `config_error` at once when `registry` is no local address,
- * `service_unavailable` from its methods when the directory or a layout in it cannot be read.
+ * Creates the transport of OCI image layouts (image-spec, image-layout.md) in a directory. It is one layout, whose
+ * reference names have the repositories, or a tree with one layout per repository, as Zot keeps it. In one layout a tag
+ * without a repository belongs to the name of the directory. In a tree the path of a layout is the name of the
+ * repository. Each call detects the form again, and reads nothing outside of the directory. Throws `config_error` when
+ * `registry` is not a local address. Its methods throw `service_unavailable` when the directory or a layout in it
+ * cannot be read.
  */
 export function createLayout (options: LayoutOptions): Transport {
   const { instance } = options
@@ -53,7 +54,7 @@ export function createLayout (options: LayoutOptions): Transport {
     })
   }
 
-  /** Runs what reads files; their system's errors become errors of the table. */
+  /** Runs a read of files. Errors of the file system become errors of the table. */
   async function reading<T> (read: (root: string) => Promise<T>): Promise<T> {
     let root: string
     try {
@@ -71,7 +72,7 @@ export function createLayout (options: LayoutOptions): Transport {
     }
   }
 
-  /** The root when it is a layout itself, with its tags by the full names of repositories. */
+  /** Returns the tags of the root by full names of repositories; undefined when the root is not a layout itself. */
   async function single (root: string): Promise<LayoutTags | undefined> {
     if (!await indexes.isLayout(root, root)) {
       indexes.forget(root)
@@ -85,7 +86,9 @@ export function createLayout (options: LayoutOptions): Transport {
     return tags
   }
 
-  /** The directory of the layout that holds a repository's content; undefined when there is none. */
+  /**
+   * Returns the directory of the layout that holds a repository's content; undefined when that layout does not exist.
+   */
   async function layoutOf (root: string, repository: string): Promise<string | undefined> {
     if (await indexes.isLayout(root, root)) return root
     const directory = await directoryOf(root, repository)
@@ -93,7 +96,7 @@ export function createLayout (options: LayoutOptions): Transport {
   }
 
   async function openBlob (root: string, repository: string, digest: string) {
-    // The grammar keeps separators and `..` out of the path.
+    // The grammar of digests excludes separators and `..`: the path stays inside the directory.
     if (!isDigest(digest)) return undefined
     const directory = await layoutOf(root, repository)
     const [algorithm = '', encoded = ''] = digest.split(':')
@@ -110,7 +113,7 @@ export function createLayout (options: LayoutOptions): Transport {
         indexes.forget(directory)
         return undefined
       }
-      // The directory says which repository it is; what claims to be of another one is left alone.
+      // The directory determines the repository: tags that name another repository are ignored.
       return [...await indexes.tags(root, directory)].flatMap(([name, found]) =>
         name === '' || sameTail(name, repository) ? found : []
       )

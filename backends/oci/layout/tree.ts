@@ -9,7 +9,9 @@ const maxDepth = 16
 /** Maximum number of directories that are read. */
 const maxDirectories = 20_000
 
-/** Returns the directory of a repository in a tree; undefined when there is none, or its name leads out of the tree. */
+/**
+ * Returns the directory of a repository in a tree; undefined when it does not exist, or its name leads out of the tree.
+ */
 export async function directoryOf (root: string, repository: string): Promise<string | undefined> {
   const parts = repository.split('/')
   return parts.every(part => isPathPart(part)) ? await realInside(root, join(root, ...parts)) : undefined
@@ -40,7 +42,7 @@ export async function findLayouts (
     }
     const entries = await readdir(directory, { withFileTypes: true }).catch((error: unknown) => {
       if (above.length === 0) throw error
-      // A directory that has vanished is not missing in the result; one that cannot be read is.
+      // A directory that no longer exists has no repositories; one that cannot be read may have some.
       if (!isMissingPath(error)) truncated = true
       return []
     })

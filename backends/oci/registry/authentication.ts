@@ -55,8 +55,8 @@ export function createAuthentication (
   return {
     /**
      * Sends a request with the authorization that the registry requires for `scope` (`repository:a/b:pull`), or in
-     * general if unset. After a 401 the challenge is answered, and the request is sent once more. Returns the last
-     * response.
+     * general if unset. After a 401 it sends the request once more, with the authorization of the challenge. Returns
+     * the last response.
      */
     async send<T extends UpstreamResponse> (
       scope: string | undefined,
@@ -85,7 +85,7 @@ export function createAuthentication (
       // Only the registry itself may challenge, not a storage that it redirects to.
       if (response.status !== 401 || response.url.origin !== upstream.origin) return response
       const stated = choose(response.headers['www-authenticate'])
-      // After a token Harbor names only Basic, and some registries name nothing: then a new token may be accepted.
+      // After a token Harbor names only Basic, and some registries name no scheme: then a new token may be accepted.
       const challenge =
         way?.kind === 'bearer' && stated?.kind !== 'bearer' && !(stated?.kind === 'basic' && who.kind === 'basic')
           ? way

@@ -1,21 +1,21 @@
-/** One way in which a server wants to be asked (RFC 9110 section 11.6.1). */
+/** A challenge of a server: one way of authentication that it accepts (RFC 9110 section 11.6.1). */
 export interface Challenge {
-  /** In lower case. */
+  /** Scheme in lower case. */
   scheme: string
-  /** By their names in lower case. */
+  /** Parameters by their names in lower case. */
   parameters: ReadonlyMap<string, string>
 }
 
 const token = "[!#$%&'*+.^_`|~0-9A-Za-z-]+"
 /**
- * The next of a header: `name=value`, its value quoted or not, or a scheme. Registries also send addresses without
+ * The next part of a header: `name=value`, its value quoted or not, or a scheme. Registries also send addresses without
  * quotes.
  */
 const part = new RegExp(`[\\s,]*(${token})(?:\\s*=\\s*(?:"((?:[^"\\\\]|\\\\.)*)"|([^\\s,"]*)))?`, 'y')
 
 /**
- * The challenges of a `WWW-Authenticate` header, which may hold several, as may several headers that were joined by
- * commas. What cannot be understood ends the list.
+ * Returns the challenges of a `WWW-Authenticate` header, which may hold several, also of several headers joined by
+ * commas. The list ends at the first part that cannot be parsed.
  */
 export function parseChallenges (header: string | undefined): Challenge[] {
   const challenges: Array<{ scheme: string, parameters: Map<string, string> }> = []
@@ -30,16 +30,19 @@ export function parseChallenges (header: string | undefined): Challenge[] {
   return challenges
 }
 
-/** What a token server is asked for. */
+/** Parameters of the request for a token. */
 export interface Grant {
-  /** The token server's address, as the registry names it. */
+  /** Address of the token server, as the registry states it. */
   realm: string
   service?: string
-  /** Several are separated by blanks. */
+  /** Scopes, separated by blanks. */
   scope?: string
 }
 
-/** How a server that sent such a header can be asked: with a token, which is preferred, or with a password. */
+/**
+ * Returns how requests to a server with this header are authorized: with a token, which is preferred, or with a
+ * password.
+ */
 export function choose (header: string | undefined): { kind: 'bearer', grant: Grant } | { kind: 'basic' } | undefined {
   const challenges = parseChallenges(header)
   for (const { scheme, parameters } of challenges) {

@@ -111,7 +111,7 @@ export function createOciRegistry (upstream: Upstream, options: OciRegistryOptio
       )
       if (await requests.isProvenAbsent(response)) return undefined
       const { status, headers, stream, offset } = response
-      // A storage on another origin got no credentials, so its status is not a refusal of them.
+      // A storage on another origin received no credentials, so its status is not a refusal of them.
       if ((status === 401 || status === 403) && response.url.origin !== upstream.origin) {
         throw upstream.unexpected('Storage of the registry refuses the file', 'destination_unavailable')
       }

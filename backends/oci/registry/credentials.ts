@@ -5,26 +5,29 @@ import { decodeText, decodeUtf8, FileProblem, type FileLog } from '../../../lib/
 import type { OciConfig } from '../../../schemas/config.ts'
 import { DockerConfig } from '../../../schemas/oci.ts'
 
-/** What the registry shows of itself to an upstream. */
+/** Credentials that are sent to a registry. */
 export type Credentials = { kind: 'anonymous' } | { kind: 'basic', username: string, password: string } | {
   kind: 'bearer',
   token: string
 }
 
-/** Gives the credentials as they are now: files are read again when they change. */
+/** Returns the current credentials: files are read again when they change. */
 export type CredentialSource = () => Promise<Credentials>
 
-/** Docker Hub's API, and the names under which its credentials are kept. */
+/** Host of Docker Hub's API, and the names under which its credentials are stored. */
 const dockerHub = 'registry-1.docker.io'
 const dockerHubKeys = ['index.docker.io', 'docker.io']
 
-/** Hosts that a registry's token server is known to be on. */
+/** Returns the known hosts of a registry's token server. */
 export const knownAuthHosts = (registry: URL): string[] => registry.host === dockerHub ? ['auth.docker.io'] : []
 
-/** Where an entry of `auths` belongs: `https://ghcr.io/v1/` is `ghcr.io`. */
+/** Returns the host and the path of a key of `auths`: `https://ghcr.io/v1/` is `ghcr.io`. */
 const place = (key: string): string => key.replace(/^https?:\/\//, '').replace(/\/v[12]\/?$/, '').replace(/\/+$/, '')
 
-/** The names under which credentials may be kept, the most special first: podman's are of a part of a registry. */
+/**
+ * Returns the names under which credentials may be stored, the most specific first: podman's may be of a part of a
+ * registry.
+ */
 function places (registry: URL, namespace: string): string[] {
   const parts = namespace === '' ? [] : namespace.split('/')
   return [registry.host, ...(registry.host === dockerHub ? dockerHubKeys : [])]
@@ -34,7 +37,7 @@ function places (registry: URL, namespace: string): string[] {
     .sort((a, b) => b.split('/').length - a.split('/').length)
 }
 
-/** Bytes that Docker's `config.json` may have. */
+/** Maximum bytes of Docker's `config.json`. */
 const dockerConfigBytes = 1024 * 1024
 
 const neither = 'expected auth, username and password or registrytoken'
@@ -84,8 +87,8 @@ function fromDockerConfig (bytes: Uint8Array, registry: URL, namespace: string):
 }
 
 /**
- * Reads the `docker_config` of an instance, if it has one, at the start. Throws a `ConfigError` when it cannot be used;
- * `key` and `origin` name the key there.
+ * Reads the `docker_config` of an instance, if it has one, at the start. Throws a `ConfigError` with `key` and `origin`
+ * when it cannot be used.
  */
 export async function checkDockerConfig (
   { docker_config: file, name, namespace, registry }: OciConfig,
@@ -103,7 +106,7 @@ export async function checkDockerConfig (
 }
 
 /**
- * Returns the function that gives the credentials of a configured registry. It throws `config_error`, without paths and
+ * Returns the function that reads the credentials of a configured registry. It throws `config_error`, without paths and
  * values, when a file cannot be used.
  */
 export function createCredentials (oci: OciConfig, registry: URL, log?: FileLog): CredentialSource {

@@ -11,32 +11,32 @@ export interface DiscoveryOptions {
   upstream: Upstream
   authentication: Authentication
   kind: 'catalog' | 'harbor' | 'list'
-  /** Repositories that are there whatever the registry tells, by their full names. */
+  /** Full names of repositories that exist even where the registry does not list them. */
   named: readonly string[]
-  /** Throws unless the registry itself can be asked. */
+  /** Throws unless the registry itself responds. */
   ping: () => Promise<void>
-  /** Told once that the registry does not tell its repositories. */
+  /** Called once when the registry does not list its repositories. */
   onRefused?: () => void
 }
 
-/** Names asked for at once: the most that distribution takes. */
+/** Number of names of a page: the maximum of distribution. */
 const pageSize = 1000
-/** The most that Harbor gives. */
+/** Number of names of a page of Harbor: its maximum. */
 const harborPageSize = 100
 const maxPages = 1000
-/** Bytes of one page. */
+/** Maximum bytes of one page. */
 export const pageBytes = 16 * 1024 * 1024
-/** Statuses with which registries say that their list is not for everybody, or not there. */
+/** Statuses of a registry whose list is not public, or does not exist. */
 const refusals = new Set([401, 403, 404, 405])
 
-/** Finds out which repositories a registry has, which the specification has no question for. */
+/** Creates the discovery of the repositories of a registry, for which the specification has no request. */
 export function createDiscovery (options: DiscoveryOptions) {
   const { instance, upstream, authentication, kind, named } = options
   let told = false
-  /** Whether the registry has ever told its repositories. */
+  /** Whether the registry has ever listed its repositories. */
   let listed = false
 
-  /** One page of the catalog; a registry that takes no such `n` is asked without. */
+  /** Reads one page of the catalog, without `n` from a registry that refuses the parameter. */
   async function catalogPage (url: URL): Promise<NamesPage | 'refused'> {
     const ask = async (target: URL) =>
       await authentication.send(
@@ -77,7 +77,7 @@ export function createDiscovery (options: DiscoveryOptions) {
     return { names, more, next }
   }
 
-  /** All pages; undefined when the registry refuses to tell. */
+  /** Reads all pages; undefined when the registry refuses its list. */
   async function walk (
     first: URL,
     namespace: string,
@@ -90,7 +90,7 @@ export function createDiscovery (options: DiscoveryOptions) {
         return page === 'refused' ? undefined : page
       }, maxPages, name => isRepositoryName(name) && name.startsWith(below))
     } catch (error) {
-      // The token server may be the one that refuses.
+      // The token server may refuse, instead of the registry.
       if (isRegistryError(error) && error.code === 'auth_error') return undefined
       throw error
     }
@@ -108,7 +108,7 @@ export function createDiscovery (options: DiscoveryOptions) {
     )
   }
 
-  /** Why a walk did not see everything; undefined when it did. */
+  /** Returns why a list is not complete; undefined when it is complete. */
   function problemOf (found: NamesResult | undefined): RegistryError | undefined {
     const problem = found === undefined
       ? listed ? 'Registry no longer tells its repositories' : 'Registry does not list its repositories'
@@ -122,8 +122,8 @@ export function createDiscovery (options: DiscoveryOptions) {
 
   return {
     /**
-     * Repositories below a namespace. A registry that answers, but does not tell its repositories, has those that were
-     * named.
+     * Returns the repositories below a namespace. A registry that responds, but does not list its repositories, has the
+     * named ones.
      */
     async repositories (namespace: string): Promise<RepositoryNames> {
       if (kind === 'list') return { names: named }

@@ -5,28 +5,28 @@ import type { Upstream, UpstreamResponse } from '../../../plugins/upstream/clien
 
 /** One page of a list of names. */
 export interface NamesPage {
-  /** As they were read: what is no string is no name, and may hide one. */
+  /** Names as they were read. An element that is not a string may hide a name. */
   names: readonly unknown[]
   next?: URL
-  /** Whether the answer counts more names than the pages up to this one hold. */
+  /** Whether the response counts more names than the pages up to this one hold. */
   more?: boolean
 }
 
 /**
- * What a walk over pages found: `truncated` when it was ended before there was no next page, `lost` when a page that
- * was announced was not there.
+ * Names of all pages. `truncated` is why reading ended before the last page; `lost` is whether an announced page does
+ * not exist.
  */
 export interface NamesResult {
   names: string[]
   truncated: false | 'too many pages' | 'a page twice'
   lost: boolean
-  /** Whether something on the pages was no name at all. */
+  /** Whether an element of the pages is not a name. */
   damaged: boolean
 }
 
 /**
- * The next page by an answer's `Link`. What names the registry's host under another scheme speaks of itself behind a
- * proxy; only its path counts. Throws when it leads to another host, for credentials would follow.
+ * Returns the next page by the `Link` of a response. A registry behind a proxy may name its own host with another
+ * scheme: only the path counts. Throws when it leads to another host, because credentials would follow.
  */
 export function nextPage (upstream: Upstream, link: string | string[] | undefined, from: URL): { next?: URL } {
   const target = linkTarget(link, 'next')
@@ -42,7 +42,7 @@ export function nextPage (upstream: Upstream, link: string | string[] | undefine
   return { next: new URL(to.pathname + to.search, own) }
 }
 
-/** A body in the form that its schema has. */
+/** Returns a body in the form of its schema. Throws when it has another form. */
 export function checked<T extends TSchema> (
   upstream: Upstream,
   schema: T,
@@ -56,13 +56,13 @@ export function checked<T extends TSchema> (
   return value
 }
 
-/** Names kept of one walk; what lies beyond is not held in memory, and makes the answer `truncated`. */
+/** Maximum names that are kept of one list; a list with more is `truncated`. */
 const maxNames = 100_000
 
 /**
- * Whether a page that holds nothing new is the page just read: at the same address, or with the same names at another
- * one. At another address a page of exactly the requested size proves nothing: a cache that ignores the query sends
- * such a one.
+ * Returns whether a page without new names is the page just read: at the same address, or with the same names at
+ * another address. At another address a page of exactly the requested size proves nothing: a cache that ignores the
+ * query sends such a page.
  */
 function isPageJustRead (
   page: NamesPage,
@@ -78,10 +78,10 @@ function isPageJustRead (
 }
 
 /**
- * Reads pages until there is no next one. An empty page is the last, since some servers announce a next one for ever;
- * so is a page that leads back to itself. Any other page that holds nothing new and announces another ends the walk as
- * incomplete. A name is new if no page held it; only names that `keep` takes are kept. `read` returns undefined for a
- * page that is not there; so does this for the first one. At most `most` pages are read.
+ * Reads all pages of a list. An empty page is the last, because some servers announce a next page for ever; so is a
+ * page that leads back to itself. Any other page without new names that announces another ends the list as incomplete.
+ * A name is new if no page held it; only names that `keep` accepts are kept. `read` returns undefined for a page that
+ * does not exist; this function does so for the first page. At most `most` pages are read.
  */
 export async function readPages (
   first: URL,

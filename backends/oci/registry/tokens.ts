@@ -28,9 +28,9 @@ export interface TokensOptions {
 export const maxTokenResponseBytes = 128 * 1024
 /** Maximum number of tokens, and of challenges, that are remembered of one registry. */
 export const maxRemembered = 2000
-/** Seconds that a token is valid when the token server does not state it, and at least (token.md). */
+/** Minimum seconds that a token is valid, also when the token server does not state a time (token.md). */
 const minLifetimeSeconds = 60
-/** Seconds before its end from which on a token is not used any more. */
+/** Seconds before its end from which a token is no longer used. */
 const skewSeconds = 10
 
 /** Returns the `Authorization` header of a user name and a password. */
