@@ -21,7 +21,9 @@ export interface RunOptions {
   passes?: (last: RegistryError) => boolean
   /** Extension that the request is about. Forgiven failures of different ones in a row count as the upstream's. */
   extension?: string
-  /** Whether a success only shows that the upstream is reachable. It closes no circuit that failing names opened. */
+  /**
+   * Whether a success only shows that the upstream is reachable. It does not close a circuit that failing names opened.
+   */
   shallow?: boolean
   /** Whether the request takes long. Other requests are not refused while it is the test. */
   slow?: boolean
@@ -166,7 +168,8 @@ export function createBreaker (clock: () => number) {
   function count (started: State, error: RegistryError, { forgives, extension }: RunOptions): void {
     const forgiven = forgives?.(error) === true
     if (!isFailure(error)) return
-    // A forgiven failure does not show that the upstream works, unless it is a response. To a test it counts.
+    // A forgiven failure does not show that the upstream works, unless it is a response. As the result of a test it
+    // counts.
     const counts = !forgiven || (circuit.state().name !== 'closed' && !isResponse(error))
     const ofNames = !counts && failingNames.add(error, extension)
     if (!counts && !ofNames) return

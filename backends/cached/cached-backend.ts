@@ -44,7 +44,7 @@ export function createCachedBackend (driver: Driver, options: CachedBackendOptio
   const parts = { driver, cache, keys, presenter, skips, breaker, call, onChange: () => { loads++ } }
   const checksums = createChecksums({
     ...parts,
-    // A checksum file that cannot be read costs its release the checksum: it does not open the circuit.
+    // When a checksum file cannot be read, only the checksum of its release is missing: it does not open the circuit.
     call: async request => await call(request, { forgives: () => true, passes })
   })
   const lookups = createLookups({ instance, cache, keys, presenter, checksums })

@@ -33,7 +33,9 @@ export const isUnchecked = ({ file }: Release): boolean => file?.checksumLocator
 export const versionListing = (releases: readonly Release[], versions: readonly ExtensionVersion[]): VersionListing =>
   ({ releases, versions, unchecked: releases.some(isUnchecked) })
 
-/** Result of one look-up: the file with all that is known of it; undefined when the release has changed upstream. */
+/**
+ * Result of one look-up: the file with its checksum, if it has one. Undefined when the release has changed upstream.
+ */
 type CheckedFile = FileReference | undefined
 
 /**

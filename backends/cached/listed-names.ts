@@ -8,7 +8,7 @@ import type { CacheKeys } from './keys.ts'
 export interface ListedNamesDependencies {
   cache: Cache
   keys: CacheKeys
-  /** How a read of the listing of a type is counted, and how that listing is refreshed. */
+  /** Returns how a read of the listing of a type is counted, and how that listing is refreshed. */
   listUse: (type: ExtensionType) => CacheUse
 }
 

@@ -6,9 +6,11 @@ import { utcSeconds } from '../driver/version.ts'
 
 /** Maximum number of repositories that are kept as skipped of one instance. */
 const maxRepositories = 10_000
-/** The same of tags, releases, files and other items. Further ones are neither kept nor counted, which is logged. */
+/**
+ * Maximum number of tags, releases, files and other items. Further ones are neither kept nor counted, which is logged.
+ */
 const maxItems = 10_000
-/** Maximum characters kept of each field: an upstream chooses them. */
+/** Maximum characters kept of each field, because upstreams choose the texts. */
 const maxField = 512
 
 export interface SkipsOptions {
@@ -94,7 +96,9 @@ function createItems ({ instance, log, count, wallClock = Date.now }: SkipsOptio
   let repositories = 0
   let isFull = false
 
-  /** Returns whether one more item can be kept. Repositories have a maximum of their own, so that tags exclude none. */
+  /**
+   * Returns whether one more item can be kept. Repositories have a maximum of their own, so that tags do not use it up.
+   */
   function hasRoom ({ kind }: Skipped): boolean {
     if (kind === 'repository' ? repositories < maxRepositories : entries.size - repositories < maxItems) return true
     if (!isFull) {
@@ -195,9 +199,9 @@ function shownItems (instance: string, entries: Items['entries']): SkippedItem[]
 }
 
 /**
- * Creates the record of the items that an instance skips. An item is kept until a complete crawl does not meet it, or,
- * if only reads of a whole extension show it, until the next such read does not. One info line for each crawl reports
- * the numbers when they have changed.
+ * Creates the record of the items that an instance skips. An item of a crawl is kept until a complete crawl does not
+ * meet it. An item that only reads of a whole extension show is kept until the next such read does not meet it. One
+ * info line for each crawl reports the numbers when they have changed.
  */
 export function createSkips (options: SkipsOptions) {
   const items = createItems(options)

@@ -127,7 +127,7 @@ export interface Driver {
   /**
    * Looks up the checksum of a file that has a `checksumLocator`; required of a driver that sets it. Returns an empty
    * object when the publisher states no checksum, and undefined when the release has changed since it was read. A
-   * driver sets `checksumLocator` where a checksum costs a request of its own: then only the checksums that a response
+   * driver sets `checksumLocator` where a checksum needs a request of its own: then only the checksums that a response
    * needs are looked up. The releases of `list` never have one.
    */
   checksum? (file: FileReference, options?: SkipOptions): Promise<{ checksum?: string } | undefined>

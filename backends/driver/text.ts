@@ -18,7 +18,7 @@ export function plainText (value: unknown, maxLength = maxText): string | undefi
   return text === '' ? undefined : text
 }
 
-/** Returns the tags that are shown: each once, at most `maxTags`; undefined when there are no tags. */
+/** Returns the tags that are shown, each once, at most `maxTags`; undefined when there are no tags. */
 export function plainTags (values: Iterable<unknown>): string[] | undefined {
   const tags = new Set<string>()
   for (const value of values) {

@@ -15,7 +15,7 @@ export interface ChangeTrackerOptions {
 /** The fields of a repository's row in a listing that change with its releases. */
 interface RowState { id: number | undefined, owner: string, counter: number, updated: string }
 
-/** Result of the last read of a repository: its current release; undefined when it has no release. */
+/** Current release of a repository when it was last read; undefined when it had no release. */
 export interface LastRelease { release: Release | undefined }
 
 interface TrackedRepository extends LastRelease {
@@ -119,8 +119,8 @@ export function createChangeTracker ({ reconcileSeconds, clock, wallClock = Date
     },
 
     /**
-     * Returns the result of a read of a repository since `startedAt`, by a crawl or by a request; undefined when it was
-     * not read, or could not be.
+     * Returns the result of a read of a repository since `startedAt`, by a crawl or by a request. Returns undefined
+     * when it was not read, or could not be read.
      */
     readSince (name: string, startedAt: number): LastRelease | undefined {
       const last = tracked.peek(name)

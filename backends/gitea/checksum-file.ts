@@ -48,9 +48,9 @@ function decode (bytes: Buffer): string {
 const baseName = (name: string): string => name.slice(Math.max(name.lastIndexOf('/'), name.lastIndexOf('\\')) + 1)
 
 /**
- * Returns the SHA-256 digest of a file by a checksum file, in lowercase hexadecimal; undefined when it has none or
- * several. An entry of exactly that name counts before entries with a path whose base name it is. In the file's `own`
- * checksum file a digest without a name counts last. Digests of another length are ignored.
+ * Returns the SHA-256 digest of a file by a checksum file, in lowercase hexadecimal; undefined when it has none, or
+ * entries contradict each other. An entry of exactly that name counts before entries with a path whose base name it is.
+ * In the file's `own` checksum file a digest without a name counts last. Digests of another length are ignored.
  */
 export function digestIn (bytes: Buffer, name: string, own: boolean): string | undefined {
   const exact = new Set<string>()

@@ -22,7 +22,7 @@ export interface ChooseFileOptions {
 export interface ChosenFile {
   /** Absent when the release has no file that is clearly its own. */
   asset?: GiteaAsset
-  /** Set when the asset is the first of several platforms, because no platform is configured. */
+  /** Platform of the asset, when it is the first of several because no platform is configured. */
   firstPlatform?: string
   /** Archives that are not served. */
   passedOver: Array<{ file: string, reason: 'not_chosen' | 'other_platform' }>
@@ -44,10 +44,10 @@ function toArchive (asset: GiteaAsset): Archive {
 }
 
 /**
- * Chooses the file of a release: the archive of the configured platform, else a named archive, else the first archive
- * of any platform, else the only archive. A named archive has the name of the repository, of the repository with the
- * version, or of the extension. The first archive is by upload, and counts only when no platform is configured. Of
- * archives with the same name the newest counts. Returns `other_platform` when all archives are of other platforms.
+ * Chooses the file of a release: the archive of the configured platform, a named archive, the first of any platform, or
+ * the only archive, in this order. A named archive has the name of the repository, of the repository with the version,
+ * or of the extension. The first archive is by upload, and counts only when no platform is configured. Of archives with
+ * the same name the newest counts. Returns `other_platform` when all archives are of other platforms.
  */
 export function chooseFile (
   assets: readonly GiteaAsset[],

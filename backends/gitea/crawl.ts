@@ -73,7 +73,7 @@ export function createCrawl (
         : [{ extension, error: api.unexpected('Response has an unexpected structure') }]
     })
 
-  /** Crawls the owner's repositories. Throws when they cannot be listed, or when none of them could be read. */
+  /** Crawls the owner's repositories. Throws when they cannot be listed, or when it could not read any of them. */
   return async function crawl (skip: Skip): Promise<Crawl> {
     const startedAt = tracker.now()
     const listed = await api.repositories(skip)
@@ -112,9 +112,9 @@ const withRelease = ({ repository, extension }: Candidate, { release }: LastRele
 })
 
 /**
- * Throws when none of the repositories of a crawl could be read. A single refused repository fails alone, since the
- * upstream accepted the credentials for the list of repositories. When several are refused and none is read, the
- * credentials themselves are refused.
+ * Throws when a crawl could not read any repository. A single refused repository fails alone, since the upstream
+ * accepted the credentials for the list of repositories. When several are refused and no other is read, the credentials
+ * themselves are refused.
  */
 function mustHaveRead (results: readonly CandidateResult[]): void {
   if (results.some(({ error }) => error === undefined)) return
@@ -124,7 +124,7 @@ function mustHaveRead (results: readonly CandidateResult[]): void {
 
 /**
  * Chooses one repository for each extension: the first, in the order of the mapping's patterns, that has a release or
- * cannot be read, since an unreadable repository may have a release. The others are skipped as duplicates.
+ * cannot be read. A repository that cannot be read may have a release. The others are skipped as duplicates.
  */
 async function chooseOwners (results: RepositoryResult[], skip: Skip): Promise<RepositoryResult[]> {
   const owners = new Map<string, RepositoryResult>()

@@ -126,8 +126,8 @@ export function createPages (
   }
 
   /**
-   * Throws when pages of one row are too large as well: the server ignores `limit`, and each smaller size would cost as
-   * much again. Two rows are read, since one of them may itself be too large.
+   * Throws when pages of one row are too large as well: the server ignores `limit`, and each smaller size would be as
+   * large. Two rows are read, since one of them may itself be too large.
    */
   async function mustObeyLimit (list: List): Promise<void> {
     for (const page of [2, 1]) if (await fetchPage(list, page, 1, maxProbeBytes) !== undefined) return
@@ -223,8 +223,8 @@ interface UncountedOptions extends Pick<PagesOptions, 'unexpected'> {
 }
 
 /**
- * Adds to `bodies` the pages after the first `count` of a list whose `Link` a proxy drops or damages: until there are
- * `total` rows, or, where the proxy drops the total as well, until a page is not full.
+ * Adds the pages after the first `count` to `bodies`, for a list whose `Link` a proxy drops or damages. Reads until
+ * there are `total` rows. Where the proxy drops the total as well, it reads until a page is not full.
  */
 async function readUncounted (
   bodies: unknown[],

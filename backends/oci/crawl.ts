@@ -18,7 +18,7 @@ export interface CrawlOptions {
   skip: Skip
 }
 
-/** Crawls all repositories that can be discovered. Throws when none of them could be read. */
+/** Crawls all repositories that can be discovered. Throws when it could not read any of them. */
 export async function crawlRepositories (
   { transport, repositories, versions, concurrency, skip }: CrawlOptions
 ): Promise<Crawl> {

@@ -45,7 +45,7 @@ const isFileName = (name: string): boolean => isArchive(name) || /.\.wasm$/i.tes
 
 /**
  * Returns whether a layer is an archive, a side layer or of an unknown kind. Statements are recognised by media type
- * alone, since their title is often that of their subject. For other layers the title comes first: without an explicit
+ * only, because their title is often that of their subject. For other layers the title comes first: without an explicit
  * type ORAS uses that of a tar for every file.
  */
 function kindOf (layer: Descriptor): 'archive' | 'side' | 'other' {

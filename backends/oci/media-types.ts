@@ -60,7 +60,7 @@ export function archiveEnding (mediaType: string): string | undefined {
   return media.test(type) ? undefined : find(endings, type)
 }
 
-/** Returns the ending of a text of this media type; undefined when it is not that of a known text. */
+/** Returns the ending of a text of this media type; undefined for any other media type. */
 export const textEnding = (mediaType: string): string | undefined => find(textEndings, baseType(mediaType))
 
 /** Media types of signatures, attestations, provenance and bills of materials, compressed ones included. */

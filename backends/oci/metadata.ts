@@ -13,7 +13,7 @@ const keywords = 'io.artifacthub.keywords'
 
 const maxUrl = 2048
 
-/** Publication time of an artifact whose publisher states none. */
+/** Publication time of an artifact whose publisher does not state it. */
 const unknownTime = '1970-01-01T00:00:00Z'
 
 /** Returns the value of an annotation from the first source that has a usable one. */

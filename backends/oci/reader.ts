@@ -10,7 +10,7 @@ import { chooseArtifact } from './artifact.ts'
 import { publishedAt, tellsTime } from './metadata.ts'
 import { ContentError, type Manifest, type Tag, type Target, type Transport } from './transport.ts'
 
-/** Stores content by its digest, for any time. Only verified content is stored. */
+/** Stores verified content by its digest. It may remove content at any time. */
 export interface ByteCache {
   get (digest: string): Buffer | undefined | Promise<Buffer | undefined>
   set (digest: string, bytes: Buffer): void | Promise<void>

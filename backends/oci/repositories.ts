@@ -19,8 +19,8 @@ export interface RepositoriesOptions {
 }
 
 /**
- * Milliseconds for which the registry's own list of repositories may prove that a denied repository does not exist, and
- * within which a list that failed is not requested again.
+ * Milliseconds for which the registry's own list of repositories proves that a denied repository does not exist. For
+ * the same time a list that failed is not requested again.
  */
 const discoveryLifeMs = 10_000
 

@@ -40,7 +40,7 @@ export function createVersions ({ instance, concurrency, skip, ...options }: Ver
     }
   })
 
-  /** Throws when a repository without a readable version has damaged content, since that is not an absence. */
+  /** Throws when a repository without a readable version has damaged content: this is not an absence. */
   function mustBeWhole (repository: string): void {
     if (damaged.has(repository)) {
       throw registryError('service_unavailable', `Instance ${instance} is unavailable`, {

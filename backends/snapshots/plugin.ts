@@ -106,7 +106,7 @@ async function snapshots (
   timer.unref()
   fastify.addHook('onClose', async () => {
     clearInterval(timer)
-    // A save in progress may have passed an instance that has changed since: the second save includes it.
+    // A save in progress may have passed an instance that changed later: the second save includes it.
     await save()
     await save()
   })

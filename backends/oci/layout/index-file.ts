@@ -16,7 +16,7 @@ export class LayoutError extends Error {
   override readonly name = 'LayoutError'
 }
 
-/** A name that a tool gave to a manifest in a layout. */
+/** Name of a manifest in a layout, as a tool wrote it. */
 export interface Reference {
   /** Absent when the name is a tag only. */
   repository?: string

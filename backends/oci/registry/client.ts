@@ -26,8 +26,8 @@ const pageSize = 1000
 const maxPages = 400
 
 /**
- * Creates the transport of an OCI registry over HTTP (distribution-spec 1.1). Where registries deviate, a comment names
- * the deviation. A refused repository is a failure, since it may exist.
+ * Creates the transport of an OCI registry over HTTP (distribution-spec 1.1). A refused repository is a failure, since
+ * it may exist.
  */
 export function createOciRegistry (upstream: Upstream, options: OciRegistryOptions): Transport {
   const { instance } = options

@@ -25,7 +25,7 @@ export const knownAuthHosts = (registry: URL): string[] => registry.host === doc
 const place = (key: string): string => key.replace(/^https?:\/\//, '').replace(/\/v[12]\/?$/, '').replace(/\/+$/, '')
 
 /**
- * Returns the names under which credentials may be stored, the most specific first: podman's may be of a part of a
+ * Returns the names under which credentials may be stored, the most specific first. Podman stores some for a part of a
  * registry.
  */
 function places (registry: URL, namespace: string): string[] {

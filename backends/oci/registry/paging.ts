@@ -78,9 +78,9 @@ function isPageJustRead (
 }
 
 /**
- * Reads all pages of a list. An empty page is the last, because some servers announce a next page for ever; so is a
- * page that leads back to itself. Any other page without new names that announces another ends the list as incomplete.
- * A name is new if no page held it; only names that `keep` accepts are kept. `read` returns undefined for a page that
+ * Reads all pages of a list. An empty page is the last, because some servers always announce a next page; so is a page
+ * that leads back to itself. Any other page without new names that announces another ends the list as incomplete. A
+ * name is new if no page held it; only names that `keep` accepts are kept. `read` returns undefined for a page that
  * does not exist; this function does so for the first page. At most `most` pages are read.
  */
 export async function readPages (

@@ -39,8 +39,8 @@ export const basic = ({ username, password }: { username: string, password: stri
 
 /**
  * Creates the tokens of a registry. A token is kept until it ends, and concurrent requests share one look-up.
- * Credentials go to a token server only over https (or http, if the registry uses it), and only on the registry's host
- * or a configured one: the registry names the address, and could otherwise send the credentials anywhere. Any other
+ * Credentials go to a token server only over https (or http, if the registry uses it), on the registry's host or a
+ * configured host. The registry names the address, and could otherwise send the credentials to any host. Any other
  * address is a `config_error` that names the host.
  */
 export function createTokens ({ instance, upstream, authHosts, publicHost, clock }: TokensOptions) {
