@@ -44,10 +44,11 @@ function toArchive (asset: GiteaAsset): Archive {
 }
 
 /**
- * Chooses the file of a release: the archive of the configured platform, a named archive, the first of any platform, or
- * the only archive, in this order. A named archive has the name of the repository, of the repository with the version,
- * or of the extension. The first archive is by upload, and counts only when no platform is configured. Of archives with
- * the same name the newest counts. Returns `other_platform` when all archives are of other platforms.
+ * Chooses the file of a release. It is the archive of the configured platform, else a named archive, else the first of
+ * any platform, else the only archive. A named archive has the name of the repository, of the repository with the
+ * version, or of the extension. The first of any platform is by upload, and counts only when no platform is configured.
+ * Of archives with the same name the newest counts. Returns `other_platform` when no archive fits, and there are
+ * archives of other platforms.
  */
 export function chooseFile (
   assets: readonly GiteaAsset[],

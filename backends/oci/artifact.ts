@@ -143,8 +143,8 @@ function besides (
 /**
  * Chooses the artifact of a tag's manifest or index. In an index the first child of the wanted platform that is an
  * artifact counts, one with a file before one without. A child without a platform fits every wanted platform. Missing,
- * malformed and unknown children are passed over. Returns the reason when no artifact is found: `other_platform` when
- * an index has only artifacts of other platforms. Throws a {@link ContentError} when the document itself is malformed.
+ * malformed and unknown children are skipped. Returns the reason when no artifact is found: `other_platform` when an
+ * index has only artifacts of other platforms. Throws a {@link ContentError} when the document itself is malformed.
  */
 export async function chooseArtifact (
   root: Manifest,

@@ -70,8 +70,8 @@ export async function crawlRepositories (
 }
 
 /**
- * Returns the current version of the first repository of an extension that has one. A refused repository is passed
- * over; its error is thrown when no other repository has a version.
+ * Returns the current version of the first repository of an extension that has one. A refused repository is skipped;
+ * its error is thrown when no other repository has a version.
  */
 async function firstCurrent (
   { extension, repositories }: ExtensionRepositories,

@@ -41,8 +41,8 @@ function webAddress (value: unknown): string | undefined {
 }
 
 /**
- * Returns a time of RFC 3339; `Date` alone would read a lone number as a year. Builds without a time write one up to
- * 1970: it is ignored.
+ * Returns a time of RFC 3339; `Date` alone would read a lone number as a year. Builds without a time write 1970-01-01
+ * or earlier, which is ignored.
  */
 function publicationTime (value: unknown): string | undefined {
   if (

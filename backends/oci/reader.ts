@@ -72,7 +72,7 @@ export function createReader (
     return { ...(mediaType !== undefined && { mediaType }), ...manifest }
   }
 
-  /** Reads a config; undefined when it is missing or damaged. Then only the publication time is missing. */
+  /** Reads a config; undefined when it is missing or damaged. The release then lacks only its publication time. */
   async function configOf (repository: string, config: Descriptor | undefined): Promise<Buffer | undefined> {
     if (!tellsTime(config)) return undefined
     const known = await immutable?.get(config.digest)
@@ -116,8 +116,8 @@ export function createReader (
     limit,
 
     /**
-     * Returns the version of a tag, with the annotations that describe it. Returns undefined when the tag is not an
-     * artifact, and reports it to `skip`.
+     * Returns the version of a tag, with the annotations that describe it. Returns undefined, and calls `skip`, when
+     * the tag is not an artifact.
      */
     async read (
       repository: string,

@@ -30,7 +30,7 @@ export async function realInside (root: string, path: string): Promise<string | 
  */
 export async function openInside (root: string, path: string): Promise<FileHandle | undefined> {
   const real = await realInside(root, path)
-  // Opening any other kind of file may have effects, or never end.
+  // Opening another kind of file, such as a pipe, may have effects or never end.
   if (real === undefined || !(await orAbsent(stat(real)))?.isFile()) return undefined
   return await orAbsent(open(real, constants.O_RDONLY | (constants.O_NOFOLLOW ?? 0)))
 }

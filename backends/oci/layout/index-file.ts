@@ -25,7 +25,7 @@ export interface Reference {
 
 /**
  * Parses a reference name in the forms that tools write: `tag`, `repository:tag`, or a full reference, whose registry
- * host is dropped. Its meaning is not specified (image-layout.md).
+ * host is dropped. image-layout.md does not specify its meaning.
  */
 export function parseReference (text: string): Reference {
   const slash = text.lastIndexOf('/')
