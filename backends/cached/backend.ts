@@ -17,7 +17,6 @@ export interface ReadOptions {
 /** A result from the cache alone. Nothing is counted until `Backend.use` is called with its uses. */
 export interface CachedRead<T> extends CachedResult<T> { uses: readonly CacheUse[] }
 
-/** A version of an extension. */
 export interface VersionName { type: ExtensionType, name: string, version: string }
 
 /** Extensions of some types of one instance. */

@@ -7,7 +7,6 @@ export interface Scope { source?: ExtensionSource | undefined }
 /** Extensions of one type, or of all. */
 export interface ListScope extends Scope { type?: ExtensionType | undefined }
 
-/** One extension. */
 export interface ExtensionName extends Scope { type: ExtensionType, name: string }
 
 /** Returns instances in order of ownership: smaller priority first, then Gitea before OCI, then order of appearance. */

@@ -7,8 +7,8 @@ interface Entry {
 }
 
 /**
- * Lines `SHA256 (name) = digest` of BSD, `SHA256(name)= digest` and `SHA2-256(name)= digest` of openssl, and `(stdin)=
- * digest` of an old openssl.
+ * Lines `SHA256 (name) = digest` of BSD, `SHA256(name)= digest` and `SHA2-256(name)= digest` of openssl, and
+ * `(stdin)= digest` of an old openssl.
  */
 const bsd = /^(\\?)(?:SHA(?:2-)?256)? ?\((.+)\) ?= ?([0-9a-f]{64})$/i
 /**

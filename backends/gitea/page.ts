@@ -17,7 +17,6 @@ export const tooLargeRow: object = Object.freeze({})
 /** A page that exists. */
 export type RowsPage = Extract<JsonResponse, { kind: 'found' }>
 
-/** Returns the number of rows of a page. */
 export const rowCount = (body: unknown): number => Array.isArray(body) ? body.length : 0
 
 /** Returns the number of rows of the whole list (`X-Total-Count`); 0 when the server does not send it. */

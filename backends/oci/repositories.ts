@@ -3,7 +3,6 @@ import type { ExtensionType } from '../../schemas/extension.ts'
 import type { RepositoryMapping } from '../driver/mapping.ts'
 import type { RepositoryNames, Transport } from './transport.ts'
 
-/** Type and name of an extension. */
 export interface ExtensionRef { type: ExtensionType, name: string }
 
 /** An extension with the full names of its repositories, in order of precedence. */

@@ -53,7 +53,6 @@ export interface BlobOptions {
   etag?: string
 }
 
-/** Opened content. */
 export interface Blob {
   stream: Readable
   /** First byte of the stream: the requested one, or 0 where the content can only be read from its beginning. */

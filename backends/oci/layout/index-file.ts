@@ -79,7 +79,6 @@ export interface LayoutIndexOptions {
   delay: number
   /** Milliseconds for which the last good index is used instead of one that cannot be parsed. */
   patience: number
-  /** Waits for some milliseconds. */
   sleep: (milliseconds: number) => Promise<void>
   /** Returns the milliseconds of a monotonic clock. */
   clock: () => number
