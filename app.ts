@@ -54,20 +54,17 @@ export interface RegistryOptions {
    * Milliseconds between two checks for a changed catalog, which is then saved to `cache.directory`; 5,000 if unset.
    */
   saveInterval?: number
-  /** Returns milliseconds of a clock that only goes forward; the process's own if unset. */
+  /** Returns the time of a monotonic clock in milliseconds; `performance.now()` if unset. */
   clock?: () => number
-  /**
-   * How host names are resolved, and which addresses may be connected to for hosts that the configuration does not
-   * name.
-   */
+  /** Resolver of host names, and the check of addresses for hosts that are not in the configuration. */
   network?: { guard?: Guard, resolver?: Resolver }
 }
 
 const { version } = JSON.parse(readFileSync(findPackageJSON(import.meta.url) ?? '', 'utf8')) as { version: string }
 
 /**
- * Returns whether the registry has a prefix of its own, below which every path belongs to it. A prefix around that is
- * the host's.
+ * Returns whether the registry has a prefix of its own, below which every path belongs to it. A prefix of an outer
+ * scope belongs to the host.
  */
 const hasOwnPrefix = (fastify: FastifyInstance, prefix: string): boolean =>
   !['', '/'].includes(prefix) && fastify.prefix.endsWith(prefix)
@@ -101,7 +98,7 @@ async function registry (
   await fastify.register(snapshots, { ...config.cache, ...(saveInterval !== undefined && { saveInterval }) })
   await fastify.register(health, { version, ...probes })
 
-  // What refuses requests holds for the catalog alone: probes and metrics are answered whatever happens.
+  // Load shedding and rate limits apply to the catalog only, so that probes and metrics respond under any load.
   await fastify.register(async scope => {
     await scope.register(loadShedding, config.server)
     await scope.register(rateLimit, config.rate_limit)
@@ -111,17 +108,17 @@ async function registry (
   await fastify.register(apiSystem, { prefix: '/api/v1' })
   await fastify.register(rootSystem)
   await fastify.register(preflights)
-  // Without a prefix of its own unknown routes are those of the server or the scope: `server.ts` handles them, and a
-  // host is left alone.
+  // Without a prefix, unknown routes belong to the server or the scope. `server.ts` handles them for a server, and a
+  // host keeps its own handler.
   if (hasOwnPrefix(fastify, prefix)) await fastify.register(unknownRoutes)
 }
 
 /**
- * The extension registry as an encapsulated plugin: `await host.register(registry, { prefix: '/registry', config: { … }
- * })`. Its decorators, hooks and handlers stay in its own scope. Several in one process share nothing but the directory
- * of verified files where both have the same one. Its routes are `{prefix}/api/v1/…` and, beside them,
+ * Registers the extension registry as an encapsulated plugin: `await host.register(registry, { prefix: '/registry',
+ * config: { … } })`. Its decorators, hooks and handlers stay in its own scope. Registries in one process share only the
+ * directory of verified files, if they are configured with the same one. Its routes are `{prefix}/api/v1/…`,
  * `{prefix}/health`, `/livez`, `/readyz`, `/metrics`, `/openapi.yaml`, `/openapi.json` and `/docs`.
- * `extension-registry/global` is the same with the decorator `registry` on the host.
+ * `extension-registry/global` is the same plugin with the decorator `registry` on the host.
  */
 const plugin: FastifyPluginAsync<RegistryOptions> = sealPlugin(registry)
 export default plugin

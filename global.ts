@@ -9,42 +9,42 @@ import type { Extension, ExtensionSource, ExtensionType, ExtensionVersion } from
 import type { HealthResponse } from './schemas/health.ts'
 import { ExtensionPath, ListQuery, SearchQuery, SourceQuery } from './schemas/parameters.ts'
 
-/** An instance that a result is incomplete or stale because of, and the error of that instance where there is one. */
+/** An instance that makes a result incomplete or stale, and its error if there is one. */
 export interface InstanceIssue { instance: string, error?: RegistryError }
 
 /** A value of the catalog and its provenance. */
 export interface CatalogResult<T> {
   value: T
-  /** Seconds since the upstreams returned the value; of several, the oldest. */
+  /** Seconds since the upstreams returned the value. For several upstreams, the age of the oldest response. */
   age: number
   /** Seconds that the value stays fresh; 0 when it is stale or incomplete. */
   ttl: number
-  /** Instances of which older entries were used. */
+  /** Instances whose stale entries were used. */
   stale: InstanceIssue[]
-  /** Instances of which entries are missing. */
+  /** Instances whose entries are missing. */
   missing: InstanceIssue[]
 }
 
 /** Part of a list, and the number of entries of the whole list. */
 export interface ListPage<T> { items: T[], total: number }
 
-/** The extension that a call is about. With `source`, ownership is decided among backends of that kind. */
+/** Extension that a call refers to. With `source`, only backends of that kind can own it. */
 export interface ExtensionName { type: ExtensionType, name: string, source?: ExtensionSource | undefined }
 
 /** Limits a list to extensions of one type, and to backends of one kind. */
 export interface ExtensionFilter { type?: ExtensionType | undefined, source?: ExtensionSource | undefined }
 
 /**
- * The catalog for routes of the host. Parameters, their defaults and their limits are those of the HTTP API. Each
- * method rejects with a {@link RegistryError} of the same code as the API: `invalid_request`, `not_found`,
- * `service_unavailable`, … Values are copies: a change to them changes nothing in the registry.
+ * Catalog for routes of the host. Parameters, defaults and limits are those of the HTTP API. Each method rejects with a
+ * {@link RegistryError} of the same code as the API, such as `invalid_request`, `not_found` or `service_unavailable`.
+ * Values are copies, so that changes to them do not affect the registry.
  */
 export interface RegistryCatalog {
   /** Returns a page of all extensions, by type and then by name. */
   list(
     query?: ExtensionFilter & { limit?: number | undefined, offset?: number | undefined }
   ): Promise<CatalogResult<ListPage<Extension>>>
-  /** Returns the best matches for `q`, best match first. */
+  /** Returns the best matches for `q`, the best match first. */
   search(
     query: ExtensionFilter & { q: string, limit?: number | undefined }
   ): Promise<CatalogResult<ListPage<Extension>>>
@@ -54,15 +54,15 @@ export interface RegistryCatalog {
   versions (extension: ExtensionName): Promise<CatalogResult<ExtensionVersion[]>>
 }
 
-/** The registry as its host sees it. */
+/** Registry as the decorator `registry` of its host. */
 export interface Registry {
   /** Version of the package. */
   readonly version: string
   readonly catalog: RegistryCatalog
-  /** Returns the body of `GET /health`, from the last background probes: no upstream is asked. */
+  /** Returns the body of `GET /health`, from the last background probes. It sends no request to an upstream. */
   health (): HealthResponse
   /**
-   * Returns whether `GET /readyz` succeeds: there is a healthy instance or a cached catalog, and the server is not
+   * Returns whether `GET /readyz` succeeds: an instance is healthy or the catalog is cached, and the server is not
    * closing.
    */
   ready (): boolean
@@ -96,8 +96,8 @@ function resultOf<T, U> ({ value, age, ttl, stale, missing }: Result<T>, copy: (
 const NameQuery = Type.Object({ ...ExtensionPath.properties, ...SourceQuery.properties })
 
 /**
- * Returns a function that takes the parameters of `schema` from a host's call, with defaults and by the rules of the
- * API. It throws the error that the API would return. The schema is compiled at the first call.
+ * Returns a function that validates the parameters of a host's call by the rules of the API, and fills in defaults. It
+ * throws the error that the API would return. The schema is compiled at the first call.
  */
 function readerOf<S extends TObject> (scope: FastifyInstance, schema: S): (given: object | undefined) => Static<S> {
   let validate: ReturnType<NonNullable<FastifyInstance['validatorCompiler']>> | undefined
@@ -113,7 +113,7 @@ function readerOf<S extends TObject> (scope: FastifyInstance, schema: S): (given
   }
 }
 
-/** Creates the public face of a registry from the decorators of its own scope. */
+/** Creates the public interface of a registry from the decorators of its own scope. */
 function createRegistry (scope: FastifyInstance): Registry {
   const { catalog, health } = scope
   const listQuery = readerOf(scope, ListQuery)
@@ -134,10 +134,10 @@ function createRegistry (scope: FastifyInstance): Registry {
 }
 
 /**
- * The extension registry without encapsulation: `await host.register(registry, { prefix: '/registry', config: { … } })`
- * decorates the host with `registry`, a {@link Registry}, and with nothing else. Everything inside stays in a scope of
- * its own, as with the encapsulated plugin, and routes are below `prefix`. A second one on the same host fails with
- * Fastify's FST_ERR_DEC_ALREADY_PRESENT: register it in a scope.
+ * Registers the extension registry without encapsulation: `await host.register(registry, { prefix: '/registry', config:
+ * { … } })`. It adds one decorator to the host: `registry`, a {@link Registry}. Everything else stays in a scope of its
+ * own, as with the encapsulated plugin, and routes are below `prefix`. A second registration on the same host fails
+ * with Fastify's FST_ERR_DEC_ALREADY_PRESENT; register it in a scope instead.
  */
 const plugin: FastifyPluginAsync<RegistryOptions> = sealPlugin(
   fp(async (fastify: FastifyInstance, options: RegistryOptions) => {

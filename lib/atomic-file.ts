@@ -1,11 +1,11 @@
 import { mkdir, open, rename, rm, type FileHandle } from 'node:fs/promises'
 import { dirname } from 'node:path'
 
-/** A file that is written aside and gets its name when it is complete. Only its owner can read it. */
+/** A file that is written at a temporary path and renamed when it is complete. Only its owner can read it. */
 export interface AtomicFile {
   /** The open file, for reading and writing. */
   handle: FileHandle
-  /** Flushes the file and moves it to `place`, over a file that is there. The handle stays open. */
+  /** Flushes the file and moves it to `place`, where it replaces an existing file. The handle stays open. */
   commit: (place: string) => Promise<void>
   /** Closes the handle, and removes the file unless it was committed. */
   close: () => Promise<void>
@@ -16,8 +16,8 @@ const makeDirectoryOf = async (path: string): Promise<void> => {
 }
 
 /**
- * Creates a file at `aside`, which must not exist and must be on the file system of the place that it is committed to.
- * This and the methods throw errors of the system.
+ * Creates a file at `aside`, which must not exist and must be on the same file system as its final path. The function
+ * and its methods throw system errors.
  */
 export async function createAtomicFile (aside: string): Promise<AtomicFile> {
   await makeDirectoryOf(aside)
@@ -26,7 +26,7 @@ export async function createAtomicFile (aside: string): Promise<AtomicFile> {
   return {
     handle,
     async commit (place) {
-      // The content is on disk before the name: after a crash of the machine no incomplete file has the name.
+      // The content is flushed before the rename, so that an incomplete file never has the final name after a crash.
       await handle.sync()
       await makeDirectoryOf(place)
       await rename(aside, place)
@@ -38,7 +38,9 @@ export async function createAtomicFile (aside: string): Promise<AtomicFile> {
   }
 }
 
-/** Replaces the file at `place` by the output of `write`. If that fails, leaves the old one and throws the error. */
+/**
+ * Replaces the file at `place` by the output of `write`. If that fails, keeps the existing file and throws the error.
+ */
 export async function writeAtomically (
   aside: string, place: string, write: (handle: FileHandle) => Promise<void>
 ): Promise<void> {
@@ -47,7 +49,7 @@ export async function writeAtomically (
     await write(file.handle)
     await file.commit(place)
   } finally {
-    // An earlier error is the one to report; after the flush, an error of closing loses no content.
+    // An earlier error is reported instead; after the flush, an error on close loses no content.
     await file.close().catch(() => {})
   }
 }

@@ -1,13 +1,13 @@
 import { X509Certificate } from 'node:crypto'
 import { FileProblem, refuseOtherEncodings } from './watched-file.ts'
 
-/** Bytes that a file of certificates may have. */
+/** Maximum size in bytes of a file with certificates. */
 export const authoritiesBytes = 16 * 1024 * 1024
 
 /**
- * Returns the certificates of a PEM file, each as a PEM block of its own; text between them is a comment. Throws a
- * {@link FileProblem} when there is none, or when one of them cannot be read: TLS would silently ignore that one and
- * all after it.
+ * Returns the certificates of a PEM file, each as a separate PEM block; text between them is a comment. Throws a {@link
+ * FileProblem} when the file has no certificate or an unreadable one. TLS would silently ignore an unreadable
+ * certificate and all after it.
  */
 export function parseAuthorities (bytes: Uint8Array): string[] {
   refuseOtherEncodings(bytes)

@@ -2,12 +2,12 @@ import { isIP } from 'node:net'
 import type { FastifyRequest } from 'fastify'
 import ipaddr from 'ipaddr.js'
 
-/** Keys of `server` that say which proxies are trusted. */
+/** Keys of `server` that define the trusted proxies. */
 export interface ProxyTrust { trust_proxy?: boolean | undefined, trusted_proxies?: readonly string[] | undefined }
 
 /**
- * Returns the address of an item of `X-Forwarded-For`, which may have a port, brackets and quotes: `203.0.113.1:1111`,
- * `[2001:db8::1]:443`. Undefined for an item without an address, such as `unknown`.
+ * Returns the address of an item of `X-Forwarded-For`. The item may have a port, brackets and quotes:
+ * `203.0.113.1:1111`, `[2001:db8::1]:443`. Returns undefined for an item without an address, such as `unknown`.
  */
 export function parseForwarded (item: string): string | undefined {
   const bare = item.trim().replace(/^"(.*)"$/, '$1').trim()
@@ -17,12 +17,12 @@ export function parseForwarded (item: string): string | undefined {
 }
 
 /**
- * Removes the zone of an IPv6 address (RFC 4007), which is a name of one machine only: networks and clients are
- * compared without it.
+ * Removes the zone of an IPv6 address (RFC 4007). A zone is local to one machine, so networks and clients are compared
+ * without it.
  */
 export const withoutZone = (address: string): string => address.replace(/%.*$/, '')
 
-/** A network as ipaddr.js compares it: IPv4 in both its forms is one. */
+/** Returns a network in the form that ipaddr.js compares; an IPv4 network in IPv6 notation becomes an IPv4 network. */
 function parseNetwork (text: string): [ipaddr.IPv4 | ipaddr.IPv6, number] {
   if (!text.includes('/')) {
     const address = ipaddr.process(text)
@@ -35,8 +35,8 @@ function parseNetwork (text: string): [ipaddr.IPv4 | ipaddr.IPv6, number] {
 }
 
 /**
- * Returns the value of Fastify's `trustProxy`. An item of `X-Forwarded-For` counts as a trusted proxy by its address
- * alone: Fastify's own comparison trusts nothing that has a port.
+ * Returns the value of Fastify's `trustProxy`. It compares only the address of an item of `X-Forwarded-For`; Fastify's
+ * own comparison never trusts an item with a port.
  */
 export function trustProxy (
   { trust_proxy: trusted = false, trusted_proxies: proxies = [] }: ProxyTrust
@@ -44,7 +44,7 @@ export function trustProxy (
   if (!trusted || proxies.length === 0) return trusted
   const networks = proxies.map(parseNetwork)
   return item => {
-    // A socket that is gone has no address.
+    // A closed socket has no address.
     const text = parseForwarded(item ?? '')
     if (text === undefined) return false
     // ipaddr.js rejects zones that Node.js accepts.
@@ -53,14 +53,15 @@ export function trustProxy (
   }
 }
 
-/** The parts of a request that its client's address is found by; `ips` is there where a proxy is trusted. */
+/** Parts of a request that determine the address of its client. `ips` is present when a proxy is trusted. */
 export type ClientRequest = Pick<FastifyRequest, 'ip'> & Partial<Pick<FastifyRequest, 'ips'>> & {
   socket: Pick<FastifyRequest['socket'], 'remoteAddress'>
 }
 
 /**
  * Returns the address of the client of a request, for the log and the rate limit. Behind trusted proxies it is the
- * farthest address that they report; an item without an address is skipped. Empty when the connection is gone.
+ * farthest address that they report; an item without an address is skipped. Returns an empty string when the connection
+ * is closed.
  */
 export function clientAddress ({ ip, ips, socket }: ClientRequest): string {
   // Without a trusted proxy it is the address of the connection.

@@ -1,6 +1,6 @@
 import { registryError, type RegistryError } from './errors.ts'
 
-/** Returns the error of an upstream that has not responded in time. */
+/** Returns the error of an upstream that did not respond in time. */
 export const late = (instance?: string): RegistryError =>
   registryError(
     'service_unavailable',
@@ -12,7 +12,10 @@ export const late = (instance?: string): RegistryError =>
     }
   )
 
-/** Returns the result of `work`. Throws the reason of `signal` when that is aborted first; the work continues then. */
+/**
+ * Returns the result of `work`. Throws the reason of `signal` when that is aborted first; `work` continues in that
+ * case.
+ */
 export async function untilAborted<T> (work: Promise<T>, signal: AbortSignal): Promise<T> {
   if (signal.aborted) {
     work.catch(() => {})
@@ -25,8 +28,8 @@ export async function untilAborted<T> (work: Promise<T>, signal: AbortSignal): P
 }
 
 /**
- * Runs `work` with a signal that is aborted with the error of `reason` after so many milliseconds, at once when there
- * are none, or when `parent` is aborted. Its timer ends with the work.
+ * Runs `work` with a signal that is aborted with the error of `reason` after `milliseconds`; at once for 0 or less. The
+ * signal is also aborted when `parent` is aborted. The timer ends with the work.
  */
 export async function withDeadline<T> (
   milliseconds: number,

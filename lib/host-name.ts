@@ -2,9 +2,9 @@ import { isIP, isIPv6 } from 'node:net'
 import { domainToASCII } from 'node:url'
 
 /**
- * Returns a host name in the form that DNS and URLs use: in lower case and ASCII. Undefined for text that is not a host
- * name, also for text whose last part is a number: URLs take that for an address. Underscores are allowed, as in names
- * of containers.
+ * Returns a host name in the form that DNS and URLs use: lower case and ASCII. Returns undefined for text that is not a
+ * host name, and for text whose last part is a number, which URLs parse as an address. Underscores are allowed, as in
+ * names of containers.
  */
 export function hostName (text: string): string | undefined {
   const name = /^[\x21-\x7e]*$/.test(text) ? text.toLowerCase() : domainToASCII(text)
@@ -14,8 +14,8 @@ export function hostName (text: string): string | undefined {
 }
 
 /**
- * Returns a host to listen on as the system wants it: an address, an IPv6 address without the brackets that URLs need,
- * or a host name. Undefined for anything else.
+ * Returns a host to listen on in the form of the system: an address, an IPv6 address without the brackets of URLs, or a
+ * host name. Returns undefined for other text.
  */
 export function listenHost (text: string): string | undefined {
   const bare = text.replace(/^\[(.*)\]$/, '$1')

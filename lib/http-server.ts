@@ -3,19 +3,17 @@ import type { ListenOptions, Socket } from 'node:net'
 import type { FastifyBaseLogger, FastifyServerFactory, FastifyServerOptions } from 'fastify'
 import { envelope, registryError, type RegistryError } from './errors.ts'
 
-// An import would also load what is behind the names that are not used here, such as a WebSocket client.
+// An import evaluates every lazy export of the module, such as the WebSocket client, which costs startup time.
 const { createServer, STATUS_CODES } = process.getBuiltinModule('node:http')
 
 export interface HttpServerOptions {
-  /** Headers of every response beside those of the error. */
+  /** Returns the headers of every response, beside those of the error. */
   commonHeaders: () => Record<string, string>
-  /** Makes the id of a request. */
+  /** Returns the id of a request. */
   requestId: (headers: IncomingMessage['headers']) => string
 }
 
-/**
- * What Fastify hands to a server factory, beyond its types: the options that the server is made with, and the logger.
- */
+/** Options that Fastify passes to a server factory but its types omit: the options of the server, and the logger. */
 interface FactoryOptions
   extends
   Pick<FastifyServerOptions, 'keepAliveTimeout' | 'requestTimeout' | 'connectionTimeout' | 'maxRequestsPerSocket'> {
@@ -25,7 +23,7 @@ interface FactoryOptions
   logger?: FastifyBaseLogger
 }
 
-/** The response to a request that is refused before Fastify sees it. */
+/** Returns the response to a request that is refused before it reaches Fastify. */
 export function refusal (error: RegistryError, id: string, commonHeaders: Record<string, string>) {
   const { status, headers, body } = envelope(error)
   const payload = JSON.stringify(body)
@@ -43,12 +41,10 @@ export function refusal (error: RegistryError, id: string, commonHeaders: Record
   }
 }
 
-/**
- * A socket with the response in progress on it, which Node.js keeps there for its own handling of malformed requests.
- */
+/** A socket with its response in progress. Node.js stores the response there to handle malformed requests. */
 export type ClientSocket = Socket & { _httpMessage?: Pick<ServerResponse, 'headersSent' | 'writableEnded'> | null }
 
-/** Writes a response on a socket that has no response object. */
+/** Writes a response to a socket that has no response object. */
 export function writeRefusal (
   socket: Pick<Socket, 'end'>,
   { status, headers, payload }: ReturnType<typeof refusal>
@@ -60,8 +56,8 @@ export function writeRefusal (
 }
 
 /**
- * Returns why the `Host` of a request is refused (RFC 9112, section 3.2); undefined for a good one. HTTP/1.0 may leave
- * it out.
+ * Returns the reason why the `Host` of a request is refused (RFC 9112, section 3.2); undefined for a valid one. It is
+ * optional in HTTP/1.0.
  */
 function hostError ({ rawHeaders, httpVersionMinor, headers: { host } }: IncomingMessage): string | undefined {
   let count = 0
@@ -75,8 +71,8 @@ function hostError ({ rawHeaders, httpVersionMinor, headers: { host } }: Incomin
 }
 
 /**
- * Has a server that listens on `localhost` listen on each address of that name, IPv4 and IPv6. Fastify does so only for
- * servers that it makes itself.
+ * Makes a server that listens on `localhost` listen on each address of that name, IPv4 and IPv6. Fastify does this only
+ * for servers that it creates itself.
  */
 function listenOnEachAddress (server: Server, highWaterMark: number | undefined): void {
   const listen = server.listen.bind(server) as (...given: unknown[]) => Server
@@ -86,7 +82,7 @@ function listenOnEachAddress (server: Server, highWaterMark: number | undefined)
     process.getBuiltinModule('node:dns').lookup(host, { all: true }, (error, found) => {
       if (error !== null || !server.listening) return
       for (const { address } of found.filter(({ address }) => address !== main.address)) {
-        // The options of a server for HTTP.
+        // The options that Node.js uses for HTTP servers.
         const beside = process.getBuiltinModule('node:net').createServer({
           allowHalfOpen: true,
           noDelay: true,
@@ -94,7 +90,8 @@ function listenOnEachAddress (server: Server, highWaterMark: number | undefined)
         }, socket => {
           server.emit('connection', socket)
         })
-        // An address that the machine lacks, or a port in use there: the server has an address already.
+        // The error is ignored: the machine may lack the address or the port may be in use, and the server already
+        // listens on the main address.
         beside.on('error', () => {})
         beside.listen({ host: address, port: main.port })
         server.once('close', () => { beside.close() })
@@ -109,8 +106,8 @@ function listenOnEachAddress (server: Server, highWaterMark: number | undefined)
 }
 
 /**
- * Returns a factory of servers that refuse in the error envelope what Node.js would refuse without a body, or not
- * respond to at all: a request without `Host`, one with an unknown `Expect`, and CONNECT.
+ * Returns a factory of servers that send the error envelope for requests that Node.js refuses without a body or drops.
+ * These are requests without `Host` or with an unknown `Expect`, and CONNECT.
  */
 export function createServerFactory ({ commonHeaders, requestId }: HttpServerOptions): FastifyServerFactory<Server> {
   return (handler, given) => {
@@ -131,8 +128,8 @@ export function createServerFactory ({ commonHeaders, requestId }: HttpServerOpt
     }
     const respond = (request: IncomingMessage, response: ServerResponse, error: RegistryError): void => {
       const { status, headers, payload } = refuse(request, error)
-      // The rest of a body is read and dropped: unread bytes would reset the connection before the client has the
-      // response.
+      // The rest of the body is read and discarded, because unread bytes would reset the connection before the client
+      // has received the response.
       request.resume()
       response.writeHead(status, headers).end(request.method === 'HEAD' ? undefined : payload)
     }
@@ -148,7 +145,7 @@ export function createServerFactory ({ commonHeaders, requestId }: HttpServerOpt
         ...(https === true ? {} : https),
         requireHostHeader: false
       }, listener)
-    // What Fastify sets on a server that it makes itself.
+    // Fastify sets these only on servers that it creates itself.
     if (keepAliveTimeout !== undefined) server.keepAliveTimeout = keepAliveTimeout
     if (requestTimeout !== undefined) server.requestTimeout = requestTimeout
     if (connectionTimeout !== undefined) server.setTimeout(connectionTimeout)
@@ -164,9 +161,10 @@ export function createServerFactory ({ commonHeaders, requestId }: HttpServerOpt
       )
     })
     server.on('connect', (request: IncomingMessage, socket: ClientSocket) => {
-      // A host that serves tunnels has a listener of its own.
+      // A host that serves tunnels has its own listener.
       if (server.listenerCount('connect') > 1) return
-      // Behind another request on the same connection: these bytes would become a part of its response, or replace it.
+      // An earlier request on this connection is still in progress. These bytes would become a part of its response, or
+      // replace it.
       if (socket._httpMessage?.writableEnded === false) {
         socket.destroy()
         return

@@ -1,15 +1,13 @@
-/** Deepest nesting of any answer that is read; real ones have six levels. */
+/** Maximum nesting of a document; documents of upstreams have six levels. */
 const maxDepth = 64
-/** Most values of one document: what takes few bytes on the wire takes many in memory. */
+/** Maximum number of values of a document, because short values need much more memory than bytes. */
 const maxValues = 1_000_000
 
 const [quote, backslash, comma] = [0x22, 0x5c, 0x2c]
 const opening = new Set([0x5b, 0x7b])
 const closing = new Set([0x5d, 0x7d])
 
-/**
- * Throws a `SyntaxError` when a document is nested more deeply, or has more values, than any that is meant to be read.
- */
+/** Throws a `SyntaxError` when a document has too many levels or too many values. */
 function inspect (bytes: Uint8Array): void {
   let depth = 0
   let values = 1
@@ -28,9 +26,8 @@ function inspect (bytes: Uint8Array): void {
 }
 
 /**
- * What `JSON.parse` makes of somebody else's bytes, bounded in memory by their number: a document that is nested too
- * deeply, or of too many values, is refused before it is built. Throws a `SyntaxError`, whose message may have parts of
- * the text.
+ * Returns the value of a JSON document from an untrusted source. A document with too many levels or values is refused
+ * before it is parsed, which limits memory. Throws a `SyntaxError`, whose message may contain parts of the text.
  */
 export function parseJson (bytes: Uint8Array): unknown {
   inspect(bytes)

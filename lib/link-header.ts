@@ -1,6 +1,6 @@
-/** The target of a link, in angle brackets. */
+/** Target of a link, in angle brackets. */
 const targetPattern = /<([^<>]*)>/g
-/** A parameter of a link, with a quoted value, a token or no value. */
+/** Parameter of a link, with a quoted value, a token or no value. */
 const parameterPattern = /\s*;\s*([^\s;,="]+)(?:\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s;,"]*)))?/gy
 
 /** Returns the relation types of a link whose parameters begin at `start`, and the index after the last parameter. */
@@ -19,8 +19,8 @@ function readRelations (text: string, start: number): { relations: string[], end
 }
 
 /**
- * Returns the target of the first link with a relation type, such as `next`, in the values of a `Link` header
- * (RFC 8288). It may be relative. Returns undefined when no link has the type; text that is not a link is skipped.
+ * Returns the target of the first link with a relation type, such as `next`, in the values of a `Link` header (RFC
+ * 8288). The target may be relative. Returns undefined when no link has the type; text that is not a link is skipped.
  */
 export function linkTarget (header: string | readonly string[] | undefined, relation: string): string | undefined {
   const text = typeof header === 'string' ? header : (header ?? []).join(', ')
@@ -28,7 +28,7 @@ export function linkTarget (header: string | readonly string[] | undefined, rela
   for (let found = targetPattern.exec(text); found !== null; found = targetPattern.exec(text)) {
     const { relations, end } = readRelations(text, targetPattern.lastIndex)
     if (relations.includes(relation)) return found[1]
-    // Quoted values may hold angle brackets.
+    // Quoted values may contain angle brackets.
     targetPattern.lastIndex = end
   }
   return undefined

@@ -1,27 +1,27 @@
 import type { RegistryError } from './errors.ts'
 
-/** A value from the cache of one instance, and how old it is. */
+/** A value from the cache of one instance, and its age. */
 export interface CachedResult<T> {
   value: T
   /** Seconds since the upstream returned it. */
   age: number
-  /** Seconds that it stays fresh; 0 when stale. */
+  /** Seconds that the value stays fresh; 0 when stale. */
   ttl: number
   /** Whether it was returned without waiting for an upstream. */
   hit: boolean
-  /** Error of the upstream that a stale value is returned for; absent when the value is fresh. */
+  /** Error of the upstream because of which a stale value is returned; absent when the value is fresh. */
   error?: RegistryError
 }
 
-/** An instance that a result lacks, or has stale entries of, and its error. */
+/** An instance whose entries are stale or missing in a result, and its error. */
 export interface InstanceIssue { instance: string, error: RegistryError | undefined }
 
-/** A value of the catalog, with the properties that its response headers are made of. */
+/** A value of the catalog, with the properties that determine its response headers. */
 export interface Result<T> {
   value: T
-  /** Seconds since the upstreams returned it; of several, the oldest. */
+  /** Seconds since the upstreams returned the value. For several upstreams, the age of the oldest response. */
   age: number
-  /** Seconds that it stays fresh; 0 when stale or partial. */
+  /** Seconds that the value stays fresh; 0 when stale or partial. */
   ttl: number
   /** Whether it was returned without waiting for an upstream. */
   hit: boolean
@@ -35,8 +35,7 @@ export interface Result<T> {
 export interface ListPage<T> { items: readonly T[], total: number }
 
 /**
- * Returns the age and freshness of several results together: the age of the oldest, and the shortest time to live. For
- * an empty list `ttl` is infinite.
+ * Returns the age of the oldest of several results, and the shortest time to live. For an empty list `ttl` is infinite.
  */
 export function combined (
   results: ReadonlyArray<Pick<CachedResult<unknown>, 'age' | 'ttl' | 'hit'>>

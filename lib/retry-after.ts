@@ -1,15 +1,15 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 
-/** Maximum value of `Retry-After` that is parsed as it is, in seconds: one day. */
+/** Maximum accepted value of `Retry-After` in seconds: one day. */
 const maxSeconds = 86_400
-/** Maximum pause in milliseconds: a wrong value must not disable an upstream for a day. */
+/** Maximum pause in milliseconds, so that a wrong value does not disable an upstream for a day. */
 const maxPauseMs = 600_000
-/** Maximum pause in milliseconds that a request waits for. A longer one refuses the request. */
+/** Maximum pause in milliseconds for which a request waits. During a longer pause requests fail. */
 export const maxWaitMs = 2000
 
 /**
- * Returns the seconds of a `Retry-After` in either form (RFC 9110 section 10.2.3); undefined for other values. `now` is
- * in milliseconds since the epoch.
+ * Returns the seconds of a `Retry-After` in either form (RFC 9110, section 10.2.3); undefined for other values. `now`
+ * is in milliseconds since the epoch.
  */
 export function retryAfterSeconds (value: string | undefined, now = Date.now()): number | undefined {
   if (value === undefined) return undefined
@@ -18,18 +18,18 @@ export function retryAfterSeconds (value: string | undefined, now = Date.now()):
 }
 
 /**
- * Creates the pause of a `Retry-After`: the one rule for how long it is obeyed. `clock` returns milliseconds and is
- * monotonic.
+ * Creates the pause that a `Retry-After` demands of one upstream. `clock` returns the milliseconds of a monotonic
+ * clock.
  */
 export function createPause (clock: () => number) {
   let until = -Infinity
 
-  /** Begins a pause of at most ten minutes, or prolongs the one in progress. It never shortens one. */
+  /** Begins a pause of at most ten minutes, or extends the current one. It never shortens a pause. */
   function begin (seconds: number): void {
     until = Math.max(until, clock() + Math.min(maxPauseMs, seconds * 1000))
   }
 
-  /** Returns the milliseconds that are left; 0 outside of a pause. */
+  /** Returns the remaining milliseconds of the pause; 0 without a pause. */
   const leftMs = (): number => Math.max(0, until - clock())
 
   /** Waits for the end of a short pause. Throws the error of `refusal` during a long one. */
@@ -41,7 +41,7 @@ export function createPause (clock: () => number) {
       if (left === 0) return
       if (left > maxWaitMs) throw refusal(left / 1000)
       await sleep(left)
-      // Another response may have prolonged the pause meanwhile.
+      // Another response may have extended the pause in the meantime.
     } while (until > end)
   }
 

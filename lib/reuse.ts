@@ -1,6 +1,6 @@
 import { isDeepStrictEqual } from 'node:util'
 
-/** Whether two flat objects say the same; of lists in them, each element counts. */
+/** Returns whether two flat objects have equal properties; lists are compared by their elements. */
 function alike<T extends object> (one: T, other: T): boolean {
   for (
     const key in one
@@ -13,11 +13,14 @@ function alike<T extends object> (one: T, other: T): boolean {
   return true
 }
 
-/** An earlier object again where a new one says the same: what was made of it, such as its bytes, still holds. */
+/**
+ * Returns `before` when it equals `now`, so that data derived from the earlier object, such as its bytes, can be
+ * reused.
+ */
 export const reuse = <T extends object>(before: T | undefined, now: T): T =>
   before !== undefined && (before === now || alike(before, now)) ? before : now
 
-/** The same of a list, and of its elements one by one. */
+/** Reuses the earlier elements of a list where they are equal, and the list itself when all of them are. */
 export function reuseAll<T extends object> (before: readonly T[] | undefined, now: readonly T[]): readonly T[] {
   if (before === undefined) return now
   const kept = now.map((one, at) => reuse(before[at], one))

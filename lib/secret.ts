@@ -2,13 +2,13 @@ import { GiteaConfig } from '../schemas/config.ts'
 import { registryError } from './errors.ts'
 import { decodeText, FileProblem, watchFile, type FileLog } from './watched-file.ts'
 
-/** Gives a secret whenever it is needed; undefined when none is configured. */
+/** Returns a secret; undefined when none is configured. It is called for each use. */
 export type Secret = () => Promise<string | undefined>
 
-/** The keys of the configuration that name a file with one secret. */
+/** Keys of the configuration that name a file with one secret. */
 export type SecretFileKey = 'token_file' | 'password_file'
 
-/** Bytes that a file with a secret may have. */
+/** Maximum size in bytes of a file with a secret. */
 export const secretBytes = 65_536
 
 const { pattern: tokenPattern = '', expected: tokenExpected } = GiteaConfig.properties.token as {
@@ -17,7 +17,7 @@ const { pattern: tokenPattern = '', expected: tokenExpected } = GiteaConfig.prop
 }
 const isToken = new RegExp(tokenPattern)
 
-/** Returns text as it is. Throws a {@link FileProblem} unless it is one line without control characters. */
+/** Returns the text unchanged. Throws a {@link FileProblem} unless it is one line without control characters. */
 export function checkLine (text: string): string {
   if (/[\r\n\u2028\u2029]/.test(text)) throw new FileProblem('expected one line, got more than one')
   if (/\p{Cc}/u.test(text)) throw new FileProblem('expected text without control characters')
@@ -25,7 +25,7 @@ export function checkLine (text: string): string {
 }
 
 /**
- * Returns the secret in the bytes of a file, without a byte order mark and surrounding blanks. Throws a {@link
+ * Returns the secret in the bytes of a file, without a byte order mark and surrounding whitespace. Throws a {@link
  * FileProblem}. A token follows the rules of the inline form; a password may be any text of one line.
  */
 export function parseSecret (key: SecretFileKey, bytes: Uint8Array): string {
@@ -37,7 +37,7 @@ export function parseSecret (key: SecretFileKey, bytes: Uint8Array): string {
 
 export interface CredentialFileOptions<T> {
   file: string
-  /** The key of the configuration that names the file. */
+  /** Key of the configuration that names the file. */
   key: string
   instance: string
   log?: FileLog | undefined
@@ -47,9 +47,9 @@ export interface CredentialFileOptions<T> {
 }
 
 /**
- * Returns a function that gives the parsed content of a file with credentials, which is read again when it has changed.
- * A file that cannot be used is logged once per change with its key and path. The function then throws `config_error`
- * until the file changes; the error names the instance and the key only.
+ * Returns a function that returns the parsed content of a file with credentials. The file is read again when it has
+ * changed. A file that cannot be used is logged once per change with its key and path. The function then throws
+ * `config_error` until the file changes; the error names the instance and the key only.
  */
 export function createCredentialFile<T> (
   { file, key, instance, log, limit = secretBytes, parse }: CredentialFileOptions<T>
@@ -81,8 +81,8 @@ export function createCredentialFile<T> (
 }
 
 /**
- * Returns the function that gives a secret from the configuration or from a file; see {@link createCredentialFile} for
- * a file that changes or cannot be used.
+ * Returns a function that returns a secret from the configuration or from a file. See {@link createCredentialFile} for
+ * files that change or cannot be used.
  */
 export function createSecret (
   { value, file, key, instance, log }: {

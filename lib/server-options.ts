@@ -14,24 +14,26 @@ import { createServerFactory, refusal, writeRefusal, type ClientSocket } from '.
 import { createSecurityHeaders } from './common-headers.ts'
 
 /**
- * Milliseconds that a request's headers may take to arrive, that the whole of it may take, and after which both are
- * looked at again.
+ * Maximum milliseconds for the headers of a request and for the whole request to arrive, and the interval of the check.
  */
 const arrival = { headersTimeout: 15_000, requestTimeout: 30_000, connectionsCheckingInterval: 5_000 }
 
-/** Bytes that wait in the process for a client that takes them slowly; what comes after them stays where it is. */
+/**
+ * Maximum bytes in memory for a slow client. Further bytes are read from their source when the client has received
+ * these.
+ */
 const unsent = 16 * 1024
 
 /**
- * Seconds after which a connection on which nothing moves is given up, unless the registry itself may be waiting for
- * longer.
+ * Minimum seconds without activity after which a connection is closed. It is longer when the registry may wait longer
+ * for an upstream.
  */
 const silence = 120
 
-/** Longest part of a path that reaches validation; longer ones are refused as they are. */
+/** Maximum length of a path parameter. A request with a longer one is refused before validation. */
 const maxParameterLength = 512
 
-/** One line a request when it is over; probes and metrics at debug. */
+/** Logs one line per completed request; probes and metrics at level debug. */
 class RequestLog extends LogController {
   override incomingRequest (): void {}
   override routeNotFound (): void {}
@@ -50,13 +52,13 @@ class RequestLog extends LogController {
   }
 }
 
-/** A client's own request id when it can stand in a log and a header, else a new one. */
+/** Returns the request id of the client if it is safe in a log and a header, or a new id. */
 function requestId (headers: Record<string, string | string[] | undefined>): string {
   const given = headers['x-request-id']
   return typeof given === 'string' && /^[\w.:/+=-]{1,128}$/.test(given) ? given : randomUUID()
 }
 
-/** Returns why a request could not be read, by the code of Node.js. */
+/** Returns the error of a request that could not be read, by the code of Node.js. */
 function unreadable (code: string | undefined) {
   if (code === 'HPE_HEADER_OVERFLOW') {
     return registryError('invalid_request', 'Request headers are too large', { status: 431 })
@@ -68,15 +70,15 @@ function unreadable (code: string | undefined) {
 }
 
 /**
- * Returns the headers of every response of an instance: those of the registry in it, which include CORS, or else
- * `common`.
+ * Returns the headers of every response of an instance: those of its registry, which include CORS, or `common` without
+ * a registry.
  */
 const headersOf = (instance: FastifyInstance, common: () => Record<string, string>): Record<string, string> =>
   instance.hasDecorator('commonHeaders') ? instance.commonHeaders : common()
 
 /**
- * Responds to bytes that are not an HTTP request, which have a socket only. Fastify calls it with the instance as
- * `this`.
+ * Creates the handler of bytes that are not an HTTP request, for which only a socket exists. Fastify calls it with the
+ * instance as `this`.
  */
 function createClientErrorHandler (commonHeaders: () => Record<string, string>) {
   return function clientErrorHandler (
@@ -84,13 +86,13 @@ function createClientErrorHandler (commonHeaders: () => Record<string, string>) 
     error: Error & { code?: string },
     socket: ClientSocket
   ): void {
-    // The bytes of this response would become a part of one that has begun.
+    // A response that has begun would be corrupted by the bytes of this one.
     if (error.code === 'ECONNRESET' || !socket.writable || socket._httpMessage?.headersSent === true) {
       socket.destroy()
       return
     }
-    // A client that connected and sent nothing gets no response: a browser would take it for the response to its next
-    // request.
+    // A client that connected and sent nothing gets no response, because a browser would use it as the response to its
+    // next request.
     if (error.code === 'ERR_HTTP_REQUEST_TIMEOUT' && socket.bytesRead === 0) {
       socket.destroy()
       return
@@ -103,26 +105,26 @@ function createClientErrorHandler (commonHeaders: () => Record<string, string>) 
 }
 
 /**
- * The part of the configuration that the server itself is made with; what is left out has its default. The rest may
- * stand beside it.
+ * Parts of the configuration that determine the options of the server. Missing keys have their defaults, and other keys
+ * are ignored.
  */
 export interface ServerSettings {
   server?: RegistryConfig['server']
   log?: RegistryConfig['log']
-  /** Of the instances only `timeout_seconds` counts. */
+  /** Only `timeout_seconds` of the instances is used. */
   gitea?: object | readonly object[] | undefined
   oci?: object | readonly object[] | undefined
 }
 
-/** How long an instance may be waited for, in seconds. */
+/** Returns the maximum wait for an instance, in seconds. */
 const waitOf = (instance: object): number =>
   'timeout_seconds' in instance && typeof instance.timeout_seconds === 'number' ? instance.timeout_seconds : 0
 
 /**
- * What the registry needs of the server itself, for `Fastify(serverOptions())`. A host that embeds the registry and
- * leaves them out loses: names of over 100 characters, the error envelope for malformed URLs and requests, for requests
- * without `Host`, with an unknown `Expect` or with too large headers and for CONNECT, one log line a request, and the
- * request ids of clients.
+ * Returns the server options of the registry, for `Fastify(serverOptions())`. A host can omit them, with these losses:
+ * names over 100 characters fail, requests have Fastify's log lines, and request ids of clients are ignored. The error
+ * envelope is then missing for malformed URLs and requests, too large headers, a missing `Host`, an unknown `Expect`,
+ * and CONNECT.
  */
 export function serverOptions (
   { server = {}, log = {}, gitea = [], oci = [] }: ServerSettings = {}
@@ -146,7 +148,7 @@ export function serverOptions (
     forceCloseConnections: 'idle',
     requestTimeout: arrival.requestTimeout,
     http: { ...arrival, highWaterMark: unsent },
-    // A client that takes nothing of its download would hold it for ever.
+    // Without a timeout, a client that stops reading would hold its download forever.
     connectionTimeout: Math.max(silence, 2 * Math.max(budget, ...waits)) * 1000,
     clientErrorHandler: createClientErrorHandler(commonHeaders),
     frameworkErrors: (error, request, reply) => {
@@ -155,7 +157,7 @@ export function serverOptions (
         : error.code === 'FST_ERR_BAD_URL'
           ? 'Malformed URL'
           : error.message
-      // No hook runs for a request that has no route.
+      // Hooks do not run for a request without a route.
       reply.header('x-request-id', request.id)
       reply.headers(headersOf(request.server, commonHeaders))
       errorHandler(registryError('invalid_request', message), request as FastifyRequest, reply as FastifyReply)

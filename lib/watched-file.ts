@@ -2,12 +2,10 @@ import { open, stat } from 'node:fs/promises'
 import { getSystemErrorMessage } from 'node:util'
 import type { FastifyBaseLogger } from 'fastify'
 
-/** The reason why the content of a file cannot be used, as a message that never holds the content or the path. */
+/** The reason why the content of a file cannot be used. Its message never contains the content or the path. */
 export class FileProblem extends Error {
   override readonly name = 'FileProblem'
-  /**
-   * Whether there is a file at the path. A path without a file may be a secret that was written under the wrong key.
-   */
+  /** Whether a file exists at the path. A path without a file may be a secret that was written under the wrong key. */
   readonly exists: boolean
 
   constructor (message: string, { exists = true }: { exists?: boolean } = {}) {
@@ -16,10 +14,10 @@ export class FileProblem extends Error {
   }
 }
 
-/** The methods that a watched file uses of a logger. */
+/** Methods of a logger that a watched file uses. */
 export type FileLog = Pick<FastifyBaseLogger, 'info' | 'error'>
 
-/** Returns UTF-8 as text, without a byte order mark at its beginning. Throws a {@link FileProblem} for other bytes. */
+/** Returns UTF-8 bytes as text, without a byte order mark. Throws a {@link FileProblem} for other bytes. */
 export function decodeUtf8 (bytes: Uint8Array): string {
   try {
     return new TextDecoder('utf-8', { fatal: true }).decode(bytes)
@@ -28,31 +26,28 @@ export function decodeUtf8 (bytes: Uint8Array): string {
   }
 }
 
-/** Throws a {@link FileProblem} for UTF-16, and for NUL characters, which no text file has. */
+/** Throws a {@link FileProblem} for UTF-16, and for NUL characters, which text files do not have. */
 export function refuseOtherEncodings (bytes: Uint8Array): void {
   const [first, second] = bytes
   if ((first === 0xff && second === 0xfe) || (first === 0xfe && second === 0xff)) {
     throw new FileProblem('expected UTF-8, but the file is UTF-16')
   }
-  // UTF-16 without its mark is full of NUL characters, too.
+  // UTF-16 without a byte order mark contains many NUL characters.
   if (bytes.includes(0)) throw new FileProblem('expected text, but the file holds NUL characters')
 }
 
-/**
- * Returns the text of a file in UTF-8, without a byte order mark at its beginning. Throws a {@link FileProblem} for
- * other files.
- */
+/** Returns the text of a file in UTF-8, without a byte order mark. Throws a {@link FileProblem} for other files. */
 export function decodeText (bytes: Uint8Array): string {
   refuseOtherEncodings(bytes)
   return decodeUtf8(bytes)
 }
 
-/** Replaces an error of the file system by a {@link FileProblem}; other errors are returned as they are. */
+/** Returns a {@link FileProblem} in place of an error of the file system; other errors are returned unchanged. */
 function problemOf (error: unknown): unknown {
   if (!(error instanceof Error && 'errno' in error && typeof error.errno === 'number')) return error
   const exists =
     !('code' in error && (error.code === 'ENOENT' || error.code === 'ENOTDIR' || error.code === 'ENAMETOOLONG'))
-  // Without the cause: its message has the path.
+  // The cause is omitted, because its message contains the path.
   return new FileProblem(`expected a file that can be read: ${getSystemErrorMessage(error.errno)}`, { exists })
 }
 
@@ -79,14 +74,14 @@ export async function readBounded (path: string, limit: number): Promise<Buffer>
 }
 
 /**
- * What a file was found to hold: a value, or the reason why it cannot be used. `changed` is true on the first call
- * after a change.
+ * The content of a file: a value, or the reason why it cannot be used. `changed` is true on the first call after a
+ * change.
  */
 export type Outcome<T> = { changed: boolean, exists: boolean } & ({ value: T } | { problem: FileProblem })
 
 /**
- * Returns a function that gives the content of a file, parsed. The file is read again when `stat` shows a change, which
- * is checked at each call: Kubernetes replaces a symbolic link without any notice. `parse` throws a {@link
+ * Returns a function that returns the parsed content of a file. It checks the file with `stat` at each call and reads
+ * it again after a change, because Kubernetes replaces a symbolic link without notice. `parse` throws a {@link
  * FileProblem}.
  */
 export function watchFile<T> (path: string, limit: number, parse: (bytes: Buffer) => T): () => Promise<Outcome<T>> {
@@ -112,12 +107,13 @@ export function watchFile<T> (path: string, limit: number, parse: (bytes: Buffer
       if (!(error instanceof FileProblem)) throw error
       outcome = { problem: error }
     }
-    // A file that was once there is known to be a path, and may be named when it has gone.
+    // If a file existed at this path before, the value is a path and not a misplaced secret, so messages may contain
+    // it.
     known = { stamp, exists: known?.exists === true || !('problem' in outcome) || outcome.problem.exists, outcome }
     return { changed: true, exists: known.exists, ...outcome }
   }
 
-  // Concurrent calls share one look: a change is reported once.
+  // Concurrent calls share one check, so that a change is reported once.
   return async () => {
     if (reading !== undefined) return await reading.then(outcome => ({ ...outcome, changed: false }))
     reading = look()

@@ -1,11 +1,11 @@
 import { setImmediate as turn } from 'node:timers/promises'
 
-/** Milliseconds for which long work holds up the event loop at a time. */
+/** Milliseconds after which long work yields to the event loop. */
 const piece = 4
-/** Steps between two looks at the clock. */
+/** Number of steps between two reads of the clock. */
 const steps = 4
 
-/** Does something with each of many things, and lets others have their turn again and again meanwhile. */
+/** Calls `step` for each item and yields to the event loop regularly, so that other work can run. */
 export async function forEachYielding<T> (things: Iterable<T>, step: (thing: T) => void): Promise<void> {
   let began = performance.now()
   let done = 0

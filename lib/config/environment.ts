@@ -3,7 +3,7 @@ import { ConfigError, formatKey, type KeyPath } from './parse.ts'
 import { Config } from '../../schemas/config.ts'
 import { configKeys, type ConfigKey } from './keys.ts'
 
-/** A key that an environment variable sets. */
+/** A key that is set by an environment variable, and its value. */
 export interface Setting {
   path: KeyPath
   variable: string
@@ -14,7 +14,7 @@ const booleans = new Map([['true', true], ['1', true], ['false', false], ['0', f
 const scheme = /^[a-z][a-z0-9+.-]*:\/\//i
 
 /**
- * Whether Kubernetes makes such a variable for a Service: one named `registry-gitea` gives every container
+ * Returns whether Kubernetes sets such a variable for a Service. A Service `registry-gitea` gives every container
  * `REGISTRY_GITEA_SERVICE_HOST`, `REGISTRY_GITEA_PORT=tcp://10.0.0.1:3000`, `REGISTRY_GITEA_PORT_3000_TCP_ADDR`, …
  */
 function isServiceVariable (name: string, value: string): boolean {
@@ -22,7 +22,7 @@ function isServiceVariable (name: string, value: string): boolean {
     (name.endsWith('_PORT') && scheme.test(value))
 }
 
-/** An absolute path or an address, from a path that may be relative to `base`. */
+/** Returns the absolute form of a path that may be relative to `base`; an address is returned unchanged. */
 export function absolutePath (base: string, path: string): string {
   return path === '' || scheme.test(path) ? path : resolve(base, path)
 }
@@ -37,16 +37,16 @@ function convert (key: ConfigKey, text: string, cwd: string): unknown {
   }
 }
 
-/** Where a key of a section is: instances are set through their first one. */
+/** Returns the path of a key of a section. For a list of instances it is the key of the first instance. */
 function pathOf (section: string, names: readonly string[]): KeyPath {
   const listed = Config.properties[section as keyof Config].type === 'array'
   return [section, ...(listed ? [0] : []), ...names]
 }
 
 /**
- * What `REGISTRY_<SECTION>_<KEY>` variables set, each of its key's type. An empty one is unset, and any other name is
- * left alone. Throws a `ConfigError` for a key that a known section does not have, and for a value that is not of its
- * key's type.
+ * Returns the settings from `REGISTRY_<SECTION>_<KEY>` variables, each with the type of its key. Empty variables and
+ * variables with other names are ignored. Throws a `ConfigError` for an unknown key of a known section, and for a value
+ * of the wrong type.
  */
 export function readEnvironment (env: NodeJS.ProcessEnv, cwd: string): Setting[] {
   return Object.entries(env).flatMap(([variable, raw = '']) => {

@@ -7,17 +7,17 @@ import type { LoadedConfig } from './load.ts'
 
 export interface CheckedFile {
   file: string
-  /** The key that names the file, and where it was set. */
+  /** Key of the configuration with the path, and the source of its value. */
   key: string
   origin: string
-  /** Most bytes that are read. */
+  /** Maximum number of bytes that are read. */
   limit: number
   parse: (bytes: Buffer) => unknown
 }
 
 /**
  * Reads and parses a file of the configuration. Throws a {@link ConfigError} with key and path, but without content,
- * when it cannot be used.
+ * when the file cannot be used.
  */
 export async function checkFile ({ file, key, origin, limit, parse }: CheckedFile): Promise<void> {
   try {
@@ -34,7 +34,7 @@ export async function checkFile ({ file, key, origin, limit, parse }: CheckedFil
   }
 }
 
-/** The limit and the parser of the file that a key names; undefined for other keys. */
+/** Returns the limit and the parser of the file that a key names; undefined for other keys. */
 function rulesOf (key: string): Pick<CheckedFile, 'limit' | 'parse'> | undefined {
   if (key === 'token_file' || key === 'password_file') {
     return {
@@ -47,8 +47,8 @@ function rulesOf (key: string): Pick<CheckedFile, 'limit' | 'parse'> | undefined
 }
 
 /**
- * Throws a {@link ConfigError} for a file with a secret or with certificates that cannot be used, instead of a failure
- * of each later request.
+ * Checks the files with secrets and certificates at the start, so that later requests do not fail because of them.
+ * Throws a {@link ConfigError} for a file that cannot be used.
  */
 export async function checkFiles ({ config: { gitea, oci }, origin }: LoadedConfig): Promise<void> {
   const instances: Array<[kind: keyof Config, index: number, instance: object]> = [...gitea.entries()].map((

@@ -2,37 +2,37 @@ import { KindGuard, type TObject, type TSchema } from '@sinclair/typebox'
 import { Config } from '../../schemas/config.ts'
 import { enumValues } from '../../schemas/string-enum.ts'
 
-/** One thing that can be configured, as the schema tells it. */
+/** A key of the configuration, as its schema describes it. */
 export interface ConfigKey {
-  /** Its place, without the number of an instance: `gitea.mapping.provider`. */
+  /** Path of the key, without the number of an instance: `gitea.mapping.provider`. */
   key: string
-  /** The same in parts, the first of which is the section. */
+  /** Parts of the path; the first one is the section. */
   parts: readonly [section: string, ...names: string[]]
-  /** The environment variable that sets it; for `gitea` and `oci` that of the first instance. */
+  /** Environment variable that sets the key; for `gitea` and `oci`, the key of the first instance. */
   environment: string
   type: 'string' | 'integer' | 'number' | 'boolean' | 'list'
-  /** What its value may be, in words. */
+  /** Description of the allowed values. */
   expected: string
-  /** Whether a configuration without it is refused. */
+  /** Whether a configuration without the key is refused. */
   required: boolean
-  /** Absent when the key has no default. */
+  /** Default value; absent when the key has no default. */
   default?: unknown
   description: string
-  /** What a value could look like, for a key without default. */
+  /** Example of a value, for a key without a default. */
   example?: unknown
-  /** Whether its value must never be shown. */
+  /** Whether the value must never be shown. */
   secret: boolean
-  /** Whether its value is a path that may be relative. */
+  /** Whether the value is a path that may be relative. */
   path: boolean
 }
 
-/** The table that a schema stands for: its own, or that of its items when it is a list of tables. */
+/** Returns the schema of a table, or of the items of a list of tables; undefined for other schemas. */
 export function tableOf (schema: TSchema): TObject | undefined {
   const table = KindGuard.IsArray(schema) ? schema.items : schema
   return KindGuard.IsObject(table) ? table : undefined
 }
 
-/** What a schema accepts, in words that a person can act on. */
+/** Returns the description of the values that a schema accepts, for error messages. */
 export function expectation (schema: TSchema): string {
   if (typeof schema['expected'] === 'string') return schema['expected']
   const values = enumValues(schema)
@@ -84,7 +84,7 @@ function keysOf (table: TObject, parents: readonly string[]): ConfigKey[] {
 }
 
 /**
- * Everything that can be configured, in the schema's order: the documentation and the environment variables are made of
- * this.
+ * All keys of the configuration, in the order of the schema. The documentation and the environment variables are
+ * generated from them.
  */
 export const configKeys: readonly ConfigKey[] = keysOf(Config, [])

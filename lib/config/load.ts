@@ -10,24 +10,27 @@ import { absolutePath, readEnvironment } from './environment.ts'
 import { configKeys } from './keys.ts'
 
 export interface ConfigSources {
-  /** TOML file; without one `REGISTRY_CONFIG` names it. */
+  /** TOML file; if unset, the file that `REGISTRY_CONFIG` names. */
   file?: string | undefined
   env: NodeJS.ProcessEnv
-  /** Where relative paths of the command line and the environment start. */
+  /** Base directory of relative paths on the command line and in the environment. */
   cwd: string
 }
 
 export interface LoadedConfig {
   config: Config
-  /** Whether nothing configures a backend, so that the project's own examples are served. */
+  /** Whether no backend is configured, so that the project's examples are served. */
   embedded: boolean
-  /** Where each key came from. */
+  /** Returns the source of the value of a key. */
   origin: ValueOrigin
 }
 
 type Table = Record<string, unknown>
 
-/** What a read or a parse failed of, without the text that it failed at: that may be a line with a token. */
+/**
+ * Returns the reason why a file could not be read or parsed. It omits the text at the error, because that may contain a
+ * token.
+ */
 function reasonOf (error: unknown): string {
   if (error instanceof TomlError) {
     const [reason = ''] = error.message.replace('Invalid TOML document: ', '').split('\n', 1)
@@ -44,12 +47,12 @@ async function readDocument (file: string, key: string): Promise<Table> {
   try {
     return normalize(parse(decodeText(await readFile(file)))) as Table
   } catch (error) {
-    // No cause: its message has a frame of the file's text.
+    // The error has no cause, because the message of the cause contains a part of the file.
     throw new ConfigError(key, reasonOf(error), file)
   }
 }
 
-/** Makes the relative paths of a file start at its own directory. */
+/** Resolves the relative paths in a file against the directory of the file. */
 function resolvePaths (document: Table, directory: string): void {
   for (const { parts: [section, name = ''] } of configKeys.filter(({ path }) => path)) {
     for (const table of [document[section]].flat().filter(isTable)) {
@@ -59,7 +62,10 @@ function resolvePaths (document: Table, directory: string): void {
   }
 }
 
-/** Sets a key, and makes the tables on the way to it. What is no table is left alone: it is refused for that. */
+/**
+ * Sets a key, and creates the tables on its path. A value on the path that is not a table is kept; validation refuses
+ * it later.
+ */
 function place (container: unknown, [first, ...rest]: KeyPath, value: unknown): void {
   if (first === undefined || typeof container !== 'object' || container === null) return
   const table = container as Record<string | number, unknown>
@@ -71,14 +77,14 @@ function hasBackend (input: Table): boolean {
   return [input['gitea'] ?? [], input['oci'] ?? []].flat().length > 0
 }
 
-/** The examples of this project, wherever it is installed. */
+/** Returns the directory of this project's examples, independent of the place of installation. */
 function examples (): string {
   return join(dirname(findPackageJSON(import.meta.url) ?? ''), 'examples', 'registry')
 }
 
 /**
- * The configuration of a process: a TOML file, and the environment over it. Without file and without backend in the
- * environment it serves the project's examples. Throws a {@link ConfigError}.
+ * Returns the configuration of a process: a TOML file, whose values environment variables override. Without a file and
+ * without a backend in the environment, it serves the project's examples. Throws a {@link ConfigError}.
  */
 export async function loadConfig ({ file, env, cwd }: ConfigSources): Promise<LoadedConfig> {
   const named = file ?? (env['REGISTRY_CONFIG'] || undefined)

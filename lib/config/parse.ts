@@ -15,42 +15,42 @@ import { isRepositoryName } from '../../schemas/oci.ts'
 import { expectation, tableOf } from './keys.ts'
 import { listenHost } from '../host-name.ts'
 
-/** Where a key is: `['gitea', 0, 'url']`. */
+/** Path of a key: `['gitea', 0, 'url']`. */
 export type KeyPath = ReadonlyArray<string | number>
 
-/** Says where the value of a key came from: a file, an environment variable. */
+/** Returns the source of the value of a key: a file or an environment variable. */
 export type ValueOrigin = (path: KeyPath) => string
 
-/** A key as a person would write it: `gitea[0].url`. */
+/** Returns a key in the notation of messages: `gitea[0].url`. */
 export function formatKey (path: KeyPath): string {
   return path.map((part, index) => typeof part === 'number' ? `[${part}]` : index === 0 ? part : `.${part}`).join('')
 }
 
 /**
- * A configuration that cannot be used. The message is one line: the key, what was expected, and where the value came
- * from. It never holds a value: whatever stands in the wrong place may be a secret.
+ * Error of a configuration that cannot be used. The message is one line with the key, the expected value and the source
+ * of the value. It never contains the value, because a misplaced value may be a secret.
  */
 export class ConfigError extends Error {
   override readonly name = 'ConfigError'
-  /** The same code as that of an error of the API for a wrong configuration. */
+  /** Error code of the API for a wrong configuration. */
   readonly code = 'config_error'
-  /** For the process that stops because of it: EX_CONFIG of sysexits. */
+  /** Exit code of a process that stops because of this error: EX_CONFIG of sysexits. */
   readonly exitCode = 78
   readonly key: string
 
   constructor (key: string, problem: string, origin: string, options?: ErrorOptions) {
-    // A quoted key and a file name may hold line breaks.
+    // A quoted key and a file name may contain line breaks, which would split the message.
     super(`${key}: ${problem} (in ${origin})`.replace(/[\p{Cc}\u2028\u2029]+/gu, ' '), options)
     this.key = key
   }
 }
 
-/** Whether a value is a table in the sense of TOML, which a date is not. */
+/** Returns whether a value is a TOML table; a date is not a table. */
 export function isTable (value: unknown): value is Record<string, unknown> {
   return Object.prototype.toString.call(value) === '[object Object]'
 }
 
-/** A copy without keys that are set to `undefined`, with the one table of a kind of instances as a list of one. */
+/** Returns a copy without keys that are `undefined`. A single table in place of a list of instances becomes a list. */
 export function normalize (input: unknown): unknown {
   const copy = (value: unknown): unknown => {
     if (Array.isArray(value)) return value.map(copy)
@@ -91,7 +91,7 @@ function problemOf ({ type, schema, value }: ValueError): string {
 
 function firstError (schema: TSchema, value: unknown, origin: ValueOrigin): ConfigError {
   const errors = [...Value.Errors(schema, value)]
-  // A misspelt key is often the reason that another one is missing.
+  // A required key may be missing because it is misspelt, so an unknown key is reported first.
   const error = errors.find(({ type }) => type === ValueErrorType.ObjectAdditionalProperties) ?? errors[0]
   if (error === undefined) throw new TypeError('The value has no error')
   const path = [...ValuePointer.Format(error.path)].map(part => /^\d+$/.test(part) ? Number(part) : part)
@@ -99,8 +99,8 @@ function firstError (schema: TSchema, value: unknown, origin: ValueOrigin): Conf
 }
 
 /**
- * Refuses what is no table where one must be. Filling in defaults would make a table of it: an empty list and a date
- * have no keys either.
+ * Throws for a value that is not a table where a table is required. Without this check, filling in defaults would turn
+ * an empty list or a date into a table.
  */
 function checkTables (schema: TSchema, value: unknown, origin: ValueOrigin, path: KeyPath = []): void {
   if (value === undefined) return
@@ -120,7 +120,7 @@ function checkTables (schema: TSchema, value: unknown, origin: ValueOrigin, path
   }
 }
 
-/** Keys of an OCI instance that say something about a server only. */
+/** Keys of an OCI instance that apply to a server only. */
 const serverKeys = [
   'discovery',
   'repositories',
@@ -159,7 +159,8 @@ function checkOci (
       refuse([...at, 'download_urls'], 'expected "gateway": files of a directory have no address of their own')
     }
     for (const key of serverKeys) {
-      // A default may have been filled in; it is no different from one that was written.
+      // A default that was filled in cannot be distinguished from an explicit value, so values equal to the default are
+      // accepted.
       if (oci[key] !== undefined && !isDeepStrictEqual(oci[key], OciConfig.properties[key].default)) {
         refuse([...at, key], 'expected no such key for a directory')
       }
@@ -207,7 +208,7 @@ function checkOci (
   }
 }
 
-/** Whether a proxy's address, or its network in CIDR notation, can be compared with others. */
+/** Returns whether the address of a proxy, or its network in CIDR notation, can be compared with other addresses. */
 function isProxyAddress (text: string): boolean {
   const [address = '', bits] = text.split('/')
   const longest = { 0: 0, 4: 32, 6: 128 }[isIP(address)] ?? 0
@@ -229,7 +230,7 @@ function checkServer (server: ServerConfig, refuse: (path: KeyPath, problem: str
   }
 }
 
-/** What no schema of a single key can say. */
+/** Checks the rules that involve more than one key or that a schema cannot express. Throws a {@link ConfigError}. */
 function checkRules (config: Config, origin: ValueOrigin): void {
   const refuse = (path: KeyPath, problem: string): never => {
     throw new ConfigError(formatKey(path), problem, origin(path))
@@ -260,9 +261,8 @@ function checkRules (config: Config, origin: ValueOrigin): void {
 }
 
 /**
- * A configuration with its defaults filled in, from an object of which every key may be left out unless it has no
- * default. `gitea` and `oci` may be one table instead of a list. Throws a {@link ConfigError}. The input is left as it
- * is.
+ * Returns a validated configuration with defaults. Every key with a default is optional, and `gitea` and `oci` may be
+ * one table instead of a list. Throws a {@link ConfigError}. The input is not changed.
  */
 export function parseConfig (input: unknown, origin: ValueOrigin = () => 'the option config'): Config {
   const given = normalize(input)
