@@ -14,8 +14,8 @@ export function hostName (text: string): string | undefined {
 }
 
 /**
- * Returns a host to listen on in the form of the system: an address, an IPv6 address without the brackets of URLs, or a
- * host name. Returns undefined for other text.
+ * Returns a host to listen on in the form that the system expects: a host name or an address, IPv6 without the brackets
+ * of a URL. Returns undefined for other text.
  */
 export function listenHost (text: string): string | undefined {
   const bare = text.replace(/^\[(.*)\]$/, '$1')

@@ -90,8 +90,8 @@ function listenOnEachAddress (server: Server, highWaterMark: number | undefined)
         }, socket => {
           server.emit('connection', socket)
         })
-        // The error is ignored: the machine may lack the address or the port may be in use, and the server already
-        // listens on the main address.
+        // The error is ignored, because the server already listens on the main address. The machine may lack this
+        // address, or its port may be in use.
         beside.on('error', () => {})
         beside.listen({ host: address, port: main.port })
         server.once('close', () => { beside.close() })

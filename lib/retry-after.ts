@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 
-/** Maximum accepted value of `Retry-After` in seconds: one day. */
+/** Maximum value of `Retry-After` in seconds (one day); larger values are reduced to it. */
 const maxSeconds = 86_400
 /** Maximum pause in milliseconds, so that a wrong value does not disable an upstream for a day. */
 const maxPauseMs = 600_000

@@ -7,7 +7,7 @@ import { notFoundHandler } from './errors.ts'
 
 export type CrossOriginOptions = Pick<ServerConfig, 'cors_origins'>
 
-/** Headers that a script may send; others need no question, or none of them means anything here. */
+/** Request headers that a script may send. Other headers are either always allowed or have no meaning here. */
 const requestHeaders = [
   'Cache-Control',
   'Content-Type',
@@ -20,12 +20,15 @@ const requestHeaders = [
   'Tracestate',
   'X-Request-Id'
 ]
-/** Seconds that a browser may remember the answer to a preflight; each has a bound of its own below that. */
+/** Maximum seconds for which a browser caches the response to a preflight; browsers apply lower limits of their own. */
 const preflightAge = 86_400
 
-/** What scripts of other origins may do: read, without credentials, and see every header that is documented. */
+/**
+ * Creates the options of CORS: scripts of other origins may read without credentials, and can read all documented
+ * headers.
+ */
 export const createCrossOrigin = ({ cors_origins: origins }: CrossOriginOptions): FastifyCorsOptions => ({
-  // A list makes the answer depend on who asks, and say so in `Vary`.
+  // With a list, the response depends on the `Origin` of the request, so that `Vary` is sent.
   origin: origins.includes('*') ? '*' : origins,
   methods: ['GET', 'HEAD'],
   allowedHeaders: requestHeaders,
@@ -38,13 +41,13 @@ export type CrossOrigin = ReturnType<typeof createCrossOrigin>
 const isPreflight = ({ headers }: FastifyRequest): boolean =>
   headers.origin !== undefined && headers['access-control-request-method'] !== undefined
 
-/** Whether the host has a policy of its own: @fastify/cors above this scope, or a route for every OPTIONS. */
+/** Returns whether the host has its own CORS policy: @fastify/cors above this scope, or a route for every OPTIONS. */
 const isHosts = (fastify: FastifyInstance) => fastify.hasRequestDecorator('corsPreflightEnabled') ||
   (fastify.prefix === '' && fastify.hasRoute({ method: 'OPTIONS', url: '*' }))
 
 /**
- * Returns the hook of @fastify/cors alone. Its route for OPTIONS, a wildcard directly behind the prefix, would match
- * paths that only begin like it, which are the host's.
+ * Returns only the hook of @fastify/cors. Its wildcard route for OPTIONS would also match paths of the host that begin
+ * with the prefix.
  */
 function corsHook (policy: FastifyCorsOptions): onRequestHookHandler {
   let hook: onRequestHookHandler | undefined
@@ -64,21 +67,21 @@ function corsHook (policy: FastifyCorsOptions): onRequestHookHandler {
 
 declare module 'fastify' {
   interface FastifyInstance {
-    /** Responds to preflights; undefined where CORS is turned off or the host has a policy of its own. */
+    /** Responds to preflights; undefined when CORS is turned off or the host has its own policy. */
     preflight: onRequestHookHandler | undefined
   }
 }
 
 /**
- * CORS for the responses of the scope. Where the host has a policy of its own that one holds: this one could only
- * loosen it.
+ * Adds CORS headers to the responses of the scope. A policy of the host takes precedence, because this one could only
+ * make it less strict.
  */
 async function crossOrigin (fastify: FastifyInstance, options: CrossOriginOptions): Promise<void> {
   const policy = options.cors_origins.length === 0 || isHosts(fastify) ? undefined : createCrossOrigin(options)
   fastify.decorate('preflight', policy && corsHook(policy))
   if (policy === undefined) return
   if (policy.origin === '*') {
-    // These are alike on every response, errors without a route included.
+    // These headers are equal for every response, including errors without a route.
     Object.assign(fastify.commonHeaders, {
       'access-control-allow-origin': '*',
       'access-control-expose-headers': policy.exposedHeaders
@@ -89,9 +92,8 @@ async function crossOrigin (fastify: FastifyInstance, options: CrossOriginOption
 }
 
 /**
- * Routes for preflights, one for each path of the registry, so that every other path stays the host's. Has to be
- * registered after all routes. An OPTIONS request that is not a preflight gets what any other method gets that a path
- * is not served for.
+ * Adds a preflight route for each path of the registry, so that all other paths stay with the host. It must be
+ * registered after all routes. Any other OPTIONS request gets the response of a method that the path does not support.
  */
 export async function preflights (fastify: FastifyInstance): Promise<void> {
   const { preflight, methods } = fastify

@@ -8,17 +8,18 @@ import type { Telemetry } from './metrics/registry.ts'
 export type LoadSheddingOptions = Pick<ServerConfig, 'max_event_loop_delay_seconds'>
 
 export interface LoadSheddingDependencies extends Pick<Telemetry, 'observeShed'> {
-  /** Whether the event loop is later than it may be. */
+  /** Returns whether the delay of the event loop exceeds its limit. */
   isUnderPressure: () => boolean
 }
 
-/** Milliseconds between two looks of the histogram at the event loop. */
+/** Interval in milliseconds at which the histogram samples the event loop. */
 const resolutionMs = 10
 /** Milliseconds over which the mean delay is measured. */
 const sampleMs = 1000
 
 /**
- * Measures the mean delay of the event loop over the last second, in milliseconds; 0 before the first second is over.
+ * Creates a meter of the mean delay of the event loop over the last second, in milliseconds. It returns 0 during the
+ * first second.
  */
 export function createDelayMeter () {
   const histogram = monitorEventLoopDelay({ resolution: resolutionMs })
@@ -38,7 +39,9 @@ export function createDelayMeter () {
   }
 }
 
-/** Returns the error that a request is refused with; undefined while the process keeps up. */
+/**
+ * Creates the function that returns the error for a refused request, or undefined when the process is not overloaded.
+ */
 export function createLoadShedding ({ isUnderPressure, observeShed }: LoadSheddingDependencies) {
   return (): RegistryError | undefined => {
     if (!isUnderPressure()) return undefined
@@ -49,8 +52,8 @@ export function createLoadShedding ({ isUnderPressure, observeShed }: LoadSheddi
 export type LoadShedding = ReturnType<typeof createLoadShedding>
 
 /**
- * Refuses the requests of the scope with 503 while the mean delay of the event loop is above its limit; 0 turns this
- * off.
+ * Refuses the requests of the scope with 503 while the mean delay of the event loop exceeds its limit. A limit of 0
+ * turns this off.
  */
 async function loadShedding (
   fastify: FastifyInstance,
@@ -58,7 +61,7 @@ async function loadShedding (
 ): Promise<void> {
   if (maxSeconds === 0) return
   let meter: ReturnType<typeof createDelayMeter> | undefined
-  // A process that starts is late with everything, though no client waits for it.
+  // The start blocks the event loop before any client waits, so the measurement begins when the server is ready.
   fastify.addHook('onReady', async () => { meter = createDelayMeter() })
   fastify.addHook('onClose', async () => { meter?.stop() })
   const isUnderPressure = () => (meter?.delay() ?? 0) > maxSeconds * 1000

@@ -2,17 +2,17 @@ import type { FastifyInstance } from 'fastify'
 import fp from 'fastify-plugin'
 import findMyWay from 'find-my-way'
 
-/** Lists the methods of the routes that a path leads to. */
+/** Methods of the routes that match a path. */
 export interface Methods {
-  /** Patterns of the routes of this scope, each once. */
+  /** Returns the patterns of the routes of this scope, without duplicates. */
   patterns: () => string[]
-  /** Returns the methods that a request target is served for, in the order of Fastify; empty for an unknown path. */
+  /** Returns the methods of a request target in the order of Fastify; empty for an unknown path. */
   allowed: (target: string) => string[]
 }
 
 declare module 'fastify' {
   interface FastifyInstance {
-    /** The methods of the registry's own routes, for responses with status 405 (RFC 9110, section 15.5.6). */
+    /** Methods of the registry's own routes, for responses with status 405 (RFC 9110, section 15.5.6). */
     methods: Methods
   }
 }
@@ -20,8 +20,8 @@ declare module 'fastify' {
 type Router = ReturnType<typeof findMyWay>
 
 /**
- * Collects the routes of a scope. Paths are matched by the router that Fastify itself uses, with the host's options, so
- * that another spelling of a path leads to the same route. The router is made for the first request without a route.
+ * Collects the routes of a scope. Paths are matched by Fastify's own router with the host's options, so that each
+ * spelling of a path leads to the same route. The router is created for the first request without a route.
  */
 export function createMethods (fastify: FastifyInstance): Methods {
   const urls = new Set<string>()
@@ -30,10 +30,10 @@ export function createMethods (fastify: FastifyInstance): Methods {
   function createRouter (): Router {
     const { maxParamLength, ...options } = fastify.initialConfig.routerOptions ?? {}
     const router = findMyWay({ ...options, maxParamLength: Number.MAX_SAFE_INTEGER })
-    // Fastify does not report the second URL of a route `/` below a prefix, the one with a slash.
+    // Fastify does not report the second URL of a route `/` below a prefix, which ends with a slash.
     for (const url of new Set([...urls].flatMap(url => /[/*]$/.test(url) ? [url] : [url, `${url}/`]))) {
       for (const method of fastify.supportedMethods) {
-        // OPTIONS has routes for preflights only.
+        // Routes for OPTIONS exist only for preflights.
         if (method !== 'OPTIONS' && fastify.hasRoute({ method, url })) router.on(method as 'GET', url, () => {})
       }
     }

@@ -5,10 +5,10 @@ import type { FastifyInstance, onRequestHookHandler } from 'fastify'
 import fp from 'fastify-plugin'
 import { componentName } from './validation.ts'
 
-/** Version of the HTTP API, which its paths carry; the service has one of its own. */
+/** Version of the HTTP API in its paths; the package has a separate version. */
 const apiVersion = '1.0.0'
 
-/** What Swagger UI needs, and nothing from anywhere else. */
+/** Content security policy of Swagger UI: it allows only its own sources. */
 const contentSecurityPolicy = {
   'default-src': ["'self'"],
   'img-src': ["'self'", 'data:'],
@@ -23,27 +23,31 @@ type Parts = Record<string, object>
 interface ResponseObject { headers?: Parts }
 interface Operation { operationId: string, responses: Record<string, ResponseObject> }
 
-/** Returns a reference to the part of this name in `shared`, where the first is put; the part itself if it differs. */
+/**
+ * Returns a reference to the component `name`, which is added to `shared` if it is new. Returns `part` itself when it
+ * differs from the existing component.
+ */
 function hoist (shared: Parts, kind: string, name: string, part: object): object {
   shared[name] ??= part
   return isDeepStrictEqual(shared[name], part) ? { $ref: `#/components/${kind}/${name}` } : part
 }
 
-/** Returns the document with headers and error responses of several operations as components, each written once. */
+/** Returns the document with shared headers and error responses as components, each written once. */
 function share (document: Document): Document {
-  // A copy by JSON has no object twice, so YAML has no anchors; it is also free to be changed.
+  // A copy by JSON contains no object twice, so that YAML needs no anchors. The copy can also be changed safely.
   const copy = JSON.parse(JSON.stringify(document)) as Document
   const headers: Parts = {}
   const responses: Parts = {}
   const operations = Object.values(copy.paths ?? {}).flatMap(path => Object.values(path as Record<string, Operation>))
-  // Headers first: responses refer to them.
+  // Headers are processed first, because responses refer to them.
   for (const operation of operations) {
     for (const { headers: own = {} } of Object.values(operation.responses)) {
       for (const [name, header] of Object.entries(own)) own[name] = hoist(headers, 'headers', name, header)
     }
   }
   for (const operation of operations) {
-    // @fastify/swagger appends a suffix to ids of HEAD, not valid in names of functions; ours are unique without it.
+    // @fastify/swagger appends a suffix to operation ids of HEAD, which is invalid in function names. The ids are
+    // unique without it.
     operation.operationId = operation.operationId.replace(/-head$/, '')
     for (const [status, response] of Object.entries(operation.responses)) {
       if (Number(status) >= 400) operation.responses[status] = hoist(responses, 'responses', `Error${status}`, response)
@@ -53,9 +57,8 @@ function share (document: Document): Document {
 }
 
 /**
- * The OpenAPI document. `address` is the path below the registry's prefix at which it is served, such as
- * `/openapi.json`: its server is then relative to that address, so that it holds below the prefix of any proxy. Without
- * it the server is `/`.
+ * The OpenAPI document. `address` is its path below the registry's prefix, such as `/openapi.json`. The server URL is
+ * then relative to that address, so that it is correct below the prefix of any proxy. Without `address` it is `/`.
  */
 export interface OpenapiDocument {
   json: (address?: string) => object
@@ -64,20 +67,20 @@ export interface OpenapiDocument {
 
 declare module 'fastify' {
   interface FastifyInstance {
-    /** The OpenAPI document of this registry's own routes: an object, or YAML. */
+    /** OpenAPI document of this registry's own routes, as an object or as YAML. */
     openapiDocument: OpenapiDocument
   }
 }
 
 type Swagger = FastifyInstance['swagger']
 
-/** The server of the document, to whose URL the paths are appended. */
+/** Server URL of the document; paths are appended to it. */
 const rootServer = '/'
 const serverLine = (url: string): string => `\nservers:\n  - url: ${url}\n`
 
 /**
- * Returns the URL reference that leads from a document to the root of its paths, which include the registry's prefix. A
- * client resolves it against the document's own address (OpenAPI 3.1, section 4.6).
+ * Returns the URL reference from a document to the root of its paths, which include the registry's prefix. A client
+ * resolves it against the address of the document (OpenAPI 3.1, section 4.6).
  */
 export function relativeServer (prefix: string, address: string): string {
   const levels = `${prefix}${address}`.split('/').filter(segment => segment !== '').length - 1
@@ -109,8 +112,8 @@ function createOpenapiDocument (swagger: () => Swagger, prefix: string): Openapi
 const pagePath = '/docs'
 
 /**
- * Redirects addresses of the page that do not work as Swagger UI serves them: with a query its script requests the
- * document at a wrong address, and its own redirect of `index.html` loses the prefix of a proxy. These redirects are
+ * Redirects addresses of the page that Swagger UI does not serve correctly. With a query its script requests a wrong
+ * address for the document, and its own redirect of `index.html` omits the prefix of a proxy. These redirects are
  * relative.
  */
 const redirectPage: onRequestHookHandler = (request, reply, done) => {
@@ -121,7 +124,8 @@ const redirectPage: onRequestHookHandler = (request, reply, done) => {
 }
 
 /**
- * Serves Swagger UI, in a scope in which `swagger` is the registry's document, also where the host has one of its own.
+ * Serves Swagger UI in a scope in which `swagger` is the registry's document, even if the host has a document of its
+ * own.
  */
 async function openapiPage (scope: FastifyInstance): Promise<void> {
   const { openapiDocument } = scope
@@ -131,7 +135,7 @@ async function openapiPage (scope: FastifyInstance): Promise<void> {
   scope.addHook('onRequest', redirectPage)
   await scope.register(swaggerUi, {
     routePrefix: pagePath,
-    // The page at `/docs` refers to its assets by this; the page at `/docs/` has relative references in any case.
+    // The page at `/docs` needs this prefix for its assets; the page at `/docs/` always has relative references.
     indexPrefix: '.',
     staticCSP: contentSecurityPolicy,
     uiConfig: { deepLinking: true, tryItOutEnabled: true, displayRequestDuration: true, validatorUrl: null },
@@ -140,7 +144,7 @@ async function openapiPage (scope: FastifyInstance): Promise<void> {
 }
 
 async function openapi (fastify: FastifyInstance): Promise<void> {
-  // A name of its own: the host may have a document, too.
+  // The decorator has its own name, because the host may also have a document.
   const decorator = 'registrySwagger'
   await fastify.register(
     swagger,

@@ -6,27 +6,25 @@ import type { RateLimitConfig } from '../schemas/config.ts'
 
 export type RateLimitOptions = RateLimitConfig
 
-/**
- * Maximum number of clients counted at once; beyond it those that sent no request for the longest time are forgotten.
- */
+/** Maximum number of clients in the counter; beyond it, the client whose last request is oldest is removed. */
 const maxClients = 10_000
 
 /**
- * State of one client: whether it has exceeded its limit, the requests left to it, and the seconds until it has all of
- * them again.
+ * Rate of one client: whether it has exceeded the limit, its remaining requests, and the seconds until the limit is
+ * reset.
  */
 export interface ClientRate { exceeded: boolean, remaining: number, reset: number }
 
 /**
- * Returns the key that a request is counted by: the client's address, or for IPv6 its network (/64), which belongs to
- * one client. `normalize` is `normalizeIP` of @fastify/rate-limit.
+ * Returns the key under which a request is counted: the address of the client, or for IPv6 its network (/64).
+ * `normalize` is `normalizeIP` of @fastify/rate-limit.
  */
 export const clientKey = (request: ClientRequest, normalize: (address: string) => string): string =>
   normalize(withoutZone(clientAddress(request)))
 
 /**
- * Creates a function that counts a request for its client. The counting plugin is registered on a server that never
- * listens: in the registry's own scope its decorators would be those of a host that has registered the same plugin
+ * Creates a function that counts a request for its client. The plugin that counts is registered on a server that never
+ * listens. In the registry's own scope, its decorators would conflict with the same plugin of a host
  * (docs/decisions/012-rate-limit-scope.md).
  */
 async function createCounter (
@@ -46,7 +44,7 @@ async function createCounter (
 }
 
 /**
- * Limits how often one client may request the routes of the scope, and reports its state in headers
+ * Limits the requests of each client to the routes of the scope, and reports the state in headers
  * (draft-ietf-httpapi-ratelimit-headers).
  */
 async function rateLimit (fastify: FastifyInstance, options: RateLimitOptions): Promise<void> {

@@ -1,7 +1,7 @@
 import type { FastifyInstance } from 'fastify'
 import fp from 'fastify-plugin'
 
-/** Tells each client the id under which its request stands in the log. */
+/** Sends the id of each request, which its log lines contain, in `X-Request-Id`. */
 async function requestId (fastify: FastifyInstance): Promise<void> {
   fastify.addHook('onRequest', (request, reply, done) => {
     reply.header('x-request-id', request.id)

@@ -4,7 +4,7 @@ import { type SecurityHeadersOptions, createSecurityHeaders } from '../lib/commo
 
 declare module 'fastify' {
   interface FastifyInstance {
-    /** What stands on every answer, those that no hook runs for among them; plugins add theirs. */
+    /** Headers of every response, including responses for which no hook runs; other plugins add their own. */
     commonHeaders: Record<string, string>
   }
 }

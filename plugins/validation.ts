@@ -8,7 +8,7 @@ import { ErrorResponse } from '../schemas/error.ts'
 import { Extension, ExtensionSource, ExtensionType, ExtensionVersion } from '../schemas/extension.ts'
 import { BackendHealth, BackendStatus, HealthResponse, InstanceStatus, ProbeResponse } from '../schemas/health.ts'
 
-/** The API's named components. Their ids have a prefix, since a host may have an `Extension` of its own. */
+/** Named components of the API. Their ids have a prefix, because a host may have its own `Extension`. */
 const components: TSchema[] = [
   ExtensionType,
   ExtensionSource,
@@ -23,42 +23,39 @@ const components: TSchema[] = [
   ErrorResponse
 ]
 
-/** A component's name in the OpenAPI document. */
+/** Returns the name of a component in the OpenAPI document. */
 export const componentName = (id: string): string => id.replace(/^registry\./, '')
 
 /**
- * Whether a schema, as JSON, refers to nothing but these. One that refers to what is not there is to fail at the start:
- * a host's may.
+ * Returns whether all references of a schema, given as JSON, are known. A schema with an unknown reference, such as one
+ * of a host, must fail at the start.
  */
 const refersTo = (schema: string, known: Record<string, object>): boolean =>
   [...schema.matchAll(/"\$ref":"([^"#]*)/g)].every(([, id = '']) => id in known)
 
-/**
- * A function that is made when it is first called: of all serializers a process uses few, and one that has just started
- * none but one.
- */
+/** Creates a function at its first call, because a process uses few of its serializers, and at the start only one. */
 function whenUsed<A extends unknown[], R> (make: () => (...given: A) => R): (...given: A) => R {
   let made: ((...given: A) => R) | undefined
   return (...given) => (made ??= make())(...given)
 }
 
 /**
- * Validation and serialization as Fastify does them by default, whatever the host uses for its own routes: parameters
- * are coerced, and answers are what their schemas say.
+ * Sets Fastify's default validation and serialization, independent of the host's. Parameters are coerced, and responses
+ * contain only the properties of their schemas.
  */
 async function schemas (fastify: FastifyInstance): Promise<void> {
   for (const component of components) {
-    // A host may have added the exported schemas for its own routes. Another schema of the same id fails here.
+    // A host may have added the exported schemas for its own routes. A different schema with the same id fails here.
     const known = fastify.getSchema(component.$id ?? '')
     if (JSON.stringify(known) !== JSON.stringify(component)) fastify.addSchema(component)
   }
   const known = fastify.getSchemas() as Record<string, object>
-  // Without `strictNumbers: false` the text `Infinity` becomes a number that passes every limit. `verbose` puts the
-  // value on an error.
+  // Without `strictNumbers: false` the text `Infinity` becomes a number that passes every limit. With `verbose` an
+  // error contains the value.
   const validator = AjvCompiler()(known, {
     customOptions: { strictNumbers: false, validateSchema: false, verbose: true }
   })
-  // A query parameter without a declaration is removed here: a handler cannot pass on what its schema does not name.
+  // Query parameters without a declaration are removed, so that a handler cannot pass them on.
   fastify.setValidatorCompiler(route =>
     validator(
       route.httpPart === 'querystring'
@@ -66,10 +63,10 @@ async function schemas (fastify: FastifyInstance): Promise<void> {
         : route
     )
   )
-  // A host's serializer of replies would replace the serializers of the schemas.
+  // A reply serializer of the host would replace the serializers of the schemas.
   fastify.setReplySerializer(null as never)
   const serializer = SerializerSelector()(known)
-  // Every route has the same errors: what is written alike is compiled once.
+  // All routes have the same error schemas, so equal schemas are compiled once.
   const compiled = new Map<string, ReturnType<typeof serializer>>()
   fastify.setSerializerCompiler(({ httpStatus = '', ...route }) => {
     const key = JSON.stringify(route.schema)

@@ -9,20 +9,23 @@ import type { CacheKey, CacheSection, LoadedEntry, Loader } from './loader.ts'
 export { cacheSections, type CacheKey, type CacheSection, type LoadedEntry, type Loader } from './loader.ts'
 
 export interface CacheOptions extends CacheConfig {
-  /** Milliseconds of a clock that only goes forward. */
+  /** Returns the milliseconds of a monotonic clock. */
   clock?: () => number
-  /** Milliseconds after its beginning for which a load is waited for; the load itself continues. */
+  /**
+   * Maximum milliseconds from the start of a load for which a request waits; the load itself continues. 10,000 if
+   * unset.
+   */
   budget?: number
-  /** The same where an expired entry can be used. */
+  /** Maximum milliseconds of the wait when an expired entry can be used; 1,000 if unset. */
   staleBudget?: number
 }
 
-/** A key that was read, and how its entry is loaded again. */
+/** A key that was read, and the loader of its entry. */
 export interface CacheUse<T = unknown> { key: CacheKey<T>, loader: Loader }
 
-/** Bytes of immutable content that are kept. */
+/** Maximum bytes of immutable content. */
 const maxImmutableBytes = 64 * 1024 * 1024
-/** Part of its time to live after which an entry in use is loaded again in the background. */
+/** Fraction of the time to live after which an entry in use is refreshed in the background. */
 const refreshAhead = 0.8
 const defaultBudgetMs = 10_000
 const defaultStaleBudgetMs = 1000
@@ -35,10 +38,10 @@ export const loadedEntry = <T>({ section, key }: CacheKey<T>, value: T | undefin
   ttl === undefined ? { section, key, value } : { section, key, value, ttl }
 
 /**
- * Creates an LRU cache with a time to live, over three sections of one capacity. A read comes with its loader: one load
+ * Creates an LRU cache with a time to live and three sections that share one capacity. Each read has a loader: one load
  * of each name runs at a time, independent of its callers. An entry in use is refreshed before it expires. When a load
- * fails, an expired entry is used for `stale_if_error_seconds`, and at once where the load is known to fail or to be
- * slow. Absences are remembered separately, for `negative_ttl_seconds`.
+ * fails, an expired entry is used for `stale_if_error_seconds`; a load that recently failed or is slow is not waited
+ * for. Absences are stored separately, for `negative_ttl_seconds`.
  */
 export function createCache (options: CacheOptions) {
   const { clock = () => performance.now(), budget = defaultBudgetMs, staleBudget = defaultStaleBudgetMs } = options
@@ -55,14 +58,17 @@ export function createCache (options: CacheOptions) {
     keep: entry => { entries.keep(entry) }
   })
 
-  /** Loads an entry again in the background when it is past `refreshAhead`, or older than `maxAge` of the loader. */
+  /**
+   * Loads an entry in the background when its age exceeds `refreshAhead` of its time to live, or `maxAge` of the
+   * loader.
+   */
   function refresh ({ key }: CacheKey<unknown>, loader: Loader): void {
     const { age, ttl } = entries.lifeOf(key) ?? { age: Infinity, ttl: 0 }
     const youngMs = Math.min(ttl * refreshAhead, (loader.maxAge ?? Infinity) * 1000)
     if (age > youngMs && loader.blocked?.() === undefined) flights.start(loader)
   }
 
-  /** Counts a hit of each entry, and refreshes the entry before it expires. */
+  /** Counts a hit of each entry, and refreshes an entry that expires soon. */
   function use (uses: readonly CacheUse[]): void {
     for (const { key, loader } of uses) {
       counts[key.section].hits++
@@ -70,13 +76,13 @@ export function createCache (options: CacheOptions) {
     }
   }
 
-  /** Returns an expired entry in place of a load. Throws the error of the load when there is no such entry. */
+  /** Returns an expired entry in place of a load. Throws the error of the load without such an entry. */
   function staleInstead<T> (entry: Entry | undefined, error: RegistryError, hit: boolean): CachedResult<T> {
     if (entry === undefined) throw error
     return { value: entry.value as T, age: seconds(clock() - entry.at), ttl: 0, hit, error }
   }
 
-  /** Loads a key. When the load fails or takes too long, returns the expired entry, or else throws. */
+  /** Loads a key. When the load fails or takes too long, returns the expired entry, or throws without one. */
   async function load<T> ({ section, key }: CacheKey<T>, loader: Loader): Promise<CachedResult<T | undefined>> {
     counts[section].misses++
     const stale = entries.usable(key)
@@ -98,8 +104,8 @@ export function createCache (options: CacheOptions) {
   }
 
   /**
-   * Returns the entry of a key. Loads it when it is not there, no longer fresh or older than `maxAge`. When the load
-   * fails, the expired entry is returned with `error`, if it is not too old; else the error of the load is thrown.
+   * Returns the entry of a key. Loads it when it is missing, expired or older than `maxAge`. When the load fails,
+   * returns a usable expired entry with `error`; without one, throws the error of the load.
    */
   async function get<T> (key: CacheKey<T>, loader: Loader): Promise<CachedResult<T | undefined>> {
     const entry = entries.fresh(key, loader.maxAge)
@@ -114,7 +120,7 @@ export function createCache (options: CacheOptions) {
   }
 
   return {
-    /** The configured times, in seconds. */
+    /** Configured times in seconds. */
     times: {
       ttl: options.ttl_seconds,
       staleIfError: options.stale_if_error_seconds,
@@ -122,7 +128,7 @@ export function createCache (options: CacheOptions) {
       budget: budget / 1000
     },
 
-    /** Returns the time in milliseconds of the cache's own clock. */
+    /** Returns the time of the cache's clock in milliseconds. */
     now: clock,
 
     read: entries.read,
@@ -135,17 +141,23 @@ export function createCache (options: CacheOptions) {
     refresh,
     get,
 
-    /** Returns the error of a read without a usable entry that does not wait for a load; undefined when it waits. */
+    /**
+     * Returns the error of a read without a usable entry that does not wait for a load; undefined for a read that
+     * waits.
+     */
     refusal: (loader: Loader): RegistryError | undefined =>
       loader.blocked?.() ?? (loader.standIn === true ? flights.doubt(loader) : undefined),
 
-    /** Content that never changes under its key, limited in bytes, outside of the sections and their statistics. */
+    /**
+     * Content that never changes under its key. Its size is limited in bytes, and it is not part of the sections and
+     * their statistics.
+     */
     immutable: {
       get: (key: string): Buffer | undefined => immutable.get(key),
       set: (key: string, bytes: Buffer): void => { immutable.set(key, bytes) }
     },
 
-    /** Returns the counters since the start, and the number of entries now, of each section. */
+    /** Returns the counters of each section since the start, and its current number of entries. */
     statistics: (): Readonly<Record<CacheSection, Readonly<Counts>>> => counts
   }
 }

@@ -4,22 +4,24 @@ import type { CacheConfig } from '../../schemas/config.ts'
 import type { CachedResult } from '../../lib/result.ts'
 import type { CacheKey, CacheSection, LoadedEntry, Loader } from './loader.ts'
 
-// Single modules, which only CommonJS can import: the whole package has fifty files.
+// Loads single modules, which mnemonist offers only as CommonJS, because the whole package has fifty files.
 const require = createRequire(import.meta.url)
 const LRUMap = require('mnemonist/lru-map') as typeof mnemonist.LRUMap
 const LRUMapWithDelete = require('mnemonist/lru-map-with-delete') as typeof mnemonist.LRUMapWithDelete
 
 export interface Entry { section: CacheSection, value: unknown, at: number, ttl: number }
 
-/** Counters of one section since the start, and its entries now. */
+/** Counters of one section since the start, and its current number of entries. */
 export interface Counts { hits: number, misses: number, coalesced: number, evictions: number, entries: number }
 
 export interface EntriesOptions extends CacheConfig {
-  /** Returns milliseconds of a monotonic clock. */
+  /** Returns the milliseconds of a monotonic clock. */
   clock: () => number
 }
 
-/** Absences that are remembered at once. A client that probes names evicts other absences, never an entry. */
+/**
+ * Maximum number of absences. They are separate from entries, so that a client that probes names cannot evict an entry.
+ */
 const maxAbsences = 1000
 
 const noCounts = (): Counts => ({ hits: 0, misses: 0, coalesced: 0, evictions: 0, entries: 0 })
@@ -27,8 +29,8 @@ const noCounts = (): Counts => ({ hits: 0, misses: 0, coalesced: 0, evictions: 0
 export const seconds = (milliseconds: number): number => Math.max(0, milliseconds / 1000)
 
 /**
- * Creates the entries of the cache: an LRU over three sections of one capacity, and remembered absences beside it. It
- * counts entries and evictions.
+ * Creates the entries of the cache: an LRU of three sections that share one capacity, and a separate LRU of absences.
+ * It counts entries and evictions.
  */
 export function createEntries (options: EntriesOptions) {
   const { clock } = options
@@ -64,15 +66,15 @@ export function createEntries (options: EntriesOptions) {
     }
   }
 
-  /** Returns the entry of a key if it may be used while its load fails. It is not a use. */
+  /** Returns the entry of a key if it may be used while its load fails. The order of eviction does not change. */
   function usable (key: string): Entry | undefined {
     const entry = entries.peek(key)
     return entry !== undefined && clock() - entry.at <= entry.ttl + staleIfErrorMs ? entry : undefined
   }
 
   /**
-   * Returns the entry of a key, however old as long as it may be used while its load fails. It counts nothing and loads
-   * nothing, but it is a use: the entry is not the next one to be evicted.
+   * Returns the entry of a key, fresh or expired, if it may be used while its load fails. It counts nothing and loads
+   * nothing, but the entry becomes the most recently used one.
    */
   function read<T> ({ key }: CacheKey<T>): { value: T, age: number, ttl: number, fresh: boolean } | undefined {
     const entry = entries.get(key)
@@ -82,15 +84,15 @@ export function createEntries (options: EntriesOptions) {
     return { value: entry.value as T, age: seconds(age), ttl: seconds(entry.ttl - age), fresh: age <= entry.ttl }
   }
 
-  /** Returns the entry of a key, however old, and changes nothing: the order of eviction stays as it is. */
+  /** Returns the entry of a key at any age. The order of eviction does not change. */
   function peek<T> ({ key }: CacheKey<T>): { value: T, age: number } | undefined {
     const entry = entries.peek(key)
     return entry === undefined ? undefined : { value: entry.value as T, age: seconds(clock() - entry.at) }
   }
 
   /**
-   * Returns the entry of a key while it is fresh and no older than `maxAge` seconds; undefined otherwise. It is a use,
-   * and counts nothing: `use` does, when the entry is returned to a client.
+   * Returns the entry of a key if it is fresh and not older than `maxAge` seconds; else undefined. The entry becomes
+   * the most recently used one. A hit is counted by `use`, when the entry is returned to a client.
    */
   function fresh<T> ({ key }: CacheKey<T>, maxAge = Infinity): CachedResult<T> | undefined {
     const entry = entries.get(key)
@@ -100,7 +102,7 @@ export function createEntries (options: EntriesOptions) {
     return { value: entry.value as T, age: seconds(age), ttl: seconds(entry.ttl - age), hit: true }
   }
 
-  /** Returns the absence of a key while it is remembered, and is young enough for the loader. */
+  /** Returns the absence of a key if it has not expired and is not too old for the loader. */
   function rememberedAbsence ({ key }: CacheKey<unknown>, loader: Loader): CachedResult<undefined> | undefined {
     const { maxAge = Infinity, maxAbsence = Infinity } = loader
     const since = entries.peek(key) === undefined ? absences.get(key) : undefined
@@ -110,25 +112,25 @@ export function createEntries (options: EntriesOptions) {
     return { value: undefined, age: seconds(age), ttl: seconds(negativeTtlMs - age), hit: true }
   }
 
-  /** Puts back an entry that was loaded at a time of the cache's clock. It is no longer fresh. */
+  /** Stores an entry that was loaded at the time `at` of the cache's clock. The entry is already expired. */
   function restore ({ section, key, value }: LoadedEntry, at: number): void {
     keep({ section, key, value }, { at, ttl: -1 })
   }
 
-  /** Replaces the value of an entry while it is still `before`. Its age and its time to live stay as they are. */
+  /** Replaces the value of an entry if it is still `before`. Its age and its time to live do not change. */
   function amend<T> ({ key }: CacheKey<T>, before: T, after: T): void {
     const entry = entries.peek(key)
     if (entry !== undefined && entry.value === before) entry.value = after
   }
 
-  /** Returns the seconds since a key was proven absent, while that is remembered. */
+  /** Returns the seconds since a key was proven absent; undefined when this is unknown or has expired. */
   function absentFor ({ key }: CacheKey<unknown>): number | undefined {
     const since = entries.peek(key) === undefined ? absences.peek(key) : undefined
     const age = since === undefined ? Infinity : clock() - since
     return age <= negativeTtlMs ? seconds(age) : undefined
   }
 
-  /** Returns how old the entry of a key is and its time to live, in milliseconds. It is not a use. */
+  /** Returns the age of an entry and its time to live, in milliseconds. The order of eviction does not change. */
   function lifeOf (key: string): { age: number, ttl: number } | undefined {
     const entry = entries.peek(key)
     return entry === undefined ? undefined : { age: clock() - entry.at, ttl: entry.ttl }

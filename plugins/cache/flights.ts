@@ -4,36 +4,42 @@ import { late, untilAborted, withDeadline } from '../../lib/deadline.ts'
 import { isRegistryError, type RegistryError } from '../../lib/errors.ts'
 import type { LoadedEntry, Loader } from './loader.ts'
 
-// One by one, as it can be had by CommonJS alone: the whole of it is fifty files.
+// Loads a single module, which mnemonist offers only as CommonJS, because the whole package has fifty files.
 const require = createRequire(import.meta.url)
 const LRUMapWithDelete = require('mnemonist/lru-map-with-delete') as typeof mnemonist.LRUMapWithDelete
 
-/** A load in progress, and when it began, in milliseconds of the cache's clock. */
+/** A load in progress, and its start in milliseconds of the cache's clock. */
 export interface Flight { loaded: Promise<LoadedEntry[]>, since: number }
 
 export interface FlightsDependencies {
   clock: () => number
-  /** Milliseconds after its beginning for which a load is waited for. */
+  /** Maximum milliseconds from the start of a load for which a caller waits. */
   maxWaitMs: number
-  /** The same where an older result can be used. */
+  /** Maximum milliseconds of the wait when the caller has an older result. */
   maxStaleWaitMs: number
   /** Stores one result of a load. */
   keep: (entry: LoadedEntry) => void
 }
 
-/** Failures that are remembered at once. */
+/** Maximum number of stored failures. */
 const maxFailures = 1000
-/** Milliseconds for which a failure is remembered: a caller with an older result does not wait for the next load. */
+/**
+ * Milliseconds for which a failure is stored. During this time a caller with an older result does not wait for the next
+ * load.
+ */
 const failureMemoryMs = 120_000
 
-/** Creates the loads of a cache: one at a time of each name, shared by its callers and independent of them. */
+/**
+ * Creates the loads of a cache. One load of each name runs at a time; it is shared by its callers and independent of
+ * them.
+ */
 export function createFlights ({ clock, maxWaitMs, maxStaleWaitMs, keep }: FlightsDependencies) {
   const flights = new Map<string, Flight>()
   const failures = new LRUMapWithDelete<string, { error: RegistryError, at: number }>(maxFailures)
 
   async function run ({ flight, load }: Loader): Promise<LoadedEntry[]> {
     try {
-      // In a later turn, so that an error of `load` never reaches the caller that starts it.
+      // `load` starts in a later turn, so that its error never reaches the caller that starts it.
       const found = await Promise.resolve().then(load)
       failures.delete(flight)
       for (const entry of found) keep(entry)
@@ -53,12 +59,14 @@ export function createFlights ({ clock, maxWaitMs, maxStaleWaitMs, keep }: Fligh
       if (current !== undefined) return { flight: current, joined: true }
       const flight = { loaded: run(loader), since: clock() }
       flights.set(loader.flight, flight)
-      // A failure that no caller waits for is not an unhandled rejection.
+      // Prevents an unhandled rejection when no caller waits for the load.
       flight.loaded.catch(() => {})
       return { flight, joined: false }
     },
 
-    /** Returns why a caller with an older result does not wait: a load failed a moment ago, or takes too long. */
+    /**
+     * Returns the reason why a caller with an older result does not wait: a load failed recently, or takes too long.
+     */
     doubt ({ flight: name, instance }: Loader): RegistryError | undefined {
       const failed = failures.peek(name)
       if (failed !== undefined && clock() - failed.at <= failureMemoryMs) return failed.error
@@ -67,8 +75,9 @@ export function createFlights ({ clock, maxWaitMs, maxStaleWaitMs, keep }: Fligh
     },
 
     /**
-     * Returns the result of a load, and throws its error. Throws `late` when it takes too long, or when the signal of
-     * the caller is aborted. `hasStale`: whether the caller has an older result.
+     * Returns the result of a load, or throws its error. Throws `late` when it takes too long, and the reason of the
+     * caller's signal when that is aborted. With `hasStale` the caller has an older result and waits for a shorter
+     * time.
      */
     async wait (
       { loaded, since }: Flight,

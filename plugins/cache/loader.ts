@@ -1,30 +1,30 @@
 import type { RegistryError } from '../../lib/errors.ts'
 
-/** Parts of the cache, which are counted separately. */
+/** Sections of the cache, which are counted separately. */
 export const cacheSections = ['list', 'metadata', 'versions'] as const
 export type CacheSection = typeof cacheSections[number]
 
-/** A typed place in the cache, made by `cacheKey`. */
+/** A typed key of the cache, created by `cacheKey`. */
 export interface CacheKey<T> { section: CacheSection, key: string, type?: T }
 
-/** Result of a load for one key: a value, or `undefined` when it is proven absent. `ttl` is in seconds. */
+/** Result of a load for one key: a value, or `undefined` for a proven absence. `ttl` is in seconds. */
 export interface LoadedEntry { section: CacheSection, key: string, value: unknown, ttl?: number }
 
-/** How an entry is loaded. */
+/** Functions and limits for the load of an entry. */
 export interface Loader {
-  /** Loads with the same name run one at a time, and callers of a load in progress share it. */
+  /** Name of the load. Loads with the same name run one at a time, and callers share a load in progress. */
   flight: string
-  /** Returns everything that the load found. Its errors are never cached. */
+  /** Returns all entries that the load found. Its errors are never cached. */
   load: () => Promise<LoadedEntry[]>
-  /** Returns why no load is started now, because no request is sent to the upstream; called before each load. */
+  /** Returns the reason why a load must not start, such as an open circuit breaker; called before each load. */
   blocked?: () => RegistryError | undefined
-  /** Seconds: an entry older than this is loaded again, though fresh; negative for any entry at all. */
+  /** Maximum age in seconds of a usable entry, even if it is fresh; a negative value forces a load. */
   maxAge?: number
-  /** Seconds: the same for a remembered absence that something newer contradicts. */
+  /** Maximum age in seconds of a usable absence. */
   maxAbsence?: number
-  /** Ends the wait of the caller. The load continues. */
+  /** Signal that ends the wait of the caller. The load continues. */
   signal?: AbortSignal
-  /** Whether the caller has an older result from elsewhere. It then waits as short as for an expired entry. */
+  /** Whether the caller has an older result from another place. Its wait is then as short as with an expired entry. */
   standIn?: boolean
   /** Name of the instance, for the error when the load takes too long. */
   instance?: string

@@ -1,11 +1,11 @@
 import { LRUCache } from 'lru-cache'
 
-/** Values of `Accept-Encoding` of which it is remembered what they ask for. */
+/** Maximum number of `Accept-Encoding` values in the cache. */
 const rememberedValues = 500
 
 /**
- * The coding that a client likes best (RFC 9110, section 12.5.3); of those that it likes alike, the first one here.
- * Undefined when it wants the bytes as they are rather, or accepts no other form of them.
+ * Returns the content coding with the highest weight (RFC 9110, section 12.5.3); for equal weights, the first in
+ * `codings`. Returns undefined when the client accepts none of them or gives `identity` a higher weight.
  */
 export function preferredCoding<C extends string> (codings: readonly C[], accepted: string): C | undefined {
   const weights = new Map(accepted.toLowerCase().split(',').map((member): [string, number] => {
@@ -18,7 +18,10 @@ export function preferredCoding<C extends string> (codings: readonly C[], accept
   return best !== undefined && weightOf(best) > 0 && weightOf(best) >= (weights.get('identity') ?? 0) ? best : undefined
 }
 
-/** Chooses among these codings. Clients of a kind all say the same, which is read once. */
+/**
+ * Creates a function that chooses one of the codings. Results are cached, because clients of one kind send the same
+ * value.
+ */
 export function createCodingChoice<C extends string> (codings: readonly C[]) {
   const chosen = new LRUCache<string, { coding: C | undefined }>({ max: rememberedValues })
   return (accepted: string): C | undefined => {

@@ -1,7 +1,7 @@
 import type { IncomingHttpHeaders } from 'node:http'
 import { parseHttpDate } from './http-date.ts'
 
-/** The parts of a request that conditions depend on. A request of Fastify is one. */
+/** Parts of a request that conditions depend on. A Fastify request has them. */
 export interface ConditionalRequest {
   readonly method: string
   readonly headers: IncomingHttpHeaders
@@ -10,43 +10,43 @@ export interface ConditionalRequest {
 
 /** Validators of the representation that a request selects. */
 export interface Validators {
-  /** Returns the strong entity tags that `If-Match` may name: of the representation in each of its codings. */
+  /** Returns the strong entity tags that `If-Match` may contain: those of the representation in each of its codings. */
   readonly current: () => readonly string[]
-  /** Entity tags that make a client's copy usable (`If-None-Match`); the first one is that of the response. */
+  /** Entity tags that make a client's copy usable (`If-None-Match`); the first one is the tag of the response. */
   readonly usable: readonly string[]
-  /** When it was last modified, in milliseconds since the epoch; absent when that is unknown. */
+  /** Time of the last modification, in milliseconds since the epoch; absent when it is unknown. */
   readonly modified?: number | undefined
 }
 
 /**
- * The response that conditions demand in place of the representation: 304 with the entity tag of the client's copy, or
- * 412.
+ * Response that conditions demand in place of the representation: 304 with the entity tag of the client's copy, or 412.
  */
 export type Refusal = { status: 304, etag: string } | { status: 412, header: 'If-Match' | 'If-Unmodified-Since' }
 
 /**
- * A member of a list of entity tags, which may be empty, with its comma (RFC 9110, sections 5.6.1 and 8.8.3). A space
- * in a tag is accepted, as RFC 2616 allowed it.
+ * Member of a list of entity tags, which may be empty, with its comma (RFC 9110, sections 5.6.1 and 8.8.3). A space in
+ * a tag is accepted, because RFC 2616 allowed it.
  */
 const member = /[ \t]*(?:((?:W\/)?"[ !\x23-\x7e\x80-\xff]*")[ \t]*)?(?:,|$)/gy
 
-/** Returns the entity tags of a list, in which `*` is not allowed; undefined when it is malformed. */
+/** Returns the entity tags of a list, in which `*` is not allowed; undefined for a malformed list. */
 function entityTags (field: string): string[] | undefined {
   const members = [...field.matchAll(member)]
   const read = members.reduce((length, [whole]) => length + whole.length, 0)
   return read === field.length ? members.flatMap(([, tag]) => tag ?? []) : undefined
 }
 
-/** Whether a strong entity tag of the list is a current one (strong comparison; RFC 9110, section 13.1.1). */
+/** Returns whether the list contains a current strong entity tag (strong comparison; RFC 9110, section 13.1.1). */
 function matches (field: string, current: readonly string[]): boolean {
   return field.trim() === '*' || entityTags(field)?.some(tag => current.includes(tag)) === true
 }
 
 /**
- * The entity tag of the client's copy (weak comparison; RFC 9110, section 13.1.2); undefined when the client has none.
+ * Returns the entity tag of the client's copy (weak comparison; RFC 9110, section 13.1.2); undefined when the copy is
+ * not usable.
  */
 function usableCopy (field: string, usable: readonly string[]): string | undefined {
-  // Most clients send one tag. A list without the text of a tag does not have that tag, and need not be read.
+  // Most clients send one tag. A list that does not contain the text of a tag need not be parsed.
   const contained = usable.find(tag => field.includes(tag))
   if (contained === field) return contained
   if (field.trim() === '*') return usable[0]
@@ -55,31 +55,30 @@ function usableCopy (field: string, usable: readonly string[]): string | undefin
   return usable.find(tag => tags?.includes(tag))
 }
 
-/** Whether a header stands in a request more than once. Node keeps the first line only of most headers. */
+/** Returns whether a request contains a header more than once. For most headers Node.js keeps only the first line. */
 function isRepeated (rawHeaders: readonly string[], name: string): boolean {
   return rawHeaders.filter((text, at) => at % 2 === 0 && text.toLowerCase() === name).length > 1
 }
 
-/** Whether a date in `If-Unmodified-Since` is valid and before the modification (RFC 9110, section 13.1.4). */
+/** Returns whether `If-Unmodified-Since` is a valid date before the modification (RFC 9110, section 13.1.4). */
 function isModifiedSince ({ headers, raw }: ConditionalRequest, modified: number): boolean {
   const field = headers['if-unmodified-since']
   if (field === undefined) return false
   const date = parseHttpDate(field)
-  // Last-Modified has whole seconds.
+  // `Last-Modified` has a resolution of one second.
   return date !== undefined && Math.floor(modified / 1000) * 1000 > date &&
     !isRepeated(raw.rawHeaders, 'if-unmodified-since')
 }
 
-/** Whether a request has a condition that may refuse its response. */
+/** Returns whether a request has a condition that can refuse its response. */
 export const isConditional = ({ headers }: Pick<ConditionalRequest, 'headers'>): boolean =>
   headers['if-none-match'] !== undefined || headers['if-match'] !== undefined ||
   headers['if-unmodified-since'] !== undefined
 
 /**
- * Evaluates the conditions of a GET or HEAD in the order of RFC 9110, section 13.2.2. Returns undefined when the method
- * is to be performed. `If-Modified-Since` never gives 304: a file that replaces another may have the same date, so that
- * 304 would leave the client with the old file. A malformed list of entity tags matches nothing, and a malformed date
- * is ignored.
+ * Evaluates the conditions of a GET or HEAD in the order of RFC 9110, section 13.2.2. Returns undefined when the
+ * representation is to be sent. `If-Modified-Since` never results in 304: a replaced file may have the same date, and
+ * the client would keep the old file. A malformed list of entity tags matches nothing, and a malformed date is ignored.
  */
 export function evaluateConditions (
   request: ConditionalRequest,
@@ -96,9 +95,9 @@ export function evaluateConditions (
 }
 
 /**
- * Returns the `Range` that a request may have of the file with this entity tag; undefined for the whole file.
- * `If-Range` must be that entity tag. A date in it never holds, since `Last-Modified` is not a strong validator (RFC
- * 9110, sections 13.1.5 and 14.2).
+ * Returns the `Range` that applies to the file with this entity tag; undefined for the whole file. `If-Range` must be
+ * that entity tag. A date in it never matches, because `Last-Modified` is not a strong validator (RFC 9110, sections
+ * 13.1.5 and 14.2).
  */
 export function applicableRange (
   { method, headers: { range, 'if-range': ifRange } }: Pick<ConditionalRequest, 'method' | 'headers'>,

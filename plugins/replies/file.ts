@@ -11,23 +11,23 @@ import { applicableRange, evaluateConditions, isConditional } from './conditiona
 import { parseRange } from './range.ts'
 
 /**
- * Opens the file of a download, which may have been replaced by another file meanwhile. Throws the reason of `signal`
- * when that is aborted first, and errors of the table.
+ * Opens the file of a download. Another file may have replaced it since the request began. Throws the reason of
+ * `signal` when that is aborted first, and a `RegistryError` otherwise.
  */
 export type OpenDownload<T extends Download> = (download: T, options: { signal: AbortSignal }) => Promise<OpenContent>
 
 /** Returns the headers that describe the origin of a response. */
 type Provenance = (waited: boolean) => Record<string, string>
 
-/** The first byte of a part, and the byte after its last one. */
+/** Offset of the first byte of a part, and of the byte after its last one. */
 interface Part { start: number, end: number }
 
-/** Publication time of a version whose publisher states no time. */
+/** Publication time of a version that has no known time. */
 const unknownTime = '1970-01-01T00:00:00Z'
 
 const etagOf = ({ validator }: FileInfo): string => `"${validator}"`
 
-/** Returns the header of a digest (RFC 9530); no header for an algorithm that the RFC does not have. */
+/** Returns the header of a digest (RFC 9530); no header for an algorithm that the RFC does not define. */
 function reprDigest (digest: string | undefined): Record<string, string> {
   const [algorithm, hex = ''] = digest?.split(':', 2) ?? []
   const name = algorithm === 'sha256' ? 'sha-256' : algorithm === 'sha512' ? 'sha-512' : undefined
@@ -47,14 +47,14 @@ function isKnown (request: FastifyRequest, file: FileInfo, published: string): b
   return refusal !== undefined
 }
 
-/** Returns the same for an opened file, and releases it unless it is to be sent. */
+/** Returns whether the client has an opened file, and releases the file unless it is to be sent. */
 function isOpenedKnown (request: FastifyRequest, { file, release }: OpenContent, published: string): boolean {
   let sent = false
   try {
     sent = !isKnown(request, file, published)
     return !sent
   } finally {
-    // Also when a condition has failed.
+    // A condition may also have thrown.
     if (!sent) release()
   }
 }
@@ -70,8 +70,8 @@ function partOf (request: FastifyRequest, file: FileInfo, size: number | undefin
 }
 
 /**
- * Returns whether the first byte of a part is sent as soon as it arrives. A part that begins later, or that is held
- * back until a larger file is verified, takes longer.
+ * Returns whether the first byte of a part is sent as soon as it arrives. A part takes longer when it begins later, or
+ * when it is held back until a larger file is verified.
  */
 const beginsAtOnce = (part: Part | undefined, size: number | undefined): boolean =>
   part === undefined || (part.start === 0 && (part.end > heldBytes || size === undefined || size <= heldBytes))
@@ -86,7 +86,7 @@ function setHeaders (
   if (length !== undefined) reply.header('content-length', length)
   return reply.headers({
     ...provenance,
-    // No intermediary may change bytes whose digest is sent.
+    // An intermediary must not change bytes whose digest is sent.
     'cache-control': `${provenance['cache-control']}, no-transform`,
     etag: etagOf(file),
     'accept-ranges': 'bytes',
@@ -106,15 +106,15 @@ function closedSignal ({ raw }: FastifyReply): AbortSignal {
 }
 
 /**
- * Sends a file as a download: whole, in part, or 304 when the client has it (RFC 9110). Its strong validator is its
- * `ETag`; `Last-Modified` is when the version was published. Conditions are evaluated before the file is opened and,
- * since it may have been replaced meanwhile, against the opened file. They are evaluated before `Range`.
+ * Creates the function that sends a file as a download: whole, in part, or 304 when the client has it (RFC 9110).
+ * `ETag` is a strong validator, and `Last-Modified` is the publication time. Conditions are evaluated before `Range`:
+ * first before the file is opened, then against the opened file, which may be a newer one.
  */
 export function createFileReply ({ slots, onShed }: { slots: DownloadSlots, onShed: () => void }) {
   const notModified = (reply: FastifyReply, file: FileInfo, provenance: Record<string, string>) =>
     reply.code(304).headers({ ...provenance, etag: etagOf(file) })
 
-  /** Sets the headers of an opened file, and returns its stream. `signal` also ends the wait for its first byte. */
+  /** Sets the headers of an opened file, and returns its stream. `signal` also limits the wait for the first byte. */
   async function read (
     reply: FastifyReply,
     content: OpenContent,
@@ -135,7 +135,7 @@ export function createFileReply ({ slots, onShed }: { slots: DownloadSlots, onSh
       const opened = stream = content.read(part ?? { start: 0, ...(size !== undefined && { end: size }) })
       closed.addEventListener('abort', () => { opened.destroy() })
       closed.throwIfAborted()
-      // Resumption has no time limit of its own until the first byte.
+      // Resumption does not limit the wait for the first byte, so the signal does.
       if (waited && beginsAtOnce(part, size)) await untilAborted(once(opened, 'readable'), signal)
       return opened
     } catch (error) {
@@ -174,7 +174,7 @@ export function createFileReply ({ slots, onShed }: { slots: DownloadSlots, onSh
       }, closed)
       return await reply.send(stream)
     } catch (error) {
-      // The client has closed the connection: there is no response, and no failure to report.
+      // The client has closed the connection, so neither a response nor an error is sent.
       if (closed.aborted) return reply.hijack()
       throw error
     }

@@ -6,7 +6,7 @@ const longDay = `(?:${days.join('|')})day`
 const month = `(?<month>${months.join('|')})`
 const time = '(?<hour>\\d\\d):(?<minute>\\d\\d):(?<second>\\d\\d)'
 
-/** IMF-fixdate, RFC 850 and asctime: a recipient must accept all three (RFC 9110, section 5.6.7). */
+/** IMF-fixdate, RFC 850 and asctime, all of which a recipient must accept (RFC 9110, section 5.6.7). */
 const forms = [
   `${shortDay}, (?<day>\\d\\d) ${month} (?<year>\\d{4}) ${time} GMT`,
   `${longDay}, (?<day>\\d\\d)-${month}-(?<year>\\d\\d) ${time} GMT`,
@@ -14,8 +14,8 @@ const forms = [
 ].map(form => new RegExp(`^${form}$`))
 
 /**
- * Returns the time of an HTTP-date in milliseconds since the epoch; undefined for any other text (RFC 9110, section
- * 5.6.7). A wrong day of the week is accepted. `now`, in milliseconds, decides the century of a year of two digits.
+ * Returns the time of an HTTP-date in milliseconds since the epoch; undefined for other text (RFC 9110, section 5.6.7).
+ * A wrong day of the week is accepted. `now`, in milliseconds, determines the century of a two-digit year.
  */
 export function parseHttpDate (text: string, now: number = Date.now()): number | undefined {
   const groups = forms.map(form => form.exec(text)?.groups).find(groups => groups !== undefined)
@@ -26,7 +26,7 @@ export function parseHttpDate (text: string, now: number = Date.now()): number |
   if (hour > 23 || minute > 59 || second > 60) return undefined
   const at = (year: number): Date => {
     const date = new Date(0)
-    // Date.UTC takes a year below 100 for one of the 20th century.
+    // `Date.UTC` maps years below 100 to the 20th century.
     date.setUTCFullYear(year, months.indexOf(groups.month ?? ''), day)
     return date
   }

@@ -1,6 +1,6 @@
 /**
- * `Link` to the other pages of a list (RFC 8288): relative references of the request's own path, so that they hold
- * below any prefix and behind any proxy.
+ * Returns the `Link` header with the pages of a list (RFC 8288). References are relative to the request's path, so that
+ * they are correct below any prefix and behind any proxy.
  */
 export function pageLinks (
   query: Record<string, string | undefined>,

@@ -14,10 +14,10 @@ import type { ListPage, Result } from '../../lib/result.ts'
 
 export interface RepliesOptions { stale_if_error_seconds: number, max_downloads: number }
 
-/** A value that is present, or promised. */
+/** A value, or a promise of it. */
 type MaybePromise<T> = T | Promise<T>
 
-/** Items of lists. */
+/** Schema of the items of lists. */
 const item = Ref(Extension)
 
 const json = 'application/json; charset=utf-8'
@@ -25,32 +25,32 @@ const json = 'application/json; charset=utf-8'
 declare module 'fastify' {
   interface FastifyReply {
     /**
-     * Sends the value of a result with headers that state its origin, an ETag, and 304 when the client has it. A result
-     * that is present is sent at once, without a promise. A handler returns what this returns.
+     * Sends the value of a result with headers that state its origin and an ETag; sends 304 when the client has it. A
+     * result that is not a promise is sent synchronously. A handler must return the return value.
      */
     sendResource (result: MaybePromise<Result<object>>): MaybePromise<void>
-    /** The same for part of a list; with `query` it links to the other parts. */
+    /** Sends a part of a list in the same way; with `query` it adds links to the other parts. */
     sendList(
       result: MaybePromise<Result<ListPage<Extension>>>,
       paging?: { query: Record<string, string | undefined>, limit: number, offset: number }
     ): MaybePromise<void>
-    /** Sends a file as a download, which `open` opens; to HEAD its headers only, without opening it. */
+    /** Sends the file that `open` opens as a download. For HEAD it sends only the headers, without opening the file. */
     sendDownload<T extends Download> (result: Result<T>, open: OpenDownload<T>): Promise<FastifyReply>
-    /** Redirects (302) to the exact version beside the path asked for, keeping the query. */
+    /** Redirects (302) from the requested path to the exact version at the same level, with the same query. */
     redirectToVersion (result: Result<{ version: string }>): FastifyReply
   }
 }
 
 /**
- * A 304 tells no length but that of the bytes (RFC 9110, section 8.6); Fastify's HEAD routes have set that of what they
- * send, 0.
+ * Removes `Content-Length` from a 304, which may only state the length of the representation (RFC 9110, section 8.6).
+ * Fastify's HEAD routes set it to 0, the length of the empty body.
  */
 const withoutLength: onSendHookHandler = (_request, reply, payload, done) => {
   if (reply.statusCode === 304) reply.removeHeader('content-length')
   done(null, payload)
 }
 
-/** Sends a result at once when it is present, and otherwise when its promise resolves. */
+/** Sends a result immediately, or after its promise has resolved. */
 function sendWhenThere<T> (
   reply: FastifyReply,
   result: MaybePromise<T>,
@@ -62,12 +62,12 @@ function sendWhenThere<T> (
 
 async function sendLater<T> (reply: FastifyReply, promise: Promise<T>, send: (result: T) => void): Promise<void> {
   send(await promise)
-  // To Fastify a handler that has ended and sent nothing sends nothing; and a host's hook may take its time with what
-  // was sent.
+  // Fastify sends an empty response when an async handler ends before the response. Hooks of a host may delay the
+  // response, so the handler waits for it.
   await reply
 }
 
-/** Reply decorators: the one place where results become headers. */
+/** Adds the reply decorators, the only place where results become headers. */
 async function replies (
   fastify: FastifyInstance,
   { stale_if_error_seconds: staleIfError, max_downloads: maxDownloads }: RepliesOptions
@@ -81,8 +81,8 @@ async function replies (
   telemetry.gauge<string>('downloads_active', 'Downloads under way', [], () => [{ labels: {}, value: slots.active() }])
 
   /**
-   * Sends a body in the coding that the client likes best; or 304 when it has that, or the bytes as they are. Throws
-   * `precondition_failed` when `If-Match` names none of its codings. It has no modification date.
+   * Sends a body in the client's preferred coding, or 304 when the client has it in that coding or uncompressed. Throws
+   * `precondition_failed` when `If-Match` contains none of the entity tags. The body has no modification date.
    */
   function sendRepresentation (reply: FastifyReply, body: Representation): void {
     if (body.large) {
@@ -127,8 +127,8 @@ async function replies (
 
   fastify.decorateReply('redirectToVersion', function (this: FastifyReply, result) {
     const { url } = this.request
-    // The router takes a number sign for a question mark, and for any character after that; in a Location it would
-    // begin a fragment.
+    // The router treats a number sign like the start of a query, and allows it in the query. In a `Location` it would
+    // start a fragment.
     const query = url.search(/[?#]/)
     const location = encodeURIComponent(result.value.version) +
       (query === -1 ? '' : `?${url.slice(query + 1).replaceAll('#', '%23')}`)

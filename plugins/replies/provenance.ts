@@ -3,7 +3,7 @@ import type { Result } from '../../lib/result.ts'
 
 const cacheName = 'extension-registry'
 
-/** What every answer of the catalog says about itself (RFC 9111, RFC 9209, RFC 9211). */
+/** Returns the headers that describe the origin of a response: RFC 9111, RFC 9209 and RFC 9211. */
 export function provenance (
   { age, ttl, hit, stale, missing }: Result<unknown>,
   staleIfError: number
@@ -12,7 +12,7 @@ export function provenance (
   const left = String(whole ? Math.floor(ttl) : 0)
   const ours = `${cacheName}; ${hit ? 'hit' : 'fwd=miss'}; ttl=${left}`
   const headers: Record<string, string> = {
-    // A cache downstream subtracts Age from max-age, so that what is left is ttl.
+    // A downstream cache subtracts `Age` from `max-age`, so that `ttl` remains.
     'cache-control': whole ? `public, max-age=${Math.round(age + ttl)}, stale-if-error=${staleIfError}` : 'no-cache',
     age: String(Math.floor(age)),
     'x-cache-hit': hit ? 'true' : 'false',

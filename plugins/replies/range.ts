@@ -1,14 +1,14 @@
-/** What a client asks for of a file: bytes `start` to before `end`; all of it; or something that there is not. */
+/** Requested part of a file: the bytes from `start` to before `end`, the whole file, or an unsatisfiable range. */
 export type RangeRequest = { start: number, end: number } | 'whole' | 'unsatisfiable'
 
 /**
- * The one range of `Range` (RFC 9110 section 14.1.2). What is no range of bytes, or several of them, is ignored, as it
- * may be: the whole file is the answer.
+ * Returns the single range of `Range` (RFC 9110, section 14.1.2). Other units and several ranges are ignored, as the
+ * RFC allows; the response is the whole file.
  */
 export function parseRange (header: string | undefined, size: number): RangeRequest {
   const [, first = '', last = ''] = /^bytes[ \t]*=[ \t]*(\d*)-(\d*)[ \t]*$/i.exec(header ?? '') ?? []
   if (first === '' && last === '') return 'whole'
-  // A suffix: so many bytes at the end.
+  // A suffix range: `last` is the number of bytes at the end.
   if (first === '') {
     return Number(last) === 0 || size === 0
       ? 'unsatisfiable'

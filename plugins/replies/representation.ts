@@ -5,30 +5,27 @@ import { brotliCompress, constants, gzip } from 'node:zlib'
 import pLimit from 'p-limit'
 import { createCodingChoice } from './accept-encoding.ts'
 
-/** Codings that a larger body is sent in, the preferred one first. */
+/** Content codings of larger bodies, the preferred one first. */
 export const codings = ['br', 'gzip'] as const
 export type Coding = typeof codings[number]
 
-/**
- * What a client gets of a body: the bytes as they are or in a coding, and their strong validator (RFC 9110, section
- * 8.8.3).
- */
+/** A body as it is sent: uncompressed or in a coding, and its strong validator (RFC 9110, section 8.8.3). */
 export interface Variant { readonly content: Buffer | string, readonly etag: string, readonly coding?: Coding }
 
-/** The bytes of a value, made once for as long as the value is kept. */
+/** The bytes of a value, created once and kept as long as the value. */
 export interface Representation {
   readonly plain: Variant
-  /** Whether it is large enough to be sent in another coding. */
+  /** Whether the body is large enough to be compressed. */
   readonly large: boolean
-  /** Its compressed variants, as soon as they exist. */
+  /** Compressed variants, as soon as they exist. */
   readonly coded: Map<Coding, Variant>
 }
 
-/** Bytes from which another coding saves a client more than it costs. */
+/** Minimum bytes of a body for which compression is worth its cost. */
 export const largeFrom = 1024
 /**
- * Bytes up to which Node writes a text faster than a buffer: in one go with the headers, as long as three bytes a
- * character would fit its 16 KiB.
+ * Maximum bytes of a body that Node.js writes faster as a string than as a buffer. It writes such a body together with
+ * the headers if three bytes per character fit in 16 KiB.
  */
 const shortUpTo = 4 * 1024
 
@@ -44,23 +41,26 @@ const compress: Record<Coding, (bytes: Buffer) => Promise<Buffer>> = {
   gzip: async bytes => await promisify(gzip)(bytes)
 }
 
-/** The validator of a body in this coding, made or not: it names the bytes that are coded. */
+/**
+ * Returns the validator of a body in a coding. It is derived from the uncompressed bytes, so it exists before the
+ * compressed body.
+ */
 export const etagOf = ({ plain: { etag } }: Representation, coding: Coding | undefined): string =>
   coding === undefined ? etag : `${etag.slice(0, -1)}-${coding}"`
 
-/** Returns the entity tags of a body in each coding that it may be sent in, made or not. */
+/** Returns the entity tags of a body in each of its codings, whether compressed yet or not. */
 export const etagsOf = (body: Representation): string[] =>
   body.large ? [undefined, ...codings].map(coding => etagOf(body, coding)) : [body.plain.etag]
 
 /**
- * The bodies of values, by the identity of the value: whoever gives the same object again gets the same bytes, so that
- * it must not be changed. A body lives as long as its value does.
+ * Creates the bodies of values. They are stored by the identity of the value, so a value must not be changed
+ * afterwards. A body is kept as long as its value.
  */
 export function createRepresentations () {
   const made = new WeakMap<object, Representation>()
   const fragments = new WeakMap<object, Buffer>()
   const preferred = createCodingChoice(codings)
-  // Compressing shares its threads with reading files.
+  // Compression shares the thread pool with file reads, so only one runs at a time.
   const one = pLimit(1)
 
   function make (value: object, bytes: Buffer): Representation {
@@ -77,14 +77,14 @@ export function createRepresentations () {
     return bytes
   }
 
-  /** Compresses a body in the background, and keeps the result. */
+  /** Compresses a body in the background, and stores the result. */
   async function encode (body: Representation, coding: Coding): Promise<void> {
     const content = await compress[coding](Buffer.from(body.plain.content))
     body.coded.set(coding, { content, etag: etagOf(body, coding), coding })
   }
 
   return {
-    /** The body of an object or array that is always written by the same serializer. */
+    /** Returns the body of an object or array. The same value must always have the same serializer. */
     of: (value: object, serialize: (value: object) => string): Representation =>
       made.get(value) ?? make(value, fragment(value, serialize)),
 
@@ -99,11 +99,11 @@ export function createRepresentations () {
       return make(items, Buffer.concat([opening, ...parts, closing]))
     },
 
-    /** The coding in which a client would best get a body; undefined for its bytes as they are. */
+    /** Returns the preferred coding of a client for a body; undefined for no compression. */
     preferredCoding: ({ large }: Representation, accepted: string | undefined): Coding | undefined =>
       large && accepted !== undefined ? preferred(accepted) : undefined,
 
-    /** A body in this coding; its bytes as they are while that is still being made. */
+    /** Returns a body in a coding; uncompressed while compression is in progress. */
     take (body: Representation, coding: Coding | undefined): Variant {
       if (coding === undefined) return body.plain
       const variant = body.coded.get(coding)
