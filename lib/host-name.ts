@@ -14,8 +14,8 @@ export function hostName (text: string): string | undefined {
 }
 
 /**
- * Returns a host to listen on in the form that the system expects: a host name or an address, IPv6 without the brackets
- * of a URL. Returns undefined for other text.
+ * Returns a host to listen on in the form that the system expects: a host name or an address. An IPv6 address loses the
+ * brackets of a URL. Returns undefined for other text.
  */
 export function listenHost (text: string): string | undefined {
   const bare = text.replace(/^\[(.*)\]$/, '$1')

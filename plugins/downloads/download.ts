@@ -10,48 +10,49 @@ import type { Transfer } from './transfer/transfer.ts'
 import { openVerifiedSource, type VerifiedSource, type VerifiedSourceObserver } from './transfer/verified-source.ts'
 
 /**
- * Where the bytes of a response come from: the store, a transfer that the request has started, a transfer in progress,
- * or an upstream without the store. The values are label values of metrics.
+ * Origin of the bytes of a response: the store, a new transfer, a transfer in progress, or an upstream without the
+ * store. The values are label values of metrics.
  */
 export const contentSources = ['store', 'upstream', 'coalesced', 'passed'] as const
 export type ContentSource = typeof contentSources[number]
 
-/** The file of a version, not opened. It is data only. */
+/** File of a version, not opened. It contains data only. */
 export interface Download {
-  /** Version that the file belongs to, of the instance that owns it. */
+  /** Version of the file, with the instance that owns it. */
   ref: VersionRef
   file: FileInfo
-  /** When the version was published, as the publisher states. */
+  /** Publication time of the version, from its publisher. */
   published: string
-  /** Whether the file is on the disk of this machine, so that the store needs no copy. */
+  /** Whether the file is on a local disk, so that the store needs no copy. */
   local: boolean
-  /** Expected digest of the content; absent as long as it is unknown. */
+  /** Expected digest of the content; absent while it is unknown. */
   digest?: string
-  /** Whether the file is refused, as a re-release, if its content proves to be different. */
+  /** Whether the file is refused as a re-release if its content differs from the earlier one. */
   doubtful: boolean
-  /** Time of `performance.now()`, in milliseconds, until which its first byte is waited for. */
+  /** Deadline for the first byte, in milliseconds of `performance.now()`. */
   openBy: number
 }
 
-/** An opened file. Either `read` or `release` is called, once. */
+/** An opened file. Exactly one call of `read` or `release` is required. */
 export interface OpenContent {
   file: FileInfo
   /** Size in bytes, when known. */
   size: number | undefined
-  /** Expected digest of the content; undefined as long as it is unknown. */
+  /** Expected digest of the content; undefined while it is unknown. */
   digest: string | undefined
   source: ContentSource
-  /** Whether an upstream was waited for. */
+  /** Whether the request has waited for an upstream. */
   waited: boolean
   /**
-   * Returns the bytes of a span. The stream ends only when the whole file is verified; else it fails before the end.
+   * Returns the bytes of a span. The stream ends only after the whole file is verified; otherwise it fails before its
+   * end.
    */
   read: (span: Span) => Readable
   release: () => void
 }
 
 export interface DownloadsDependencies {
-  /** Absent when no file is stored. */
+  /** Store of the files; absent when files are not stored. */
   blobs?: Blobs
   health: StoreHealth
   rereleases: Rereleases
@@ -64,19 +65,19 @@ export interface DownloadsDependencies {
   }
 }
 
-/** Sources of a file, and the signal of the client that waits for it. */
+/** Sources of a file, and the signal of the request. */
 export interface OpenContentOptions {
-  /** The owner first, then other instances that have the same content. */
+  /** Sources in order: the owner, then other instances that have the same content. */
   sources: readonly DownloadSource[]
   signal: AbortSignal
 }
 
-/** Bytes per read of a reader. With many readers, smaller reads limit the memory that slow ones hold. */
+/** Maximum bytes per read. With many readers, reads are smaller to limit the memory of slow clients. */
 const maxReadBytes = 64 * 1024
 const manyReaders = 32
 const maxReadBytesOfMany = 16 * 1024
 
-/** Makes opened files of stored files, of transfers and of upstreams, and counts their readers. */
+/** Creates opened files from stored files, transfers and upstreams, and counts their readers. */
 function createContents (onServed?: (source: ContentSource, bytes: number) => void) {
   let readers = 0
   const maxBytes = () => readers > manyReaders ? maxReadBytesOfMany : maxReadBytes
@@ -111,7 +112,7 @@ function createContents (onServed?: (source: ContentSource, bytes: number) => vo
   return {
     growing,
 
-    /** Reads straight from an upstream, which `stop` ends. */
+    /** Reads directly from an upstream; `stop` aborts the request. */
     direct: (source: VerifiedSource, stop: AbortController, waited: boolean): OpenContent =>
       counted(
         { file: source.file, size: source.size, digest: source.expected, source: 'passed', waited },
@@ -122,7 +123,7 @@ function createContents (onServed?: (source: ContentSource, bytes: number) => vo
         }
       ),
 
-    /** Reads a transfer, which stays open until the reader has closed. */
+    /** Reads a transfer, which stays open until its reader has closed. */
     shared (transfer: Transfer, share: Share, file: FileInfo): OpenContent {
       const { size, expected: digest } = transfer
       const letGo = transfer.hold()
@@ -139,8 +140,8 @@ function createContents (onServed?: (source: ContentSource, bytes: number) => vo
 }
 
 /**
- * Opens the files of versions: from the store, or from their upstream, by one transfer for all concurrent requests. No
- * reader gets the end of a file before the whole file is verified.
+ * Creates the function that opens the file of a version: from the store, or from its upstream by one transfer for all
+ * concurrent requests. A reader receives the end of a file only after the whole file is verified.
  */
 export function createDownloads ({ blobs, health, rereleases, finishBytes, observer = {} }: DownloadsDependencies) {
   const { onServed, onDamage, ...sourceObserver } = observer
@@ -201,8 +202,8 @@ export function createDownloads ({ blobs, health, rereleases, finishBytes, obser
   }
 
   /**
-   * Opens the file of a transfer: 'gone' when its upstream does not have it, 'direct' when it is to be read without the
-   * store, and 'ended' when the transfer ended before it could be read.
+   * Opens the file of a transfer. Returns 'gone' when the upstream does not have it, and 'direct' when it must be read
+   * without the store. Returns 'ended' when the transfer ended before it could be read.
    */
   async function openShared (
     share: Share,
@@ -214,12 +215,12 @@ export function createDownloads ({ blobs, health, rereleases, finishBytes, obser
       const transfer = await untilAborted(share.opening, signal)
       if (transfer === undefined) return 'gone'
       if (transfer === 'direct') return 'direct'
-      // A file that may be refused is not begun before that is decided.
+      // A file that may be refused is not sent before that is decided.
       if (doubtful && !transfer.over) await untilAborted(transfer.settled, signal)
       if (transfer.over) return 'ended'
-      // The same content may be the file of several versions, each with its own name.
+      // Several versions may have the same content under different file names.
       const same = digest !== undefined && digest === transfer.expected
-      // A file that was replaced for one version is not the file of the others.
+      // A file that was replaced for one version is not the file of the other versions.
       if (!same && !share.first && digest !== undefined) return 'direct'
       content = contents.shared(transfer, share, same ? file : transfer.file)
       return content
@@ -228,14 +229,16 @@ export function createDownloads ({ blobs, health, rereleases, finishBytes, obser
     }
   }
 
-  /** Returns what is known of a file without a request to an upstream. Throws `conflict` for a refused re-release. */
+  /**
+   * Returns the known digest of a file, without a request to an upstream. Throws `conflict` for a refused re-release.
+   */
   async function look ({ ref, file }: Pick<Download, 'ref' | 'file'>): Promise<Pick<Download, 'digest' | 'doubtful'>> {
     return await rereleases.look(ref, file)
   }
 
   /**
-   * Opens a file; undefined when it is gone. When `signal` is aborted before, throws its reason; a transfer that has
-   * begun continues. Throws errors of the table.
+   * Opens a file; undefined when it is absent. Throws a `RegistryError`, or the reason of `signal` when that is aborted
+   * first. A transfer that has begun continues.
    */
   async function open (download: Download, options: OpenContentOptions): Promise<OpenContent | undefined> {
     const { ref, file, digest, doubtful, local } = download
@@ -245,27 +248,27 @@ export function createDownloads ({ blobs, health, rereleases, finishBytes, obser
     for (;;) {
       const stored = pool.has(key) ? undefined : await openStored(blobs, download, signal)
       if (stored !== undefined) return stored
-      // A transfer that was in progress may have ended meanwhile.
+      // A transfer that was in progress may have ended in the meantime.
       if (digest !== undefined && !pool.has(key) && blobs.has(digest, file.size)) continue
-      // No byte of a file that may be refused is sent before its end. The client may leave earlier; the next request is
-      // served from the store then.
+      // A file that may be refused is sent only after its transfer has ended. If the client disconnects before that,
+      // the next request is served from the store.
       const share = pool.join(key, sourceOptions(download, sources), { finish: doubtful })
       const opened = await openShared(share, download, signal)
       if (opened === 'gone') return undefined
       if (opened === 'direct') return await openDirectly(download, options)
       if (opened !== 'ended') return opened
-      // The end of the transfer has decided whether the file is refused, and has given it a digest.
+      // At its end the transfer has decided whether the file is refused, and has set its digest.
       if (doubtful) return await open({ ...download, ...await look(download) }, options)
     }
   }
 
   return {
-    /** Returns the number of files that are transferred from upstreams to the store. */
+    /** Returns the number of transfers from upstreams to the store. */
     active: (): number => pool?.active() ?? 0,
     look,
     open,
 
-    /** Returns the content of the store, and its events since the start; zeros without a store. */
+    /** Returns the size of the store, and its counters since the start; zeros without a store. */
     statistics: () => ({
       hits: 0,
       misses: 0,

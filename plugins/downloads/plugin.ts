@@ -62,7 +62,7 @@ function upstreamIdentities ({ gitea, oci }: Config): Map<string, string> {
   ])
 }
 
-/** `fastify.downloads`: the store and the transfers into it. */
+/** Adds the decorator `downloads`: the store and the transfers into it. */
 async function downloads (fastify: FastifyInstance, { config }: DownloadsOptions): Promise<void> {
   const { cache: { now: clock }, telemetry, log } = fastify
   const { enabled, directory: configured, max_bytes: maxBytes, finish_bytes: finishBytes, on_rerelease: onRerelease } =
@@ -90,7 +90,8 @@ async function downloads (fastify: FastifyInstance, { config }: DownloadsOptions
       onResume: telemetry.observeResume,
       onDamage (backend, { type, name, version }, details) {
         telemetry.observeDamage(backend)
-        // The client sees a broken transfer only; a transfer can also be without a client.
+        // The damage is logged, because a client only receives an incomplete response, and a transfer can be without a
+        // client.
         log.warn(
           { backend, extension: `${type}/${name}`, version, details },
           'a file differs from the published file: the download was stopped'

@@ -4,23 +4,22 @@ import { algorithmOf, usableDigest } from './store/digest.ts'
 import type { Pins } from './store/pins.ts'
 import type { FileInfo } from './transfer/source.ts'
 
-/** A version of an extension of an instance. */
+/** A version of an extension in an instance. */
 export interface VersionRef { instance: string, type: string, name: string, version: string }
 
 export interface RereleasesOptions {
   pins: Pins
-  /** Whether other content under a known version is served or refused. */
+  /** Whether different content of a known version is served or refused. */
   onRerelease: 'serve' | 'refuse'
-  /** Returns the identity of an instance's upstream: instances of one name may share a directory. */
+  /** Returns the identity of an instance's upstream, because instances with equal names may share a directory. */
   identity: (instance: string) => string
   log: Pick<FastifyBaseLogger, 'warn'>
   onFound?: (instance: string) => void
 }
 
 /**
- * Compares the files of versions with their earlier ones. A file without a published checksum is pinned when it is
- * first complete. Another digest under the same version later is a re-release, which is logged once, and served or
- * refused.
+ * Compares the files of versions with their earlier files. A file without a published checksum is pinned when it is
+ * first complete. A different digest of the same version is a re-release. It is logged once, and served or refused.
  */
 export function createRereleases ({ pins, onRerelease, identity, log, onFound }: RereleasesOptions) {
   const refusing = onRerelease === 'refuse'
@@ -48,7 +47,7 @@ export function createRereleases ({ pins, onRerelease, identity, log, onFound }:
       if (pin.validator !== validator) await pins.set(key, { digest, size, validator })
       return
     }
-    // Digests of two algorithms cannot be compared.
+    // Digests of different algorithms cannot be compared.
     if (algorithmOf(pin.digest) !== algorithmOf(digest)) return
     if (pin.refused !== validator) {
       onFound?.(ref.instance)
@@ -68,13 +67,13 @@ export function createRereleases ({ pins, onRerelease, identity, log, onFound }:
   return {
     /**
      * Returns the expected digest of a version's file, and whether its content may have to be refused. Throws
-     * `conflict` for a file that is refused.
+     * `conflict` for a refused file.
      */
     async look (ref: VersionRef, file: FileInfo): Promise<{ digest?: string, doubtful: boolean }> {
       const checksum = usableDigest(file.checksum)
       let pin = await pins.get(keyOf(ref))
       const refused = () => refusing && pin?.refused === file.validator
-      // An operator may have removed the pin, so that the file is accepted.
+      // An operator may have removed the pin to accept the file.
       if (refused()) pin = await pins.get(keyOf(ref), { fresh: true })
       if (refused()) throw conflict(ref)
       if (checksum !== undefined) {

@@ -1,16 +1,16 @@
 import type { ServerResponse } from 'node:http'
 
-/** Bounds how many downloads run at once: each holds a connection to a client and one to an upstream. */
+/** Limits the number of concurrent downloads, because each holds a connection to a client and one to an upstream. */
 export function createDownloadSlots (maxDownloads: number) {
   let active = 0
   return {
-    /** How many are taken. */
+    /** Returns the number of slots in use. */
     active: (): number => active,
 
-    /** Takes one until the reply is closed, however that comes about; false when none is left. */
+    /** Takes a slot until the response closes for any reason; returns false when all slots are in use. */
     take (reply: Pick<ServerResponse, 'destroyed' | 'once'>): boolean {
       if (active >= maxDownloads) return false
-      // A client that is gone already closes nothing any more.
+      // A closed response does not emit `close` again, so it must not take a slot.
       if (reply.destroyed) return true
       active++
       reply.once('close', () => { active-- })

@@ -88,7 +88,7 @@ export function createRepresentations () {
     of: (value: object, serialize: (value: object) => string): Representation =>
       made.get(value) ?? make(value, fragment(value, serialize)),
 
-    /** The body of a list: the bytes of its items, which are made once for all lists that show them. */
+    /** Returns the body of a list. The bytes of an item are created once and shared by all lists with that item. */
     ofList (items: readonly object[], itemSerializer: () => (value: object) => string): Representation {
       const known = made.get(items)
       if (known !== undefined) return known

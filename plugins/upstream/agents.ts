@@ -10,18 +10,18 @@ export type { ProxyEnvironment } from './proxies.ts'
 
 export interface AgentOptions {
   instance: string
-  /** PEM file of the only authorities that are trusted. */
+  /** PEM file of the only trusted certificate authorities. */
   caFile?: string
   log?: FileLog
 }
 
-/** The agents of Node.js for both schemes. */
+/** Agents of Node.js for both schemes. */
 export interface Agents {
   http: http.Agent
   https: https.Agent
 }
 
-/** The connections that trust the same certificates: those through the proxy, and the direct ones. */
+/** Agents that trust the same certificates, with and without the proxy. */
 interface AgentSet {
   certificates: readonly string[] | undefined
   proxied: Agents | undefined
@@ -40,7 +40,7 @@ function openAgentSet (proxyEnv: Record<string, string> | undefined, certificate
 const agentsOf = ({ direct, proxied }: AgentSet): http.Agent[] =>
   [direct, proxied].flatMap(agents => agents === undefined ? [] : [agents.http, agents.https])
 
-/** Closes idle connections now, and each of the others as soon as its response is complete. */
+/** Closes idle connections immediately, and all others after their response. */
 function retire (generation: AgentSet): void {
   for (const agent of agentsOf(generation)) {
     agent.maxFreeSockets = 0
@@ -49,10 +49,10 @@ function retire (generation: AgentSet): void {
 }
 
 /**
- * Creates the connections of one instance: kept alive, through the proxies of an environment. `ca_file` is read again
- * when it has changed, and new connections then trust its certificates. A file that cannot be used is logged once per
- * change, and the certificates that were read before stay in use. Throws `config_error`, without values, when the file
- * cannot be used at the start, and a `ConfigError` for proxy variables that cannot be used.
+ * Creates the connections of one instance, with keep-alive and through the proxies of an environment. `ca_file` is read
+ * again after a change, and new connections trust its new certificates. A file that cannot be used is logged once per
+ * change, and the previous certificates stay in use. Throws `config_error`, without values, when the file cannot be
+ * used at the start. Throws a `ConfigError` for proxy variables that cannot be used.
  */
 export function createAgents (environment: ProxyEnvironment, { instance, caFile, log }: AgentOptions) {
   const proxies = readProxies(environment)
@@ -99,9 +99,9 @@ export function createAgents (environment: ProxyEnvironment, { instance, caFile,
   }
 
   return {
-    /** Returns the agents for the host of an address: each host decides whether the proxy is used. */
+    /** Returns the agents for the host of an address, with the proxy or without it. */
     async of (url: URL): Promise<Agents> {
-      // Concurrent requests wait for the same look at the file: none of them gets the agents before a change.
+      // Concurrent requests share one check of the file, so that none of them uses outdated agents.
       await (following ??= follow().finally(() => { following = undefined }))
       return current.proxied === undefined || proxies.isDirect(url) ? current.direct : current.proxied
     },

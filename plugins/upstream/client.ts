@@ -42,7 +42,8 @@ export function createUpstream (dependencies: UpstreamDependencies, options: Ups
       accept: 'application/json',
       ...(signal !== undefined && { signal })
     })
-    // A proxy before the upstream may send 404 and redirects, too. Only those of the upstream itself prove anything.
+    // A proxy in front of the upstream can send 404 and redirects as well. Only responses of the upstream itself are
+    // proof.
     if (statusCode === 404 && isJson(headers)) return { kind: 'absent' }
     if (
       (statusCode === 301 || statusCode === 307 || statusCode === 308) &&
@@ -65,14 +66,14 @@ export function createUpstream (dependencies: UpstreamDependencies, options: Ups
     if (isCompressed(headers)) {
       throw unexpected('Response has an unrequested content coding', 'http_response_content_coding')
     }
-    // A page instead of the file is the response of a server to a client without access.
+    // A server sends a page instead of the file to a client without access.
     if (isHtml(headers)) throw statusError(instance, 401)
     return body
   }
 
   /**
-   * Opens a file as `stream` does, at an offset if the upstream can; undefined when it is absent. Throws for any other
-   * response.
+   * Opens a file as `stream` does, at an offset if the upstream supports it; undefined when the file is absent. Throws
+   * for any other response.
    */
   async function open (
     url: URL,

@@ -2,10 +2,7 @@ import type { IncomingHttpHeaders } from 'node:http'
 import { registryError, type RegistryError } from '../../lib/errors.ts'
 import { retryAfterSeconds } from '../../lib/retry-after.ts'
 
-/**
- * Returns the error of a response whose status is not a usable one: `auth_error`, `rate_limit` or
- * `service_unavailable`.
- */
+/** Returns the error of a response with an unusable status: `auth_error`, `rate_limit` or `service_unavailable`. */
 export function statusError (instance: string, status: number, headers: IncomingHttpHeaders = {}): RegistryError {
   if (status === 401 || status === 403) {
     return registryError('auth_error', `Instance ${instance} refuses the registry's credentials`, {

@@ -14,8 +14,9 @@ export interface ExchangeOptions {
 }
 
 /**
- * Creates the pause and the retries of one instance, which all its requests share. A `Retry-After` of one response
- * holds for every request, those of a crawl in progress too: the circuit breaker sees the crawl as one request.
+ * Creates the pause and the retries of one instance, which all its requests share. A `Retry-After` applies to every
+ * request, including those of a crawl in progress. The circuit breaker cannot do this, because it counts a crawl as one
+ * request.
  */
 export function createExchange ({ instance, observe, random, clock }: ExchangeOptions) {
   const retryBudget = createRetryBudget()
@@ -30,9 +31,9 @@ export function createExchange ({ instance, observe, random, clock }: ExchangeOp
     pausingStatus = statusCode
   }
 
-  /** Returns the milliseconds before the next attempt of a request; 0 for no further attempt. */
+  /** Returns the milliseconds before the next attempt of a request; 0 ends the attempts. */
   const retryDelay: RetryFunction = ({ computedValue, retryAfter, attemptCount, error }) => {
-    // A timeout is not retried: its request has taken long enough.
+    // A timeout is not retried, because its request has already used its time.
     if (computedValue === 0 || error instanceof TimeoutError || (retryAfter ?? 0) > maxWaitMs) return 0
     if (!retryBudget.take()) return 0
     if (retryAfter !== undefined && error.response !== undefined) obey(error.response)
@@ -40,8 +41,8 @@ export function createExchange ({ instance, observe, random, clock }: ExchangeOp
   }
 
   /**
-   * Sends a request when no pause is in progress, and observes its result. Throws the error of {@link failureOf}, or of
-   * the pause.
+   * Sends a request when no pause is in progress, and observes its result. Throws the error of {@link failureOf}, or
+   * the error of a long pause.
    */
   async function send<T extends ResponseHead> (request: () => Promise<T>): Promise<T> {
     await pause.over(left => statusError(instance, pausingStatus, { 'retry-after': String(Math.ceil(left)) }))

@@ -2,11 +2,11 @@ import { ReadError, RequestError, TimeoutError } from 'got'
 import { isRegistryError, registryError, type RegistryError } from '../../lib/errors.ts'
 import { prohibited } from './addresses.ts'
 
-/** Returns the error of a request that got no usable response, or was not sent. The message has no address. */
+/** Returns the error of a request that was not sent or had no usable response. The message contains no address. */
 export const unusable = (instance: string, details: string, proxyError: string): RegistryError =>
   registryError('service_unavailable', `Instance ${instance} is unavailable`, { instance, details, proxyError })
 
-/** Words for a person, and RFC 9209 section 2.3's, by error code. */
+/** Descriptions and the error types of RFC 9209, section 2.3, by error code. */
 const network: Record<string, readonly [string, string]> = {
   ECONNREFUSED: ['Connection refused', 'connection_refused'],
   ECONNRESET: ['Connection reset', 'connection_terminated'],
@@ -29,7 +29,7 @@ const network: Record<string, readonly [string, string]> = {
   CERT_HAS_EXPIRED: ['Certificate has expired', 'tls_certificate_error']
 }
 
-/** Returns the error of a failed request. Its message has no address and no secret. */
+/** Returns the error of a failed request. Its message contains neither address nor secret. */
 export function failureOf (instance: string, error: unknown): RegistryError {
   if (isRegistryError(error)) return error
   const code = error instanceof RequestError ? error.code : ''

@@ -1,7 +1,7 @@
 import got, { type Got, type RetryFunction } from 'got'
 import type { createAgents } from './agents.ts'
 
-/** Maximum number of further attempts of one request. */
+/** Maximum number of retries of one request. */
 const maxRetries = 2
 
 export interface HttpClientOptions {
@@ -13,7 +13,7 @@ export interface HttpClientOptions {
   retryDelay: RetryFunction
 }
 
-/** Creates the configured got of one instance. Nothing else configures HTTP. */
+/** Creates the got client of one instance. HTTP is not configured anywhere else. */
 export function createHttpClient ({ userAgent, agents, timeoutMs, verifySsl, retryDelay }: HttpClientOptions): Got {
   return got.extend({
     headers: { 'user-agent': userAgent },
@@ -22,7 +22,8 @@ export function createHttpClient ({ userAgent, agents, timeoutMs, verifySsl, ret
     timeout: { lookup: timeoutMs, connect: timeoutMs, secureConnect: timeoutMs, response: timeoutMs },
     https: { rejectUnauthorized: verifySsl },
     hooks: {
-      // Before each attempt: the file of certificates may have changed since the one before.
+      // Agents are chosen before each attempt, because the file of certificates may have changed since the previous
+      // one.
       beforeRequest: [async request => {
         if (request.url !== undefined) request.agent = await agents.of(new URL(request.url))
       }]

@@ -1,18 +1,18 @@
 import pLimit from 'p-limit'
 import { registryError } from '../../lib/errors.ts'
 
-/** Retries that each request adds to the budget. In the long run there is one retry for five requests. */
+/** Retries that each request adds to the budget: on average one retry for five requests. */
 const retriesPerRequest = 0.2
 /** Maximum number of retries in the budget. */
 const maxRetries = 10
 
-/** Creates the budget of retries of an instance. It bounds the load that retries add to an upstream in trouble. */
+/** Creates the retry budget of an instance. It limits the load that retries add to an overloaded upstream. */
 export function createRetryBudget () {
   let retries = maxRetries
   return {
-    /** Adds the share of one request. */
+    /** Adds the retries of one request. */
     add (): void { retries = Math.min(maxRetries, retries + retriesPerRequest) },
-    /** Takes one retry. Returns false, and takes nothing, when less than one is left. */
+    /** Takes one retry. Returns false, and takes nothing, when less than one retry remains. */
     take (): boolean {
       if (retries < 1) return false
       retries--
@@ -22,12 +22,12 @@ export function createRetryBudget () {
 }
 export type RetryBudget = ReturnType<typeof createRetryBudget>
 
-/** Runs work when its turn comes. Throws `service_unavailable` when the queue is full. */
+/** Queues work and runs it later. Throws `service_unavailable` when the queue is full. */
 export type Queue = <T>(work: () => Promise<T>) => Promise<T>
 
 /**
- * Creates a queue that runs `concurrency` requests at once and holds `waiting` more. Its error is not the upstream's,
- * so the circuit breaker does not count it.
+ * Creates a queue that runs `concurrency` requests at once and holds `waiting` more. The error of a full queue is not
+ * an error of the upstream, so the circuit breaker does not count it.
  */
 export function createQueue (
   { instance, concurrency, waiting = 1000 }: { instance: string, concurrency: number, waiting?: number }

@@ -2,37 +2,40 @@ import type { Readable } from 'node:stream'
 import type { Response } from 'got'
 
 export interface UpstreamRequest {
-  /** GET if unset. */
+  /** Request method; GET if unset. */
   method?: 'GET' | 'HEAD'
   accept?: string
-  /** Sent instead of the instance's own, to the origin of the first request only, and to no other after a redirect. */
+  /**
+   * Value of `Authorization` in place of the instance's own. It is sent only to the origin of the first request, never
+   * to another origin after a redirect.
+   */
   authorization?: string
   signal?: AbortSignal
-  /** First byte of the file. An upstream may send the whole file (200) all the same. */
+  /** Offset of the first byte. An upstream may send the whole file (200) nevertheless. */
   offset?: number
-  /** Whether the request does not wait for those of a crawl; true if unset and there is a signal. */
+  /** Whether the request bypasses the queue of a crawl; if unset, true when there is a signal. */
   urgent?: boolean
 }
 
 export type ResponseHeaders = Response['headers']
 
-/** Status and headers of one response, redirects too. */
+/** Status and headers of one response, which may be a redirect. */
 export interface ResponseHead {
   statusCode: number
   headers: ResponseHeaders
 }
 
-/** A response of any status but a redirect, with the address that it comes from. */
+/** A response that is not a redirect, and its address. */
 export interface UpstreamResponse {
   url: URL
   status: number
   headers: ResponseHeaders
 }
 
-/** A response whose body is read as it arrives; without a body unless the status is 200, or 206 for an offset. */
+/** A response whose body is read as it arrives. It has a body only if the status is 200, or 206 for an offset. */
 export type StreamResponse = UpstreamResponse & { stream?: Readable }
 
-/** JSON of `size` bytes, or the reason why there is no body: the resource is absent, or has moved. */
+/** JSON of `size` bytes, or the reason for a missing body: the resource is absent or has moved. */
 export type JsonResponse = { kind: 'found', body: unknown, headers: ResponseHeaders, size: number } | {
   kind: 'absent'
 } | { kind: 'moved' }

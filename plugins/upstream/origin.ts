@@ -6,8 +6,8 @@ import { unusable } from './failure.ts'
 import type { UpstreamDependencies, UpstreamOptions } from './options.ts'
 
 /**
- * Creates the addresses of one instance: those below its base, how their hosts are resolved, and which of them receive
- * its credentials. The errors have no address in their message.
+ * Creates the functions for the addresses of one instance: addresses below its base, lookups of hosts, and credentials.
+ * Messages of errors contain no address.
  */
 export function createOrigin (
   { guard = isPublic, resolver = lookup }: Pick<UpstreamDependencies, 'guard' | 'resolver'>,
@@ -23,7 +23,7 @@ export function createOrigin (
   const unexpected = (details: string, proxyError: string): RegistryError =>
     unusable(options.instance, details, proxyError)
 
-  /** Returns an address below the base. Throws for a part that would lead elsewhere. */
+  /** Returns an address below the base. Throws for a part that leads elsewhere. */
   function address (parts: readonly string[], query: Record<string, string | number> = {}): URL {
     const url = pathBelow(base, parts)
     if (url === undefined) throw unexpected('A name is not valid in an address', 'http_protocol_error')
@@ -31,7 +31,7 @@ export function createOrigin (
     return url
   }
 
-  /** Returns the lookup for the host of an address. Throws for an address that may not be connected to. */
+  /** Returns the lookup for the host of an address. Throws for an address that is not allowed. */
   function lookupOf (url: URL): LookupFunction {
     const found = findHost(url)
     if (found === undefined) {
@@ -41,8 +41,8 @@ export function createOrigin (
   }
 
   /**
-   * Returns the header with the credentials for one address: those of the request for the origin of its first address
-   * `start`, else the instance's for its own origin.
+   * Returns the header with the credentials for an address. Credentials of the request are sent only to the origin of
+   * its first address `start`, and those of the instance only to its own origin.
    */
   async function credentials (target: URL, start: URL, given: string | undefined): Promise<Record<string, string>> {
     const own = given === undefined ? base : start

@@ -6,7 +6,9 @@ export type { Upstream, UpstreamDependencies } from './client.ts'
 
 declare module 'fastify' {
   interface FastifyInstance {
-    /** Creates the HTTP client of one instance. It is closed with the server. The first call loads the HTTP library. */
+    /**
+     * Creates the HTTP client of one instance, which is closed with the server. The first call loads the HTTP library.
+     */
     upstream: (options: UpstreamOptions) => Promise<Upstream>
   }
 }

@@ -3,26 +3,26 @@ import ipaddr from 'ipaddr.js'
 import { ConfigError } from '../../lib/config/parse.ts'
 import { hostName } from '../../lib/host-name.ts'
 
-/** The variables that name proxies and the hosts without a proxy; names in lower case win. */
+/** Environment variables for proxies and for hosts without a proxy; names in lower case take precedence. */
 export type ProxyEnvironment = Readonly<Record<string, string | undefined>>
 
 export interface Proxies {
-  /** The variables that name a proxy, for the agents of Node.js; undefined when there is no proxy. */
+  /** Environment variables with the proxies, for the agents of Node.js; undefined without a proxy. */
   environment: Record<string, string> | undefined
-  /** Whether the host of an address is connected to without the proxy. */
+  /** Returns whether the host of an address is connected to directly. */
   isDirect: (url: URL) => boolean
   /**
-   * The variable that lists the hosts without a proxy, and its entries that are not a host; only their numbers where
-   * one may hold a password.
+   * Variable with the hosts without a proxy, and its entries that are not a host. If an entry may contain a password,
+   * only the numbers of the entries are given.
    */
   ignored: { variable: string, entries: readonly string[] }
 }
 
 interface Target {
-  /** In lower case, without brackets and without a dot at the end. */
+  /** Host in lower case, without brackets and without a trailing dot. */
   host: string
   port: number
-  /** Only of a host that is an address. An IPv4 address in IPv6 (mapped) is given in both forms. */
+  /** Addresses of a host that is an address. An IPv4 address in IPv6 notation (mapped) is present in both forms. */
   addresses: ReadonlyArray<ipaddr.IPv4 | ipaddr.IPv6>
 }
 
@@ -31,7 +31,7 @@ type Rule = (target: Target) => boolean
 const proxyVariables = ['http_proxy', 'https_proxy', 'HTTP_PROXY', 'HTTPS_PROXY']
 const listVariables = ['no_proxy', 'NO_PROXY']
 
-/** Whether this version of Node.js can connect through proxies of an environment: 22.21, 24.5 and later can. */
+/** Returns whether a version of Node.js supports proxies of the environment: 22.21, 24.5 and later do. */
 function canProxy (version: string): boolean {
   const [major = 0, minor = 0] = version.split('.').map(Number)
   return major > 24 || (major === 24 && minor >= 5) || (major === 22 && minor >= 21)
@@ -51,7 +51,7 @@ function inNetwork (network: ipaddr.IPv4 | ipaddr.IPv6, bits: number): Rule {
 
 const longest = (address: string): number => isIPv4(address) ? 32 : 128
 
-/** `10.0.0.0/8`, `fd00::/8`, `[fd00::]/8`. */
+/** Returns the rule of a network: `10.0.0.0/8`, `fd00::/8`, `[fd00::]/8`. */
 function networkRule (entry: string): Rule | 'malformed' | 'ignored' {
   const [left = '', bits = '', ...rest] = entry.split('/')
   const address = left.replace(/^\[(.*)\]$/, '$1')
@@ -59,11 +59,11 @@ function networkRule (entry: string): Rule | 'malformed' | 'ignored' {
   if (
     rest.length === 0 && digits && isIP(address) !== 0 && !address.includes('%') && Number(bits) <= longest(address)
   ) { return inNetwork(ipaddr.parse(address), Number(bits)) }
-  // Other entries with a slash are meant as an address of a page.
+  // Other entries with a slash are addresses of pages.
   return digits || /^[\d.]+$/.test(left) || /^(?=.*:)[[\]0-9a-f:.]+$/.test(left) ? 'malformed' : 'ignored'
 }
 
-/** `10.0.0.1-10.0.0.9`, which Node.js takes, too. */
+/** Returns the rule of a range such as `10.0.0.1-10.0.0.9`, which Node.js supports as well. */
 function rangeRule (first: string, last: string): Rule | 'malformed' {
   const [from = 0, to = 0] = [first, last].map(address =>
     ipaddr.IPv4.parse(address).toByteArray().reduce((sum, byte) => sum * 256 + byte, 0)
@@ -78,7 +78,7 @@ function rangeRule (first: string, last: string): Rule | 'malformed' {
     })
 }
 
-/** A host: an address, or a name that means itself and every name below it. Undefined for anything else. */
+/** Returns the rule of an address, or of a name and all names below it; undefined for other text. */
 function hostRule (text: string): Rule | undefined {
   const address = text.replace(/^\[(.*:.*)\]$/, '$1')
   if (isIP(address) !== 0) return address.includes('%') ? undefined : inNetwork(ipaddr.parse(address), longest(address))
@@ -102,11 +102,10 @@ function ruleOf (entry: string): Rule | 'malformed' | 'ignored' {
 }
 
 /**
- * Reads the proxy variables of an environment; an empty variable is unset. The entries of `NO_PROXY` have the meaning
- * that curl gives them: a name and all names below it, an address, a network, `*`, each but the last two with a port if
- * wanted. Only an address in a URL is compared with networks: no name is resolved. Without a proxy the list is not
- * read. Throws a {@link ConfigError}, without values, for a proxy that cannot be used and for a malformed network or
- * port.
+ * Reads the proxy variables of an environment; an empty variable is unset. Entries of `NO_PROXY` have the same meaning
+ * as in curl: a name and all names below it, an address, a network or `*`. Names and addresses may have a port. Only an
+ * address in a URL is compared with networks, because names are not resolved. Without a proxy the list is not read.
+ * Throws a {@link ConfigError}, without values, for an unusable proxy and for a malformed network or port.
  */
 export function readProxies (environment: ProxyEnvironment, version = process.versions.node): Proxies {
   const valueOf = (name: string): string => environment[name]?.trim() ?? ''
@@ -115,7 +114,7 @@ export function readProxies (environment: ProxyEnvironment, version = process.ve
     const value = valueOf(name)
     if (value === '') continue
     const address = value.includes('://') ? value : `http://${value}`
-    // Node.js would ignore it and connect directly.
+    // Node.js would ignore such a value and connect directly.
     if (!URL.canParse(address) || !/^https?:$/.test(new URL(address).protocol)) {
       throw new ConfigError(name, 'expected an http:// or https:// address of a proxy', 'the environment')
     }
@@ -136,7 +135,8 @@ export function readProxies (environment: ProxyEnvironment, version = process.ve
   const rules: Rule[] = []
   const ignored: string[] = []
   const list = valueOf(variable)
-  // An address of a proxy in the wrong variable may have a password, which may have separators of the list in it.
+  // The address of a proxy in the wrong variable may have a password, and the password may contain separators of the
+  // list.
   const mayHoldPassword = list.includes('@')
   for (const [index, entry] of list.split(/[\s,;]+/).filter(text => text !== '').entries()) {
     const rule = ruleOf(entry.toLowerCase())

@@ -7,18 +7,18 @@ import type { ResponseHead } from './messages.ts'
 
 export interface RedirectOptions {
   instance: string
-  /** The configured address. */
+  /** Configured address of the instance. */
   base: URL
-  /** The key of the configuration that has the address, for messages. */
+  /** Key of the configuration with the address, for messages. */
   addressKey: string
-  /** Other hosts (`host` or `host:port`) that may be redirected to. */
+  /** Other hosts (`host` or `host:port`) that redirects may lead to. */
   redirectHosts: readonly string[]
   log?: Pick<FastifyBaseLogger, 'warn'>
 }
 
 /** Maximum number of redirects of one request. */
 const maxRedirects = 5
-/** Hosts of refused redirects that are logged: an upstream could name a new one each time. */
+/** Maximum number of refused hosts that are logged, because an upstream could use a new host in each redirect. */
 const maxLoggedHosts = 20
 
 /** Returns the reason why a redirect is refused, without its host, and the remedy for the operator. */
@@ -44,9 +44,9 @@ function reasonOf ({ base, addressKey }: RedirectOptions, to: URL): [details: st
 }
 
 /**
- * Returns the function that resolves the `Location` of a response. It throws unless the redirect leads to the origin of
- * the instance, or to one of its `redirect_hosts` without giving up https. The first refused redirect to a host is
- * logged with the host and the remedy; the error names neither host nor address.
+ * Creates the function that resolves the `Location` of a response. It throws unless the redirect leads to the origin of
+ * the instance, or to a host of `redirect_hosts` without a change from https to http. The first refused redirect to a
+ * host is logged with the host and the remedy. The error contains neither host nor address.
  */
 export function createRedirects (options: RedirectOptions) {
   const { instance, base, redirectHosts, log } = options
@@ -56,7 +56,7 @@ export function createRedirects (options: RedirectOptions) {
 
   return (from: URL, location: string | undefined): URL => {
     const to = location !== undefined && URL.canParse(location, from.href) ? new URL(location, from.href) : undefined
-    // User information would become credentials that nobody configured.
+    // User information in the address would become credentials that are not configured.
     if (to === undefined || to.username !== '' || to.password !== '' || !/^https?:$/.test(to.protocol)) {
       throw refused('Redirect to a host that is not configured')
     }
@@ -85,8 +85,8 @@ export function createRedirects (options: RedirectOptions) {
 export const isRedirect = (status: number): boolean => status >= 300 && status < 400 && status !== 304
 
 /**
- * Sends a request to an address and to those that it redirects to. Returns the first response that is not a redirect,
- * and its address. `redirected` resolves a `Location`; `unexpected` makes the error of too many redirects.
+ * Sends a request to an address and follows its redirects. Returns the first response that is not a redirect, and its
+ * address. `redirected` resolves a `Location`; `unexpected` creates the error of too many redirects.
  */
 export async function followRedirects<T extends ResponseHead> (
   start: URL,

@@ -1,20 +1,20 @@
 import type { StreamResponse, UpstreamResponse } from './messages.ts'
 
-/** Where the transfer of a file is resumed, and the properties of the file before. */
+/** Offset at which the transfer of a file is resumed, and the known properties of the file. */
 export interface Resumption {
-  /** First byte to read. */
+  /** Offset of the first byte to read. */
   offset: number
-  /** Bytes of the whole file, when known. */
+  /** Size of the whole file in bytes, when known. */
   size?: number
-  /** The validator of the first response. */
+  /** Validator of the first response. */
   etag?: string
-  /** Whether the content of the address never changes, so that no validator is needed. */
+  /** Whether the content of the address is immutable, so that a validator is not needed. */
   constant?: boolean
 }
 
 /**
- * Returns whether a response is the requested part of the same file: 206 with the `Content-Range`, and the same strong
- * validator. `If-Range` is not used: Gitea does not implement it.
+ * Returns whether a response is the requested part of the same file: 206 with the `Content-Range` and the same strong
+ * validator. `If-Range` is not used, because Gitea does not implement it.
  */
 export function isContinuation (
   { status, headers }: Pick<UpstreamResponse, 'status' | 'headers'>,
@@ -29,12 +29,12 @@ export function isContinuation (
   return constant
 }
 
-/** Statuses that concern the file or the client, whatever the range. */
+/** Statuses that concern the file or the client, independent of the range. */
 const rangeIndependentStatuses = new Set([401, 403, 404, 429, 503])
 
 /**
- * Opens a file with `open` at an offset, and whole if the response is not that part. `offset` of the result is the
- * first byte of its stream.
+ * Opens a file with `open` at an offset, or the whole file if the response is not that part. `offset` of the result is
+ * the first byte of its stream.
  */
 export async function openFrom (
   at: Resumption,

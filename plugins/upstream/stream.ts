@@ -2,9 +2,9 @@ import type { Request, Response } from 'got'
 import { untilAborted } from '../../lib/deadline.ts'
 
 /**
- * Yields the chunks of a source. Throws the error of `late` when no chunk arrives within so many seconds of a read; a
- * slow reader is not silence. `failed` translates the errors of the source: those of got have the request with its
- * credentials.
+ * Yields the chunks of a source. Throws the error of `late` when no chunk arrives within `seconds` after a read; time
+ * that the reader needs does not count. `failed` translates the errors of the source, because errors of got contain the
+ * request with its credentials.
  */
 export async function * limitSilence (
   source: AsyncIterable<Buffer>,
@@ -24,7 +24,7 @@ export async function * limitSilence (
   } catch (error) {
     throw failed(error)
   } finally {
-    // Not awaited: a silent source would never return.
+    // The call is not awaited, because a silent source would never return.
     chunks.return?.().catch(() => {})
   }
 }
@@ -33,7 +33,8 @@ export async function * limitSilence (
 export async function responseOf (request: Request): Promise<Response> {
   return await new Promise((resolve, reject) => {
     request.once('response', resolve)
-    // Stays attached: a request may fail again after it was aborted, and an error without a listener ends the process.
+    // The listener stays attached, because a request may fail again after it was aborted. An error without a listener
+    // would end the process.
     request.on('error', reject)
   })
 }

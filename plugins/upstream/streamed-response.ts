@@ -21,18 +21,20 @@ export interface StreamedResponsesOptions {
 
 export type StreamRequest = UpstreamRequest & { signal: AbortSignal }
 
-/** A response of one address, redirects too. `body` is absent unless the status is 200, or 206 for an offset. */
+/**
+ * Response of one address, which may be a redirect. `body` is absent unless the status is 200, or 206 for an offset.
+ */
 export type StreamedResponse = ResponseHead & { body?: () => Readable }
 
 /**
- * Creates the function that opens one response, redirects too. Its `body` fails when the upstream breaks or falls
- * silent. `start` is the address that redirected to `url`.
+ * Creates the function that opens one response, which may be a redirect. Its `body` fails when the connection breaks or
+ * no data arrives. `start` is the first address of the request, before redirects.
  */
 export function createStreamedResponses (
   { instance, client, exchange, origin, queue, closed, timeout }: StreamedResponsesOptions
 ) {
   async function send (url: URL, headers: Record<string, string>, signal: AbortSignal) {
-    // The stream begins by itself, and may fail at once: it is created only when its listeners are attached.
+    // The stream starts on its own and may fail immediately, so it is created just before its listeners are attached.
     const request = client.stream(url, {
       dnsLookup: origin.lookupOf(url),
       headers,
@@ -44,13 +46,13 @@ export function createStreamedResponses (
     return { request, statusCode, headers: received }
   }
 
-  /** Returns the body of a request. It closes the connection of a body that is never read, too. */
+  /** Returns the body of a request. Its connection is closed even if the body is never read. */
   function bodyOf (request: Request): Readable {
     const silent = () => origin.unexpected('Response stopped', 'connection_read_timeout')
     const body = Readable.from(limitSilence(request, timeout, silent, error => failureOf(instance, error)), {
       objectMode: false
     })
-    // A generator that was never started runs no `finally`.
+    // A generator that was never started does not run `finally`.
     body.once('close', () => { request.destroy() })
     return body
   }
@@ -68,7 +70,7 @@ export function createStreamedResponses (
     }
     const attempt = async () => await exchange.send(async () => await send(url, headers, signal))
     return await queue(async () => {
-      // A kept connection may end just as it is used again. Only that is retried here.
+      // A connection with keep-alive may close at the moment of its reuse. Only this failure is retried here.
       const { request, ...head } = await attempt().catch(async (error: unknown) => {
         const isRetried = !signal.aborted && isRegistryError(error) && error.proxyError === 'connection_terminated' &&
           exchange.takeRetry()

@@ -10,8 +10,8 @@ import { createStreamedResponses, type StreamRequest } from './streamed-response
 import { createWholeResponses } from './whole-response.ts'
 
 /**
- * Creates the HTTP transport of one instance. Every error that it throws is a `RegistryError` with the instance's name
- * and the cause, and without addresses or secrets in its message.
+ * Creates the HTTP transport of one instance. Each of its errors is a `RegistryError` with the instance and the cause,
+ * and its message contains neither addresses nor secrets.
  */
 export function createUpstreamTransport (
   {
@@ -42,15 +42,15 @@ export function createUpstreamTransport (
   })
 
   const queue = createQueue(options)
-  // Downloads, and requests with a time limit of their own such as probes, do not wait for those of a crawl.
+  // Downloads, and requests with their own time limit such as probes, do not wait for the requests of a crawl.
   const urgentQueue = createQueue(options)
   const shared = { client, exchange, origin, closed: closing.signal }
   const bytes = createWholeResponses({ ...shared, queue, urgentQueue, timeoutMs })
   const openStream = createStreamedResponses({ ...shared, instance, queue: urgentQueue, timeout })
 
   /**
-   * Returns the whole response of an address, of any status, at most `maxBytes` bytes. Redirects are followed as by
-   * `stream`.
+   * Returns the whole response of an address, with any status and a maximum of `maxBytes` bytes. Redirects are followed
+   * as by `stream`.
    */
   async function request (
     start: URL,
@@ -69,7 +69,7 @@ export function createUpstreamTransport (
 
   /**
    * Opens a file of any size. Redirects are followed to allowed hosts, without credentials on other origins. The stream
-   * fails when the upstream breaks or falls silent. It is absent unless the status is 200, or 206 for an offset.
+   * fails when the connection breaks or no data arrives. It is absent unless the status is 200, or 206 for an offset.
    */
   async function stream (start: URL, given: StreamRequest): Promise<StreamResponse> {
     const { url, response } = await followRedirects(
@@ -83,18 +83,18 @@ export function createUpstreamTransport (
   }
 
   return {
-    /** Address that every other one is below. */
+    /** Base of all addresses of the instance. */
     base,
-    /** Origin that the instance's credentials are bound to. */
+    /** Origin to which the credentials of the instance are sent. */
     origin: base.origin,
     address,
     unexpected,
-    /** Reads the response of one address, redirects too, at most `maxBytes` bytes. */
+    /** Reads the response of one address, which may be a redirect, with a maximum of `maxBytes` bytes. */
     bytes,
     redirected,
     request,
     stream,
-    /** Ends every request, in progress or in the queue, and their connections. */
+    /** Aborts all requests, in progress or in the queue, and closes their connections. */
     close (): void {
       closing.abort()
       agents.close()

@@ -8,7 +8,7 @@ export interface WholeResponsesOptions {
   client: Got
   exchange: Exchange
   origin: Origin
-  /** The queue of a crawl. */
+  /** Queue of the requests of a crawl. */
   queue: Queue
   urgentQueue: Queue
   closed: AbortSignal
@@ -16,8 +16,8 @@ export interface WholeResponsesOptions {
 }
 
 /**
- * Creates the function that reads one response, redirects too, of at most `maxBytes` bytes. `start` is the address that
- * redirected to `url`.
+ * Creates the function that reads one response, which may be a redirect, with a maximum of `maxBytes` bytes. `start` is
+ * the first address of the request, before redirects.
  */
 export function createWholeResponses (
   { client, exchange, origin, queue, urgentQueue, closed, timeoutMs }: WholeResponsesOptions
@@ -32,7 +32,7 @@ export function createWholeResponses (
 
     async function read (): Promise<Response<Uint8Array>> {
       const tooLarge = new AbortController()
-      // Uncompressed, so that the limit on bytes is one on memory.
+      // The response is not compressed, so that the limit on bytes also limits memory.
       const request = client(url, {
         method,
         dnsLookup: origin.lookupOf(url),

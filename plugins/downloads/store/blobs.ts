@@ -11,32 +11,32 @@ import { orNone, type StorePaths } from './paths.ts'
 export interface BlobsOptions {
   names: StorePaths
   health: StoreHealth
-  /** Maximum bytes of all files, files that are being written included. */
+  /** Maximum bytes of all files, including files that are being written. */
   maxBytes: number
-  /** Milliseconds. */
+  /** Returns the milliseconds of a monotonic clock. */
   clock: () => number
   onDamage?: () => void
 }
 
-/** Content that is open for reading. `release` is called once. */
+/** Content that is open for reading. `release` must be called once. */
 export interface StoredFile { handle: FileHandle, size: number, release: () => void }
 
 /** Content that is being written. */
 export interface PartialFile {
   handle: FileHandle
-  /** Reserves so many bytes in total; false when there is no room. */
+  /** Reserves `bytes` in total; false when the store is full. */
   reserve: (bytes: number) => boolean
-  /** Reserves so many bytes more than were written; false when there is no room. */
+  /** Reserves `bytes` in addition to the bytes already written; false when the store is full. */
   grow: (bytes: number) => boolean
-  /** Stores the file under its digest; it stays open. Returns false when that failed. */
+  /** Stores the file under its digest; it stays open. Returns false on failure. */
   commit: (digest: string) => Promise<boolean>
   /** Closes the file, and removes it unless it was committed. */
   close: () => Promise<void>
 }
 
-/** Milliseconds after which a use is noted on disk again, so that the order of use survives a restart. */
+/** Minimum milliseconds between two records of a use on disk, which preserve the order of use across restarts. */
 const noteUseMs = 60_000
-/** Milliseconds after which the directory is read again, for files of other processes. */
+/** Milliseconds after which the directory is read again, to find files of other processes. */
 const rescanMs = 60_000
 
 /** Lists the stored files on disk. */
@@ -48,7 +48,7 @@ async function listFiles ({ blobs }: StorePaths): Promise<FoundFile[]> {
       await Promise.all((await orNone(readdir(directory))).map(async name => {
         const digest = usableDigest(`${algorithm}:${name}`)
         if (digest === undefined) return
-        // A file that was removed meanwhile is skipped; its neighbours are not.
+        // Only a file that was removed in the meantime is skipped.
         const [status] = await orNone(stat(join(directory, name)).then(one => [one]))
         if (status !== undefined) found.push({ digest, size: status.size, used: status.mtimeMs })
       }))
@@ -57,20 +57,20 @@ async function listFiles ({ blobs }: StorePaths): Promise<FoundFile[]> {
   return found
 }
 
-/** Notes a use in the index and, from time to time, on disk. */
+/** Records a use in the index and, at intervals, on disk. */
 function createUses ({ names, clock }: Pick<BlobsOptions, 'names' | 'clock'>, entries: Entries) {
   return function noteUse (digest: string, entry: Entry): void {
     entries.touch(digest, entry)
     if (clock() - entry.used < noteUseMs) return
     entry.used = clock()
     const now = new Date()
-    // A read-only directory is usable all the same.
+    // A failure is ignored, because the store is usable in a read-only directory.
     utimes(names.blob(digest), now, now).catch(() => {})
   }
 }
 type NoteUse = ReturnType<typeof createUses>
 
-/** Removes stored files. A file that is being removed is neither opened nor replaced. */
+/** Removes stored files. During its removal a file is neither opened nor replaced. */
 function createRemovals ({ names, health }: Pick<BlobsOptions, 'names' | 'health'>) {
   const removals = new Map<string, Promise<void>>()
   return {
@@ -82,7 +82,7 @@ function createRemovals ({ names, health }: Pick<BlobsOptions, 'names' | 'health
       await removal
     },
 
-    /** Waits until a file is not being removed. */
+    /** Waits until the removal of a file has ended. */
     async wait (digest: string): Promise<void> {
       while (removals.has(digest)) await removals.get(digest)
     }
@@ -90,7 +90,7 @@ function createRemovals ({ names, health }: Pick<BlobsOptions, 'names' | 'health
 }
 type Removals = ReturnType<typeof createRemovals>
 
-/** Opens stored files. A file is verified at its first use, and removed when it is damaged. */
+/** Opens stored files. A file is verified at its first use, and removed if it is damaged. */
 function createOpener (
   { names, health, onDamage }: BlobsOptions,
   entries: Entries,
@@ -100,7 +100,7 @@ function createOpener (
   const checks = new Map<string, Promise<boolean>>()
   let damaged = 0
 
-  /** Returns whether the content of a file has its digest; reads it once. */
+  /** Returns whether the content of a file has its digest. The file is read once. */
   async function isIntact (digest: string, entry: Entry, handle: FileHandle): Promise<boolean> {
     if (entry.checked) return true
     let check = checks.get(digest)
@@ -143,7 +143,7 @@ function createOpener (
   }
 
   return {
-    /** Opens a file; undefined when it is damaged. Throws errors of the system. */
+    /** Opens a file; undefined when it is damaged. Throws system errors. */
     async open (digest: string): Promise<StoredFile | undefined> {
       await removals.wait(digest)
       const letGo = entries.keep(digest)
@@ -153,7 +153,7 @@ function createOpener (
   }
 }
 
-/** Creates files that are written to the store; `create` throws errors of the system. */
+/** Creates files that are written to the store; `create` throws system errors. */
 function createWriter ({ names, health }: BlobsOptions, entries: Entries, removals: Removals, noteUse: NoteUse) {
   return async function create (): Promise<PartialFile> {
     const file = await createAtomicFile(names.aside())
@@ -202,9 +202,9 @@ function createWriter ({ names, health }: BlobsOptions, entries: Entries, remova
 }
 
 /**
- * Verified content by digest, in a directory with a maximum size: the least recently used file is removed first, never
- * a file with readers. No error of the disk is thrown: an unreadable file is absent, and a full disk has no room. Files
- * of an earlier process are verified at their first use.
+ * Creates the store of verified content, keyed by digest, in a directory with a maximum size. The least recently used
+ * file is removed first, but never a file with readers. Disk errors are not thrown: an unreadable file counts as
+ * absent, and a full disk as a full store. Files of an earlier process are verified at their first use.
  */
 export function createBlobs (options: BlobsOptions) {
   const { names, health, maxBytes, clock } = options
@@ -228,10 +228,10 @@ export function createBlobs (options: BlobsOptions) {
   })().catch(health.failed)
 
   return {
-    /** Resolves when the directory was read, even if that failed. */
+    /** Resolves after the directory was read, even if that failed. */
     ready,
 
-    /** Opens the content of a digest, of `size` bytes if that is known; undefined when it is absent or damaged. */
+    /** Opens the content of a digest and, if known, of `size` bytes; undefined when it is absent or damaged. */
     async open (digest: string, size?: number): Promise<StoredFile | undefined> {
       await ready
       try {
@@ -251,15 +251,15 @@ export function createBlobs (options: BlobsOptions) {
       }
     },
 
-    /** Returns whether the index has such content. */
+    /** Returns whether the index contains such content. */
     has (digest: string, size?: number): boolean {
       const entry = entries.get(digest)
       return entry !== undefined && (size === undefined || size === entry.size)
     },
 
     /**
-     * Creates a file for content, of `size` bytes if that is known; undefined when it cannot be stored. No stored file
-     * is removed for it yet.
+     * Creates a file for content of `size` bytes, if that is known; undefined when it cannot be stored. Stored files
+     * are not removed for it yet.
      */
     async create (size = 0): Promise<PartialFile | undefined> {
       if (!health.usable) return undefined

@@ -2,12 +2,12 @@ import { createHash, type Hash } from 'node:crypto'
 import type { FileHandle } from 'node:fs/promises'
 
 /**
- * Digests that can be computed here, and so name content in the store: `sha256:` or `sha512:` and as many hex digits as
- * it takes.
+ * Digests that can be computed here and therefore identify content in the store: `sha256:` or `sha512:` and the hex
+ * digits.
  */
 const known = /^(?:sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128})$/
 
-/** A publisher's digest in the form in which content is kept under it; undefined when it can't be computed here. */
+/** Returns a published digest in the form of the store's keys; undefined when it cannot be computed here. */
 export function usableDigest (checksum: string | undefined): string | undefined {
   const digest = checksum?.toLowerCase()
   return digest !== undefined && known.test(digest) ? digest : undefined
@@ -16,16 +16,16 @@ export function usableDigest (checksum: string | undefined): string | undefined 
 export const algorithmOf = (digest: string): string => digest.slice(0, digest.indexOf(':'))
 export const encodedOf = (digest: string): string => digest.slice(digest.indexOf(':') + 1)
 
-/** The hash that makes digests of the same algorithm; SHA-256 where none is expected. */
+/** Returns a hash of the same algorithm as a digest; SHA-256 if the digest is undefined. */
 export const hashFor = (digest: string | undefined): { algorithm: string, hash: Hash } => {
   const algorithm = digest === undefined ? 'sha256' : algorithmOf(digest)
   return { algorithm, hash: createHash(algorithm) }
 }
 
-/** Bytes that are read of a file at once to check it. */
+/** Bytes per read during verification. */
 const pieceBytes = 1024 * 1024
 
-/** The digest of a whole file, by the algorithm of `like`. */
+/** Returns the digest of a whole file, with the algorithm of the digest `like`. */
 export async function readDigest (handle: FileHandle, like: string): Promise<string> {
   const { algorithm, hash } = hashFor(like)
   const piece = Buffer.allocUnsafe(pieceBytes)

@@ -1,12 +1,12 @@
 /** A stored file. */
 export interface Entry {
-  /** Bytes. */
+  /** Size in bytes. */
   size: number
   /** Whether its content was verified by this process. */
   checked: boolean
   /** Number of readers; a file with readers is not evicted. */
   readers: number
-  /** When a use was last noted on disk, in milliseconds of the store's clock. */
+  /** Time of the last record of a use on disk, in milliseconds of the store's clock. */
   used: number
 }
 
@@ -14,11 +14,11 @@ export interface Entry {
 export interface FoundFile { digest: string, size: number, used: number }
 
 /**
- * The index of the stored files, in the order of their last use, and the bytes that they take. `onEvict` removes the
- * file of an entry that had to make room.
+ * Creates the index of the stored files, in the order of their last use, and counts their bytes. `onEvict` removes the
+ * file of an evicted entry.
  */
 export function createEntries (maxBytes: number, onEvict: (digest: string) => void) {
-  /** From the least recently used entry to the most recently used one. */
+  /** Entries from the least to the most recently used one. */
   const entries = new Map<string, Entry>()
   let bytes = 0
   let reserved = 0
@@ -29,7 +29,7 @@ export function createEntries (maxBytes: number, onEvict: (digest: string) => vo
     entries.delete(digest)
   }
 
-  /** Adds an entry, or corrects the existing one, which its readers hold. */
+  /** Adds an entry, or updates the existing object, which its readers share. */
   function remember (digest: string, size: number, checked: boolean): Entry {
     const entry = entries.get(digest) ?? { size: 0, checked: false, readers: 0, used: -Infinity }
     bytes += size - entry.size
@@ -39,11 +39,11 @@ export function createEntries (maxBytes: number, onEvict: (digest: string) => vo
 
   const idle = () => [...entries].filter(([, { readers }]) => readers === 0)
 
-  /** Returns whether so many more bytes fit, after evictions. */
+  /** Returns whether `need` more bytes fit, after evictions. */
   const fits = (need: number): boolean =>
     maxBytes - bytes - reserved + idle().reduce((sum, [, { size }]) => sum + size, 0) >= need
 
-  /** Evicts files until so many more bytes fit; returns false, and evicts none, when that is not possible. */
+  /** Evicts files until `need` more bytes fit. Returns false when that is not possible; then it evicts nothing. */
   function makeRoom (need: number): boolean {
     if (!fits(need)) return false
     let free = maxBytes - bytes - reserved
@@ -63,7 +63,7 @@ export function createEntries (maxBytes: number, onEvict: (digest: string) => vo
     remember,
     fits,
 
-    /** Keeps an existing entry from eviction until the returned function is called. */
+    /** Protects an existing entry from eviction until the returned function is called. */
     keep (digest: string): () => void {
       const entry = entries.get(digest)
       if (entry !== undefined) entry.readers++
@@ -75,11 +75,14 @@ export function createEntries (maxBytes: number, onEvict: (digest: string) => vo
       if (entries.delete(digest)) entries.set(digest, entry)
     },
 
-    /** Takes over what is on disk now. Of the digests `before` the read, those that are missing are forgotten. */
+    /**
+     * Updates the index to the files on disk. Digests in `before`, the index at the start of the read, are removed if
+     * their files are missing.
+     */
     update (before: readonly string[], found: readonly FoundFile[]): void {
       const onDisk = new Set(found.map(({ digest }) => digest))
       for (const digest of before) if (entries.get(digest)?.readers === 0 && !onDisk.has(digest)) forget(digest)
-      // The order of use is known better here than by the times on disk.
+      // The index has the exact order of use, so it takes precedence over the times on disk.
       const known = [...entries]
       for (const { digest, size } of [...found].sort((a, b) => a.used - b.used)) {
         if (!entries.has(digest)) remember(digest, size, false)
@@ -93,14 +96,14 @@ export function createEntries (maxBytes: number, onEvict: (digest: string) => vo
 
     digests: (): string[] => [...entries.keys()],
 
-    /** Reserves so many bytes for a file that is being written; false when there is no room. */
+    /** Reserves bytes for a file that is being written; false when the store is full. */
     reserve (need: number): boolean {
       if (need > 0 && !makeRoom(need)) return false
       reserved += need
       return true
     },
 
-    /** Ends a reservation of so many bytes. */
+    /** Releases reserved bytes. */
     free (size: number): void { reserved -= size },
 
     statistics: () => ({ evictions, entries: entries.size, bytes, reserved })

@@ -1,11 +1,11 @@
 import type { FastifyBaseLogger } from 'fastify'
 
-/** Milliseconds for which a directory that could not be written is left alone. */
+/** Milliseconds for which a directory is not used after a failure. */
 const rest = 60_000
 
 /**
- * Whether the store's directory is of use now. A failure turns it off for a while, and is told once until it works
- * again: downloads go on without it.
+ * Creates the health of the store's directory. A failure disables the store for a while, and is logged once until the
+ * store works again. Downloads continue without the store.
  */
 export function createStoreHealth (
   { enabled, log, clock }: { enabled: boolean, log: Pick<FastifyBaseLogger, 'warn' | 'info'>, clock: () => number }
@@ -13,9 +13,9 @@ export function createStoreHealth (
   let failedAt: number | undefined
   let failures = 0
   return {
-    /** Whether it is to be tried. */
+    /** Whether the directory is to be used now. */
     get usable () { return enabled && (failedAt === undefined || clock() - failedAt >= rest) },
-    /** How often it could not be used. */
+    /** Number of failures since the start. */
     get failures () { return failures },
 
     failed (error: unknown): void {

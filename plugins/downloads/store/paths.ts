@@ -7,29 +7,33 @@ import { isMissingPath } from '../../../lib/missing-path.ts'
 import { algorithmOf, encodedOf } from './digest.ts'
 
 /*
- * The store on disk. Nothing is locked: what is written is written aside, under a name of its own, and moved to its
- * place whole, so that several processes may share one directory.
+ * Layout of the store on disk. Files are written under a unique temporary name and then renamed, so several processes
+ * can share one directory without locks.
  *
  *     {directory}/
  *       blobs/{algorithm}/{ab}/{hex}    verified content, named by its digest; `ab` are the first two digits
- *       pins/{ab}/{hex}.json            what was found under a version whose publisher tells no checksum
- *       tmp/{space}-{pid}-{start}-{id}/ what one store of one process is writing; gone with it
+ *       pins/{ab}/{hex}.json            digest of a version's file that has no published checksum
+ *       tmp/{space}-{pid}-{start}-{id}/ incomplete files of one store of one process, removed with it
  *
- * `space` stands for the machine and its PID namespace, `start` for when the process began: a directory whose process
- * is gone is removed at the next start. Of other machines and containers nobody here can tell which processes live: of
- * theirs goes what was not written to for longer than any transfer may be silent.
+ * `space` identifies the machine and its PID namespace, and `start` is the start time of the process. The directory of
+ * a process that has ended is removed at the next start of a process in the same space. Processes of other machines and
+ * containers cannot be checked. Their directories are removed after a time without writes that exceeds the longest
+ * silence of a transfer.
  */
 
 /**
- * Milliseconds without a byte after which another machine's half files are left over; a transfer may be silent for an
- * hour.
+ * Milliseconds without a write after which a directory of another machine or container is removed. A transfer can
+ * receive no data for an hour.
  */
 const leftOver = 2 * 60 * 60 * 1000
 
 const digestHex = (text: string, length: number): string =>
   createHash('sha256').update(text).digest('hex').slice(0, length)
 
-/** Where caches of this user are (XDG Base Directory Specification); undefined for a user without a home. */
+/**
+ * Returns the directory for caches of this user (XDG Base Directory Specification); undefined for a user without a home
+ * directory.
+ */
 export function cacheHome (environment: NodeJS.ProcessEnv = process.env): string | undefined {
   const { XDG_CACHE_HOME: configured } = environment
   if (configured !== undefined && isAbsolute(configured)) return configured
@@ -42,7 +46,8 @@ export function cacheHome (environment: NodeJS.ProcessEnv = process.env): string
 }
 
 /**
- * The directory when none is configured: one for each set of upstreams, so that two registries share nothing by chance.
+ * Returns the default directory of the store. It depends on the set of upstreams, so that registries do not share one
+ * by accident.
  */
 export function defaultDirectory (upstreams: readonly string[], environment = process.env): string | undefined {
   const home = cacheHome(environment)
@@ -51,7 +56,7 @@ export function defaultDirectory (upstreams: readonly string[], environment = pr
     : join(home, 'extension-registry', digestHex(JSON.stringify([...upstreams].sort()), 16))
 }
 
-/** Of what a directory was named: machine and PID namespace. */
+/** Returns the identifier of the machine and the PID namespace. */
 function space (): string {
   let namespace = ''
   try {
@@ -60,10 +65,13 @@ function space (): string {
   return digestHex(`${hostname()} ${namespace}`, 12)
 }
 
-/** When a process began, as far as the system tells: its number may be another one's by now. */
+/**
+ * Returns the start time of a process, which reveals that its number was reused; undefined when the system does not
+ * report it.
+ */
 function startOf (pid: number): string | undefined {
   try {
-    // The name of the program, which stands in parentheses, may hold anything.
+    // The name of the program, in parentheses, may contain any characters.
     return readFileSync(`/proc/${pid}/stat`, 'utf8').split(') ').at(-1)?.split(' ')[19]
   } catch {
     return undefined
@@ -80,7 +88,10 @@ function lives (pid: number, start: string): boolean {
   return since === undefined || since === start
 }
 
-/** When something in a directory was last written to; 0 when nobody can say. */
+/**
+ * Returns the time of the last write in a directory, in milliseconds since the epoch. Returns the current time for an
+ * unreadable directory, so that it is kept.
+ */
 async function lastWritten (directory: string): Promise<number> {
   try {
     const names = [directory, ...(await readdir(directory)).map(name => join(directory, name))]
@@ -90,19 +101,19 @@ async function lastWritten (directory: string): Promise<number> {
   }
 }
 
-/** Names, or none where what would have them is not there. */
+/** Returns the names, or an empty list when their directory does not exist. */
 export const orNone = async <T>(names: Promise<T[]>): Promise<T[]> => await names.catch((error: unknown) => {
   if (isMissingPath(error)) return []
   throw error
 })
 
-/** Names in the directory of a store. */
+/** Creates the paths in the directory of a store. */
 export function createStorePaths (directory: string) {
   const tmp = join(directory, 'tmp')
   const own = join(tmp, `${space()}-${process.pid}-${startOf(process.pid) ?? 0}-${randomBytes(4).toString('hex')}`)
   return {
     blobs: join(directory, 'blobs'),
-    /** Where what is being written is. */
+    /** Directory of the files that this store is writing. */
     own,
     blob: (digest: string): string =>
       join(directory, 'blobs', algorithmOf(digest), encodedOf(digest).slice(0, 2), encodedOf(digest)),
@@ -112,7 +123,7 @@ export function createStorePaths (directory: string) {
     },
     aside: (): string => join(own, randomBytes(8).toString('hex')),
 
-    /** Removes what processes that are gone have left half written. */
+    /** Removes incomplete files of processes that have ended. */
     async clean (): Promise<void> {
       for (const name of await readdir(tmp)) {
         const path = join(tmp, name)

@@ -8,34 +8,34 @@ import { isMissingPath } from '../../../lib/missing-path.ts'
 import type { StoreHealth } from './health.ts'
 import type { StorePaths } from './paths.ts'
 
-/** What a version's file was when it was first downloaded whole, or is by now. */
+/** Recorded file of a version: the first complete download, or the latest one if re-releases are served. */
 export const Pin = Type.Object({
   digest: Type.String({ pattern: '^(sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128})$' }),
   size: Type.Integer({ minimum: 0 }),
-  /** Of the file with that digest. */
+  /** Validator of the file with that digest. */
   validator: Type.String(),
-  /** Validator of another file that took its place and is not served. */
+  /** Validator of a re-release that is refused. */
   refused: Type.Optional(Type.String())
 }, { additionalProperties: true })
 export type Pin = Static<typeof Pin>
 
-/** Pins in memory; where there is no directory, all that there are. */
+/** Maximum number of pins in memory. Without a directory all other pins are lost. */
 const remembered = 10_000
 
-/** What is known not to be on disk. */
+/** Marks a pin that does not exist on disk. */
 const none = Symbol('none')
 
 /**
- * What was found under versions whose publisher tells no checksum, by a key that names instance and version. Kept on
- * disk where that can be written, each in a file that is replaced whole; a damaged one is none.
+ * Creates the pins of versions without a published checksum, by a key with the instance and the version. Each pin is
+ * kept in a file if the directory is writable, and the file is replaced atomically. A damaged file counts as absent.
  */
 export function createPins ({ names, health }: { names: StorePaths | undefined, health: StoreHealth }) {
   const pins = new LRUCache<string, Pin | typeof none>({ max: remembered })
-  /** Those in memory that are on disk, too. */
+  /** Pins in memory that are also on disk. */
   const kept = new WeakSet<Pin>()
 
   async function read (path: string, known: Pin | typeof none | undefined): Promise<Pin | typeof none> {
-    // What could not be written is known better here than on disk.
+    // A pin that could not be written exists only in memory, so it takes precedence over the disk.
     if (known !== undefined && known !== none && !kept.has(known)) return known
     try {
       const pin: unknown = parseJson(await readFile(path))
@@ -48,7 +48,10 @@ export function createPins ({ names, health }: { names: StorePaths | undefined, 
   }
 
   return {
-    /** With `fresh` as it stands on disk now: another process may have set it, or a person removed it. */
+    /**
+     * Returns the pin of a key. With `fresh` it is read from disk, because another process may have written it or an
+     * operator removed it.
+     */
     async get (key: string, { fresh = false } = {}): Promise<Pin | undefined> {
       const known = pins.get(key)
       if (names === undefined || (!fresh && known !== undefined)) return known === none ? undefined : known

@@ -12,30 +12,30 @@ export interface PoolOptions {
 }
 
 /**
- * A transfer; 'direct' when its file cannot be stored, and each request reads it without the store; undefined when the
- * file is gone.
+ * A transfer; 'direct' when its file cannot be stored, so that each request reads it without the store; undefined when
+ * the file is absent.
  */
 type Opening = Promise<Transfer | 'direct' | undefined>
 
-/** A transfer that is in progress, or about to begin, and the number of shares in it. */
+/** A transfer that is starting or in progress, and the number of its shares. */
 interface Shared {
   opening: Opening
   transfer?: Transfer
   shares: number
   /** Size in bytes, when known. */
   size: number | undefined
-  /** Whether it continues without a share, whatever its size. */
+  /** Whether the transfer continues without a share at any size. */
   finish: boolean
   stop: AbortController
 }
 
-/** A share in a transfer, until it is left. */
+/** A share in a transfer, valid until `leave` is called. */
 export interface Share { opening: Opening, first: boolean, leave: () => void }
 
 /** Maximum number of transfers without a share. */
 const maxAbandoned = 8
 
-/** Waits until a transfer is over. Its failure is reported to its readers. */
+/** Waits until a transfer has ended. Its readers report its failure. */
 async function waitForEnd (opening: Opening): Promise<void> {
   try {
     const transfer = await opening
@@ -44,7 +44,8 @@ async function waitForEnd (opening: Opening): Promise<void> {
 }
 
 /**
- * Opens a source, and begins its transfer to the store. `onEnd` is called when the transfer is over, or not possible.
+ * Opens a source, and starts its transfer to the store. `onEnd` is called when the transfer has ended or is not
+ * possible.
  */
 async function startTransfer (
   { blobs, onRefused }: PoolOptions,
@@ -63,7 +64,7 @@ async function startTransfer (
     }
     stop.signal.throwIfAborted()
     source = await openVerifiedSource({ ...sourceOptions, signal: stop.signal })
-    // Stored files are removed only for a file that exists.
+    // Stored files are evicted only after the upstream has opened the new file.
     if (source !== undefined && partial.reserve(source.size ?? 0)) {
       shared.size = source.size
       shared.transfer = createTransfer({ source, partial, abort: () => { stop.abort() }, onRefused, onEnd })
@@ -81,11 +82,11 @@ async function startTransfer (
   return source === undefined ? undefined : 'direct'
 }
 
-/** The transfers in progress, one for each key at a time. */
+/** Creates the pool of transfers in progress, with one transfer per key at a time. */
 export function createPool (options: PoolOptions) {
   const { finishBytes } = options
   const transfers = new Map<string, Shared>()
-  /** Every transfer that is not over, also those that no request can join any more. */
+  /** All transfers that have not ended, including those that requests can no longer join. */
   const running = new Set<Promise<void>>()
 
   function forget (key: string, shared: Shared): void {
@@ -110,7 +111,8 @@ export function createPool (options: PoolOptions) {
   /** Returns whether a transfer without a share continues. */
   function continuesAlone ({ transfer, finish, size }: Shared): boolean {
     const abandoned = [...transfers.values()].filter(({ shares }) => shares === 0).length
-    // Before the first byte nothing is lost, and the next request does not wait for an upstream that may hang.
+    // Before the first byte a transfer is stopped, because no data is lost. The next request then does not wait for an
+    // upstream that may hang.
     return transfer !== undefined && (finish || (size ?? Infinity) <= finishBytes) && abandoned <= maxAbandoned
   }
 
@@ -127,8 +129,8 @@ export function createPool (options: PoolOptions) {
     active: (): number => transfers.size,
 
     /**
-     * Takes a share in the transfer of a key, which is started if there is none. With `finish` the transfer continues
-     * to its end when all shares are left, whatever its size.
+     * Takes a share in the transfer of a key, which is started if necessary. With `finish` the transfer continues to
+     * its end at any size after all shares are left.
      */
     join (key: string, sourceOptions: SourceOptions, { finish = false } = {}): Share {
       const inProgress = transfers.get(key)
@@ -148,7 +150,7 @@ export function createPool (options: PoolOptions) {
 
     has: (key: string): boolean => transfers.has(key),
 
-    /** Stops every transfer, and waits until all are over. */
+    /** Stops all transfers, and waits until they have ended. */
     async close (): Promise<void> {
       for (const { stop } of transfers.values()) stop.abort()
       await Promise.all(running)

@@ -5,19 +5,19 @@ import type { VerifiedSource } from './verified-source.ts'
 /** Bytes at the end of a span that are held back until the whole file is verified. */
 export const heldBytes = 32 * 1024
 
-/** Part of a file: from its byte `start` to before its byte `end`, which is absent for a file of unknown size. */
+/** Part of a file from the byte `start` to before the byte `end`; `end` is absent for a file of unknown size. */
 export interface Span { start: number, end?: number }
 
-/** A file on disk that may still grow, as its readers see it. */
+/** A file on disk that may still grow. */
 export interface GrowingFile {
   readonly handle: FileHandle
-  /** Number of bytes that are on disk. */
+  /** Number of bytes on disk. */
   readonly written: number
-  /** Whether it is complete and verified. */
+  /** Whether the file is complete and verified. */
   readonly verified: boolean
-  /** Why it will not be complete. */
+  /** Reason why the file cannot be completed. */
   readonly error: Error | undefined
-  /** Source of the rest, when the disk takes no more. */
+  /** Source of the remaining bytes, when the disk accepts no more. */
   readonly rest: VerifiedSource | undefined
   /** Calls `listener` once, at the next change. Returns a function that removes it. */
   changed: (listener: () => void) => () => void
@@ -30,8 +30,8 @@ export interface ReaderOptions extends Span {
 }
 
 /**
- * Yields the bytes of a span from a source that begins inside or before it, after those of `before`. The last bytes
- * are held back until the whole file is verified.
+ * Yields the bytes of a span: first `before`, then those of a source that begins inside or before the span. The last
+ * bytes are held back until the whole file is verified.
  */
 async function * holdBack (
   source: VerifiedSource,
@@ -58,7 +58,7 @@ async function * holdBack (
   yield * held
 }
 
-/** Reads a span of a file that may still grow, at the pace of its client. */
+/** Reads a span of a file that may still grow, at the speed of its client. */
 export function createGrowingReader (growing: GrowingFile, { start, end, maxBytes, onBytes }: ReaderOptions): Readable {
   const { handle } = growing
   const stop = new AbortController()
@@ -66,7 +66,7 @@ export function createGrowingReader (growing: GrowingFile, { start, end, maxByte
   let rest: AsyncGenerator<Buffer, void> | undefined
   let removeListener: (() => void) | undefined
 
-  /** Returns the offset up to which the file may be read now. */
+  /** Returns the offset before which the file can be read now. */
   function limit (): number {
     if (growing.verified) return Math.min(growing.written, end ?? Infinity)
     return Math.min(growing.written, (end ?? growing.written) - heldBytes)
@@ -80,7 +80,7 @@ export function createGrowingReader (growing: GrowingFile, { start, end, maxByte
     return chunk.subarray(0, bytesRead)
   }
 
-  /** Returns the next bytes; null at the end, undefined when there are none yet. */
+  /** Returns the next bytes; null at the end, undefined when more bytes must arrive first. */
   async function next (): Promise<Buffer | null | undefined> {
     if (rest !== undefined) return (await rest.next()).value ?? null
     const left = limit() - at
@@ -113,7 +113,7 @@ export function createGrowingReader (growing: GrowingFile, { start, end, maxByte
   }
 
   const stream: Readable = new Readable({
-    // One read ahead, whatever its size: the rest stays on disk until the client takes it.
+    // Only one chunk of any size is read ahead, so that the rest stays on disk until the client takes it.
     highWaterMark: 1,
     read: pull,
     destroy (error, done) {
@@ -125,7 +125,7 @@ export function createGrowingReader (growing: GrowingFile, { start, end, maxByte
   return stream
 }
 
-/** Reads a span of a file that is not stored, straight from its source. The whole file is verified all the same. */
+/** Reads a span of a file directly from its source, without the store. The whole file is verified nevertheless. */
 export function createDirectReader (
   source: VerifiedSource,
   { onBytes, ...span }: Omit<ReaderOptions, 'maxBytes'>

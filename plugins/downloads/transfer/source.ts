@@ -1,41 +1,41 @@
 import type { Readable } from 'node:stream'
 
-/** What is said of a file. */
+/** Properties of a file, as the upstream states them. */
 export interface FileInfo {
   name: string
   size?: number
-  /** `sha256:…` and the like, when the publisher or the registry says. */
+  /** Published checksum such as `sha256:…`, if the publisher or the registry provides one. */
   checksum?: string
-  /** Changes when the content does. */
+  /** Validator, which changes with the content. */
   validator: string
 }
 
-/** A file as an upstream opened it. */
+/** A file that an upstream has opened. */
 export interface OpenedFile {
-  /** What it is, which may not be what was asked for: it may have been replaced. */
+  /** Properties of the opened file, which may have replaced the requested one. */
   file: FileInfo
-  /** Not verified. Whoever has it must consume or destroy it. */
+  /** Bytes that are not verified. The receiver must consume or destroy the stream. */
   stream: Readable
-  /** First byte that the stream gives; 0 if unset. */
+  /** Offset of the first byte of the stream; 0 if unset. */
   offset?: number
-  /** Bytes of the whole file, when known. */
+  /** Size of the whole file in bytes, when known. */
   length?: number
-  /** The upstream's own validator of what it sends. */
+  /** Validator of the upstream for this response. */
   etag?: string
 }
 
 export interface OpenAt {
-  /** First byte that is wanted; an upstream may begin earlier. */
+  /** Offset of the first requested byte; an upstream may begin earlier. */
   offset: number
-  /** Validator of what was sent before; a part of anything else is not taken. */
+  /** Validator of the bytes that were already received; a part of another file is not accepted. */
   etag?: string
-  /** Aborted when nobody wants the file any more. */
+  /** Signal that is aborted when the file is no longer needed. */
   signal: AbortSignal
 }
 
-/** A place that has a file. */
+/** An instance from which a file can be read. */
 export interface DownloadSource {
   instance: string
-  /** Opens the file; undefined when it is gone. Throws errors of the table. */
+  /** Opens the file; undefined when it is absent. Throws a `RegistryError`. */
   open: (at: OpenAt) => Promise<OpenedFile | undefined>
 }

@@ -6,17 +6,17 @@ import type { VerifiedSource } from './verified-source.ts'
 export interface TransferOptions {
   source: VerifiedSource
   partial: PartialFile
-  /** Stops the upstream. */
+  /** Aborts the request to the upstream. */
   abort: () => void
-  /** Called when the disk refused bytes. */
+  /** Called when a write to disk has failed. */
   onRefused?: (error: unknown) => void
-  /** Called when the transfer is over: the file is in its place, or will not be. */
+  /** Called when the transfer has ended, with or without success. */
   onEnd?: () => void
 }
 
 /**
- * Frees the memory of a chunk that is not used any more. The garbage collector is slow with memory outside of its heap:
- * chunks of a fast upstream that are written already would fill it. A chunk that shares its memory is left alone.
+ * Frees the memory of a chunk that is no longer used. The garbage collector is slow with memory outside its heap, so
+ * written chunks of a fast upstream would accumulate. A chunk that shares its memory is not freed.
  */
 function freeMemory ({ buffer, byteLength }: Buffer): void {
   if (buffer instanceof ArrayBuffer && buffer.byteLength === byteLength) buffer.transfer(0)
@@ -29,9 +29,9 @@ async function writeAll (handle: FileHandle, chunk: Buffer, position: number): P
 }
 
 /**
- * One file on its way from an upstream to the disk, for all its readers. It belongs to none of them. When the disk
- * takes no more, each reader continues from the source. The file is closed when the transfer is over and no reader
- * holds it.
+ * Creates the transfer of one file from an upstream to the disk, for all its readers and independent of each of them.
+ * When the disk accepts no more bytes, each reader continues from the source. The file is closed when the transfer has
+ * ended and no reader uses it.
  */
 export function createTransfer ({ source, partial, abort, onRefused, onEnd }: TransferOptions) {
   const listeners = new Set<() => void>()
@@ -56,7 +56,7 @@ export function createTransfer ({ source, partial, abort, onRefused, onEnd }: Tr
     notify()
   }
 
-  /** Writes a chunk to disk; false when the disk does not take it. */
+  /** Writes a chunk to disk. Returns false when the store is full or the write fails. */
   async function write (chunk: Buffer): Promise<boolean> {
     if (!partial.grow(chunk.length)) return false
     try {
@@ -73,7 +73,7 @@ export function createTransfer ({ source, partial, abort, onRefused, onEnd }: Tr
   async function run (): Promise<void> {
     let before: Buffer | undefined
     for await (const chunk of source.chunks()) {
-      // The source has hashed the chunk before this one by now.
+      // By now the source has hashed the previous chunk, so its memory can be freed.
       if (before !== undefined) freeMemory(before)
       before = chunk
       if (await write(chunk)) continue
@@ -116,7 +116,7 @@ export function createTransfer ({ source, partial, abort, onRefused, onEnd }: Tr
     expected: source.expected,
     /** Resolves when the file may be served; rejects when it may not. */
     settled: settled.promise,
-    /** Resolves when the transfer is over. */
+    /** Resolves when the transfer has ended. */
     done,
     get over () { return over },
     get verified () { return verified },

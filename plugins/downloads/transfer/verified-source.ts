@@ -6,7 +6,7 @@ import type { FileInfo, OpenedFile, DownloadSource } from './source.ts'
 
 /** Maximum number of resumptions in a row without progress. */
 const maxAttempts = 5
-/** Bytes that count as progress: a hundredth of the file, between these. */
+/** Bytes that count as progress: one percent of the file, between these limits. */
 const minProgressBytes = 64 * 1024
 const maxProgressBytes = 1024 * 1024
 /** Maximum pause of a `Retry-After` in milliseconds. */
@@ -15,47 +15,50 @@ const maxWaitMs = 10_000
 export interface VerifiedSourceObserver {
   /** Called with the number of bytes that came from an instance. */
   onBytes?: (instance: string, count: number) => void
-  /** Called when an interrupted file is requested again. */
+  /** Called when a transfer is resumed. */
   onResume?: (instance: string) => void
-  /** Called when the bytes of an instance differ from the published content; `details` is the difference. */
+  /** Called when the bytes of an instance differ from the published content; `details` describes the difference. */
   onDamage?: (instance: string, details: string) => void
 }
 
 export interface VerifiedSourceOptions extends VerifiedSourceObserver {
-  /** Requested file. The owner may open another one that has replaced it. */
+  /** Requested file. The owner may open another file that has replaced it. */
   file: FileInfo
-  /** The owner first, then other instances that have the same digest. */
+  /** Sources in order: the owner, then other instances with the same digest. */
   sources: readonly DownloadSource[]
   signal: AbortSignal
-  /** Returns the earlier digest of a file that has no checksum. */
+  /** Returns the pinned digest of a file without a checksum. */
   pinned?: (file: FileInfo) => string | undefined
-  /** Called with the digest and the size of the whole file, before its end. An error is thrown instead of the end. */
+  /**
+   * Called with the digest and the size of the whole file, before the content ends. The content fails with its error.
+   */
   settle?: (file: FileInfo, digest: string, size: number) => Promise<void>
-  /** Waits so many milliseconds, or until `signal` is aborted. */
+  /** Waits for `milliseconds`, or until `signal` is aborted. */
   wait?: (milliseconds: number, signal: AbortSignal) => Promise<void>
   /** Returns numbers in [0, 1). */
   random?: () => number
 }
 
-/** The verified content of a file, from any of its sources. */
+/** Verified content of a file, from any of its sources. */
 export interface VerifiedSource {
   readonly file: FileInfo
   /** Size of the whole file in bytes, when known. */
   readonly size: number | undefined
   /** Digest that the content must have; undefined when it is unknown. */
   readonly expected: string | undefined
-  /** Number of bytes that were taken. */
+  /** Number of bytes that the consumer has taken. */
   readonly at: number
-  /** Digest of the whole file, after all bytes were taken. */
+  /** Digest of the whole file, once all bytes are taken. */
   readonly digest: string
   /**
-   * Yields the content from `at` on. Ends only when all of it is verified; else throws, at the latest after the last
-   * chunk, which a consumer that passes bytes on must hold back. A chunk is taken when the next one is requested.
+   * Yields the content from `at` on. It ends only after the whole content is verified; otherwise it throws, possibly
+   * only after the last chunk. A consumer that passes bytes on must therefore hold back the last chunk. A chunk counts
+   * as taken when the next one is requested.
    */
   chunks: () => AsyncGenerator<Buffer, void>
-  /** Returns the same content from `at` on, read from the sources again. */
+  /** Returns the same content from `at` on, read again from the sources. */
   fork: (signal: AbortSignal) => VerifiedSource
-  /** Closes an opened upstream that will not be read. */
+  /** Closes an opened response that will not be read. */
   discard: () => void
 }
 
@@ -63,7 +66,10 @@ export interface VerifiedSource {
 const isRetryable = (error: unknown): error is RegistryError =>
   isRegistryError(error) && error.code !== 'internal_error' && error.code !== 'conflict'
 
-/** Opens a file: at its owner or, where that fails, elsewhere. Undefined when the owner does not have it any more. */
+/**
+ * Opens a file from its owner or, if that fails, from another source. Returns undefined when the owner no longer has
+ * it.
+ */
 export async function openVerifiedSource (options: VerifiedSourceOptions): Promise<VerifiedSource | undefined> {
   const { sources, signal } = options
   let failure: unknown
@@ -80,11 +86,11 @@ export async function openVerifiedSource (options: VerifiedSourceOptions): Promi
   throw failure
 }
 
-/** Ignores the failure of a stream before it is read; its reader gets it. */
+/** Prevents an unhandled error of a stream that is not read yet; its reader still receives the error. */
 const ignoreEarlyError = ({ stream }: OpenedFile): void => { stream.on('error', () => {}) }
 
 function createVerifiedSource (options: VerifiedSourceOptions, first: OpenedFile, index: number): VerifiedSource {
-  // At another instance the same content may have another name.
+  // Another instance may have the same content under another name.
   const file = index === 0 ? first.file : options.file
   const expected = usableDigest(file.checksum) ?? options.pinned?.(file)
   const { algorithm, hash } = hashFor(expected)
@@ -102,7 +108,7 @@ function createVerifiedSource (options: VerifiedSourceOptions, first: OpenedFile
 /** Properties of a file that stay the same while it is read. */
 interface Content { file: FileInfo, size: number | undefined, expected: string | undefined, algorithm: string }
 
-/** How far a file is read: its hash up to there, and the source that is read. */
+/** Progress of a read: the hash of the bytes so far, and the current source. */
 interface Position {
   readonly hash: Hash
   at: number
@@ -113,16 +119,16 @@ interface Position {
   etag: string | undefined
 }
 
-/** Returns the source that is read. */
+/** Returns the current source. */
 function sourceAt ({ sources }: VerifiedSourceOptions, { index }: Position): DownloadSource {
   const found = sources[index]
   if (found === undefined) throw new TypeError('A file needs an origin')
   return found
 }
 
-/** Makes the errors of a source that is read. */
+/** Creates the errors of the current source. */
 function createFailures (options: VerifiedSourceOptions, position: Position) {
-  /** Errors that no other attempt can avoid. */
+  /** Errors that another attempt cannot avoid. */
   const final = new WeakSet<object>()
   const incomplete = (details: string): RegistryError => {
     const { instance } = sourceAt(options, position)
@@ -137,11 +143,11 @@ function createFailures (options: VerifiedSourceOptions, position: Position) {
     return incomplete(details)
   }
   return {
-    /** The response ended too early. */
+    /** Returns the error of a response that ended too early. */
     unfinished: (): RegistryError => incomplete('Response is incomplete'),
-    /** The content is not the published one. */
+    /** Reports content that differs from the published content, and returns the error. */
     damaged,
-    /** The same, where no other attempt is made. */
+    /** Does the same for an error after which no other attempt is made. */
     wrong (details: string): RegistryError {
       const error = damaged(details)
       final.add(error)
@@ -152,7 +158,7 @@ function createFailures (options: VerifiedSourceOptions, position: Position) {
 }
 type Failures = ReturnType<typeof createFailures>
 
-/** Yields the new bytes of an upstream's stream. Bytes that were taken before must be the same. */
+/** Yields the new bytes of an upstream's stream. Bytes that were already taken must not have changed. */
 async function * takeNew (
   { stream, offset = 0 }: OpenedFile,
   position: Position,
@@ -185,7 +191,7 @@ async function * takeNew (
   }
 }
 
-/** Opens the source again, where it was interrupted. */
+/** Opens the current source again at the point of interruption. */
 async function reopen (
   options: VerifiedSourceOptions,
   position: Position,
@@ -212,7 +218,7 @@ const waitFor = async (milliseconds: number, signal: AbortSignal): Promise<void>
   await sleep(milliseconds, undefined, { signal })
 }
 
-/** Reads the content of a file from a position on, which it changes. */
+/** Reads the content of a file from a position, which it updates. */
 function continueVerifiedSource (
   options: VerifiedSourceOptions,
   content: Content,
@@ -224,7 +230,7 @@ function continueVerifiedSource (
   const failures = createFailures(options, position)
   let digest: string | undefined
 
-  /** Yields the rest of the content of the source, which ends too early or not. */
+  /** Yields the remaining content of the current source. Throws when it ends too early. */
   async function * takeRest (): AsyncGenerator<Buffer, void> {
     const opened = position.opened ?? await reopen(options, position, content, failures)
     position.opened = undefined
@@ -233,7 +239,7 @@ function continueVerifiedSource (
     if (size !== undefined && position.at !== size) throw failures.unfinished()
   }
 
-  /** Waits before a resumption, for longer after each failure. */
+  /** Waits before a resumption; the pause grows with each failure. */
   async function pauseAfter (failed: number, { retryAfter = 0 }: RegistryError): Promise<void> {
     const pauseMs = Math.max(100 * 2 ** failed * (0.5 + random() / 2), Math.min(maxWaitMs, retryAfter * 1000))
     await wait(pauseMs, signal)
@@ -248,13 +254,13 @@ function continueVerifiedSource (
         yield * takeRest()
         break
       } catch (error) {
-        // The content is complete, however the connection ended.
+        // The content is complete, so an error at the end of the connection is ignored.
         if (size !== undefined && position.at === size && !signal.aborted && !failures.isFinal(error)) break
         if (signal.aborted || !isRetryable(error) || failures.isFinal(error)) throw error
         if (position.at - mark >= minBytes) failed = 0
         mark = position.at
         if (failed === maxAttempts) throw error
-        // The first attempt is made at the same source, each further one at the next source.
+        // The first attempt uses the same source, and each further one the next source.
         if (failed > 0 && sources.length > 1) {
           position.index = (position.index + 1) % sources.length
           position.etag = undefined
