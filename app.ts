@@ -41,10 +41,7 @@ export { Extension, ExtensionSource, ExtensionType, ExtensionVersion } from './s
 export { BackendHealth, BackendStatus, HealthResponse, InstanceStatus, ProbeResponse } from './schemas/health.ts'
 
 export interface RegistryOptions {
-  /**
-   * The configuration, as in the TOML file. A value that is not valid fails the registration with a {@link
-   * ConfigError}.
-   */
+  /** Configuration, as in the TOML file. An invalid value fails the registration with a {@link ConfigError}. */
   config: RegistryConfig
   /** Milliseconds from the start of a health probe to the start of the next one; 15,000 if unset. */
   probeInterval?: number

@@ -74,8 +74,7 @@ export async function readBounded (path: string, limit: number): Promise<Buffer>
 }
 
 /**
- * The content of a file: a value, or the reason why it cannot be used. `changed` is true on the first call after a
- * change.
+ * Content of a file: a value, or the reason why it cannot be used. `changed` is true on the first call after a change.
  */
 export type Outcome<T> = { changed: boolean, exists: boolean } & ({ value: T } | { problem: FileProblem })
 

@@ -36,14 +36,14 @@ function entityTags (field: string): string[] | undefined {
   return read === field.length ? members.flatMap(([, tag]) => tag ?? []) : undefined
 }
 
-/** Returns whether the list contains a current strong entity tag (strong comparison; RFC 9110, section 13.1.1). */
+/** Returns whether the list contains a current strong entity tag, by strong comparison (RFC 9110, section 13.1.1). */
 function matches (field: string, current: readonly string[]): boolean {
   return field.trim() === '*' || entityTags(field)?.some(tag => current.includes(tag)) === true
 }
 
 /**
- * Returns the entity tag of the client's copy (weak comparison; RFC 9110, section 13.1.2); undefined when the copy is
- * not usable.
+ * Returns the entity tag of the client's copy, by weak comparison (RFC 9110, section 13.1.2). Returns undefined when
+ * the copy is not usable.
  */
 function usableCopy (field: string, usable: readonly string[]): string | undefined {
   // Most clients send one tag. A list that does not contain the text of a tag need not be parsed.

@@ -12,7 +12,7 @@ export type Coding = typeof codings[number]
 /** A body as it is sent: uncompressed or in a coding, and its strong validator (RFC 9110, section 8.8.3). */
 export interface Variant { readonly content: Buffer | string, readonly etag: string, readonly coding?: Coding }
 
-/** The bytes of a value, created once and kept as long as the value. */
+/** Body of a value, created once and kept as long as the value. */
 export interface Representation {
   readonly plain: Variant
   /** Whether the body is large enough to be compressed. */

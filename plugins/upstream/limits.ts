@@ -22,7 +22,7 @@ export function createRetryBudget () {
 }
 export type RetryBudget = ReturnType<typeof createRetryBudget>
 
-/** Queues work and runs it later. Throws `service_unavailable` when the queue is full. */
+/** Runs work as soon as the queue allows it. Throws `service_unavailable` when the queue is full. */
 export type Queue = <T>(work: () => Promise<T>) => Promise<T>
 
 /**

@@ -13,7 +13,7 @@ export function createStoreHealth (
   let failedAt: number | undefined
   let failures = 0
   return {
-    /** Whether the directory is to be used now. */
+    /** Whether the directory is used now. */
     get usable () { return enabled && (failedAt === undefined || clock() - failedAt >= rest) },
     /** Number of failures since the start. */
     get failures () { return failures },

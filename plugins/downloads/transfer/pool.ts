@@ -12,8 +12,8 @@ export interface PoolOptions {
 }
 
 /**
- * A transfer; 'direct' when its file cannot be stored, so that each request reads it without the store; undefined when
- * the file is absent.
+ * A transfer, or 'direct' when its file cannot be stored and each request must read it without the store. Undefined
+ * when the file is absent.
  */
 type Opening = Promise<Transfer | 'direct' | undefined>
 
