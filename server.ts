@@ -10,8 +10,8 @@ import type { FastifyInstance } from 'fastify'
 import type { LoadedConfig } from './lib/config/load.ts'
 import { cacheHome } from './plugins/downloads/store/paths.ts'
 
-// What is loaded from here on is compiled once and not at each start, where that can be kept. A folder that others
-// could write to, as Node's own choice may be, would be taken at its word.
+// Modules that are loaded below are compiled once and cached on disk, so that later starts are faster. The cache is in
+// a directory of this user, because other users could write to Node's default directory, and so run their code here.
 const compiled = process.env.NODE_COMPILE_CACHE ||
   (home => home && join(home, 'extension-registry', 'compiled'))(cacheHome())
 if (compiled) enableCompileCache(compiled)
@@ -32,32 +32,29 @@ const help = `Usage: extension-registry [--config FILE] [--check-config]
 
 Serves one catalog over the configured Gitea organisations and OCI registries.
 
-  --config FILE   TOML file; REGISTRY_CONFIG names it as well. REGISTRY_* variables win over it
-  --check-config  only check the configuration: print OK, or one line that says what is wrong
+  --config FILE   TOML file, also set by REGISTRY_CONFIG. REGISTRY_* variables have priority over it
+  --check-config  only check the configuration: print OK, or one line with the problem
   --version       print the version
-  --help          print this
+  --help          print this help
 
-Exit codes: 0 stopped or checked, 1 failed, 64 bad option, 78 bad configuration.
+Exit codes: 0 stopped or checked, 1 failed, 64 unknown option, 78 invalid configuration.
 `
 
-/** Milliseconds that the first health round may hold up the start. */
+/** Maximum milliseconds that the start waits for the first probe of every instance. */
 const firstRoundLimitMs = 2000
-/**
- * Milliseconds in which a connection that was just made may still bring its first request when nothing listens any
- * more.
- */
+/** Milliseconds after the end of listening until connections without a request are closed. */
 const unusedGraceMs = 1000
-/** Milliseconds that requests under way may still take once nothing listens any more. */
+/** Maximum milliseconds for requests in progress after the end of listening. */
 const closeGraceMs = 25_000
 /**
- * Bytes of log lines that wait to be read; beyond that they are dropped, for who does not read them must not stop the
- * service.
+ * Maximum bytes of log lines that wait to be written. Further lines are dropped, so that a reader that does not read
+ * cannot stop the service.
  */
 const unreadLog = 64 * 1024 * 1024
-/** Milliseconds that the end waits for the last lines to be read. */
+/** Maximum milliseconds that the exit waits until the last log lines are written. */
 const lastLines = 1000
 
-/** Ends the process at once with one line for the person who started it. */
+/** Prints one line on standard error and ends the process at once. */
 function fail (exitCode: number, line: string): never {
   console.error(line)
   process.exit(exitCode)
@@ -91,7 +88,8 @@ function describeListenError (error: unknown): string {
 }
 
 /**
- * Listens on an address. `::` means IPv4 alone where the machine has no IPv6, so that one manifest fits every cluster.
+ * Listens on an address. On a machine without IPv6, `::` falls back to IPv4, so that one Kubernetes manifest is valid
+ * for every cluster.
  */
 async function listen (app: FastifyInstance, host: string, port: number): Promise<void> {
   try {
@@ -105,12 +103,12 @@ async function listen (app: FastifyInstance, host: string, port: number): Promis
 }
 
 async function serve ({ config, embedded }: LoadedConfig): Promise<void> {
-  // Lines are written behind the requests, as many at a time as have come together; what is left at an exit, before it.
+  // Log lines are written in the background, several at a time. The remaining lines are written at the exit.
   const output = destination({ dest: 1, sync: false, maxLength: unreadLog })
   const { http, ...options } = serverOptions(config)
-  // A request without a body needs no stream for it. No route here takes one, so that no parser waits for the end of
-  // what never began; a host's routes may, and may listen for the end of a request. Of a logger that writes nothing
-  // each request would still make one of its own.
+  // With `optimizeEmptyRequests`, a request without a body never emits `end`, and a body parser would wait for it. The
+  // parsers are removed, because no route here reads a body; a host may have such routes.
+  // At level `silent` the logger is off, because Fastify would otherwise create a child logger for each request.
   const logger = config.log.level !== 'silent' && { level: config.log.level, stream: output }
   const app = Fastify({ ...options, http: { ...http, optimizeEmptyRequests: true }, logger })
   app.removeAllContentTypeParsers()
@@ -123,7 +121,7 @@ async function serve ({ config, embedded }: LoadedConfig): Promise<void> {
 
   closeWithGrace({ delay: shutdownDelay * 1000 + closeGraceMs + 5000, logger: app.log }, async ({ signal, err }) => {
     if (err !== undefined) {
-      // Its own words only: what else hangs on an error, such as the options of a request, may hold secrets.
+      // Only these fields are logged. Other properties of an error, such as the options of a request, may have secrets.
       app.log.fatal({ err: { type: err.name, message: err.message, stack: err.stack } }, 'unexpected error')
       return
     }
@@ -143,15 +141,16 @@ async function serve ({ config, embedded }: LoadedConfig): Promise<void> {
     await Promise.race([written, sleep(lastLines)])
   })
 
-  // Browsers connect ahead of requests; to Node a connection is not idle before its first one.
+  // Browsers open connections before they need them. Node does not close such a connection as idle, so they are kept
+  // here to be closed.
   const connections = new Set<Socket>()
   app.server.on('connection', (socket: Socket) => {
     connections.add(socket)
     socket.once('close', () => { connections.delete(socket) })
   })
 
-  // A client that keeps its connection would come back on it until the very end, and then hold up the end until the
-  // grace is over.
+  // A client that keeps its connection would send further requests on it, and delay the exit until `closeGraceMs` is
+  // over.
   app.addHook('onSend', (_request, reply, payload, done) => {
     if (stopping) reply.header('connection', 'close')
     done(null, payload)
@@ -160,7 +159,7 @@ async function serve ({ config, embedded }: LoadedConfig): Promise<void> {
     if (stopping && !app.server.listening) setImmediate(() => { app.server.closeIdleConnections() })
     done()
   })
-  // Not encapsulated: what the registry does for its routes holds for unknown ones too.
+  // Not encapsulated, so that hooks and headers of the registry also apply to unknown routes.
   await app.register(fp(registry), { config })
   await app.register(unknownRoutes)
   await app.ready()
@@ -173,10 +172,7 @@ async function serve ({ config, embedded }: LoadedConfig): Promise<void> {
   }
 }
 
-/**
- * Throws a `ConfigError` for anything outside of the configuration itself that would fail later: the files that it
- * names, and the proxy variables.
- */
+/** Checks the files that the configuration names, and the proxy variables. Throws a `ConfigError` if one is invalid. */
 async function check (loaded: LoadedConfig): Promise<void> {
   await checkFiles(loaded)
   if (loaded.config.gitea.length > 0 || loaded.config.oci.some(({ registry }) => isRegistryAddress(registry))) {

@@ -161,13 +161,13 @@ function observe (fastify: FastifyInstance, health: Health): void {
   const { instances, census } = fastify.catalog
   fastify.telemetry.gauge(
     'backend_healthy',
-    'Whether the backend is healthy (1) or not (0)',
+    '1 if the backend is healthy, else 0',
     ['backend'],
     () => health.instances().map(({ name, healthy }) => ({ labels: { backend: name }, value: healthy ? 1 : 0 }))
   )
   fastify.telemetry.gauge(
     'backend_circuit',
-    'State of the circuit breaker: 1 for the state that it is in',
+    'State of the circuit breaker: 1 for the current state, 0 for the others',
     ['backend', 'state'],
     () =>
       instances.flatMap(({ name, circuit }) =>
@@ -183,7 +183,7 @@ function observe (fastify: FastifyInstance, health: Health): void {
   })
   fastify.telemetry.gauge(
     'extensions_shadowed_total',
-    "Extensions that an earlier instance owns, by the instance whose twin isn't shown",
+    'Extensions of an instance that are not shown because an earlier instance owns them',
     ['backend'],
     () => {
       const { shadowed } = census()

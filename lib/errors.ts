@@ -2,31 +2,32 @@ import type { FastifyError, FastifyReply, FastifyRequest } from 'fastify'
 import type { ErrorResponse } from '../schemas/error.ts'
 import { parameterErrorOf, type ParameterError } from '../schemas/parameter-error.ts'
 
-/**
- * Every kind of error that leaves the registry: its status, and when it is answered. The documentation's table is made
- * of this.
- */
+/** Errors of the API, each with its status and condition. The table in the documentation is generated from it. */
 export const errorTable = {
-  not_found: { status: 404, when: 'Every instance that could own it answered and none has it; an unknown route' },
+  not_found: {
+    status: 404,
+    when: 'Every instance that could have the resource responded, and none has it; or the route is unknown'
+  },
   invalid_type: { status: 400, when: '`type` (path or query) is not provider, taskserv or cluster' },
-  invalid_version: { status: 400, when: 'The version is no semantic version, nor `latest`' },
+  invalid_version: { status: 400, when: 'The version is neither a semantic version nor `latest`' },
   invalid_request: {
     status: 400,
     when:
-      'Any other bad parameter, a query parameter that is given more than once, or a request that cannot be ' +
-        'understood; with status 417 for an unknown `Expect`, with 431 for headers that are too large'
+      'Any other invalid parameter, a query parameter that occurs more than once, or a malformed request. The status ' +
+        'is 417 for an unknown `Expect` and 431 for headers that are too large'
   },
   auth_error: {
     status: 401,
-    when: "The upstreams that could answer refuse the registry's own credentials, and nothing cached stands in"
+    when:
+      'The upstreams that could have the data refuse the credentials of the registry, and no cached data can be served'
   },
   method_not_allowed: {
     status: 405,
-    when: 'The path exists, but not for the method of the request, `OPTIONS` and `TRACE` included; with `Allow`'
+    when: 'The path exists, but does not support the method (`OPTIONS` and `TRACE` included); with `Allow`'
   },
   conflict: {
     status: 409,
-    when: 'The version was published again with different content, and `store.on_rerelease` is refuse'
+    when: 'The version was published again with different content, and `store.on_rerelease` is `refuse`'
   },
   precondition_failed: {
     status: 412,
@@ -34,56 +35,54 @@ export const errorTable = {
   },
   range_not_satisfiable: {
     status: 416,
-    when: 'The `Range` of a download begins behind the end of the file; with `Content-Range`'
+    when: 'The `Range` of a download begins after the end of the file; with `Content-Range`'
   },
   rate_limit: {
     status: 429,
     when:
-      "The client asks more often than is configured here, or the upstream's limit is exceeded and nothing cached " +
-        'stands in; with `Retry-After`'
+      'The client exceeded its rate limit, or the limit of an upstream is exceeded and no cached data can be served; ' +
+        'with `Retry-After`'
   },
   config_error: { status: 500, when: 'The registry is misconfigured for this request' },
   internal_error: { status: 500, when: 'A bug in the registry' },
   service_unavailable: {
     status: 503,
     when:
-      'An instance that could own the answer cannot be asked, and nothing cached may stand in; or the registry has ' +
-        'more to do than it can; with `Retry-After`'
+      'An instance that could have the data is unavailable and no cached data can be served, or the registry is ' +
+        'overloaded; with `Retry-After`'
   }
 } as const
 
 export type ErrorType = keyof typeof errorTable
 
 export interface ErrorOptions {
-  /** What happened underneath; logged, never answered. */
+  /** Underlying error; logged, never sent to the client. */
   cause?: unknown
-  /** Answered as `details`. */
+  /** Value of `details` in the response. */
   details?: string
-  /** Seconds after which asking again makes sense; answered as `Retry-After`. */
+  /** Seconds until a retry is useful; sent as `Retry-After`. */
   retryAfter?: number
-  /** The instance that failed. */
+  /** Name of the instance that failed. */
   instance?: string
-  /**
-   * What went wrong upstream, in the words of RFC 9209 section 2.3: `connection_refused`, `http_response_timeout`, …
-   */
+  /** Error type of the upstream (RFC 9209, section 2.3): `connection_refused`, `http_response_timeout`, … */
   proxyError?: string
-  /** Status of the upstream's response, when it was an error; never answered. */
+  /** Status of the upstream's response, if it was an error; never sent to the client. */
   upstreamStatus?: number
-  /** Bytes of the file that has no such range; answered as `Content-Range`. */
+  /** Size in bytes of the file that does not have the requested range; sent as `Content-Range`. */
   size?: number
-  /** Status instead of the table's, where HTTP has one of its own: unknown `Expect`, headers that are too large. */
+  /** Status in place of that of the table, for an unknown `Expect` (417) or headers that are too large (431). */
   status?: 417 | 431
-  /** Methods that the path is served for; sent as `Allow`. */
+  /** Methods that the path supports; sent as `Allow`. */
   allow?: readonly string[]
 }
 
 /**
- * An error of {@link errorTable}. Its message is for the client, so it names no address and no secret; what happened
- * underneath is its `cause`.
+ * An error of {@link errorTable}. Its message is sent to the client, so it contains no address and no secret. Its
+ * `cause` is the underlying error.
  */
 export class RegistryError extends Error {
   override readonly name = 'RegistryError'
-  /** The `error` of the envelope. */
+  /** Value of `error` in the response. */
   readonly code: ErrorType
   readonly statusCode: number
   readonly details?: string
@@ -102,7 +101,7 @@ export class RegistryError extends Error {
   }
 }
 
-/** Makes an error of the table, to be thrown anywhere; it is answered in one place. */
+/** Returns an error of the table, to be thrown. {@link errorHandler} sends it. */
 export const registryError = (type: ErrorType, message: string, options?: ErrorOptions): RegistryError =>
   new RegistryError(type, message, options)
 
@@ -117,20 +116,20 @@ export const preconditionFailed = (header: 'If-Match' | 'If-Unmodified-Since'): 
 
 export const isRegistryError = (error: unknown): error is RegistryError => error instanceof RegistryError
 
-/** Returns whether an error says that an upstream refuses the registry's credentials (401 or 403). */
+/** Returns whether an error is the refusal of the registry's credentials by an upstream (401 or 403). */
 export const isRefusal = (error: unknown): error is RegistryError =>
   isRegistryError(error) && error.code === 'auth_error'
 
-/** Seconds that a client is asked to wait when nothing better is known. */
+/** Value of `Retry-After` in seconds for errors without their own. */
 const defaultRetryAfter = 5
 
-/** Names of the parts of a request in messages, by Fastify's names. */
+/** Names of the parts of a request in messages, by their names in Fastify. */
 const parameterKinds: Record<string, string> = { params: 'path', querystring: 'query' }
 
-/** A failed keyword of a schema. The value and the schema are present because the compiler has the option `verbose`. */
+/** A failed keyword of a schema. The option `verbose` of the compiler adds the value and the schema. */
 type ValidationFailure = NonNullable<FastifyError['validation']>[number] & { data?: unknown, parentSchema?: object }
 
-/** Returns the error that the schema of the failed parameter states. A missing parameter has no value to fail. */
+/** Returns the error that the schema of the failed parameter defines; undefined if it defines none for the keyword. */
 function statedError ({ keyword, params, parentSchema }: ValidationFailure): ParameterError | undefined {
   const { properties } = (parentSchema ?? {}) as { properties?: Record<string, object> }
   const stated = parameterErrorOf(
@@ -139,22 +138,21 @@ function statedError ({ keyword, params, parentSchema }: ValidationFailure): Par
   return stated?.keyword === undefined || stated.keyword === keyword ? stated : undefined
 }
 
-/** Returns what a value that its schema does not allow should have been. */
+/** Returns the expected form of a value that its schema does not allow, in words. */
 function expectation ({ keyword, params, message }: ValidationFailure): string {
   if (Array.isArray(params.allowedValues)) return `must be one of ${params.allowedValues.join(', ')}`
   if (keyword === 'pattern') return 'has characters or a form that are not allowed'
   return message ?? 'is not valid'
 }
 
-/** Returns the error of a refused request: the one that the schema of its parameter states, or else a general one. */
+/** Returns the error of a refused request: the one that the schema of its parameter defines, or a general one. */
 function fromValidation ({ validation = [], validationContext: part }: FastifyError): RegistryError {
   const kind = part === undefined ? 'request' : parameterKinds[part] ?? part
   const [failure] = validation as ValidationFailure[]
   if (failure === undefined) return registryError('invalid_request', `Invalid ${kind} parameter : is not valid`)
   const name = failure.instancePath.split('/')[1] ?? String(failure.params.missingProperty ?? '')
   const stated = statedError(failure)
-  // A query lists the values of a repeated parameter. None of them is preferred: proxies and clients disagree about
-  // which one counts.
+  // The value of a repeated parameter is an array. It is refused, because proxies and clients use different items.
   if (kind === 'query' && Array.isArray(failure.data)) {
     return registryError(
       stated?.code ?? 'invalid_request',
@@ -170,14 +168,14 @@ function fromValidation ({ validation = [], validationContext: part }: FastifyEr
   )
 }
 
-/** What is answered for any error: one of the table's, whatever was thrown. */
+/** Returns the error of the table for any thrown value. */
 export function toRegistryError (error: unknown): RegistryError {
   if (isRegistryError(error)) return error
   const thrown = error as Partial<FastifyError>
   if (Array.isArray(thrown.validation)) return fromValidation(thrown as FastifyError)
   const status = thrown.statusCode ?? 500
   if (status === 404) return registryError('not_found', 'Not found', { cause: error })
-  // What plugins refuse with: those of a host, and the one that serves the files of Swagger UI.
+  // Plugins of a host, and the plugin that serves the files of Swagger UI, throw errors with these statuses.
   if (status === 412) return registryError('precondition_failed', 'Precondition failed', { cause: error })
   if (status === 416) return registryError('range_not_satisfiable', 'The file has no such range', { cause: error })
   if (status === 429) return registryError('rate_limit', 'Too many requests', { cause: error })
@@ -189,12 +187,12 @@ export function toRegistryError (error: unknown): RegistryError {
 }
 
 /**
- * An instance's name as a member of `Proxy-Status` or `Cache-Status`: an RFC 9651 token, or a string where it cannot be
- * one.
+ * Returns the name of an instance as a member of `Proxy-Status` or `Cache-Status`: a token of RFC 9651, or a string if
+ * the name is not a valid token.
  */
 export const proxyMember = (instance: string): string => /^[a-z]/.test(instance) ? instance : `"${instance}"`
 
-/** The envelope of an error, and the headers that go with it. */
+/** Returns the status, headers and body of the response for an error. */
 export function envelope (
   error: RegistryError
 ): { status: number, headers: Record<string, string>, body: ErrorResponse } {
@@ -218,7 +216,7 @@ export function envelope (
   }
 }
 
-/** Headers that say something of an answer which an error takes the place of; others may be the host's. */
+/** Headers that describe a successful response, and that an error must not have. Other headers may be the host's. */
 const ofAnAnswer = [
   'etag',
   'age',
@@ -241,14 +239,14 @@ const ofAnAnswer = [
   'repr-digest'
 ]
 
-/** Answers any error in the one envelope, and logs what the client is not told. */
+/** Sends the response for any error, and logs the details that it does not contain. */
 export function errorHandler (thrown: unknown, request: FastifyRequest, reply: FastifyReply): FastifyReply {
   const error = toRegistryError(thrown)
   if (error.code === 'internal_error' || error.code === 'config_error') {
     request.log.error({ err: thrown }, error.message)
   } else if (error.statusCode >= 500) request.log.warn({ err: error }, error.message)
   const { status, headers, body } = envelope(error)
-  // What was said of an answer that did not come about is not true of this one.
+  // These headers describe the response that the error replaces, so they would be wrong.
   for (const name of ofAnAnswer) reply.removeHeader(name)
   return reply.code(status).type('application/json; charset=utf-8').headers(headers).send(body)
 }

@@ -20,14 +20,14 @@ const schema = {
 const content = {
   'application/octet-stream': { schema: Type.Unsafe<Uint8Array>({ type: 'string', format: 'binary' }) }
 }
-const notModified = noBody('The client has this file already', provenanceHeaders)
-const found = noBody('`latest` was asked for: the exact version is at `Location`', redirectHeaders)
+const notModified = noBody('The client already has this file', provenanceHeaders)
+const found = noBody('Redirect from `latest` to the exact version in `Location`', redirectHeaders)
 
-/** Files of versions; `latest` redirects to the current version. */
+/** Registers the routes of files; `latest` redirects to the current version. */
 const download: FastifyPluginCallbackTypebox = (fastify, _options, done) => {
   const { catalog } = fastify
   const canonical = (version: string) => version.startsWith('v') ? version.slice(1) : version
-  /** Handles GET and HEAD; the reply sends no body for HEAD. */
+  /** Sends the response to GET and HEAD; that to HEAD has no body. */
   const send = async (
     request: { params: Static<typeof VersionPath>, query: Static<typeof SourceQuery> },
     reply: FastifyReply
@@ -45,13 +45,13 @@ const download: FastifyPluginCallbackTypebox = (fastify, _options, done) => {
       operationId: 'downloadExtension',
       summary: 'Download extension',
       description:
-        'The file of a version. Its end is only sent when all of it is what was published: a transfer that fails ' +
-        'ends short of `Content-Length`, ' +
-        'and is resumed with `Range` and `If-Range` or `If-Match`. `latest` redirects to the current version.',
+        'Returns the file of a version. The end of the file is sent only after the whole file is verified. A failed ' +
+        'transfer ends before `Content-Length` is reached; resume it with `Range` and `If-Range` or `If-Match`. ' +
+        '`latest` redirects to the current version.',
       response: {
         200: { description: 'The file', headers: downloadHeaders, content },
         206: {
-          description: 'The part that `Range` asks for; several ranges get the whole file',
+          description: 'The part in `Range`; several ranges get the whole file',
           headers: partHeaders,
           content
         },
@@ -69,7 +69,7 @@ const download: FastifyPluginCallbackTypebox = (fastify, _options, done) => {
       ...schema,
       operationId: 'headExtension',
       summary: 'Headers of a download',
-      description: 'What a download would say of the file, without fetching it.',
+      description: 'Returns the headers of a download without a transfer.',
       response: {
         200: noBody('Headers of the file', downloadHeaders),
         302: found,

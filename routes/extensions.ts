@@ -15,9 +15,9 @@ import {
 
 const tags = ['extensions']
 const notModified = ({ 'Content-Encoding': coding, ...headers }: typeof bodyHeaders) =>
-  noBody('The client has this answer already', headers)
+  noBody('The client already has this response', headers)
 
-/** The catalog itself: list, search, metadata and versions. */
+/** Registers the routes of the catalog: list, search, metadata and versions. */
 const extensions: FastifyPluginCallbackTypebox = (fastify, _options, done) => {
   const { catalog } = fastify
 
@@ -28,7 +28,7 @@ const extensions: FastifyPluginCallbackTypebox = (fastify, _options, done) => {
         operationId: 'listExtensions',
         summary: 'List extensions',
         description:
-          'All extensions at their current versions, by type (provider, taskserv, cluster) and then by name.',
+          'Returns all extensions at their current versions, by type (provider, taskserv, cluster) and then by name.',
         tags,
         querystring: ListQuery,
         response: {
@@ -50,10 +50,9 @@ const extensions: FastifyPluginCallbackTypebox = (fastify, _options, done) => {
       operationId: 'searchExtensions',
       summary: 'Search extensions',
       description:
-        'Extensions that have `q` in their name, a tag or their description, whatever the case; the best matches ' +
-        'first: exact name, ' +
-        'name prefix, start of a word in the name, elsewhere in the name, tag, start of a word in the description, ' +
-        'elsewhere in the description.',
+        'Returns extensions with `q` in the name, a tag or the description; letter case is ignored. The best matches ' +
+        'come first: exact name, prefix of the name, start of a word in the name, elsewhere in the name, tag, start ' +
+        'of a word in the description, elsewhere in the description.',
       tags,
       querystring: SearchQuery,
       response: {
@@ -68,7 +67,7 @@ const extensions: FastifyPluginCallbackTypebox = (fastify, _options, done) => {
     schema: {
       operationId: 'getExtension',
       summary: 'Get extension metadata',
-      description: 'An extension at its current version, from the instance that owns it.',
+      description: 'Returns an extension at its current version, from the instance that owns it.',
       tags,
       params: ExtensionPath,
       querystring: SourceQuery,
@@ -88,7 +87,7 @@ const extensions: FastifyPluginCallbackTypebox = (fastify, _options, done) => {
       schema: {
         operationId: 'listExtensionVersions',
         summary: 'List extension versions',
-        description: 'All versions of an extension, highest first by semver precedence.',
+        description: 'Returns all versions of an extension, highest first by semver precedence.',
         tags,
         params: ExtensionPath,
         querystring: SourceQuery,

@@ -8,7 +8,7 @@ import { jsonResponse, errors, systemHeaders } from '../schemas/responses.ts'
 
 declare module 'fastify' {
   interface FastifyContextConfig {
-    /** The route is asked by machines all day long: its requests are logged at debug. */
+    /** Whether requests of the route are logged at level debug, because probes send them all the time. */
     probe?: boolean
   }
 }
@@ -16,7 +16,7 @@ declare module 'fastify' {
 const tags = ['system']
 const config = { probe: true }
 
-/** Health and metrics, at the root and below `/api/v1`; the two have operation ids of their own. */
+/** Returns a plugin with the routes of health and metrics. `suffix` makes the operation ids unique. */
 const healthAndMetrics = (suffix: string): FastifyPluginCallbackTypebox => (fastify, _options, done) => {
   const { health, telemetry } = fastify
 
@@ -26,8 +26,8 @@ const healthAndMetrics = (suffix: string): FastifyPluginCallbackTypebox => (fast
       operationId: `getHealth${suffix}`,
       summary: 'Health check',
       description:
-        'Service health and backend status, from the last background probe: it answers at once, and with 200 when ' +
-          'degraded too.',
+        'Returns the health of the service and its backends, from the last background probe. The response never ' +
+          'waits for a backend, and has status 200 even if the service is degraded.',
       tags,
       response: { 200: jsonResponse('Healthy or degraded', Ref(HealthResponse)), ...errors(400, 500) }
     }
@@ -40,7 +40,7 @@ const healthAndMetrics = (suffix: string): FastifyPluginCallbackTypebox => (fast
       schema: {
         operationId: `getMetrics${suffix}`,
         summary: 'Metrics',
-        description: 'Metrics in the Prometheus text format.',
+        description: 'Returns metrics in the Prometheus text format.',
         tags,
         response: {
           200: { description: 'Metrics', headers: systemHeaders, content: { 'text/plain': { schema: Type.String() } } },
@@ -56,7 +56,7 @@ const healthAndMetrics = (suffix: string): FastifyPluginCallbackTypebox => (fast
   done()
 }
 
-/** System routes below `/api/v1`. */
+/** Registers the system routes below `/api/v1`. */
 export const apiSystem: FastifyPluginCallbackTypebox = (fastify, _options, done) => {
   const { cache, downloads } = fastify
   void fastify.register(healthAndMetrics(''))
@@ -65,7 +65,7 @@ export const apiSystem: FastifyPluginCallbackTypebox = (fastify, _options, done)
     schema: {
       operationId: 'getCacheStats',
       summary: 'Cache statistics',
-      description: 'How many entries the cache holds now.',
+      description: 'Returns the number of entries in the cache.',
       tags,
       response: { 200: jsonResponse('Entries by section', Ref(CacheStats)), ...errors(400, 500) }
     }
@@ -84,7 +84,7 @@ export const apiSystem: FastifyPluginCallbackTypebox = (fastify, _options, done)
   done()
 }
 
-/** System routes at the root: probes, and the OpenAPI document. */
+/** Registers the system routes at the root: probes, and the OpenAPI document. */
 export const rootSystem: FastifyPluginCallbackTypebox = (fastify, _options, done) => {
   const { health, openapiDocument } = fastify
   void fastify.register(healthAndMetrics('AtRoot'))
@@ -94,7 +94,7 @@ export const rootSystem: FastifyPluginCallbackTypebox = (fastify, _options, done
     schema: {
       operationId: 'getLiveness',
       summary: 'Liveness probe',
-      description: 'The process runs.',
+      description: 'Succeeds while the process runs.',
       tags,
       response: { 200: jsonResponse('Alive', Ref(ProbeResponse)), ...errors(400, 500) }
     }
@@ -105,7 +105,8 @@ export const rootSystem: FastifyPluginCallbackTypebox = (fastify, _options, done
     schema: {
       operationId: 'getReadiness',
       summary: 'Readiness probe',
-      description: 'The service can answer: it has a cached catalog or a healthy instance, and is not shutting down.',
+      description:
+        'Succeeds while an instance is healthy or a catalog is cached, and the service is not shutting down.',
       tags,
       response: { 200: jsonResponse('Ready', Ref(ProbeResponse)), ...errors(400, 500, 503) }
     }

@@ -1,6 +1,6 @@
 import { Type, type Static } from '@sinclair/typebox'
 
-/** The one body of every answer that is not a success, whatever went wrong. */
+/** Body of every error response. */
 export const ErrorResponse = Type.Object({
   error: Type.String({
     description:
@@ -16,7 +16,7 @@ export const ErrorResponse = Type.Object({
   details: Type.Optional(Type.String({ description: 'Additional details' }))
 }, {
   $id: 'registry.ErrorResponse',
-  description: 'What went wrong',
+  description: 'An error',
   examples: [{ error: 'not_found', message: 'Extension provider/nonexistent not found' }]
 })
 export type ErrorResponse = Static<typeof ErrorResponse>

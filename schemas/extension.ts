@@ -2,10 +2,10 @@ import { Type, type Static } from '@sinclair/typebox'
 import { Ref } from './ref.ts'
 import { StringEnum } from './string-enum.ts'
 
-/** The three types of extension, in the order in which lists show them. */
+/** Types of extensions, in the order of lists. */
 export const extensionTypes = ['provider', 'taskserv', 'cluster'] as const
 
-/** The two kinds of backend, in the order of ownership among instances of one priority. */
+/** Kinds of backends, in the order of ownership among instances of the same priority. */
 export const extensionSources = ['gitea', 'oci'] as const
 
 export const ExtensionType = StringEnum(extensionTypes, {
@@ -25,21 +25,21 @@ export type ExtensionSource = Static<typeof ExtensionSource>
 const published_at = Type.String({
   format: 'date-time',
   description:
-    'When this version was published: RFC 3339 in UTC, whole seconds. `1970-01-01T00:00:00Z` means that the ' +
-      'publisher did not say',
+    'Time at which this version was published: RFC 3339 in UTC, whole seconds. `1970-01-01T00:00:00Z` means that ' +
+      'the time is not known',
   examples: ['2025-10-06T12:00:00Z']
 })
 const download_url = Type.Optional(Type.String({
-  description: 'Where the file can be had from; absent when the version has no file',
+  description: 'Address of the file; absent if the version has no file, or its file has no public address',
   examples: ['https://gitea.example.com/org/kubernetes_taskserv/releases/download/1.28.0/kubernetes_taskserv.tar.gz']
 }))
 const checksum = Type.Optional(Type.String({
-  description: "The publisher's digest of the file, `algorithm:hex`; absent when none was published",
+  description: "The publisher's digest of the file, `algorithm:hex`; absent if the publisher gives no digest",
   examples: ['sha256:66cce5a8a2c4ad459e2e242a0ca2e209791cd4a0ae5e92a0a5f8af182f0b179a']
 }))
 const size = Type.Optional(Type.Integer({
   minimum: 0,
-  description: 'Size of the file in bytes; absent when the version has no file',
+  description: 'Size of the file in bytes; absent if the version has no file',
   examples: [2048000]
 }))
 
@@ -68,12 +68,12 @@ export const Extension = Type.Object({
   type: Ref(ExtensionType),
   version: Type.String({
     description:
-      'Current version (semver 2.0.0): the highest release, or the highest pre-release when nothing else exists. A ' +
-        'Gitea release that is marked as a pre-release counts as one',
+      'Current version (semver 2.0.0): the highest release, or the highest pre-release if there are only ' +
+        'pre-releases. A Gitea release that is marked as a pre-release counts as a pre-release',
     examples: ['1.28.0']
   }),
   description: Type.String({
-    description: 'Description; empty when there is none',
+    description: 'Description; may be empty',
     examples: ['Kubernetes container orchestration platform']
   }),
   author: Type.Optional(Type.String({ description: 'Author or organisation', examples: ['provisioning-team'] })),

@@ -1,15 +1,13 @@
 import { Type, type Static, type TSchema } from '@sinclair/typebox'
 
 /*
- * What is read of the answers of Gitea >= 1.22 and Forgejo >= 11, and nothing else: every field that is not here may
- * come, go and change.
+ * The fields that are read from responses of Gitea >= 1.22 and Forgejo >= 11. Other fields are ignored, so they may
+ * change.
  */
 
 const Nullable = <T extends TSchema>(schema: T) => Type.Optional(Type.Union([schema, Type.Null()]))
 
-/**
- * An element of `GET /orgs/{org}/repos` and `GET /users/{user}/repos`, and the whole of `GET /repos/{owner}/{repo}`.
- */
+/** An element of `GET /orgs/{org}/repos` and `GET /users/{user}/repos`, and the body of `GET /repos/{owner}/{repo}`. */
 export const GiteaRepository = Type.Object({
   id: Type.Optional(Type.Integer()),
   name: Type.String({ minLength: 1, maxLength: 256 }),
@@ -23,32 +21,32 @@ export const GiteaRepository = Type.Object({
   mirror: Type.Optional(Type.Boolean()),
   has_releases: Type.Optional(Type.Boolean()),
   release_counter: Type.Optional(Type.Integer()),
-  /** Of use where it is a text, and no reason to leave a repository out where it is not. */
+  /** Used if it is a string. Another type is ignored, so that the repository is not skipped for it. */
   updated_at: Type.Optional(Type.Unknown()),
-  /** Absent before Gitea 1.23; null in some of Forgejo's answers. */
+  /** Absent before Gitea 1.23; null in some responses of Forgejo. */
   topics: Nullable(Type.Array(Type.String()))
 })
 export type GiteaRepository = Static<typeof GiteaRepository>
 
-/** A release's file. */
+/** A file of a release. */
 export const GiteaAsset = Type.Object({
   id: Type.Integer(),
-  /** Gitea keeps at most 255. */
+  /** Gitea stores at most 255 characters. */
   name: Type.String({ minLength: 1, maxLength: 512 }),
   size: Type.Integer({ minimum: 0 }),
   uuid: Type.String({ pattern: '^[0-9A-Fa-f-]{36}$' }),
-  /** Forgejo >= 9: `external` assets are links that anybody may have written. */
+  /** Forgejo >= 9: `external` assets are links to arbitrary addresses. */
   type: Type.Optional(Type.String()),
   digest: Nullable(Type.String()),
   sha256: Nullable(Type.String())
 })
 export type GiteaAsset = Static<typeof GiteaAsset>
 
-/** An element of `GET /repos/{owner}/{repo}/releases`; `assets` are checked one by one. */
+/** An element of `GET /repos/{owner}/{repo}/releases`; each of its `assets` is checked separately. */
 export const GiteaRelease = Type.Object({
   tag_name: Type.String({ minLength: 1 }),
   draft: Type.Boolean(),
-  /** Of use where it is `true`, and not a reason to quarantine the release where it is not a boolean. */
+  /** Used if it is `true`. Another type is ignored, so that the release is not skipped for it. */
   prerelease: Type.Optional(Type.Unknown()),
   created_at: Nullable(Type.String()),
   published_at: Nullable(Type.String()),

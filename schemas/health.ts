@@ -5,15 +5,15 @@ const status = {
   enabled: Type.Boolean({ description: 'Backend enabled: at least one instance is configured' }),
   healthy: Type.Boolean({
     description:
-      'Backend healthy: every instance answered the last probe, and its last listing was read whole, but for single ' +
-        'repositories that refuse the credentials'
+      'Backend healthy: the last probe and the last crawl of every instance succeeded. Single repositories that ' +
+        'refuse the credentials do not count'
   }),
   error: Type.Optional(Type.String({ description: 'Error message if unhealthy', examples: ['Connection timeout'] })),
   circuit: Type.Optional(
     Type.String({
       description:
-        'Circuit breaker of an instance: `open` (it is left alone after failures) or `half-open` (one question tests ' +
-          'it); absent while it is closed',
+        'Circuit breaker of an instance: `open` (requests are suspended after failures) or `half-open` (one request ' +
+          'tests the instance); absent while it is closed',
       examples: ['open']
     })
   )
@@ -29,7 +29,7 @@ export const BackendStatus = Type.Object({
   ...status,
   instances: Type.Optional(
     Type.Record(Type.String(), Ref(InstanceStatus), {
-      description: 'Each instance by its name, when there are several'
+      description: 'Each instance by its name, if there are several'
     })
   )
 }, { $id: 'registry.BackendStatus', description: 'Health of one kind of backend' })
@@ -43,7 +43,7 @@ export type BackendHealth = Static<typeof BackendHealth>
 
 export const HealthResponse = Type.Object({
   status: Type.String({
-    description: '`healthy`, or `degraded` when an enabled backend is not healthy',
+    description: '`healthy`, or `degraded` if an enabled backend is not healthy',
     examples: ['healthy']
   }),
   version: Type.String({ description: 'Service version', examples: ['0.1.0'] }),

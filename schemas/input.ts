@@ -18,10 +18,10 @@ import {
   type TString
 } from '@sinclair/typebox'
 
-/** The default of a schema with these options, as part of its type; nothing where they have none. */
+/** Type of the default of a schema with these options; `unknown` for options without a default. */
 export type DefaultOf<O> = O extends { default: infer D } ? { default: D } : unknown
 
-/** TypeBox's constructors. Their types keep whether a default was given, which TypeBox's own do not. */
+/** Constructors of TypeBox. In contrast to TypeBox's own types, theirs record whether a schema has a default. */
 interface Constructors extends Omit<typeof TypeBox, 'Array' | 'Boolean' | 'Integer' | 'Number' | 'Object' | 'String'> {
   Array<S extends TSchema, O extends ArrayOptions> (items: S, options?: O): TArray<S> & DefaultOf<O>
   Boolean<O extends SchemaOptions> (options?: O): TBoolean & DefaultOf<O>

@@ -1,17 +1,17 @@
 /**
- * Pattern, without anchors, of a part of a path: it has no separator and no escape, is not hidden, and is not internal
- * to a registry (`_trivy`).
+ * Pattern of a part of a path, without anchors. It excludes separators, escapes, hidden names, and names that are
+ * internal to a registry (`_trivy`).
  */
 export const pathPart = '[A-Za-z0-9][A-Za-z0-9._-]*'
 
-/** The pattern of an extension's name and of a directory in a tree of image layouts. */
+/** Pattern of the name of an extension, and of a directory in a tree of image layouts. */
 export const namePattern = `^${pathPart}$`
-/** Maximum length of an extension's name. */
+/** Maximum length of the name of an extension, in characters. */
 export const maxNameLength = 128
 
 const name = new RegExp(namePattern)
 
-/** Whether text is one part of a path that is a name, of any length. */
+/** Returns whether a text is a name of any length that is one part of a path. */
 export const isPathPart = (text: string): boolean => name.test(text)
-/** Whether an extension may have this name. */
+/** Returns whether an extension may have this name. */
 export const isExtensionName = (text: string): boolean => text.length <= maxNameLength && isPathPart(text)

@@ -1,8 +1,8 @@
 import { Type, type Static } from '@sinclair/typebox'
 
 /**
- * Digest of content (image-spec, descriptor.md): `algorithm:encoded`. The registered algorithms have their exact form,
- * others pass by the general grammar, which holds no separator and no `..`: a digest that fits may stand in a path.
+ * Digest of content (image-spec, descriptor.md): `algorithm:encoded`. Registered algorithms must have their exact form.
+ * Others match the general grammar, which has no separator and no `..`; a valid digest can therefore be part of a path.
  */
 export const Digest = Type.String({
   maxLength: 255,
@@ -11,43 +11,45 @@ export const Digest = Type.String({
   description: 'Digest of content, `algorithm:encoded`'
 })
 
-/** Annotations are checked one by one where they are read: one of a wrong type costs itself only. */
+/** Annotations are checked separately when they are read, so that an invalid one does not affect the others. */
 const annotations = Type.Optional(
-  Type.Unknown({ description: 'Strings by key, if the publisher kept to the specification' })
+  Type.Unknown({ description: 'Strings by key, if the document conforms to the specification' })
 )
 const mediaType = Type.Optional(
   Type.Union([Type.String(), Type.Null()], {
-    description: 'Kind of the document, by its own word; absent, null or empty where the publisher left it out'
+    description: 'Declared kind of the document; absent, null or empty if the publisher did not set it'
   })
 )
 
-/** Where content is and how it is verified (image-spec, descriptor.md). */
+/** A reference to content, with the digest and size that verify it (image-spec, descriptor.md). */
 export const Descriptor = Type.Object({
   mediaType: Type.String({ description: 'Kind of the content' }),
   digest: Digest,
-  size: Type.Integer({ minimum: 0, maximum: Number.MAX_SAFE_INTEGER, description: 'Bytes of the content' }),
+  size: Type.Integer({ minimum: 0, maximum: Number.MAX_SAFE_INTEGER, description: 'Size of the content in bytes' }),
   annotations,
-  platform: Type.Optional(Type.Unknown({ description: 'What an image runs on; `unknown` marks an attestation' })),
-  artifactType: Type.Optional(Type.Unknown({ description: 'Kind of the artifact behind a manifest' })),
-  urls: Type.Optional(Type.Unknown({ description: 'Other places of the content, which are never read' }))
+  platform: Type.Optional(Type.Unknown({ description: 'Platform of an image; `unknown` marks an attestation' })),
+  artifactType: Type.Optional(Type.Unknown({ description: 'Kind of the artifact of a manifest' })),
+  urls: Type.Optional(Type.Unknown({ description: 'Other addresses of the content, which are never read' }))
 }, { description: 'An OCI descriptor' })
 export type Descriptor = Static<typeof Descriptor>
 
-/** An image manifest, also of Docker's kind (image-spec, manifest.md). */
+/** An image manifest, of OCI or of Docker (image-spec, manifest.md). */
 export const ImageManifest = Type.Object({
   mediaType,
-  artifactType: Type.Optional(Type.Unknown({ description: 'Kind of the artifact; that of its config if unset' })),
-  config: Type.Optional(Type.Unknown({ description: 'A descriptor; a bad one costs only what the config would tell' })),
+  artifactType: Type.Optional(
+    Type.Unknown({ description: 'Kind of the artifact; the media type of its config if unset' })
+  ),
+  config: Type.Optional(Type.Unknown({ description: 'A descriptor; an invalid one is ignored' })),
   layers: Type.Array(Descriptor, {
-    description: 'All good or none: with one left out, another would be taken for the only one'
+    description: 'Descriptors, which must all be valid: if one was skipped, another could be taken for the only file'
   }),
   annotations
 }, { description: 'An OCI image manifest' })
 export type ImageManifest = Static<typeof ImageManifest>
 
 /**
- * An index, or Docker's manifest list (image-spec, image-index.md). Its descriptors are checked one by one: a bad one
- * costs only itself.
+ * An index, or a manifest list of Docker (image-spec, image-index.md). Each descriptor is checked separately, so that
+ * an invalid one does not affect the others.
  */
 export const ImageIndex = Type.Object({
   mediaType,
@@ -56,9 +58,9 @@ export const ImageIndex = Type.Object({
 }, { description: 'An OCI image index' })
 export type ImageIndex = Static<typeof ImageIndex>
 
-/** The config of a container image, as far as it tells a time (image-spec, config.md). */
+/** The config of a container image, reduced to the time of its creation (image-spec, config.md). */
 export const ImageConfig = Type.Object({
-  created: Type.String({ description: 'When the image was made, RFC 3339' })
+  created: Type.String({ description: 'Time at which the image was created, RFC 3339' })
 }, { description: 'An OCI image config' })
 export type ImageConfig = Static<typeof ImageConfig>
 
@@ -72,56 +74,60 @@ const part = '[a-z0-9]+(?:(?:\\.|_|__|-+)[a-z0-9]+)*'
 const repositoryName = new RegExp(`^${part}(?:/${part})*$`)
 
 /**
- * Whether a registry can have a repository of this name (distribution-spec, "Pulling manifests"); 255 is what clients
- * can take.
+ * Returns whether a registry can have a repository of this name (distribution-spec, "Pulling manifests"). Clients limit
+ * a name to 255 characters.
  */
 export const isRepositoryName = (name: unknown): name is string =>
   typeof name === 'string' && name.length <= 255 && repositoryName.test(name)
 
-/** A page of a repository's tags (distribution-spec, "Listing Tags"). Some servers say null for none. */
+/** A page of the tags of a repository (distribution-spec, "Listing Tags"). Some servers send null for an empty list. */
 export const TagList = Type.Object({
-  name: Type.Optional(Type.Unknown({ description: 'The repository: what has neither it nor tags is no list of tags' })),
+  name: Type.Optional(
+    Type.Unknown({ description: 'Name of the repository; a body with neither name nor tags is not a list of tags' })
+  ),
   tags: Type.Optional(
     Type.Union([Type.Array(Type.Unknown()), Type.Null()], {
-      description: 'Names of tags; one of a wrong form costs only itself'
+      description: 'Names of tags; invalid ones are skipped'
     })
   )
 }, { description: 'Tags of a repository' })
 export type TagList = Static<typeof TagList>
 
-/** A page of `_catalog`, of Docker's own API. */
+/** A page of `_catalog`, from the API of Docker. */
 export const RepositoryList = Type.Object({
   repositories: Type.Union([Type.Array(Type.Unknown()), Type.Null()], {
-    description: 'Full names; one of a wrong form costs only itself'
+    description: 'Full names; invalid ones are skipped'
   })
 }, { description: 'Repositories of a registry' })
 export type RepositoryList = Static<typeof RepositoryList>
 
-/** A page of Harbor's own listing of a project. */
+/** A page of the repositories of a project, from the API of Harbor. */
 export const HarborRepositories = Type.Array(Type.Unknown(), {
   description: 'Objects with a `name`, which begins with the project'
 })
 export type HarborRepositories = Static<typeof HarborRepositories>
 
-/** What a token server says (distribution, token.md); either field has the token. */
+/** Response of a token server (distribution, token.md); either of the two fields contains the token. */
 export const TokenResponse = Type.Object({
   token: Type.Optional(Type.String()),
   access_token: Type.Optional(Type.String()),
-  expires_in: Type.Optional(Type.Unknown({ description: 'Seconds; a wrong one is none' }))
+  expires_in: Type.Optional(Type.Unknown({ description: 'Lifetime in seconds; an invalid value is ignored' }))
 }, { description: 'A token' })
 export type TokenResponse = Static<typeof TokenResponse>
 
-/** One entry of `auths` in Docker's `config.json`. */
+/** An entry of `auths` in Docker's `config.json`. */
 export const DockerAuth = Type.Object({
-  auth: Type.Optional(Type.String({ description: 'Base64 of `user:password`; wins over the two fields' })),
+  auth: Type.Optional(
+    Type.String({ description: 'Base64 of `user:password`; has priority over `username` and `password`' })
+  ),
   username: Type.Optional(Type.String()),
   password: Type.Optional(Type.String()),
-  registrytoken: Type.Optional(Type.String({ description: 'A ready bearer token' })),
-  identitytoken: Type.Optional(Type.String({ description: 'Of a kind of login that is not supported' }))
+  registrytoken: Type.Optional(Type.String({ description: 'A bearer token that is sent unchanged' })),
+  identitytoken: Type.Optional(Type.String({ description: 'Token of a kind of login that is not supported' }))
 }, { description: 'Credentials for one registry' })
 export type DockerAuth = Static<typeof DockerAuth>
 
-/** Docker's `config.json`, as far as it holds credentials. */
+/** Docker's `config.json`, reduced to the keys of credentials. */
 export const DockerConfig = Type.Object({
   auths: Type.Optional(Type.Record(Type.String(), DockerAuth)),
   credsStore: Type.Optional(Type.Unknown()),

@@ -4,7 +4,7 @@ import { maxNameLength, namePattern } from './name.ts'
 import { withError, type ParameterError } from './parameter-error.ts'
 import { StringEnum } from './string-enum.ts'
 
-/** A parameter that may be left out, and then has its default: optional for clients, always there for handlers. */
+/** Returns the schema of a parameter with a default: optional for clients, always present for handlers. */
 const Defaulted = <T extends TSchema>(schema: T) => Type.Unsafe<Static<T>>(Type.Optional(schema))
 
 const invalidType: ParameterError = {
@@ -16,13 +16,13 @@ const type = withError(
   invalidType
 )
 
-// Filters have no examples: Swagger UI would fill them in, and ask for something else than the reader does.
+// Filters have no examples. Swagger UI would fill them in, and the request would not return all entries.
 const typeFilter = withError(
-  StringEnum(extensionTypes, { description: 'Only extensions of this type' }),
+  StringEnum(extensionTypes, { description: 'Filter by extension type: provider, taskserv or cluster' }),
   invalidType
 )
 const source = StringEnum(extensionSources, {
-  description: 'Only backends of this kind; ownership is decided among them'
+  description: 'Filter by source: gitea or oci. The owner of a name is chosen among the instances of this source'
 })
 
 const name = Type.String({
@@ -32,7 +32,7 @@ const name = Type.String({
   examples: ['kubernetes']
 })
 
-/** semver 2.0.0 with an optional leading `v`, or `latest`. The pattern is the one that semver.org suggests. */
+/** A version of semver 2.0.0 with an optional leading `v`, or `latest`. The pattern is that of semver.org. */
 const version = withError(
   Type.String({
     description: 'Extension version (semver 2.0.0; a leading `v` is accepted), or `latest`',
@@ -66,8 +66,8 @@ export const ListQuery = Type.Object({
 const searchTerm = withError(
   Type.String({
     description:
-      'Search query: what is looked for, in any case, in names, tags and descriptions; 1 to 256 characters without ' +
-        'surrounding blanks',
+      'Search query (case-insensitive) for names, tags and descriptions: 1 to 256 characters without surrounding ' +
+        'whitespace',
     pattern: '^\\s*\\S(?:[\\s\\S]{0,254}\\S)?\\s*$',
     examples: ['kubernetes']
   }),

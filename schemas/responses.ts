@@ -3,8 +3,8 @@ import { ErrorResponse } from './error.ts'
 import { Ref } from './ref.ts'
 
 /*
- * Descriptions of answers for the OpenAPI document: which headers come with which status. The headers themselves are
- * made in `plugins/replies/plugin.ts`, `lib/errors.ts`, and the plugins that are named like them.
+ * Descriptions of responses for the OpenAPI document: the headers of each status. `plugins/replies/plugin.ts`,
+ * `lib/errors.ts` and the plugins with the names of the headers set them.
  */
 
 interface Header { type: 'string' | 'integer', description: string, example?: string | number }
@@ -21,88 +21,89 @@ const integer = (description: string, example?: number): Header => ({
   ...(example !== undefined && { example })
 })
 
-/** What browsers obey; no client reads it. */
+/** Headers for browsers only, which scripts do not need. */
 const browserHeaders: Headers = {
   'Content-Security-Policy': text(
-    'Opened as a page, an answer loads nothing and is shown in no frame',
+    'A response that is opened as a page loads no content and is not shown in frames',
     "default-src 'none';frame-ancestors 'none'"
   ),
   'Cross-Origin-Resource-Policy': text(
-    '`cross-origin` where every origin may read the answers, else `same-origin`',
+    '`cross-origin` if every origin may read the responses, else `same-origin`',
     'cross-origin'
   ),
   'Referrer-Policy': text('Always `no-referrer`', 'no-referrer'),
   'Strict-Transport-Security': text(
-    'Where the registry is configured to be reached by https; else absent',
+    'Present if `server.public_url` uses https',
     'max-age=31536000'
   ),
   'Access-Control-Allow-Origin': text(
-    'Whose pages may read the answer; absent where cross-origin reading is turned off',
+    'Origin whose pages may read the response; absent if CORS is turned off',
     '*'
   ),
   'Access-Control-Expose-Headers': text(
-    'Headers that those pages may read; absent where cross-origin reading is turned off'
+    'Headers that those pages may read; absent if CORS is turned off'
   ),
   Vary: text(
-    '`Origin` where some origins may read the answers and others may not, `Accept-Encoding` where the answer has ' +
-      'other forms; else absent',
+    '`Origin` if only some origins may read the responses, `Accept-Encoding` if the response has several content ' +
+      'codings; else absent',
     'Accept-Encoding'
   )
 }
 
 const always: Headers = {
-  'X-Request-Id': text("The request's id, taken from the request's own header or made up; it stands in the log"),
+  'X-Request-Id': text('Id of the request in the log: the value of this header in the request, or a new one'),
   'X-Content-Type-Options': text('Always `nosniff`', 'nosniff'),
   ...browserHeaders
 }
 
-/** How the client stands with the limit on requests (draft-ietf-httpapi-ratelimit-headers). */
+/** Headers of the rate limit (draft-ietf-httpapi-ratelimit-headers). */
 const limitHeaders: Headers = {
   'RateLimit-Policy': text(
-    'Requests to the catalog that one client has in a window of seconds; absent where no limit is configured',
+    'Number of requests to the catalog for each client, and length of the window in seconds; absent without a ' +
+      'configured limit',
     '"default";q=100;w=60'
   ),
   RateLimit: text(
-    'Requests that are left to the client, and the seconds until it has all of them again; absent where no limit is ' +
-      'configured',
+    'Number of requests that remain for the client, and seconds until the window ends; absent without a configured ' +
+      'limit',
     '"default";r=50;t=30'
   )
 }
 
-/** What every answer of the catalog says about where it comes from. */
+/** Headers of every successful response of the catalog, which state the origin and age of the data. */
 export const provenanceHeaders: Headers = {
   ...always,
   ...limitHeaders,
   ETag: text(
-    'Strong validator of this response, of each coding its own; `If-None-Match` with it gets 304, `If-Match` with ' +
-      'another one 412'
+    'Strong validator of this response; each content coding has its own. `If-None-Match` with it gets 304, ' +
+      '`If-Match` with another value gets 412'
   ),
   'Cache-Control': text(
-    'How long the answer may be reused; `no-cache` when it is stale or partial',
+    'Time for which the response may be reused; `no-cache` if it is stale or partial',
     'public, max-age=300, stale-if-error=86400'
   ),
-  Age: integer('Seconds since the upstreams said so (RFC 9111)', 12),
-  'X-Cache-Hit': text('`true` when this answer waited for no upstream, else `false`', 'true'),
-  'X-Cache-TTL': integer('Seconds that this answer stays fresh; 0 when stale or partial', 288),
+  Age: integer('Age of the data in seconds (RFC 9111)', 12),
+  'X-Cache-Hit': text('`true` if the response did not wait for an upstream, else `false`', 'true'),
+  'X-Cache-TTL': integer('Seconds for which the response stays fresh; 0 if it is stale or partial', 288),
   'Cache-Status': text(
-    'How the cache was used (RFC 9211); instances whose older entries stand in are members of their own',
+    'Use of the cache (RFC 9211); each instance with stale data is a separate member',
     'extension-registry; hit; ttl=288'
   ),
   'Proxy-Status': text(
-    'What went wrong with which instance (RFC 9209); absent when nothing did',
+    'Error of each instance that failed (RFC 9209); absent without an error',
     'gitea; error=connection_refused'
   ),
   'X-Partial': text(
-    'Names of the instances whose entries are missing from this answer; absent when none is. Single repositories ' +
-      'that refuse the credentials are not counted as missing',
+    'Names of the instances whose entries are missing from this response; absent if it is complete. Single ' +
+      'repositories that refuse the credentials do not count as missing',
     'gitea'
   )
 }
 
-/** What the HTTP client undoes before anybody reads the answer. */
+/** Headers that HTTP clients evaluate themselves, because they decode the body before a program reads it. */
 const codingHeaders: Headers = {
   'Content-Encoding': text(
-    'How a larger answer is compressed, where the client accepts it: `br` or `gzip`; else absent',
+    'Compression of a larger response, if the client accepts it: `br` or `gzip`; else absent',
     'br'
   )
 }
@@ -111,13 +112,13 @@ export const bodyHeaders: Headers = { ...provenanceHeaders, ...codingHeaders }
 
 export const pageHeaders: Headers = {
   ...bodyHeaders,
-  'X-Total-Count': integer('Results in all, whatever the limit', 45)
+  'X-Total-Count': integer('Total number of results, before `limit` is applied', 45)
 }
 
 export const listHeaders: Headers = {
   ...pageHeaders,
   Link: text(
-    'First, previous, next and last page (RFC 8288), as relative references',
+    'Relative references to the first, previous, next and last page (RFC 8288)',
     '<?limit=10&offset=10>; rel="next"'
   )
 }
@@ -125,22 +126,22 @@ export const listHeaders: Headers = {
 export const downloadHeaders: Headers = {
   ...provenanceHeaders,
   'Content-Disposition': text(
-    "`attachment` with the file's real name (RFC 6266)",
+    '`attachment` with the name of the file (RFC 6266)',
     'attachment; filename=kubernetes_taskserv.tar.gz'
   ),
-  'Content-Length': integer('Bytes of the answer; absent when unknown', 2048000),
-  'Accept-Ranges': text('Always `bytes`: a part of the file may be asked for with `Range`', 'bytes'),
+  'Content-Length': integer('Size of the response body in bytes; absent if unknown', 2048000),
+  'Accept-Ranges': text('Always `bytes`: `Range` requests a part of the file', 'bytes'),
   'Last-Modified': text(
-    'When the version was published; absent when unknown. `If-Unmodified-Since` with an earlier date gets 412; ' +
-      '`If-Modified-Since` never gets 304',
+    'Time at which the version was published; absent if unknown. `If-Unmodified-Since` with an earlier date gets ' +
+      '412; `If-Modified-Since` never gets 304',
     'Wed, 15 Jan 2025 10:30:00 GMT'
   ),
-  'Repr-Digest': text('Digest of the file (RFC 9530); absent when none is known', 'sha-256=:Zszlqj…:')
+  'Repr-Digest': text('Digest of the file (RFC 9530); absent if unknown', 'sha-256=:Zszlqj…:')
 }
 
 const { ETag, ...withoutValidator } = provenanceHeaders
 const contentRange = (example: string): Headers => ({
-  'Content-Range': text('Which bytes of how many (RFC 9110)', example)
+  'Content-Range': text('Range of the bytes, and size of the file in bytes (RFC 9110)', example)
 })
 
 export const partHeaders: Headers = { ...downloadHeaders, ...contentRange('bytes 1048576-2047999/2048000') }
@@ -152,34 +153,34 @@ export const redirectHeaders: Headers = {
 
 export const systemHeaders: Headers = { ...always, 'Cache-Control': text('Always `no-store`', 'no-store') }
 
-/** An answer with a body of a named schema. */
+/** Returns the description of a response whose body has a named schema. */
 export const jsonResponse = <T extends TSchema>(description: string, schema: T, headers: Headers = systemHeaders) =>
   ({ ...schema, description, headers }) as T
 
 const errorDescriptions = {
   400: 'Invalid input: `invalid_type`, `invalid_version` or `invalid_request`',
-  401: "`auth_error`: the upstreams that could answer refuse the registry's own credentials",
+  401: '`auth_error`: the upstreams that could have the data refuse the credentials of the registry',
   404: '`not_found`: the resource does not exist',
   409:
-    '`conflict`: the version was published again with different content, and the registry is configured to refuse that',
+    '`conflict`: the version was published again with different content, and `store.on_rerelease` is `refuse`',
   412:
     '`precondition_failed`: `If-Match` does not name a current `ETag`, or the file was published after ' +
       '`If-Unmodified-Since`',
-  416: '`range_not_satisfiable`: the range begins behind the end of the file',
-  429: "`rate_limit`: the client's limit at this registry, or an upstream's, is exceeded",
+  416: '`range_not_satisfiable`: the range begins after the end of the file',
+  429: '`rate_limit`: the rate limit of this registry or of an upstream is exceeded',
   500: '`internal_error` or `config_error`',
   503:
-    '`service_unavailable`: an upstream that could own the answer cannot be asked, and nothing cached may stand in; ' +
-      'or the registry is overloaded'
+    '`service_unavailable`: an upstream that could have the data is unavailable and no cached data can be served, or ' +
+      'the registry is overloaded'
 }
 type ErrorStatus = keyof typeof errorDescriptions
 
-const retryAfter: Headers = { 'Retry-After': integer('Seconds after which to ask again', 5) }
+const retryAfter: Headers = { 'Retry-After': integer('Seconds to wait before a retry', 5) }
 const perhapsRetryAfter: Headers = {
-  'Retry-After': integer('Seconds after which to ask again; absent when nobody knows', 5)
+  'Retry-After': integer('Seconds to wait before a retry; absent if unknown', 5)
 }
 
-/** Every header above that means something to a client: pages of other origins may read these. */
+/** Names of the headers that clients use. Pages of other origins may read them. */
 export const exposedHeaders: readonly string[] = Object.keys({
   ...listHeaders,
   ...partHeaders,
@@ -188,7 +189,7 @@ export const exposedHeaders: readonly string[] = Object.keys({
 })
   .filter(name => !Object.hasOwn({ ...browserHeaders, ...codingHeaders }, name))
 
-/** The error answers of a route, each in the one envelope. */
+/** Returns the descriptions of the error responses of a route. */
 export const errors = <S extends ErrorStatus>(...statuses: S[]) =>
   Object.fromEntries(statuses.map(status => [
     status,
@@ -203,10 +204,10 @@ export const errors = <S extends ErrorStatus>(...statuses: S[]) =>
     })
   ])) as Record<S, ReturnType<typeof Ref<typeof ErrorResponse>>>
 
-/** The errors that any route of the catalog may answer. */
+/** Error responses that every route of the catalog may send. */
 export const catalogErrors = errors(400, 401, 404, 429, 500, 503)
 
-/** An answer without a body. */
+/** Returns the description of a response without a body. */
 export const noBody = (description: string, headers: Headers): TNull & { description: string, headers: Headers } => ({
   ...Type.Null(),
   description,

@@ -4,10 +4,10 @@ import { maxNameLength, namePattern } from './name.ts'
 import { StringEnum } from './string-enum.ts'
 
 /*
- * The last good catalog of one instance as it is kept on disk: lines of JSON. The first is a head, then come listings,
- * each followed by its extensions, and version lists; the last one has the SHA-256 of all bytes before it. Times are
- * milliseconds of the epoch. TypeBox checks these schemas, so they reuse no schema of the HTTP API that has keywords
- * for Ajv.
+ * The last complete catalog of one instance on disk, as lines of JSON. The first line is a head. Next are the listings,
+ * each followed by its extensions, and the version lists. The last line has the SHA-256 of all bytes before it. Times
+ * are milliseconds since the epoch. TypeBox checks these schemas, so they must not contain keywords of Ajv from the
+ * schemas of the HTTP API.
  */
 
 const type = StringEnum(extensionTypes)
@@ -44,14 +44,14 @@ const SavedRelease = Type.Object({
     url: text,
     validator: Type.String({ pattern: '^[\\x21\\x23-\\x7e]+$' }),
     locator: Type.String({ minLength: 1 }),
-    /** A checksum that was not looked up yet stays so. */
+    /** Location of a checksum that was not read yet, so that it can be read after the restart. */
     checksumLocator: text
   }))
 })
 
 export const SnapshotHead = Type.Object({
   format: Type.Literal(1),
-  /** What the instance was configured to read: of another configuration nothing is taken over. */
+  /** Hash of the configuration of the instance. A snapshot of another configuration is not restored. */
   identity: Type.String()
 }, { description: 'First line of a snapshot' })
 export type SnapshotHead = Static<typeof SnapshotHead>
@@ -62,16 +62,16 @@ export const SnapshotListing = Type.Object({
   at,
   missing: Type.Boolean(),
   unread: Type.Array(name),
-  /** Names whose answer is older than the walk, and when it was given. */
+  /** Names with data that is older than the crawl, and the time of that data. */
   kept: Type.Optional(Type.Array(Type.Object({ name, at }))),
   proof: Type.Optional(Type.Object({ at, names: Type.Array(name) }))
-}, { description: "One type's listing, without its extensions" })
+}, { description: 'The listing of one type, without its extensions' })
 export type SnapshotListing = Static<typeof SnapshotListing>
 
 export const SnapshotExtensions = Type.Object({
   kind: Type.Literal('extensions'),
   extensions: Type.Array(SavedExtension)
-}, { description: 'Extensions of the listing before' })
+}, { description: 'Extensions of the preceding listing' })
 export type SnapshotExtensions = Static<typeof SnapshotExtensions>
 
 export const SnapshotVersions = Type.Object({

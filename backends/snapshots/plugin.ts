@@ -85,7 +85,7 @@ async function snapshots (
   const counts = new Map(instances.map(({ name }) => [name, { saved: 0, failed: 0 }]))
   fastify.telemetry.counter(
     'catalog_saves_total',
-    'Attempts to keep the last good catalog on disk',
+    'Attempts to save a snapshot of the catalog on disk',
     ['backend', 'result'],
     () =>
       [...counts].flatMap(([backend, count]) =>

@@ -18,37 +18,37 @@ export interface DownloadsOptions { config: Config }
 /** Registers the metrics of the store. Their values are read at each scrape. */
 function observeStore ({ gauge, counter }: Telemetry, { active, statistics }: Downloads): void {
   const one = (value: () => number) => () => [{ labels: {}, value: value() }]
-  gauge<string>('transfers_active', 'Files under way from upstreams to the store', [], one(active))
-  gauge<string>('store_bytes', 'Bytes of verified files in the store', [], one(() => statistics().bytes))
+  gauge<string>('transfers_active', 'Transfers from upstreams to the store in progress', [], one(active))
+  gauge<string>('store_bytes', 'Size of the verified files in the store in bytes', [], one(() => statistics().bytes))
   gauge<string>('store_entries', 'Verified files in the store', [], one(() => statistics().entries))
   gauge<string>(
     'store_usable',
-    'Whether files can be kept: 1, or 0 while downloads go on without the store',
+    '1 if the store can be written, 0 while downloads continue without it',
     [],
     one(() => Number(statistics().usable))
   )
-  counter<string>('store_hits_total', 'Downloads that the store answered', [], one(() => statistics().hits))
+  counter<string>('store_hits_total', 'Downloads of files in the store', [], one(() => statistics().hits))
   counter<string>(
     'store_misses_total',
-    'Downloads of a known digest that the store did not have',
+    'Downloads of files with a known digest that are not in the store',
     [],
     one(() => statistics().misses)
   )
   counter<string>(
     'store_evictions_total',
-    'Files pushed out of the store by others',
+    'Files that were removed from the store for others',
     [],
     one(() => statistics().evictions)
   )
   counter<string>(
     'store_damaged_total',
-    'Files in the store that were no longer what they were, and removed',
+    'Damaged files that were removed from the store',
     [],
     one(() => statistics().damaged)
   )
   counter<string>(
     'store_failures_total',
-    'Times that the directory of the store could not be used',
+    'Failures to use the directory of the store',
     [],
     one(() => statistics().failures)
   )

@@ -55,13 +55,13 @@ async function telemetry (fastify: FastifyInstance): Promise<void> {
   )
   telemetry.counter(
     'cache_coalesced_total',
-    'Misses that shared a load under way',
+    'Misses that shared a load in progress',
     ['section'],
     perSection(section => statistics()[section].coalesced)
   )
   telemetry.counter(
     'cache_evictions_total',
-    'Entries pushed out by others',
+    'Entries that were removed for others',
     ['section'],
     perSection(section => statistics()[section].evictions)
   )

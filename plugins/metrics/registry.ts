@@ -1,10 +1,10 @@
 import client, { type LabelValues } from '@prometheus-io/client'
 import { createRequestMetrics, durationBuckets as buckets } from './requests.ts'
 
-/** Why a request was refused although it could have been answered. */
+/** Reasons to refuse a request in order to limit the load. */
 export const shedReasons = ['event_loop', 'downloads', 'rate_limit'] as const
 
-/** Gives the samples of a metric. */
+/** Returns the samples of a metric. */
 type Collect<L extends string> = () => Array<{ labels: LabelValues<L>, value: number }>
 
 function refill<L extends string> (
@@ -16,7 +16,7 @@ function refill<L extends string> (
   for (const { labels, value } of collect()) add(labels, value)
 }
 
-/** Metrics of one registry: an own register, so that several live in one process. */
+/** Creates the metrics of one registry. Each has its own register, so that one process can have several registries. */
 export function createTelemetry () {
   const register = new client.Registry()
   const registers = [register]
@@ -24,59 +24,59 @@ export function createTelemetry () {
   const bytes = new client.Counter({
     name: 'download_bytes_total',
     help:
-      'Bytes of files served: from the store, from a transfer begun for the download or one under way, or passed on ' +
-        'without the store',
+      'Bytes of files sent to clients: from the store, from a new transfer (upstream), from a transfer in progress ' +
+        '(coalesced), or without the store (passed)',
     labelNames: ['source'] as const,
     registers
   })
   const fetched = new client.Counter({
     name: 'upstream_download_bytes_total',
-    help: 'Bytes of files that came from upstreams',
+    help: 'Bytes of files received from upstreams',
     labelNames: ['backend'] as const,
     registers
   })
   const resumed = new client.Counter({
     name: 'transfers_resumed_total',
-    help: 'Files that broke off on their way from an upstream, and were asked for again',
+    help: 'Transfers from upstreams that were interrupted and resumed',
     labelNames: ['backend'] as const,
     registers
   })
   const rereleased = new client.Counter({
     name: 'rereleases_total',
-    help: 'Versions that were published again with another content',
+    help: 'Versions that were published again with different content',
     labelNames: ['backend'] as const,
     registers
   })
   const upstreamRequests = new client.Counter({
     name: 'upstream_requests_total',
-    help: 'Requests to upstreams, retries included in one',
+    help: 'Requests to upstreams; a request and its retries count as one',
     labelNames: ['backend', 'status'] as const,
     registers
   })
   const upstreamSeconds = new client.Histogram({
     name: 'upstream_request_duration_seconds',
-    help: 'Duration of requests to upstreams until their headers or, for JSON, their end',
+    help: 'Duration of requests to upstreams until the headers, or for JSON until the end of the body',
     labelNames: ['backend'] as const,
     buckets,
     registers
   })
   const damaged = new client.Counter({
     name: 'checksum_failures_total',
-    help: 'Files that were not what their digest or size said, and broken off',
+    help: 'Transfers of files with a wrong digest or size, which were aborted',
     labelNames: ['backend'] as const,
     registers
   })
   const skipped = new client.Counter({
     name: 'extensions_skipped_total',
-    help: 'Repositories, tags and files that are left out, each counted once',
+    help: 'Skipped repositories, tags and files, each counted once',
     labelNames: ['backend', 'reason'] as const,
     registers
   })
   const shed = new client.Counter({
     name: 'requests_shed_total',
     help:
-      'Requests to the catalog that were refused to protect it: a late event loop, too many downloads, a client ' +
-        'above its rate',
+      'Requests to the catalog that were refused to limit the load: delayed event loop, too many downloads, or a ' +
+        'client above its rate limit',
     labelNames: ['reason'] as const,
     registers
   })
@@ -97,7 +97,7 @@ export function createTelemetry () {
     observeResume: (backend: string): void => { resumed.inc({ backend }) },
     observeRerelease: (backend: string): void => { rereleased.inc({ backend }) },
 
-    /** A gauge that is read when the metrics are: `collect` gives its samples. */
+    /** Adds a gauge. `collect` returns its samples at each scrape. */
     gauge<L extends string> (name: string, help: string, labelNames: readonly L[], collect: Collect<L>): void {
       const gauge = new client.Gauge({
         name,
@@ -109,7 +109,7 @@ export function createTelemetry () {
       register.registerMetric(gauge)
     },
 
-    /** A counter that is kept elsewhere and read when the metrics are. */
+    /** Adds a counter that is kept elsewhere. `collect` returns its samples at each scrape. */
     counter<L extends string> (name: string, help: string, labelNames: readonly L[], collect: Collect<L>): void {
       const counter = new client.Counter({
         name,

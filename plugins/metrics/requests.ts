@@ -1,9 +1,9 @@
 import client, { type Registry } from '@prometheus-io/client'
 
-/** Bounds of the duration histograms, in seconds. */
+/** Upper limits of the buckets of duration histograms, in seconds. */
 export const durationBuckets = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10]
 
-/** Methods whose requests are counted and not timed, because their responses take no work. */
+/** Methods with requests that are counted and not timed, because their responses need little work. */
 const untimedMethods = new Set(['HEAD', 'OPTIONS', 'TRACE', 'CONNECT'])
 
 const labelNames = ['method', 'route', 'status'] as const

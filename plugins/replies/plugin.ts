@@ -78,7 +78,7 @@ async function replies (
   })
   const representations = createRepresentations()
   const slots = createDownloadSlots(maxDownloads)
-  telemetry.gauge<string>('downloads_active', 'Downloads under way', [], () => [{ labels: {}, value: slots.active() }])
+  telemetry.gauge<string>('downloads_active', 'Active downloads', [], () => [{ labels: {}, value: slots.active() }])
 
   /**
    * Sends a body in the client's preferred coding, or 304 when the client has it in that coding or uncompressed. Throws
