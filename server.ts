@@ -37,7 +37,7 @@ Serves one catalog over the configured Gitea organisations and OCI registries.
   --version       print the version
   --help          print this help
 
-Exit codes: 0 stopped or checked, 1 failed, 64 unknown option, 78 invalid configuration.
+Exit codes: 0 stopped or checked, 1 failed, 64 invalid option, 78 invalid configuration.
 `
 
 /** Maximum milliseconds that the start waits for the first probe of every instance. */
@@ -103,7 +103,7 @@ async function listen (app: FastifyInstance, host: string, port: number): Promis
 }
 
 async function serve ({ config, embedded }: LoadedConfig): Promise<void> {
-  // Log lines are written in the background, several at a time. The remaining lines are written at the exit.
+  // Log lines are written in the background, several at a time. The remaining lines are written before the exit.
   const output = destination({ dest: 1, sync: false, maxLength: unreadLog })
   const { http, ...options } = serverOptions(config)
   // With `optimizeEmptyRequests`, a request without a body never emits `end`, and a body parser would wait for it. The
@@ -141,8 +141,8 @@ async function serve ({ config, embedded }: LoadedConfig): Promise<void> {
     await Promise.race([written, sleep(lastLines)])
   })
 
-  // Browsers open connections before they need them. Node does not close such a connection as idle, so they are kept
-  // here to be closed.
+  // Browsers open connections before they need them. Node does not close a connection as idle before its first request,
+  // so that the shutdown has to close these.
   const connections = new Set<Socket>()
   app.server.on('connection', (socket: Socket) => {
     connections.add(socket)

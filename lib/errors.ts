@@ -129,7 +129,7 @@ const parameterKinds: Record<string, string> = { params: 'path', querystring: 'q
 /** A failed keyword of a schema. The option `verbose` of the compiler adds the value and the schema. */
 type ValidationFailure = NonNullable<FastifyError['validation']>[number] & { data?: unknown, parentSchema?: object }
 
-/** Returns the error that the schema of the failed parameter defines; undefined if it defines none for the keyword. */
+/** Returns the error that the schema of the failed or missing parameter defines; undefined without such an error. */
 function statedError ({ keyword, params, parentSchema }: ValidationFailure): ParameterError | undefined {
   const { properties } = (parentSchema ?? {}) as { properties?: Record<string, object> }
   const stated = parameterErrorOf(

@@ -51,8 +51,8 @@ const extensions: FastifyPluginCallbackTypebox = (fastify, _options, done) => {
       summary: 'Search extensions',
       description:
         'Returns extensions with `q` in the name, a tag or the description; letter case is ignored. The best matches ' +
-        'come first: exact name, prefix of the name, start of a word in the name, elsewhere in the name, tag, start ' +
-        'of a word in the description, elsewhere in the description.',
+        'come first: exact name, prefix of the name, start of a word in the name, elsewhere in the name, tag. ' +
+        'Matches in the description come last, those at the start of a word before others.',
       tags,
       querystring: SearchQuery,
       response: {

@@ -259,8 +259,8 @@ export const GiteaConfig = Type.Object({
       'of the asset ends in `_linux_arm64` or `-linux-arm64` before its suffix'
   ),
   reconcile_seconds: Integer(
-    'Maximum time until the releases of a repository are read again while the list of repositories shows no change; ' +
-      '0 reads all of them at each crawl',
+    'Maximum time until the releases of a repository are read again if the list of repositories shows no change; 0 ' +
+      'reads all at each crawl',
     3600,
     0,
     86_400
@@ -296,8 +296,8 @@ export const OciConfig = Type.Object({
   }),
   discovery: StringEnum(['catalog', 'harbor', 'list'], {
     description:
-      'Source of the list of repositories: `_catalog` of the registry, the API of Harbor for the project at the ' +
-        'beginning of the namespace, or the key `repositories` alone',
+      "Source of the list of repositories: the registry's `_catalog`, Harbor's API for the project at the beginning " +
+        'of the namespace, or the key `repositories` alone',
     default: 'catalog'
   }),
   repositories: Type.Array(

@@ -6,7 +6,7 @@ export const ErrorResponse = Type.Object({
     description:
       'Error type: `not_found`, `invalid_type`, `invalid_version`, `invalid_request`, `auth_error`, ' +
       '`method_not_allowed`, `conflict`, `precondition_failed`, `range_not_satisfiable`, `rate_limit`, ' +
-      '`config_error`, `internal_error` or `service_unavailable`; later versions may add more',
+      '`config_error`, `internal_error` or `service_unavailable`. Later versions may add more',
     examples: ['not_found']
   }),
   message: Type.String({

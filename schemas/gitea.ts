@@ -1,9 +1,6 @@
 import { Type, type Static, type TSchema } from '@sinclair/typebox'
 
-/*
- * The fields that are read from responses of Gitea >= 1.22 and Forgejo >= 11. Other fields are ignored, so they may
- * change.
- */
+// The fields that are read from responses of Gitea >= 1.22 and Forgejo >= 11. Other fields are ignored.
 
 const Nullable = <T extends TSchema>(schema: T) => Type.Optional(Type.Union([schema, Type.Null()]))
 

@@ -11,7 +11,7 @@ export const maxNameLength = 128
 
 const name = new RegExp(namePattern)
 
-/** Returns whether a text is a name of any length that is one part of a path. */
+/** Returns whether a text of any length is a valid part of a path. */
 export const isPathPart = (text: string): boolean => name.test(text)
 /** Returns whether an extension may have this name. */
 export const isExtensionName = (text: string): boolean => text.length <= maxNameLength && isPathPart(text)

@@ -18,11 +18,11 @@ const type = withError(
 
 // Filters have no examples. Swagger UI would fill them in, and the request would not return all entries.
 const typeFilter = withError(
-  StringEnum(extensionTypes, { description: 'Filter by extension type: provider, taskserv or cluster' }),
+  StringEnum(extensionTypes, { description: 'Filter by extension type: provider, taskserv, cluster' }),
   invalidType
 )
 const source = StringEnum(extensionSources, {
-  description: 'Filter by source: gitea or oci. The owner of a name is chosen among the instances of this source'
+  description: 'Filter by source: gitea, oci. The owner of a name is chosen among the instances of this source'
 })
 
 const name = Type.String({

@@ -103,7 +103,7 @@ export const provenanceHeaders: Headers = {
 /** Headers that HTTP clients evaluate themselves, because they decode the body before a program reads it. */
 const codingHeaders: Headers = {
   'Content-Encoding': text(
-    'Compression of a larger response, if the client accepts it: `br` or `gzip`; else absent',
+    'Content coding of a larger response, `br` or `gzip`, if the client accepts it; else absent',
     'br'
   )
 }
