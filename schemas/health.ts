@@ -12,8 +12,8 @@ const status = {
   circuit: Type.Optional(
     Type.String({
       description:
-        'Circuit breaker of an instance, absent while it is closed: `open` (requests are suspended after failures) or ' +
-          '`half-open` (one request tests the instance)',
+        'Circuit breaker of an instance, absent while it is closed: `open` (requests are suspended after failures) ' +
+          'or `half-open` (one request tests the instance)',
       examples: ['open']
     })
   )
