@@ -47,7 +47,7 @@ function giteaDriver (t: Test, url: string, organization: string, token?: string
   })
 }
 
-await t.test('Gitea, faked from recordings', async t => {
+await t.test('a Gitea fake made from recordings', async t => {
   await conformance(t, async t => {
     const fake = await createGiteaFake(provisioningContent())
     t.teardown(fake.close)
@@ -85,7 +85,7 @@ await t.test('one OCI image layout of many repositories', async t => {
   await conformance(t, async t => await layoutSubject(t, { shape: 'single' }))
 })
 
-/** A registry over HTTP with the suite's content; its user's password is in a file. */
+/** Returns a registry over HTTP with the content of the suite; the password of its user is in a file. */
 async function registrySubject (t: Test, options: RegistryFakeOptions & { auth: 'anonymous' | 'basic' | 'bearer' }) {
   const folder = t.testdir({ password: 'pass:word\n' })
   const root = join(folder, 'layouts')
@@ -151,7 +151,7 @@ await t.test('the registry of a real Gitea', {
   t.strictSame(
     await everything(t, { registry: url, namespace: organization }),
     wanted,
-    'and all answers are those of a directory with the same content'
+    'all results equal those of a directory with the same content'
   )
 })
 
@@ -167,6 +167,6 @@ await t.test('a real zot', {
   t.strictSame(
     await everything(t, { registry: url, namespace }),
     await everything(t, { registry: root, namespace }),
-    'and all answers are those of a directory with the same content'
+    'all results equal those of a directory with the same content'
   )
 })

@@ -9,11 +9,11 @@ import type { ExtensionType } from '../../schemas/extension.ts'
 
 export interface Subject {
   driver: Driver
-  /** Makes the upstream one that cannot be asked; absent where that is not in the test's hands. */
+  /** Makes the upstream unavailable; absent where the test cannot do this. */
   stop?: () => Promise<void>
 }
 
-/** What every upstream of the suite holds, written by hand; it may hold more. */
+/** Content of every upstream of the suite, written by hand; an upstream may hold more. */
 const content: Array<
   {
     type: ExtensionType,
@@ -68,21 +68,21 @@ const content: Array<
   }
 ]
 
-/** A release with its checksum, which the driver may have left to be looked up. */
+/** Returns a release with its checksum, which is looked up where the driver postponed it. */
 async function looked (driver: Driver, release: Release | undefined): Promise<Release | undefined> {
   const { checksumLocator, ...file } = release?.file ?? {}
   if (release?.file === undefined || checksumLocator === undefined) return release
   return { ...release, file: { ...file, ...await driver.checksum?.(release.file) } as Release['file'] & object }
 }
 
-/** What any backend's driver must do; `open` gives one whose upstream holds the suite's content. */
+/** Tests the behaviour that the driver of each backend must have; `open` returns a driver and its upstream. */
 export async function conformance (t: Test, open: (t: Test) => Promise<Subject>): Promise<void> {
   const { driver, stop } = await open(t)
   const signal = () => AbortSignal.timeout(30_000)
 
-  await t.test('answers a ping', async t => { await t.resolves(driver.ping(signal())) })
+  await t.test('a ping succeeds', async t => { await t.resolves(driver.ping(signal())) })
 
-  await t.test('lists every extension once, at its current version', async t => {
+  await t.test('a list has every extension once, at its current version', async t => {
     const { found, failed } = await driver.list()
     t.strictSame(failed, [])
     for (const { type, name, current, file, description, tags } of content) {
@@ -95,7 +95,8 @@ export async function conformance (t: Test, open: (t: Test) => Promise<Subject>)
     }
   })
 
-  await t.test('loads all versions, highest first, and says the same of the current one as the list', async t => {
+  await t.test('a load returns all versions, highest first, and its current version equals that of the ' +
+    'list', async t => {
     const { found } = await driver.list()
     for (const { type, name, versions } of content) {
       const loaded = await driver.load(type, name)
@@ -103,11 +104,11 @@ export async function conformance (t: Test, open: (t: Test) => Promise<Subject>)
       const listed = found.find(({ metadata }) => metadata.type === type && metadata.name === name)
       t.strictSame(loaded?.metadata, listed?.metadata)
       t.strictSame(await looked(driver, currentRelease(loaded?.releases ?? [])), listed?.release)
-      t.equal(listed?.release.file?.checksumLocator, undefined, 'a listed release has its checksum already')
+      t.equal(listed?.release.file?.checksumLocator, undefined, 'a listed release already has its checksum')
     }
   })
 
-  await t.test('what is not there is undefined, under another type or spelling too', async t => {
+  await t.test('absent extensions are undefined, also under another type or spelling', async t => {
     const absent: Array<[ExtensionType, string]> = [['provider', 'nowhere'], ['cluster', 'aws'], ['provider', 'AWS'], [
       'taskserv',
       'kubernetes_taskserv'
@@ -115,7 +116,7 @@ export async function conformance (t: Test, open: (t: Test) => Promise<Subject>)
     for (const [type, name] of absent) t.equal(await driver.load(type, name), undefined, `${type}/${name}`)
   })
 
-  await t.test('opens the file that was published: its size and its checksum are those told', async t => {
+  await t.test('an opened file has the published size and checksum', async t => {
     for (const { type, name, current, file } of content) {
       if (file === undefined) continue
       const release = await looked(
@@ -133,14 +134,14 @@ export async function conformance (t: Test, open: (t: Test) => Promise<Subject>)
     }
   })
 
-  await t.test('a file has one validator, and files that differ have different ones', async t => {
+  await t.test('the validator of a file is constant, and different files have different validators', async t => {
     const [first, second] = [await driver.load('provider', 'aws'), await driver.load('provider', 'aws')]
     const validators = first?.releases.map(({ file }) => file?.validator)
     t.strictSame(validators, second?.releases.map(({ file }) => file?.validator))
     t.equal(new Set(validators).size, 4)
   })
 
-  await t.test('a transfer that nobody wants any more ends', async t => {
+  await t.test('an aborted transfer ends', async t => {
     const file = (await driver.load('taskserv', 'kubernetes'))?.releases[0]?.file
     if (file === undefined) return t.fail('no file')
     const hangUp = new AbortController()
@@ -150,7 +151,7 @@ export async function conformance (t: Test, open: (t: Test) => Promise<Subject>)
   })
 
   if (stop === undefined) return
-  await t.test('when it cannot be asked it fails with an error of the table, its name and the cause', async t => {
+  await t.test('an unavailable upstream fails with a registry error that has its name and the cause', async t => {
     await stop()
     const questions = [
       driver.list(),
@@ -160,7 +161,7 @@ export async function conformance (t: Test, open: (t: Test) => Promise<Subject>)
     ]
     for (const outcome of await Promise.allSettled<unknown>(questions)) {
       const error: unknown = outcome.status === 'rejected' ? outcome.reason : undefined
-      if (!isRegistryError(error)) return t.fail('no error of the table', { outcome })
+      if (!isRegistryError(error)) return t.fail('not a registry error', { outcome })
       t.match(error, { code: 'service_unavailable', instance: driver.name, cause: Error })
       t.notMatch(error.message + (error.details ?? ''), /127\.0\.0\.1|\/tmp|token/)
     }

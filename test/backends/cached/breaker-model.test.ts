@@ -77,7 +77,7 @@ function createModel () {
   return { state, refuses, count }
 }
 
-await t.test('requests one after the other are sent and counted as a plain model says', async t => {
+await t.test('sequential requests are sent and counted as a simple model predicts', async t => {
   await holds(t, fc.asyncProperty(attempts, async attempts => {
     const clock = createClock()
     const [breaker, model] = [createBreaker(clock.now), createModel()]
@@ -143,7 +143,7 @@ await t.test('concurrent requests: refused ones are not sent, all end, and a suc
     }
     for (; inProgress.length > 0; await settled()) inProgress.shift()?.('unreachable')
     assert.deepEqual(violations, [])
-    assert.equal(ended, started, 'requests that never end')
+    assert.equal(ended, started, 'requests without an end')
     clock.forward(601)
     assert.equal(breaker.blocked(), undefined)
     await breaker.run(async () => {})
@@ -151,7 +151,7 @@ await t.test('concurrent requests: refused ones are not sent, all end, and a suc
   }), { runs: 300 })
 })
 
-await t.test('a test that was overtaken by another one decides nothing', async t => {
+await t.test('a test request that another one has overtaken does not change the state', async t => {
   for (const outcome of ['success', 'unreachable'] as const) {
     const clock = createClock()
     const breaker = createBreaker(clock.now)
@@ -181,7 +181,7 @@ await t.test('a test that was overtaken by another one decides nothing', async t
   }
 })
 
-await t.test('a shallow success closes a circuit that failures in a row opened', async t => {
+await t.test('a shallow success closes a circuit that consecutive failures opened', async t => {
   const clock = createClock()
   const breaker = createBreaker(clock.now)
   for (let times = 0; times < 3; times++) await errorOf(breaker.run(async () => { throw failures.unreachable() }))

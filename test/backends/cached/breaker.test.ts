@@ -24,8 +24,8 @@ const fails = async (): Promise<string> => {
 }
 const works = async (): Promise<string> => 'answer'
 
-await t.test('three failures in a row open it, for longer after each test that fails; a test that succeeds closes ' +
-  'it', async t => {
+await t.test('three consecutive failures open the circuit, each failed test extends the pause, and a successful test ' +
+  'closes the circuit', async t => {
   const { clock, breaker, ask, asked } = setUp()
   for (let times = 0; times < 2; times++) await t.rejects(ask(fails), down)
   t.equal(breaker.state, 'closed')
@@ -39,7 +39,7 @@ await t.test('three failures in a row open it, for longer after each test that f
     proxyError: 'connection_refused'
   })
   await t.rejects(ask(works), { code: 'service_unavailable', retryAfter: 1 })
-  t.equal(asked(), 3, 'nothing is asked meanwhile')
+  t.equal(asked(), 3, 'no request is sent while the circuit is open')
 
   for (const seconds of [2, 4, 8, 16, 30, 30]) {
     clock.forward(100)
@@ -52,10 +52,10 @@ await t.test('three failures in a row open it, for longer after each test that f
   t.equal(await ask(works), 'answer')
   t.equal(breaker.state, 'closed')
   for (let times = 0; times < 3; times++) await t.rejects(ask(fails), down)
-  t.match(breaker.blocked(), { retryAfter: 1 }, 'it begins anew')
+  t.match(breaker.blocked(), { retryAfter: 1 }, 'the first pause is one second again')
 })
 
-await t.test('a success between failures keeps it closed', async t => {
+await t.test('a circuit stays closed while successes interrupt the failures', async t => {
   const { breaker, ask } = setUp()
   for (let times = 0; times < 10; times++) {
     for (const outcome of [fails, fails, works]) await ask(outcome).catch(() => {})
@@ -63,7 +63,7 @@ await t.test('a success between failures keeps it closed', async t => {
   t.equal(breaker.state, 'closed')
 })
 
-await t.test('one question tests it, and nobody else asks meanwhile', async t => {
+await t.test('one request tests a half-open circuit, and other requests wait for its result', async t => {
   const { clock, breaker, ask, asked } = setUp()
   for (let times = 0; times < 3; times++) await t.rejects(ask(fails), down)
   clock.forward(2)
@@ -79,7 +79,7 @@ await t.test('one question tests it, and nobody else asks meanwhile', async t =>
   t.equal(breaker.state, 'closed')
 })
 
-await t.test('a Retry-After opens it at once, and no success ends that early, nor a probe', async t => {
+await t.test('a Retry-After opens the circuit at once; neither a success nor a probe ends the pause early', async t => {
   const { clock, breaker, ask, asked } = setUp()
   const { promise, resolve } = Promise.withResolvers<string>()
   const underWay = ask(async () => await promise)
@@ -96,7 +96,7 @@ await t.test('a Retry-After opens it at once, and no success ends that early, no
   t.equal(await ask(works), 'answer')
 })
 
-await t.test('an upstream cannot silence itself for more than ten minutes', async t => {
+await t.test('an upstream cannot pause its requests for more than ten minutes', async t => {
   const { clock, breaker, ask } = setUp()
   await t.rejects(ask(async () => {
     throw registryError('service_unavailable', 'Gone fishing', { retryAfter: 86_400 })
@@ -107,7 +107,7 @@ await t.test('an upstream cannot silence itself for more than ten minutes', asyn
   t.equal(breaker.blocked(), undefined)
 })
 
-await t.test('a probe asks although it is open, and closes it when it succeeds', async t => {
+await t.test('a probe is sent while the circuit is open, and its success closes the circuit', async t => {
   const { breaker, ask } = setUp()
   for (let times = 0; times < 3; times++) await t.rejects(ask(fails), down)
   t.equal(await ask(works, { probe: true }), 'answer')
@@ -115,7 +115,7 @@ await t.test('a probe asks although it is open, and closes it when it succeeds',
   t.equal(breaker.blocked(), undefined)
 })
 
-await t.test('what is forgiven, a bug, and a bound of its own open nothing', async t => {
+await t.test('forgiven failures, bugs and local connection limits do not open the circuit', async t => {
   const { breaker, ask } = setUp()
   for (let times = 0; times < 9; times++) {
     await t.rejects(ask(fails, { forgives: () => true }), down)
@@ -135,7 +135,7 @@ await t.test('what is forgiven, a bug, and a bound of its own open nothing', asy
   t.equal(breaker.state, 'closed')
 })
 
-await t.test('it does not follow the wall clock, which jumps', async t => {
+await t.test('the circuit does not depend on the wall clock, which can jump', async t => {
   const { clock, breaker, ask } = setUp()
   const now = Date.now
   t.teardown(() => { Date.now = now })
@@ -148,7 +148,7 @@ await t.test('it does not follow the wall clock, which jumps', async t => {
   t.equal(breaker.state, 'open')
 })
 
-await t.test('a probe does not wait for a test that takes its time', async t => {
+await t.test('a probe does not wait for a slow test', async t => {
   const { clock, breaker, ask } = setUp()
   for (let times = 0; times < 3; times++) await t.rejects(ask(fails), down)
   clock.forward(2)
@@ -158,10 +158,11 @@ await t.test('a probe does not wait for a test that takes its time', async t => 
   await t.rejects(ask(fails, { probe: true }), down)
   resolve('back')
   t.equal(await test, 'back')
-  t.equal(breaker.state, 'closed', 'what probes said meanwhile counts for nothing')
+  t.equal(breaker.state, 'closed', 'results of probes during a test are ignored')
 })
 
-await t.test('a test that proves nothing, for its client has gone, closes nothing', async t => {
+await t.test('a test whose failure is forgiven does not close the circuit, and an invalid response closes ' +
+  'it', async t => {
   const { clock, breaker, ask } = setUp()
   for (let times = 0; times < 3; times++) await t.rejects(ask(fails), down)
   clock.forward(2)
@@ -170,7 +171,7 @@ await t.test('a test that proves nothing, for its client has gone, closes nothin
   clock.forward(3)
   const badly = registryError('service_unavailable', 'Not JSON', { proxyError: 'http_protocol_error' })
   await t.rejects(ask(async () => { throw badly }, { forgives: () => true }), badly)
-  t.equal(breaker.state, 'closed', 'who answers badly is there')
+  t.equal(breaker.state, 'closed', 'an invalid response proves that the upstream is available')
 })
 
 const failsFor = (upstreamStatus: number) => async (): Promise<string> => {
@@ -178,7 +179,7 @@ const failsFor = (upstreamStatus: number) => async (): Promise<string> => {
 }
 const aboutName = (extension: string) => ({ extension, forgives: () => true })
 
-await t.test('five different names that fail in a row open it, and only a success that proves more than presence ' +
+await t.test('five different names that fail consecutively open the circuit, and only a success that is not shallow ' +
   'closes it', async t => {
   const { clock, breaker, ask, asked } = setUp()
   for (const name of ['a', 'b', 'c', 'd', 'd', 'a']) await t.rejects(ask(failsFor(500), aboutName(name)))
@@ -186,9 +187,9 @@ await t.test('five different names that fail in a row open it, and only a succes
   t.equal(await ask(works, { probe: true, shallow: true }), 'answer')
   await t.rejects(ask(failsFor(503), aboutName('e')))
   t.equal(breaker.state, 'open')
-  t.match(breaker.blocked(() => true), { code: 'service_unavailable' }, 'no name passes, whatever failed')
+  t.match(breaker.blocked(() => true), { code: 'service_unavailable' }, 'no name passes, regardless of its failures')
   t.equal(await ask(works, { probe: true, shallow: true }), 'answer')
-  t.equal(breaker.state, 'open', 'a probe that succeeds does not close it')
+  t.equal(breaker.state, 'open', 'a shallow probe does not close the circuit')
   const before = asked()
   await t.rejects(ask(works, { shallow: true }))
   t.equal(asked(), before)
@@ -203,7 +204,7 @@ await t.test('five different names that fail in a row open it, and only a succes
   t.equal(breaker.blocked(), undefined)
 })
 
-await t.test('a success, a refusal or content of no use in between, a 4xx, and a name that is not told, count as no ' +
+await t.test('successes, refusals, invalid content, 4xx responses and failures without a name do not count as ' +
   'failing names', async t => {
   const { breaker, ask } = setUp()
   const between = [works, async () => {
@@ -223,7 +224,7 @@ await t.test('a success, a refusal or content of no use in between, a 4xx, and a
   t.equal(breaker.state, 'closed')
 })
 
-await t.test('a test that is refused for its own name closes it: the upstream answers', async t => {
+await t.test('a test that is refused for its own name closes the circuit, because the upstream responds', async t => {
   const { clock, breaker, ask } = setUp()
   for (let times = 0; times < 3; times++) await t.rejects(ask(fails), down)
   clock.forward(2)
@@ -233,7 +234,7 @@ await t.test('a test that is refused for its own name closes it: the upstream an
   t.equal(breaker.state, 'closed')
 })
 
-await t.test('a slow question tests it too, and no other one is refused meanwhile', async t => {
+await t.test('a slow request tests the circuit as well, and other requests are not refused meanwhile', async t => {
   for (const [outcome, state] of [[works, 'closed'], [fails, 'open']] as const) {
     const { clock, breaker, ask, asked } = setUp()
     for (let times = 0; times < 3; times++) await t.rejects(ask(fails), down)
@@ -251,7 +252,7 @@ await t.test('a slow question tests it too, and no other one is refused meanwhil
   }
 })
 
-await t.test('a slow question has its answer although another one opens the circuit meanwhile', async t => {
+await t.test('a slow request returns its result although another request opens the circuit meanwhile', async t => {
   const { clock, breaker, ask } = setUp()
   for (let times = 0; times < 3; times++) await t.rejects(ask(fails), down)
   clock.forward(2)

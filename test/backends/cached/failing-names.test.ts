@@ -7,7 +7,7 @@ import { contentOf, createRegistryFake } from '../../fakes/registry.ts'
 import type { Loopback, LoopbackAnswer } from '../../fakes/loopback.ts'
 
 const broken: LoopbackAnswer = { status: 500, headers: { 'content-type': 'application/json' }, body: '{}' }
-/** Requests that an upstream still answers: its ping and its list of repositories. */
+/** Matches the requests that do not concern a name: pings, lists of repositories. */
 const general = /^\/v2\/(?:_catalog.*)?$|^\/api\/v1\/orgs\//
 
 interface Upstream { kind: 'gitea' | 'oci', fake: Loopback, config: object }
@@ -51,7 +51,7 @@ async function start (t: Test, { kind, config }: Upstream) {
   return { get, clock, status, health, instance, circuit: () => instance?.circuit }
 }
 
-await t.test('an upstream that answers 500 for one name after the other is left alone', async t => {
+await t.test('an upstream that responds 500 for one name after the other receives no further requests', async t => {
   for (const everything of [true, false]) {
     for (const upstream of await upstreams(t)) {
       const { kind, fake } = upstream
@@ -65,14 +65,14 @@ await t.test('an upstream that answers 500 for one name after the other is left 
         t.equal(await status(`/provider/unknown${at}`), 503, title)
         clock.forward(5 / 120)
       }
-      t.ok(fake.requests.length <= 20, `${title}: ${fake.requests.length} requests, where each name would be one`)
+      t.ok(fake.requests.length <= 20, `${title}: ${fake.requests.length} requests instead of one for each name`)
       t.equal(circuit(), 'open', title)
     }
   }
 })
 
-await t.test('a circuit that failing names opened shows in health, stays open while the ping works, and is closed by ' +
-  'a name', async t => {
+await t.test('a circuit that failing names opened is reported by health, stays open while pings succeed, and is ' +
+  'closed by a name', async t => {
   for (const upstream of await upstreams(t)) {
     const { fake, kind } = upstream
     const { status, clock, circuit, health, instance } = await start(t, upstream)
@@ -84,7 +84,7 @@ await t.test('a circuit that failing names opened shows in health, stays open wh
     await status('/provider/unknown4')
     for (let probes = 0; probes < 3; probes++) await instance?.ping(AbortSignal.timeout(5000))
     t.strictSame(await health(), { enabled: true, healthy: true, circuit: 'open' })
-    t.equal(await status('/provider/e1'), 200, 'known names are answered')
+    t.equal(await status('/provider/e1'), 200, 'known names get a response')
     clock.forward(1.5)
     await instance?.ping(AbortSignal.timeout(5000))
     t.equal(circuit(), 'half-open')
@@ -93,7 +93,7 @@ await t.test('a circuit that failing names opened shows in health, stays open wh
     t.equal(circuit(), 'open')
     const tested = fake.requests.length
     t.equal(await status('/provider/unknown6'), 503)
-    t.equal(fake.requests.length, tested, 'nothing is asked while it is open')
+    t.equal(fake.requests.length, tested, 'no request is sent while the circuit is open')
     fake.fault = undefined
     clock.forward(2.5)
     t.equal(await status('/provider/unknown7'), 404)
@@ -101,7 +101,7 @@ await t.test('a circuit that failing names opened shows in health, stays open wh
   }
 })
 
-await t.test('a crawl that takes its time refuses no name of an upstream that works again', async t => {
+await t.test('names of a recovered upstream are not refused during a slow crawl', async t => {
   for (const upstream of await upstreams(t)) {
     const { fake, kind } = upstream
     const { status, clock, circuit } = await start(t, upstream)
@@ -127,7 +127,7 @@ await t.test('a crawl that takes its time refuses no name of an upstream that wo
   }
 })
 
-await t.test('one name that fails again and again opens no circuit, nor do names that are answered in ' +
+await t.test('one name that fails repeatedly does not open the circuit, nor do failing names with successes in ' +
   'between', async t => {
   for (const upstream of await upstreams(t)) {
     const { fake, kind } = upstream
@@ -144,7 +144,7 @@ await t.test('one name that fails again and again opens no circuit, nor do names
   }
 })
 
-await t.test('names that are refused, absent or malformed are answers, and open no circuit', async t => {
+await t.test('refused, absent and malformed names count as responses and do not open the circuit', async t => {
   const answers: LoopbackAnswer[] = [401, 403, 404].map(status => ({
     ...broken,
     status,
@@ -164,8 +164,8 @@ await t.test('names that are refused, absent or malformed are answers, and open 
   }
 })
 
-await t.test('files of different extensions that fail one after the other open the circuit; those of one extension ' +
-  'do not', async t => {
+await t.test('files of different extensions that fail consecutively open the circuit, and files of one extension do ' +
+  'not', async t => {
   for (const upstream of await upstreams(t)) {
     const { fake, kind } = upstream
     const { status, circuit } = await start(t, upstream)
@@ -183,10 +183,10 @@ await t.test('files of different extensions that fail one after the other open t
   }
 })
 
-await t.test('a token server that fails, and a limit that is reached, for one name after the other are the ' +
-  "instance's", async t => {
+await t.test('a failing token server and a rate limit open the circuit of the instance although each request has ' +
+  'another name', async t => {
   const failures: Array<[title: string, circuit: string, answer: LoopbackAnswer]> = [
-    ['the token server answers 500', 'open', broken],
+    ['the token server responds 500', 'open', broken],
     ['429 without Retry-After', 'open', { ...broken, status: 429 }],
     ['503 with Retry-After', 'open', { ...broken, status: 503, headers: { ...broken.headers, 'retry-after': '120' } }]
   ]
@@ -203,7 +203,8 @@ await t.test('a token server that fails, and a limit that is reached, for one na
     for (let at = 0; at < 6; at++) await status(`/provider/unknown${at}`)
     t.equal(circuit(), expected, title)
     if (answer.status === 503) {
-      t.equal((await get('/api/v1/extensions/provider/unknown')).headers['retry-after'], '120', 'as long as it says')
+      t.equal((await get('/api/v1/extensions/provider/unknown')).headers['retry-after'], '120', 'the Retry-After of ' +
+        'the upstream is passed on')
       clock.forward(119)
       t.equal(circuit(), 'open')
     }

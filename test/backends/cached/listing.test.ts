@@ -41,7 +41,7 @@ function setUp (others: Record<string, string[]> = {}) {
   return { upstream, clock, catalog, list }
 }
 
-await t.test('a walk that finds nothing new leaves every list and extension the object that it was', async t => {
+await t.test('a crawl without changes keeps the objects of all lists and extensions', async t => {
   const { upstream, clock, catalog, list } = setUp()
   const before = {
     all: await list(),
@@ -58,11 +58,11 @@ await t.test('a walk that finds nothing new leaves every list and extension the 
   t.equal(
     (await catalog.search({ q: ' A ', limit: 11 })).value.items,
     before.found,
-    'more than there is asks for the same'
+    'a limit above the total returns the same list'
   )
 })
 
-await t.test('what changed is another object, and what did not change is not', async t => {
+await t.test('changed extensions become new objects, and unchanged ones keep theirs', async t => {
   const { upstream, clock, list } = setUp()
   const [aws, gcp, k3s] = await list()
   upstream.content.set('provider/gcp', ['1.0.0', '1.1.0'])
@@ -83,7 +83,7 @@ await t.test('what changed is another object, and what did not change is not', a
   t.strictSame((await list()).map(({ name }) => name), ['azure', 'gcp', 'k3s'])
 })
 
-await t.test('versions that are read again stay the list that they were as long as none is new', async t => {
+await t.test('versions that are read again keep their list object while no version is new', async t => {
   const { upstream, clock, catalog } = setUp()
   const versions = async () => (await catalog.versions({ type: 'provider', name: 'aws' })).value
   const before = await versions()
@@ -95,12 +95,12 @@ await t.test('versions that are read again stay the list that they were as long 
   t.strictSame((await versions()).map(({ version }) => version), ['1.1.0', '1.0.0'])
 })
 
-await t.test("a name that could not be read and is then known to be gone is its next owner's, though all else is as " +
-  'before', async t => {
+await t.test('an unreadable name that is later absent belongs to its next owner, though all other names are ' +
+  'unchanged', async t => {
   const { upstream, clock, list } = setUp({ 'provider/azure': ['3.0.0'] })
   upstream.content.set('provider/azure', ['1.0.0'])
   upstream.broken.set('provider/azure', registryError('service_unavailable', 'Broken', { instance: 'gitea' }))
-  t.strictSame((await list()).map(({ name }) => name), ['aws', 'gcp', 'k3s'], 'it may be the first instance\'s')
+  t.strictSame((await list()).map(({ name }) => name), ['aws', 'gcp', 'k3s'], 'the first instance may own it')
   upstream.broken.clear()
   upstream.content.delete('provider/azure')
   clock.forward(301)

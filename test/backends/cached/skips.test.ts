@@ -37,7 +37,7 @@ function setting () {
   return { skips, counted, crawl, messages, tags, later: (seconds: number) => { now += seconds * 1000 } }
 }
 
-await t.test('an item is kept with its instance, its reason, and the time when it was first skipped', t => {
+await t.test('a skipped item is kept with its instance, its reason and the time of its first skip', t => {
   const { skips, crawl, later } = setting()
   crawl(nothing, tag('aws', 'nightly'))
   later(60)
@@ -58,7 +58,7 @@ await t.test('an item is kept with its instance, its reason, and the time when i
   t.end()
 })
 
-await t.test('an item is gone when a complete crawl no longer meets it', t => {
+await t.test('an item is removed when a complete crawl no longer skips it', t => {
   const { crawl, tags } = setting()
   crawl(nothing, tag('aws', 'nightly'), tag('aws', 'edge'))
   crawl(nothing, tag('aws', 'edge'))
@@ -80,8 +80,8 @@ await t.test('an item stays when a crawl is truncated, did not read its reposito
   t.end()
 })
 
-await t.test('an item that only reading the whole extension shows stays until such a read, or the extension, is ' +
-  'without it', t => {
+await t.test('an item that only a load of the extension finds stays until a load without it, or until the extension ' +
+  'is absent', t => {
   const { skips, crawl, tags } = setting()
   const load = (name: string, ...skipped: Skipped[]) => {
     const { skip, end } = skips.load('provider', name)
@@ -91,15 +91,15 @@ await t.test('an item that only reading the whole extension shows stays until su
   load('aws', tag('aws', '1.0.0', 'malformed'), tag('aws', '0.9.0', 'malformed'))
   load('gcp', tag('gcp', '1.0.0', 'malformed'))
   crawl(crawlOf('aws', 'gcp'))
-  t.strictSame(tags(), ['1.0.0', '0.9.0', '1.0.0'], 'a crawl reads current versions only')
+  t.strictSame(tags(), ['1.0.0', '0.9.0', '1.0.0'], 'a crawl reads only current versions')
   load('aws', tag('aws', '1.0.0', 'malformed'))
   t.strictSame(tags(), ['1.0.0', '1.0.0'])
   crawl(crawlOf('aws'))
-  t.strictSame(tags(), ['1.0.0'], 'an extension that is gone takes its items along')
+  t.strictSame(tags(), ['1.0.0'], 'an absent extension removes its items')
   t.end()
 })
 
-await t.test('one info line a crawl reports the numbers, and only when they have changed', t => {
+await t.test('each crawl reports its numbers in one info line, and only when they have changed', t => {
   const { crawl, messages } = setting()
   crawl(nothing)
   t.strictSame(messages(), [])
@@ -115,7 +115,7 @@ await t.test('one info line a crawl reports the numbers, and only when they have
   t.end()
 })
 
-await t.test('a private repository is counted and never named, in no report and no log line', t => {
+await t.test('a private repository is counted and never named in reports or log lines', t => {
   const { log, lines } = createLog('trace')
   const skips = createSkips({ instance: 'gitea', log })
   const { skip, end } = skips.crawl()
@@ -132,7 +132,7 @@ await t.test('a private repository is counted and never named, in no report and 
   t.end()
 })
 
-await t.test('a repository that becomes private is not named any more', t => {
+await t.test('a repository that becomes private is no longer named', t => {
   const { skips, crawl } = setting()
   const mirror: Skipped = {
     kind: 'repository',
@@ -148,7 +148,7 @@ await t.test('a repository that becomes private is not named any more', t => {
   t.end()
 })
 
-await t.test('items are bounded in number, and each new one is counted once by the metric', t => {
+await t.test('the number of items is limited, and the metric counts each new item once', t => {
   const { skips, counted, crawl } = setting()
   crawl(nothing, ...Array.from({ length: 10_001 }, (_, at) => tag('aws', `t${at}`)), tag('aws', 't0'))
   t.equal(skips.report().items.length, 10_000)
@@ -156,8 +156,7 @@ await t.test('items are bounded in number, and each new one is counted once by t
   t.end()
 })
 
-await t.test('of more items than are kept the same ones stay, in whatever order a crawl meets them, and one line ' +
-  'reports it', t => {
+await t.test('above the limit the same items stay in any order of a crawl, and one line reports the limit', t => {
   const { skips, counted, crawl, messages } = setting()
   const tags = Array.from({ length: 20_000 }, (_, at) => tag('aws', `t${at}`))
   crawl(nothing, ...tags)
@@ -167,13 +166,13 @@ await t.test('of more items than are kept the same ones stay, in whatever order 
   crawl(nothing, ...tags)
   t.strictSame(skips.report().items, items)
   matchStrictly(t, messages(), [/^more than 10000 items are skipped/, 'skipped 10000 tags: 10000 not_semver'])
-  t.equal(counted.length, 10_000, 'not once more at each crawl')
+  t.equal(counted.length, 10_000, 'items are not counted again at each crawl')
   crawl(nothing, ...tags.slice(5000, 6000))
   t.strictSame(messages(), ['skipped 1000 tags: 1000 not_semver'])
   t.end()
 })
 
-await t.test('a repository is kept and logged, however many tags are skipped', t => {
+await t.test('a repository is kept and logged regardless of the number of skipped tags', t => {
   const { skips, crawl, messages } = setting()
   crawl(nothing, ...Array.from({ length: 10_001 }, (_, at) => tag('aws', `t${at}`)), {
     kind: 'repository',
@@ -191,8 +190,8 @@ await t.test('a repository is kept and logged, however many tags are skipped', t
   t.end()
 })
 
-await t.test('what is skipped in a repository is counted and not named as long as the repository is refused and was ' +
-  'not configured', t => {
+await t.test('skipped items of a refused repository are counted and not named unless the repository is ' +
+  'configured', t => {
   const { skips, crawl } = setting()
   const refused = (hidden: boolean): Skipped => ({
     kind: 'repository',
@@ -212,12 +211,11 @@ await t.test('what is skipped in a repository is counted and not named as long a
   crawl(nothing, tag('secret', 'nightly'))
   t.strictSame(repositories(), ['secret_prov'], 'no longer refused')
   crawl(result, refused(false))
-  t.strictSame(repositories(), ['secret_prov', 'secret_prov'], 'one that was configured')
+  t.strictSame(repositories(), ['secret_prov', 'secret_prov'], 'a configured repository is named')
   t.end()
 })
 
-await t.test('where there are more items than are kept, those that are kept stay, in whatever order a crawl meets ' +
-  'them', t => {
+await t.test('above the limit the kept items stay when a crawl finds them in reverse order', t => {
   const { skips, crawl, messages } = setting()
   const many = Array.from({ length: 12_000 }, (_, at) => tag('aws', `t${at}`))
   crawl(nothing, ...many)
@@ -225,6 +223,6 @@ await t.test('where there are more items than are kept, those that are kept stay
   messages()
   crawl(nothing, ...many.reverse())
   t.ok(isDeepStrictEqual(skips.report().items, kept))
-  t.strictSame(messages(), [], 'the numbers are the same')
+  t.strictSame(messages(), [], 'unchanged numbers are not logged')
   t.end()
 })

@@ -63,7 +63,7 @@ function setUp (
 const aws = { type: 'provider', name: 'aws' } as const
 const k3s = { type: 'taskserv', name: 'k3s' } as const
 
-await t.test('lists each extension once, by type and then by name, from the instance that owns it', async t => {
+await t.test('a list has each extension once, ordered by type and name, from the instance that owns it', async t => {
   const { list, catalog, logged } = setUp({
     gitea: { 'cluster/web': ['1.0.0'], 'provider/aws': ['1.0.0'] },
     oci: { 'taskserv/k3s': ['1.0.0'], 'provider/aws': ['9.0.0'], 'provider/Zoo': ['1.0.0'] }
@@ -74,18 +74,18 @@ await t.test('lists each extension once, by type and then by name, from the inst
     stale: [],
     missing: []
   })
-  t.equal((await catalog.find(aws)).value.version, '1.0.0', 'a higher version elsewhere shadows nothing')
+  t.equal((await catalog.find(aws)).value.version, '1.0.0', 'a higher version of another instance does not shadow it')
   t.strictSame([...catalog.census().shadowed], [['oci', 1]])
   await list()
   t.equal(logged.filter(line => line.includes('shadowed')).length, 1, 'logged once')
 })
 
-await t.test('a smaller priority owns before a kind does', async t => {
+await t.test('the smaller priority decides about ownership before the kind does', async t => {
   const { catalog } = setUp({ gitea: { 'provider/aws': ['1.0.0'] }, oci: { 'provider/aws': ['9.0.0'] }, priority: 50 })
   t.match((await catalog.find(aws)).value, { version: '9.0.0', source: 'oci' })
 })
 
-await t.test('source narrows first, then ownership is decided', async t => {
+await t.test('the source filter applies before ownership is decided', async t => {
   const { catalog, list } = setUp({ gitea: { 'provider/aws': ['1.0.0'] }, oci: { 'provider/aws': ['9.0.0'] } })
   t.match((await catalog.find({ ...aws, source: 'oci' })).value, {
     version: '9.0.0',
@@ -98,7 +98,8 @@ await t.test('source narrows first, then ownership is decided', async t => {
   t.equal(value.file.validator, 'oci-provider/aws-9.0.0')
 })
 
-await t.test('one unfiltered list is one walk, and two hundred first questions for one name are one load', async t => {
+await t.test('concurrent lists share one crawl, and two hundred first requests for one name share one ' +
+  'load', async t => {
   const { catalog, list, gitea } = setUp({ gitea: { 'provider/aws': ['1.0.0'] } })
   await Promise.all([list(), list(), list({ type: 'provider' })])
   t.equal(gitea.calls.list, 1)
@@ -106,15 +107,15 @@ await t.test('one unfiltered list is one walk, and two hundred first questions f
   t.equal(gitea.calls.load, 1)
 })
 
-await t.test('metadata is answered from the listing without asking again', async t => {
+await t.test('metadata is read from the listing without an upstream request', async t => {
   const { catalog, list, gitea } = setUp({ gitea: { 'provider/aws': ['1.0.0'] } })
   await list()
   t.match(await catalog.find(aws), { hit: true, value: { version: '1.0.0' } })
   t.equal(gitea.calls.load, 0)
 })
 
-await t.test('an outage after a listing: known names are answered stale, unknown ones are 503, others are ' +
-  'unaffected', async t => {
+await t.test('in an outage after a listing known names are stale, unknown names fail with 503, and other instances ' +
+  'are unaffected', async t => {
   const { catalog, clock, list, gitea, oci } = setUp({
     gitea: { 'provider/aws': ['1.0.0'] },
     oci: { 'taskserv/k3s': ['2.0.0'], 'provider/aws': ['9.0.0'] }
@@ -140,7 +141,7 @@ await t.test('an outage after a listing: known names are answered stale, unknown
   await t.rejects(
     async () => await catalog.file({ ...aws, version: '7.7.7' }),
     { code: 'service_unavailable' },
-    'a version may have been published'
+    'the version may be new'
   )
   matchStrictly(t, await list(), {
     names: ['provider/aws gitea', 'taskserv/k3s oci'],
@@ -154,7 +155,7 @@ await t.test('an outage after a listing: known names are answered stale, unknown
   t.equal(oci.calls.open, 0)
 })
 
-await t.test('an outage before any listing never hands ownership over', async t => {
+await t.test('ownership does not change in an outage before the first listing', async t => {
   const { catalog, gitea, list } = setUp({ gitea: { 'provider/aws': ['1.0.0'] }, oci: { 'provider/aws': ['9.0.0'] } })
   gitea.fault = down
   await t.rejects(async () => await catalog.find(aws), { code: 'service_unavailable' })
@@ -164,17 +165,16 @@ await t.test('an outage before any listing never hands ownership over', async t 
     t,
     await list(),
     { names: ['provider/aws oci'], missing: [{ instance: 'gitea' }], ttl: 0 },
-    'the list says who is missing'
+    'the list reports the missing instance'
   )
   t.match(
     await catalog.find({ ...aws, source: 'oci' }),
     { value: { version: '9.0.0' } },
-    'who asks for that kind gets it'
+    'a request for that source returns its extension'
   )
 })
 
-await t.test('when nothing can answer, the cause is told: unavailable before the rate limit before the ' +
-  'credentials', async t => {
+await t.test('when no instance responds, the error is the first of: unavailable, rate limit, credentials', async t => {
   const { list, catalog, clock, gitea, oci } = setUp({ gitea: { 'provider/aws': ['1.0.0'] } })
   gitea.fault = refused
   oci.fault = refused
@@ -187,7 +187,7 @@ await t.test('when nothing can answer, the cause is told: unavailable before the
   await t.rejects(list(), { code: 'service_unavailable' })
 })
 
-await t.test('a stale entry stands in for as long as it may, and no longer', async t => {
+await t.test('a stale entry is served within its time limit, and not after it', async t => {
   const { catalog, clock, list, gitea } = setUp({ gitea: { 'provider/aws': ['1.0.0'] } })
   await list()
   gitea.fault = down
@@ -198,7 +198,7 @@ await t.test('a stale entry stands in for as long as it may, and no longer', asy
   await t.rejects(list({ source: 'gitea' }), { code: 'service_unavailable' })
 })
 
-await t.test('a 404 is fresh: what was published a minute ago is found', async t => {
+await t.test('an extension that was published a minute ago is found', async t => {
   const { catalog, clock, list, gitea } = setUp({ gitea: { 'provider/aws': ['1.0.0'] } })
   await list()
   await catalog.versions(aws)
@@ -209,7 +209,7 @@ await t.test('a 404 is fresh: what was published a minute ago is found', async t
   t.match((await catalog.file({ ...aws, version: '1.1.0' })).value, { file: { name: 'aws.tar.gz' } })
 })
 
-await t.test('a 404 costs one question within the time that an absence is remembered', async t => {
+await t.test('requests for an absent extension cause one upstream request within the negative TTL', async t => {
   const { catalog, clock, list, gitea } = setUp({ gitea: { 'provider/aws': ['1.0.0'] } })
   await list()
   const missing = { type: 'provider', name: 'missing' } as const
@@ -219,7 +219,7 @@ await t.test('a 404 costs one question within the time that an absence is rememb
       message: 'Extension provider/missing not found'
     })
   }
-  t.equal(gitea.calls.load, 0, 'a young and complete listing says it')
+  t.equal(gitea.calls.load, 0, 'a recent and complete listing proves the absence')
   clock.forward(31)
   for (let times = 0; times < 3; times++) {
     await t.rejects(async () => await catalog.find(missing), { code: 'not_found' })
@@ -231,7 +231,7 @@ await t.test('a 404 costs one question within the time that an absence is rememb
   })
 })
 
-await t.test('one repository that cannot be read keeps its last known version, and proves nothing absent', async t => {
+await t.test('an unreadable repository keeps its last known version and does not prove an absence', async t => {
   const { catalog, clock, list, gitea } = setUp({
     gitea: { 'provider/aws': ['1.0.0'], 'provider/gcp': ['1.0.0'] },
     oci: { 'provider/aws': ['9.0.0'], 'provider/new': ['9.0.0'] }
@@ -249,10 +249,10 @@ await t.test('one repository that cannot be read keeps its last known version, a
   gitea.broken.delete('provider/aws')
   gitea.broken.delete('provider/new')
   clock.forward(31)
-  matchStrictly(t, await list(), { missing: [], stale: [] }, 'it is tried again soon')
+  matchStrictly(t, await list(), { missing: [], stale: [] }, 'the repository is read again soon')
 })
 
-await t.test('what disappears from a complete listing disappears', async t => {
+await t.test('an extension that disappears from a complete listing is not found', async t => {
   const { catalog, clock, list, gitea } = setUp({ gitea: { 'provider/aws': ['1.0.0'], 'provider/gcp': ['1.0.0'] } })
   await list()
   await catalog.versions(aws)
@@ -264,7 +264,7 @@ await t.test('what disappears from a complete listing disappears', async t => {
   await t.rejects(async () => await catalog.versions(aws), { code: 'not_found' })
 })
 
-await t.test('a file that is gone under its known address is looked for once more', async t => {
+await t.test('a file that is gone at its known address is looked up once more', async t => {
   const { catalog, gitea, clock } = setUp({ gitea: { 'provider/aws': ['1.0.0'] } })
   const { signal } = new AbortController()
   const { value } = await catalog.file({ ...aws, version: '1.0.0' })
@@ -275,7 +275,7 @@ await t.test('a file that is gone under its known address is looked for once mor
   t.equal(gitea.calls.load, 2)
 })
 
-await t.test('an upstream that fails again and again is left alone for a moment', async t => {
+await t.test('an upstream that fails repeatedly receives no requests during a short pause', async t => {
   const { catalog, clock, gitea } = setUp({ gitea: { 'provider/aws': ['1.0.0'] } })
   gitea.fault = down
   for (let times = 0; times < 20; times++) {
@@ -287,7 +287,7 @@ await t.test('an upstream that fails again and again is left alone for a moment'
   t.match(await catalog.find(aws), { value: { version: '1.0.0' } })
 })
 
-await t.test('one repository that fails leaves the others alone', async t => {
+await t.test('a failing repository does not affect the others', async t => {
   const { catalog, gitea } = setUp({ gitea: { 'provider/aws': ['1.0.0'], 'provider/bad': ['1.0.0'] } })
   gitea.broken.set(
     'provider/bad',
@@ -301,8 +301,8 @@ await t.test('one repository that fails leaves the others alone', async t => {
   matchStrictly(t, await catalog.versions(aws), { value: [{ version: '1.0.0' }] })
 })
 
-await t.test('during an outage the newer of two old words counts, and what was deleted before it does not come ' +
-  'back', async t => {
+await t.test('during an outage the newer of two stale entries is used, and an extension that was deleted before ' +
+  'stays absent', async t => {
   const { catalog, clock, list, gitea } = setUp({
     gitea: { 'provider/aws': ['1.0.0'], 'provider/gone': ['1.0.0'] },
     oci: { 'provider/gone': ['7.0.0'] }
@@ -321,14 +321,14 @@ await t.test('during an outage the newer of two old words counts, and what was d
     t,
     await catalog.versions(aws),
     { value: [{ version: '1.0.0' }], stale: [{ instance: 'gitea' }] },
-    'older versions are better than none'
+    'older versions are served when the newest list is not available'
   )
   t.match((await catalog.find(gone)).value, { version: '7.0.0', source: 'oci' })
   matchStrictly(t, (await catalog.versions(gone)).value, [{ version: '7.0.0' }])
 })
 
-await t.test('what a listing has shown since is no longer absent, and what is absent since is no longer ' +
-  'shown', async t => {
+await t.test('a listing that is newer than an absence ends it, and an absence that is newer than a listing hides the ' +
+  'extension', async t => {
   const { catalog, clock, list, gitea } = setUp({ gitea: { 'provider/old': ['1.0.0'] } })
   const [old, next] = [{ type: 'provider', name: 'old' }, { type: 'provider', name: 'next' }] as const
   await t.rejects(async () => await catalog.versions(next), { code: 'not_found' })
@@ -342,8 +342,8 @@ await t.test('what a listing has shown since is no longer absent, and what is ab
   await t.rejects(async () => await catalog.find(old), { code: 'not_found' })
 })
 
-await t.test('a repository that stays unreadable is forgotten in time, and meanwhile nobody else takes its ' +
-  'name', async t => {
+await t.test('an unreadable repository is forgotten after the stale limit, and no other instance takes its name ' +
+  'meanwhile', async t => {
   const { catalog, clock, list, gitea } = setUp({
     gitea: { 'provider/aws': ['1.0.0'], 'provider/gcp': ['1.0.0'] },
     oci: { 'provider/aws': ['9.0.0'] }
@@ -364,7 +364,7 @@ await t.test('a repository that stays unreadable is forgotten in time, and meanw
   matchStrictly(t, await list(), { names: ['provider/gcp gitea'], missing: [{ instance: 'gitea' }] })
 })
 
-await t.test("an upstream's Retry-After is obeyed and passed on", async t => {
+await t.test('requests respect the Retry-After of an upstream, and responses pass it on', async t => {
   const { catalog, clock, gitea } = setUp({ gitea: { 'provider/aws': ['1.0.0'] } })
   gitea.fault = limited
   await t.rejects(async () => await catalog.find(aws), { code: 'rate_limit', retryAfter: 60 })
@@ -375,7 +375,7 @@ await t.test("an upstream's Retry-After is obeyed and passed on", async t => {
   t.match(await catalog.find(aws), { value: { version: '1.0.0' } })
 })
 
-await t.test('search ranks over all instances and says how many there are', async t => {
+await t.test('search ranks the extensions of all instances and returns their total', async t => {
   const { catalog } = setUp({
     gitea: { 'provider/aws': ['1.0.0'], 'taskserv/my-aws': ['1.0.0'] },
     oci: { 'cluster/aws': ['1.0.0'] }

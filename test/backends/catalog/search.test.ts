@@ -14,7 +14,7 @@ const extension = (name: string, description = '', tags: string[] = []): Extensi
 const names = (query: string, ...extensions: Extension[]) =>
   search(extensions.map(searchable), query).map(({ name }) => name)
 
-await t.test('the better match comes first: name, prefix, word in the name, name, tag, word in the description, ' +
+await t.test('better matches come first: name, prefix, word in the name, name, tag, word in the description, ' +
   'description', async t => {
   t.strictSame(names('kube',
     extension('h', 'about minikubes'),
@@ -27,21 +27,21 @@ await t.test('the better match comes first: name, prefix, word in the name, name
   ), ['kube', 'kubelet', 'my-kube', 'minikube', 'f', 'g', 'h'])
 })
 
-await t.test('ties keep the order of the list', async t => {
+await t.test('equal matches keep the order of the list', async t => {
   t.strictSame(names('x', extension('ax'), extension('bx'), extension('cx')), ['ax', 'bx', 'cx'])
 })
 
-await t.test('case and surrounding blanks do not matter', async t => {
+await t.test('search ignores case and surrounding blanks', async t => {
   t.strictSame(names('  KuBe ', extension('MyKUBE'), extension('other')), ['MyKUBE'])
 })
 
-await t.test('what a plain substring search finds is found', async t => {
+await t.test('search finds all extensions that a plain substring search finds', async t => {
   t.strictSame(names('r, app', extension('web', 'Load balancer, app servers')), ['web'])
-  t.strictSame(names('.*', extension('web', 'anything')), [], 'a query is no expression')
+  t.strictSame(names('.*', extension('web', 'anything')), [], 'a query is not an expression')
   t.strictSame(names('ub', extension('h', 'ubub')), ['h'])
 })
 
-await t.test('nothing is found across a name, a tag and a description', async t => {
+await t.test('a query does not match across a name, a tag and a description', async t => {
   const one = extension('aws', 'cloud', ['tag', 'other'])
   for (const query of ['aws\ntag', 'tag\nother', 'other\ncloud', 's\nt']) {
     t.strictSame(names(query, one), [], JSON.stringify(query))
@@ -49,7 +49,7 @@ await t.test('nothing is found across a name, a tag and a description', async t 
   t.strictSame(names('r\nc', extension('aws', 'or\nc', ['r', 'c'])), ['aws'])
 })
 
-await t.test('a word starts behind what is neither letter nor digit in any script', async t => {
+await t.test('a word starts after a character that is neither a letter nor a digit in any script', async t => {
   t.strictSame(
     names(
       'mond',

@@ -13,7 +13,7 @@ const extensions = (description: string): Extension[] =>
     published_at: '2026-01-01T00:00:00Z'
   }))
 
-await t.test('pages are remembered, and forgotten before long descriptions make them large together', async t => {
+await t.test('pages are cached, and dropped before long descriptions make them too large together', async t => {
   for (
     const { description, remembered } of [{ description: 'short', remembered: true }, {
       description: 'x'.repeat(4096),

@@ -6,7 +6,7 @@ const silent = registryError('service_unavailable', 'silent', { proxyError: 'htt
 const broken = registryError('service_unavailable', 'broken', { proxyError: 'destination_unavailable' })
 const fails = (error: Error) => async () => { throw error }
 
-await t.test('a walk asks nothing more after three questions in a row without an answer', async t => {
+await t.test('a crawl sends no further request after three consecutive requests without a response', async t => {
   const fused = createFailFast()
   for (let times = 0; times < 3; times++) await t.rejects(fused(fails(silent)), silent)
   let asked = false
@@ -14,7 +14,7 @@ await t.test('a walk asks nothing more after three questions in a row without an
   t.equal(asked, false)
 })
 
-await t.test('an answer in between, good or bad, lets the walk go on', async t => {
+await t.test('a response in between, successful or not, lets the crawl continue', async t => {
   const fused = createFailFast()
   for (let times = 0; times < 5; times++) {
     await t.rejects(fused(fails(silent)), silent)
@@ -24,7 +24,7 @@ await t.test('an answer in between, good or bad, lets the walk go on', async t =
   t.equal(await fused(async () => 'answer'), 'answer')
 })
 
-await t.test('what an upstream answers badly is told from its silence, and from its wish to be left alone', async t => {
+await t.test('a failed response is distinguished from a missing response and from a rate limit', async t => {
   t.equal(isUpstreamResponse(broken), true)
   t.equal(isUpstreamResponse(silent), false)
   t.equal(isUpstreamResponse(registryError('rate_limit', 'limited', { proxyError: 'destination_unavailable' })), false)

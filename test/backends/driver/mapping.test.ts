@@ -12,7 +12,7 @@ const oci = createMapping({
   cluster: ['cluster/{name}']
 })
 
-await t.test('a repository means what its name says, or nothing', async t => {
+await t.test('the name of a repository decides about its type and extension, and other names are ignored', async t => {
   t.match(gitea.identify('aws_prov'), { type: 'provider', name: 'aws' })
   t.match(gitea.identify('upcloud_provider'), { type: 'provider', name: 'upcloud' })
   t.match(gitea.identify('my.k3s_taskserv'), { type: 'taskserv', name: 'my.k3s' })
@@ -26,12 +26,12 @@ await t.test('a repository means what its name says, or nothing', async t => {
   }
 })
 
-await t.test('the path form counts before the suffix', async t => {
+await t.test('the path form has priority over the suffix', async t => {
   const [path, suffix] = [oci.identify('provider/aws')?.rank ?? 99, oci.identify('aws_prov')?.rank ?? 0]
   t.ok(path < suffix)
 })
 
-await t.test('names the repositories that may hold an extension, in their order', async t => {
+await t.test('the possible repositories of an extension are returned in order', async t => {
   t.strictSame(gitea.repositories('provider', 'aws'), ['aws_prov', 'aws_provider'])
   t.strictSame(oci.repositories('taskserv', 'k3s'), ['taskserv/k3s', 'k3s-taskserv'])
 })

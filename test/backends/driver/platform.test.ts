@@ -1,7 +1,7 @@
 import t from 'tap'
 import { describePlatform, parsePlatform, platformOf } from '../../../backends/driver/platform.ts'
 
-await t.test('a platform has one spelling, whatever the usual other names of its parts are', t => {
+await t.test('a platform has one spelling for all common names of its parts', t => {
   const spellings: Record<string, string[]> = {
     'linux/amd64': ['linux/amd64', 'Linux/AMD64', 'linux/x86_64', 'linux/x86-64', 'linux/x64', 'linux/amd64/v1'],
     'linux/amd64/v3': ['linux/amd64/v3', 'linux/x86_64/3'],
@@ -20,7 +20,7 @@ await t.test('a platform has one spelling, whatever the usual other names of its
   t.end()
 })
 
-await t.test("a descriptor's platform is read in the same way, and one that is incomplete or malformed is " +
+await t.test('the platform of a descriptor is read in the same way, and an incomplete or malformed one is ' +
   'absent', t => {
   const described = (value: unknown) => {
     const platform = platformOf(value)

@@ -8,7 +8,7 @@ import { createSkips } from '../../../backends/cached/skips.ts'
 import { maxTags, plainTags, plainText } from '../../../backends/driver/text.ts'
 import { createLog } from '../../fakes/log.ts'
 
-/** What no text of an upstream may bring to a reader. */
+/** Characters that must not pass from texts of an upstream to clients. */
 const harmful = /[\p{Cc}\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u2069\ufeff\u{e0001}]/u
 const nasty = fc.constantFrom(
   '\0',
@@ -48,7 +48,7 @@ const anyText = fc.oneof(
   )
 )
 
-await t.test('a text of an upstream is one line of bounded length without marks that mislead', t => {
+await t.test('a text of an upstream becomes one line of limited length without misleading characters', t => {
   t.equal(plainText(' a\r\n\tb\0c\u202egpj.exe '), 'a bcgpj.exe')
   t.equal(plainText('x'.repeat(10_000)), 'x'.repeat(256))
   t.equal(plainText('x'.repeat(255) + '😀'), 'x'.repeat(255))
@@ -68,7 +68,7 @@ await t.test('a text of an upstream is one line of bounded length without marks 
   t.end()
 })
 
-await t.test('a file name of any text is a safe base name, and what a client reads from Content-Disposition', t => {
+await t.test('any text becomes a safe base name, which clients read unchanged from Content-Disposition', t => {
   t.equal(safeFileName('../../etc/passwd'), 'passwd')
   t.equal(safeFileName('..\\..\\x.tar.gz'), 'x.tar.gz')
   t.equal(safeFileName('a"; filename=evil.exe\r\nSet-Cookie: x'), 'a_; filename=evil.exe_Set-Cookie_ x')
@@ -91,7 +91,7 @@ await t.test('a file name of any text is a safe base name, and what a client rea
   t.end()
 })
 
-await t.test('no text takes longer for being made of blanks', async t => {
+await t.test('a text of blanks does not take longer', async t => {
   const blanks = `a${' '.repeat(200_000)}x`
   const text = `${'0'.repeat(64)} x${' '.repeat(100_000)}x`
   const unexpected = (details: string) => registryError('service_unavailable', details)
@@ -107,7 +107,7 @@ await t.test('no text takes longer for being made of blanks', async t => {
   t.ok(performance.now() - started < 2000)
 })
 
-await t.test('what is left out is logged without control characters, and no longer than a line', t => {
+await t.test('a skipped item is logged without control characters and with limited length', t => {
   const { log, lines } = createLog('debug')
   createSkips({ instance: 'gitea', log }).crawl().skip({
     kind: 'tag',

@@ -30,7 +30,7 @@ function setUp (reconcileSeconds = 86_400) {
   }
 }
 
-await t.test('a word holds for the very row that it was heard with', async t => {
+await t.test('a remembered release is valid only for an unchanged row', async t => {
   const changes: Array<Partial<GiteaRepository>> = [
     { id: 2 },
     { owner: { login: 'other' } },
@@ -45,7 +45,7 @@ await t.test('a word holds for the very row that it was heard with', async t => 
   for (const change of changes) t.strictSame(holds(row('a', change)), [], JSON.stringify(change))
 })
 
-await t.test('nothing is remembered of a row without a counter or a time', async t => {
+await t.test('rows without a counter or a time are not remembered', async t => {
   const { tracker } = setUp()
   for (const field of ['release_counter', 'updated_at'] as const) {
     tracker.remember(row('a'), release('1.0.0'), 0)
@@ -55,14 +55,14 @@ await t.test('nothing is remembered of a row without a counter or a time', async
   }
 })
 
-await t.test('that there is no version holds only where there is no release either', async t => {
+await t.test('a repository without versions is remembered only when it has no releases', async t => {
   const { tracker, holds } = setUp()
   tracker.remember(row('a'), undefined, 0)
   tracker.remember(row('b', { release_counter: 0 }), undefined, 0)
   t.strictSame(holds(row('a'), row('b', { release_counter: 0 })), ['b'])
 })
 
-await t.test('of two walks that overlap the younger word counts, whichever comes last', async t => {
+await t.test('of two overlapping crawls the result of the later request is used, in either order', async t => {
   const { tracker, forward } = setUp()
   forward(10)
   tracker.remember(row('a'), release('2.0.0'), 9000)
@@ -70,8 +70,8 @@ await t.test('of two walks that overlap the younger word counts, whichever comes
   t.match(tracker.unchanged([row('a')]).get('a'), { release: { version: '2.0.0' } })
 })
 
-await t.test('another answer under the same row makes it asked for an hour, which another question does not ' +
-  'end', async t => {
+await t.test('a different result under the same row makes the repository requested for an hour, which a further ' +
+  'request does not end', async t => {
   const { tracker, forward, holds } = setUp()
   tracker.remember(row('a'), release('1.0.0'), 0)
   tracker.remember(row('a'), release('2.0.0'), 1000)
@@ -84,7 +84,7 @@ await t.test('another answer under the same row makes it asked for an hour, whic
   t.strictSame(holds(row('a')), ['a'])
 })
 
-await t.test('in their turn those are asked that were not for longest', async t => {
+await t.test('the repositories whose last request is oldest are requested first', async t => {
   const { tracker, forward, holds } = setUp(1000)
   const rows = ['a', 'b', 'c', 'd'].map(name => row(name))
   for (const [at, name] of ['c', 'a', 'd', 'b'].entries()) tracker.remember(row(name), release('1.0.0'), at)
@@ -93,14 +93,14 @@ await t.test('in their turn those are asked that were not for longest', async t 
   t.strictSame(holds(...rows), ['a', 'b', 'd'])
 })
 
-await t.test('none waits for longer than the time in which each has its turn', async t => {
+await t.test('each repository is requested within the reconcile time', async t => {
   const { tracker, forward, holds } = setUp(1000)
   tracker.remember(row('a'), release('1.0.0'), 0)
   forward(1000)
   t.strictSame(holds(row('a')), [])
 })
 
-await t.test('only those of a listing stay known', async t => {
+await t.test('only the repositories of a listing are remembered', async t => {
   const { tracker, holds } = setUp()
   for (const name of ['a', 'b', 'c']) tracker.remember(row(name), release('1.0.0'), 0)
   tracker.retain(new Set(['a', 'c']))

@@ -12,7 +12,7 @@ const name = 'x_prov.tar.gz'
 
 const text = (content: string, own: boolean) => digestIn(Buffer.from(content), name, own)
 
-await t.test('an entry of a list matches by its name, or by its base name where that is the only such entry', t => {
+await t.test('an entry of a list matches by its name, or by its base name when no other entry does', t => {
   const forms: Record<string, [content: string, expected: string | undefined]> = {
     'GNU text': [`${a}  ${name}\n`, a],
     'GNU binary': [`${a} *${name}\n`, a],
@@ -63,7 +63,7 @@ await t.test('an entry of a list matches by its name, or by its base name where 
   t.end()
 })
 
-await t.test("an asset's own checksum file may hold the digest alone", t => {
+await t.test('the checksum file of an asset may contain only the digest', t => {
   const forms: Record<string, [content: string, expected: string | undefined]> = {
     alone: [a, a],
     'with blanks': [`  ${a.toUpperCase()} \r\n`, a],
@@ -96,7 +96,7 @@ await t.test('a checksum file may be UTF-8 or UTF-16 with a byte order mark', t 
   t.end()
 })
 
-await t.test('no line takes longer for its form', t => {
+await t.test('the time to read a line does not depend on its form', t => {
   const started = performance.now()
   const long = 200_000
   for (const part of [' ', '\t', ')', '(', ' ) = ', '/', '\\', '*', '\r', 'sha256:', 'SHA256 (']) {
@@ -119,7 +119,7 @@ await t.test('no line takes longer for its form', t => {
   t.end()
 })
 
-await t.test('no list ever gives a digest that it does not state for that file alone', async t => {
+await t.test('a digest is returned only when the list states it for that file alone', async t => {
   const digest = fc.constantFrom(a, b, 'c'.repeat(64))
   const directory = fc.constantFrom('', './', 'dist/', '/home/runner/', 'C:\\build\\', 'dist\\', `${name}/`)
   const base = fc.constantFrom(name, 'y.tar.gz', `${name}.sig`, `my-${name}`, 'X_PROV.tar.gz', '-')
@@ -223,8 +223,8 @@ await t.test('a list of another algorithm, version, extension or file is not rea
   t.strictSame(app.catalog.skipped().items.filter(({ kind }) => kind === 'checksum_file'), [])
 })
 
-await t.test("an asset's own checksum file counts before lists, and a list is read where that fits " +
-  'nothing', async t => {
+await t.test('the checksum file of an asset has priority over lists, and a list is read when it has no matching ' +
+  'entry', async t => {
   const list = file('SHA256SUMS', `${b}  ${name}`)
   const { checksums, app } = await served(t, [
     { tag: '1.0.0', assets: [file(name), list, file(`${name}.sha256`, a)] },
@@ -247,6 +247,6 @@ await t.test("an asset's own checksum file counts before lists, and a list is re
       'checksum_file bad_checksum_file 4.0.0 x_prov.tar.gz.sha256',
       'checksum_file bad_checksum_file 5.0.0 checksums.txt'
     ],
-    'a file that was read and fits nothing is reported'
+    'a checksum file without a matching entry is reported'
   )
 })

@@ -46,7 +46,7 @@ const json = (status: number, body: unknown, headers: Record<string, string> = {
 })
 const unavailable = { error: 'service_unavailable', message: 'Instance gitea is unavailable' }
 
-await t.test('a server that wants everybody to sign in is an auth_error, never an empty catalog', async t => {
+await t.test('a server that requires sign-in causes an auth_error, and never an empty catalog', async t => {
   const signin = await setUp(t, { options: { requireSignin: true } })
   const pages = await setUp(t, { fault: () => html })
   const away = await setUp(t, {
@@ -63,7 +63,7 @@ await t.test('a server that wants everybody to sign in is an auth_error, never a
   }
 })
 
-await t.test('a download that leads to the login page is an auth_error', async t => {
+await t.test('a download that is redirected to the login page fails with an auth_error', async t => {
   const { gitea, get } = await setUp(t)
   await get('/api/v1/extensions')
   gitea.options.requireSignin = true
@@ -71,7 +71,7 @@ await t.test('a download that leads to the login page is an auth_error', async t
   t.match([statusCode, JSON.parse(body)], [401, { error: 'auth_error' }])
 })
 
-await t.test('an invalid token, and one without the scope, are an auth_error, on public data too', async t => {
+await t.test('an invalid token, or one without the scope, causes an auth_error for public data as well', async t => {
   const invalid = await setUp(t, { options: { tokens: {} }, config: { token: 'not-known' } })
   const scopeless = await setUp(t, {
     options: { tokens: { weak: { scopes: ['read:organization'] } } },
@@ -84,12 +84,12 @@ await t.test('an invalid token, and one without the scope, are an auth_error, on
   }
 })
 
-await t.test('an organisation that does not exist is no empty catalog', async t => {
+await t.test('a missing organization is not an empty catalog', async t => {
   const { get } = await setUp(t, { config: { organization: 'nobody' } })
   t.match((await get('/api/v1/extensions')).json(), { ...unavailable, details: 'Organization not found' })
 })
 
-await t.test('a repository whose releases are switched off costs only itself', async t => {
+await t.test('a repository with disabled releases does not affect the others', async t => {
   const { gitea, get } = await setUp(t)
   const answer = await get('/api/v1/extensions')
   t.match([answer.statusCode, answer.headers['x-partial'], answer.headers['x-total-count']], [200, undefined, '10'])
@@ -97,7 +97,7 @@ await t.test('a repository whose releases are switched off costs only itself', a
   t.equal(gitea.count(/nounit_taskserv\/releases/), 0)
 })
 
-await t.test('one repository that fails among good ones is marked, keeps what was known of it, and is no ' +
+await t.test('a failing repository among others makes the list partial, keeps its last known version, and is not a ' +
   '404', async t => {
   const cold = await setUp(t, { fault: ({ path }) => path.includes('/aws_prov/releases') ? json(500, {}) : undefined })
   const first = await cold.get('/api/v1/extensions')
@@ -120,7 +120,7 @@ await t.test('one repository that fails among good ones is marked, keeps what wa
   t.match((await warm.get('/api/v1/extensions/provider/aws')).json(), { version: '1.2.0' })
 })
 
-await t.test('every way to fail is 503 with the reason in words, and never 404 or 500', async t => {
+await t.test('every failure is a 503 with its reason, and never a 404 or 500', async t => {
   const faults: Array<[string, NonNullable<GiteaFake['fault']>, string]> = [
     ['reset', () => 'refuse-reset', 'Connection reset'],
     ['no answer', () => 'hang', 'Response timeout'],
@@ -151,11 +151,11 @@ await t.test('every way to fail is 503 with the reason in words, and never 404 o
     }
     const one = await get('/api/v1/extensions/provider/aws')
     t.equal(one.statusCode, 503, name)
-    t.ok(Number(one.headers['retry-after']) >= 1, `${name}: says when to ask again`)
+    t.ok(Number(one.headers['retry-after']) >= 1, `${name}: has a Retry-After`)
   }
 })
 
-await t.test("the upstream's rate limit is passed on with its Retry-After, and obeyed", async t => {
+await t.test('the rate limit of the upstream is respected, and passed on with its Retry-After', async t => {
   const { gitea, get, clock } = await setUp(t, { fault: () => json(429, {}, { 'retry-after': '120' }) })
   const answer = await get('/api/v1/extensions')
   t.match([answer.statusCode, answer.json<{ error: string }>().error, answer.headers['retry-after']], [
@@ -172,7 +172,7 @@ await t.test("the upstream's rate limit is passed on with its Retry-After, and o
   t.equal((await get('/api/v1/extensions')).statusCode, 200)
 })
 
-await t.test('malformed items cost only themselves, and prove nothing', async t => {
+await t.test('malformed items make the list partial and do not affect the others', async t => {
   const { gitea, get } = await setUp(t)
   gitea.fault = async ({ path, headers }) => {
     if (!/\/orgs\/provisioning\/repos/.test(path) || headers['x-again'] !== undefined) return undefined
@@ -187,7 +187,8 @@ await t.test('malformed items cost only themselves, and prove nothing', async t 
   t.match((await get('/metrics')).body, /extensions_skipped_total\{backend="gitea",reason="malformed"\} \d/)
 })
 
-await t.test('credentials go to the configured server only, and a redirect goes to configured hosts only', async t => {
+await t.test('credentials are sent only to the configured server, and redirects are followed only to configured ' +
+  'hosts', async t => {
   const tokens = { 'canary-token': { scopes: ['all'] } }
   const refused = await setUp(t, { options: { serveDirect: true, tokens }, config: { token: 'canary-token' } })
   t.match((await refused.get('/api/v1/extensions/taskserv/k3s/1.27.5+k3s1')).json(), {
@@ -208,13 +209,13 @@ await t.test('credentials go to the configured server only, and a redirect goes 
   })
   const answer = await get('/api/v1/extensions/taskserv/k3s/1.27.5+k3s1')
   t.equal(answer.statusCode, 200)
-  t.ok((gitea.storage?.requests.length ?? 0) >= 2, 'checksum files and the file')
+  t.ok((gitea.storage?.requests.length ?? 0) >= 2, 'the checksum files and the file')
   t.ok(gitea.storage?.requests.every(({ headers }) => headers.authorization === undefined))
   t.ok(gitea.requests.every(({ headers }) => headers.authorization === 'token canary-token'))
   t.notMatch(JSON.stringify(answer.headers), /canary|storage|X-Amz|signature/i)
 })
 
-await t.test('what stands before the upstream and says 404, or leads elsewhere, proves nothing absent', async t => {
+await t.test('a 404 or a redirect of a proxy in front of the upstream does not prove an absence', async t => {
   const faults: Array<[string, GiteaFake['fault']]> = [
     ['404 of a proxy', () => ({ status: 404, headers: { 'content-type': 'text/plain' }, body: '404 page not found' })],
     ['404 page', () => ({ status: 404, headers: { 'content-type': 'text/html' }, body: '<html></html>' })],
@@ -233,7 +234,7 @@ await t.test('what stands before the upstream and says 404, or leads elsewhere, 
   }
 })
 
-await t.test('a server of small pages whose Link is lost on the way is read to its end', async t => {
+await t.test('a server with small pages is read completely when a proxy drops its Link header', async t => {
   const { gitea, get } = await setUp(t, { options: { maxResponseItems: 20 } })
   gitea.fault = async ({ path, headers }) => {
     if (!path.startsWith('/api/') || headers['x-again'] !== undefined) return undefined
@@ -248,7 +249,7 @@ await t.test('a server of small pages whose Link is lost on the way is read to i
   t.equal((await get('/api/v1/extensions/taskserv/many/versions')).json<unknown[]>().length, 57)
 })
 
-await t.test('a page in the place of a checksum file is no checksum file, and is not kept', async t => {
+await t.test('a page in the place of a checksum file is not accepted, and not cached', async t => {
   const { gitea, get, clock } = await setUp(t, {
     fault: ({ path }) => path.startsWith('/attachments/') ? html : undefined
   })
@@ -259,7 +260,7 @@ await t.test('a page in the place of a checksum file is no checksum file, and is
   t.match((await get('/api/v1/extensions/provider/aws')).json<Extension>().checksum, /^sha256:/)
 })
 
-await t.test('an old checksum file that cannot be read costs the other versions nothing', async t => {
+await t.test('an old checksum file that cannot be read does not affect the other versions', async t => {
   const { gitea, get } = await setUp(t)
   const old =
     gitea.repository('aws_prov').releases.find(({ tag }) => tag === 'v1.0.0')?.assets.find(({ name }) =>
@@ -276,7 +277,7 @@ await t.test('an old checksum file that cannot be read costs the other versions 
   t.equal((await get('/api/v1/extensions/provider/aws/1.0.0')).statusCode, 200)
 })
 
-await t.test("one instance's files say nothing of another's, though they have the same uuid", async t => {
+await t.test('files of one instance do not affect another instance, even with the same uuid', async t => {
   const content = (digest: string): GiteaContent => ({
     owner: { login: 'org' },
     repositories: [{
@@ -305,8 +306,8 @@ await t.test("one instance's files say nothing of another's, though they have th
   t.equal((await get('/api/v1/extensions/provider/x')).json<Extension>().checksum, `sha256:${'a'.repeat(64)}`)
 })
 
-await t.test('stopped after a listing: known extensions stale, unknown names 503, health degraded; started again: ' +
-  'healthy', async t => {
+await t.test('a stopped upstream leaves known extensions stale, unknown names 503 and health degraded; after a ' +
+  'restart it is healthy', async t => {
   const { gitea, get, clock } = await setUp(t, { registry: { probeInterval: 20 } })
   await get('/api/v1/extensions')
   await get('/api/v1/extensions/provider/aws/versions')
@@ -346,13 +347,14 @@ await t.test('stopped after a listing: known extensions stale, unknown names 503
     statusCode: 200,
     backends: { gitea: { enabled: true, healthy: false, error: 'Connection refused' } }
   })
-  t.equal((await get('/readyz')).statusCode, 200, 'what is cached can be served')
+  t.equal((await get('/readyz')).statusCode, 200, 'cached data can be served')
   await gitea.start()
   t.match(await health('healthy'), { backends: { gitea: { enabled: true, healthy: true } } })
   t.match((await get('/api/v1/extensions')).headers, { 'x-cache-ttl': '300', 'cache-status': /^extension-registry; / })
 })
 
-await t.test('healthy as soon as the upstream is back, when the outage broke a walk', async t => {
+await t.test('an instance is healthy as soon as the upstream recovers, when the outage interrupted a ' +
+  'crawl', async t => {
   const { gitea, get, clock } = await setUp(t, { config: { reconcile_seconds: 0 }, registry: { probeInterval: 20 } })
   await get('/api/v1/extensions')
   const health = async () => (await get('/health')).json<HealthResponse>()
@@ -363,7 +365,7 @@ await t.test('healthy as soon as the upstream is back, when the outage broke a w
   gitea.fault = () => 'refuse-reset'
   while ((await health()).backends.gitea.circuit !== 'open') await turn()
   gitea.fault = undefined
-  // The clock stands: no listing grows old.
+  // The clock stands still: no listing becomes old.
   while ((await health()).status !== 'healthy') await turn()
   t.match((await get('/api/v1/extensions')).headers, { 'x-cache-hit': 'true', 'cache-control': /^public/ })
 })

@@ -35,14 +35,14 @@ const single = (
 })
 const file = (name: string, content = name) => ({ name, content })
 
-await t.test('an organisation becomes a catalog', async t => {
+await t.test('the repositories of an organization become a catalog', async t => {
   const { get } = await setUp(t)
   const extensions = (await get('/api/v1/extensions')).json<Extension[]>()
   t.strictSame(extensions.map(({ type, name, version }) => `${type}/${name} ${version}`), [
     'provider/aws 1.2.0', 'provider/onlyrc 0.1.0-alpha.10', 'provider/slash 1.0.1', 'provider/upcloud 2.1.3',
     'taskserv/k3s 1.27.5+k3s1', 'taskserv/kubernetes 1.28.0', 'taskserv/many 0.56.0', 'taskserv/renamed 1.0.0',
     'cluster/edge 1.1.0', 'cluster/web 0.9.0'
-  ], 'archived stays; mirrors, empty repositories, drafts and what is no semver do not')
+  ], 'archived repositories are included; mirrors, empty repositories, drafts and tags that are not semver are not')
   const [aws] = extensions
   t.strictSame(aws, {
     name: 'aws',
@@ -68,11 +68,11 @@ await t.test('an organisation becomes a catalog', async t => {
     'source',
     'type',
     'version'
-  ], 'no file: no download_url, checksum or size')
+  ], 'without a file there is no download_url, checksum or size')
 })
 
-await t.test('a walk costs a request for each page of the listing, for each page of releases, and for the checksum ' +
-  'file of each current version', async t => {
+await t.test('a crawl sends one request for each page of the listing and of releases, and for the checksum file of ' +
+  'each current version', async t => {
   const { gitea, get } = await setUp(t)
   await get('/api/v1/extensions')
   t.equal(gitea.count(/\/orgs\/provisioning\/repos\?.*limit=50/), 2, '65 repositories')
@@ -82,10 +82,10 @@ await t.test('a walk costs a request for each page of the listing, for each page
   await get('/api/v1/extensions?type=cluster')
   await get('/api/v1/extensions/search?q=aws')
   await get('/api/v1/extensions/provider/aws')
-  t.equal(gitea.requests.length, before, 'and nothing more for what it has told already')
+  t.equal(gitea.requests.length, before, 'cached data is returned without further requests')
 })
 
-await t.test('versions are listed highest first, with the checksums that the publisher gave', async t => {
+await t.test('versions are listed highest first, with the checksums of the publisher', async t => {
   const { get } = await setUp(t)
   const versions = async (path: string) => (await get(`/api/v1/extensions/${path}/versions`)).json<ExtensionVersion[]>()
   t.strictSame((await versions('provider/aws')).map(({ version }) => version), [
@@ -110,11 +110,11 @@ await t.test('versions are listed highest first, with the checksums that the pub
   t.equal(
     (await versions('provider/aws'))[3]?.download_url,
     'https://gitea.example.com/provisioning/aws_prov/releases/download/v1.0.0/aws_prov.tar.gz',
-    'the tag as it is, v included'
+    'the tag is unchanged, with its v'
   )
 })
 
-await t.test('a download is the file of that version under its own name', async t => {
+await t.test('a download returns the file of that version under its own name', async t => {
   const { get, gitea } = await setUp(t)
   const archive = provisioningContent().repositories.find(({ name }) => name === 'kubernetes_taskserv')?.releases?.[0]
     ?.assets?.[0]?.content
@@ -128,7 +128,7 @@ await t.test('a download is the file of that version under its own name', async 
     'repr-digest': `sha-256=:${Buffer.from(sha256(archive ?? ''), 'hex').toString('base64')}:`,
     etag: /^"[0-9a-f-]{36}"$/
   })
-  t.equal(answer.headers['set-cookie'], undefined, "the upstream's own headers stay there")
+  t.equal(answer.headers['set-cookie'], undefined, 'headers of the upstream are not passed on')
   t.equal(gitea.count(/releases\/download/), 0, 'fetched by uuid')
   t.equal(
     (await get('/api/v1/extensions/cluster/edge/1.0.0')).headers['content-disposition'],
@@ -136,7 +136,7 @@ await t.test('a download is the file of that version under its own name', async 
   )
 })
 
-await t.test('of two files of one name the newer one is meant, by its uuid', async t => {
+await t.test('of two files with the same name the newer one is served, by its uuid', async t => {
   const { get } = await setUp(t)
   const edge = (await get('/api/v1/extensions/cluster/edge')).json<Extension>()
   t.match(edge.download_url, /^https:\/\/gitea\.example\.com\/attachments\/[0-9a-f-]{36}$/)
@@ -152,7 +152,7 @@ await t.test('of two files of one name the newer one is meant, by its uuid', asy
   )
 })
 
-await t.test('the file is the archive of the repository, of the version or of the name, else the only ' +
+await t.test('the file is the archive named after the repository, the version or the extension, else the only ' +
   'archive', async t => {
   const release = (tag: string, ...names: string[]) => ({ tag, assets: names.map(name => file(name)) })
   const { get } = await setUp(t, {
@@ -182,8 +182,8 @@ await t.test('the file is the archive of the repository, of the version or of th
   })
 })
 
-await t.test('a checksum is taken from whatever form the publisher or the server has, and from nothing that does not ' +
-  'fit', async t => {
+await t.test('a checksum is read from each form that publishers and servers use, and not from entries that do not ' +
+  'match', async t => {
   const digest = 'a'.repeat(64)
   const of = (tag: string, ...assets: Array<{ name: string, content: string }>) => ({
     tag,
@@ -213,12 +213,12 @@ await t.test('a checksum is taken from whatever form the publisher or the server
     t.equal(
       (await own.get('/api/v1/extensions/provider/x')).json<Extension>().checksum,
       `sha256:${sha256('x_prov.tar.gz')}`,
-      `the server's own ${field}`
+      `the ${field} of the server`
     )
   }
 })
 
-await t.test('a user, a server with small pages, Gitea 1.22 and Forgejo are understood', async t => {
+await t.test('a user, a server with small pages, Gitea 1.22 and Forgejo are supported', async t => {
   const user = provisioningContent()
   user.owner.kind = 'user'
   t.equal(
@@ -235,7 +235,7 @@ await t.test('a user, a server with small pages, Gitea 1.22 and Forgejo are unde
   const old = (await (await setUp(t, { options: { topics: false } })).get('/api/v1/extensions/provider/aws')).json<
     Extension
   >()
-  t.equal(old.tags, undefined, 'no topics, no request for them')
+  t.equal(old.tags, undefined, 'without topics there are no tags, and no request for them')
 
   const forgejo = single('x_prov', [{
     tag: '1.0.0',
@@ -245,18 +245,18 @@ await t.test('a user, a server with small pages, Gitea 1.22 and Forgejo are unde
     (await (await setUp(t, { content: forgejo, options: { forgejo: true } })).get('/api/v1/extensions/provider/x'))
       .json<Extension>().download_url,
     undefined,
-    "somebody's link is no file"
+    'an external link is not a file'
   )
 })
 
-await t.test('names are the upstream\'s own: another case or a former name is not found', async t => {
+await t.test('names are compared exactly: another letter case and a former name are not found', async t => {
   const { get } = await setUp(t)
   t.equal((await get('/api/v1/extensions/provider/AWS')).statusCode, 404)
   t.equal((await get('/api/v1/extensions/taskserv/renamed_old')).statusCode, 404)
   t.equal((await get('/api/v1/extensions/taskserv/renamed')).statusCode, 200)
 })
 
-await t.test('of two repositories of one extension the first that has a version counts', async t => {
+await t.test('of two repositories of one extension the first with a version is used', async t => {
   const content: GiteaContent = {
     owner: { login: 'org' },
     repositories: [
@@ -276,7 +276,7 @@ await t.test('of two repositories of one extension the first that has a version 
   t.match((await get('/metrics')).body, /extensions_skipped_total\{backend="gitea",reason="duplicate"\} 1/)
 })
 
-await t.test('private repositories are shown with a token, unless they are left out', async t => {
+await t.test('private repositories are included with a token, unless include_private is false', async t => {
   const shown = await setUp(t, { options: reader, config: { token: 'reader-token' } })
   t.match((await shown.get('/api/v1/extensions/provider/secret')).json(), { version: '5.0.0' })
   t.equal((await shown.get('/api/v1/extensions/provider/secret/5.0.0')).statusCode, 200)
@@ -288,7 +288,7 @@ await t.test('private repositories are shown with a token, unless they are left 
   t.equal((await anonymous.get('/api/v1/extensions/provider/secret')).statusCode, 404)
 })
 
-await t.test('other names of repositories can be configured', async t => {
+await t.test('names of repositories can be configured', async t => {
   const { get } = await setUp(t, {
     content: single('terraform-aws', [{ tag: '1.0.0' }]),
     config: { mapping: { provider: ['terraform-{name}'] } }

@@ -40,7 +40,7 @@ await t.test('releases whose notes make a page too large are read in smaller pag
   t.ok(gitea.count(/releases/) <= 8)
 })
 
-await t.test('one page that is too large is read in parts, and the others as they are', async t => {
+await t.test('only a page that is too large is read in parts', async t => {
   const { shown, releasePages, get } = await setUp(
     t,
     single(versions(130).map((tag, at) => ({ tag, ...(at < 20 && { notes: kilobytes(900) }) })))
@@ -50,7 +50,7 @@ await t.test('one page that is too large is read in parts, and the others as the
   t.strictSame(await shown(), versions(130).reverse())
 })
 
-await t.test('a server whose pages are smaller than requested is read whole, too', async t => {
+await t.test('a server that sends smaller pages than requested is read completely', async t => {
   const { shown } = await setUp(
     t,
     single(versions(33).map((tag, at) => ({ tag, notes: kilobytes(at < 8 ? 2500 : 1) }))),
@@ -59,7 +59,7 @@ await t.test('a server whose pages are smaller than requested is read whole, too
   t.strictSame(await shown(), versions(33).reverse())
 })
 
-await t.test('a single release that is too large costs itself only, and is reported', async t => {
+await t.test('a single release that is too large is skipped and reported', async t => {
   for (const large of [7, 11]) {
     const { app, get, shown } = await setUp(
       t,
@@ -77,7 +77,7 @@ await t.test('a single release that is too large costs itself only, and is repor
   }
 })
 
-await t.test('where every release is too large nothing is proven absent', async t => {
+await t.test('an extension with only releases that are too large is not reported as absent', async t => {
   const { get } = await setUp(t, single([{ tag: '1.0.0', notes: kilobytes(17_000) }]))
   t.equal((await get(path)).statusCode, 503)
   t.equal((await get(`${path}/1.0.0`)).statusCode, 503)
@@ -113,12 +113,13 @@ await t.test('a repository that is too large to read makes the list partial', as
   t.equal(answer.headers['x-partial'], 'gitea')
 })
 
-await t.test('release notes of more than the registry keeps are read as long as the rest is small', async t => {
+await t.test('release notes above the memory limit of the registry are read as long as the other fields are ' +
+  'small', async t => {
   const { get } = await setUp(t, single(versions(200).map(tag => ({ tag, notes: kilobytes(345) }))))
   matchStrictly(t, (await get('/api/v1/extensions')).json(), [{ version: '1.199.0' }])
 })
 
-await t.test('behind a proxy that drops the total and Link all releases are read, in pages of any size', async t => {
+await t.test('all releases are read in pages of any size behind a proxy that drops the total and Link', async t => {
   for (const [count, size] of [[120, 1], [30, 700], [12, 4000]] as const) {
     const { gitea, shown } = await setUp(t, single(versions(count).map(tag => ({ tag, notes: kilobytes(size) }))))
     gitea.fault = async ({ path, headers }) => {

@@ -10,7 +10,7 @@ const bytesOf = (version: string) => `archive of ${version}`
 const checksumOf = (version: string) => `sha256:${sha256(bytesOf(version))}`
 const newest = '1.59.0'
 
-/** One extension of 60 versions, each with an archive and its checksum file. */
+/** Returns one extension with 60 versions, each with an archive and its checksum file. */
 function content (): GiteaContent {
   return {
     owner: { login: 'org' },
@@ -34,7 +34,7 @@ async function setUp (t: Test, { more = {} }: { more?: object } = {}) {
   t.teardown(() => { crawl.resolve(undefined) })
   gitea.fault = async ({ path }) => /\/orgs\/.*limit=50/.test(path) ? await crawl.promise : undefined
   const started = await startApp(t, { gitea: { url: gitea.url, organization: 'org', timeout_seconds: 20 }, ...more })
-  /** Paths that were requested, without the probes of health and the crawl, which waits for `crawl`. */
+  /** Returns the requested paths without health probes and without the crawl, which waits for `crawl`. */
   const requested = (): string[] => gitea.requests.map(({ path }) => path).filter(path => !path.includes('/orgs/'))
   const checksumFiles = () =>
     new Set(
@@ -65,7 +65,7 @@ const path = '/api/v1/extensions/provider/x'
 const shown = (list: ExtensionVersion[]) => list.map(({ version, checksum }) => [version, checksum])
 const complete = versions.map(version => [version, checksumOf(version)]).reverse()
 
-await t.test('a cold download of one of 60 versions costs five requests: repository, two pages of releases, checksum ' +
+await t.test('a cold download of one of 60 versions sends five requests: repository, two pages of releases, checksum ' +
   'file, file', async t => {
   for (const version of [newest, '1.3.0']) {
     const { get, requested } = await setUp(t)
@@ -74,19 +74,20 @@ await t.test('a cold download of one of 60 versions costs five requests: reposit
     t.equal(
       answer.headers['repr-digest'],
       `sha-256=:${Buffer.from(sha256(bytesOf(version)), 'hex').toString('base64')}:`,
-      'the checksum of the publisher is known before the headers'
+      'the checksum of the publisher is read before the headers are sent'
     )
     t.equal(requested().length, 5, requested().join('\n'))
   }
 })
 
-await t.test('metadata of an extension of 60 versions costs the checksum file of the current version only', async t => {
+await t.test('metadata of an extension with 60 versions reads only the checksum file of the current ' +
+  'version', async t => {
   const { get, requested } = await setUp(t)
   t.match((await get(path)).json<Extension>(), { version: newest, checksum: checksumOf(newest) })
   t.equal(requested().length, 4, requested().join('\n'))
 })
 
-await t.test('a list of versions has the checksum of each of them, and one that is known is not fetched ' +
+await t.test('a list of versions has the checksum of each version, and a known checksum is not fetched ' +
   'again', async t => {
   const { get, checksumRequests } = await setUp(t)
   await get(`${path}/1.7.0`)
@@ -95,7 +96,7 @@ await t.test('a list of versions has the checksum of each of them, and one that 
   t.strictSame(shown((await get(`${path}/versions`)).json()), complete)
   t.equal(checksumRequests().length, 60)
   t.equal((await get(`${path}/1.8.0`)).statusCode, 200)
-  t.equal(checksumRequests().length, 60, 'a download after it fetches none')
+  t.equal(checksumRequests().length, 60, 'a later download fetches no checksum file')
 })
 
 await t.test('parallel downloads of several versions read the releases once, and each checksum file once', async t => {
@@ -110,8 +111,7 @@ await t.test('parallel downloads of several versions read the releases once, and
   t.equal(requested().filter(path => path.includes('/repos/')).length, 3)
 })
 
-await t.test('metadata, versions and a listing show the same checksum in whatever order they are ' +
-  'requested', async t => {
+await t.test('metadata, versions and a listing have the same checksum in any order of requests', async t => {
   const orders = [[path, `${path}/versions`], [`${path}/versions`, path], [
     `${path}/${newest}`,
     path,
@@ -132,7 +132,7 @@ await t.test('metadata, versions and a listing show the same checksum in whateve
   }
 })
 
-await t.test('checksum files that were read once are not read again when the releases are', async t => {
+await t.test('cached checksum files are not read again when the releases are', async t => {
   const { get, clock, checksumRequests } = await setUp(t)
   await get(`${path}/versions`)
   clock.forward(301)
@@ -141,8 +141,8 @@ await t.test('checksum files that were read once are not read again when the rel
   t.equal(checksumRequests().length, 60)
 })
 
-await t.test('a checksum file that cannot be read costs its own version the checksum, and is tried again half a ' +
-  'minute later', async t => {
+await t.test('a checksum file that cannot be read leaves only its version without a checksum, and is read again half ' +
+  'a minute later', async t => {
   const { gitea, get, clock, checksumUuid, checksumRequests } = await setUp(t)
   const before = gitea.fault
   gitea.fault = request => request.path.includes(checksumUuid('1.3.0')) ? { status: 500, body: '' } : before?.(request)
@@ -151,21 +151,21 @@ await t.test('a checksum file that cannot be read costs its own version the chec
     shown(first.json()),
     complete.map(([version, checksum]) => [version, version === '1.3.0' ? undefined : checksum])
   )
-  t.ok(Number(first.headers['x-cache-ttl']) <= 30, 'the answer is fresh for half a minute')
+  t.ok(Number(first.headers['x-cache-ttl']) <= 30, 'the response is fresh for half a minute')
   const requests = checksumRequests().length
   t.equal((await get(`${path}/1.3.0`)).body, bytesOf('1.3.0'))
   t.strictSame(
     [first, await get(`${path}/versions`)].map(({ headers }) => headers['x-cache-hit']),
     ['false', 'true'],
-    'the second response waited for no upstream'
+    'the second response does not wait for the upstream'
   )
-  t.equal(checksumRequests().length, requests, 'not tried again at once')
+  t.equal(checksumRequests().length, requests, 'the file is not read again at once')
   gitea.fault = before
   clock.forward(31)
   t.strictSame(shown((await get(`${path}/versions`)).json()), complete)
 })
 
-await t.test('checksum files of which none can be read leave the instance usable', async t => {
+await t.test('an instance stays usable when its checksum files cannot be read', async t => {
   for (const fault of [{ status: 500, body: '' }, { status: 403, body: '' }, 'refuse-reset'] as const) {
     const { gitea, get } = await setUp(t)
     const before = gitea.fault
@@ -178,7 +178,7 @@ await t.test('checksum files of which none can be read leave the instance usable
   }
 })
 
-await t.test('a server that refuses each connection is not asked for the rest of the checksum files', async t => {
+await t.test('a server that refuses each connection receives no requests for the remaining checksum files', async t => {
   const { gitea, get, checksumRequests } = await setUp(t)
   const before = gitea.fault
   gitea.fault = request => request.path.startsWith('/attachments/') ? 'refuse-reset' : before?.(request)
@@ -186,7 +186,8 @@ await t.test('a server that refuses each connection is not asked for the rest of
   t.ok(checksumRequests().length <= 30, String(checksumRequests().length))
 })
 
-await t.test('a checksum file that does not come in time is left out, and shown when it has come', async t => {
+await t.test('a checksum is missing when its file does not arrive in time, and is included after the file ' +
+  'arrived', async t => {
   const { gitea, get, clock, checksumUuid } = await setUp(t, { more: { server: { request_budget_seconds: 1 } } })
   const [reached, released] = [Promise.withResolvers<undefined>(), Promise.withResolvers<undefined>()]
   const before = gitea.fault
@@ -206,8 +207,7 @@ await t.test('a checksum file that does not come in time is left out, and shown 
   t.strictSame(shown((await get(`${path}/versions`)).json()), complete)
 })
 
-await t.test('a checksum file that is gone means that its release has changed: the releases are read again, ' +
-  'once', async t => {
+await t.test('a missing checksum file means that its release has changed: the releases are read once more', async t => {
   const { gitea, get, requested } = await setUp(t)
   await get(`${path}/1.1.0`)
   gitea.detach('x_prov', '1.3.0', 'x_prov.tar.gz')
@@ -220,7 +220,7 @@ await t.test('a checksum file that is gone means that its release has changed: t
   t.equal(
     requested().filter(path => path.includes('/repos/')).length,
     6,
-    'twice the repository and its two pages of releases'
+    'the repository and its two pages of releases are read twice'
   )
   gitea.fault = ({ path }) =>
     path.startsWith('/attachments/') && !path.includes('x_prov') ? { status: 404, body: '' } : undefined
@@ -228,11 +228,11 @@ await t.test('a checksum file that is gone means that its release has changed: t
   t.equal(
     requested().filter(path => path.includes('/repos/')).length,
     9,
-    'a file that stays away is not a reason to read them at each request'
+    'a file that stays missing does not cause a read at each request'
   )
 })
 
-await t.test('a file that is not what its checksum file says is refused', async t => {
+await t.test('a file that does not match its checksum file is refused', async t => {
   const { gitea, get } = await setUp(t)
   gitea.detach('x_prov', '1.3.0', 'x_prov.tar.gz.sha256')
   gitea.attach('x_prov', '1.3.0', { name: 'x_prov.tar.gz.sha256', content: 'a'.repeat(64) })
@@ -244,7 +244,7 @@ await t.test('a file that is not what its checksum file says is refused', async 
   t.match((await get('/metrics')).body, /checksum_failures_total\{backend="gitea"\} 1/)
 })
 
-await t.test('a checksum that was looked up is the crawl\'s, too, and one that was not is looked up by it', async t => {
+await t.test('the crawl uses a checksum that was looked up, and looks up a missing one', async t => {
   const { get, crawl, checksumRequests } = await setUp(t)
   await get(`${path}/1.3.0`)
   crawl()
@@ -252,8 +252,7 @@ await t.test('a checksum that was looked up is the crawl\'s, too, and one that w
   t.equal(checksumRequests().length, 2)
 })
 
-await t.test('after a restart without an upstream the checksums that were looked up are shown, and the others are ' +
-  'not made up', async t => {
+await t.test('after a restart without an upstream only the checksums that were looked up are included', async t => {
   const gitea = await createGiteaFake(content())
   t.teardown(gitea.close)
   const config = {
@@ -274,7 +273,10 @@ await t.test('after a restart without an upstream the checksums that were looked
   )
 })
 
-/** The checksum of the newest version in each response that shows it; of headers in the form of the bodies. */
+/**
+ * Returns the checksum of the newest version in each response that has it; a header is converted to the form of the
+ * bodies.
+ */
 async function shownOfNewest (app: FastifyInstance): Promise<Record<string, string | undefined>> {
   const digest = async (method: 'HEAD' | 'GET') => {
     const [, encoded = ''] =
@@ -298,7 +300,7 @@ const everywhere = (checksum: string | undefined) => ({
   versions: checksum
 })
 
-await t.test('after a restart without an upstream the versions show the checksum that a crawl read after ' +
+await t.test('after a restart without an upstream the versions include a checksum that a crawl read after ' +
   'them', async t => {
   const config = { cache: { directory: t.testdir({}) } }
   const { gitea, app, get, clock, crawl, checksumRequests } = await setUp(t, { more: config })
@@ -306,7 +308,7 @@ await t.test('after a restart without an upstream the versions show the checksum
   clock.forward(1)
   crawl()
   await get('/api/v1/extensions')
-  t.equal(checksumRequests().length, 2, 'read once for the listing and the versions')
+  t.equal(checksumRequests().length, 2, 'read once for both the listing and the versions')
   await app.close()
   await gitea.stop()
   const { app: next } = await startApp(t, {
@@ -316,8 +318,8 @@ await t.test('after a restart without an upstream the versions show the checksum
   t.strictSame(await shownOfNewest(next), everywhere(checksumOf(newest)))
 })
 
-await t.test('after a restart a checksum that is looked up for a download is shown in metadata and versions, though ' +
-  'the API is down', async t => {
+await t.test('after a restart a checksum that a download looks up is included in metadata and versions although the ' +
+  'API is down', async t => {
   const config = { cache: { directory: t.testdir({}) } }
   const { gitea, app, get, clock, crawl } = await setUp(t, { more: config })
   crawl()

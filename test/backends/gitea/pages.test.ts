@@ -21,7 +21,7 @@ async function setUp (t: Test, config: object = {}, registry: object = {}) {
   return { gitea, ...started, list }
 }
 
-/** The true answer to a listing, changed by `change`. */
+/** Returns a fault that responds with the real listing after `change`. */
 function changing (
   gitea: GiteaFake,
   change: (page: number, rows: unknown[], total: number) => { rows: unknown[], total: number }
@@ -46,7 +46,8 @@ function changing (
   }
 }
 
-await t.test('what disappears from a complete listing disappears here within the TTL, though nobody asks', async t => {
+await t.test('an extension that disappears from a complete listing is removed within the TTL, even without ' +
+  'traffic', async t => {
   const { gitea, get, clock, list } = await setUp(t, {}, { probeInterval: 5 })
   t.equal((await list()).total, '10')
   await get('/api/v1/extensions/taskserv/k3s/versions')
@@ -54,7 +55,7 @@ await t.test('what disappears from a complete listing disappears here within the
   gitea.withdraw('aws_prov', '1.2.0')
   const asked = gitea.count(/orgs\/provisioning\/repos.*page=1/)
   clock.forward(241)
-  // The background walks; no client has asked since.
+  // The crawl in the background starts without a client request.
   while (
     gitea.count(/orgs\/provisioning\/repos\?limit=50/) < 1 ||
     gitea.count(/orgs\/provisioning\/repos.*page=1/) - asked < 2
@@ -70,7 +71,7 @@ await t.test('what disappears from a complete listing disappears here within the
   t.equal((await get('/api/v1/extensions/taskserv/k3s/versions')).statusCode, 404)
 })
 
-await t.test('a version that a listing shows is among the versions at once, and can be had', async t => {
+await t.test('a version of a listing is among the versions at once, and can be downloaded', async t => {
   const { gitea, get, clock, list } = await setUp(t)
   await list()
   clock.forward(200)
@@ -83,11 +84,11 @@ await t.test('a version that a listing shows is among the versions at once, and 
   t.equal((await get('/api/v1/extensions/taskserv/k3s/versions')).json<unknown[]>().length, 2)
 })
 
-await t.test('a list that changes while it is read is read once more; one that goes on changing removes ' +
-  'nothing', async t => {
+await t.test('a list that changes during a crawl is read once more; a list that keeps changing removes no ' +
+  'extension', async t => {
   const { gitea, clock, list } = await setUp(t)
   t.match(await list(), { partial: undefined, total: '10' })
-  // A repository of the first page is deleted between the pages: one of the second slips out of sight.
+  // A repository of the first page is deleted between the pages. Therefore one repository of the second page is missed.
   const shrunk = new Set([7])
   let walks = 0
   gitea.fault = changing(
@@ -108,13 +109,13 @@ await t.test('a list that changes while it is read is read once more; one that g
   clock.forward(301)
   const unsteady = await list()
   t.match(unsteady, { statusCode: 200, partial: 'gitea', total: '10' })
-  t.ok(unsteady.names.includes('aws'), 'the first row was out of sight in both walks')
+  t.ok(unsteady.names.includes('aws'), 'both crawls missed the first row')
   gitea.fault = undefined
   clock.forward(61)
   t.match(await list(), { partial: undefined, total: '10' })
 })
 
-await t.test('a page that comes twice is no listing: what is known stays, marked', async t => {
+await t.test('a listing with a repeated page is rejected: known extensions stay and are marked stale', async t => {
   const { gitea, get, clock, list } = await setUp(t)
   await list()
   gitea.fault = async ({ path, headers }) => {
@@ -137,7 +138,7 @@ await t.test('a page that comes twice is no listing: what is known stays, marked
   })
 })
 
-await t.test('a walk over an upstream that falls silent ends after a few questions', async t => {
+await t.test('a crawl of an upstream that stops responding ends after a few requests', async t => {
   const { gitea, list } = await setUp(t, { concurrency: 3 })
   gitea.fault = ({ path }) => path.includes('/releases') ? 'hang' : undefined
   const started = performance.now()
@@ -146,10 +147,10 @@ await t.test('a walk over an upstream that falls silent ends after a few questio
     gitea.requests.some(({ path }) => path.includes('/releases')) && performance.now() - started < 1500
   ) { await turn() }
   const asked = gitea.count(/\/releases/)
-  t.ok(asked >= 1 && asked <= 4, `${asked} of 11 repositories were asked`)
+  t.ok(asked >= 1 && asked <= 4, `${asked} of 11 repositories were requested`)
 })
 
-await t.test('an incomplete listing is tried again later and later', async t => {
+await t.test('an incomplete listing is read again after increasing delays', async t => {
   const { gitea, clock, list } = await setUp(t)
   gitea.fault = ({ path }) => path.includes('/aws_prov/releases') ? { status: 500, body: '' } : undefined
   const walks = () => gitea.count(/orgs\/provisioning\/repos.*page=1/)
@@ -160,7 +161,7 @@ await t.test('an incomplete listing is tried again later and later', async t => 
   t.equal(walks(), first + 1)
   clock.forward(31)
   await list()
-  t.equal(walks(), first + 1, 'not yet')
+  t.equal(walks(), first + 1, 'the second delay is longer')
   clock.forward(30)
   await list()
   t.equal(walks(), first + 2)

@@ -40,7 +40,7 @@ const all = [
   'x_1.0.0_linux_armv7.tar.gz'
 ]
 
-await t.test('with a platform the file whose name ends in it is served', async t => {
+await t.test('with a configured platform the file whose name ends with it is served', async t => {
   const cases: Record<string, string> = {
     'linux/arm64': all[0] ?? '',
     'linux/aarch64': all[0] ?? '',
@@ -56,15 +56,16 @@ await t.test('with a platform the file whose name ends in it is served', async t
   }
 })
 
-await t.test('without a platform the first file by upload is served, and the others are reported', async t => {
+await t.test('without a configured platform the first uploaded file is served, and the others are ' +
+  'reported', async t => {
   const { files, skipped, get } = await setUp(t, { '1.0.0': all })
   t.strictSame(files, { '1.0.0': all[0] })
   t.strictSame(skipped(), all.slice(1).map(file => `asset other_platform 1.0.0 ${file} ${String(all[0])}`).sort())
   t.equal((await get(`${path}/1.0.0`)).statusCode, 200)
 })
 
-await t.test('a release with files of other platforms only is skipped, and one of no platform is served to ' +
-  'each', async t => {
+await t.test('a release with files of only other platforms is skipped, and a file without a platform is served for ' +
+  'each platform', async t => {
   const { files, skipped } = await setUp(t, {
     '1.0.0': ['x_linux_amd64.tar.gz', 'x_linux_amd64.tar.gz.sha256'],
     '2.0.0': ['x-linux-amd64.tar.gz', 'x.tar.gz'],
@@ -80,7 +81,8 @@ await t.test('a release with files of other platforms only is skipped, and one o
   t.equal((await setUp(t, { '1.0.0': ['x_linux_amd64.tar.gz'] }, { platform: 'linux/arm64' })).files, 404)
 })
 
-await t.test('the archive of the configured platform counts before one of no platform, as in an index', async t => {
+await t.test('an archive of the configured platform has priority over one without a platform, as in an ' +
+  'index', async t => {
   const releases = {
     '1.0.0': ['x_prov.tar.gz', 'x_linux_arm64.tar.gz'],
     '2.0.0': ['x_prov-2.0.0.zip', 'x_2.0.0_linux_amd64.zip']
@@ -98,7 +100,7 @@ await t.test('the archive of the configured platform counts before one of no pla
   )
 })
 
-await t.test('the only archive is served whatever its platform where none is configured', async t => {
+await t.test('without a configured platform the only archive is served, regardless of its platform', async t => {
   const { files, skipped } = await setUp(t, {
     '1.0.0': ['tool-linux-amd64.tgz', 'notes.txt'],
     '2.0.0': ['one.zip', 'two.zip']
@@ -107,7 +109,7 @@ await t.test('the only archive is served whatever its platform where none is con
   t.strictSame(skipped(), ['asset not_chosen 2.0.0 one.zip', 'asset not_chosen 2.0.0 two.zip'])
 })
 
-await t.test("files of the extension's own name count before those of other programs", t => {
+await t.test('files with the name of the extension have priority over files of other programs', t => {
   const assets = ['tool_linux_arm64.tar.gz', 'x_1.0.0_linux_arm64.tar.gz', 'x_linux_arm64.tar.gz.sig'].map((
     name,
     id
@@ -122,7 +124,7 @@ await t.test("files of the extension's own name count before those of other prog
   t.end()
 })
 
-await t.test('a name that only resembles a platform is not one', t => {
+await t.test('a name that only resembles a platform is not a platform', t => {
   const of = (...names: string[]) =>
     chooseFile(names.map((name, id) => ({ id, name, size: 1, uuid: String(id) })), {
       repository: 'x_prov',

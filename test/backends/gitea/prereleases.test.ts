@@ -10,7 +10,7 @@ async function setUp (t: Test, releases: ReleaseContent[], config: object = {}) 
   t.teardown(gitea.close)
   const started = await startApp(t, { gitea: { url: gitea.url, organization: 'org', ...config } })
   const { get } = started
-  /** The current version as each route shows it. */
+  /** Returns the current version of each route. */
   const current = async () => {
     const [listed] = (await get('/api/v1/extensions')).json<Extension[]>()
     const [found] = (await get('/api/v1/extensions/search?q=x')).json<Extension[]>()
@@ -34,11 +34,11 @@ await t.test('a release that is marked as a pre-release does not become the curr
     '2.0.0',
     '1.0.0',
     '0.9.0'
-  ], "the order of versions is semver's")
-  t.strictSame(await current(), four('1.0.0'), 'also after the versions were read')
+  ], 'versions are ordered by semver')
+  t.strictSame(await current(), four('1.0.0'), 'the same after the versions were read')
 })
 
-await t.test('both kinds of pre-releases count alike', async t => {
+await t.test('both kinds of pre-releases are treated alike', async t => {
   const cases: Array<[ReleaseContent[], string]> = [
     [[{ tag: '1.0.0', prerelease: true }, { tag: '2.0.0-rc.1' }], '2.0.0-rc.1'],
     [[{ tag: '2.0.0', prerelease: true }, { tag: '2.0.0-rc.1', prerelease: true }], '2.0.0'],
@@ -50,7 +50,7 @@ await t.test('both kinds of pre-releases count alike', async t => {
   for (const [releases, version] of cases) t.strictSame(await (await setUp(t, releases)).current(), four(version))
 })
 
-await t.test('a mark that is taken away is seen when the repository is read again', async t => {
+await t.test('a removed mark takes effect when the repository is read again', async t => {
   const { gitea, clock, current } = await setUp(t, [{ tag: '1.0.0' }, { tag: '2.0.0', prerelease: true }], {
     reconcile_seconds: 0
   })
@@ -61,7 +61,7 @@ await t.test('a mark that is taken away is seen when the repository is read agai
   t.strictSame(await current(), four('2.0.0'))
 })
 
-await t.test('a mark that is not a boolean costs the release nothing', async t => {
+await t.test('a mark that is not a boolean does not affect the release', async t => {
   const { gitea, clock, current } = await setUp(t, [{ tag: '1.0.0' }, { tag: '2.0.0' }], { reconcile_seconds: 0 })
   await current()
   for (const prerelease of ['true', null, 1]) {
@@ -71,7 +71,7 @@ await t.test('a mark that is not a boolean costs the release nothing', async t =
   }
 })
 
-await t.test('after a restart without an upstream a marked release is still not the current one', async t => {
+await t.test('after a restart without an upstream a marked release is still not the current version', async t => {
   const gitea = await createGiteaFake({
     owner: { login: 'org' },
     repositories: [{ name: 'x_prov', releases: [{ tag: '1.0.0' }, { tag: '2.0.0', prerelease: true }] }]

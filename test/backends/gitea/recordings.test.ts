@@ -33,9 +33,9 @@ function answerOf (name: string): LoopbackAnswer {
   }
 }
 
-/** A driver whose upstream answers with one recording, or with what `answers` says of a request. */
+/** Returns a driver whose upstream responds with the recording that `answers` names. */
 async function replay (t: Test, answers: (request: LoopbackRequest) => string) {
-  // A recorded page is the first one; those behind it are empty.
+  // A recording is the first page; further pages are empty.
   const server = await createLoopback(request => {
     const answer = answerOf(answers(request))
     return Number(new URL(request.path, 'http://server').searchParams.get('page') ?? 1) > 1
@@ -75,7 +75,7 @@ const outcome = async (question: Promise<unknown>) => await question.catch((erro
 const release = (version: string, more: object = {}) => ({ version, ...more })
 const tags = (names: string[]) => names.map(tag_name => ({ tag_name }))
 
-/** What comes of each recording, written by hand from how its server was filled. */
+/** Expected result of each recording, written by hand from the content of its server. */
 const expected: Record<
   string,
   { ask: 'repositories' | 'repository' | 'releases' | 'file' | 'ping', as?: string, gives: unknown }
@@ -157,7 +157,7 @@ const expected: Record<
   'signin-required-version': { ask: 'ping', gives: 'auth_error' },
   'v2-anonymous': { ask: 'ping', gives: 'auth_error' }
 }
-/** Conditional and partial answers to headers that the registry does not send yet, and an answer without a body. */
+/** Recordings of conditional and partial responses to headers that the registry does not send yet, and of a HEAD. */
 const notAsked = [
   'asset-head',
   'asset-not-modified',
@@ -168,8 +168,9 @@ const notAsked = [
   'asset-range-with-other-if-range'
 ]
 
-await t.test('every recording is understood', async t => {
-  t.strictSame([...recordings.keys()].sort(), [...Object.keys(expected), ...notAsked].sort(), 'none is left out')
+await t.test('every recording is read with the expected result', async t => {
+  t.strictSame([...recordings.keys()].sort(), [...Object.keys(expected), ...notAsked].sort(), 'every recording has ' +
+    'an expectation or is listed as unused')
   for (const [name, { ask, as = 'x', gives }] of Object.entries(expected)) {
     const { api, driver } = await replay(t, () => name)
     const size = recordings.get(name)?.response.headers['content-length']
@@ -205,7 +206,7 @@ await t.test('every recording is understood', async t => {
     const got = await outcome(question())
     if (typeof gives === 'object') t.match(got, gives as object, `${name}: ${recordings.get(name)?.note ?? ''}`)
     else t.equal(got, gives, `${name}: ${recordings.get(name)?.note ?? ''}`)
-    if (Array.isArray(gives)) t.equal((got as unknown[]).length, gives.length, `${name}: no more and no less`)
+    if (Array.isArray(gives)) t.equal((got as unknown[]).length, gives.length, `${name}: the exact number`)
   }
 })
 

@@ -8,7 +8,7 @@ import { fillGitea } from '../../real/gitea-content.ts'
 const file = 'shapes_prov.tar.gz'
 const other = 'b'.repeat(64)
 
-/** Checksum files as publishers write them: name, and content for a digest. */
+/** Checksum files in the forms of publishers: name, and content for a digest. */
 const shapes: Array<[name: string, content: (digest: string) => string | Buffer, fits?: false]> = [
   ['SHA256SUMS.txt', digest => `${digest}  dist/${file}\n`],
   ['sha256sums.txt', digest => `${digest} */home/runner/${file}\n`],
@@ -50,7 +50,7 @@ async function check (t: Test, url: string, organization: string): Promise<void>
   const versions = async (name: string) =>
     (await get(`/api/v1/extensions/provider/${name}/versions`)).json<ExtensionVersion[]>()
 
-  await t.test('each shape of a checksum file is understood, and an ambiguous one is not', async t => {
+  await t.test('each form of a checksum file is read, and an ambiguous one is rejected', async t => {
     const expected = shapes.map((
       [, , fits],
       minor
@@ -59,13 +59,13 @@ async function check (t: Test, url: string, organization: string): Promise<void>
     t.equal((await get('/api/v1/extensions/provider/shapes/1.0.0')).body, 'archive 0')
   })
 
-  await t.test("the current version is the one that the server's own latest release is", async t => {
+  await t.test('the current version equals the latest release of the server', async t => {
     t.equal((await get('/api/v1/extensions/provider/flag')).json<Extension>().version, '1.0.0')
     const latest = await fetch(`${url}/api/v1/repos/${organization}/flag_prov/releases/latest`)
     t.match(await latest.json(), { tag_name: 'v1.0.0' })
   })
 
-  await t.test('large release notes cost nothing but smaller pages', async t => {
+  await t.test('releases with large notes are read completely, in smaller pages', async t => {
     t.equal((await versions('notes')).length, 50)
     t.equal((await get('/api/v1/extensions')).headers['x-partial'], undefined)
   })
@@ -83,14 +83,14 @@ async function check (t: Test, url: string, organization: string): Promise<void>
   })
 }
 
-await t.test('releases as publishers make them, on a fake', async t => {
+await t.test('releases as publishers create them, on a fake', async t => {
   const gitea = await createGiteaFake(content('shapes'))
   t.teardown(gitea.close)
   await check(t, gitea.url, 'shapes')
 })
 
 const { TEST_GITEA_URL: url, TEST_GITEA_TOKEN: token } = process.env
-await t.test('releases as publishers make them, on a real Gitea', {
+await t.test('releases as publishers create them, on a real Gitea', {
   skip: url === undefined || token === undefined
     ? "set TEST_GITEA_URL and TEST_GITEA_TOKEN (an administrator's) to run it"
     : false

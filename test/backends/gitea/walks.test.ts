@@ -8,7 +8,7 @@ const archive = (tag: string) => ({ name: 'x.tar.gz', content: tag })
 const checksum = { name: 'x.tar.gz.sha256', content: 'a'.repeat(64) }
 const pushed = '2026-11-23T09:00:00Z'
 
-/** Eight repositories with a release each, one with nothing but a release that is no version, one without any. */
+/** Eight repositories with a release each, one with only a release that is not a version, one without releases. */
 function content (): GiteaContent {
   return {
     owner: { login: 'org' },
@@ -24,7 +24,7 @@ function content (): GiteaContent {
   }
 }
 
-/** A registry that has walked once and reconciles once a day, and what each walk after that asks. */
+/** Starts a registry that has crawled once and reconciles daily, and returns the requests of each further crawl. */
 async function setUp (t: Test, config: object = {}) {
   const gitea = await createGiteaFake(content())
   t.teardown(gitea.close)
@@ -36,7 +36,7 @@ async function setUp (t: Test, config: object = {}) {
     gitea.requests.flatMap(({ path }) =>
       path.includes('limit=1&') ? [] : [path.replace(/\?.*/, '').replace(/^\/api\/v1\/(?:repos\/org\/)?/, '')]
     ).sort()
-  /** Walks again when so many seconds have gone. */
+  /** Crawls again after this number of seconds. */
   async function walk (
     seconds = 301
   ): Promise<{ asked: string[], versions: string[], status: number, partial: unknown }> {
@@ -56,10 +56,10 @@ async function setUp (t: Test, config: object = {}) {
 const releases = (...letters: string[]) => letters.map(letter => `${letter}_prov/releases`)
 const all = names.map(name => `${name} 1.0.0`)
 const listing = 'orgs/org/repos'
-/** It may have got a version: asked at each walk. */
+/** May have a version now: each crawl requests it. */
 const unversioned = 'unversioned_prov/releases'
 
-await t.test('a first walk asks every repository that has releases', async t => {
+await t.test('the first crawl requests every repository with releases', async t => {
   const { asked } = await setUp(t)
   t.strictSame(
     asked().filter(path => !path.startsWith('/attachments/')),
@@ -67,16 +67,15 @@ await t.test('a first walk asks every repository that has releases', async t => 
   )
 })
 
-await t.test('a walk in which nothing has changed asks for the listing, and where there are releases but no ' +
-  'version', async t => {
+await t.test('a crawl without changes requests only the listing and a repository whose releases are not ' +
+  'versions', async t => {
   const { walk } = await setUp(t)
   for (let round = 0; round < 3; round++) {
-    t.match(await walk(), { asked: [listing, unversioned], versions: all }, `walk ${round}`)
+    t.match(await walk(), { asked: [listing, unversioned], versions: all }, `crawl ${round}`)
   }
 })
 
-await t.test('what the listing says of a repository is told at once, though its releases are not asked ' +
-  'for', async t => {
+await t.test('changed fields of a listing take effect at once, although the releases are not requested', async t => {
   const { gitea, get, walk } = await setUp(t)
   gitea.repository('a_prov').description = 'another one'
   t.strictSame((await walk()).asked, [listing, unversioned])
@@ -86,7 +85,7 @@ await t.test('what the listing says of a repository is told at once, though its 
   })
 })
 
-await t.test('a new release costs that repository only, and its checksum file', async t => {
+await t.test('a new release causes requests for only its repository and its checksum file', async t => {
   const { gitea, walk } = await setUp(t)
   gitea.publish('b_prov', { tag: '2.0.0', assets: [archive('2.0.0'), checksum] })
   const { asked, versions } = await walk()
@@ -95,7 +94,7 @@ await t.test('a new release costs that repository only, and its checksum file', 
   t.ok(versions.includes('b 2.0.0'))
 })
 
-await t.test('a repository that had no version is found with its first one', async t => {
+await t.test('a repository without versions is found after its first one', async t => {
   const { gitea, walk } = await setUp(t)
   gitea.publish('unreleased_prov', { tag: '0.1.0' })
   gitea.publish('unversioned_prov', { tag: '0.2.0' })
@@ -104,7 +103,8 @@ await t.test('a repository that had no version is found with its first one', asy
   t.strictSame(versions, [...all, 'unreleased 0.1.0', 'unversioned 0.2.0'])
 })
 
-await t.test('a release that is deleted, or made a draft by deleting its tag, is gone at the next walk', async t => {
+await t.test('a release that is deleted, or becomes a draft with its deleted tag, is absent after the next ' +
+  'crawl', async t => {
   const { gitea, get, walk } = await setUp(t)
   gitea.publish('a_prov', { tag: '2.0.0' })
   t.ok((await walk()).versions.includes('a 2.0.0'))
@@ -112,12 +112,13 @@ await t.test('a release that is deleted, or made a draft by deleting its tag, is
   const [only] = gitea.repository('c_prov').releases
   if (only !== undefined) only.draft = true
   const { asked, versions } = await walk()
-  t.strictSame(asked, [...releases('a'), listing, unversioned], 'c has none left, as the listing says itself')
+  t.strictSame(asked, [...releases('a'), listing, unversioned], 'c has no releases left according to the listing')
   t.strictSame(versions, all.filter(version => version !== 'c 1.0.0'))
   t.equal((await get('/api/v1/extensions/provider/c')).statusCode, 404)
 })
 
-await t.test('a push makes a repository be asked: a release may have been replaced with it', async t => {
+await t.test('a push causes a request for the repository, because a release may have been replaced with ' +
+  'it', async t => {
   const { gitea, walk } = await setUp(t)
   gitea.withdraw('d_prov', '1.0.0')
   gitea.publish('d_prov', { tag: '1.1.0' })
@@ -127,7 +128,7 @@ await t.test('a push makes a repository be asked: a release may have been replac
   t.ok(versions.includes('d 1.1.0'))
 })
 
-await t.test('for an hour after a change a repository is asked at each walk: files come later than their ' +
+await t.test('each crawl requests a repository for an hour after its change, because files can follow their ' +
   'release', async t => {
   const { gitea, get, walk } = await setUp(t)
   gitea.publish('e_prov', { tag: '2.0.0' })
@@ -136,10 +137,10 @@ await t.test('for an hour after a change a repository is asked at each walk: fil
   t.strictSame((await walk()).asked, [...releases('e'), listing, unversioned])
   t.match((await get('/api/v1/extensions/provider/e')).json(), { version: '2.0.0', size: 5 })
   for (let gone = 301; gone < 3600; gone += 301) await walk()
-  t.strictSame((await walk()).asked, [listing, unversioned], 'an hour after the file came')
+  t.strictSame((await walk()).asked, [listing, unversioned], 'an hour after the change')
 })
 
-await t.test('a release of the last hour may get its files yet, though it is met for the first time', async t => {
+await t.test('files may follow a release of the last hour, although the first crawl already found it', async t => {
   const gitea = await createGiteaFake({
     owner: { login: 'org' },
     repositories: [{ name: 'new_prov', releases: [{ tag: '1.0.0', published_at: new Date().toISOString() }] }, {
@@ -158,10 +159,10 @@ await t.test('a release of the last hour may get its files yet, though it is met
   t.equal(gitea.count(/pushed_prov\/releases/), 2)
 })
 
-await t.test('what no listing shows is found within the time for which everything is asked again, a share at each ' +
-  'walk', async t => {
+await t.test('a change that no listing shows is found within the reconcile time, in evenly distributed ' +
+  'requests', async t => {
   const { gitea, walk } = await setUp(t, { reconcile_seconds: 3010 })
-  // Released anew between two walks, without a push.
+  // Replaces releases between two crawls, without a push.
   for (const name of names) {
     gitea.withdraw(`${name}_prov`, '1.0.0')
     gitea.publish(`${name}_prov`, { tag: '1.0.1' })
@@ -174,20 +175,21 @@ await t.test('what no listing shows is found within the time for which everythin
     shares.push(fresh.length)
     for (const path of fresh) seen.add(path)
   }
-  t.strictSame([...seen].sort(), releases(...names), 'each of them')
+  t.strictSame([...seen].sort(), releases(...names), 'each repository')
   t.ok(Math.max(...shares) <= 2, `spread evenly: ${shares.join(' ')}`)
   t.strictSame((await walk()).versions, names.map(name => `${name} 1.0.1`))
 })
 
-await t.test('after a longer pause than that everything is asked at once; with 0 always', async t => {
+await t.test('a pause above the reconcile time causes requests for all repositories; with 0 each crawl sends ' +
+  'them', async t => {
   const { walk } = await setUp(t, { reconcile_seconds: 3600 })
   t.strictSame((await walk(3601)).asked, [...releases(...names), listing, unversioned].sort())
   const always = await setUp(t, { reconcile_seconds: 0 })
   t.strictSame((await always.walk()).asked, [...releases(...names), listing, unversioned].sort())
 })
 
-await t.test('a changed repository that cannot be read keeps its earlier answer, marked, and is asked again at the ' +
-  'next walk', async t => {
+await t.test('a changed repository that cannot be read keeps its last version, stale, and the next crawl requests it ' +
+  'again', async t => {
   const { gitea, walk } = await setUp(t)
   gitea.publish('f_prov', { tag: '2.0.0' })
   gitea.fault = ({ path }) => path.includes('f_prov') ? { status: 500, body: '' } : undefined
@@ -200,12 +202,12 @@ await t.test('a changed repository that cannot be read keeps its earlier answer,
   t.ok(mended.versions.includes('f 2.0.0'))
 })
 
-await t.test('a checksum file that cannot be read, or is gone in the middle of the walk, is asked for again at the ' +
-  'next', async t => {
+await t.test('the next crawl requests a checksum file again that could not be read or was missing during a ' +
+  'crawl', async t => {
   for (const status of [500, 404]) {
     const { gitea, walk, get } = await setUp(t)
     gitea.publish('g_prov', { tag: '2.0.0', assets: [archive('2.0.0'), { ...checksum, content: 'b'.repeat(64) }] })
-    // An hour after a change only what is not remembered is asked.
+    // An hour after the change only repositories without a remembered result are requested.
     gitea.fault = ({ path }) => path.startsWith('/attachments/') ? { status, body: '' } : undefined
     await walk()
     for (let gone = 0; gone < 3700; gone += 301) await walk()
@@ -218,7 +220,7 @@ await t.test('a checksum file that cannot be read, or is gone in the middle of t
   }
 })
 
-await t.test('what is asked by name is known to the walks, too: a listing says nothing older after it', async t => {
+await t.test('a crawl uses the result of a request by name: the listing is not older than that', async t => {
   const { gitea, get, walk } = await setUp(t)
   gitea.detach('h_prov', '1.0.0', 'x.tar.gz')
   gitea.attach('h_prov', '1.0.0', { name: 'x.tar.gz', content: 'another file' })
@@ -227,7 +229,7 @@ await t.test('what is asked by name is known to the walks, too: a listing says n
   t.match((await get('/api/v1/extensions/provider/h')).json(), { size: 12 })
 })
 
-await t.test('what a client hears while a walk is under way the walk does not take back', async t => {
+await t.test('a crawl does not replace a newer result of a client request during the crawl', async t => {
   const { gitea, get, clock } = await setUp(t)
   gitea.detach('h_prov', '1.0.0', 'x.tar.gz')
   gitea.attach('h_prov', '1.0.0', { name: 'x.tar.gz', content: 'another file' })
@@ -241,7 +243,7 @@ await t.test('what a client hears while a walk is under way the walk does not ta
   clock.forward(301)
   const walking = get('/api/v1/extensions')
   await reached.promise
-  // The walk has taken what it knows of it for unchanged.
+  // The crawl has already used the remembered result of h_prov.
   t.equal((await get('/api/v1/extensions/provider/h/versions')).json<ExtensionVersion[]>()[0]?.size, 12)
   released.resolve(undefined)
   await walking
@@ -250,13 +252,14 @@ await t.test('what a client hears while a walk is under way the walk does not ta
   t.match(listed.find(({ name }) => name === 'h'), { size: 12 })
 })
 
-await t.test('a repository that goes and comes back is asked anew, and so is another one of its name', async t => {
+await t.test('a repository that disappears and returns is requested again, and so is another one with its ' +
+  'name', async t => {
   const { gitea, walk } = await setUp(t)
   gitea.remove('a_prov')
   t.strictSame(await walk(), { asked: [listing, unversioned], versions: all.slice(1), status: 200, partial: undefined })
   gitea.add({ name: 'a_prov', releases: [{ tag: '3.0.0' }] })
   t.match(await walk(), { asked: [...releases('a'), listing, unversioned], versions: ['a 3.0.0', ...all.slice(1)] })
-  // As many releases, and nothing pushed since.
+  // The number of releases is the same, and there is no push.
   gitea.remove('b_prov')
   gitea.add({ name: 'b_prov', releases: [{ tag: '4.0.0' }] })
   const [c, d] = [gitea.repository('c_prov'), gitea.repository('d_prov')]
@@ -268,7 +271,7 @@ await t.test('a repository that goes and comes back is asked anew, and so is ano
   t.strictSame(versions.slice(1, 4), ['b 4.0.0', 'c 5.0.0', 'd 1.0.0'])
 })
 
-await t.test('a repository made private, and one whose releases are turned off, are gone at the next walk', async t => {
+await t.test('a repository that becomes private, or disables its releases, is absent after the next crawl', async t => {
   const { gitea, walk } = await setUp(t, { include_private: false })
   gitea.repository('a_prov').private = true
   gitea.repository('b_prov').has_releases = false
@@ -278,8 +281,8 @@ await t.test('a repository made private, and one whose releases are turned off, 
   t.match(await walk(), { asked: [...releases('a', 'b'), listing, unversioned], versions: all })
 })
 
-await t.test('a published draft, and a version in the place of a release that was none, is found at the next walk, ' +
-  'and by its name', async t => {
+await t.test('a published draft, and a version that replaces another tag, are found by the next crawl and by ' +
+  'name', async t => {
   const { gitea, get, walk } = await setUp(t)
   const draft = gitea.publish('a_prov', { tag: '2.0.0', draft: true })
   t.match(await walk(), { asked: [listing, unversioned], versions: all })
@@ -292,8 +295,8 @@ await t.test('a published draft, and a version in the place of a release that wa
   t.match((await get('/api/v1/extensions/provider/unversioned')).json(), { version: '0.1.0' })
 })
 
-await t.test('a repository that could not be read in its turn is asked again at the next walk, though nothing shows ' +
-  'a change', async t => {
+await t.test('the next crawl requests a repository again whose scheduled request failed, although the listing shows ' +
+  'no change', async t => {
   const { gitea, walk } = await setUp(t, { reconcile_seconds: 2408 })
   gitea.fault = ({ path }) => /[a-h]_prov\/releases/.test(path) ? { status: 500, body: '' } : undefined
   const failed = await walk()
@@ -305,8 +308,8 @@ await t.test('a repository that could not be read in its turn is asked again at 
   t.match(next, { versions: all, partial: undefined })
 })
 
-await t.test('where one page of the list fails, what the others show is told, and the rest is not asked anew ' +
-  'afterwards', async t => {
+await t.test('when a page of the list fails, the other extensions are listed, and later crawls do not request them ' +
+  'again', async t => {
   const { gitea, walk } = await setUp(t)
   gitea.fault = async ({ path, headers }) => {
     if (!path.includes('/orgs/') || headers['x-again'] !== undefined) return undefined
@@ -323,7 +326,7 @@ await t.test('where one page of the list fails, what the others show is told, an
 })
 
 for (const field of ['updated_at', 'release_counter']) {
-  await t.test(`a server that tells no ${field} is asked everything`, async t => {
+  await t.test(`a server without ${field} receives requests for all repositories`, async t => {
     const { gitea, walk } = await setUp(t)
     gitea.fault = async ({ path, headers }) => {
       if (!path.includes('/orgs/') || headers['x-again'] !== undefined) return undefined
@@ -334,7 +337,7 @@ for (const field of ['updated_at', 'release_counter']) {
         body: JSON.stringify(rows.map(row => ({ ...row, [field]: undefined })))
       }
     }
-    // An hour after what it told before.
+    // An hour after the last rows that had the field.
     for (let gone = 0; gone < 3700; gone += 301) await walk()
     const asked = (await walk()).asked.filter(path => path.endsWith('/releases'))
     t.ok([...releases(...names), unversioned].every(path => asked.includes(path)), asked.join(' '))

@@ -22,7 +22,7 @@ const bodyOf = (body: unknown, mediaType?: string): Manifest => {
   return { digest: digestOf(bytes), bytes, ...(mediaType !== undefined && { mediaType }) }
 }
 const titled = (...titles: unknown[]) => ({ layers: titles.map(title => layer(title)) })
-/** A container image of two layers. */
+/** A container image with two layers. */
 const container = {
   layers: [layer(), { ...layer(), digest: digestOf('second') }],
   config: { mediaType: 'application/vnd.oci.image.config.v1+json', digest: digestOf('config'), size: 2 }
@@ -30,18 +30,18 @@ const container = {
 const image = (key: string) => `org.opencontainers.image.${key}`
 const subject = { type: 'taskserv' as const, name: 'kubernetes' }
 
-await t.test('the only layer is the file, whatever its title and media type say', async t => {
+await t.test('the only layer is the file, regardless of its title and media type', async t => {
   t.equal(chooseLayer(titled(undefined))?.file?.digest, digestOf('undefined'))
   t.equal(chooseLayer({ layers: [layer('notes.txt', 'text/plain')] })?.file?.digest, digestOf('notes.txt'))
 })
 
-await t.test('of several layers the first that is titled like an archive is the file', async t => {
+await t.test('of several layers the first with the title of an archive is the file', async t => {
   for (const title of ['a.tar.gz', 'a.tgz', 'a.tar.xz', 'a.tar.zst', 'a.tar.bz2', 'a.tar', 'a.zip', 'dir/A.TAR.GZ']) {
     t.equal(chooseLayer(titled('README.md', title, 'later.zip'))?.file?.digest, digestOf(title), title)
   }
 })
 
-await t.test('several layers without an archive among them are no artifact', async t => {
+await t.test('several layers without an archive are not an artifact', async t => {
   t.equal(chooseLayer(container), undefined)
   t.equal(chooseLayer({ layers: [layer('README.md'), layer('a.sha256')] }), undefined)
   t.equal(
@@ -50,7 +50,7 @@ await t.test('several layers without an archive among them are no artifact', asy
   )
 })
 
-await t.test('no layer, or only the empty one, means that there is no file', async t => {
+await t.test('no layer, or only the empty layer, means that there is no file', async t => {
   t.strictSame(chooseLayer({ layers: [] }), { side: false, others: [] })
   for (
     const mediaType of [
@@ -62,8 +62,8 @@ await t.test('no layer, or only the empty one, means that there is no file', asy
   t.equal(chooseLayer({ layers: [emptyLayer, layer('a')] })?.file?.digest, digestOf('a'))
 })
 
-await t.test('a document is what its own media type says, then what the transport says, then what it looks ' +
-  'like', async t => {
+await t.test('the kind of a document is read from its own media type, then from that of the transport, then from its ' +
+  'form', async t => {
   t.equal(parseDocument(bodyOf({ mediaType: indexType, manifests: [] }, manifestType))?.kind, 'index')
   t.equal(parseDocument(bodyOf({ manifests: [] }, `${indexType}; charset=utf-8`))?.kind, 'index')
   t.equal(parseDocument(bodyOf({ manifests: [] }))?.kind, 'index')
@@ -75,7 +75,7 @@ await t.test('a document is what its own media type says, then what the transpor
   t.equal(parseDocument(bodyOf({ layers: [], mediaType: 'application/vnd.example+json' })), undefined)
 })
 
-await t.test('a document without a media type is read by its form when the server sends a general one', async t => {
+await t.test('the form decides about a document without a media type when the server sends a generic one', async t => {
   const generic = [
     'application/json',
     'application/json; charset=utf-8',
@@ -97,12 +97,12 @@ await t.test('a document without a media type is read by its form when the serve
     t.equal(
       parseDocument(bodyOf({ layers: [], mediaType: 'application/vnd.example+json' }, outer)),
       undefined,
-      'an unknown kind of its own'
+      'an unknown media type in the document'
     )
   }
 })
 
-await t.test('media types are compared without their letter case and parameters', async t => {
+await t.test('media types are compared without letter case and parameters', async t => {
   for (const spelling of [(type: string) => type.toUpperCase(), (type: string) => ` ${type} ; charset=utf-8`]) {
     t.equal(parseDocument(bodyOf({ layers: [] }, spelling(manifestType)))?.kind, 'manifest')
     t.equal(parseDocument(bodyOf({ manifests: [], mediaType: spelling(indexType) }))?.kind, 'index')
@@ -110,14 +110,14 @@ await t.test('media types are compared without their letter case and parameters'
   t.equal(
     parseDocument(bodyOf({ layers: [] }, 'application/vnd.oci.artifact.manifest.v1+json')),
     undefined,
-    'an unknown kind of the server'
+    'an unknown media type of the server'
   )
-  t.throws(() => parseDocument(bodyOf({ layers: [] }, indexType)), ContentError, 'another kind than the server sends')
+  t.throws(() => parseDocument(bodyOf({ layers: [] }, indexType)), ContentError, 'a kind other than the server sends')
   t.throws(() => parseDocument(bodyOf({ blobs: [] }, 'application/json')), ContentError, 'neither form')
   t.ok(tellsTime({ mediaType: 'application/vnd.OCI.image.config.v1+JSON', digest: digestOf('c'), size: 100 }))
 })
 
-await t.test('a document that is malformed, or could be read in two ways, is refused', async t => {
+await t.test('a malformed or ambiguous document is refused', async t => {
   const refused = [
     { layers: [], manifests: [] },
     { layers: [{ ...layer('a'), digest: 'sha256:../../etc' }] },
@@ -132,7 +132,7 @@ await t.test('a document that is malformed, or could be read in two ways, is ref
 })
 
 await t.test('in an index', async t => {
-  /** An index over manifests, whose fetches are counted. */
+  /** Returns an index of manifests, and counts their fetches. */
   const indexOf = (children: Array<{ body?: unknown, descriptor?: object }>, annotations?: object) => {
     const fetched: string[] = []
     const store = new Map<string, Manifest>()
@@ -169,18 +169,18 @@ await t.test('in an index', async t => {
     platform: { os, architecture, ...(variant !== undefined && { variant }) }
   })
 
-  await t.test('the first child with a file counts, and no later one is read', async t => {
+  await t.test('the first child with a file is chosen, and later children are not read', async t => {
     const index = indexOf([{ body: container }, { body: titled('a') }, { body: titled('b') }])
     t.equal(await fileOf(index), digestOf('a'))
     t.equal(index.fetched.length, 2)
   })
 
-  await t.test('a child without a file counts when none has one', async t => {
+  await t.test('a child without a file is chosen when no child has a file', async t => {
     t.equal(await fileOf(indexOf([{ body: { layers: [] } }, { body: titled('b') }])), digestOf('b'))
     t.equal(await fileOf(indexOf([{ body: { layers: [] } }])), undefined)
   })
 
-  await t.test('unknown kinds, attestations, bad descriptors and missing children are passed over', async t => {
+  await t.test('unknown kinds, attestations, malformed descriptors and missing children are skipped', async t => {
     const index = indexOf([
       { body: titled('x'), descriptor: { mediaType: 'application/vnd.example' } },
       { body: titled('y'), descriptor: { platform: { os: 'unknown', architecture: 'unknown' } } },
@@ -193,14 +193,14 @@ await t.test('in an index', async t => {
     t.equal(await fileOf(index), digestOf('good'))
   })
 
-  await t.test('the reason tells what the first unusable child was', async t => {
+  await t.test('the reason describes the first unusable child', async t => {
     t.equal(await fileOf(indexOf([{}])), 'missing_content')
     t.equal(await fileOf(indexOf([{ body: { layers: 7 } }, {}])), 'malformed')
     t.equal(await fileOf(indexOf([{ body: container }])), 'not_an_artifact')
     t.equal(await fileOf(indexOf([])), 'not_an_artifact')
   })
 
-  await t.test('a nested index is followed, one that never ends is not', async t => {
+  await t.test('a nested index is read, and an endless one is not', async t => {
     const inner = indexOf([{ body: titled('deep') }])
     const outer = indexOf([{ body: JSON.parse(inner.root.bytes.toString()) as unknown }])
     t.equal(
@@ -236,7 +236,7 @@ await t.test('in an index', async t => {
     )
   })
 
-  await t.test('the child of the wanted platform counts, in any spelling, and no other is read', async t => {
+  await t.test('the child of the requested platform is chosen in any spelling, and no other child is read', async t => {
     const children = [
       { body: titled('amd64'), descriptor: on('linux', 'amd64') },
       { body: titled('arm64'), descriptor: on('linux', 'arm64', 'v8') },
@@ -257,14 +257,14 @@ await t.test('in an index', async t => {
       t.equal(await fileOf(index, platform), digestOf(title), platform)
       t.equal(index.fetched.length, 1)
     }
-    t.equal(await fileOf(indexOf(children)), digestOf('amd64'), 'the first without a wanted platform')
+    t.equal(await fileOf(indexOf(children)), digestOf('amd64'), 'the first child without a requested platform')
     t.equal(
       await fileOf(indexOf([{ body: { mediaType: indexType, manifests: [] } }, ...children]), 'linux/arm64'),
       digestOf('arm64')
     )
   })
 
-  await t.test('the file of another platform is never served in place of the wanted one', async t => {
+  await t.test('the file of another platform is never served instead of the requested one', async t => {
     const index = indexOf([{ body: titled('amd64'), descriptor: on('linux', 'amd64') }, {
       body: titled('v6'),
       descriptor: on('linux', 'arm', 'v6')
@@ -279,7 +279,8 @@ await t.test('in an index', async t => {
     t.equal(await fileOf(broken, 'linux/arm64'), 'missing_content', 'a child of the platform whose manifest is missing')
   })
 
-  await t.test('a child that names no platform fits every wanted one, behind those that name it', async t => {
+  await t.test('a child without a platform matches every platform, with lower priority than a child of that ' +
+    'platform', async t => {
     const bare = { body: titled('any') }
     t.equal(
       await fileOf(indexOf([bare, { body: titled('amd64'), descriptor: on('linux', 'amd64') }]), 'linux/arm64'),
@@ -299,7 +300,7 @@ await t.test('in an index', async t => {
     }, 'a manifest without an index')
   })
 
-  await t.test('a wanted platform is looked for in a nested index', async t => {
+  await t.test('a requested platform is also found in a nested index', async t => {
     const inner = indexOf([{ body: titled('amd64'), descriptor: on('linux', 'amd64') }, {
       body: titled('arm64'),
       descriptor: on('linux', 'arm64')
@@ -313,7 +314,7 @@ await t.test('in an index', async t => {
     t.equal(await fileOf(both, 'linux/riscv64'), 'other_platform')
   })
 
-  await t.test('passed-over children and layers are reported with the chosen one', async t => {
+  await t.test('skipped children and layers are reported with the chosen one', async t => {
     const index = indexOf([
       { body: container, descriptor: on('linux', '386') },
       { body: titled('amd64'), descriptor: on('linux', 'amd64') },
@@ -355,7 +356,7 @@ await t.test('in an index', async t => {
     )
   })
 
-  await t.test('a child that is a signature is the artifact only when there is no other', async t => {
+  await t.test('a child that is a signature is chosen only when there is no other', async t => {
     const signature = { layers: [layer(undefined, 'application/jose+json')] }
     t.equal(await fileOf(indexOf([{ body: signature }, { body: titled('a') }])), digestOf('a'))
     t.equal(
@@ -369,7 +370,7 @@ await t.test('in an index', async t => {
     t.equal(await fileOf(indexOf([{ body: signature }, { body: { layers: [] } }])), signature.layers[0]?.digest)
   })
 
-  await t.test('annotations come nearest first: manifest, descriptor, index', async t => {
+  await t.test('the nearest annotations are first: manifest, descriptor, index', async t => {
     const index = indexOf([{
       body: { ...titled('a'), annotations: { at: 1 } },
       descriptor: { annotations: { at: 2 } }
@@ -379,13 +380,13 @@ await t.test('in an index', async t => {
     })
   })
 
-  await t.test('a failing fetch fails, instead of choosing another child', async t => {
+  await t.test('a failed fetch is an error, and no other child is chosen', async t => {
     const index = indexOf([{ body: titled('a') }, { body: titled('b') }])
     await t.rejects(chooseArtifact(index.root, { fetch: async () => { throw new Error('down') } }), { message: 'down' })
   })
 })
 
-await t.test("a file is called by its layer's title, reduced to a safe base name", async t => {
+await t.test('a file has the title of its layer as its name, reduced to a safe base name', async t => {
   const named = (title: unknown) => fileName(layer(title), { name: 'aws', version: '1.2.0+x' })
   t.equal(named('aws_prov.tar.gz'), 'aws_prov.tar.gz')
   t.equal(named('../../dist/aws.tgz'), 'aws.tgz')
@@ -399,7 +400,7 @@ await t.test("a file is called by its layer's title, reduced to a safe base name
   t.notMatch(wild, /[\p{Cc}\p{Cf}/\\]/u)
 })
 
-await t.test('annotations become fields, and what they do not say is absent', async t => {
+await t.test('annotations become fields, and missing annotations leave fields absent', async t => {
   t.strictSame(
     metadataOf([{
       [image('description')]: 'Container orchestration',
@@ -427,7 +428,7 @@ await t.test('annotations become fields, and what they do not say is absent', as
   })
 })
 
-await t.test('what is nearer counts first, unless it is of a wrong type', async t => {
+await t.test('the nearest annotation is used, unless it has a wrong type', async t => {
   t.equal(
     metadataOf([{ [image('description')]: 'near' }, { [image('description')]: 'far' }], subject).description,
     'near'
@@ -435,7 +436,7 @@ await t.test('what is nearer counts first, unless it is of a wrong type', async 
   t.equal(metadataOf([{ [image('description')]: 7 }, { [image('description')]: 'far' }], subject).description, 'far')
 })
 
-await t.test('texts are one line without control characters and bounded in length', async t => {
+await t.test('texts are one line without control characters and of limited length', async t => {
   const { description, author } = metadataOf([{
     [image('description')]: `a\r\n b\u0000\u001b[31m\u202ec ${'d'.repeat(10_000)}`,
     [image('vendor')]: '😀'.repeat(200)
@@ -463,7 +464,8 @@ await t.test('a repository is an http(s) address without user information', asyn
   ) t.equal(repository(source), undefined, String(source).slice(0, 40))
 })
 
-await t.test('the time of publication is what the nearest annotation says, then the config, then unknown', async t => {
+await t.test('the time of publication is read from the nearest annotation, then from the config, else it is ' +
+  'unknown', async t => {
   let reads = 0
   const at = async (annotations: unknown[], config?: unknown) =>
     await publishedAt(annotations.map(created => ({ [image('created')]: created })), async () => {
@@ -487,14 +489,14 @@ await t.test('the time of publication is what the nearest annotation says, then 
   ) {
     t.equal(await at([bad, '2024-01-01T00:00:00Z']), '2024-01-01T00:00:00Z', String(bad))
   }
-  t.equal(reads, 0, 'the config is not read when an annotation says it')
+  t.equal(reads, 0, 'the config is not read when an annotation has the time')
   t.equal(await at([undefined], { created: '2023-05-05T05:05:05Z' }), '2023-05-05T05:05:05Z')
   for (const config of [undefined, '{"created"', { created: 7 }, { created: '0001-01-01T00:00:00Z' }, null]) {
     t.equal(await at([], config), '1970-01-01T00:00:00Z', JSON.stringify(config))
   }
 })
 
-await t.test("only an image's config is asked for a time, and only a small one", async t => {
+await t.test('the time is read only from the config of an image, and only from a small one', async t => {
   const config = { mediaType: 'application/vnd.oci.image.config.v1+json', digest: digestOf('c'), size: 100 }
   t.ok(tellsTime(config))
   t.notOk(tellsTime({ ...config, size: 5 * 1024 * 1024 }))

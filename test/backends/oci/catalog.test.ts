@@ -30,7 +30,7 @@ async function fakeRegistry (t: Test, options: RegistryFakeOptions = {}, files: 
 const names = (extensions: Extension[]) =>
   extensions.map(({ type, name, version, source }) => `${source} ${type}/${name} ${version}`)
 
-await t.test('a registry becomes a catalog; a second walk asks for tags and their digests only', async t => {
+await t.test('a registry becomes a catalog; a second crawl requests only tags and their digests', async t => {
   const { fake } = await fakeRegistry(t)
   const { get, clock } = await startApp(t, {
     server: { public_url: 'https://registry.example.com' },
@@ -63,7 +63,7 @@ await t.test('a registry becomes a catalog; a second walk asks for tags and thei
   t.equal(fake.requests.filter(({ method }) => method === 'HEAD').length, 5)
 })
 
-await t.test('addresses of the registry itself are on its public URL', async t => {
+await t.test('addresses of the registry itself use its public URL', async t => {
   const { fake } = await fakeRegistry(t)
   const { get } = await startApp(t, {
     oci: {
@@ -77,7 +77,7 @@ await t.test('addresses of the registry itself are on its public URL', async t =
   t.equal(url, `https://oci.example.com/v2/provisioning/provider/aws/blobs/${checksum ?? ''}`)
 })
 
-await t.test('a registry that does not tell its repositories is healthy; lists are partial, and names are ' +
+await t.test('a registry that does not list its repositories is healthy; lists are partial, and names are ' +
   'found', async t => {
   const { fake } = await fakeRegistry(t, { catalogRefused: true })
   const { get } = await startApp(t, {
@@ -98,8 +98,8 @@ await t.test('a registry that does not tell its repositories is healthy; lists a
   }
 })
 
-await t.test('a Gitea and a registry are one catalog: twins are shadowed, and an outage hands nothing ' +
-  'over', async t => {
+await t.test('a Gitea and a registry form one catalog: duplicates are shadowed, and an outage does not change ' +
+  'owners', async t => {
   const gitea = await createGiteaFake(provisioningContent())
   t.teardown(gitea.close)
   const { fake } = await fakeRegistry(t)
@@ -125,10 +125,10 @@ await t.test('a Gitea and a registry are one catalog: twins are shadowed, and an
   })
   const list = await cold.get('/api/v1/extensions')
   matchStrictly(t, [list.statusCode, list.headers['x-partial']], [200, 'gitea'])
-  t.equal((await cold.get('/api/v1/extensions/provider/aws')).statusCode, 503, 'nobody else may answer for it')
+  t.equal((await cold.get('/api/v1/extensions/provider/aws')).statusCode, 503, 'no other instance responds for it')
 })
 
-await t.test('canary credentials of every kind are in no log line, metric, error or header', async t => {
+await t.test('canary credentials of every kind are absent from log lines, metrics, errors and headers', async t => {
   const canary = /canary|Y2FuYXJ5/
   const kinds: Array<
     [kind: string, auth: NonNullable<RegistryFakeOptions['auth']>, config: (folder: string, host: string) => object]

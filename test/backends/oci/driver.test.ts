@@ -34,7 +34,7 @@ const { signal } = new AbortController()
 const created = 'org.opencontainers.image.created'
 const at = (time: string) => ({ [created]: time })
 
-/** What a transport was asked, by method. */
+/** Returns a transport that records its calls, by method. */
 function counted (transport: Transport) {
   const calls: string[] = []
   const counting: Transport = {
@@ -87,7 +87,7 @@ const provider = (name: string, tag: string, more: Partial<FakeArtifact> = {}): 
 })
 const down = () => registryError('service_unavailable', 'Instance oci is unavailable', { instance: 'oci' })
 
-await t.test('lists each extension once, at its current version, with what its manifest says', async t => {
+await t.test('a list has each extension once, at its current version, with the fields of its manifest', async t => {
   const annotations = {
     [created]: '2025-10-06T12:00:00Z',
     'org.opencontainers.image.description': 'AWS provider',
@@ -114,7 +114,7 @@ await t.test('lists each extension once, at its current version, with what its m
   })
 })
 
-await t.test('reads repositories below the namespace that the mapping knows, and no others', async t => {
+await t.test('only repositories below the namespace that match the mapping are read', async t => {
   const artifacts = [
     'ns/provider/aws',
     'ns/kubernetes_taskserv',
@@ -131,7 +131,7 @@ await t.test('reads repositories below the namespace that the mapping knows, and
   t.equal(await driver.load('provider', '../../other/provider/gcp'), undefined)
 })
 
-await t.test('a walk reads only the manifests that the current version takes', async t => {
+await t.test('a crawl reads only the manifests that decide about the current version', async t => {
   const { list, of } = await driverOf(
     t,
     ['1.0.0', '1.10.0', '1.9.0', '2.0.0-rc.1', 'latest'].map(tag => provider('aws', tag))
@@ -140,7 +140,7 @@ await t.test('a walk reads only the manifests that the current version takes', a
   t.equal(of('manifest'), 1)
 })
 
-await t.test('a walk goes down until a version is an artifact, releases before pre-releases', async t => {
+await t.test('a crawl reads lower versions until one is an artifact, releases before pre-releases', async t => {
   const artifacts = [
     image('provider/aws', '3.0.0', ['base', 'app']),
     provider('aws', '2.0.0', { fault: 'missing manifest' }),
@@ -161,7 +161,7 @@ await t.test('a walk goes down until a version is an artifact, releases before p
   )
 })
 
-await t.test('of equal precedence the newest is current, in the list as among the versions', async t => {
+await t.test('of versions with equal precedence the newest is current, in the list and among the versions', async t => {
   const { list, versions } = await driverOf(t, [
     provider('aws', '1.0.0_b', { annotations: at('2025-01-02T00:00:00Z') }),
     provider('aws', '1.0.0_a', { annotations: at('2025-01-03T00:00:00Z') }),
@@ -171,7 +171,7 @@ await t.test('of equal precedence the newest is current, in the list as among th
   t.strictSame(await versions('aws'), ['1.0.0+a', '1.0.0+b', '1.0.0'])
 })
 
-await t.test('loads all versions highest first, with the metadata of the current one', async t => {
+await t.test('a load returns all versions highest first, with the metadata of the current one', async t => {
   const described = (description: string) => ({ annotations: { 'org.opencontainers.image.description': description } })
   const { driver, versions } = await driverOf(t, [
     provider('aws', 'v1.0.0', described('old')),
@@ -184,7 +184,7 @@ await t.test('loads all versions highest first, with the metadata of the current
   t.equal(await driver.load('taskserv', 'aws'), undefined)
 })
 
-await t.test('signatures and other tags that are no version are left out', async t => {
+await t.test('signatures and other tags that are not versions are skipped', async t => {
   const { versions, skipped } = await driverOf(
     t,
     ['1.0.0', 'latest', `sha256-${'a'.repeat(64)}`, `sha256-${'a'.repeat(64)}.sig`, '1.0', '1.0.0_a_b'].map(tag =>
@@ -194,10 +194,10 @@ await t.test('signatures and other tags that are no version are left out', async
   t.strictSame(await versions('aws'), ['1.0.0'])
   t.equal(skipped.length, 5)
   t.ok(skipped.every(skip => skip.startsWith('not_semver provider/aws:')))
-  t.ok(skipped.includes('not_semver provider/aws:1.0.0_a_b'), 'as the tag is spelled')
+  t.ok(skipped.includes('not_semver provider/aws:1.0.0_a_b'), 'the tag in its original spelling')
 })
 
-await t.test('of two tags that mean one version the one spelled like it wins', async t => {
+await t.test('of two tags of one version the tag without v is used', async t => {
   const { driver } = await driverOf(t, [
     provider('aws', 'v1.0.0', { annotations: at('2020-01-01T00:00:00Z') }),
     provider('aws', '1.0.0', { annotations: at('2021-01-01T00:00:00Z') })
@@ -207,7 +207,7 @@ await t.test('of two tags that mean one version the one spelled like it wins', a
   })
 })
 
-await t.test('a version without file, without annotations or behind an index is a version', async t => {
+await t.test('a version may have no file, no annotations, or an index', async t => {
   const { driver, content } = await driverOf(t, [
     provider('aws', '3.0.0', { layers: [] }),
     provider('aws', '2.0.0', {
@@ -230,7 +230,8 @@ await t.test('a version without file, without annotations or behind an index is 
   ])
 })
 
-await t.test("the tag's descriptor tells the time before the config does, which is read only then", async t => {
+await t.test('the time of a tag descriptor has priority over that of the config, which is read only without ' +
+  'it', async t => {
   const config = { created: '2023-03-03T03:03:03.9Z' }
   const { driver, of } = await driverOf(t, [
     provider('aws', '2.0.0', { config, tagAnnotations: at('2022-02-02T02:02:02Z') }),
@@ -245,7 +246,7 @@ await t.test("the tag's descriptor tells the time before the config does, which 
   t.equal(of('blob'), 1)
 })
 
-await t.test('a damaged manifest costs only its version', async t => {
+await t.test('a damaged manifest does not affect the other versions', async t => {
   const { list, versions, skipped } = await driverOf(t, [
     provider('aws', '2.0.0', { fault: 'wrong manifest' }),
     provider('aws', '1.0.0')
@@ -255,8 +256,8 @@ await t.test('a damaged manifest costs only its version', async t => {
   t.strictSame(skipped, ['malformed provider/aws:2.0.0', 'malformed provider/aws:2.0.0'])
 })
 
-await t.test("of two repositories that mean one extension the first in the map's order that has a version " +
-  'counts', async t => {
+await t.test('of two repositories of one extension the first in the order of the mapping that has a version is ' +
+  'used', async t => {
   const { list, versions, skipped } = await driverOf(t, [
     { repository: 'aws-prov', tag: '9.0.0' },
     { repository: 'providers/aws', tag: '1.0.0' },
@@ -264,12 +265,12 @@ await t.test("of two repositories that mean one extension the first in the map's
   ])
   t.strictSame(await list(), ['provider/aws 1.0.0'])
   t.ok(skipped.includes('duplicate aws-prov'))
-  t.notOk(skipped.includes('duplicate provider/aws'), 'one without a version shadows nothing')
+  t.notOk(skipped.includes('duplicate provider/aws'), 'a repository without a version does not shadow others')
   t.strictSame(await versions('aws'), ['1.0.0'])
 })
 
-await t.test('a repository that cannot be read is told apart, and another of its extension does not take its ' +
-  'place', async t => {
+await t.test('a repository that cannot be read is reported as failed, and another one of its extension does not ' +
+  'replace it', async t => {
   const { root, driver } = await driverOf(t, [
     provider('aws', '1.0.0'),
     { repository: 'aws_prov', tag: '1.0.0' },
@@ -282,7 +283,7 @@ await t.test('a repository that cannot be read is told apart, and another of its
   await t.rejects(driver.load('provider', 'aws'), { code: 'service_unavailable' })
 })
 
-await t.test('when nothing can be read the walk fails', async t => {
+await t.test('a crawl fails when no repository can be read', async t => {
   const { root, driver } = await driverOf(t, [provider('aws', '1.0.0')])
   await halfWriteIndex(join(root, 'provider/aws'))
   await t.rejects(driver.list(), { code: 'service_unavailable', instance: 'oci' })
@@ -291,7 +292,7 @@ await t.test('when nothing can be read the walk fails', async t => {
   await t.rejects(driver.ping(signal), { code: 'service_unavailable', instance: 'oci' })
 })
 
-await t.test('a manifest that cannot be read fails its repository instead of showing an older version', async t => {
+await t.test('a manifest that cannot be read fails its repository, and no older version replaces it', async t => {
   const { driver, versions } = await driverOf(t, [
     provider('aws', '2.0.0'),
     provider('aws', '1.0.0'),
@@ -309,7 +310,7 @@ await t.test('a manifest that cannot be read fails its repository instead of sho
   await t.rejects(versions('aws'), { code: 'service_unavailable' })
 })
 
-await t.test('a bug is not taken for an outage', async t => {
+await t.test('a bug is not treated as an outage', async t => {
   const { driver } = await driverOf(t, [provider('aws', '1.0.0'), provider('gcp', '1.0.0')], {
     change: transport => ({
       ...transport,
@@ -322,7 +323,7 @@ await t.test('a bug is not taken for an outage', async t => {
   await t.rejects(driver.list(), { name: 'TypeError' })
 })
 
-await t.test('a walk over part of the upstream says so', async t => {
+await t.test('a truncated crawl is reported as truncated', async t => {
   const { driver } = await driverOf(t, [provider('aws', '1.0.0')], {
     change: transport => ({
       ...transport,
@@ -332,7 +333,7 @@ await t.test('a walk over part of the upstream says so', async t => {
   t.equal((await driver.list()).truncated, true)
 })
 
-await t.test('where tags tell no digest they are resolved, and what is cached by digest is not read again', async t => {
+await t.test('tags without a digest are resolved, and content that is cached by digest is not read again', async t => {
   const kept = new Map<string, Buffer>()
   const immutable = {
     get: async (digest: string) => kept.get(digest),
@@ -355,7 +356,7 @@ await t.test('where tags tell no digest they are resolved, and what is cached by
   t.strictSame([of('resolve'), of('manifest')], [4, 2])
 })
 
-await t.test('a body that came with the digest is kept and not read again, and wrong content is never ' +
+await t.test('a body that is sent with its digest is cached and not read again, and damaged content is not ' +
   'cached', async t => {
   const kept: string[] = []
   const immutable = { get: () => undefined, set: (digest: string) => { kept.push(digest) } }
@@ -380,7 +381,7 @@ await t.test('a body that came with the digest is kept and not read again, and w
   t.strictSame(kept, [])
 })
 
-await t.test('no more questions than allowed are under way at once', async t => {
+await t.test('the number of concurrent requests is limited', async t => {
   let open = 0
   let most = 0
   const slow = <A extends unknown[], R>(ask: (...args: A) => Promise<R>) => async (...args: A) => {
@@ -396,7 +397,7 @@ await t.test('no more questions than allowed are under way at once', async t => 
   t.equal(most, 3)
 })
 
-await t.test('opens a file from its first byte, with its length', async t => {
+await t.test('a file is opened from its first byte, with its length', async t => {
   const { driver } = await driverOf(t, [provider('aws', '1.0.0')])
   const file = (await driver.load('provider', 'aws'))?.releases[0]?.file
   const artifact = file === undefined ? undefined : await driver.open(file, { signal })
@@ -404,8 +405,8 @@ await t.test('opens a file from its first byte, with its length', async t => {
   t.equal(artifact === undefined ? undefined : await text(artifact.stream), 'file of provider/aws 1.0.0')
 })
 
-await t.test('a file that is gone is absent; one of another size is unavailable; what it holds is for its reader to ' +
-  'verify', async t => {
+await t.test('a missing file is absent, a file of another size is unavailable, and the reader verifies the ' +
+  'content', async t => {
   const opened = async (fault: NonNullable<FakeArtifact['fault']>) => {
     const { driver } = await driverOf(t, [provider('aws', '1.0.0', { fault })])
     const file = (await driver.load('provider', 'aws'))?.releases[0]?.file
@@ -419,7 +420,7 @@ await t.test('a file that is gone is absent; one of another size is unavailable;
   t.equal(wrong?.file.checksum === undefined, false)
 })
 
-await t.test('shows the address of a file when the transport has one', async t => {
+await t.test('a file has an address when the transport has one', async t => {
   const { driver } = await driverOf(t, [provider('aws', '1.0.0')], {
     change: transport => ({
       ...transport,
@@ -430,7 +431,7 @@ await t.test('shows the address of a file when the transport has one', async t =
   t.equal(file?.url, `https://registry.example.com/v2/provider/aws/blobs/${file?.checksum}`)
 })
 
-await t.test('one layout with many repositories answers the same', async t => {
+await t.test('one layout with many repositories returns the same results', async t => {
   const { list, versions } = await driverOf(t, [
     { repository: 'ns/provider/aws', tag: '1.0.0' },
     { repository: 'ns/provider/aws', tag: '1.1.0_x' },
@@ -444,7 +445,7 @@ await t.test('one layout with many repositories answers the same', async t => {
   t.strictSame(await versions('aws'), ['1.1.0+x', '1.0.0'])
 })
 
-await t.test('a repository whose every version is damaged is no absence, unlike one that has no artifact', async t => {
+await t.test('a repository whose versions are all damaged has failed, unlike one without an artifact', async t => {
   const { driver } = await driverOf(t, [
     provider('damaged', '1.0.0', { fault: 'wrong manifest' }),
     provider('lost', '1.0.0', { fault: 'missing manifest' }),
@@ -469,7 +470,7 @@ await t.test('a repository whose every version is damaged is no absence, unlike 
   matchStrictly(t, await driver.load('provider', 'partly'), { releases: [{ version: '1.0.0' }] })
 })
 
-await t.test('a chart that is signed from some version on is listed with all its versions', async t => {
+await t.test('a chart whose later versions are signed is listed with all versions', async t => {
   const { list, driver, skipped, content } = await driverOf(t, [
     helmChart('provider/aws', '1.0.0', [chart('1.0.0')]),
     helmChart('provider/aws', '1.1.0', [chart('1.1.0'), provenance('of 1.1.0')]),
@@ -486,7 +487,7 @@ await t.test('a chart that is signed from some version on is listed with all its
   t.strictSame(skipped, [])
 })
 
-await t.test('a directory beside a README, as ORAS pushes them, is the file in either order', async t => {
+await t.test('a directory next to a README, as ORAS pushes them, is the file in either order', async t => {
   const { list, driver, skipped } = await driverOf(t, [
     orasArtifact('provider/aws', '1.0.0', [orasDirectory('aws', 'the directory'), orasFile('README.md', 'read me')]),
     orasArtifact('provider/aws', '1.1.0', [orasFile('README.md', 'read me'), orasDirectory('aws', 'the new directory')])
@@ -499,7 +500,7 @@ await t.test('a directory beside a README, as ORAS pushes them, is the file in e
   t.strictSame(skipped, [])
 })
 
-await t.test('a second archive of a version is reported as skipped by its name', async t => {
+await t.test('a second archive of a version is reported as skipped, with its name', async t => {
   const { list, versions, skipped } = await driverOf(t, [
     orasArtifact('provider/aws', '1.0.0', [
       orasFile('b.tar.gz', 'b'),
@@ -512,7 +513,7 @@ await t.test('a second archive of a version is reported as skipped by its name',
   t.strictSame(skipped, ['not_chosen provider/aws:1.0.0 a.tar.gz', 'not_chosen provider/aws:1.0.0 a.tar.gz'])
 })
 
-await t.test('the configured platform of an index is served, and its other platforms are reported as ' +
+await t.test('the file of the configured platform in an index is served, and other platforms are reported as ' +
   'skipped', async t => {
   const on = (architecture: string) => ({ platform: { os: 'linux', architecture } })
   const amd64 = { mediaType: manifestType, digest: `sha256:${'a'.repeat(64)}`, size: 1, ...on('amd64') }
@@ -540,6 +541,6 @@ await t.test('the configured platform of an index is served, and its other platf
   t.strictSame(
     await (await driverOf(t, artifacts.slice(1), { platform: 'linux/arm64' })).list(),
     [],
-    'an extension of another platform is absent, which is not an outage'
+    'an extension of another platform is absent, and this is not an outage'
   )
 })

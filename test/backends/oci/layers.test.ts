@@ -24,7 +24,7 @@ const layer = (mediaType: string, name?: string, more: Record<string, unknown> =
 interface Rest { config?: string, artifactType?: string }
 
 /**
- * Returns the digest of the file of a manifest with these layers, undefined without a file, or the reason for a skip.
+ * Returns the digest of the file of a manifest with these layers, undefined without a file, or the reason of a skip.
  */
 async function fileOf (layers: Descriptor[], { config, artifactType }: Rest = {}): Promise<string | undefined> {
   const bytes = Buffer.from(JSON.stringify({
@@ -101,7 +101,7 @@ const sides = {
   'titled json': layer('application/vnd.oci.image.layer.v1.tar', 'metadata.json')
 }
 
-await t.test('beside a side layer of any kind an archive of any kind is the file, in either order', async t => {
+await t.test('next to a side layer of any kind an archive of any kind is the file, in either order', async t => {
   for (const [kind, archive] of Object.entries(archives)) {
     for (const [beside, side] of Object.entries(sides)) {
       t.equal(await fileOf([archive, side]), archive.digest, `${kind}, then ${beside}`)
@@ -110,7 +110,7 @@ await t.test('beside a side layer of any kind an archive of any kind is the file
   }
 })
 
-await t.test('a layer of an unknown kind is the file when all layers beside it are side layers', async t => {
+await t.test('a layer of an unknown kind is the file when all other layers are side layers', async t => {
   for (
     const file of [
       layer('application/octet-stream'),
@@ -139,7 +139,8 @@ await t.test('several layers of unknown kinds are not an artifact', async t => {
   )
 })
 
-await t.test('of several archives the first in the manifest is the file; a foreign layer comes last', async t => {
+await t.test('of several archives the first in the manifest is the file; a foreign layer has the lowest ' +
+  'priority', async t => {
   t.equal(await fileOf([archives.zip, archives.helm]), archives.zip.digest)
   t.equal(await fileOf([archives.helm, archives.zip]), archives.helm.digest)
   const foreign = layer('application/vnd.oci.image.layer.nondistributable.v1.tar+gzip', undefined, {
@@ -149,7 +150,7 @@ await t.test('of several archives the first in the manifest is the file; a forei
   t.equal(await fileOf([foreign]), foreign.digest)
 })
 
-await t.test('a container image of several layers is not an artifact, with and without side layers', async t => {
+await t.test('a container image with several layers is not an artifact, with and without side layers', async t => {
   const layers = [
     layer('application/vnd.oci.image.layer.v1.tar+gzip'),
     layer('application/vnd.oci.image.layer.v1.tar+zstd')
@@ -171,7 +172,7 @@ await t.test('a container image of several layers is not an artifact, with and w
   }
 })
 
-await t.test("an artifact with an image's config, with an unknown config or with none is told from a container " +
+await t.test('an artifact with an image config, an unknown config or no config is distinguished from a container ' +
   'image', async t => {
   const config = 'application/vnd.oci.image.config.v1+json'
   const layers = [
@@ -212,7 +213,7 @@ await t.test("an artifact with an image's config, with an unknown config or with
   }
 })
 
-await t.test('further side layers never change the file, for any layers in any order', async t => {
+await t.test('additional side layers never change the file, for any layers in any order', async t => {
   const pool = [...Object.values(archives), layer('application/octet-stream', 'a'), layer('application/vnd.example')]
   await holds(
     t,
@@ -259,7 +260,7 @@ await t.test('reordered layers have a file exactly when the layers had one befor
   )
 })
 
-await t.test('the name of the file fits its bytes', t => {
+await t.test('the ending of a file name matches its content', t => {
   const named = (mediaType: string, name?: string, more: Record<string, unknown> = {}) =>
     fileName(layer(mediaType, name, more), { name: 'aws', version: '1.2.0-rc.1' })
   const tarGz = 'application/vnd.oci.image.layer.v1.tar+gzip'
@@ -310,17 +311,17 @@ await t.test('the name of the file fits its bytes', t => {
   t.equal(
     named(tarGz, 'conf.d', { annotations: unpack }),
     'conf.d.tar.gz',
-    'a dot in the name of a directory begins no ending'
+    'a dot in the name of a directory does not start an ending'
   )
   t.equal(named(tarGz, 'aws.tgz', { annotations: unpack }), 'aws.tgz')
   t.equal(
     fileName(layer(tarGz, 'aws-1.0.0+build.abc'), { name: 'aws', version: '1.0.0+build.abc' }),
     'aws-1.0.0+build.abc.tar.gz',
-    'a dot in a version begins no ending'
+    'a dot in a version does not start an ending'
   )
   t.equal(named('application/zip', 'aws'), 'aws.zip')
   t.equal(named('application/wasm', 'filter'), 'filter.wasm')
-  t.equal(named('application/octet-stream', 'aws'), 'aws', 'the title stays where the media type is unknown')
+  t.equal(named('application/octet-stream', 'aws'), 'aws', 'the title is kept when the media type is unknown')
   t.equal(named('text/plain', 'LICENSE'), 'LICENSE')
   const long = named(tarGz, 'x'.repeat(300))
   t.ok(long.length <= 200 && long.endsWith('.tar.gz'))
