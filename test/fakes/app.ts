@@ -9,15 +9,14 @@ import { unknownRoutes } from '../../plugins/errors.ts'
 import { watchSecrets } from './canary.ts'
 import { createClock } from './clock.ts'
 
-/** The registry without encapsulation, as `server.ts` registers it; the plugin itself stays what it is. */
+/** Registers the registry without encapsulation, as `server.ts` does; the plugin itself is unchanged. */
 export const whole = fp(async (fastify: FastifyInstance, options: RegistryOptions) => {
   await registry(fastify, options)
 })
 
 /**
- * The registry on a server of its own, as `server.ts` has it but without a port, with a clock that stands
- * until it is moved, and a store of its own. Secrets of the configuration must not be in anything that it writes, in
- * any test.
+ * Starts the registry of `server.ts` without a port, with a clock that moves only on command and its own store. The
+ * test fails when any output contains a secret of the configuration.
  */
 export async function startApp (t: Test, config: unknown, options: Partial<RegistryOptions> = {}): Promise<{
   app: FastifyInstance
@@ -46,7 +45,7 @@ export async function startApp (t: Test, config: unknown, options: Partial<Regis
   return { app, clock, lines, get: async (url, headers = {}) => await app.inject({ url, headers }) }
 }
 
-/** The `rel`s of a `Link` header with their targets. */
+/** Returns the targets of a `Link` header by their `rel`. */
 export function links (header: unknown): Record<string, string> {
   return Object.fromEntries(
     [...String(header).matchAll(/<([^>]*)>; rel="(\w+)"/g)].map(([, target = '', rel = '']) => [rel, target])

@@ -17,7 +17,7 @@ const artifact = (
     ...(keywords !== undefined && { 'io.artifacthub.keywords': keywords })
   }
 })
-/** What the conformance suite wants an OCI upstream to hold. */
+/** Content that the conformance suite requires of an OCI upstream. */
 export const artifacts: FakeArtifact[] = [
   ...['v1.0.0', '1.1.0', '1.2.0', '2.0.0-rc.1', 'nightly'].map(tag =>
     artifact(

@@ -2,7 +2,7 @@ import { join } from 'node:path'
 import t from 'tap'
 import { createSearch, secretsOfConfig } from './canary.ts'
 
-await t.test('secrets are found as they are, escaped, and in base64 wherever they begin', async t => {
+await t.test('secrets are found unchanged, escaped, and in base64 at any position', async t => {
   const folder = t.testdir({
     password: 'canary-password\n',
     'config.json': JSON.stringify({

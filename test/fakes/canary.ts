@@ -3,20 +3,17 @@ import { join } from 'node:path'
 import type { FastifyInstance } from 'fastify'
 import type { Test } from 'tap'
 
-/** Shorter ones would be found in words that are no secrets. */
+/** Minimum length of a secret in characters. Shorter ones would be found in ordinary words. */
 const shortest = 8
 
-/** Keys of a configuration whose value is a secret, and those that name a file with one. */
+/** Keys of a configuration whose value is a secret, and keys with the path of a file that contains one. */
 const secretKeys = new Set(['token'])
 const fileKeys = new Set(['token_file', 'password_file', 'docker_config'])
 
-/** Keys that name a directory in which a server keeps files. */
+/** Matches keys with the path of a directory in which a server keeps files. */
 const directoryKey = /(?:^|_)dir(?:ectory)?$/
 
-/**
- * What is secret in a presigned address, which only an upstream's answers have: those of the fakes and of the real
- * ones.
- */
+/** Secrets of presigned addresses, which occur only in responses of upstreams, both fakes and real ones. */
 const presigned = ['canary-signature', 'X-Amz-Signature', 'X-Amz-Credential', 'X-Goog-Signature']
 
 function contentOf (path: string): string {
@@ -27,7 +24,7 @@ function contentOf (path: string): string {
   }
 }
 
-/** The secrets of a file: its whole content, or what stands in a docker config, as it is and decoded. */
+/** Returns the secrets of a file: its whole content, or the values of a docker config, original and decoded. */
 function secretsOfFile (path: string): string[] {
   const content = contentOf(path)
   if (!content.startsWith('{')) return [content]
@@ -44,7 +41,7 @@ function secretsOf (config: unknown): string[] {
   return Object.entries(config).flatMap(([key, value]) => {
     if (typeof value !== 'string') return secretsOf(value)
     const secrets = secretKeys.has(key) ? [value] : fileKeys.has(key) ? secretsOfFile(value) : []
-    // With its user a password is written in another way.
+    // A password may be written together with its user.
     return typeof user === 'string' ? [...secrets, ...secrets.map(secret => `${user}:${secret}`)] : secrets
   })
 }
@@ -56,7 +53,7 @@ function directoriesOf (config: unknown): string[] {
   )
 }
 
-/** Every file below a directory, its name and its content; none when it is not there. */
+/** Returns path and content of every file below a directory; an empty list when it does not exist. */
 function filesOf (directory: string): Array<{ path: string, content: string }> {
   try {
     return readdirSync(directory, { recursive: true, withFileTypes: true }).filter(file => file.isFile()).map(file => {
@@ -69,11 +66,11 @@ function filesOf (directory: string): Array<{ path: string, content: string }> {
 }
 
 /**
- * Whether a text has one of some secrets, as it is or as it is usually encoded. Short ones are left out: they would be
- * found in words.
+ * Returns a function that finds secrets in a text, original or in the usual encodings. Short secrets are skipped,
+ * because they would be found in ordinary words.
  */
 export function createSearch (secrets: readonly string[]): (text: string) => boolean {
-  // Base64 of what has other text before it differs: of three shifts one is that of the secret, but for its ends.
+  // Base64 of a secret depends on the length of the text before it. One of three shifts matches, except at its ends.
   const shifted = (secret: string) =>
     [0, 1, 2].map(shift =>
       Buffer.from(`${'\0'.repeat(shift)}${secret}`).toString('base64').slice(shift === 0 ? 0 : 4, -4)
@@ -91,13 +88,13 @@ export function createSearch (secrets: readonly string[]): (text: string) => boo
   return text => forms.some(form => text.includes(form))
 }
 
-/** What must be nowhere in what a server with this configuration writes. */
+/** Returns the secrets that must not occur in the output of a server with this configuration. */
 export const secretsOfConfig = (config: unknown): string[] => [...presigned, ...secretsOf(config)]
 
 /**
- * Watches a server for the secrets of its configuration and of presigned addresses: at the end of the test none of them
- * has been in a log line, in a header or body that was sent, in the metrics, or in a file of a directory that the
- * configuration or `directories` names. Gives where the log is to be written.
+ * Fails the test when a log line, sent header or body, metric or file contains a secret of the configuration or of a
+ * presigned address. The searched files are those in the directories of the configuration and in `directories`. Returns
+ * the log stream of the server.
  */
 export function watchSecrets (
   t: Test,
@@ -107,7 +104,7 @@ export function watchSecrets (
   const search = createSearch(secretsOfConfig(config))
   const found = new Set<string>()
   const look = (where: string, text: string) => { if (search(text)) found.add(where) }
-  // Of all that is done at the end this is done last: a server may write when it is closed.
+  // This teardown runs last, because a server may write while it closes.
   t.teardown(() => {
     for (const directory of [...directoriesOf(config), ...directories]) {
       for (const { path, content } of filesOf(directory)) { look(`the file ${path}`, `${path}\n${content}`) }

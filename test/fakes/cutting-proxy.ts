@@ -3,11 +3,11 @@ import type { AddressInfo } from 'node:net'
 import type { Test } from 'tap'
 
 export interface CuttingProxyOptions {
-  /** Path of the files that it cuts and counts; everything else is passed on. */
+  /** Path of the files that are cut and counted; other requests are passed on. */
   path: RegExp
-  /** Whether `Range` is passed on; else the upstream seems to know none. */
+  /** Whether `Range` is passed on; without it the upstream seems not to support ranges. */
   ranges?: boolean
-  /** Bytes of the file at which a connection is reset, each once. */
+  /** Positions in bytes of the file at which a connection is reset, each once. */
   cuts?: number[]
 }
 
@@ -17,22 +17,22 @@ export interface CuttingProxy extends Required<CuttingProxyOptions> {
   readonly sent: number
   /** `Range` of each request for a file. */
   readonly requests: Array<string | undefined>
-  /** What is sent before a byte waits until this settles: `[offset, promise]`. */
+  /** Position in bytes and a promise; later bytes are sent after the promise settles. */
   hold: [number, Promise<void>] | undefined
 }
 
-/** First byte of an answer in the file that it is of. */
+/** Returns the position in the file of the first byte of a response. */
 const startOf = ({ headers }: IncomingMessage): number =>
   Number(/^bytes (\d+)-/.exec(headers['content-range'] ?? '')?.[1] ?? 0)
 
 /**
- * Starts a proxy before the upstream at `url` that streams, and resets connections where it is told. It may be changed
- * while it runs.
+ * Starts a streaming proxy in front of the upstream at `url` that resets connections at the configured positions. Its
+ * options may change while it runs.
  */
 export async function createCuttingProxy (t: Test, url: string, options: CuttingProxyOptions): Promise<CuttingProxy> {
   const upstream = new URL(url)
 
-  /** The pieces of a chunk that begins at `at`, divided where something happens. */
+  /** Splits a chunk that starts at `at` at the configured positions. */
   function * divide (chunk: Buffer, at: number): Generator<Buffer> {
     const marks = [...proxy.cuts, proxy.hold?.[0] ?? 0].map(mark => mark - at)
     const ends = [...marks.filter(mark => mark > 0 && mark < chunk.length).sort((a, b) => a - b), chunk.length]
@@ -44,7 +44,7 @@ export async function createCuttingProxy (t: Test, url: string, options: Cutting
     for await (const chunk of answer) {
       for (const piece of divide(chunk as Buffer, at)) {
         if (proxy.hold !== undefined && at >= proxy.hold[0]) await proxy.hold[1]
-        // Counted when the system has taken it, which is no less than what arrives.
+        // Bytes are counted after the system accepted them; the client receives at most as many.
         await new Promise<void>((resolve, reject) => {
           response.write(piece, error => {
             if (error == null) resolve()

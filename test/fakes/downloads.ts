@@ -4,7 +4,7 @@ import { createPins } from '../../plugins/downloads/store/pins.ts'
 import { createRereleases } from '../../plugins/downloads/rereleases.ts'
 import { createLog } from './log.ts'
 
-/** Downloads that keep nothing, and go straight to their upstreams. */
+/** Creates downloads without a store, which read from their upstreams directly. */
 export function createPlainDownloads (): Downloads {
   const { log } = createLog()
   const health = createStoreHealth({ enabled: false, log, clock: () => 0 })

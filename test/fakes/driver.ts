@@ -5,8 +5,8 @@ import type { RegistryError } from '../../lib/errors.ts'
 import type { ExtensionSource, ExtensionType } from '../../schemas/extension.ts'
 
 /**
- * An upstream in memory: `content` says what it has, `fault` what it fails with, `broken` which extensions can't be
- * read.
+ * Creates an upstream in memory: `content` has its versions, `fault` is its error, and `broken` has the unreadable
+ * extensions.
  */
 export function createFakeDriver (name: string, source: ExtensionSource, extensions: Record<string, string[]>) {
   const content = new Map(Object.entries(extensions))

@@ -5,18 +5,18 @@ import { Worker } from 'node:worker_threads'
 import { createLoopback, type Loopback, type LoopbackAnswer, type LoopbackRequest } from './loopback.ts'
 
 /**
- * A server on 127.0.0.1 in front of any upstream, a fake or a real one. It passes requests on with the headers that
- * they came with, `Host` included, so that an upstream which names itself in its answers names this server. Its `fault`
- * decides otherwise, and may be changed while it runs; the upstream is never touched by it.
+ * A server on 127.0.0.1 in front of any upstream, fake or real. It passes requests on with their headers, including
+ * `Host`, so that addresses in the responses have its host. Its `fault` can replace responses, and may change while it
+ * runs; the upstream does not receive such requests.
  */
 export interface FaultServer extends Loopback {
-  /** What the upstream says to a request, or to the same one with another path. */
+  /** Returns the response of the upstream to a request, or to the same request with another path. */
   truth: (request: LoopbackRequest, path?: string) => Promise<LoopbackAnswer & { body: Buffer }>
-  /** From now on no connection comes about: neither accepted nor refused, as behind a firewall that drops packets. */
+  /** Leaves new connections neither accepted nor refused, like a firewall that drops packets. */
   deafen: () => Promise<void>
 }
 
-/** Headers that speak of one connection, or of a body in the form it had there. */
+/** Headers that apply to one connection, or to the transfer coding of a body. */
 const ofAConnection = new Set(['connection', 'keep-alive', 'transfer-encoding'])
 
 async function pass (
@@ -41,10 +41,7 @@ async function pass (
   return await promise
 }
 
-/**
- * Listens and never accepts; the kernel completes as many connections as the backlog holds, which is one more than it
- * is told.
- */
+/** Listens and never accepts; the kernel completes one connection more than the backlog. */
 const deaf = `
   const { parentPort, workerData } = require('node:worker_threads')
   require('node:net').createServer().listen({ port: workerData, host: '127.0.0.1', backlog: 1 }, () => {
@@ -53,7 +50,7 @@ const deaf = `
   })
 `
 
-/** Listens on a port with a full backlog, so that Linux drops whoever else wants to connect, without an answer. */
+/** Listens on a port with a full backlog, so that Linux drops further connection attempts without a response. */
 async function listenDeaf (port: number): Promise<() => Promise<void>> {
   const worker = new Worker(deaf, { eval: true, workerData: port })
   await new Promise((resolve, reject) => worker.once('message', resolve).once('error', reject))
@@ -67,7 +64,7 @@ async function listenDeaf (port: number): Promise<() => Promise<void>> {
   }
 }
 
-/** Starts a server that says what the upstream at `url` says, until a fault is set. */
+/** Starts a server that passes on the responses of the upstream at `url`, until a fault is set. */
 export async function createFaultServer (url: string): Promise<FaultServer> {
   const upstream = new URL(url)
   const truth = async (request: LoopbackRequest, path = request.path) => await pass(upstream, request, path)

@@ -34,7 +34,7 @@ const tokens = {
   'only-organization': { scopes: ['read:organization'] }
 }
 
-/** Which token stands for the redacted one of a recording; the reader's unless named. */
+/** Token that replaces the redacted one of a recording; the default is that of the reader. */
 const redacted: Record<string, string> = {
   'asset-private-bad-token': 'wrong',
   'releases-aws-as-writer': 'writer',
@@ -43,10 +43,10 @@ const redacted: Record<string, string> = {
   'token-lacks-scope': 'only-organization'
 }
 
-/** Recorded, but nothing that this fake serves: searching, and the container registry. */
+/** Recordings that this fake does not serve: the search, and the container registry. */
 const unserved = ['repos-search', 'v2-anonymous']
 
-/** Content with the uuids that the recordings ask for, and the bytes that they answer. */
+/** Returns content with the uuids of the recorded requests, and the bytes of the recorded responses. */
 function recordedContent (): GiteaContent {
   const content = provisioningContent()
   const identify = (name: string, tag: string, file: number, uuid: string, bytes?: Buffer): void => {
@@ -93,7 +93,9 @@ async function start (test: Test, options: GiteaOptions = {}, content = provisio
 const chance =
   /^(?:id|uuid|size|download_count|created|created_at|published_at|updated_at|archived_at|avatar_url|time)$/
 
-/** A JSON value with whatever differs between two servers of the same content reduced to its type. */
+/**
+ * Returns a JSON value in which fields that differ between two servers with the same content are reduced to their type.
+ */
 function comparable (value: unknown, key = ''): unknown {
   if (Array.isArray(value)) return value.map((each) => comparable(each))
   if (typeof value === 'object' && value !== null) {
@@ -122,7 +124,7 @@ for (
     !unserved.includes(each)
   )
 ) {
-  await t.test(`answers as the real one did: ${name}`, async (t) => {
+  await t.test(`a response equals the recorded one: ${name}`, async (t) => {
     const fake = await start(t, { requireSignin: name.startsWith('signin-required') }, recordedContent())
     const { request: { method, path, headers }, response } = recording(name)
     const authorization = headers['authorization'] === undefined
@@ -142,7 +144,7 @@ for (
   })
 }
 
-await t.test('shows the draft to a writer only, and not when told draft=false', async (t) => {
+await t.test('a draft is listed only for a writer, and not with draft=false', async (t) => {
   const fake = await start(t)
   const tags = async (query: string, token?: string): Promise<string[]> => {
     const releases = await askJson<Array<{ tag_name: string }>>(
@@ -159,15 +161,16 @@ await t.test('shows the draft to a writer only, and not when told draft=false', 
   t.strictSame(await tags('?draft=false', 'writer'), published)
   t.strictSame(await tags('?pre-release=true'), ['2.0.0-rc.1'])
   fake.options.forgejo = true
-  t.strictSame(await tags('', 'writer-reading'), ['3.0.0', ...published], 'Forgejo does not ask for the scope')
+  t.strictSame(await tags('', 'writer-reading'), ['3.0.0', ...published], 'Forgejo does not require the scope')
 })
 
-await t.test('finds names regardless of case and answers with the real spelling', async (t) => {
+await t.test('names are found in any letter case, and the response has the original spelling', async (t) => {
   const fake = await start(t)
   t.match(await askJson(fake, '/api/v1/repos/Provisioning/AWS_Prov'), { full_name: 'provisioning/aws_prov' })
 })
 
-await t.test('counts rows that a signed-in caller may not see, but does not show them', async (t) => {
+await t.test('the total counts rows that a signed-in user may not see, and the page does not contain ' +
+  'them', async (t) => {
   const fake = await start(t)
   const path = '/api/v1/orgs/provisioning/repos?limit=50'
   const { headers, bytes } = await ask(fake, path, { authorization: 'Bearer stranger' })
@@ -176,7 +179,7 @@ await t.test('counts rows that a signed-in caller may not see, but does not show
   t.equal((await askJson<unknown[]>(fake, path, 'reader')).length, 50)
 })
 
-await t.test('takes a token in each of the ways that Gitea does', async (t) => {
+await t.test('a token is accepted in each form that Gitea accepts', async (t) => {
   const fake = await start(t)
   const basic = (text: string): string => `Basic ${Buffer.from(text).toString('base64')}`
   for (
@@ -196,13 +199,13 @@ await t.test('takes a token in each of the ways that Gitea does', async (t) => {
   }
 })
 
-await t.test('hides releases that are switched off, except from an administrator', async (t) => {
+await t.test('disabled releases are hidden, except from an administrator', async (t) => {
   const fake = await start(t)
   t.equal((await askJson<unknown[]>(fake, '/api/v1/repos/provisioning/nounit_taskserv/releases', 'admin')).length, 1)
   t.equal((await ask(fake, '/provisioning/nounit_taskserv/releases/download/1.0.0/nounit_taskserv.tar.gz')).status, 404)
 })
 
-await t.test('answers a user as owner under /users only', async (t) => {
+await t.test('a user as owner is found only under /users', async (t) => {
   const content = provisioningContent()
   const fake = await start(t, {}, { ...content, owner: { login: 'somebody', kind: 'user' } })
   t.equal((await ask(fake, '/api/v1/orgs/somebody')).status, 404)
@@ -211,7 +214,7 @@ await t.test('answers a user as owner under /users only', async (t) => {
   t.equal((await ask(fake, '/api/v1/users/nobody')).status, 404)
 })
 
-await t.test('is changed while it runs', async (t) => {
+await t.test('content may change while the fake runs', async (t) => {
   const fake = await start(t)
   const path = '/api/v1/repos/provisioning/web_cluster'
   const releases = async (): Promise<Array<{ tag_name: string, assets: Array<{ uuid: string }> }>> =>
@@ -227,7 +230,7 @@ await t.test('is changed while it runs', async (t) => {
   fake.detach('web_cluster', '1.0.0', 'a.tar.gz')
   fake.attach('web_cluster', '1.0.0', { name: 'a.tar.gz', content: 'b' })
   const [after] = await releases()
-  t.not(after?.assets[0]?.uuid, before?.assets[0]?.uuid, 'a replaced file has a uuid of its own')
+  t.not(after?.assets[0]?.uuid, before?.assets[0]?.uuid, 'a replaced file has a new uuid')
   t.equal((await ask(fake, `/attachments/${before?.assets[0]?.uuid ?? ''}`)).status, 404)
   fake.withdraw('web_cluster', '1.0.0')
   t.equal((await releases()).length, 1)
@@ -237,7 +240,7 @@ await t.test('is changed while it runs', async (t) => {
   t.equal((await ask(fake, '/api/v1/repos/provisioning/aws_prov')).status, 404)
 })
 
-await t.test('leaves topics out as Gitea before 1.23, and says null as Forgejo', async (t) => {
+await t.test('topics are absent as in Gitea before 1.23, and null as in Forgejo', async (t) => {
   const old = await start(t, { topics: false })
   t.notOk('topics' in await askJson<object>(old, '/api/v1/repos/provisioning/aws_prov'))
   const forgejo = await start(t, { forgejo: true })
@@ -245,7 +248,7 @@ await t.test('leaves topics out as Gitea before 1.23, and says null as Forgejo',
   t.match(await askJson(forgejo, '/api/v1/version'), { version: /\+gitea-/ })
 })
 
-await t.test('redirects an external asset to wherever its publisher said, as Forgejo', async (t) => {
+await t.test('an external asset is redirected to its address, as in Forgejo', async (t) => {
   const fake = await start(t, { forgejo: true })
   const { uuid } = fake.attach('web_cluster', '0.9.0', {
     name: 'far.tar.gz',
@@ -264,7 +267,7 @@ await t.test('redirects an external asset to wherever its publisher said, as For
   t.equal(headers.location, 'https://elsewhere.example.net/far.tar.gz')
 })
 
-await t.test('adds the digest of an asset when set up so', async (t) => {
+await t.test('an asset has a digest when configured', async (t) => {
   const fake = await start(t, { digests: 'digest' })
   const path = '/api/v1/repos/provisioning/k3s_taskserv/releases'
   matchStrictly(t, await askJson(fake, path), [{ assets: [{ digest: /^sha256:[0-9a-f]{64}$/ }, {}] }])
@@ -272,7 +275,7 @@ await t.test('adds the digest of an asset when set up so', async (t) => {
   matchStrictly(t, await askJson(fake, path), [{ assets: [{ sha256: /^[0-9a-f]{64}$/ }, {}] }])
 })
 
-await t.test('sends a download to an object storage that refuses the token', async (t) => {
+await t.test('a download is redirected to an object storage that refuses the token', async (t) => {
   const fake = await start(t, { serveDirect: true })
   const path = '/provisioning/aws_prov/releases/download/1.2.0/aws_prov.tar.gz'
   const { status, headers } = await ask(fake, path)
@@ -289,7 +292,7 @@ await t.test('sends a download to an object storage that refuses the token', asy
   t.equal(fake.storage?.requests.length, 4)
 })
 
-await t.test('counts a download for each GET, HEAD and 304', async (t) => {
+await t.test('each GET, HEAD and 304 counts as a download', async (t) => {
   const fake = await start(t)
   const asset = fake.repository('aws_prov').releases[0]?.assets[0]
   const path = `/attachments/${asset?.uuid ?? ''}`
@@ -299,7 +302,7 @@ await t.test('counts a download for each GET, HEAD and 304', async (t) => {
   t.equal(asset?.download_count, 3)
 })
 
-await t.test('finds a file by tag and name as the web does', async (t) => {
+await t.test('a file is found by tag and name as in the web interface', async (t) => {
   const fake = await start(t)
   const at = '/provisioning/'
   const statuses: Array<[string, number]> = [
@@ -316,7 +319,7 @@ await t.test('finds a file by tag and name as the web does', async (t) => {
   t.equal(headers['content-disposition'], 'inline; filename="edge cluster (1.0.0).tar.gz"')
 })
 
-await t.test('refuses any method but GET below /api/v1', async (t) => {
+await t.test('methods other than GET are refused below /api/v1', async (t) => {
   const fake = await start(t)
   t.match(await ask(fake, '/api/v1/version', {}, 'HEAD'), { status: 405, headers: { allow: 'GET' } })
 })

@@ -12,36 +12,36 @@ export { provisioningContent } from './gitea/provisioning.ts'
 export type { AssetContent, GiteaContent, OwnerContent, ReleaseContent, RepositoryContent } from './gitea/content.ts'
 export type { TokenContent } from './gitea/access.ts'
 
-/** How the server is set up; a running fake's `options` may be changed, all but `serveDirect`. */
+/** Settings of the server; the `options` of a running fake may change, except `serveDirect`. */
 export interface GiteaOptions {
-  /** Tokens that the server knows. Any other one is refused. */
+  /** Tokens that the server accepts; all others are refused. */
   tokens?: Record<string, TokenContent>
-  /** `[server] ROOT_URL`, with its slash at the end; `https://gitea.example.com/` unless told. */
+  /** `[server] ROOT_URL`, with its slash at the end; the default is `https://gitea.example.com/`. */
   rootUrl?: string
-  /** `[api] MAX_RESPONSE_ITEMS`; 50 unless told. */
+  /** `[api] MAX_RESPONSE_ITEMS`; the default is 50. */
   maxResponseItems?: number
-  /** `[api] DEFAULT_PAGING_NUM`; 30 unless told. */
+  /** `[api] DEFAULT_PAGING_NUM`; the default is 30. */
   defaultPagingNum?: number
   /** `[service] REQUIRE_SIGNIN_VIEW`. */
   requireSignin?: boolean
-  /** Whether a repository's JSON has its topics; Gitea has them since 1.23. True unless told. */
+  /** Whether the JSON of a repository has topics, as in Gitea since 1.23; the default is true. */
   topics?: boolean
   /**
-   * Answer as Forgejo does: topics null when there are none, `parent` always, assets with a `type`. Read in its source,
-   * not recorded.
+   * Whether responses are those of Forgejo: topics are null when empty, `parent` is always present, assets have a
+   * `type`. Taken from its source, not recorded.
    */
   forgejo?: boolean
-  /** Name of a field with the server's own digest in an asset's JSON, as no released Gitea has it yet. */
+  /** Name of a field with the digest of the server in the JSON of an asset; no released Gitea has it yet. */
   digests?: 'digest' | 'sha256' | 'none'
-  /** Redirect downloads to an object storage, which is `storage`. */
+  /** Whether downloads are redirected to the object storage `storage`. */
   serveDirect?: boolean
-  /** What `/api/v1/version` says. */
+  /** Version in `/api/v1/version`. */
   version?: string
 }
 
 export interface GiteaFake extends Loopback, Omit<Store, 'find'> {
   readonly options: Required<GiteaOptions>
-  /** The server that presigned URLs lead to, with requests and faults of its own. */
+  /** The server of presigned URLs, with its own requests and faults. */
   readonly storage: Loopback | undefined
 }
 
@@ -64,9 +64,8 @@ function decode (segment: string): string {
 }
 
 /**
- * Starts a Gitea with this content, which may be changed while it runs. It answers as the recorded one did, see
- * `test/recordings/gitea`, as far as a reader of releases goes; everything else below `/api/v1` is an unknown path to
- * it.
+ * Starts a Gitea with this content, which may change while it runs. Its responses to requests for releases equal those
+ * in `test/recordings/gitea`; other paths below `/api/v1` are unknown.
  */
 export async function createGiteaFake (content: GiteaContent, options: GiteaOptions = {}): Promise<GiteaFake> {
   const forgejo = options.forgejo ?? false

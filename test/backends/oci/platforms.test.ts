@@ -9,7 +9,7 @@ import { contentOf, createRegistryFake } from '../../fakes/registry.ts'
 const on = (architecture: string, variant?: string) => ({
   platform: { os: 'linux', architecture, ...(variant !== undefined && { variant }) }
 })
-/** A version for amd64 and for arm64, as OpenTofu publishes providers. */
+/** Returns a version for amd64 and for arm64, as OpenTofu publishes providers. */
 const both = (tag: string): FakeArtifact => ({
   repository: 'provider/aws',
   tag,
@@ -26,7 +26,7 @@ const plain: FakeArtifact = {
   layers: [{ content: 'for all', title: 'aws.tar.gz' }]
 }
 
-/** The app over a registry, and over a directory, of the same content. */
+/** Starts the app with a directory, and with a registry of the same content. */
 async function apps (t: Test, config: object = {}) {
   const root = join(t.testdir({}), 'layouts')
   await writeLayout(root, [plain, both('1.0.0'), both('1.1.0'), amd64Only])
@@ -80,7 +80,8 @@ await t.test('the configured platform of an index is served, and a version witho
   }
 })
 
-await t.test('without a configured platform the first of an index is served, and the choice is reported', async t => {
+await t.test('without a configured platform the first one of an index is served, and the choice is ' +
+  'reported', async t => {
   for (const { app, versions, file } of await apps(t)) {
     t.strictSame(await versions(), ['1.2.0', '1.1.0', '1.0.0', '0.9.0'])
     t.equal(await file('1.1.0'), 'aws-1.1.0.zip: amd64 1.1.0')
@@ -94,7 +95,7 @@ await t.test('without a configured platform the first of an index is served, and
   }
 })
 
-await t.test('the choice of a platform is logged once, and not with every crawl', async t => {
+await t.test('the choice of a platform is logged once, and not for each crawl', async t => {
   const root = join(t.testdir({}), 'layouts')
   await writeLayout(root, [both('1.0.0'), both('1.1.0')])
   const lines: string[] = []
@@ -113,7 +114,7 @@ await t.test('the choice of a platform is logged once, and not with every crawl'
     /"backend":"oci".*"repository":"provider\/aws".*"platform":"linux\/amd64".*set oci\.platform/
   ])
   t.equal(lines.filter(line => line.includes('several platforms')).length, 1)
-  t.ok(lines.some(line => line.includes('other_platform')), 'the numbers are logged with the crawl')
+  t.ok(lines.some(line => line.includes('other_platform')), 'each crawl logs the numbers')
 })
 
 await t.test('another platform changes the identity of the snapshot', async t => {

@@ -28,14 +28,14 @@ const recordings = new Map(servers.map(server => [
   )
 ]))
 
-/** A recorded answer as it was, but for the length of a token that was replaced, and of what was never sent. */
+/** Returns a recorded response without the length of a body that was replaced, and without the transfer coding. */
 function answerOf ({ request, response: { status, headers, json, text, base64 } }: Recording): LoopbackAnswer {
   const { 'content-length': length = '', 'transfer-encoding': _coding, ...kept } = headers
   const body = json !== undefined ? JSON.stringify(json) : text ?? Buffer.from(base64 ?? '', 'base64')
   return { status, headers: request.method === 'HEAD' ? { ...kept, 'content-length': length } : kept, body }
 }
 
-/** A transport whose registry answers with one recording, whatever it is asked but for the way in. */
+/** Returns a transport whose registry responds to all requests except authentication with one recording. */
 async function replay (t: Test, server: Server, name: string) {
   const found = recordings.get(server)
   const recording = found?.get(name)
@@ -50,7 +50,7 @@ async function replay (t: Test, server: Server, name: string) {
       const challenge = ping.response.headers['www-authenticate']?.replace('127.0.0.1:3000', headers.host ?? '')
       return { ...answerOf(ping), headers: { ...ping.response.headers, 'www-authenticate': challenge } }
     }
-    // Behind the recorded page there is none with anything in it.
+    // The pages after the recorded one are empty.
     if (path === next) return answerOf(found.get(path.includes('_catalog') ? 'catalog-end' : 'tags-end') ?? recording)
     return path === '/v2/' && !name.startsWith('ping')
       ? answerOf(found.get(token === undefined ? 'ping' : 'ping-with-token') ?? recording)
@@ -98,9 +98,9 @@ const all =
     'taskserv/bare taskserv/withreadme taskservs/containerd tools/cli'
 const shown = all.replace('provider/nightlyonly ', '')
 
-/** What comes of each recording, written by hand from how the servers were filled. */
+/** Expected result of each recording, written by hand from the content of the servers. */
 const expected: Record<string, Expectation> = {
-  // The recorded challenge names the server that was recorded, and that is not the one that is asked here.
+  // The recorded challenge has the host of the recorded server, which differs from the host of this test.
   ping: { ask: ping, gives: undefined, but: { gitea: 'config_error' } },
   'ping-with-token': { ask: ping, gives: undefined },
   'token-anonymous': { ask: ping, gives: undefined },
@@ -141,7 +141,7 @@ const expected: Record<string, Expectation> = {
     ask: async transport => await transport.resolve(gcp, '1.0.0'),
     gives: { digest: digests.gcp, mediaType: 'application/vnd.oci.image.manifest.v1+json' }
   },
-  // Nothing was asked conditionally, so that an empty 304 is no answer.
+  // The request was not conditional, so an empty 304 is invalid.
   'manifest-not-modified': {
     ask: manifestOf(digests.gcp),
     gives: digests.gcp,
@@ -149,15 +149,15 @@ const expected: Record<string, Expectation> = {
   },
   blob: { ask: blob, gives: 62 },
   'blob-missing': { ask: blob, gives: undefined },
-  // No part was asked for, so that a part is no answer; what ignores Range gives the whole.
+  // No range was requested, so a partial response is invalid. A server that ignores Range sends the whole file.
   'blob-range': { ask: blob, gives: 'service_unavailable', but: { gitea: 62 } },
   'blob-range-past-the-end': { ask: blob, gives: 'service_unavailable', but: { gitea: 62 } },
-  // Headers only: what is not there, or empty, is no content.
+  // There are only headers: missing or empty content is absent.
   'blob-head': {
     ask: async transport => await transport.resolve(gcp, '1.0.0').then(target => target?.digest),
     gives: digests.blob
   },
-  // Nobody asks for referrers yet; their answers are no manifests.
+  // Referrers are not requested yet; their responses are not manifests.
   referrers: { ask: manifestOf(digests.gcp), gives: 'service_unavailable', but: { zot: 'ContentError' } }
 }
 
@@ -171,10 +171,10 @@ const outcome = async (question: Promise<unknown>) =>
   )
 
 for (const server of servers) {
-  await t.test(`every recording of ${server} is understood`, async t => {
+  await t.test(`every recording of ${server} is read with the expected result`, async t => {
     const known = [...recordings.get(server)?.keys() ?? []]
     t.ok(known.length >= 25, 'the recordings are found')
-    t.strictSame(known.filter(name => !Object.hasOwn(expected, name)), [], 'none is left out')
+    t.strictSame(known.filter(name => !Object.hasOwn(expected, name)), [], 'every recording has an expectation')
     for (const name of known) {
       const expectation = expected[name]
       if (expectation === undefined) continue

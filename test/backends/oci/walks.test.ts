@@ -9,7 +9,10 @@ const names = ['a', 'b', 'c']
 const repository = (name: string) => `provider/${name}`
 const current = (version: string) => names.map(name => `${name} ${version}`)
 
-/** A registry that has walked once over three repositories of two versions each, and what each walk after that asks. */
+/**
+ * Starts a registry with three repositories and two versions each, crawls once, and returns the requests of further
+ * crawls.
+ */
 async function setUp (t: Test) {
   const root = join(t.testdir({}), 'layouts')
   await writeLayout(
@@ -18,7 +21,7 @@ async function setUp (t: Test) {
   )
   const fake = await createRegistryFake(await contentOf(root))
   t.teardown(fake.close)
-  /** Tags that are there, but not pushed yet. */
+  /** Tags that exist and are not pushed yet. */
   const later = new Map(names.map(name => [name, fake.content.get(repository(name))?.tags.get('2.0.0')]))
   for (const { tags } of fake.content.values()) tags.delete('2.0.0')
   const push = (name: string, tag: string) => {
@@ -44,21 +47,20 @@ async function setUp (t: Test) {
 const tags = names.map(name => `GET provider/${name}/tags/list`)
 const heads = names.map(name => `HEAD provider/${name}/manifests/1.1.0`)
 
-await t.test('a first walk asks for the catalog, the tags of each repository, and one manifest of each, at once by ' +
-  'its tag', async t => {
+await t.test('the first crawl requests the catalog, the tags of each repository, and one manifest of each by its ' +
+  'tag', async t => {
   const { asked } = await setUp(t)
   t.strictSame(asked(), ['GET _catalog', ...tags, ...names.map(name => `GET provider/${name}/manifests/1.1.0`)].sort())
 })
 
-await t.test('a walk in which nothing has changed asks for the tags, and for one digest of each ' +
-  'repository', async t => {
+await t.test('a crawl without changes requests the tags and one digest of each repository', async t => {
   const { walk } = await setUp(t)
   for (let round = 0; round < 2; round++) {
     t.match(await walk(), { asked: ['GET _catalog', ...tags, ...heads].sort(), versions: current('1.1.0') })
   }
 })
 
-await t.test('a new version costs its manifest, and no other', async t => {
+await t.test('a new version causes a request for only its manifest', async t => {
   const { walk, push } = await setUp(t)
   push('b', '2.0.0')
   const { asked, versions } = await walk()
@@ -66,7 +68,7 @@ await t.test('a new version costs its manifest, and no other', async t => {
   t.strictSame(versions, ['a 1.1.0', 'b 2.0.0', 'c 1.1.0'])
 })
 
-await t.test('a tag that points elsewhere costs the manifest that it points at', async t => {
+await t.test('a changed target of a tag causes a request for its manifest', async t => {
   const { walk, push } = await setUp(t)
   const before = (await walk()).extensions.find(({ name }) => name === 'c')?.checksum
   push('c', '1.1.0')
@@ -76,14 +78,14 @@ await t.test('a tag that points elsewhere costs the manifest that it points at',
   t.equal((await walk()).asked.includes('GET provider/c/manifests/digest'), false, 'once')
 })
 
-await t.test('a tag that is deleted is gone at the next walk, and so is a repository', async t => {
+await t.test('a deleted tag is absent after the next crawl, and so is a deleted repository', async t => {
   const { fake, walk } = await setUp(t)
   fake.content.get(repository('a'))?.tags.delete('1.1.0')
   fake.content.delete(repository('b'))
   t.strictSame((await walk()).versions, ['a 1.0.0', 'c 1.1.0'])
 })
 
-await t.test('the versions of an extension cost a question each, the first time and later', async t => {
+await t.test('each version of an extension causes one request, for the first list and later ones', async t => {
   const { fake, get } = await setUp(t)
   const versions = async () =>
     (await get('/api/v1/extensions/provider/a/versions')).json<ExtensionVersion[]>().map(({ version }) => version)

@@ -35,19 +35,19 @@ async function setUp (t: Test) {
   return { directory, file: join(directory, 'gitea.ndjson'), snapshots }
 }
 
-await t.test('reads what was written, for the same instance and configuration only', async t => {
+await t.test('a snapshot is read only for the same instance and configuration', async t => {
   const { snapshots, directory, file } = await setUp(t)
   t.strictSame(await snapshots.read('gitea', 'identity'), records)
   t.equal(await snapshots.read('oci', 'identity'), undefined)
   await t.rejects(snapshots.read('gitea', 'another'), { message: 'The snapshot is of another configuration' })
   await snapshots.write('gitea', 'another', records.slice(0, 1))
   t.strictSame(await snapshots.read('gitea', 'another'), records.slice(0, 1))
-  t.strictSame(await readdir(directory), ['gitea.ndjson'], 'nothing is left beside it')
-  t.equal((await stat(file)).mode & 0o777, 0o600, 'nobody else can read it')
+  t.strictSame(await readdir(directory), ['gitea.ndjson'], 'no other file remains')
+  t.equal((await stat(file)).mode & 0o777, 0o600, 'other users cannot read it')
   t.equal((await stat(directory)).mode & 0o777, 0o700)
 })
 
-await t.test('what was damaged at any byte, or cut off at any, is not used', async t => {
+await t.test('a snapshot that is damaged or truncated at any byte is not used', async t => {
   const { snapshots, file } = await setUp(t)
   const whole = await readFile(file)
   for (let at = 0; at < whole.length; at += 7) {
@@ -56,13 +56,13 @@ await t.test('what was damaged at any byte, or cut off at any, is not used', asy
     await writeFile(file, flipped)
     await t.rejects(snapshots.read('gitea', 'identity'), { name: 'SnapshotError' }, `flipped at ${at}`)
     await writeFile(file, whole.subarray(0, at))
-    await t.rejects(snapshots.read('gitea', 'identity'), { name: 'SnapshotError' }, `cut off at ${at}`)
+    await t.rejects(snapshots.read('gitea', 'identity'), { name: 'SnapshotError' }, `truncated at ${at}`)
   }
   await writeFile(file, whole)
   t.strictSame(await snapshots.read('gitea', 'identity'), records)
 })
 
-await t.test('what has a right checksum and another form is not used either', async t => {
+await t.test('a snapshot with a valid checksum and another format is not used', async t => {
   const { snapshots, directory } = await setUp(t)
   const strange = [
     { kind: 'extensions', extensions: [{ ...extension, name: '../x' }] },
@@ -82,7 +82,7 @@ await t.test('what has a right checksum and another form is not used either', as
   t.strictSame((await readdir(directory)).sort(), ['gitea.ndjson', 'strange.ndjson'])
 })
 
-await t.test('a write that fails leaves the last one, and nothing else', async t => {
+await t.test('a failed write leaves only the last snapshot', async t => {
   const { snapshots, directory } = await setUp(t)
   function * broken (): Generator<SnapshotRecord> {
     yield * records
@@ -93,7 +93,8 @@ await t.test('a write that fails leaves the last one, and nothing else', async t
   t.strictSame(await readdir(directory), ['gitea.ndjson'])
 })
 
-await t.test('what a process left that ended while it wrote is removed, not what another may be writing', async t => {
+await t.test('a file of a process that ended during its write is removed, and a recent file of another process ' +
+  'stays', async t => {
   const { snapshots, directory } = await setUp(t)
   for (const name of ['gitea.1.tmp', 'gitea.2.tmp', 'oci.1.tmp']) await writeFile(join(directory, name), 'half')
   const past = new Date(Date.now() - 3_600_000)
@@ -102,7 +103,7 @@ await t.test('what a process left that ended while it wrote is removed, not what
   t.strictSame((await readdir(directory)).sort(), ['gitea.2.tmp', 'gitea.ndjson', 'oci.1.tmp'])
 })
 
-await t.test('what cannot be read or written says so', async t => {
+await t.test('a failed read or write is reported', async t => {
   const { snapshots, directory } = await setUp(t)
   await mkdir(join(directory, 'oci.ndjson'))
   await t.rejects(snapshots.read('oci', 'identity'), { code: 'EISDIR' })
@@ -112,7 +113,7 @@ await t.test('what cannot be read or written says so', async t => {
   await chmod(directory, 0o700)
 })
 
-await t.test('writers of one file at the same time harm neither each other nor the file', async t => {
+await t.test('concurrent writers of one file damage neither the file nor the other writes', async t => {
   const { directory } = await setUp(t)
   await Promise.all(Array.from({ length: 30 }, async () => {
     await createSnapshotFiles(directory).write('gitea', 'identity', records)

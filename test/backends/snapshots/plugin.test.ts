@@ -7,7 +7,7 @@ import { createGiteaFake, provisioningContent, type GiteaFake } from '../../fake
 
 const paths = ['', '?limit=3', '/search?q=aws', '/provider/aws', '/provider/aws/versions', '/taskserv/k3s']
 
-/** A registry that has answered everything once, and ended. */
+/** Starts a registry, requests all paths once, and closes it. */
 async function former (t: Test, gitea: GiteaFake, directory: string, config: object = {}) {
   const { app, get } = await startApp(t, configuration(gitea, directory, config))
   const bodies = await Promise.all(paths.map(async path => (await get(`/api/v1/extensions${path}`)).body))
@@ -24,7 +24,7 @@ async function setUp (t: Test) {
   return { gitea, directory, before: await former(t, gitea, directory) }
 }
 
-await t.test('a restart during an outage answers what the former process knew, marked stale', async t => {
+await t.test('a restart during an outage serves the data of the former process, marked as stale', async t => {
   const { gitea, directory, before } = await setUp(t)
   await gitea.stop()
   const { get } = await startApp(t, configuration(gitea, directory))
@@ -35,19 +35,20 @@ await t.test('a restart during an outage answers what the former process knew, m
     t.match(answer.headers['cache-status'], /^gitea; hit; detail=stale, /, path)
     t.equal(answer.body, before[at], path)
   }
-  t.equal((await get('/api/v1/extensions/provider/nowhere')).statusCode, 503, 'no absence is proven')
+  t.equal((await get('/api/v1/extensions/provider/nowhere')).statusCode, 503, 'an absence is not proven')
   t.equal((await get('/api/v1/extensions/provider/aws/9.9.9')).statusCode, 503)
   t.match((await get('/api/v1/health')).json(), { status: 'degraded' })
 })
 
-await t.test('a restart with a healthy upstream is fresh as soon as it has been asked', async t => {
+await t.test('a restart with a healthy upstream is fresh after its first request', async t => {
   const { gitea, directory } = await setUp(t)
   const { get } = await startApp(t, configuration(gitea, directory))
   const answer = await get('/api/v1/extensions')
   t.match(answer.headers['cache-status'], /^extension-registry; fwd=miss/)
 })
 
-await t.test('with another configuration, or credentials that may see less, nothing is taken over', async t => {
+await t.test('a snapshot is not used with another configuration, or with credentials that may have fewer ' +
+  'rights', async t => {
   const { gitea, directory } = await setUp(t)
   await gitea.stop()
   for (
@@ -62,10 +63,10 @@ await t.test('with another configuration, or credentials that may see less, noth
     t,
     configuration(gitea, directory, { timeout_seconds: 2, concurrency: 3, priority: 1 })
   )
-  t.equal((await get('/api/v1/extensions')).statusCode, 200, 'how it is asked does not matter')
+  t.equal((await get('/api/v1/extensions')).statusCode, 200, 'options that do not change the content are ignored')
 })
 
-await t.test('what was damaged is ignored, and replaced', async t => {
+await t.test('a damaged snapshot is ignored and replaced', async t => {
   const { gitea, directory, before } = await setUp(t)
   const file = join(directory, 'gitea.ndjson')
   const whole = await readFile(file, 'utf8')
@@ -76,7 +77,7 @@ await t.test('what was damaged is ignored, and replaced', async t => {
   t.match(await readFile(file, 'utf8'), 'Kubernetes')
 })
 
-await t.test('a directory that cannot be written costs one line of the log and a metric, nothing else', async t => {
+await t.test('a directory that cannot be written causes only a log line and a metric', async t => {
   const { gitea, directory } = await setUp(t)
   const { get } = await startApp(t, configuration(gitea, join(directory, 'gitea.ndjson', 'x')), { saveInterval: 5 })
   for (let times = 0; times < 200; times++) {
@@ -87,7 +88,7 @@ await t.test('a directory that cannot be written costs one line of the log and a
   t.fail('the failure is never counted')
 })
 
-await t.test('no secret is in what is kept', async t => {
+await t.test('a snapshot does not contain secrets', async t => {
   const token = 'canary-0123456789'
   const gitea = await createGiteaFake(provisioningContent(), {
     tokens: { [token]: { scopes: ['read:organization', 'read:repository'] } }
@@ -96,11 +97,11 @@ await t.test('no secret is in what is kept', async t => {
   const directory = join(t.testdir({}), 'catalog')
   await former(t, gitea, directory, { token })
   const kept = await readFile(join(directory, 'gitea.ndjson'), 'utf8')
-  t.match(kept, 'secret', 'private repositories are in it')
+  t.match(kept, 'secret', 'private repositories are included')
   t.notMatch(kept, token)
 })
 
-await t.test('one repository that could not be read for long ages no other in what is kept', async t => {
+await t.test('a repository that cannot be read for a long time does not age the others in a snapshot', async t => {
   const { gitea, directory } = await setUp(t)
   gitea.fault = ({ path }) => path.includes('/aws_prov/releases') ? { status: 500, body: '' } : undefined
   const { app, get, clock } = await startApp(t, configuration(gitea, directory))
@@ -117,5 +118,5 @@ await t.test('one repository that could not be read for long ages no other in wh
     }
   ).filter(({ kind, type }) => kind === 'listing' && type === 'provider')
   t.match(listing?.kept, [{ name: 'aws' }])
-  t.ok((listing?.at ?? 0) - (listing?.kept?.[0]?.at ?? Infinity) > 3_000_000, 'each has its own age')
+  t.ok((listing?.at ?? 0) - (listing?.kept?.[0]?.at ?? Infinity) > 3_000_000, 'each entry has its own age')
 })

@@ -1,26 +1,26 @@
 import type { IncomingHttpHeaders } from 'node:http'
 import type { Repository } from './store.ts'
 
-/** A token and what its user may do with the private and the public repositories; `read` unless told. */
+/** A token, and the rights of its user on private and public repositories; the default is `read`. */
 export interface TokenContent {
-  /** As Gitea spells them, `read:repository` for one; `all` is all. */
+  /** In the spelling of Gitea, such as `read:repository`; `all` includes all scopes. */
   scopes: string[]
-  /** `admin` also sees what a repository has switched off. */
+  /** With `admin` disabled units of a repository are visible. */
   rights?: 'none' | 'read' | 'write' | 'admin'
 }
 
-/** What one request may do. */
+/** Rights of one request. */
 export interface Access {
   signedIn: boolean
-  /** Whether its user may write, whatever the token's scopes. */
+  /** Whether its user may write, regardless of the scopes of the token. */
   writes: boolean
   admin: boolean
-  /** The message of a 403, when the token lacks a scope. */
+  /** Returns the message of a 403 when the token lacks a scope, else undefined. */
   lacks: (scope: string) => string | undefined
   reads: (repository: Repository) => boolean
 }
 
-/** The token that a request carries in any of the ways Gitea takes; undefined when it is anonymous. */
+/** Returns the token of a request in any form that Gitea accepts; undefined for an anonymous request. */
 function tokenOf ({ authorization = '' }: IncomingHttpHeaders): string | undefined {
   const [scheme = '', credentials = ''] = authorization.split(' ')
   if (/^(?:token|bearer)$/i.test(scheme)) return credentials
@@ -29,7 +29,7 @@ function tokenOf ({ authorization = '' }: IncomingHttpHeaders): string | undefin
   return password === '' || password === 'x-oauth-basic' ? user : password
 }
 
-/** Undefined when the request names a token that is none. */
+/** Returns the rights of a request; undefined when its token is unknown. */
 export function accessOf (tokens: Record<string, TokenContent>, headers: IncomingHttpHeaders): Access | undefined {
   const name = tokenOf(headers)
   const token = name === undefined ? undefined : tokens[name]

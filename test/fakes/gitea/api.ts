@@ -3,11 +3,11 @@ import type { LoopbackAnswer, LoopbackRequest } from '../loopback.ts'
 import type { View } from './json.ts'
 import type { Release, Repository, Store } from './store.ts'
 
-/** What every answer of a Gitea carries. */
+/** Headers of every response of a Gitea. */
 export const common = { 'x-content-type-options': 'nosniff', 'x-frame-options': 'SAMEORIGIN' }
 export const uncached = { ...common, 'cache-control': 'max-age=0, private, must-revalidate, no-transform' }
 
-/** A text whose length is told when Go would tell it. */
+/** Returns a text response, with a length in the cases where Go sends one. */
 export function textAnswer (status: number, text: string, headers: Record<string, string | string[]>): LoopbackAnswer {
   const framing = Buffer.byteLength(text) > 2048 ? { 'transfer-encoding': 'chunked' } : {}
   return { status, headers: { ...headers, ...framing }, body: text }
@@ -31,13 +31,13 @@ export function redirect (
   return textAnswer(status, text, { ...headers, 'content-type': 'text/html; charset=utf-8', location })
 }
 
-/** Where a request for a repository by a name that it had before goes; undefined when no repository had it. */
+/** Returns the new path of a request for a former name of a repository; undefined when no repository had the name. */
 export function movedPath (store: Store, name: string, path: string): string | undefined {
   const repository = store.repositories.find(({ renamed_from: before }) => before?.toLowerCase() === name.toLowerCase())
   return repository === undefined ? undefined : path.replace(`/${name}`, `/${repository.name}`)
 }
 
-/** Newest first, the later one of two at the same time. */
+/** Returns the releases newest first; of two with the same time the later one is first. */
 export function newestFirst (releases: Release[]): Release[] {
   return releases.toSorted((a, b) => Date.parse(b.published_at) - Date.parse(a.published_at) || b.id - a.id)
 }
@@ -47,9 +47,7 @@ interface Page<T> {
   headers: Record<string, string>
 }
 
-/**
- * Cuts a page out of rows with the headers that go with it. The Link is built on the root URL, with the query in order.
- */
+/** Returns one page of the rows and its headers. The Link has the root URL and an ordered query. */
 function paginate<T> (
   rows: T[],
   { options: { maxResponseItems, defaultPagingNum, rootUrl } }: View,
@@ -80,7 +78,7 @@ function paginate<T> (
   }
 }
 
-/** Answers what is below `/api/v1`. */
+/** Creates the responses below `/api/v1`. */
 export function createApi (store: Store) {
   function failed (view: View, status: number, message: string, errors?: string[] | null): LoopbackAnswer {
     return json(status, {
@@ -100,7 +98,7 @@ export function createApi (store: Store) {
     return name.toLowerCase() === store.owner.login.toLowerCase()
   }
 
-  /** Rows that a signed-in caller may not see are counted, and dropped from their page afterwards. */
+  /** Rows that a signed-in user may not see are counted, and removed from their page afterwards. */
   function repositories (view: View, url: URL): LoopbackAnswer {
     const rows = store.repositories.filter((each) => view.access.signedIn || !each.private)
     const { items, headers } = paginate(rows, view, url)
@@ -170,7 +168,7 @@ export function createApi (store: Store) {
     })
   }
 
-  /** @param view undefined when the request's credentials are none of the server's */
+  /** @param view undefined when the server does not know the credentials of the request */
   return function answer (
     request: LoopbackRequest,
     url: URL,

@@ -1,4 +1,4 @@
-/** What a Gitea holds, in its own terms; what `createGiteaFake` serves and `fillGitea` uploads. */
+/** Content of a Gitea in its own terms; `createGiteaFake` serves it and `fillGitea` uploads it. */
 export interface GiteaContent {
   owner: OwnerContent
   repositories: RepositoryContent[]
@@ -8,11 +8,11 @@ export interface OwnerContent {
   login: string
   full_name?: string
   description?: string
-  /** `organization` unless told. */
+  /** The default is `organization`. */
   kind?: 'organization' | 'user'
 }
 
-/** A repository; whatever is left out is false, empty or absent, except `has_releases`, which is true. */
+/** A repository; missing fields are false, empty or absent, except `has_releases`, which is true. */
 export interface RepositoryContent {
   name: string
   description?: string
@@ -24,9 +24,9 @@ export interface RepositoryContent {
   /** Without any commit. */
   empty?: boolean
   has_releases?: boolean
-  /** When somebody last pushed to it, RFC 3339; the time of everything that no content dates unless told. */
+  /** Time of the last push, RFC 3339; the default is the time of all undated content. */
   updated_at?: string
-  /** A name it had before, which redirects. */
+  /** A former name, which redirects. */
   renamed_from?: string
   /** In the order of publication. */
   releases?: ReleaseContent[]
@@ -38,7 +38,7 @@ export interface ReleaseContent {
   prerelease?: boolean
   /** The release notes, which Gitea calls its body. */
   notes?: string
-  /** RFC 3339; one and the same time for all that leave it out, as if one script had published them. */
+  /** RFC 3339; releases without it have the same time, as if one script had published them. */
   published_at?: string
   assets?: AssetContent[]
 }
@@ -46,9 +46,9 @@ export interface ReleaseContent {
 export interface AssetContent {
   name: string
   content: Buffer | string
-  /** Derived from the asset's number unless told. */
+  /** Derived from the number of the asset by default. */
   uuid?: string
-  /** Forgejo only; `external` needs `url`, and is served as a redirect to there. */
+  /** Forgejo only; `external` needs `url`, and is redirected to it. */
   type?: 'attachment' | 'external'
   url?: string
 }

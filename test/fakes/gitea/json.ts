@@ -5,18 +5,18 @@ import type { Access } from './access.ts'
 import type { GiteaOptions } from '../gitea.ts'
 import type { Asset, Owner, Release, Repository, Store } from './store.ts'
 
-/** What the shape of an answer depends on besides the content. */
+/** Inputs of a response besides the content. */
 export interface View {
   options: Required<GiteaOptions>
   owner: Store['owner']
-  /** The request's Host header, on which Gitea builds some of its URLs. */
+  /** The Host header of the request, which Gitea uses in some URLs. */
   host: string
   access: Access
 }
 
 const never = '0001-01-01T00:00:00Z'
 
-/** Go's url.PathEscape. */
+/** Escapes a text like url.PathEscape of Go. */
 function pathEscape (text: string): string {
   return encodeURIComponent(text)
     .replace(/[!'()*]/g, (character) => `%${character.charCodeAt(0).toString(16).toUpperCase()}`)
@@ -192,7 +192,7 @@ function assetJson ({ options }: View, asset: Asset, url: string): object {
   }
 }
 
-/** With its assets by name; when two have one name, the URLs of all go by uuid. */
+/** Returns the JSON of a release with its assets by name; when two assets have the same name, all URLs have uuids. */
 export function releaseJson (view: View, repository: Repository, release: Release): object {
   const { id, tag, assets } = release
   const { options: { rootUrl, forgejo }, owner } = view

@@ -2,12 +2,12 @@ import { createHash } from 'node:crypto'
 import { gzipSync } from 'node:zlib'
 import type { AssetContent, GiteaContent, ReleaseContent, RepositoryContent } from './content.ts'
 
-/** Hexadecimal SHA-256 of a file's content. */
+/** Returns the hexadecimal SHA-256 of the content of a file. */
 export function sha256 (content: Buffer | string): string {
   return createHash('sha256').update(content).digest('hex')
 }
 
-/** Bytes that no compression shortens, the same for the same seed. */
+/** Returns bytes that do not compress, always the same for the same seed. */
 function noise (seed: string, length: number): Buffer {
   const blocks: Buffer[] = []
   for (let size = 0; size < length; size += 32) blocks.push(createHash('sha256').update(`${seed} ${size}`).digest())
@@ -26,12 +26,12 @@ function sums (files: AssetContent[]): AssetContent {
   return { name: 'SHA256SUMS', content: files.map(({ name, content }) => `${sha256(content)}  ${name}\n`).join('') }
 }
 
-/** A release with its archive and no word about its digest. */
+/** Returns a release with its archive and without a digest. */
 function plain (repository: string, tag: string, more: Partial<ReleaseContent> = {}): ReleaseContent {
   return { tag, assets: [archive(repository, tag)], ...more }
 }
 
-/** A release with its archive and a `.sha256` beside it. */
+/** Returns a release with its archive and a `.sha256` file. */
 function summed (repository: string, tag: string, more: Partial<ReleaseContent> = {}): ReleaseContent {
   const file = archive(repository, tag)
   return { tag, assets: [file, checksum(file)], ...more }
@@ -51,7 +51,7 @@ function upcloud (): RepositoryContent {
   }
 }
 
-/** Published out of version order; its highest version has a file of 256 KiB. */
+/** Returns a repository that was published out of version order; its highest version has a file of 256 KiB. */
 function kubernetes (): RepositoryContent {
   const name = 'kubernetes_taskserv'
   const big = { name: `${name}.tar.gz`, content: gzipSync(noise(name, 262144)) }
@@ -84,8 +84,8 @@ function many (): RepositoryContent {
 }
 
 /**
- * The organisation `provisioning` of the recordings, built anew at each call so that a test may change it: 66
- * repositories, every oddity that a registry meets in one of them, and fillers.
+ * Returns the organization `provisioning` of the recordings, as a new object at each call so that a test may change it.
+ * It has 66 repositories: one for each special case of a registry, and fillers.
  */
 export function provisioningContent (login = 'provisioning'): GiteaContent {
   const fillers = Array.from(

@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto'
 import type { AssetContent, GiteaContent, OwnerContent, ReleaseContent, RepositoryContent } from './content.ts'
 
-/** When everything happened that no content dates otherwise. */
+/** Time of all content without its own date. */
 export const epoch = '2026-11-23T05:24:36Z'
 
 export interface Asset extends Omit<AssetContent, 'content'> {
@@ -18,7 +18,7 @@ export interface Release extends Required<Omit<ReleaseContent, 'assets' | 'notes
   assets: Asset[]
 }
 
-/** A repository as it is now; a test may set its fields. */
+/** The current state of a repository; a test may set its fields. */
 export interface Repository extends Omit<RepositoryContent, 'releases'> {
   id: number
   /** In the order of publication. */
@@ -34,7 +34,7 @@ function uuidOf (text: string): string {
   return `${hex.slice(0, 8)}-${hex.slice(8, 12)}-4${hex.slice(13, 16)}-8${hex.slice(17, 20)}-${hex.slice(20, 32)}`
 }
 
-/** The changing content of a fake: numbers and uuids are given out once, names are found regardless of case. */
+/** Creates the changing content of a fake: numbers and uuids are used once, and names are found in any letter case. */
 export function createStore ({ owner, repositories }: GiteaContent) {
   const last = { repository: 0, release: 0, asset: 0 }
   const store = {
@@ -53,7 +53,7 @@ export function createStore ({ owner, repositories }: GiteaContent) {
     withdraw,
     /** Adds an asset to a release. */
     attach,
-    /** Removes an asset, the first of that name; attaching another one afterwards is how a file is replaced. */
+    /** Removes the first asset of that name from a release; attaching another one afterwards replaces the file. */
     detach
   }
 

@@ -15,7 +15,7 @@ function isText (content: Buffer): boolean {
   return !content.subarray(0, 1024).some((byte) => byte < 9 || byte === 11 || (byte > 13 && byte < 32 && byte !== 27))
 }
 
-/** As Go's mime.FormatMediaType writes it. */
+/** Formats a header like mime.FormatMediaType of Go. */
 function disposition (name: string): string {
   if (/^[\w!#$%&'*+.^`|~-]+$/.test(name)) return `inline; filename=${name}`
   return /^[\x20-\x7e]*$/.test(name)
@@ -28,7 +28,7 @@ interface Range {
   end: number
 }
 
-/** Gitea's own reading of a range: one with a start, or a complaint. */
+/** Parses a range like Gitea: returns a range with a start, or an error. */
 function rangeOf (header: string, size: number): Range | { status: number, complaint: string } {
   const [from = '', ...after] = header.slice('bytes='.length).split('-')
   const to = after.join('-')
@@ -81,7 +81,7 @@ function s3Error (status: number, code: string): LoopbackAnswer {
   return { status, headers: { 'content-type': 'application/xml' }, body }
 }
 
-/** An object storage that serves by presigned URL, and refuses a second authentication. */
+/** Starts an object storage that serves presigned URLs, and refuses a second authentication. */
 export async function createStorage (store: Store): Promise<Loopback> {
   return await createLoopback(({ path, headers }) => {
     if (headers.authorization !== undefined) return s3Error(400, 'InvalidArgument')
@@ -107,7 +107,7 @@ export async function createStorage (store: Store): Promise<Loopback> {
   })
 }
 
-/** Answers what is not below `/api`: assets, and the page to sign in. */
+/** Creates the responses outside `/api`: assets, and the sign-in page. */
 export function createWeb (store: Store, storage: Loopback | undefined) {
   const noAsset = textAnswer(404, 'Not Found\n', { ...page, 'content-type': plain })
   const noPage = textAnswer(404, 'Not found.\n', { ...page, 'content-type': 'text/plain;charset=utf-8' })
@@ -174,7 +174,7 @@ export function createWeb (store: Store, storage: Loopback | undefined) {
     return { status: 200, headers, body: html }
   }
 
-  /** @param view undefined when the request's credentials are none of the server's */
+  /** @param view undefined when the server does not know the credentials of the request */
   return function answer (request: LoopbackRequest, url: URL, names: string[], view: View | undefined): LoopbackAnswer {
     if (names.join('/') === 'user/login') return login()
     const [first, second = '', third, fourth, tag, file] = names

@@ -19,7 +19,7 @@ import {
 const { signal } = new AbortController()
 const unavailable = { code: 'service_unavailable', instance: 'oci' }
 
-/** A layout in a directory of its own, and its transport, whose waits are counted. */
+/** Returns a layout in a new directory, and its transport, whose waits are counted. */
 async function layout (
   t: Test,
   artifacts: FakeArtifact[],
@@ -44,7 +44,7 @@ const aws: FakeArtifact = { repository: 'provider/aws', tag: '1.0.0' }
 const awsAgain: FakeArtifact = { repository: 'provider/aws', tag: '1.1.0' }
 const kubernetes: FakeArtifact = { repository: 'taskserv/kubernetes', tag: '1.28.0' }
 
-await t.test('reads reference names as every tool writes them', async t => {
+await t.test('reference names of all tools are read', async t => {
   t.strictSame(parseReference('1.0.0'), { tag: '1.0.0' })
   t.strictSame(parseReference('aws:1.0.0'), { repository: 'aws', tag: '1.0.0' })
   t.strictSame(parseReference('provider/aws:1.0.0+x'), { repository: 'provider/aws', tag: '1.0.0+x' })
@@ -54,7 +54,7 @@ await t.test('reads reference names as every tool writes them', async t => {
   t.strictSame(parseReference('registry.example.com:5000/ns/aws'), { repository: 'ns/aws' })
 })
 
-await t.test('a tree holds one repository per layout, named by its path', async t => {
+await t.test('a tree has one repository per layout, named by its path', async t => {
   const tree = await layout(t, [aws, awsAgain, kubernetes])
   await mkdir(join(tree.root, '_trivy'))
   await mkdir(join(tree.root, 'empty'))
@@ -71,7 +71,7 @@ await t.test('a tree holds one repository per layout, named by its path', async 
   ) { t.equal(await tags(tree, absent), undefined, absent) }
 })
 
-await t.test('a tree is walked below the namespace only, and repositories may lie within one another', async t => {
+await t.test('a tree is read only below the namespace, and repositories may be nested', async t => {
   const tree = await layout(t, [{ ...aws, repository: 'ns/aws' }, { ...aws, repository: 'ns/aws/extra' }, {
     ...aws,
     repository: 'ns/aws/blobs/odd'
@@ -81,15 +81,15 @@ await t.test('a tree is walked below the namespace only, and repositories may li
   t.strictSame(await names(tree, '../root'), [])
 })
 
-await t.test('in a tree the directory says the repository: names with one are taken when they mean the ' +
-  'same', async t => {
+await t.test('in a tree the directory decides about the repository: a reference name with another repository is ' +
+  'ignored', async t => {
   const reference = ({ tag }: FakeArtifact) =>
     ({ '1.0.0': 'registry.example.com/ns/provider/aws:1.0.0', '1.1.0': 'aws:1.1.0' })[tag] ?? `provider/other:${tag}`
   const tree = await layout(t, [aws, awsAgain, { ...aws, tag: '2.0.0' }], { written: { reference } })
   t.strictSame(await tags(tree, 'provider/aws'), ['1.0.0', '1.1.0'])
 })
 
-await t.test('a single layout holds the repositories that its reference names tell', async t => {
+await t.test('a single layout has the repositories of its reference names', async t => {
   const single = await layout(t, [aws, kubernetes, { repository: '', tag: '3.0.0' }], {
     written: {
       shape: 'single',
@@ -98,12 +98,13 @@ await t.test('a single layout holds the repositories that its reference names te
   })
   t.strictSame(await names(single), ['provider/aws', 'root', 'taskserv/kubernetes'])
   t.strictSame(await tags(single, 'taskserv/kubernetes'), ['1.28.0'])
-  t.strictSame(await tags(single, 'root'), ['3.0.0'], "a bare tag belongs to the directory's own name")
+  t.strictSame(await tags(single, 'root'), ['3.0.0'], 'a tag without a repository belongs to the name of the directory')
   t.equal(await tags(single, ''), undefined)
   t.ok(await single.transport.manifest('provider/aws', single.manifest))
 })
 
-await t.test("a bare tag belongs to the repository of containerd's image name beside it", async t => {
+await t.test('a tag without a repository belongs to the repository of the containerd image name next to ' +
+  'it', async t => {
   const single = await layout(t, [{
     ...aws,
     tagAnnotations: { 'io.containerd.image.name': 'docker.io/provider/aws:1.0.0' }
@@ -111,7 +112,7 @@ await t.test("a bare tag belongs to the repository of containerd's image name be
   t.strictSame(await names(single), ['provider/aws'])
 })
 
-await t.test('a bad descriptor in an index costs only itself', async t => {
+await t.test('a malformed descriptor in an index does not affect the others', async t => {
   const junk = [
     null,
     7,
@@ -128,7 +129,7 @@ await t.test('a bad descriptor in an index costs only itself', async t => {
   t.strictSame(await tags(await layout(t, [aws], { written: { junk } }), 'provider/aws'), ['1.0.0'])
 })
 
-await t.test('a file address works like a path; one of another host is a configuration error', async t => {
+await t.test('a file address is the same as a path; an address with another host is a configuration error', async t => {
   const { root } = await layout(t, [aws])
   t.strictSame(await names({ transport: createLayout({ instance: 'oci', registry: pathToFileURL(root).href }) }), [
     'provider/aws'
@@ -139,7 +140,7 @@ await t.test('a file address works like a path; one of another host is a configu
   })
 })
 
-await t.test('manifests are verified, in either registered algorithm', async t => {
+await t.test('manifests are verified with both registered algorithms', async t => {
   for (const algorithm of ['sha256', 'sha512'] as const) {
     const { transport, manifest } = await layout(t, [{ ...aws, algorithm }])
     const read = await transport.manifest('provider/aws', manifest)
@@ -154,7 +155,7 @@ await t.test('a manifest above 4 MiB is refused', async t => {
   await t.rejects(tree.transport.manifest('provider/aws', tree.manifest), ContentError)
 })
 
-await t.test('a digest is no path: what does not fit the grammar is not there', async t => {
+await t.test('a digest is not a path: content with a malformed digest is absent', async t => {
   const { root, transport } = await layout(t, [aws])
   await writeFile(join(root, 'secret'), 'secret')
   for (
@@ -172,7 +173,7 @@ await t.test('a digest is no path: what does not fit the grammar is not there', 
   }
 })
 
-await t.test('content that is missing, or a link out of the root, is not there', async t => {
+await t.test('content that is missing or a link out of the root is absent', async t => {
   for (const fault of ['missing blob', 'blob outside'] satisfies Fault[]) {
     const { transport, content } = await layout(t, [{ ...aws, fault }])
     t.equal(await transport.blob('provider/aws', content, { signal }), undefined, fault)
@@ -183,7 +184,7 @@ await t.test('content that is missing, or a link out of the root, is not there',
   }
 })
 
-await t.test('a repository that is a link out of the root is not there, one that stays inside is', async t => {
+await t.test('a repository that is a link out of the root is absent, and one inside the root is present', async t => {
   const outside = await layout(t, [kubernetes])
   const tree = await layout(t, [aws])
   await symlink(join(outside.root, 'taskserv'), join(tree.root, 'taskserv'))
@@ -203,7 +204,7 @@ await t.test('an index that is a link out of the root is not read', async t => {
   await t.rejects(tree.transport.tags('provider/aws'), unavailable)
 })
 
-await t.test('a file is opened whole, and read to its end only when size and digest are right', async t => {
+await t.test('a file is opened complete, and read to its end only with the right size and digest', async t => {
   const { transport, content } = await layout(t, [aws])
   const stream = (await transport.blob('provider/aws', content, { signal }))?.stream
   t.equal(String(stream === undefined ? stream : await readVerified(stream, content)), 'file of provider/aws 1.0.0')
@@ -215,12 +216,12 @@ await t.test('a file is opened whole, and read to its end only when size and dig
       for await (const chunk of verified(wrong, damaged.content)) seen += (chunk as Buffer).length
     }
   }, ContentError)
-  t.ok(seen < damaged.content.size, 'nobody gets wrong content whole')
+  t.ok(seen < damaged.content.size, 'damaged content is never complete')
   const long = await layout(t, [{ ...aws, fault: 'long blob' }])
   await t.rejects(long.transport.blob('provider/aws', long.content, { signal }), ContentError)
 })
 
-await t.test('a stream ends when nobody wants the file any more', async t => {
+await t.test('a stream ends when its request is aborted', async t => {
   const { transport, content } = await layout(t, [{ ...aws, layers: [{ content: 'x'.repeat(1024 * 1024) }] }])
   const hangUp = new AbortController()
   const big = { ...content, size: 1024 * 1024 }
@@ -240,7 +241,7 @@ await t.test('a stream ends when nobody wants the file any more', async t => {
   t.pass('destroying the verified stream closes the file')
 })
 
-await t.test('an index is parsed again only when it changed, by rename or in place', async t => {
+await t.test('an index is parsed again only after a change, by rename or in place', async t => {
   const tree = await layout(t, [aws])
   const parsed = async () => (await tree.transport.tags('provider/aws'))?.[0]?.target
   const before = await parsed()
@@ -254,7 +255,7 @@ await t.test('an index is parsed again only when it changed, by rename or in pla
   t.strictSame(await tags(tree, 'provider/aws'), ['1.0.0'])
 })
 
-await t.test('a half-written index is read again, and whole as soon as it is', async t => {
+await t.test('a half-written index is read again until it is complete', async t => {
   const tree = await layout(t, [aws])
   const index = join(tree.root, 'provider/aws/index.json')
   const whole = await halfWriteIndex(join(tree.root, 'provider/aws'))
@@ -269,7 +270,7 @@ await t.test('a half-written index is read again, and whole as soon as it is', a
   t.strictSame(waits, [5, 5])
 })
 
-await t.test('the last good index stands in for one that stays broken, but not for ever', async t => {
+await t.test('the last valid index is used for a limited time when the index stays damaged', async t => {
   const clock = createClock()
   const tree = await layout(t, [aws], { clock: clock.now, patience: 60_000 })
   t.strictSame(await tags(tree, 'provider/aws'), ['1.0.0'])
@@ -282,7 +283,7 @@ await t.test('the last good index stands in for one that stays broken, but not f
   t.strictSame(await tags(tree, 'provider/aws'), ['1.0.0'])
 })
 
-await t.test('a layout that was never whole fails, without saying where it lies', async t => {
+await t.test('a layout that was never complete fails without its path in the error', async t => {
   const tree = await layout(t, [aws])
   await halfWriteIndex(join(tree.root, 'provider/aws'))
   const error: unknown = await tree.transport.tags('provider/aws').catch((error: unknown) => error)
@@ -293,7 +294,7 @@ await t.test('a layout that was never whole fails, without saying where it lies'
   await t.rejects(newer.transport.tags('taskserv/kubernetes'), unavailable)
 })
 
-await t.test('a directory that is missing fails everything, and works again once it is there', async t => {
+await t.test('a missing directory fails all requests, which succeed once it exists', async t => {
   const root = join(t.testdir({}), 'later')
   const transport = createLayout({ instance: 'oci', registry: root })
   const missing = { ...unavailable, message: 'Instance oci is unavailable', details: 'Directory does not exist' }
@@ -309,7 +310,7 @@ await t.test('a directory that is missing fails everything, and works again once
   t.strictSame(await names({ transport }), ['provider/aws'])
 })
 
-await t.test('ping sees that a single layout is broken', async t => {
+await t.test('a ping fails for a damaged single layout', async t => {
   const single = await layout(t, [aws], { written: { shape: 'single' } })
   await single.transport.ping(signal)
   const broken = await layout(t, [aws], { written: { shape: 'single' } })

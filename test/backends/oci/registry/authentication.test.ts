@@ -43,7 +43,7 @@ const outcome = async (question: Promise<unknown>) => await question.then(() => 
   return error
 })
 
-await t.test('a token is fetched once for a repository, and used until it is about to end', async t => {
+await t.test('a token is fetched once for a repository, and used until shortly before its end', async t => {
   for (
     const [answer, seconds] of [[{}, 60], [{ expires_in: 300 }, 300], [{ expires_in: 5 }, 60], [
       { expires_in: 'soon' },
@@ -66,11 +66,11 @@ await t.test('a token is fetched once for a repository, and used until it is abo
     await transport.tags(aws)
     t.equal(fake.count(tokens), 2)
     await transport.tags(k3s)
-    t.equal(fake.count(tokens), 3, 'another repository has a token of its own')
+    t.equal(fake.count(tokens), 3, 'another repository has its own token')
   }
 })
 
-await t.test('only the question for the way in, and none before it, goes without credentials', async t => {
+await t.test('only the first request, which reads the challenge, has no credentials', async t => {
   const { fake, transport } = await setUp(t, {}, login)
   await transport.tags(aws)
   t.strictSame(
@@ -83,7 +83,7 @@ await t.test('only the question for the way in, and none before it, goes without
   )
 })
 
-await t.test('who want one token at once wait for one question, and one that failed is asked anew', async t => {
+await t.test('concurrent requests for one token share one fetch, and a failed fetch is repeated', async t => {
   const { fake, transport } = await setUp(t, {}, login)
   await transport.ping(signal())
   fake.requests.length = 0
@@ -97,7 +97,7 @@ await t.test('who want one token at once wait for one question, and one that fai
   t.strictSame(await failing.transport.tags(aws), [{ name: '1.0.0' }])
 })
 
-await t.test('a caller that gives up takes nobody else their token', async t => {
+await t.test('an aborted request does not abort the token fetch of others', async t => {
   const { fake, transport } = await setUp(t, { tokenAnswer: {} }, login)
   const release = Promise.withResolvers<undefined>()
   fake.fault = async ({ path }) => tokens.test(path) ? await release.promise : undefined
@@ -114,7 +114,7 @@ await t.test('a caller that gives up takes nobody else their token', async t => 
   t.equal(fake.count(tokens), 1)
 })
 
-await t.test('a token that is refused is replaced once, and then the refusal is the answer', async t => {
+await t.test('a refused token is replaced once, and then the refusal is returned', async t => {
   const { fake, transport } = await setUp(t, {}, login)
   await transport.tags(aws)
   fake.revoke()
@@ -125,32 +125,31 @@ await t.test('a token that is refused is replaced once, and then the refusal is 
   fake.revoke()
   fake.requests.length = 0
   t.match(await outcome(transport.tags(aws)), { code: 'auth_error', instance: 'oci' })
-  t.equal(fake.count(/tags\/list/), 2, 'asked twice')
+  t.equal(fake.count(/tags\/list/), 2, 'two requests')
   t.equal(fake.count(tokens), 1)
-  t.strictSame(await transport.tags(k3s), [{ name: '1.0.0' }], 'another repository is not touched')
+  t.strictSame(await transport.tags(k3s), [{ name: '1.0.0' }], 'another repository is not affected')
 })
 
-await t.test('a token server that names its token access_token, and one scope for everything, is ' +
-  'understood', async t => {
+await t.test('a token server with an access_token field, and one scope for all repositories, is supported', async t => {
   const { fake, transport } = await setUp(t, { flavour: 'gitea', tokenField: 'access_token' }, () => ({}))
   await transport.ping(signal())
   t.strictSame(await transport.tags(aws), [{ name: '1.0.0' }])
   t.match(fake.requests.find(({ path }) => tokens.test(path))?.path, '?service=container_registry&scope=*')
 })
 
-await t.test('a password is shown at once, and only where no token is wanted', async t => {
+await t.test('a password is sent with the first request after the challenge, and only without token ' +
+  'authentication', async t => {
   const { fake, transport } = await setUp(t, { auth: 'basic' }, login)
   await transport.tags(aws)
   t.strictSame(fake.requests.map(({ headers }) => headers.authorization), [undefined, basic])
 
-  // Zot lets everybody in, and shows more to those that it knows.
+  // Zot allows anonymous requests, and lists more repositories for known users.
   const open = await setUp(t, { auth: 'anonymous' }, login)
   await open.transport.tags(aws)
   t.strictSame(open.fake.requests.map(({ headers }) => headers.authorization), [undefined, basic])
 })
 
-await t.test('credentials that are refused are an auth_error, and so is no credentials where some are ' +
-  'needed', async t => {
+await t.test('refused credentials cause an auth_error, and so do missing credentials that are required', async t => {
   for (const auth of ['basic', 'bearer'] as const) {
     const wrong = await setUp(
       t,
@@ -164,10 +163,10 @@ await t.test('credentials that are refused are an auth_error, and so is no crede
   }
   const token = await setUp(t, {}, () => ({ token: 'canary-wrong' }))
   t.match(await outcome(token.transport.ping(signal())), { code: 'auth_error' })
-  t.equal(token.fake.requests.length, 1, 'a token of the configuration has no other one behind it')
+  t.equal(token.fake.requests.length, 1, 'a configured token is not replaced by another one')
 })
 
-await t.test('a bearer token of the configuration, or of a file, goes to every question', async t => {
+await t.test('a bearer token of the configuration or of a file is sent with every request', async t => {
   const fixed = await setUp(t, { tokens: ['canary-fixed'] }, () => ({ token: 'canary-fixed' }))
   await fixed.transport.tags(aws)
   t.strictSame(fixed.fake.requests.map(({ headers }) => headers.authorization), ['Bearer canary-fixed'])
@@ -189,7 +188,7 @@ await t.test('a bearer token of the configuration, or of a file, goes to every q
   t.match(await outcome(transport.tags(aws)), { code: 'config_error' })
 })
 
-await t.test('a password that changes is seen at the next question, and brings a token of its own', async t => {
+await t.test('a changed password is used for the next request, and gets a new token', async t => {
   const { fake, transport, folder } = await setUp(t, {}, login)
   await transport.tags(aws)
   fake.options.users = { user: 'canary-changed' }
@@ -201,7 +200,7 @@ await t.test('a password that changes is seen at the next question, and brings a
   )
 })
 
-await t.test('a token server elsewhere', async t => {
+await t.test('a token server on another host', async t => {
   async function elsewhere (t: Test, config: (host: string) => object, realm = (url: string) => `${url}/token`) {
     const server = await createLoopback(() => ({
       status: 200,
@@ -217,7 +216,7 @@ await t.test('a token server elsewhere', async t => {
     return { server, ...made }
   }
 
-  await t.test('is a config_error that names the host, and never sees the credentials', async t => {
+  await t.test('causes a config_error with the host, and never receives the credentials', async t => {
     const { server, transport } = await elsewhere(t, () => ({}))
     const error = await outcome(transport.tags(aws))
     t.match(error, {
@@ -228,19 +227,19 @@ await t.test('a token server elsewhere', async t => {
     t.equal(server.requests.length, 0)
   })
 
-  await t.test('sees them when it is in auth_hosts, with its port or without', async t => {
+  await t.test('receives them when it is in auth_hosts, with its port or without', async t => {
     for (const named of [(host: string) => host, () => '127.0.0.1']) {
       const { server, fake, transport } = await elsewhere(t, host => ({ auth_hosts: [named(host)] }))
       t.strictSame(await transport.tags(aws), [{ name: '1.0.0' }])
       t.strictSame(server.requests.map(({ headers }) => headers.authorization), [basic])
       t.ok(
         fake.requests.every(({ headers }) => headers.authorization !== basic),
-        'and the registry sees the token only'
+        'the registry receives only the token'
       )
     }
   })
 
-  await t.test('that redirects, or has no usable address, gets nothing', async t => {
+  await t.test('that redirects, or has an invalid address, receives no credentials', async t => {
     const redirecting = await elsewhere(t, host => ({ auth_hosts: [host] }))
     redirecting.server.fault = () => ({ status: 302, headers: { location: 'http://169.254.169.254/' }, body: '' })
     t.match(await outcome(redirecting.transport.tags(aws)), {
@@ -257,7 +256,7 @@ await t.test('a token server elsewhere', async t => {
   })
 })
 
-await t.test('answers of a token server that are no token are failures', async t => {
+await t.test('invalid responses of a token server are failures', async t => {
   const { fake, transport } = await setUp(t, {}, login)
   const bodies: Array<[string, string]> = [
     ['<html>', 'Response of the token server is not JSON'],
@@ -276,8 +275,7 @@ await t.test('answers of a token server that are no token are failures', async t
   t.match(await outcome(transport.tags(aws)), { code: 'service_unavailable', details: 'Response is too large' })
 })
 
-await t.test('a storage that a blob is redirected to sees no credentials, and its challenge is not ' +
-  'answered', async t => {
+await t.test('a storage that a blob is redirected to receives no credentials, also after its challenge', async t => {
   const storage = await createLoopback(() => ({
     status: 401,
     headers: { 'www-authenticate': 'Basic realm="storage"' },
@@ -296,7 +294,7 @@ await t.test('a storage that a blob is redirected to sees no credentials, and it
   t.strictSame(storage.requests.map(({ headers }) => headers.authorization), [undefined])
 })
 
-await t.test('a token that the registry no longer takes is replaced, whatever the refusal asks for', async t => {
+await t.test('a token that the registry no longer accepts is replaced, for any challenge', async t => {
   for (const headers of [{ 'www-authenticate': 'Basic realm="harbor"' }, {}]) {
     const { fake, transport } = await setUp(t)
     await transport.tags(aws)
@@ -312,7 +310,7 @@ await t.test('a token that the registry no longer takes is replaced, whatever th
   }
 })
 
-await t.test('a realm that was wrong once is learnt anew', async t => {
+await t.test('a realm that was wrong once is read again', async t => {
   const { fake, transport } = await setUp(t)
   fake.fault = ({ path }) =>
     path.includes('token')
@@ -328,7 +326,7 @@ await t.test('a realm that was wrong once is learnt anew', async t => {
   t.strictSame(await transport.tags(aws), [{ name: '1.0.0' }])
 })
 
-await t.test('a token server that nobody named in auth_hosts must be on the open internet', async t => {
+await t.test('a token server that is not in auth_hosts must have a public address', async t => {
   const server = await createLoopback(() => ({
     status: 200,
     headers: { 'content-type': 'application/json' },

@@ -4,7 +4,7 @@ import { choose, parseChallenges } from '../../../../backends/oci/registry/chall
 const parsed = (header: string | undefined) =>
   parseChallenges(header).map(({ scheme, parameters }) => [scheme, Object.fromEntries(parameters)])
 
-await t.test('challenges are read as registries write them', t => {
+await t.test('challenges are read in the forms that registries write', t => {
   const bearer = ['bearer', {
     realm: 'https://auth.example.com/token',
     service: 'registry',
@@ -12,12 +12,12 @@ await t.test('challenges are read as registries write them', t => {
   }]
   const headers: Array<[what: string, header: string | undefined, gives: unknown]> = [
     ['no header', undefined, []],
-    ['an empty one', '', []],
+    ['an empty header', '', []],
     ['one', 'Bearer realm="https://auth.example.com/token",service="registry",scope="repository:a/b:pull,push"', [
       bearer
     ]],
     [
-      'blanks around everything',
+      'blanks around all parts',
       ' bEaReR  realm = "https://auth.example.com/token" , service="registry" ,scope="repository:a/b:pull,push" ',
       [bearer]
     ],
@@ -32,20 +32,21 @@ await t.test('challenges are read as registries write them', t => {
         'realm="x, y"',
       [bearer, ['basic', { realm: 'x, y' }]]
     ],
-    ['one without parameters first', 'Negotiate, Basic realm="x"', [['negotiate', {}], ['basic', { realm: 'x' }]]],
+    ['a challenge without parameters ' +
+      'first', 'Negotiate, Basic realm="x"', [['negotiate', {}], ['basic', { realm: 'x' }]]],
     ['escaped quotes', 'Basic realm="a \\"b\\" c"', [['basic', { realm: 'a "b" c' }]]],
     ['names in capitals', 'BASIC REALM="x"', [['basic', { realm: 'x' }]]],
     ['an empty scope', 'Bearer realm="https://a.example/",scope=""', [['bearer', {
       realm: 'https://a.example/',
       scope: ''
     }]]],
-    ['an end that cannot be understood', 'Basic realm="x", "', [['basic', { realm: 'x' }]]]
+    ['an invalid end', 'Basic realm="x", "', [['basic', { realm: 'x' }]]]
   ]
   for (const [what, header, gives] of headers) t.strictSame(parsed(header), gives, what)
   t.end()
 })
 
-await t.test('a token is preferred to a password, and a challenge that cannot be answered is none', t => {
+await t.test('a token has priority over a password, and an unsupported challenge is undefined', t => {
   t.strictSame(choose('Basic realm="x", Bearer realm="https://a.example/t",service=""'), {
     kind: 'bearer',
     grant: { realm: 'https://a.example/t' }

@@ -41,13 +41,13 @@ const outcome = async (question: Promise<unknown>) => await question.catch((erro
   if (!isRegistryError(error) && !(error instanceof ContentError)) throw error
   return error
 })
-/** The text of a stream. */
+/** Returns the text of a stream. */
 const read = async (stream: Readable | undefined): Promise<string> =>
   stream === undefined ? '' : String(await buffer(stream))
 const below = ['provisioning/aws_prov', repository, 'provisioning/taskserv/k3s']
 
 await t.test('repositories', async t => {
-  await t.test('are those of the catalog below the namespace, and those that were named', async t => {
+  await t.test('include those of the catalog below the namespace, and the configured ones', async t => {
     const { transport, told } = await setUp(t, {}, { repositories: ['provider/secret'] })
     t.strictSame(await transport.repositories('provisioning'), {
       names: [below[0], below[1], 'provisioning/provider/secret', below[2]],
@@ -56,14 +56,14 @@ await t.test('repositories', async t => {
     t.strictSame(told, [])
   })
 
-  await t.test('are what a project of Harbor has, in pages of a hundred', async t => {
+  await t.test('include those of a Harbor project, in pages of a hundred', async t => {
     const { fake, transport } = await setUp(t, { flavour: 'harbor' }, { discovery: 'harbor' })
     const k3s = fake.content.get('provisioning/taskserv/k3s')
     if (k3s !== undefined) for (let at = 0; at < 230; at++) fake.content.set(`provisioning/taskserv/t${at}`, k3s)
     const { names, truncated } = await transport.repositories('provisioning')
     t.strictSame([names.length, truncated], [233, false])
     t.equal(fake.count(/^\/api\/v2\.0\/projects\/provisioning\/repositories\?page=\d&page_size=100$/), 3)
-    // Some proxies drop Link; the count tells as well.
+    // Some proxies drop Link; the total also shows the end.
     fake.fault = async ({ path, headers }) => {
       if (!path.startsWith('/api/') || headers['x-again'] !== undefined) return undefined
       const answer = await fetch(fake.url + path, { headers: { 'x-again': '1' } })
@@ -76,13 +76,14 @@ await t.test('repositories', async t => {
     t.equal((await transport.repositories('provisioning')).names.length, 233)
   })
 
-  await t.test('are those that were named alone, without a question', async t => {
+  await t.test('are only the configured ones with discovery "list", without a request', async t => {
     const { fake, transport } = await setUp(t, {}, { discovery: 'list', repositories: ['provider/aws', 'none'] })
     t.strictSame(await transport.repositories('provisioning'), { names: [repository, 'provisioning/none'] })
     t.equal(fake.requests.length, 0)
   })
 
-  await t.test('that only the list is refused of, or that have none, are found by name; it is told once', async t => {
+  await t.test('are found by name when the registry refuses or lacks the list, and the refusal is reported ' +
+    'once', async t => {
     const refusals: Array<[string, LoopbackAnswer | undefined]> = [
       ['refused', undefined],
       ['absent', { status: 404, headers: { 'content-type': 'text/plain' }, body: '404 page not found' }],
@@ -107,7 +108,7 @@ await t.test('repositories', async t => {
         t,
         await driver.load('taskserv', 'k3s'),
         { releases: [{ version: '1.0.0' }] },
-        'not listed, and there all the same'
+        'not listed, and found by name'
       )
       await driver.ping(signal())
     }
@@ -116,7 +117,8 @@ await t.test('repositories', async t => {
     t.strictSame(harbor.told, ['refused'])
   })
 
-  await t.test('that were told once and no more are a failure, unlike those that never were', async t => {
+  await t.test('cause a failure when the list was available before, unlike a list that was never ' +
+    'available', async t => {
     const { fake, transport } = await setUp(t)
     await transport.repositories('provisioning')
     fake.fault = ({ path }) =>
@@ -127,7 +129,7 @@ await t.test('repositories', async t => {
     t.strictSame([expected, truncatedBy?.details], [undefined, 'Registry no longer tells its repositories'])
   })
 
-  await t.test('of a registry that cannot be asked at all are a failure', async t => {
+  await t.test('cause a failure when the registry is unavailable', async t => {
     const { fake, transport, told } = await setUp(t)
     fake.fault = () => ({ status: 404, headers: { 'content-type': 'text/html' }, body: '' })
     t.match(await outcome(transport.repositories('provisioning')), {
@@ -145,7 +147,7 @@ await t.test('repositories', async t => {
   })
 })
 
-await t.test('a 404 that is not the registry\'s own proves nothing absent', async t => {
+await t.test('a 404 that is not from the registry does not prove an absence', async t => {
   const answers: LoopbackAnswer[] = [
     { status: 404, body: '' },
     { status: 404, headers: { 'content-type': 'application/json' }, body: '{"message":"no Route matched"}' },
@@ -165,7 +167,7 @@ await t.test('a 404 that is not the registry\'s own proves nothing absent', asyn
   }
 })
 
-await t.test('a page that holds nothing of ours is not the last one', async t => {
+await t.test('a page without names of the namespace is not the last page', async t => {
   const { fake, transport } = await setUp(t)
   fake.fault = ({ path }) =>
     path.startsWith('/v2/_catalog')
@@ -184,7 +186,7 @@ await t.test('a page that holds nothing of ours is not the last one', async t =>
   t.strictSame(await transport.repositories('provisioning'), { names: [repository], truncated: false })
 })
 
-await t.test('a catalog without end is cut off, and said to be', async t => {
+await t.test('an endless catalog is truncated, and reported as truncated', async t => {
   const { fake, transport } = await setUp(t)
   let page = 0
   fake.fault = ({ path }) =>
@@ -202,7 +204,7 @@ await t.test('a catalog without end is cut off, and said to be', async t => {
   t.ok(names.length < 150_000)
 })
 
-await t.test('a file that is refused before anybody read it holds no connection', async t => {
+await t.test('a file that is refused before it is read does not keep its connection', async t => {
   const { fake, driver, file } = await setUp(t)
   fake.fault = ({ path }) => path.includes('/blobs/') ? { status: 200, body: Buffer.alloc(8 * 1024 * 1024) } : undefined
   t.match(
@@ -216,8 +218,8 @@ await t.test('a file that is refused before anybody read it holds no connection'
   t.equal(await (await fake.arrived(/blobs/)).over, 'aborted')
 })
 
-await t.test('a repository that is denied is refused for itself, and hides none that is found under the next ' +
-  'name', async t => {
+await t.test('a denied repository is refused alone, and does not hide a repository with the next name of its ' +
+  'extension', async t => {
   const { fake, driver } = await setUp(t)
   fake.fault = ({ path }) =>
     path.includes('/provider/aws/')
@@ -234,7 +236,7 @@ await t.test('a repository that is denied is refused for itself, and hides none 
 })
 
 await t.test('a tag', async t => {
-  await t.test('is resolved without its manifest being sent', async t => {
+  await t.test('is resolved without its manifest', async t => {
     const { fake, transport, manifest } = await setUp(t)
     t.strictSame(await transport.resolve(repository, '1.0.0'), { digest: manifest, mediaType: manifestType })
     const { method, headers } = fake.requests.at(-1) ?? {}
@@ -252,7 +254,7 @@ await t.test('a tag', async t => {
     t.equal(await transport.resolve(repository, '../x'), undefined)
   })
 
-  await t.test('is resolved by its manifest where HEAD is not allowed, or tells no digest', async t => {
+  await t.test('is resolved by its manifest when HEAD is not allowed or has no valid digest', async t => {
     for (
       const answer of [{ status: 405, body: '' }, { status: 200, body: '' }, {
         status: 200,
@@ -269,7 +271,7 @@ await t.test('a tag', async t => {
     }
   })
 
-  await t.test('whose manifest is not what its digest says is malformed', async t => {
+  await t.test('with a manifest that does not match its digest is malformed', async t => {
     const { fake, transport } = await setUp(t)
     fake.fault = ({ method }) =>
       method === 'HEAD'
@@ -289,7 +291,7 @@ await t.test('a manifest', async t => {
     await t.rejects(transport.manifest(repository, manifest), { name: 'ContentError' })
   })
 
-  await t.test('that is too long costs only itself', async t => {
+  await t.test('above the size limit fails alone', async t => {
     const { fake, transport, manifest } = await setUp(t)
     fake.fault = () => 'endless'
     await t.rejects(transport.manifest(repository, manifest), {
@@ -307,7 +309,7 @@ await t.test('a manifest', async t => {
     })
   })
 
-  await t.test('is followed where it is redirected to on its own host', async t => {
+  await t.test('is read after a redirect on the same host', async t => {
     const { fake, transport, manifest } = await setUp(t)
     fake.fault = ({ path }) =>
       path.includes('?moved')
@@ -320,7 +322,7 @@ await t.test('a manifest', async t => {
 })
 
 await t.test('a file', async t => {
-  await t.test('is sent as it is, and verified by its size before anybody gets a byte', async t => {
+  await t.test('is sent without encoding, and its size is verified before the first byte is returned', async t => {
     const { fake, transport, file } = await setUp(t)
     const stream = (await transport.blob(repository, file, { signal: signal() }))?.stream
     t.equal(await read(stream), 'the file')
@@ -331,7 +333,7 @@ await t.test('a file', async t => {
     await t.rejects(transport.blob(repository, file, { signal: signal() }), { name: 'ContentError' })
   })
 
-  await t.test('comes from another host only where that is configured', async t => {
+  await t.test('is read from another host only when that is configured', async t => {
     const storage = await createLoopback(() => ({ status: 200, body: 'the file' }))
     t.teardown(storage.close)
     const refused = await setUp(t, { storage: storage.url })
@@ -349,7 +351,7 @@ await t.test('a file', async t => {
     t.strictSame(storage.requests.map(({ headers }) => headers.authorization), [undefined])
   })
 
-  await t.test('that breaks off on its way ends with an error', async t => {
+  await t.test('that is truncated ends with an error', async t => {
     const { fake, driver } = await setUp(t)
     const file = (await driver.load('provider', 'aws'))?.releases[0]?.file
     if (file === undefined) return t.fail('no file')
@@ -358,7 +360,7 @@ await t.test('a file', async t => {
     await t.rejects(async () => { await read(cut?.stream) }, { code: 'service_unavailable' })
   })
 
-  await t.test('whose config breaks off costs its repository, and is no bug', async t => {
+  await t.test('with a truncated config fails only its repository, and is not a bug', async t => {
     const root = join(t.testdir({}), 'layouts')
     await writeLayout(root, [{ repository, tag: '1.0.0', config: { created: '2026-01-01T00:00:00Z' } }, {
       repository: 'provisioning/taskserv/k3s',
@@ -380,7 +382,7 @@ await t.test('a file', async t => {
   })
 })
 
-await t.test('a manifest is read by its form when the server sends a general media type for it', async t => {
+await t.test('a manifest is read by its form when the server sends a generic media type', async t => {
   const root = join(t.testdir({}), 'layouts')
   await writeLayout(root, [
     { repository, tag: '1.0.0', untyped: true },
@@ -406,7 +408,7 @@ await t.test('a manifest is read by its form when the server sends a general med
     t.strictSame(
       loaded?.releases.map(({ version, file }) => [version, file?.name]),
       ['1.3.0', '1.2.0', '1.1.0', '1.0.0'].map(version => [version, 'aws.tar.gz']),
-      type ?? 'its own'
+      type ?? 'the original type'
     )
   }
 })

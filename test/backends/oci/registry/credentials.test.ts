@@ -29,7 +29,7 @@ async function source (t: Test, dockerConfig: unknown, { registry = 'https://ghc
 
 await t.test("Docker's config.json", async t => {
   const me = { kind: 'basic', username: 'me', password: 'canary:1' }
-  await t.test('gives what auths has for the registry', async t => {
+  await t.test('returns the auths entry of the registry', async t => {
     const auth = { auth: encoded('me:canary:1') }
     const files: Array<
       [what: string, auths: object, gives: object, options?: { registry?: string, namespace?: string }]
@@ -38,15 +38,15 @@ await t.test("Docker's config.json", async t => {
       ['by address', { 'https://ghcr.io': auth }, me],
       ['by a legacy address', { 'https://ghcr.io/v1/': auth }, me],
       ['by host and port', { 'registry.example.com:5000': auth }, me, { registry: 'http://registry.example.com:5000' }],
-      ["by Docker Hub's own name", { 'https://index.docker.io/v1/': auth }, me, {
+      ['by the address of Docker Hub', { 'https://index.docker.io/v1/': auth }, me, {
         registry: 'https://registry-1.docker.io'
       }],
-      ['by a part of the registry', { 'ghcr.io': { auth: encoded('x:y') }, 'ghcr.io/org': auth }, me, {
+      ['by a namespace of the registry', { 'ghcr.io': { auth: encoded('x:y') }, 'ghcr.io/org': auth }, me, {
         namespace: 'org/team'
       }],
       ['user and password', { 'ghcr.io': { username: 'me', password: 'canary:1' } }, me],
-      ['auth before them', { 'ghcr.io': { ...auth, username: 'x', password: 'y' } }, me],
-      ['auth with a newline behind the password', { 'ghcr.io': { auth: encoded('me:canary:1\n') } }, me],
+      ['auth has priority over them', { 'ghcr.io': { ...auth, username: 'x', password: 'y' } }, me],
+      ['auth with a newline after the password', { 'ghcr.io': { auth: encoded('me:canary:1\n') } }, me],
       ['auth with NUL characters around the password', { 'ghcr.io': { auth: encoded('me:\0canary:1\0') } }, me],
       ['no password', { 'ghcr.io': { auth: encoded('me:') } }, { ...me, password: '' }],
       ['a ready token', { 'ghcr.io': { registrytoken: 'canary-token' } }, { kind: 'bearer', token: 'canary-token' }]
@@ -56,9 +56,9 @@ await t.test("Docker's config.json", async t => {
     }
   })
 
-  await t.test('that cannot be used stops the start with one line, without what is in it', async t => {
+  await t.test('that cannot be used stops the start with one line, without the content of the file', async t => {
     const files: Array<[what: string, content: unknown, line: string | RegExp]> = [
-      ['no JSON', '{"auths": canary', 'expected a file that holds JSON'],
+      ['not JSON', '{"auths": canary', 'expected a file that holds JSON'],
       ['another form', '["canary"]', "expected Docker's config.json"],
       [
         'a store',
@@ -73,7 +73,7 @@ await t.test("Docker's config.json", async t => {
       ],
       ['an identity token', { auths: { 'ghcr.io': { identitytoken: 'canary' } } }, /identitytoken is not supported/],
       [
-        'no pair',
+        'neither user nor password',
         { auths: { 'ghcr.io': { auth: encoded('canary') } } },
         'expected auth, username and password or registrytoken'
       ],
@@ -91,10 +91,10 @@ await t.test("Docker's config.json", async t => {
         'expected a registrytoken of printable characters'
       ],
       ['nothing', '', 'expected JSON, but the file is empty'],
-      ['a BOM alone', '\uFEFF\n', 'expected JSON, but the file is empty'],
+      ['only a BOM', '\uFEFF\n', 'expected JSON, but the file is empty'],
       ['UTF-16', Buffer.from('\uFEFF{"auths":{}}', 'utf16le'), 'expected UTF-8, but the file is UTF-16'],
       [
-        'an entry without anything',
+        'an empty entry',
         { auths: { 'ghcr.io': {} } },
         /expected auth, username and password or registrytoken/
       ]
@@ -141,7 +141,7 @@ await t.test("Docker's config.json", async t => {
   })
 })
 
-await t.test("Docker Hub's token server is known", t => {
+await t.test('the token server of Docker Hub is known', t => {
   t.strictSame(knownAuthHosts(new URL('https://registry-1.docker.io')), ['auth.docker.io'])
   t.strictSame(knownAuthHosts(new URL('https://ghcr.io')), [])
   t.end()

@@ -39,7 +39,7 @@ async function scripted (t: Test, answer: (request: LoopbackRequest, url: URL) =
   }
 }
 
-await t.test('all tags are read of every kind of registry, in as few questions as it takes', async t => {
+await t.test('all tags of every kind of registry are read, with a minimum of requests', async t => {
   const questions: Record<FlavourName, number> = { 'docker-registry': 1, zot: 3, gitea: 4, harbor: 3 }
   for (const flavour of ['docker-registry', 'zot', 'gitea', 'harbor'] as const) {
     const fake = await createRegistryFake(content(many), { flavour })
@@ -58,8 +58,7 @@ await t.test('all tags are read of every kind of registry, in as few questions a
   }
 })
 
-await t.test('a repository without tags has none, also when they are null; one that is not there is ' +
-  'undefined', async t => {
+await t.test('an empty tag list is empty, also when it is null, and a missing repository is undefined', async t => {
   for (const flavour of ['docker-registry', 'zot', 'gitea', 'harbor'] as const) {
     const fake = await createRegistryFake(content([]), { flavour })
     t.teardown(fake.close)
@@ -70,11 +69,12 @@ await t.test('a repository without tags has none, also when they are null; one t
     for (const impossible of ['provider/AWS', '../secret', 'a//b', 'provider/a..b', 'x'.repeat(256), '']) {
       t.equal(await transport.tags(impossible), undefined, impossible)
     }
-    t.equal(fake.requests.length, asked, 'what cannot be a name is not asked for')
+    t.equal(fake.requests.length, asked, 'an impossible name is not requested')
   }
 })
 
-await t.test('a tag that is deleted during the walk costs one more walk, and never the rest', async t => {
+await t.test('a tag that is deleted while the list is read causes one more read, and never an incomplete ' +
+  'list', async t => {
   const { fake, transport } = await scripted(t, (_request, url) => {
     const last = url.searchParams.get('last')
     if (last === 'b' && fake.count(/last=b/) === 1) return { status: 404, body: '' }
@@ -91,11 +91,11 @@ await t.test('a tag that is deleted during the walk costs one more walk, and nev
         ? { status: 404, body: '' }
         : json({ tags: ['a'] }, { link: `<${url.pathname}?n=1&last=a>; rel="next"` })
   )
-  t.strictSame(await end.transport.tags('provider/aws'), [{ name: 'a' }], 'nothing behind the last tag')
+  t.strictSame(await end.transport.tags('provider/aws'), [{ name: 'a' }], 'no tags after the last one')
   t.equal(end.fake.count(/tags\/list/), 4)
 })
 
-await t.test('a page that holds nothing is the last; pages that repeat, or without end, are a failure, and prove no ' +
+await t.test('an empty page is the last; repeated or endless pages are a failure, and do not prove an ' +
   'absence', async t => {
   const empty = await scripted(
     t,
@@ -139,7 +139,7 @@ await t.test('a page that holds nothing is the last; pages that repeat, or witho
   t.strictSame([names.length, truncated], [1000, true])
 })
 
-/** Answers tags or repositories with these names. */
+/** Returns a response with these names of tags or repositories. */
 const named = (url: URL, names: unknown[], link?: string): LoopbackAnswer =>
   json(
     url.pathname.endsWith('_catalog') ? { repositories: names } : { tags: names },
@@ -148,7 +148,7 @@ const named = (url: URL, names: unknown[], link?: string): LoopbackAnswer =>
 const twelve = Array.from({ length: 12 }, (_, at) => `provider/x${at}`)
 const asTags = (names: string[]) => names.map(name => name.replace('provider/', ''))
 
-await t.test('a Link that leads back to the page just read is the end of the list', async t => {
+await t.test('a Link that leads to the page just read is the end of the list', async t => {
   const ends: Array<[what: string, link: (url: URL) => string, requests: number]> = [
     ['the same address', url => url.pathname + url.search, 2],
     ['the same address, absolute and of another scheme', url => `https://${url.host}${url.pathname}${url.search}`, 2],
@@ -167,7 +167,7 @@ await t.test('a Link that leads back to the page just read is the end of the lis
   }
 })
 
-await t.test('a later page that leads back to itself is the end, too', async t => {
+await t.test('a later page that leads to itself is also the end', async t => {
   const { fake, transport } = await scripted(t, (_request, url) =>
     url.searchParams.has('last')
       ? named(url, ['c', 'd'], `${url.pathname}?n=2&last=b`)
@@ -176,7 +176,7 @@ await t.test('a later page that leads back to itself is the end, too', async t =
   t.equal(fake.count(/tags\/list/), 3)
 })
 
-await t.test('a page that holds something new when it is read again is not the end', async t => {
+await t.test('a page with a new name when it is read again is not the end', async t => {
   const { transport } = await scripted(
     t,
     (_request, url) => named(url, fakeReads(url) === 1 ? ['a'] : ['a', 'b'], url.pathname + url.search)
@@ -189,7 +189,7 @@ await t.test('a page that holds something new when it is read again is not the e
   t.strictSame((await transport.tags('provider/aws'))?.map(({ name }) => name), ['a', 'b'])
 })
 
-await t.test('a repeated page anywhere else proves no end', async t => {
+await t.test('any other repeated page does not prove the end', async t => {
   const pages: Array<[what: string, page: (url: URL) => LoopbackAnswer]> = [
     [
       'the page before the last',
@@ -220,8 +220,7 @@ await t.test('a repeated page anywhere else proves no end', async t => {
   }
 })
 
-await t.test("Harbor's own list ends where a Link leads back to the page just read, unless its count shows " +
-  'more', async t => {
+await t.test('the list of Harbor ends with a Link to the page just read, unless its total is larger', async t => {
   for (const [total, truncated] of [[12, false], [undefined, false], [230, true]] as const) {
     const { transport } = await scripted(t, (_request, url) => ({
       ...json(twelve.map(name => ({ name })), {
@@ -242,7 +241,8 @@ await t.test("Harbor's own list ends where a Link leads back to the page just re
   )
 })
 
-await t.test('a Link may be absolute on the same host, under another scheme too, and goes nowhere else', async t => {
+await t.test('a Link may be absolute on the same host, also with another scheme, and is not followed to other ' +
+  'hosts', async t => {
   const paged = (link: (host: string, path: string) => string) => (request: LoopbackRequest, url: URL) =>
     url.searchParams.has('last')
       ? json({ tags: ['b'] })
@@ -279,17 +279,17 @@ await t.test('a Link may be absolute on the same host, under another scheme too,
   }
 })
 
-await t.test('a registry that takes no such n is asked without', async t => {
+await t.test('a registry that refuses the page size receives requests without it', async t => {
   const { fake, transport } = await scripted(t, (_request, url) =>
     url.searchParams.has('n')
       ? json({ errors: [{ code: 'PAGINATION_NUMBER_INVALID' }] }, {}, 400)
       : json(url.pathname.endsWith('_catalog') ? { repositories: ['provider/aws'] } : { tags: ['1.0.0'] }))
   t.strictSame(await transport.repositories(''), { names: ['provider/aws'], truncated: false })
   t.strictSame(await transport.tags('provider/aws'), [{ name: '1.0.0' }])
-  t.equal(fake.requests.length, 5, 'the way in, and two questions each')
+  t.equal(fake.requests.length, 5, 'the challenge, and two requests for each list')
 })
 
-await t.test('names that are none cost only themselves', async t => {
+await t.test('malformed names do not affect the others', async t => {
   const { transport } = await scripted(t, (_request, url) =>
     url.pathname.endsWith('_catalog')
       ? json({ repositories: ['provider/aws', 7, null, '../x', 'UPPER/case', `x/${'y'.repeat(300)}`, 'elsewhere/x'] })
@@ -297,28 +297,28 @@ await t.test('names that are none cost only themselves', async t => {
   t.strictSame(
     (await transport.repositories('provider')).names,
     ['provider/aws'],
-    'what is outside the namespace is left out'
+    'repositories outside the namespace are skipped'
   )
   t.strictSame(await transport.tags('provider/aws'), [{ name: '1.0.0' }])
 })
 
-await t.test('what is no answer of a registry is a failure, and never an absence', async t => {
+await t.test('a response that is not from a registry is a failure, and never an absence', async t => {
   const page = '<html>Sign in</html>'
   const answers: Array<[what: string, answer: LoopbackAnswer, details: string]> = [
     ['HTML', { status: 200, headers: { 'content-type': 'text/html' }, body: page }, 'Response is not from a registry'],
     [
-      "a proxy's 404",
+      'a 404 of a proxy',
       { status: 404, headers: { 'content-type': 'text/html' }, body: page },
       'Response is not from a registry'
     ],
     [
-      "an ingress's 404",
+      'a 404 of an ingress',
       { status: 404, headers: { 'content-type': 'text/plain' }, body: 'default backend - 404' },
       'Response is not from a registry'
     ],
     ['text', { status: 200, headers: { 'content-type': 'text/plain' }, body: '{"tags":[]}' }, 'Response is not JSON'],
     [
-      'no JSON',
+      'not JSON',
       { status: 200, headers: { 'content-type': 'application/json' }, body: '{' },
       'Response is not valid JSON'
     ],
