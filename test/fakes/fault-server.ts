@@ -7,7 +7,7 @@ import { createLoopback, type Loopback, type LoopbackAnswer, type LoopbackReques
 /**
  * A server on 127.0.0.1 in front of any upstream, fake or real. It passes requests on with their headers, including
  * `Host`, so that addresses in the responses have its host. Its `fault` can replace responses, and may change while it
- * runs; the upstream does not receive such requests.
+ * runs; the upstream itself is not changed.
  */
 export interface FaultServer extends Loopback {
   /** Returns the response of the upstream to a request, or to the same request with another path. */

@@ -12,45 +12,45 @@ export interface FakeLayer {
   content: string | Buffer
   title?: string
   mediaType?: string
-  /** Annotations beside the title. */
+  /** Annotations next to the title. */
   annotations?: Record<string, string>
 }
 
-/** What is done wrong when an artifact is written. */
+/** Damage of a written artifact. */
 export type Fault =
-  /** The file is not there. */
+  /** The file is missing. */
   | 'missing blob'
-  /** The manifest is not there. */
+  /** The manifest is missing. */
   | 'missing manifest'
-  /** The file's bytes differ from its digest; their number does not. */
+  /** The bytes of the file do not match its digest; the size is right. */
   | 'wrong blob'
-  /** The file is longer than its descriptor says. */
+  /** The file is longer than the size of its descriptor. */
   | 'long blob'
-  /** The manifest's bytes differ from its digest. */
+  /** The bytes of the manifest do not match its digest. */
   | 'wrong manifest'
-  /** The file is a link to one beside the layout's root. */
+  /** The file is a link to one outside the root of the layout. */
   | 'blob outside'
-  /** The manifest is a link to one beside the layout's root. */
+  /** The manifest is a link to one outside the root of the layout. */
   | 'manifest outside'
 
 /** One tag of one repository. */
 export interface FakeArtifact {
   repository: string
   tag: string
-  /** One archive named after the repository unless told otherwise; none makes a version without file. */
+  /** The default is one archive named after the repository; an empty list creates a version without a file. */
   layers?: FakeLayer[]
   annotations?: Record<string, unknown>
-  /** Annotations beside the tag in `index.json`. */
+  /** Annotations of the tag in `index.json`. */
   tagAnnotations?: Record<string, unknown>
-  /** The config's content; the empty config unless told. */
+  /** Content of the config; the default is the empty config. */
   config?: Record<string, unknown>
-  /** What the config says that it is; that of a container image unless told. */
+  /** Media type of the config; the default is that of a container image. */
   configType?: string
-  /** `artifactType` of the manifest; null leaves it out, as container images and Helm do. */
+  /** `artifactType` of the manifest; null omits it, as in container images and Helm charts. */
   artifactType?: string | null
   /**
-   * Puts the manifest into an index, behind these descriptors, with these annotations; `descriptor` adds to its own
-   * one, `more` are further manifests.
+   * Puts the manifest into an index after the descriptors of `before`, with these annotations. `descriptor` extends its
+   * own descriptor, and `more` has further manifests.
    */
   index?: {
     before?: unknown[],
@@ -58,23 +58,23 @@ export interface FakeArtifact {
     more?: Array<{ layers: FakeLayer[], descriptor: object }>,
     annotations?: Record<string, unknown>
   }
-  /** Leaves out the `mediaType` of the manifest and of the index. */
+  /** Omits the `mediaType` of the manifest and of the index. */
   untyped?: boolean
-  /** The algorithm of the file's and the manifest's digest. */
+  /** Algorithm of the digests of files and manifests; the default is `sha256`. */
   algorithm?: 'sha256' | 'sha512'
   fault?: Fault
 }
 
 export interface FakeLayoutOptions {
-  /** `tree` (the default): a layout per repository, by its path. `single`: one layout. */
+  /** `tree` (the default): one layout for each repository, by its path. `single`: one layout. */
   shape?: 'tree' | 'single'
-  /** How `ref.name` is written; the tag alone in a tree, else `repository:tag`. */
+  /** Returns the `ref.name` of an artifact; the default is the tag in a tree, else `repository:tag`. */
   reference?: (artifact: FakeArtifact) => string
   /** Further descriptors in each `index.json`. */
   junk?: unknown[]
 }
 
-/** What was written for an artifact, in the order of the arguments. */
+/** Digests of a written artifact, in the order of the arguments. */
 export interface Written { manifest: string, file?: string }
 
 const digestOf = (content: string | Buffer, algorithm: string) =>
@@ -92,7 +92,7 @@ async function putBlob (layout: string, content: string | Buffer, mediaType: str
   return { mediaType, digest, size: Buffer.byteLength(content) }
 }
 
-/** Writes one artifact's content; gives the descriptor for `index.json`. */
+/** Writes the content of one artifact, and returns the descriptor for `index.json`. */
 async function writeArtifact (root: string, layout: string, artifact: FakeArtifact) {
   const { annotations, algorithm = 'sha256', artifactType = 'application/vnd.example', fault, untyped = false } =
     artifact
@@ -162,7 +162,7 @@ async function writeArtifact (root: string, layout: string, artifact: FakeArtifa
   return { target, written }
 }
 
-/** Writes real OCI image layouts below `root`, over what is there. */
+/** Writes real OCI image layouts below `root`, over existing content. */
 export async function writeLayout (
   root: string,
   artifacts: FakeArtifact[],
@@ -189,7 +189,7 @@ export async function writeLayout (
   return all
 }
 
-/** Leaves the `index.json` of a layout as a writer leaves it that is not done yet; gives what it held. */
+/** Truncates the `index.json` of a layout as during a write, and returns its former content. */
 export async function halfWriteIndex (layout: string): Promise<string> {
   const path = join(layout, 'index.json')
   const whole = await readFile(path, 'utf8')

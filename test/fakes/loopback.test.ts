@@ -17,7 +17,7 @@ async function start (test: Test): Promise<Loopback> {
 const agent = new Agent({ keepAlive: true })
 t.teardown(() => agent.destroy())
 
-/** The head of an answer; its body is the caller's to read. */
+/** Returns the head of a response; the caller reads the body. */
 async function head (server: Loopback, path = '/', signal?: AbortSignal): Promise<IncomingMessage> {
   const { promise, resolve, reject } = Promise.withResolvers<IncomingMessage>()
   request(`${server.url}${path}`, { agent, ...(signal === undefined ? {} : { signal }) }, resolve).once('error', reject)
@@ -29,7 +29,7 @@ async function text (response: IncomingMessage): Promise<string> {
   return Buffer.concat(await response.toArray() as Buffer[]).toString()
 }
 
-await t.test('records what was asked and answers what the handler says', async (t) => {
+await t.test('requests are recorded, and the response of the handler is sent', async (t) => {
   const server = await start(t)
   const response = await fetch(`${server.url}/a?b=c`, { method: 'POST', body: 'asked', headers: { 'x-one': '1' } })
   t.equal(await response.text(), 'ten bytes!')
@@ -38,7 +38,7 @@ await t.test('records what was asked and answers what the handler says', async (
   t.equal(await server.requests[0]?.over, 'answered')
 })
 
-await t.test('answers 500 with the error when the handler throws', async (t) => {
+await t.test('an error of the handler is a 500 with the error as text', async (t) => {
   const server = await createLoopback(() => { throw new Error('not so') })
   t.teardown(() => server.close())
   const response = await head(server)
@@ -46,7 +46,7 @@ await t.test('answers 500 with the error when the handler throws', async (t) => 
   t.match(await text(response), /not so/)
 })
 
-await t.test('is gone after a stop and back on the same port after a start', async (t) => {
+await t.test('a stopped server refuses connections, and a restarted one has the same port', async (t) => {
   const server = await start(t)
   const { url } = server
   await server.stop()
@@ -57,7 +57,7 @@ await t.test('is gone after a stop and back on the same port after a start', asy
   t.equal((await head(server)).statusCode, 200)
 })
 
-await t.test('drops whoever still waits when it stops', { timeout: 5000 }, async (t) => {
+await t.test('pending requests fail when the server stops', { timeout: 5000 }, async (t) => {
   const server = await start(t)
   server.fault = () => 'hang'
   const waiting = head(server)
@@ -67,7 +67,7 @@ await t.test('drops whoever still waits when it stops', { timeout: 5000 }, async
   await dropped
 })
 
-await t.test('goes wrong as told', { timeout: 5000 }, async (t) => {
+await t.test('each fault has its effect', { timeout: 5000 }, async (t) => {
   const server = await start(t)
   server.fault = () => 'refuse-reset'
   await t.rejects(head(server), { code: 'ECONNRESET' })
@@ -88,7 +88,7 @@ await t.test('goes wrong as told', { timeout: 5000 }, async (t) => {
   t.equal(await text(down), 'down')
 })
 
-await t.test('never answers, or never goes on, until somebody hangs up', async (t) => {
+await t.test('a response hangs or stalls until the client disconnects', async (t) => {
   const server = await start(t)
   const hanging = new AbortController()
   server.fault = () => 'hang'
@@ -108,7 +108,7 @@ await t.test('never answers, or never goes on, until somebody hangs up', async (
   t.equal(await server.requests.at(-1)?.over, 'aborted')
 })
 
-await t.test('sends blanks without end until somebody hangs up', async (t) => {
+await t.test('an endless response continues until the client disconnects', async (t) => {
   const server = await start(t)
   server.fault = () => 'endless'
   const response = await head(server)
@@ -121,7 +121,7 @@ await t.test('sends blanks without end until somebody hangs up', async (t) => {
   t.equal(await server.requests[0]?.over, 'aborted')
 })
 
-await t.test('holds an answer back until a promise settles', async (t) => {
+await t.test('a response waits until the promise of its fault settles', async (t) => {
   const server = await start(t)
   const { promise, resolve } = Promise.withResolvers<undefined>()
   server.fault = () => promise

@@ -4,39 +4,43 @@ import { pipeline, Readable } from 'node:stream'
 import type { IncomingHttpHeaders, IncomingMessage, OutgoingHttpHeaders, ServerResponse } from 'node:http'
 import type { AddressInfo, Socket } from 'node:net'
 
-/** A request as it arrived; `path` with its query, undecoded. */
+/** A request as it arrived; `path` includes the query, undecoded. */
 export interface LoopbackRequest {
   method: string
   path: string
   headers: IncomingHttpHeaders
-  /** Of anything but GET and HEAD. */
+  /** Body of requests other than GET and HEAD. */
   body?: string
-  /** Settles when the exchange is over: whether the whole answer was sent, or the connection went first. */
+  /**
+   * Settles when the exchange ends: `answered` after the whole response, `aborted` after an earlier end of the
+   * connection.
+   */
   over: Promise<'answered' | 'aborted'>
 }
 
 export interface LoopbackAnswer {
   status: number
   headers?: OutgoingHttpHeaders
-  /** A stream is sent as it comes, its length untold. */
+  /** A stream is sent without a length. */
   body?: Buffer | string | Readable
 }
 
 /**
- * What goes wrong with one answer:
- * - `refuse-reset`: the connection is reset before any byte of an answer
- * - `hang`: no answer, ever
- * - `stall`: head and half of the true body, then silence
- * - `truncate`: head and half of the true body, then the connection closes
- * - `reset`: head and half of the true body, then the connection is reset
- * - `drip`: the true answer, its body in many small pieces
- * - `endless`: the true body without its length, then blanks without end
- * - an answer: that one instead of the true one
+ * Fault of one response:
+ * - `refuse-reset`: the connection is reset before the first byte of a response
+ * - `hang`: no response
+ * - `stall`: head and half of the real body, then no further bytes
+ * - `truncate`: head and half of the real body, then the connection closes
+ * - `reset`: head and half of the real body, then the connection is reset
+ * - `drip`: the real response, its body in many small pieces
+ * - `endless`: the real body without its length, then endless blanks
+ * - a response: replaces the real one
  */
 export type FaultAction = 'refuse-reset' | 'hang' | 'stall' | 'truncate' | 'reset' | 'drip' | 'endless' | LoopbackAnswer
 
 /**
- * Asked for each request before the fake answers; undefined lets it. A promise holds the answer back until it settles.
+ * Returns the fault of a request before the fake responds; undefined means no fault. A promise delays the response
+ * until it settles.
  */
 export type Fault = (request: LoopbackRequest) => FaultAction | undefined | Promise<FaultAction | undefined>
 
@@ -47,23 +51,23 @@ export interface Loopback {
   /** `http://127.0.0.1:{port}`, the same after a stop and a start. */
   readonly url: string
   readonly port: number
-  /** All since the beginning, or since it was emptied with `length = 0`. */
+  /** All requests since the start, or since `length = 0` was set. */
   readonly requests: LoopbackRequest[]
-  /** How many connections were ever accepted. */
+  /** Number of connections that were ever accepted. */
   readonly connections: number
-  /** Connections that are open now. */
+  /** Number of open connections. */
   readonly open: number
-  /** Requests whose exchange is not over. */
+  /** Number of requests whose exchange has not ended. */
   readonly pending: number
-  /** Requests whose path, with its query, matches. */
+  /** Returns the number of requests whose path, including its query, matches. */
   count: (path: RegExp) => number
-  /** Settles with the request when the `nth` one (from 1) of a matching path has arrived, before it is answered. */
+  /** Settles with the `nth` request (from 1) whose path matches, before its response. */
   arrived: (path: RegExp, nth?: number) => Promise<LoopbackRequest>
-  /** Drops every connection and refuses new ones. */
+  /** Closes every connection and refuses new ones. */
   stop: () => Promise<void>
   /** Listens again on the same port. */
   start: () => Promise<void>
-  /** The same as `stop`, for teardown. */
+  /** Stops the server, for teardown. */
   close: () => Promise<void>
   fault: Fault | undefined
 }
@@ -81,7 +85,7 @@ function * endlessly (start: Buffer): Generator<Buffer> {
   while (true) yield blanks
 }
 
-/** Sends the head of an answer as it is, its length told unless it says `transfer-encoding`; gives the body. */
+/** Sends the head of a response, with its length unless it has `transfer-encoding`, and returns the body. */
 function send (response: ServerResponse, { status, headers = {}, body = '' }: LoopbackAnswer): Buffer {
   if (body instanceof Readable) throw new TypeError('a stream is sent as it is or not at all')
   const bytes = Buffer.from(body)
@@ -90,7 +94,7 @@ function send (response: ServerResponse, { status, headers = {}, body = '' }: Lo
   return bytes
 }
 
-/** Sends an answer as it is, to its end. */
+/** Sends a complete response. */
 function sendWhole (response: ServerResponse, answer: LoopbackAnswer): void {
   if (!(answer.body instanceof Readable)) response.end(send(response, answer))
   else pipeline(answer.body, response.writeHead(answer.status, answer.headers), () => {})
@@ -133,7 +137,7 @@ async function bodyOf (message: IncomingMessage): Promise<string> {
   return Buffer.concat(chunks).toString()
 }
 
-/** Starts a server that answers what `handler` says; what it throws is a 500 with the error as text. */
+/** Starts a server that sends the responses of `handler`; an error of the handler is a 500 with the error as text. */
 export async function createLoopback (handler: LoopbackHandler): Promise<Loopback> {
   const requests: LoopbackRequest[] = []
   let waiters: Waiter[] = []

@@ -3,7 +3,7 @@ import type { Test } from 'tap'
 const isPlain = (value: unknown): value is Record<string, unknown> =>
   typeof value === 'object' && value !== null && Object.getPrototypeOf(value) === Object.prototype
 
-/** Returns `found` reduced to what `pattern` is about; a value that matches a pattern is replaced by the pattern. */
+/** Returns `found` reduced to the keys of `pattern`; a value that matches a pattern is replaced by the pattern. */
 function reduced (found: unknown, pattern: unknown): unknown {
   if (pattern instanceof RegExp) return typeof found === 'string' && pattern.test(found) ? pattern : found
   if (pattern === String) return typeof found === 'string' ? pattern : found

@@ -8,15 +8,18 @@ const root = resolve(import.meta.dirname, '../..')
 const { NODE_COMPILE_CACHE } = process.env
 
 export interface Run {
-  /** The next line of standard output that matches, or an earlier one. Rejects when the process ends without it. */
+  /**
+   * Resolves with the next line of standard output that matches, or an earlier one. Rejects when the process ends
+   * without it.
+   */
   line (pattern: RegExp): Promise<RegExpExecArray>
-  /** Exit code and everything that was printed, once the process has ended. */
+  /** Exit code and complete output, after the process has ended. */
   end: Promise<{ code: number | null, stdout: string[], stderr: string }>
   kill (signal: NodeJS.Signals): void
   input (text: string): void
 }
 
-/** Runs `server.ts` with an environment of its own. */
+/** Runs `server.ts` with its own environment. */
 export function run (
   t: Test,
   { args = [], env = {}, node = [], cwd = root }: {
@@ -66,7 +69,7 @@ export function run (
   }
 }
 
-/** Runs `server.ts` until it listens; over an empty directory of layouts unless told otherwise. */
+/** Runs `server.ts` until it listens; the default upstream is an empty directory of layouts. */
 export async function start (
   t: Test,
   env: Record<string, string> = {},

@@ -4,15 +4,15 @@ import type { Test } from 'tap'
 
 export interface ProxyFake {
   url: string
-  /** What was asked for: `CONNECT host:port`, or `GET http://…`. */
+  /** Requests of clients: `CONNECT host:port`, or `GET http://…`. */
   readonly asked: string[]
   /** `Proxy-Authorization` of each request. */
   readonly authorizations: Array<string | undefined>
-  /** Status that everything is refused with. */
+  /** Status of all responses while it is set. */
   refuses: number | undefined
 }
 
-/** Starts a proxy that leads every host to one port on 127.0.0.1. */
+/** Starts a proxy that connects every host to one port on 127.0.0.1. */
 export async function createProxy (t: Test, port: number): Promise<ProxyFake> {
   const sockets = new Set<Socket>()
   const server = createServer((message, response) => {

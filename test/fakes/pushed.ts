@@ -2,7 +2,7 @@ import type { FakeArtifact, FakeLayer } from './layout.ts'
 
 const created = '2026-11-23T05:24:36Z'
 
-/** Layers that `helm push` makes of a chart: no titles. */
+/** Returns a chart layer as `helm push` creates it, without a title. */
 export const chart = (content: string): FakeLayer => ({
   content,
   mediaType: 'application/vnd.cncf.helm.chart.content.v1.tar+gzip'
@@ -31,7 +31,7 @@ export const helmChart = (repository: string, tag: string, layers: FakeLayer[]):
   }
 }
 
-/** A directory as `oras push` packs it. */
+/** Returns a directory layer as `oras push` packs it. */
 export const orasDirectory = (title: string, content: string): FakeLayer => ({
   content,
   title,
@@ -39,7 +39,7 @@ export const orasDirectory = (title: string, content: string): FakeLayer => ({
   annotations: { 'io.deis.oras.content.digest': `sha256:${'d'.repeat(64)}`, 'io.deis.oras.content.unpack': 'true' }
 })
 
-/** A file as `oras push` uploads it when no media type is given: the type of a tar, whatever it holds. */
+/** Returns a file layer as `oras push` uploads it without a media type: always with the type of a tar. */
 export const orasFile = (title: string, content: string): FakeLayer => ({
   content,
   title,

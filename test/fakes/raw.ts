@@ -1,9 +1,9 @@
 import { connect } from 'node:net'
 
-/** An answer as its bytes were, each byte one character. */
+/** A response with one character for each byte of its head, and its body decoded as UTF-8. */
 export interface RawAnswer { status: number, head: string, body: string }
 
-/** Sends a request as it is, so that no client mends it, and gives what came back. One character is one byte. */
+/** Sends an unmodified request, and returns the response. Each character of the request is one byte. */
 export async function askRaw (port: number, target: string, { method = 'GET', headers = '' } = {}): Promise<RawAnswer> {
   const text = await new Promise<string>((resolve, reject) => {
     const socket = connect(port, '127.0.0.1')
@@ -34,5 +34,5 @@ export async function askRaw (port: number, target: string, { method = 'GET', he
   }
 }
 
-/** A head of printable ASCII, each line a header. */
+/** Matches a head of printable ASCII, with one header on each line. */
 export const plainHead = /^HTTP\/1\.1 \d{3} [ -~]+\r\n(?:[A-Za-z-]+: [ -~]*\r\n)+$/

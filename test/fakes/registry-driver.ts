@@ -9,12 +9,12 @@ import { parseConfig } from '../../lib/config/parse.ts'
 import { createUpstream } from '../../plugins/upstream/client.ts'
 
 export interface TransportMore {
-  /** Milliseconds, for the lives of tokens. */
+  /** Returns milliseconds for the lifetimes of tokens. */
   clock?: () => number
   onRefused?: () => void
 }
 
-/** The transport of a registry as its `[[oci]]` table would make it, without a server around it. */
+/** Creates the transport of a registry from its `[[oci]]` table, without a server. */
 export function createRegistryTransport (t: Test, config: object, more: TransportMore = {}): Transport {
   const { oci: [oci] } = parseConfig({ oci: config })
   if (oci === undefined) throw new Error('no configuration')
@@ -41,7 +41,7 @@ export function createRegistryTransport (t: Test, config: object, more: Transpor
   })
 }
 
-/** The driver of a registry as its `[[oci]]` table would make it. */
+/** Creates the driver of a registry from its `[[oci]]` table. */
 export function createRegistryDriver (t: Test, config: object, more: TransportMore = {}): Driver {
   const { oci: [oci] } = parseConfig({ oci: config })
   if (oci === undefined) throw new Error('no configuration')

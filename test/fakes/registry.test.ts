@@ -10,12 +10,12 @@ interface Recording {
 
 const folder = new URL('../recordings/oci/', import.meta.url)
 const sha256 = (bytes: Buffer) => `sha256:${createHash('sha256').update(bytes).digest('hex')}`
-/** Nobody asks for these: a fake has no referrers and no ranges, and its tokens are its own. */
+/** Recordings that the fake does not reproduce: it has no referrers and no ranges, and its own tokens. */
 const notAsked = /^(?:referrers|blob-range|blob-range-past-the-end|blob-head|token-anonymous)\.json$/
-/** What depends on the moment or on the machine, or says nothing to a reader. */
+/** Headers that depend on the time or on the machine, or that no client reads. */
 const ignored = /^(?:access-control-|content-length|content-type|www-authenticate|date)/
 
-/** What the recorded server held, as far as the recordings show it. */
+/** Returns the content of the recorded server, as far as the recordings show it. */
 function contentFrom (recordings: Map<string, Recording>): RegistryContent {
   const content: RegistryContent = new Map()
   const bodyOf = ({ response }: Recording) => Buffer.from(response.text ?? Buffer.from(response.base64 ?? '', 'base64'))
@@ -38,7 +38,7 @@ function contentFrom (recordings: Map<string, Recording>): RegistryContent {
 }
 
 for (const flavour of ['docker-registry', 'zot', 'gitea'] as const) {
-  await t.test(`answers what ${flavour} answered`, async t => {
+  await t.test(`a response equals the recorded one of ${flavour}`, async t => {
     const recordings = new Map(
       readdirSync(new URL(`${flavour}/`, folder)).map(
         name => [name, JSON.parse(readFileSync(new URL(`${flavour}/${name}`, folder), 'utf8')) as Recording]
@@ -54,7 +54,7 @@ for (const flavour of ['docker-registry', 'zot', 'gitea'] as const) {
         if (!ignored.test(header)) t.equal(answer.headers.get(header), value, `${name}: ${header}`)
       }
       const body = Buffer.from(await answer.arrayBuffer())
-      // Zot explains its errors at length; what is read of them is their code.
+      // The error texts of Zot are long, and the registry reads only their codes.
       if (response.status < 400 || flavour !== 'zot') {
         t.equal(
           body.toString('latin1'),

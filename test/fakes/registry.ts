@@ -9,23 +9,23 @@ export type { FlavourName, RegistryContent }
 
 export interface RegistryFakeOptions extends Partial<AccessOptions> {
   flavour?: FlavourName
-  /** Whether `_catalog` is for administrators only. */
+  /** Whether only administrators may read `_catalog`. */
   catalogRefused?: boolean
-  /** `Content-Type` of every manifest and index; its own media type, else that of its tag, if unset. */
+  /** `Content-Type` of every manifest and index; the default is its own media type, else that of its tag. */
   manifestType?: string
-  /** Where blobs are redirected to: `{storage}/{digest}`. */
+  /** Address to which blobs are redirected: `{storage}/{digest}`. */
   storage?: string
 }
 
 export interface RegistryFake extends Loopback {
   readonly content: RegistryContent
-  /** May be changed while it runs. */
+  /** May change while the fake runs. */
   readonly options: RegistryFakeOptions & AccessOptions
-  /** Makes every token that was given out worthless. */
+  /** Revokes all issued tokens. */
   revoke: () => void
 }
 
-/** What each server needs to be asked with, unless told otherwise. */
+/** Default authentication of each server. */
 const usual: Record<FlavourName, Partial<AccessOptions>> = {
   'docker-registry': {},
   zot: {},
@@ -34,8 +34,8 @@ const usual: Record<FlavourName, Partial<AccessOptions>> = {
 }
 
 /**
- * Starts a registry with this content, which may be changed while it runs. It answers as the recorded one of its
- * flavour did, as far as somebody goes who only reads.
+ * Starts a registry with this content, which may change while it runs. Its responses to reading clients equal the
+ * recorded ones of its flavour.
  */
 export async function createRegistryFake (
   content: RegistryContent,
@@ -82,7 +82,7 @@ export async function createRegistryFake (
   }
 
   function catalog (request: LoopbackRequest, url: URL): LoopbackAnswer {
-    // Harbor gives no token for the catalog.
+    // Harbor issues no token for the catalog.
     if (name === 'harbor' && access.user(request) !== 'known') return refuse('Basic realm="harbor"')
     if (settings.catalogRefused === true) {
       return name === 'harbor'
@@ -166,7 +166,7 @@ export async function createRegistryFake (
     }
   }
 
-  /** Harbor's own API: the repositories of a project, in pages. */
+  /** Returns the response of the Harbor API with one page of the repositories of a project. */
   function project (request: LoopbackRequest, url: URL, project: string): LoopbackAnswer {
     const header = { 'content-type': 'application/json; charset=utf-8' }
     const failed = (status: number, code: string) => ({

@@ -1,8 +1,7 @@
 import type { Driver, Skipped } from '../../backends/driver/driver.ts'
 
 /**
- * Returns the driver with what it skips noted as `reason repository:tag`, with the file's name behind it where there is
- * one.
+ * Returns the driver, and its skipped items as `reason repository:tag`, followed by the name of the file where present.
  */
 export function notingSkips (driver: Driver): { driver: Driver, skipped: string[] } {
   const skipped: string[] = []

@@ -6,7 +6,7 @@ import type { Test } from 'tap'
 import { startApp } from './app.ts'
 import { createRegistryFake, type RegistryContent } from './registry.ts'
 
-/** A file of so many bytes, of which no two pieces are the same. */
+/** Returns a file of `length` bytes without repeated blocks. */
 export function fileOf (length: number, seed = 'file'): Buffer {
   const bytes = Buffer.alloc(length)
   for (let at = 0, block = createHash('sha256').update(seed).digest(); at < length; at += block.length) {
@@ -18,23 +18,23 @@ export function fileOf (length: number, seed = 'file'): Buffer {
 
 export const digestOf = (bytes: Buffer): string => `sha256:${createHash('sha256').update(bytes).digest('hex')}`
 
-/** How an object storage behaves. */
+/** Behaviour of an object storage. */
 export interface StorageBehaviour {
-  /** Whether it knows `Range`. */
+  /** Whether it supports `Range`. */
   ranges: boolean
   etag: string | undefined
-  /** Bytes of the file at which a connection is reset, each once. */
+  /** Positions in bytes of the file at which a connection is reset, each once. */
   cuts: number[]
-  /** What is sent before a byte waits until this settles: `[offset, promise]`. */
+  /** Position in bytes and a promise; later bytes are sent after the promise settles. */
   hold: [number, Promise<void>] | undefined
-  /** Whether a connection that was kept takes another request; else it ends just then. */
+  /** Whether a kept connection accepts another request; else it is reset by that request. */
   reuse: boolean
 }
 
 const piece = 64 * 1024
 
 /**
- * An object storage with one file, which counts what it sends. `content` and the behaviour may be changed while it
+ * Starts an object storage with one file, which counts its sent bytes. `content` and the behaviour may change while it
  * runs.
  */
 export async function createStorage (t: Test, content: Buffer, given: Partial<StorageBehaviour> = {}) {
@@ -104,7 +104,7 @@ export type Storage = Awaited<ReturnType<typeof createStorage>>
 
 const manifestType = 'application/vnd.oci.image.manifest.v1+json'
 
-/** What a registry has of files, each the one layer of `{type}/{name}` in version 1.0.0. */
+/** Returns the content of a registry with these files, each the only layer of version 1.0.0 of its repository. */
 export function contentOfFiles (files: Record<string, Buffer>): RegistryContent {
   return new Map(
     Object.entries(files).map(([repository, file]) => {
@@ -130,7 +130,7 @@ export function contentOfFiles (files: Record<string, Buffer>): RegistryContent 
 }
 
 /**
- * The registry on a real port, before an OCI registry with one file, `taskserv/big` 1.0.0, that is kept in an object
+ * Starts the registry on a real port, with an OCI registry that has one file, `taskserv/big` 1.0.0, in an object
  * storage.
  */
 export async function listenBeforeStorage (
@@ -148,10 +148,10 @@ export async function listenBeforeStorage (
   const url = `${origin}/api/v1/extensions/taskserv/big/1.0.0`
   const metric = async (line: string) =>
     Number(new RegExp(`^${line.replace(/[{}]/g, '\\$&')} (\\S+)$`, 'm').exec((await get('/metrics')).body)?.[1])
-  /** Settles when nothing is under way any more: what was is in its place. */
+  /** Settles when no download is active, and all files are stored. */
   const idle = async () => { while (app.downloads.active() > 0) await turn() }
   return { app, get, fake, storage, oci, url, metric, idle, statistics: () => app.downloads.statistics() }
 }
 
-/** The bytes of an answer. */
+/** Returns the bytes of a response. */
 export const bytesOf = async (answer: Response): Promise<Buffer> => Buffer.from(await answer.arrayBuffer())

@@ -7,13 +7,15 @@ export interface TokenServerOptions {
   /** PEM of the signing key, and of its certificate, which the registry must trust. */
   key: string
   certificate: string
-  /** Passwords by user: they may push and list. Everybody else may do nothing. */
+  /** Passwords by user; these users may push and list, and all others are refused. */
   users: Record<string, string>
 }
 
 const base64url = (value: object) => Buffer.from(JSON.stringify(value)).toString('base64url')
 
-/** A token server as distribution wants it (token.md): ES256, the certificate in `x5c`. It lives on 127.0.0.1. */
+/**
+ * Starts a token server on 127.0.0.1 as the token specification of distribution requires: ES256, certificate in `x5c`.
+ */
 export async function createTokenServer (
   { service, issuer, key, certificate, users }: TokenServerOptions
 ): Promise<Loopback> {

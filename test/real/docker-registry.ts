@@ -8,9 +8,9 @@ import type { Test } from 'tap'
 
 export interface DockerRegistry {
   readonly url: string
-  /** Sends a signal to it; resolves at once, or for SIGKILL and SIGTERM when it has ended. */
+  /** Sends a signal to the process; resolves at once, or after its end for SIGKILL and SIGTERM. */
   kill: (signal: NodeJS.Signals) => Promise<void>
-  /** Starts it again after it has ended, on the same port with the same content. */
+  /** Starts the process again after its end, on the same port with the same content. */
   start: () => Promise<void>
 }
 
@@ -22,7 +22,7 @@ export async function createDockerRegistry (t: Test, folder: string, auth: objec
   let registry: ChildProcessByStdio<null, null, Readable> | undefined
 
   async function start (): Promise<void> {
-    // JSON is YAML.
+    // Every JSON document is also YAML, so the configuration needs no YAML library.
     await writeFile(
       config,
       JSON.stringify({
@@ -66,7 +66,7 @@ export async function createDockerRegistry (t: Test, folder: string, auth: objec
   return { url: `http://${address}`, kill, start }
 }
 
-/** The same; gives its address alone. */
+/** Starts the real docker-registry, and returns only its address. */
 export async function startDockerRegistry (t: Test, folder: string, auth: object = {}): Promise<string> {
   return (await createDockerRegistry(t, folder, auth)).url
 }

@@ -3,8 +3,8 @@ import type { Extension, ExtensionVersion } from '../../schemas/extension.ts'
 import { startApp } from '../fakes/app.ts'
 
 /**
- * Everything that the HTTP API says of one `[[oci]]` upstream: status, body and the headers that tell about it, by
- * path.
+ * Returns all responses of the HTTP API for one `[[oci]]` upstream by path: status, body and the headers of the
+ * content.
  */
 export async function everything (t: Test, config: object): Promise<Record<string, unknown>> {
   const { get } = await startApp(t, { server: { public_url: 'https://registry.example.com' }, oci: config })

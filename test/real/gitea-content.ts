@@ -16,16 +16,19 @@ export interface FilledFile {
 export interface FilledGitea {
   url: string
   organization: string
-  /** Of a user who may read every repository of the organisation, the private one too, and write none. */
+  /**
+   * Token of a user with read access to every repository of the organization, including the private one, and no write
+   * access.
+   */
   readerToken: string
-  /** What was uploaded; the server may show less of it, see `provisioningContent`. */
+  /** The uploaded content; the server may list less of it, see `provisioningContent`. */
   content: GiteaContent
   files: FilledFile[]
 }
 
 const readerScopes = ['read:organization', 'read:repository', 'read:user']
 
-/** A caller of one Gitea's API that throws whatever is no success. */
+/** Creates a client for the API of one Gitea that throws for each status except 2xx. */
 function createCaller (url: string, authorization: string) {
   return async function call (method: string, path: string, body?: object): Promise<Record<string, unknown>> {
     const form = body instanceof FormData
@@ -121,12 +124,12 @@ async function createRepository (
 }
 
 /**
- * Makes an organisation with the content of `provisioningContent`, or another one, on a Gitea, through its API alone,
- * and a user who may read it. The server must allow migrations from itself (`[migrations] ALLOW_LOCALNETWORKS` when it
+ * Creates an organization with the content of `provisioningContent`, or another one, through the API of a Gitea, and a
+ * user with read access. The server must allow migrations from itself (`[migrations] ALLOW_LOCALNETWORKS` when it
  * listens on a local address).
  * @param adminToken token of an administrator with all scopes
- * @param organization name of the new organisation; unique unless told
- * @param content what is published in it
+ * @param organization name of the new organization; the default is unique
+ * @param content content to publish in it
  */
 export async function fillGitea (
   url: string,

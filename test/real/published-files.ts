@@ -5,17 +5,18 @@ import { writeLayout } from '../fakes/layout.ts'
 import { contentOf } from '../fakes/registry.ts'
 import { push } from './registry-content.ts'
 
-/** When everything was published. */
+/** Publication time of all files. */
 export const published = '2026-11-23T05:24:36Z'
 
-/** A file of so many bytes, of which no two pieces are the same. */
+/** Returns a file of `length` bytes without repeated blocks. */
 export const fileOf = (length: number, seed = 'file'): Buffer =>
   createCipheriv('aes-128-ctr', createHash('md5').update(seed).digest(), Buffer.alloc(16)).update(Buffer.alloc(length))
 
 export const digestOf = (bytes: Buffer): string => `sha256:${createHash('sha256').update(bytes).digest('hex')}`
 
 /**
- * Pushes files to a registry: `{repository}` in version 1.0.0, its file named `title`. `folder` is used for a while.
+ * Pushes files to a registry, each as version 1.0.0 of `repository` with the name `title`. Writes to `folder`, and
+ * removes it at the end.
  */
 export async function publishFiles (
   url: string,
@@ -35,13 +36,13 @@ export async function publishFiles (
   await rm(folder, { recursive: true })
 }
 
-/** Where a docker-registry whose content is below `folder` keeps a blob. */
+/** Returns the path of a blob of a docker-registry whose content is below `folder`. */
 export function blobPath (folder: string, digest: string): string {
   const [algorithm = '', hex = ''] = digest.split(':')
   return join(folder, 'storage/docker/registry/v2/blobs', algorithm, hex.slice(0, 2), hex, 'data')
 }
 
-/** Flips one bit of the byte at an offset of a file; again, and it is as it was. */
+/** Flips one bit of the byte at an offset of a file; a second call restores it. */
 export async function flipByte (path: string, offset: number): Promise<void> {
   const file = await open(path, 'r+')
   try {

@@ -10,7 +10,7 @@ const annotations = (description: string) => ({
   'org.opencontainers.image.vendor': 'Provisioning team'
 })
 
-/** Artifacts as people really publish them, beside those of the conformance suite. */
+/** Artifacts as publishers create them, in addition to those of the conformance suite. */
 const special: FakeArtifact[] = [
   {
     repository: 'cluster/multi',
@@ -53,7 +53,7 @@ const special: FakeArtifact[] = [
   { repository: 'provider/nightlyonly', tag: 'nightly', annotations: annotations('Never a version') }
 ]
 
-/** Writes a tree of image layouts with everything that a registry is filled with, below `namespace`. */
+/** Writes a tree of image layouts with the whole content for a registry, below `namespace`. */
 export async function writeContent (root: string, namespace: string): Promise<void> {
   await writeLayout(
     root,
@@ -61,14 +61,14 @@ export async function writeContent (root: string, namespace: string): Promise<vo
   )
 }
 
-/** One way to write to a registry. */
+/** Address and credentials for pushes to a registry. */
 export interface Pusher {
   url: string
-  /** Value of `Authorization` for writing to a repository. */
+  /** Returns the value of `Authorization` for a push to a repository. */
   authorization?: (repository: string) => Promise<string>
 }
 
-/** Pushes manifests and what they are made of by plain requests (distribution-spec, "Pushing"). */
+/** Pushes manifests and their blobs with plain requests (distribution-spec, "Pushing"). */
 export async function push (content: RegistryContent, { url, authorization }: Pusher): Promise<void> {
   for (const [repository, { tags, blobs }] of content) {
     const given: Record<string, string> = authorization === undefined
@@ -97,7 +97,7 @@ export async function push (content: RegistryContent, { url, authorization }: Pu
       to.searchParams.set('digest', digest)
       await send('PUT', to.pathname + to.search, bytes, { 'content-type': 'application/octet-stream' })
     }
-    // An index after what it lists.
+    // An index is pushed after the manifests that it lists.
     const ordered = [...manifests].sort(([, a], [, b]) =>
       Number(mediaTypeOf(a) === indexType) - Number(mediaTypeOf(b) === indexType)
     )
@@ -114,7 +114,7 @@ export async function push (content: RegistryContent, { url, authorization }: Pu
   }
 }
 
-/** The media type of a manifest or an index; undefined when it is neither. */
+/** Returns the media type of a manifest or an index; undefined for other content. */
 function mediaTypeOf (bytes: Buffer): string | undefined {
   try {
     const { mediaType } = JSON.parse(bytes.toString()) as { mediaType?: string }
@@ -124,7 +124,7 @@ function mediaTypeOf (bytes: Buffer): string | undefined {
   }
 }
 
-/** Makes a public organisation on a Gitea, whose packages everybody may read; `username` is the token's. */
+/** Creates a public organization with public packages on a Gitea; `username` is the user of the token. */
 export async function createGiteaRegistry (
   url: string,
   token: string

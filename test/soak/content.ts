@@ -4,7 +4,7 @@ import type { GiteaContent } from '../fakes/gitea.ts'
 import { manifestType } from '../fakes/layout.ts'
 import type { RegistryContent } from '../fakes/registry.ts'
 
-/** What must be answered about one extension, whatever its upstreams do. */
+/** Required content of one extension, independent of the state of its upstreams. */
 export interface Expected {
   type: ExtensionType
   name: string
@@ -21,13 +21,13 @@ const versionsOf = { gitea: ['2.1.0', '2.0.0', '1.9.3'], oci: ['3.0.0', '1.0.0']
 const sha256 = (bytes: string | Buffer): string => createHash('sha256').update(bytes).digest('hex')
 const described = (source: ExtensionSource, name: string): string => `Extension ${name} as ${source} has it`
 
-/** The same for the same words; most are small, and some too large for one buffer on their way. */
+/** Returns the same file for the same arguments; most are small, and some exceed one buffer of the transfer. */
 function fileOf (source: ExtensionSource, name: string, version: string): Buffer {
   const start = `${source} ${name} ${version}\n`
   return Buffer.from(start.repeat(Number(name.slice(1)) % 20 === 0 ? 8000 : 40))
 }
 
-/** What both upstreams hold, and what the catalog must make of it: of a name that both have, Gitea's. */
+/** Returns the content of both upstreams, and the expected catalog: a name in both upstreams belongs to Gitea. */
 export function createContent (
   names: number
 ): { gitea: GiteaContent, registry: RegistryContent, expected: Expected[] } {

@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { FaultAction, Loopback, LoopbackRequest } from '../fakes/loopback.ts'
 
-/** Numbers in [0, 1), the same for the same seed (mulberry32). */
+/** Returns numbers in [0, 1), the same for the same seed (mulberry32). */
 export function createRandom (seed: number): () => number {
   let state = seed >>> 0
   return () => {
@@ -22,7 +22,8 @@ const text = (status: number, headers = {}): FaultAction => ({
 })
 
 /**
- * Puts an upstream through seconds of each fault, with as much health between them, in an order that the seed decides.
+ * Applies each fault to an upstream for some seconds, with a healthy pause of similar length after it, in an order that
+ * depends on the seed.
  */
 export function createFlapping (upstream: Loopback, seed: number) {
   const random = createRandom(seed)
@@ -33,7 +34,7 @@ export function createFlapping (upstream: Loopback, seed: number) {
 
   async function act ({ path }: LoopbackRequest): Promise<FaultAction | undefined> {
     requests++
-    // Every request is kept to be looked at, by tests that end sooner than this.
+    // The fake keeps every request for short tests. Here they would fill the memory.
     upstream.requests.length = 0
     if (mood === 'hanging') return 'hang'
     if (mood === '500') return text(500)
@@ -41,7 +42,7 @@ export function createFlapping (upstream: Loopback, seed: number) {
     if (mood === 'truncated') return 'truncate'
     if (mood === '429') return text(429, { 'retry-after': '1' })
     if (mood === 'slow') await sleep(20 + random() * 80)
-    // What has a digest is broken off before it is whole; nobody could tell of a file without one.
+    // Only content with a digest is damaged, because damage of a file without a digest cannot be detected.
     if (mood === 'damaged' && path.includes('/blobs/')) {
       return { status: 200, headers: { 'content-type': 'application/octet-stream' }, body: 'damaged' }
     }
@@ -59,7 +60,7 @@ export function createFlapping (upstream: Loopback, seed: number) {
     const rest = async () => { await sleep(1000 + random() * 3000, undefined, { signal: over.signal }) }
     try {
       for (;;) {
-        // Each fault once before any comes again.
+        // Each fault occurs once before any of them repeats.
         for (const next of moods.map(mood => ({ mood, order: random() })).sort((a, b) => a.order - b.order)) {
           await enter(next.mood)
           await rest()
@@ -77,14 +78,14 @@ export function createFlapping (upstream: Loopback, seed: number) {
   let done: Promise<void> = Promise.resolve()
   return {
     start (): void { done = run() },
-    /** Leaves the upstream healthy. */
+    /** Stops the faults; the upstream is healthy afterwards. */
     stop: async (): Promise<void> => {
       over.abort()
       await done
     },
-    /** How often each mood began. */
+    /** Returns the number of times that each mood began. */
     seen: (): ReadonlyMap<Mood, number> => seen,
-    /** Requests that arrived. */
+    /** Returns the number of requests that arrived. */
     requests: (): number => requests
   }
 }

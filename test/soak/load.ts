@@ -17,10 +17,10 @@ interface LoadOptions {
   fail: (reason: string) => void
 }
 
-/** Milliseconds after which an answer does not come any more: more than the request budget and a slow file together. */
+/** Maximum milliseconds for a response; more than the request budget and a slow file together. */
 const hung = 20_000
 
-/** One request over a kept connection; undefined when the answer was broken off. */
+/** Sends one request over a kept connection; returns undefined when the response is truncated. */
 async function ask (agent: Agent, address: string, { method = 'GET', headers = {} } = {}): Promise<Reply | undefined> {
   return await new Promise((resolve, reject) => {
     const sent = request(address, { agent, method, headers, signal: AbortSignal.timeout(hung) }, response => {
@@ -41,11 +41,14 @@ async function ask (agent: Agent, address: string, { method = 'GET', headers = {
   })
 }
 
-/** Clients that ask for everything, compare every answer with what must be said, and remember what was said before. */
+/**
+ * Creates clients that request all routes, compare each response with the expected content, and remember the earlier
+ * responses.
+ */
 export function createLoad ({ url, expected, random, fail }: LoadOptions) {
   const agent = new Agent({ keepAlive: true, maxSockets: 24 })
   const tallies = new Map<string, Tally>()
-  /** What has been answered with 200, and must be ever after. */
+  /** Keys with a successful response; later requests for them must succeed as well. */
   const answered = new Set<string>()
   const etags = new Map<string, string>()
   const byName = new Map(expected.map(each => [`${each.type}/${each.name}`, each]))
@@ -79,7 +82,10 @@ export function createLoad ({ url, expected, random, fail }: LoadOptions) {
     return reply
   }
 
-  /** Asks for something that exists; `key` is what it is remembered by, `known` what makes it known too. */
+  /**
+   * Requests existing content. A success is remembered by `key`; after a success of `key` or of one in `known` an error
+   * is a failure.
+   */
   async function exists<T> (
     route: string,
     path: string,
@@ -88,9 +94,9 @@ export function createLoad ({ url, expected, random, fail }: LoadOptions) {
     const before = [key, ...known].some(each => answered.has(each))
     const reply = await measured(route, path, options)
     if (reply === undefined) fail(`${path}: broken off`)
-    else if (reply.status === 404) fail(`${path}: 404 for what exists`)
+    else if (reply.status === 404) fail(`${path}: 404 for an existing extension`)
     else if (reply.status >= 400) {
-      if (before) fail(`${path}: ${reply.status} although it had been answered: ${reply.body.toString()}`)
+      if (before) fail(`${path}: ${reply.status} after an earlier success: ${reply.body.toString()}`)
     } else answered.add(key)
     if (reply?.status === 200 && typeof reply.headers.etag === 'string') etags.set(path, reply.headers.etag)
     if (reply?.status !== 200 || options?.method === 'HEAD') return undefined
@@ -109,7 +115,7 @@ export function createLoad ({ url, expected, random, fail }: LoadOptions) {
 
   function comparePage (path: string, page: { body: Extension[], headers: IncomingHttpHeaders } | undefined): void {
     if (page === undefined) return
-    // Who is missing may be the owner of a name that another has too, and the list says so.
+    // A missing instance may own a name that another one has too, and the list reports this in x-partial.
     const whole = page.headers['x-partial'] === undefined
     if (!whole) return
     for (const extension of page.body) compare(path, extension, byName.get(`${extension.type}/${extension.name}`))
@@ -163,9 +169,9 @@ export function createLoad ({ url, expected, random, fail }: LoadOptions) {
         const { version, sha256 } = versions[Math.floor(random() * versions.length)] as Expected['versions'][number]
         const path = `${base}/${type}/${name}/${version}`
         const reply = await measured('download', path)
-        if (reply?.status === 404) fail(`${path}: 404 for what exists`)
+        if (reply?.status === 404) fail(`${path}: 404 for an existing version`)
         if (reply?.status === 200 && createHash('sha256').update(reply.body).digest('hex') !== sha256) {
-          fail(`${path}: a whole download with wrong bytes`)
+          fail(`${path}: a complete download with wrong bytes`)
         }
       }
     },
@@ -174,7 +180,7 @@ export function createLoad ({ url, expected, random, fail }: LoadOptions) {
       run: async () => {
         const { type, name, versions: [first] } = one()
         const path = `${base}/${type}/${name}/${first?.version ?? ''}`
-        // What it needs is what the versions are made of.
+        // A HEAD needs the same data as the versions.
         await exists('download (HEAD)', path, { key: `${base}/${type}/${name}/versions`, options: { method: 'HEAD' } })
       }
     },
@@ -193,7 +199,7 @@ export function createLoad ({ url, expected, random, fail }: LoadOptions) {
       run: async () => {
         const path = `${base}/provider/x${Math.floor(random() * 1e6)}`
         const reply = await measured('unknown name', path)
-        if (reply?.status === 200) fail(`${path}: 200 for what does not exist`)
+        if (reply?.status === 200) fail(`${path}: 200 for a missing extension`)
       }
     },
     {
@@ -210,10 +216,13 @@ export function createLoad ({ url, expected, random, fail }: LoadOptions) {
 
   return {
     tallies,
-    /** One request of a kind that chance decides. */
+    /** Sends one request of a random kind. */
     async step (): Promise<void> { await urn[Math.floor(random() * urn.length)]?.() },
 
-    /** So many clients at once, together at most so many requests a second, until the time (of `performance.now`). */
+    /**
+     * Runs concurrent clients until a time of `performance.now`; `rate` is their maximum number of requests per second
+     * together.
+     */
     async run ({ clients, rate, until }: { clients: number, rate: number, until: number }): Promise<void> {
       const between = 1000 * clients / rate
       await Promise.all(Array.from({ length: clients }, async () => {
@@ -227,7 +236,7 @@ export function createLoad ({ url, expected, random, fail }: LoadOptions) {
     },
 
     /**
-     * Whether the list is whole and fresh, with every extension as it must be; from then on none of them may be
+     * Returns whether the list is complete and fresh, and compares every extension; after that no extension may be
      * refused.
      */
     async whole (): Promise<boolean> {
@@ -241,7 +250,7 @@ export function createLoad ({ url, expected, random, fail }: LoadOptions) {
       return extensions.length === expected.length
     },
 
-    /** A value of the metrics. */
+    /** Returns a function that returns the sum of a metric over its labels. */
     async metrics (): Promise<(name: string) => number> {
       const text = (await ask(agent, `${url}/metrics`))?.body.toString() ?? ''
       return name =>

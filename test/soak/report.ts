@@ -1,16 +1,16 @@
-/** What one kind of request got. */
+/** Results of one kind of request. */
 export interface Tally {
   statuses: Map<string, number>
-  /** Milliseconds until the whole answer. */
+  /** Milliseconds until the end of each response. */
   times: number[]
-  /** 200 answers with something stale or missing in them. */
+  /** Number of 200 and 304 responses with stale or missing content. */
   stale: number
   answered: number
 }
 
-/** How much the process holds at one moment. */
+/** Resources of the process at one time. */
 export interface Sample {
-  /** Seconds since the load began. */
+  /** Seconds since the start of the load. */
   at: number
   /** Bytes. */
   rss: number
@@ -24,7 +24,7 @@ export function quantile (values: readonly number[], share: number): number {
   return sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * share))] ?? 0
 }
 
-/** Rows of a Markdown table. */
+/** Returns the rows of a Markdown table. */
 export function table (head: readonly string[], rows: ReadonlyArray<ReadonlyArray<string | number>>): string[] {
   const line = (cells: ReadonlyArray<string | number>) => `| ${cells.join(' | ')} |`
   return [line(head), line(head.map(() => '---')), ...rows.map(line)]
@@ -35,12 +35,12 @@ const mean = (values: readonly number[]): number =>
   values.reduce((sum, value) => sum + value, 0) / Math.max(1, values.length)
 
 /**
- * Seconds after which the process has taken from the system what its garbage needs, and every part of the time has seen
- * the old garbage collected.
+ * Seconds until the process has reserved its memory, and the garbage collector has collected old objects in each part
+ * of the run.
  */
 const settled = 60
 
-/** What is compared, of the first third after the warm-up and of the last, and by how much it may have grown. */
+/** Measures of the first third after the warm-up and of the last third, with the allowed maximum of the last. */
 const measures = [
   {
     name: 'RSS (mean, MiB)',
@@ -65,8 +65,8 @@ const measures = [
 ]
 
 /**
- * Compares the last third of the samples behind the warm-up (a quarter, at most a minute) with the first; `grown` says
- * what grew too much. RSS is only judged behind a whole minute.
+ * Compares the last third of the samples after the warm-up (a quarter, up to a minute) with the first. `grown` has the
+ * measures above their maximum; RSS is compared only after a warm-up of a minute.
  */
 export function growth (
   samples: readonly Sample[]
@@ -88,14 +88,14 @@ export function growth (
       { name, from, to, most }
     ) => [name, from.toFixed(0), to.toFixed(0), most === Infinity ? 'any, in so short a time' : most.toFixed(0)]),
     grown: compared.filter(({ to, most }) => to > most).map(({ name, from, to, most }) =>
-      `${name} grew from ${from.toFixed(0)} to ${to.toFixed(0)}, more than ${most.toFixed(0)}`
+      `${name} grew from ${from.toFixed(0)} to ${to.toFixed(0)}, above the maximum of ${most.toFixed(0)}`
     )
   }
 }
 
 const classes = ['2xx', '3xx', '404', '429', '503', 'broken off'] as const
 
-/** The table of requests by route. */
+/** Returns the table of requests by route. */
 export function routeTable (tallies: ReadonlyMap<string, Tally>): string[] {
   return table(
     ['Request', 'Number', ...classes, 'Stale', 'p50 (ms)', 'p99 (ms)'],

@@ -17,19 +17,19 @@ export interface SoakOptions {
   seed: number
   names?: number
   clients?: number
-  /** Requests a second. */
+  /** Maximum requests per second. */
   rate?: number
 }
 
 const root = resolve(import.meta.dirname, '../..')
-/** Reasons that are told; one is enough to fail. */
+/** Maximum number of reported reasons; one is enough to fail. */
 const mostReasons = 20
-/** Milliseconds in which everything must be known before the load, and healthy again behind it. */
+/** Maximum milliseconds until the catalog is complete before the load, and healthy after it. */
 const settling = 60_000
 
 /**
- * Everything short, so that entries expire and upstreams are asked all the time; but nothing that was known is thrown
- * away.
+ * Short times, so that entries expire and upstreams receive requests all the time. The cache is large enough to keep
+ * all entries.
  */
 const config = (gitea: string, registry: string): string => `
 [server]
@@ -53,10 +53,9 @@ namespace = "provisioning"
 timeout_seconds = 0.5
 `
 
-/** Runs `server.ts` with a configuration file; resolves once it listens. */
+/** Runs `server.ts` with a configuration file; resolves when it listens. */
 async function startRegistry (file: string) {
-  // Without what tap puts into every process that a test starts: its source maps would be counted as memory of the
-  // registry.
+  // NODE_OPTIONS of tap would load its hooks, and their source maps would count as memory of the registry.
   const child = spawn('env', ['-u', 'NODE_OPTIONS', process.execPath, 'server.ts', '--config', file], {
     cwd: root,
     env: { PATH: process.env.PATH },
@@ -89,8 +88,8 @@ async function eventually (question: () => Promise<boolean>): Promise<boolean> {
 }
 
 /**
- * The real registry process before two upstreams that flap, under a mixed load, for so many seconds; `reasons` is empty
- * when every promise was kept, `lines` is the table in Markdown.
+ * Runs the registry process with two flapping upstreams under a mixed load. `reasons` is empty when all requirements
+ * were met, and `lines` is the table in Markdown.
  */
 export async function soak (
   { seconds, seed, names = 1000, clients = 16, rate = 80 }: SoakOptions
@@ -106,7 +105,7 @@ export async function soak (
   const load = createLoad({ url: registry.address, expected: content.expected, random: createRandom(seed), fail })
   const samples: Sample[] = []
   try {
-    if (!await eventually(load.whole)) throw new Error('The catalog was never whole before the load')
+    if (!await eventually(load.whole)) throw new Error('The catalog was never complete before the load')
     for (const flapping of flappings) flapping.start()
     const began = performance.now()
     const until = began + seconds * 1000
@@ -122,7 +121,7 @@ export async function soak (
         })
       }
     }
-    // Without the process every question fails: its end is the reason that counts.
+    // Without the process every request fails, so its end is reported as the reason.
     const early = registry.exit.then(code => {
       throw new Error(`the registry ended with ${code} under load: ${registry.fatal.join('\n')}`)
     })
@@ -140,9 +139,9 @@ export async function soak (
       await stop()
     }))
     if (!await eventually(async () => await load.health() === 'healthy')) {
-      fail('health is not well again after the last fault')
+      fail('health is not healthy after the last fault')
     }
-    if (!await eventually(load.whole)) fail('the list is not whole again after the last fault')
+    if (!await eventually(load.whole)) fail('the list is not complete after the last fault')
     registry.kill('SIGTERM')
     const code = await registry.exit
     if (code !== 0) fail(`the registry ended with ${code}`)

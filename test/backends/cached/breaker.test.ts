@@ -96,7 +96,7 @@ await t.test('a Retry-After opens the circuit at once; neither a success nor a p
   t.equal(await ask(works), 'answer')
 })
 
-await t.test('an upstream cannot pause its requests for more than ten minutes', async t => {
+await t.test('a Retry-After cannot stop the requests to an upstream for more than ten minutes', async t => {
   const { clock, breaker, ask } = setUp()
   await t.rejects(ask(async () => {
     throw registryError('service_unavailable', 'Gone fishing', { retryAfter: 86_400 })
@@ -161,7 +161,7 @@ await t.test('a probe does not wait for a slow test', async t => {
   t.equal(breaker.state, 'closed', 'results of probes during a test are ignored')
 })
 
-await t.test('a test whose failure is forgiven does not close the circuit, and an invalid response closes ' +
+await t.test('a forgiven failure without a response does not close the circuit, and an invalid response closes ' +
   'it', async t => {
   const { clock, breaker, ask } = setUp()
   for (let times = 0; times < 3; times++) await t.rejects(ask(fails), down)

@@ -30,7 +30,8 @@ function setUp (reconcileSeconds = 86_400) {
   }
 }
 
-await t.test('a remembered release is valid only for an unchanged row', async t => {
+await t.test('a remembered release is valid as long as the fields of its row that change with releases are ' +
+  'unchanged', async t => {
   const changes: Array<Partial<GiteaRepository>> = [
     { id: 2 },
     { owner: { login: 'other' } },
@@ -70,8 +71,8 @@ await t.test('of two overlapping crawls the result of the later request is used,
   t.match(tracker.unchanged([row('a')]).get('a'), { release: { version: '2.0.0' } })
 })
 
-await t.test('a different result under the same row makes the repository requested for an hour, which a further ' +
-  'request does not end', async t => {
+await t.test('a different release under an unchanged row causes requests for an hour, and a further request does not ' +
+  'end this', async t => {
   const { tracker, forward, holds } = setUp()
   tracker.remember(row('a'), release('1.0.0'), 0)
   tracker.remember(row('a'), release('2.0.0'), 1000)

@@ -123,8 +123,8 @@ await t.test('a failing repository among others makes the list partial, keeps it
 await t.test('every failure is a 503 with its reason, and never a 404 or 500', async t => {
   const faults: Array<[string, NonNullable<GiteaFake['fault']>, string]> = [
     ['reset', () => 'refuse-reset', 'Connection reset'],
-    ['no answer', () => 'hang', 'Response timeout'],
-    ['server error', () => json(502, {}), 'Upstream responded with status 502'],
+    ['no response', () => 'hang', 'Response timeout'],
+    ['server error', () => json(502, {}), 'Upstream answered with status 502'],
     [
       'not JSON by its type',
       () => ({ status: 200, headers: { 'content-type': 'text/plain' }, body: '[]' }),

@@ -68,7 +68,7 @@ await t.test('the repositories of an organization become a catalog', async t => 
     'source',
     'type',
     'version'
-  ], 'without a file there is no download_url, checksum or size')
+  ], 'without a file the fields download_url, checksum and size are absent')
 })
 
 await t.test('a crawl sends one request for each page of the listing and of releases, and for the checksum file of ' +

@@ -23,7 +23,7 @@ const recordings = new Map(readdirSync(folder).filter(name => name.endsWith('.js
 
 function answerOf (name: string): LoopbackAnswer {
   const recording = recordings.get(name)
-  if (recording === undefined) throw new Error(`There is no recording ${name}`)
+  if (recording === undefined) throw new Error(`recording ${name} is missing`)
   const { status, headers, json, text, base64 } = recording.response
   const { 'content-length': _length, 'transfer-encoding': _coding, ...kept } = headers
   return {

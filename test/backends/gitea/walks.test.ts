@@ -103,7 +103,7 @@ await t.test('a repository without versions is found after its first one', async
   t.strictSame(versions, [...all, 'unreleased 0.1.0', 'unversioned 0.2.0'])
 })
 
-await t.test('a release that is deleted, or becomes a draft with its deleted tag, is absent after the next ' +
+await t.test('a release that is deleted, or made a draft by deleting its tag, is absent after the next ' +
   'crawl', async t => {
   const { gitea, get, walk } = await setUp(t)
   gitea.publish('a_prov', { tag: '2.0.0' })
@@ -220,7 +220,7 @@ await t.test('the next crawl requests a checksum file again that could not be re
   }
 })
 
-await t.test('a crawl uses the result of a request by name: the listing is not older than that', async t => {
+await t.test('a crawl uses the result of an earlier request by name, so that the list is not older', async t => {
   const { gitea, get, walk } = await setUp(t)
   gitea.detach('h_prov', '1.0.0', 'x.tar.gz')
   gitea.attach('h_prov', '1.0.0', { name: 'x.tar.gz', content: 'another file' })
@@ -259,7 +259,7 @@ await t.test('a repository that disappears and returns is requested again, and s
   t.strictSame(await walk(), { asked: [listing, unversioned], versions: all.slice(1), status: 200, partial: undefined })
   gitea.add({ name: 'a_prov', releases: [{ tag: '3.0.0' }] })
   t.match(await walk(), { asked: [...releases('a'), listing, unversioned], versions: ['a 3.0.0', ...all.slice(1)] })
-  // The number of releases is the same, and there is no push.
+  // The number of releases is the same, without a push.
   gitea.remove('b_prov')
   gitea.add({ name: 'b_prov', releases: [{ tag: '4.0.0' }] })
   const [c, d] = [gitea.repository('c_prov'), gitea.repository('d_prov')]

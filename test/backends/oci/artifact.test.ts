@@ -50,7 +50,7 @@ await t.test('several layers without an archive are not an artifact', async t =>
   )
 })
 
-await t.test('no layer, or only the empty layer, means that there is no file', async t => {
+await t.test('an empty list of layers, or only the empty layer, means an artifact without a file', async t => {
   t.strictSame(chooseLayer({ layers: [] }), { side: false, others: [] })
   for (
     const mediaType of [
@@ -356,7 +356,7 @@ await t.test('in an index', async t => {
     )
   })
 
-  await t.test('a child that is a signature is chosen only when there is no other', async t => {
+  await t.test('a child that is a signature is chosen only when all other children are unusable', async t => {
     const signature = { layers: [layer(undefined, 'application/jose+json')] }
     t.equal(await fileOf(indexOf([{ body: signature }, { body: titled('a') }])), digestOf('a'))
     t.equal(

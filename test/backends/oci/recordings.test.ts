@@ -28,7 +28,7 @@ const recordings = new Map(servers.map(server => [
   )
 ]))
 
-/** Returns a recorded response without the length of a body that was replaced, and without the transfer coding. */
+/** Returns a recorded response without its length and transfer coding, because a replaced token has another length. */
 function answerOf ({ request, response: { status, headers, json, text, base64 } }: Recording): LoopbackAnswer {
   const { 'content-length': length = '', 'transfer-encoding': _coding, ...kept } = headers
   const body = json !== undefined ? JSON.stringify(json) : text ?? Buffer.from(base64 ?? '', 'base64')
@@ -39,14 +39,14 @@ function answerOf ({ request, response: { status, headers, json, text, base64 } 
 async function replay (t: Test, server: Server, name: string) {
   const found = recordings.get(server)
   const recording = found?.get(name)
-  if (found === undefined || recording === undefined) throw new Error(`There is no recording ${server}/${name}`)
+  if (found === undefined || recording === undefined) throw new Error(`recording ${server}/${name} is missing`)
   const next = /<([^>]+)>/.exec(recording.response.headers['link'] ?? '')?.[1]
   const fake = await createLoopback(({ path, headers }) => {
     const token = found.get('token-anonymous')
     if (token !== undefined && path.startsWith('/v2/token')) return { ...answerOf(token), body: '{"token":"recorded"}' }
     if (token !== undefined && headers.authorization === undefined) {
       const ping = found.get('ping')
-      if (ping === undefined) throw new Error('There is no recording of a ping')
+      if (ping === undefined) throw new Error('the recording of a ping is missing')
       const challenge = ping.response.headers['www-authenticate']?.replace('127.0.0.1:3000', headers.host ?? '')
       return { ...answerOf(ping), headers: { ...ping.response.headers, 'www-authenticate': challenge } }
     }

@@ -1,29 +1,29 @@
 import { randomBytes } from 'node:crypto'
 import type { LoopbackAnswer, LoopbackRequest } from '../loopback.ts'
 
-/** How a registry lets people in. */
+/** Settings of the authentication of a registry. */
 export interface AccessOptions {
   auth: 'anonymous' | 'basic' | 'bearer'
-  /** Passwords by user; nobody else is let in, unless `guests` are. */
+  /** Passwords by user; other users are refused, except guests when `guests` is set. */
   users: Record<string, string>
-  /** Whether the token server gives tokens to those without credentials. */
+  /** Whether the token server issues tokens without credentials. */
   guests: boolean
-  /** `realm` of the Bearer challenge; the registry's own `/token`, by the Host header, if unset. */
+  /** `realm` of the Bearer challenge; the default is `/token` on the host of the Host header. */
   realm?: string
   service: string
-  /** `scope` of every challenge, as Gitea has it; the one that the request needs if unset. */
+  /** `scope` of every challenge, as in Gitea; the default is the scope that the request needs. */
   scope?: string
-  /** What the token server says beside the token. */
+  /** Further fields in the response of the token server. */
   tokenAnswer: Record<string, unknown>
-  /** Name of the token's field. */
+  /** Name of the field with the token. */
   tokenField: 'token' | 'access_token'
-  /** Tokens that are let in beside those that were given out. */
+  /** Tokens that are accepted in addition to the issued ones. */
   tokens: string[]
-  /** Scopes that are in no token, whatever is asked for. */
+  /** Scopes that no issued token includes. */
   denied: RegExp | undefined
 }
 
-/** Who is let in, and with what. */
+/** Creates the authentication of a registry with its token server. */
 export function createAccess (options: AccessOptions) {
   const given = new Map<string, string[]>()
 
@@ -39,10 +39,10 @@ export function createAccess (options: AccessOptions) {
   return {
     user,
 
-    /** Makes every token that was given out worthless. */
+    /** Revokes all issued tokens. */
     revoke: (): void => { given.clear() },
 
-    /** The token server's answer. */
+    /** Returns the response of the token server. */
     token (request: LoopbackRequest, url: URL): LoopbackAnswer {
       const who = user(request)
       if (who === 'unknown' || (who === 'nobody' && !options.guests)) {
@@ -61,7 +61,7 @@ export function createAccess (options: AccessOptions) {
       }
     },
 
-    /** The challenge for a request that may not be; undefined when it may. */
+    /** Returns the challenge for a request without access; undefined when it has access. */
     challenge (request: LoopbackRequest, scope: string | undefined): string | undefined {
       if (options.auth === 'anonymous') return undefined
       if (options.auth === 'basic') return user(request) === 'known' ? undefined : 'Basic realm="basic-realm"'

@@ -4,7 +4,7 @@ import { dirname, join, relative } from 'node:path'
 export interface TagTarget { digest: string, mediaType: string }
 
 export interface RepositoryContent {
-  /** In the order in which they were pushed. */
+  /** In the order of the pushes. */
   tags: Map<string, TagTarget>
   /** Manifests and other content by digest. */
   blobs: Map<string, Buffer>
@@ -15,7 +15,7 @@ export type RegistryContent = Map<string, RepositoryContent>
 
 interface Index { manifests: Array<TagTarget & { annotations?: Record<string, string> }> }
 
-/** What a tree of OCI image layouts holds, each named by its path below `root`. */
+/** Reads the content of a tree of OCI image layouts, each named by its path below `root`. */
 export async function contentOf (root: string): Promise<RegistryContent> {
   const content: RegistryContent = new Map()
   const files = await readdir(root, { recursive: true, withFileTypes: true })

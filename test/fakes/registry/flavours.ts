@@ -1,26 +1,26 @@
 import type { OutgoingHttpHeaders } from 'node:http'
 
-/** What a server's page of names is. */
+/** One page of names. */
 export interface NamePage { names: string[] | null, link?: string }
 
 /**
- * What registries differ in, as it was recorded (`test/recordings/oci`); Harbor's as its source and API description
- * say.
+ * Differences between registries, from the recordings (`test/recordings/oci`); those of Harbor are from its source and
+ * API description.
  */
 export interface Flavour {
-  /** On every answer of the API. */
+  /** Headers of every response of the API. */
   common: OutgoingHttpHeaders
   json: string
-  /** Whether manifests need an `Accept` that names their type. */
+  /** Whether manifests require an `Accept` with their type. */
   needsAccept: boolean
-  /** Whether answers have an ETag, and `If-None-Match` is honoured. */
+  /** Whether responses have an ETag (`etags`), and `If-None-Match` is supported (`conditional`). */
   etags: boolean
   conditional: boolean
   blobHeaders: OutgoingHttpHeaders
-  /** Undefined is a 404 without body; a number is an `n` that is not taken. */
+  /** Returns one page of names; a number is a refused `n`, and undefined is a 404 without a body. */
   catalog: (names: string[], n: string | null, last: string | null) => NamePage | number
   tags: (names: string[], path: string, n: string | null, last: string | null) => NamePage | undefined
-  /** The body of an error. */
+  /** Returns the body of an error. */
   error: (code: string, message: string, detail: unknown) => string
 }
 
