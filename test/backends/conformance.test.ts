@@ -47,7 +47,7 @@ function giteaDriver (t: Test, url: string, organization: string, token?: string
   })
 }
 
-await t.test('a Gitea fake made from recordings', async t => {
+await t.test('a Gitea fake made from recordings passes the conformance suite', async t => {
   await conformance(t, async t => {
     const fake = await createGiteaFake(provisioningContent())
     t.teardown(fake.close)
@@ -56,7 +56,7 @@ await t.test('a Gitea fake made from recordings', async t => {
 })
 
 const { TEST_GITEA_URL: url, TEST_GITEA_TOKEN: token } = process.env
-await t.test('a real Gitea', {
+await t.test('a real Gitea passes the conformance suite', {
   skip: url === undefined || token === undefined
     ? "set TEST_GITEA_URL and TEST_GITEA_TOKEN (an administrator's) to run it"
     : false
@@ -78,10 +78,10 @@ async function layoutSubject (t: Test, options: FakeLayoutOptions) {
   }
 }
 
-await t.test('a tree of OCI image layouts', async t => {
+await t.test('a tree of OCI image layouts passes the conformance suite', async t => {
   await conformance(t, async t => await layoutSubject(t, { shape: 'tree' }))
 })
-await t.test('one OCI image layout of many repositories', async t => {
+await t.test('one OCI image layout with many repositories passes the conformance suite', async t => {
   await conformance(t, async t => await layoutSubject(t, { shape: 'single' }))
 })
 
@@ -111,14 +111,14 @@ async function registrySubject (t: Test, options: RegistryFakeOptions & { auth: 
 const servers: FlavourName[] = ['docker-registry', 'zot', 'gitea', 'harbor']
 for (const flavour of servers) {
   for (const auth of ['anonymous', 'basic', 'bearer'] as const) {
-    await t.test(`an OCI registry such as ${flavour}, ${auth}`, async t => {
+    await t.test(`an OCI registry like ${flavour} passes the conformance suite, ${auth}`, async t => {
       await conformance(t, async t => await registrySubject(t, { flavour, auth }))
     })
   }
 }
 
 const { TEST_OCI_GITEA_URL: giteaUrl, TEST_OCI_GITEA_TOKEN: giteaToken, TEST_OCI_ZOT_URL: zotUrl } = process.env
-await t.test('the registry of a real Gitea', {
+await t.test('the registry of a real Gitea passes the conformance suite', {
   skip: giteaUrl === undefined || giteaToken === undefined
     ? "set TEST_OCI_GITEA_URL and TEST_OCI_GITEA_TOKEN (an administrator's) to run it"
     : false
@@ -131,7 +131,7 @@ await t.test('the registry of a real Gitea', {
     url,
     authorization: async () => `Basic ${Buffer.from(`${username}:${giteaToken ?? ''}`).toString('base64')}`
   })
-  await t.test('anonymous', async t => {
+  await t.test('without a login', async t => {
     await conformance(t, async t => ({ driver: createRegistryDriver(t, { registry: url, namespace: organization }) }))
   })
   await t.test('with a password', async t => {
@@ -155,8 +155,8 @@ await t.test('the registry of a real Gitea', {
   )
 })
 
-await t.test('a real zot', {
-  skip: zotUrl === undefined ? 'set TEST_OCI_ZOT_URL (where everybody may push) to run it' : false
+await t.test('a real zot passes the conformance suite', {
+  skip: zotUrl === undefined ? 'set TEST_OCI_ZOT_URL (a server that accepts pushes without a login) to run it' : false
 }, async t => {
   const url = zotUrl ?? ''
   const namespace = `provisioning-${process.pid}-${Date.now()}`

@@ -87,7 +87,7 @@ function * endlessly (start: Buffer): Generator<Buffer> {
 
 /** Sends the head of a response, with its length unless it has `transfer-encoding`, and returns the body. */
 function send (response: ServerResponse, { status, headers = {}, body = '' }: LoopbackAnswer): Buffer {
-  if (body instanceof Readable) throw new TypeError('a stream is sent as it is or not at all')
+  if (body instanceof Readable) throw new TypeError('a fault cannot change a stream')
   const bytes = Buffer.from(body)
   const framed = 'content-length' in headers || 'transfer-encoding' in headers || status === 304
   response.writeHead(status, framed ? headers : { ...headers, 'content-length': bytes.length })

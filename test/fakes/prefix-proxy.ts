@@ -4,8 +4,8 @@ import type { Test } from 'tap'
 
 /**
  * Starts a reverse proxy that strips a prefix, like `location /registry/ { proxy_pass http://127.0.0.1:8082/; }` of
- * nginx: the registry does not see the prefix, and headers are passed on unchanged. Returns its address with the
- * prefix. A path outside the prefix is 404 and is added to `strays`.
+ * nginx: the registry receives paths without it, and unchanged headers. Returns its address with the prefix. A path
+ * outside the prefix is 404 and is added to `strays`.
  */
 export async function startPrefixProxy (
   t: Test,

@@ -12,7 +12,7 @@ export const provenance = (content: string): FakeLayer => ({
   mediaType: 'application/vnd.cncf.helm.chart.provenance.v1.prov'
 })
 
-/** Returns a chart as `helm push` publishes it: its own config, no `artifactType`, the layers as given. */
+/** Returns a chart as `helm push` publishes it: its own config, no `artifactType`, and these layers. */
 export const helmChart = (repository: string, tag: string, layers: FakeLayer[]): FakeArtifact => {
   const [name = '', version = ''] = [repository.split('/').at(-1), tag.replaceAll('_', '+')]
   return {

@@ -9,7 +9,7 @@ export interface FilledFile {
   name: string
   uuid: string
   size: number
-  /** Hexadecimal. */
+  /** Hexadecimal SHA-256 of the content. */
   sha256: string
 }
 

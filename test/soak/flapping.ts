@@ -21,10 +21,7 @@ const text = (status: number, headers = {}): FaultAction => ({
   body: 'fault'
 })
 
-/**
- * Applies each fault to an upstream for some seconds, with a healthy pause of similar length after it, in an order that
- * depends on the seed.
- */
+/** Applies each fault to an upstream for some seconds, with a healthy pause after it. The order depends on the seed. */
 export function createFlapping (upstream: Loopback, seed: number) {
   const random = createRandom(seed)
   const over = new AbortController()

@@ -93,7 +93,7 @@ export function createLoad ({ url, expected, random, fail }: LoadOptions) {
   ): Promise<{ body: T, headers: IncomingHttpHeaders } | undefined> {
     const before = [key, ...known].some(each => answered.has(each))
     const reply = await measured(route, path, options)
-    if (reply === undefined) fail(`${path}: broken off`)
+    if (reply === undefined) fail(`${path}: the response was truncated`)
     else if (reply.status === 404) fail(`${path}: 404 for an existing extension`)
     else if (reply.status >= 400) {
       if (before) fail(`${path}: ${reply.status} after an earlier success: ${reply.body.toString()}`)

@@ -70,7 +70,7 @@ async function startRegistry (file: string) {
       const listening = /"msg":"Server listening at (http:\/\/127\.0\.0\.1:\d+)"/.exec(line)?.[1]
       if (listening !== undefined) resolve(listening)
     })
-    exit.then(code => { reject(new Error(`the registry ended with ${code}`)) }, reject)
+    exit.then(code => { reject(new Error(`the registry exited with ${code}`)) }, reject)
   })
   return {
     address,
@@ -123,7 +123,7 @@ export async function soak (
     }
     // Without the process every request fails, so its end is reported as the reason.
     const early = registry.exit.then(code => {
-      throw new Error(`the registry ended with ${code} under load: ${registry.fatal.join('\n')}`)
+      throw new Error(`the registry exited with ${code} under load: ${registry.fatal.join('\n')}`)
     })
     const work = Promise.all([load.run({ clients, rate, until }), watch()])
     work.catch(() => {})
@@ -144,7 +144,7 @@ export async function soak (
     if (!await eventually(load.whole)) fail('the list is not complete after the last fault')
     registry.kill('SIGTERM')
     const code = await registry.exit
-    if (code !== 0) fail(`the registry ended with ${code}`)
+    if (code !== 0) fail(`the registry exited with ${code}`)
   } finally {
     registry.kill('SIGKILL')
     load.close()

@@ -187,7 +187,8 @@ await t.test('five different names that fail consecutively open the circuit, and
   t.equal(await ask(works, { probe: true, shallow: true }), 'answer')
   await t.rejects(ask(failsFor(503), aboutName('e')))
   t.equal(breaker.state, 'open')
-  t.match(breaker.blocked(() => true), { code: 'service_unavailable' }, 'no name passes, regardless of its failures')
+  t.match(breaker.blocked(() => true), { code: 'service_unavailable' }, 'a request that could pass after other ' +
+    'failures is refused')
   t.equal(await ask(works, { probe: true, shallow: true }), 'answer')
   t.equal(breaker.state, 'open', 'a shallow probe does not close the circuit')
   const before = asked()
@@ -248,7 +249,7 @@ await t.test('a slow request tests the circuit as well, and other requests are n
     if (outcome === works) t.equal(await slow, 'answer')
     else await t.rejects(slow, down)
     t.equal(breaker.state, state)
-    t.equal(asked(), 4, 'once')
+    t.equal(asked(), 4, 'one request reached the upstream')
   }
 })
 

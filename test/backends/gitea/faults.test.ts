@@ -365,7 +365,7 @@ await t.test('an instance is healthy as soon as the upstream recovers, when the 
   gitea.fault = () => 'refuse-reset'
   while ((await health()).backends.gitea.circuit !== 'open') await turn()
   gitea.fault = undefined
-  // The clock stands still: no listing becomes old.
+  // The clock does not move, so no listing expires.
   while ((await health()).status !== 'healthy') await turn()
   t.match((await get('/api/v1/extensions')).headers, { 'x-cache-hit': 'true', 'cache-control': /^public/ })
 })

@@ -131,7 +131,7 @@ await t.test('a malformed or ambiguous document is refused', async t => {
   t.throws(() => parseDocument({ digest: '', bytes: Buffer.from('{"layers":') }), ContentError)
 })
 
-await t.test('in an index', async t => {
+await t.test('the child of an index', async t => {
   /** Returns an index of manifests, and counts their fetches. */
   const indexOf = (children: Array<{ body?: unknown, descriptor?: object }>, annotations?: object) => {
     const fetched: string[] = []

@@ -410,7 +410,7 @@ await t.test('a missing file is absent, a file of another size is unavailable, a
   const opened = async (fault: NonNullable<FakeArtifact['fault']>) => {
     const { driver } = await driverOf(t, [provider('aws', '1.0.0', { fault })])
     const file = (await driver.load('provider', 'aws'))?.releases[0]?.file
-    if (file === undefined) throw new Error('has a file')
+    if (file === undefined) throw new Error('the version has no file')
     return await driver.open(file, { signal })
   }
   t.equal(await opened('missing blob'), undefined)
@@ -524,7 +524,7 @@ await t.test('the file of the configured platform in an index is served, and oth
   const configured = await driverOf(t, artifacts, {
     platform: 'linux/aarch64',
     onFirstPlatform: () => {
-      t.fail('a platform is configured')
+      t.fail('a platform is configured, so no first platform is chosen')
     }
   })
   t.strictSame(await configured.versions('aws'), ['1.0.0'])

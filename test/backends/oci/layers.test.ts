@@ -186,16 +186,17 @@ await t.test('an artifact with an image config, an unknown config or no config i
     first?.digest,
     'one layer and its provenance'
   )
-  t.equal(await fileOf(layers, { config, artifactType: 'application/vnd.example' }), first?.digest, 'its own type')
+  t.equal(await fileOf(layers, { config, artifactType: 'application/vnd.example' }), first?.digest, 'with an ' +
+    'artifactType')
   t.equal(
     await fileOf([archives['oras, a directory'], sides.licence], { config }),
     archives['oras, a directory'].digest,
-    'titles'
+    'with titles'
   )
   t.equal(
     await fileOf([archives['oras, a directory'], archives['oras, a titled archive']], { config }),
     archives['oras, a directory'].digest,
-    'several titles'
+    'with several titles'
   )
   for (
     const unknown of [

@@ -75,7 +75,7 @@ await t.test('a changed target of a tag causes a request for its manifest', asyn
   const { asked, extensions } = await walk()
   t.strictSame(asked, ['GET _catalog', ...tags, ...heads, 'GET provider/c/manifests/digest'].sort())
   t.not(extensions.find(({ name }) => name === 'c')?.checksum, before)
-  t.equal((await walk()).asked.includes('GET provider/c/manifests/digest'), false, 'once')
+  t.equal((await walk()).asked.includes('GET provider/c/manifests/digest'), false, 'the manifest is requested once')
 })
 
 await t.test('a deleted tag is absent after the next crawl, and so is a deleted repository', async t => {

@@ -168,7 +168,7 @@ export function createApi (store: Store) {
     })
   }
 
-  /** @param view undefined when the server does not know the credentials of the request */
+  /** @param view undefined when the credentials of the request are unknown */
   return function answer (
     request: LoopbackRequest,
     url: URL,

@@ -174,7 +174,7 @@ export function createWeb (store: Store, storage: Loopback | undefined) {
     return { status: 200, headers, body: html }
   }
 
-  /** @param view undefined when the server does not know the credentials of the request */
+  /** @param view undefined when the credentials of the request are unknown */
   return function answer (request: LoopbackRequest, url: URL, names: string[], view: View | undefined): LoopbackAnswer {
     if (names.join('/') === 'user/login') return login()
     const [first, second = '', third, fourth, tag, file] = names

@@ -234,7 +234,7 @@ await t.test('a stream ends when its request is aborted', async t => {
   t.equal(stream?.destroyed, true)
   await t.rejects(transport.blob('provider/aws', big, { signal: hangUp.signal }), { name: 'AbortError' })
   const source = (await transport.blob('provider/aws', big, { signal }))?.stream
-  if (source === undefined) throw new Error('is there')
+  if (source === undefined) throw new Error('the blob is missing')
   const sourceClosed = new Promise(resolve => source.once('close', resolve))
   verified(source, big).destroy()
   await sourceClosed

@@ -200,7 +200,7 @@ await t.test('a changed password is used for the next request, and gets a new to
   )
 })
 
-await t.test('a token server on another host', async t => {
+await t.test('credentials for a token server on another host', async t => {
   async function elsewhere (t: Test, config: (host: string) => object, realm = (url: string) => `${url}/token`) {
     const server = await createLoopback(() => ({
       status: 200,
@@ -216,7 +216,8 @@ await t.test('a token server on another host', async t => {
     return { server, ...made }
   }
 
-  await t.test('causes a config_error with the host, and never receives the credentials', async t => {
+  await t.test('a host that is not configured causes a config_error with its name, and receives no ' +
+    'credentials', async t => {
     const { server, transport } = await elsewhere(t, () => ({}))
     const error = await outcome(transport.tags(aws))
     t.match(error, {
@@ -227,7 +228,7 @@ await t.test('a token server on another host', async t => {
     t.equal(server.requests.length, 0)
   })
 
-  await t.test('receives them when it is in auth_hosts, with its port or without', async t => {
+  await t.test('a host in auth_hosts, with or without its port, receives the credentials', async t => {
     for (const named of [(host: string) => host, () => '127.0.0.1']) {
       const { server, fake, transport } = await elsewhere(t, host => ({ auth_hosts: [named(host)] }))
       t.strictSame(await transport.tags(aws), [{ name: '1.0.0' }])
@@ -239,7 +240,7 @@ await t.test('a token server on another host', async t => {
     }
   })
 
-  await t.test('that redirects, or has an invalid address, receives no credentials', async t => {
+  await t.test('a token server that redirects, or has an invalid address, receives no credentials', async t => {
     const redirecting = await elsewhere(t, host => ({ auth_hosts: [host] }))
     redirecting.server.fault = () => ({ status: 302, headers: { location: 'http://169.254.169.254/' }, body: '' })
     t.match(await outcome(redirecting.transport.tags(aws)), {

@@ -46,8 +46,8 @@ const read = async (stream: Readable | undefined): Promise<string> =>
   stream === undefined ? '' : String(await buffer(stream))
 const below = ['provisioning/aws_prov', repository, 'provisioning/taskserv/k3s']
 
-await t.test('repositories', async t => {
-  await t.test('include those of the catalog below the namespace, and the configured ones', async t => {
+await t.test('repositories of a registry', async t => {
+  await t.test('the catalog below the namespace and the configured repositories are listed', async t => {
     const { transport, told } = await setUp(t, {}, { repositories: ['provider/secret'] })
     t.strictSame(await transport.repositories('provisioning'), {
       names: [below[0], below[1], 'provisioning/provider/secret', below[2]],
@@ -56,7 +56,7 @@ await t.test('repositories', async t => {
     t.strictSame(told, [])
   })
 
-  await t.test('include those of a Harbor project, in pages of a hundred', async t => {
+  await t.test('the repositories of a Harbor project are listed in pages of a hundred', async t => {
     const { fake, transport } = await setUp(t, { flavour: 'harbor' }, { discovery: 'harbor' })
     const k3s = fake.content.get('provisioning/taskserv/k3s')
     if (k3s !== undefined) for (let at = 0; at < 230; at++) fake.content.set(`provisioning/taskserv/t${at}`, k3s)
@@ -76,14 +76,14 @@ await t.test('repositories', async t => {
     t.equal((await transport.repositories('provisioning')).names.length, 233)
   })
 
-  await t.test('are only the configured ones with discovery "list", without a request', async t => {
+  await t.test('with discovery "list" only the configured repositories are listed, without a request', async t => {
     const { fake, transport } = await setUp(t, {}, { discovery: 'list', repositories: ['provider/aws', 'none'] })
     t.strictSame(await transport.repositories('provisioning'), { names: [repository, 'provisioning/none'] })
     t.equal(fake.requests.length, 0)
   })
 
-  await t.test('are found by name when the registry refuses or lacks the list, and the refusal is reported ' +
-    'once', async t => {
+  await t.test('repositories are found by name when the registry refuses or lacks the list, and the refusal is ' +
+    'reported once', async t => {
     const refusals: Array<[string, LoopbackAnswer | undefined]> = [
       ['refused', undefined],
       ['absent', { status: 404, headers: { 'content-type': 'text/plain' }, body: '404 page not found' }],
@@ -117,8 +117,7 @@ await t.test('repositories', async t => {
     t.strictSame(harbor.told, ['refused'])
   })
 
-  await t.test('cause a failure when the list was available before, unlike a list that was never ' +
-    'available', async t => {
+  await t.test('a list that is no longer available is a failure, unlike a list that was never available', async t => {
     const { fake, transport } = await setUp(t)
     await transport.repositories('provisioning')
     fake.fault = ({ path }) =>
@@ -129,7 +128,7 @@ await t.test('repositories', async t => {
     t.strictSame([expected, truncatedBy?.details], [undefined, 'Registry no longer tells its repositories'])
   })
 
-  await t.test('cause a failure when the registry is unavailable', async t => {
+  await t.test('an unavailable registry is a failure', async t => {
     const { fake, transport, told } = await setUp(t)
     fake.fault = () => ({ status: 404, headers: { 'content-type': 'text/html' }, body: '' })
     t.match(await outcome(transport.repositories('provisioning')), {
@@ -235,8 +234,8 @@ await t.test('a denied repository is refused alone, and does not hide a reposito
   })
 })
 
-await t.test('a tag', async t => {
-  await t.test('is resolved without its manifest', async t => {
+await t.test('a tag of a registry', async t => {
+  await t.test('a tag is resolved without its manifest', async t => {
     const { fake, transport, manifest } = await setUp(t)
     t.strictSame(await transport.resolve(repository, '1.0.0'), { digest: manifest, mediaType: manifestType })
     const { method, headers } = fake.requests.at(-1) ?? {}
@@ -254,7 +253,7 @@ await t.test('a tag', async t => {
     t.equal(await transport.resolve(repository, '../x'), undefined)
   })
 
-  await t.test('is resolved by its manifest when HEAD is not allowed or has no valid digest', async t => {
+  await t.test('a tag is resolved by its manifest when HEAD is not allowed or has no valid digest', async t => {
     for (
       const answer of [{ status: 405, body: '' }, { status: 200, body: '' }, {
         status: 200,
@@ -271,7 +270,7 @@ await t.test('a tag', async t => {
     }
   })
 
-  await t.test('with a manifest that does not match its digest is malformed', async t => {
+  await t.test('a tag with a manifest that does not match its digest is malformed', async t => {
     const { fake, transport } = await setUp(t)
     fake.fault = ({ method }) =>
       method === 'HEAD'
@@ -281,8 +280,8 @@ await t.test('a tag', async t => {
   })
 })
 
-await t.test('a manifest', async t => {
-  await t.test('is verified', async t => {
+await t.test('a manifest of a registry', async t => {
+  await t.test('a manifest is verified', async t => {
     const { fake, transport, manifest } = await setUp(t)
     t.equal(sha256((await transport.manifest(repository, manifest))?.bytes ?? ''), manifest)
     t.equal(await transport.manifest(repository, sha256('none')), undefined)
@@ -291,7 +290,7 @@ await t.test('a manifest', async t => {
     await t.rejects(transport.manifest(repository, manifest), { name: 'ContentError' })
   })
 
-  await t.test('above the size limit fails alone', async t => {
+  await t.test('a manifest above the size limit fails alone', async t => {
     const { fake, transport, manifest } = await setUp(t)
     fake.fault = () => 'endless'
     await t.rejects(transport.manifest(repository, manifest), {
@@ -309,7 +308,7 @@ await t.test('a manifest', async t => {
     })
   })
 
-  await t.test('is read after a redirect on the same host', async t => {
+  await t.test('a manifest is read after a redirect on the same host', async t => {
     const { fake, transport, manifest } = await setUp(t)
     fake.fault = ({ path }) =>
       path.includes('?moved')
@@ -321,8 +320,9 @@ await t.test('a manifest', async t => {
   })
 })
 
-await t.test('a file', async t => {
-  await t.test('is sent without encoding, and its size is verified before the first byte is returned', async t => {
+await t.test('a file of a registry', async t => {
+  await t.test('a file is sent without encoding, and its size is verified before the first byte is ' +
+    'returned', async t => {
     const { fake, transport, file } = await setUp(t)
     const stream = (await transport.blob(repository, file, { signal: signal() }))?.stream
     t.equal(await read(stream), 'the file')
@@ -333,7 +333,7 @@ await t.test('a file', async t => {
     await t.rejects(transport.blob(repository, file, { signal: signal() }), { name: 'ContentError' })
   })
 
-  await t.test('is read from another host only when that is configured', async t => {
+  await t.test('a file is read from another host only when that host is configured', async t => {
     const storage = await createLoopback(() => ({ status: 200, body: 'the file' }))
     t.teardown(storage.close)
     const refused = await setUp(t, { storage: storage.url })
@@ -351,7 +351,7 @@ await t.test('a file', async t => {
     t.strictSame(storage.requests.map(({ headers }) => headers.authorization), [undefined])
   })
 
-  await t.test('that is truncated ends with an error', async t => {
+  await t.test('a truncated file ends with an error', async t => {
     const { fake, driver } = await setUp(t)
     const file = (await driver.load('provider', 'aws'))?.releases[0]?.file
     if (file === undefined) return t.fail('no file')
@@ -360,7 +360,7 @@ await t.test('a file', async t => {
     await t.rejects(async () => { await read(cut?.stream) }, { code: 'service_unavailable' })
   })
 
-  await t.test('with a truncated config fails only its repository, and is not a bug', async t => {
+  await t.test('a truncated config fails only its repository, and is not a bug', async t => {
     const root = join(t.testdir({}), 'layouts')
     await writeLayout(root, [{ repository, tag: '1.0.0', config: { created: '2026-01-01T00:00:00Z' } }, {
       repository: 'provisioning/taskserv/k3s',
@@ -376,7 +376,7 @@ await t.test('a file', async t => {
     })
   })
 
-  await t.test('has an address on the public URL', async t => {
+  await t.test('a file has an address on the public URL', async t => {
     const { transport, file } = await setUp(t, {}, { public_url: 'https://registry.example.com' })
     t.equal(transport.url?.(repository, file), `https://registry.example.com/v2/${repository}/blobs/${file.digest}`)
   })

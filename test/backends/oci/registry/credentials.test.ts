@@ -27,9 +27,9 @@ async function source (t: Test, dockerConfig: unknown, { registry = 'https://ghc
   }
 }
 
-await t.test("Docker's config.json", async t => {
+await t.test('credentials in config.json of Docker', async t => {
   const me = { kind: 'basic', username: 'me', password: 'canary:1' }
-  await t.test('returns the auths entry of the registry', async t => {
+  await t.test('the auths entry of the registry is used', async t => {
     const auth = { auth: encoded('me:canary:1') }
     const files: Array<
       [what: string, auths: object, gives: object, options?: { registry?: string, namespace?: string }]
@@ -56,7 +56,7 @@ await t.test("Docker's config.json", async t => {
     }
   })
 
-  await t.test('that cannot be used stops the start with one line, without the content of the file', async t => {
+  await t.test('an unusable file stops the start with one line, without the content of the file', async t => {
     const files: Array<[what: string, content: unknown, line: string | RegExp]> = [
       ['not JSON', '{"auths": canary', 'expected a file that holds JSON'],
       ['another form', '["canary"]', "expected Docker's config.json"],
@@ -121,7 +121,7 @@ await t.test("Docker's config.json", async t => {
     }, { message: 'docker_config: expected a file that can be read (in instance oci)' })
   })
 
-  await t.test('is read again when it changes', async t => {
+  await t.test('a changed file is read again', async t => {
     const { file, read, lines } = await source(
       t,
       `\uFEFF${JSON.stringify({ auths: { 'ghcr.io': { auth: encoded('me:one') } } })}`
