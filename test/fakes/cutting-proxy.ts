@@ -32,7 +32,7 @@ const startOf = ({ headers }: IncomingMessage): number =>
 export async function createCuttingProxy (t: Test, url: string, options: CuttingProxyOptions): Promise<CuttingProxy> {
   const upstream = new URL(url)
 
-  /** Splits a chunk that starts at `at` at the configured positions. */
+  /** Yields the parts of a chunk that starts at `at`, split at the configured positions. */
   function * divide (chunk: Buffer, at: number): Generator<Buffer> {
     const marks = [...proxy.cuts, proxy.hold?.[0] ?? 0].map(mark => mark - at)
     const ends = [...marks.filter(mark => mark > 0 && mark < chunk.length).sort((a, b) => a - b), chunk.length]

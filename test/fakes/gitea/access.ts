@@ -5,7 +5,7 @@ import type { Repository } from './store.ts'
 export interface TokenContent {
   /** In the spelling of Gitea, such as `read:repository`; `all` includes all scopes. */
   scopes: string[]
-  /** With `admin` disabled units of a repository are visible. */
+  /** `admin` also has access to disabled units of a repository. */
   rights?: 'none' | 'read' | 'write' | 'admin'
 }
 
