@@ -23,7 +23,7 @@ export interface StorageBehaviour {
   /** Whether it supports `Range`. */
   ranges: boolean
   etag: string | undefined
-  /** Positions in bytes of the file at which a connection is reset, each once. */
+  /** Positions in bytes of the file at which a connection is closed, each once. */
   cuts: number[]
   /** Position in bytes and a promise; later bytes are sent after the promise settles. */
   hold: [number, Promise<void>] | undefined
