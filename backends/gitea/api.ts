@@ -76,7 +76,7 @@ export function createGiteaApi (upstream: Upstream, { owner, concurrency = 4 }: 
         found: [...new Map(good.map(repository => [repository.name, repository])).values()],
         unread: [...new Set(unread)],
         ...(!steady
-          ? { truncated: unexpected('Answer changed while it was read') }
+          ? { truncated: unexpected('Response changed while it was read') }
           : unread.length < bad.length && { truncated: unexpected('Response has an unexpected structure') })
       }
     },
@@ -103,7 +103,7 @@ export function createGiteaApi (upstream: Upstream, { owner, concurrency = 4 }: 
       const path = [...apiPath, 'repos', owner, repository, 'releases']
       const result = await pages(path, releaseFields, { draft: 'false' })
       if (typeof result === 'string') return undefined
-      if (!result.steady) throw unexpected('Answer changed while it was read')
+      if (!result.steady) throw unexpected('Response changed while it was read')
       const rows = result.bodies.map(body => divide<typeof GiteaRelease>(releases, body, malformed))
       return {
         found: rows.flatMap(({ good }) => good).filter(({ draft }) => !draft),

@@ -108,7 +108,7 @@ export function createPages (
     const first = await readFirst(readPage, base)
     if (first.kind !== 'found') return first.kind
     const count = pageCount(first, base)
-    if (count > maxPages) throw unexpected('Answer has too many pages')
+    if (count > maxPages) throw unexpected('Response has too many pages')
     const total = totalOf(first)
     const readParts = createPartsReader(readPage, {
       limit,
@@ -121,7 +121,7 @@ export function createPages (
     )
     const bodies = [first.body, ...others.flat()]
     if (lastPage(first) === undefined) await readUncounted(bodies, { base, count, total, readParts, unexpected })
-    if (hasRepeatedPage(bodies)) throw unexpected('Answer has a page twice')
+    if (hasRepeatedPage(bodies)) throw unexpected('Response has a page twice')
     return { bodies, steady: totals.size === 1 }
   }
 
@@ -196,7 +196,7 @@ function createPartsReader (
       return await readPage(page, size)
     })
     if (response !== undefined) {
-      if (response.kind !== 'found') throw unexpected('Answer lost a page')
+      if (response.kind !== 'found') throw unexpected('Response lost a page')
       return [response.body]
     }
     const smaller = smallerThan(size)
@@ -234,7 +234,7 @@ async function readUncounted (
   let full = total === 0 && rows >= base
   for (let page = count + 1; rows < total || full; page++) {
     if (page > maxPages) {
-      if (full) throw unexpected('Answer has too many pages')
+      if (full) throw unexpected('Response has too many pages')
       return
     }
     const next = await readParts(page, base)

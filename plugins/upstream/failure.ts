@@ -18,7 +18,7 @@ const network: Record<string, readonly [string, string]> = {
   [prohibited]: ['Host is on a private network and is not configured', 'destination_ip_prohibited'],
   ETIMEDOUT: ['Connection timeout', 'connection_timeout'],
   ERR_PROXY_TUNNEL: ['Proxy refuses the connection', 'destination_unavailable'],
-  HPE_INVALID_CONSTANT: ['Answer is not HTTP', 'http_protocol_error'],
+  HPE_INVALID_CONSTANT: ['Response is not HTTP', 'http_protocol_error'],
   DEPTH_ZERO_SELF_SIGNED_CERT: ['Certificate is not trusted', 'tls_certificate_error'],
   SELF_SIGNED_CERT_IN_CHAIN: ['Certificate is not trusted', 'tls_certificate_error'],
   UNABLE_TO_VERIFY_LEAF_SIGNATURE: ['Certificate is not trusted', 'tls_certificate_error'],

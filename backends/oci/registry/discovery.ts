@@ -115,7 +115,7 @@ export function createDiscovery (options: DiscoveryOptions) {
       : found.truncated !== false
         ? `Response has ${found.truncated}`
         : found.lost
-          ? 'Answer lost a page'
+          ? 'Response lost a page'
           : found.damaged && 'Response has an unexpected structure'
     return problem === false ? undefined : upstream.unexpected(problem, 'http_protocol_error')
   }

@@ -124,7 +124,7 @@ await t.test('every failure is a 503 with its reason, and never a 404 or 500', a
   const faults: Array<[string, NonNullable<GiteaFake['fault']>, string]> = [
     ['reset', () => 'refuse-reset', 'Connection reset'],
     ['no response', () => 'hang', 'Response timeout'],
-    ['server error', () => json(502, {}), 'Upstream answered with status 502'],
+    ['server error', () => json(502, {}), 'Upstream responded with status 502'],
     [
       'not JSON by its type',
       () => ({ status: 200, headers: { 'content-type': 'text/plain' }, body: '[]' }),
@@ -136,7 +136,7 @@ await t.test('every failure is a 503 with its reason, and never a 404 or 500', a
     [
       'endless pages',
       () => json(200, [], { link: '<https://x/?page=99999>; rel="last"', 'x-total-count': '5000000' }),
-      'Answer has too many pages'
+      'Response has too many pages'
     ],
     [
       'redirect elsewhere',

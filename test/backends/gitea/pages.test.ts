@@ -134,7 +134,7 @@ await t.test('a listing with a repeated page is rejected: known extensions stay 
   clock.forward(301)
   t.match(await list(), { statusCode: 200, total: '10' })
   t.match((await get('/api/v1/health')).json(), {
-    backends: { gitea: { healthy: false, error: 'Answer has a page twice' } }
+    backends: { gitea: { healthy: false, error: 'Response has a page twice' } }
   })
 })
 

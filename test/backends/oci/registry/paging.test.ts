@@ -114,13 +114,13 @@ await t.test('an empty page is the last; repeated or endless pages are a failure
   )
   t.match(await outcome(repeated.transport.tags('provider/aws')), {
     code: 'service_unavailable',
-    details: 'Answer has a page twice'
+    details: 'Response has a page twice'
   })
   t.equal(repeated.fake.count(/tags\/list/), 2)
   matchStrictly(t, await repeated.transport.repositories(''), {
     names: ['provider/a', 'provider/b'],
     truncated: true,
-    truncatedBy: { details: 'Answer has a page twice' }
+    truncatedBy: { details: 'Response has a page twice' }
   })
 
   const endless = await scripted(t, (_request, url) => {
@@ -129,7 +129,7 @@ await t.test('an empty page is the last; repeated or endless pages are a failure
   })
   t.match(await outcome(endless.transport.tags('provider/aws')), {
     code: 'service_unavailable',
-    details: 'Answer has too many pages'
+    details: 'Response has too many pages'
   })
   const catalog = await scripted(t, (_request, url) => {
     const last = Number(url.searchParams.get('last') ?? 0)
@@ -215,7 +215,7 @@ await t.test('any other repeated page does not prove the end', async t => {
     const { transport } = await scripted(t, (_request, url) => page(url))
     t.match(await outcome(transport.tags('provider/aws')), {
       code: 'service_unavailable',
-      details: 'Answer has a page twice'
+      details: 'Response has a page twice'
     }, what)
   }
 })
