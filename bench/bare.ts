@@ -1,5 +1,5 @@
-// What HTTP alone costs: `node bare.ts http|fastify PORT FILE` answers each path of a file of recorded answers with
-// just these, and nothing else.
+// Serves recorded responses as the baseline of HTTP itself: `node bare.ts http|fastify PORT FILE` returns the recorded
+// response for each path of the file.
 import { readFileSync } from 'node:fs'
 import { createServer } from 'node:http'
 import Fastify from 'fastify'

@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs'
 import { canPin } from './process.ts'
 
-/** Numbers of a list like `0-2,5`. */
+/** Returns the numbers of a list such as `0-2,5`. */
 export const parseCores = (list: string): number[] =>
   list.trim().split(',').flatMap(part => {
     const [first = NaN, last = first] = part === '' ? [] : part.split('-').map(Number)
@@ -19,8 +19,8 @@ function allowed (): number[] {
 }
 
 /**
- * A processor for what is measured and another one for what asks; none where there are not two, or nothing can be held
- * to one.
+ * Returns one processor for the measured server and another one for the load; empty if there are fewer than two, or
+ * processes cannot be pinned.
  */
 export function chooseCores (): { server?: number, load?: number } {
   const [server, load] = canPin ? allowed() : []

@@ -5,25 +5,22 @@ import { createGiteaFake, type ReleaseContent, type RepositoryContent } from '..
 import type { Loopback, LoopbackAnswer } from '../test/fakes/loopback.ts'
 import { createRegistryFake, type RegistryContent } from '../test/fakes/registry.ts'
 
-/*
- * The upstreams of the bench of crawls, in a thread of their own: each request takes its time before it is answered,
- * and next to none while it is. A real Gitea makes its pages on many cores, so here they are made before they are asked
- * for.
- */
+/* Runs the upstreams of the crawl benchmark in a separate thread. Each response has a fixed delay and needs almost
+   no processor time: a real Gitea creates its pages on many cores, so here they are created in advance. */
 
-/** How large the upstreams are. */
+/** Sizes of the upstreams. */
 export interface Sizes {
-  /** Repositories of the Gitea organisation that are extensions, and all of them. */
+  /** Number of repositories in the Gitea organisation that are extensions, and of all repositories. */
   extensions: number
   repositories: number
-  /** Repositories of the registry. */
+  /** Number of repositories in the OCI registry. */
   artifacts: number
 }
 
 export type Source = 'gitea' | 'oci'
 /**
- * What the thread is asked: to answer each request after so many milliseconds, or to publish new versions of so many
- * extensions.
+ * Order to the thread: delay each response by these milliseconds, publish a new version of this number of extensions,
+ * or count the requests.
  */
 export type Order = { order: 'delay', milliseconds: number } | {
   order: 'publish',
@@ -50,7 +47,7 @@ function release (name: string, tag: string): ReleaseContent {
   }
 }
 
-/** Extensions lie evenly among the other repositories. */
+/** Returns the repositories of Gitea, with the extensions evenly distributed. */
 function repositoriesOf ({ extensions, repositories }: Sizes): RepositoryContent[] {
   return Array.from({ length: repositories }, (_, at) => {
     const number = Math.floor(at * extensions / repositories)
@@ -58,7 +55,7 @@ function repositoriesOf ({ extensions, repositories }: Sizes): RepositoryContent
     const name = isExtension ? `extension-${number}${suffixes[number % suffixes.length]}` : `application-${at}`
     return {
       name,
-      description: `What ${name} is for`,
+      description: `Description of ${name}`,
       topics: ['infrastructure'],
       releases: isExtension ? ['1.0.0', '1.1.0', '1.2.0'].map(tag => release(name, tag)) : []
     }
@@ -76,7 +73,7 @@ function push (content: RegistryContent, repository: string, tag: string): void 
     layers: [{ mediaType: 'application/vnd.oci.image.layer.v1.tar+gzip', digest: digestOf(layer), size: layer.length }],
     annotations: {
       'org.opencontainers.image.created': '2026-01-01T00:00:00Z',
-      'org.opencontainers.image.description': `What ${repository} is for`
+      'org.opencontainers.image.description': `Description of ${repository}`
     }
   })
   const known = content.get(repository) ?? { tags: new Map(), blobs: new Map() }
@@ -97,7 +94,7 @@ for (const name of names) for (const tag of ['1.0.0', '1.1.0', '1.2.0']) push(ar
 const registry = await createRegistryFake(artifacts)
 const upstreams: Record<Source, Loopback> = { gitea, oci: registry }
 
-/** Answers of the Gitea that are made already, by path. */
+/** Prepared responses of Gitea by path. */
 const prepared = new Map<string, LoopbackAnswer>()
 let milliseconds = 0
 for (const upstream of Object.values(upstreams)) {
@@ -118,7 +115,7 @@ async function prepare (path: string): Promise<void> {
   })
 }
 
-/** Makes the answers about some repositories, and the pages of all. */
+/** Prepares the responses for the changed repositories, and all pages of the list. */
 async function prepareAll (changed: ReadonlyArray<(typeof gitea.repositories)[number]>): Promise<void> {
   const pages = Array.from(
     { length: Math.ceil(gitea.repositories.length / 50) },
@@ -150,7 +147,7 @@ async function publish (source: Source, count: number, version: string): Promise
 }
 await prepareAll(gitea.repositories.filter(({ releases }) => releases.length > 0))
 
-/** What is so far; requests are counted anew from here on. */
+/** Returns the addresses and the numbers of requests since the last call. */
 function told (): Told {
   const requests = { gitea: gitea.requests.length, oci: registry.requests.length }
   gitea.requests.length = 0

@@ -11,36 +11,35 @@ import { createClock } from '../test/fakes/clock.ts'
 import { writePart } from './document.ts'
 import type { Order, Sizes, Source, Told } from './crawl-upstreams.ts'
 
-/*
- * How many requests it takes to learn what the upstreams have, and to keep knowing it: `npm run bench:crawl` prints the
- * tables and writes them to docs/performance.md. Ends with 1 when a walk takes more requests or more time than it may.
- */
+/* Measures the requests that the registry needs to read its upstreams and to keep the catalog current: `npm run
+   bench:crawl` prints the tables and writes them to docs/performance.md. Ends with code 1 if a crawl exceeds its
+   limit of requests or time. */
 
 const sizes: Sizes = { extensions: 1000, repositories: 5000, artifacts: 1000 }
-/** Milliseconds that an upstream takes for each answer. */
+/** Milliseconds that an upstream takes for each response. */
 const latency = 20
 const allowance = 1.3
-/** Of `ttl_seconds`, and the part of it after which a listing in use is walked again. */
+/** `ttl_seconds`, and the part of it after which a listing in use is crawled again. */
 const [ttl, refreshAhead] = [300, 0.8]
 /**
- * Seconds in which every repository of a Gitea is asked once, whatever the listing shows: each walk takes its share of
- * them.
+ * Seconds in which every repository of a Gitea is requested once, even if the listing shows no change: each crawl
+ * requests its share of them.
  */
 const reconcile = 3600
 const share: Record<Source, number> = {
   gitea: Math.floor(sizes.extensions * (ttl * refreshAhead + 1) / reconcile),
   oci: 0
 }
-/** Extensions of which a new version appears between two walks. */
+/** Number of extensions that get a new version between two crawls. */
 const changed = sizes.extensions / 100
 
 const pages = Math.ceil(sizes.repositories / 50)
 const concurrency = 8
-/** Requests that a walk has under way at once: over Gitea it leaves two to what clients wait for. */
+/** Maximum concurrent requests of a crawl: for Gitea, two are reserved for client requests. */
 const atOnce: Record<Source, number> = { gitea: concurrency - 2, oci: concurrency }
 /**
- * The fewest requests: pages of the list and releases and a checksum file each; pages of the catalog, tags and
- * manifests or their digests.
+ * Minimum numbers of requests. Gitea: pages of the list, and releases and a checksum file of each extension. OCI: pages
+ * of the catalog, and tags and a manifest or its digest of each repository.
  */
 const fewest: Record<Source, Record<'cold' | 'unchanged' | 'changed', number>> = {
   gitea: { cold: pages + 2 * sizes.extensions, unchanged: pages, changed: pages + 2 * changed },
@@ -53,7 +52,7 @@ const titles: Record<Source, string> = {
 }
 
 const upstreams = new Worker(new URL('./crawl-upstreams.ts', import.meta.url), { workerData: sizes })
-/** Does something with the upstreams; gives the requests since the last time. */
+/** Sends an order to the upstreams; returns the requests since the last order. */
 async function ask (order: Order): Promise<Told> {
   upstreams.postMessage(order)
   const [told] = await once(upstreams, 'message') as [Told]
@@ -63,7 +62,7 @@ const requests = async (source: Source): Promise<number> => (await ask({ order: 
 
 interface Running { app: FastifyInstance, instance: Backend, clock: ReturnType<typeof createClock> }
 
-/** A registry over one upstream, by a clock that stands until it is moved, and without probes but the first. */
+/** Starts a registry over one upstream, with a clock that moves only on command, and without probes after the first. */
 async function start (source: Source, url: string): Promise<Running> {
   const clock = createClock()
   const app = Fastify({ ...serverOptions(), logger: false })
@@ -93,7 +92,7 @@ async function list (app: FastifyInstance, version: string, count: number): Prom
   }
 }
 
-/** Walks when the listing is no longer young, as a probe lets it; gives the seconds that it takes. */
+/** Crawls an expired listing as a probe does; returns the duration in seconds. */
 async function walk ({ instance, clock }: Running): Promise<number> {
   const { loads } = instance
   clock.forward(ttl * refreshAhead + 1)
@@ -112,7 +111,7 @@ const steady: string[] = []
 const round = (value: number, digits = 0): string =>
   value.toLocaleString('en', { minimumFractionDigits: digits, maximumFractionDigits: digits })
 
-/** What an hour costs in which nobody asks: walks, and probes every 15 seconds. */
+/** Measures the upstream requests of an hour without clients: crawls, and probes every 15 seconds. */
 async function idleHour (
   source: Source,
   running: Running
@@ -127,7 +126,7 @@ async function idleHour (
   return { walks: wanted, requests: asked, probes: 3600 / 15 }
 }
 
-/** What 1,000 requests of clients cost while nothing grows old. */
+/** Measures the upstream requests of 1,000 client requests while all entries are fresh. */
 async function clients (
   source: Source,
   { app }: Running,
@@ -158,7 +157,7 @@ async function measure (source: Source, url: string): Promise<void> {
   await note('changed', await walk(running))
   await list(app, '2.0.0', changed)
 
-  // An hour in which what has changed is asked again and again would be no idle one.
+  // Changed repositories are requested again for a while, so the idle hour begins after that time.
   running.clock.forward(3600)
   await walk(running)
   await requests(source)
@@ -195,7 +194,7 @@ const rows = walks.map(({ source, kind, requests, seconds }) => {
   const least = fewest[source][kind]
   const again = kind === 'cold' ? 0 : share[source]
   const limit = allowance * requests / atOnce[source] * latency / 1000
-  // The first questions are those of a start: a probe, and what the registry wants to be asked with.
+  // The first requests are those of a start: a probe, and the settings of the instance.
   if (requests - again > least + 3) missed.push(`${source}, ${kinds[kind]}: ${requests} requests, not ${least + again}`)
   if (seconds > limit) missed.push(`${source}, ${kinds[kind]}: ${round(seconds, 2)} s, not ${round(limit, 2)}`)
   return `| ${titles[source]} | ${kinds[kind]} | ${round(requests)} | ${round(least)} | ${round(again)} | ${

@@ -1,5 +1,5 @@
-// Downloads side by side: from the store against nginx with the same file, and uncached against a docker-registry
-// directly. `npm run bench:download [-- --quick]` prints the table and writes it to docs/performance.md.
+// Compares downloads: from the store with nginx and the same file, and uncached with a direct download from a
+// docker-registry. `npm run bench:download [-- --quick]` prints the table and writes it to docs/performance.md.
 import { execFileSync, spawnSync } from 'node:child_process'
 import { createHash, randomBytes } from 'node:crypto'
 import { mkdir, mkdtemp, open, rm, writeFile } from 'node:fs/promises'
@@ -15,7 +15,7 @@ import { median } from './statistics.ts'
 
 const { values: { quick = false } } = parseArgs({ options: { quick: { type: 'boolean' } } })
 const rounds = quick ? 1 : 3
-/** Seconds of one measurement; a file that is under way then is cut off, and what came of it counts. */
+/** Seconds of one measurement. A file in progress is aborted at the end, and its bytes so far count. */
 const seconds = quick ? 2 : 3
 const mib = 1024 ** 2
 const sizes = quick ? [8 * mib, 256 * mib] : [8 * mib, 1024 * mib]
@@ -46,7 +46,7 @@ async function writeFileOf (path: string, size: number): Promise<string> {
   return `sha256:${hash.digest('hex')}`
 }
 
-/** Pushes a file as the one version of an extension. */
+/** Pushes a file as the only version of an extension. */
 async function push (url: string, name: string, path: string, digest: string, size: number): Promise<void> {
   const base = `${url}/v2/provisioning/provider/${name}`
   const upload = async (digest: string, body: string[]) => {
@@ -120,7 +120,7 @@ server { listen 127.0.0.1:${nginxPort}; root ${files}; } }`
   )
   await run('nginx', ['-c', join(folder, 'nginx.conf')], nginxPort)
   const docker = `http://127.0.0.1:${dockerPort}`
-  // On the core of the load: the registry's own work is not the gateway's.
+  // The upstream runs on the core of the load, so that its work does not slow the measured server.
   const registry = start('docker-registry', ['serve', join(folder, 'registry.yml')], {
     ...onLoad,
     env: { OTEL_TRACES_EXPORTER: 'none' }
@@ -136,7 +136,7 @@ server { listen 127.0.0.1:${nginxPort}; root ${files}; } }`
   }
 
   let stores = 0
-  /** A process of the registry with a store of its own that is empty, or with none. */
+  /** Starts the registry with its own empty store, or without a store. */
   async function registryOf (stored: boolean): Promise<{ program: Running, port: number }> {
     const port = await freePort()
     const program = await run(process.execPath, [...startFlags, 'server.ts'], port, {
@@ -165,7 +165,7 @@ server { listen 127.0.0.1:${nginxPort}; root ${files}; } }`
       for (let round = 0; round < rounds; round++) {
         note('nginx', await measure(nginxPort, `/${name}`, count, seconds))
         const warm = await registryOf(true)
-        // The first download, which fills the store; then the same from there.
+        // The first download fills the store; the next one is served from it.
         note('cold', await measure(warm.port, route, 1, 0), await peakRss(warm.program.pid))
         note('store', await measure(warm.port, route, count, seconds), await peakRss(warm.program.pid))
         await stop(warm.program)

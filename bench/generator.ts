@@ -4,22 +4,22 @@ import { createRequire } from 'node:module'
 import { join } from 'node:path'
 import { start } from './process.ts'
 
-/** What is asked of one server. */
+/** Load on one server. */
 export interface Load {
   port: number
-  /** One path, or many in turn; with many, `sequence` names a file that the generator may write. */
+  /** Paths, requested in turn; with more than one path, `sequence` is a file that the generator may write. */
   paths: readonly string[]
   sequence: string
   headers?: Record<string, string>
-  /** Whole seconds. */
+  /** Duration in whole seconds. */
   seconds: number
   core?: number
 }
 
-/** What came of it; percentiles in milliseconds. */
+/** Measured rate and latency; percentiles in milliseconds. */
 export interface Measured { perSecond: number, p50: number, p99: number }
 
-/** Connections that ask at the same time, each for the next thing as soon as it has an answer. */
+/** Number of concurrent connections, each with a new request as soon as it has a response. */
 export const connections = 64
 
 export interface Generator {
@@ -80,7 +80,7 @@ const autocannon = (): Generator => ({
     const { port, paths, sequence, headers = {}, seconds } = load
     const origin = `http://127.0.0.1:${port}`
     const [path = '/'] = paths
-    // Each connection prepares every request for itself: no more than these, each address among them.
+    // Each connection prepares all requests itself, so their number is limited; each address is among them.
     const asked = [...new Set(paths), ...paths].slice(0, 2000)
     if (paths.length > 1) {
       const entries = asked.map(path => ({
@@ -118,7 +118,9 @@ const autocannon = (): Generator => ({
   }
 })
 
-/** wrk where it is installed: it loads a server more than a generator in JavaScript can. Else autocannon. */
+/**
+ * Creates a generator: wrk if it is installed, since it loads a server more than JavaScript can; otherwise autocannon.
+ */
 export function createGenerator (wanted?: 'wrk' | 'autocannon'): Generator {
   const { error, stdout } = spawnSync('wrk', ['--version'], { encoding: 'utf8' })
   if (error === undefined && wanted !== 'autocannon') return wrk(/^wrk (\S+)/.exec(stdout)?.[1] ?? '')

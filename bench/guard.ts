@@ -1,10 +1,13 @@
 /** Ratios to node:http, by scenario and target. */
 export type Ratios = Record<string, Record<string, number>>
 
-/** What of a former ratio must be left: two machines, and two runs on one, differ by less. */
+/** Minimum share of an earlier ratio: two machines, and two runs on one machine, differ by less. */
 export const margin = 0.7
 
-/** What has become slower than it was, in words; ratios only, since seconds differ from machine to machine. */
+/**
+ * Returns a message for each ratio that has become too small; only ratios are compared, as seconds depend on the
+ * machine.
+ */
 export function slower (now: Ratios, baseline: Ratios): string[] {
   return Object.entries(baseline).flatMap(([scenario, targets]) =>
     Object.entries(targets).flatMap(([target, then]) => {

@@ -1,16 +1,16 @@
-// Reads one file over and over with raw connections, and looks at nothing but how much comes: `node load.ts PORT PATH
-// CLIENTS SECONDS`. Each client reads files until the time is over, the last one in part; for 0 seconds one whole file.
-// Prints bytes, milliseconds and how many answers were not whole.
+// Reads one file repeatedly with raw connections, and checks only the number of bytes: `node load.ts PORT PATH CLIENTS
+// SECONDS`. Each client reads files until the time is over, the last one in part; with 0 seconds it reads one whole
+// file. Prints bytes, milliseconds and the number of incomplete responses.
 import { connect } from 'node:net'
 
 const [port, path, clients, seconds] = process.argv.slice(2)
 const end = performance.now() + Number(seconds) * 1000
-// One for all: what is read is thrown away.
+// All connections share one buffer, since the bytes are discarded.
 const buffer = Buffer.allocUnsafe(256 * 1024)
 let bytes = 0
 let wrong = 0
 
-/** One file; what came of it until the time was over counts. */
+/** Reads one file; its bytes until the end of the measurement count. */
 async function get (): Promise<void> {
   let left: number | undefined
   await new Promise<void>(resolve => {
@@ -22,7 +22,7 @@ async function get (): Promise<void> {
         callback (count) {
           let from = 0
           if (left === undefined) {
-            // The head comes in one piece, being small.
+            // The headers are small and arrive in one chunk.
             const text = buffer.toString('latin1', 0, count)
             const head = text.indexOf('\r\n\r\n')
             const length = /\r\ncontent-length: (\d+)/i.exec(text)?.[1]

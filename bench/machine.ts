@@ -5,7 +5,7 @@ import { cpus, totalmem } from 'node:os'
 const require = createRequire(import.meta.url)
 const gib = 1024 ** 3
 
-/** The processors and the memory of this machine, without its name. */
+/** Returns the processors and the memory of this machine, without its name. */
 export function describeMachine (): string {
   const [cpu] = cpus()
   return `${cpus().length} cores (${cpu?.model.trim() || 'unknown model'}), ${
@@ -13,7 +13,7 @@ export function describeMachine (): string {
   } GiB of memory, ${process.platform} ${process.arch}`
 }
 
-/** Versions of what takes part; nginx only where it is installed. */
+/** Returns the versions of Node.js and Fastify, and of nginx if it is installed. */
 export function describeVersions (): string {
   const { version: fastify } = require('fastify/package.json') as { version: string }
   const nginx = /nginx\/(\S+)/.exec(spawnSync('nginx', ['-v'], { encoding: 'utf8' }).stderr ?? '')?.[1]

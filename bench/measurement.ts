@@ -7,27 +7,27 @@ import { refreshAfter, settle, type Target } from './targets.ts'
 export interface MeasureOptions {
   generator: Generator
   core: number | undefined
-  /** File for what is asked one after another. */
+  /** File for the sequence of paths. */
   sequence: string
   rounds: number
   seconds: number
-  /** Servers that have been warm before, whatever they were asked. */
+  /** Servers that are warm, from any earlier load. */
   warm: Set<Target>
-  /** Seconds until one of our servers is warm. */
+  /** Seconds of load until a registry is warm. */
   warmUp: number
 }
 
-/** What all rounds of one scenario brought, by target. */
+/** Results of all rounds of one scenario, by target. */
 export interface Series {
   scenario: string
   measured: Map<Target['name'], Measured[]>
-  /** Requests that our servers sent upstream meanwhile, and those that they answered. */
+  /** Numbers of requests that a registry sent upstream and of client requests that it served, by target. */
   upstream: Map<Target['name'], { sent: number, answered: number }>
 }
 
 /**
- * Seconds for which a server is asked before it is measured: `warmUp` when it has just started, two fifths of that
- * where it runs little that could get faster, and a fifth when only the question is new.
+ * Returns the seconds of load before a measurement: `warmUp` for a registry that has just started, two fifths of it for
+ * a bare server, and a fifth for a server that is warm.
  */
 const warming = (target: Target, { warm, warmUp }: Pick<MeasureOptions, 'warm' | 'warmUp'>): number =>
   Math.floor(warmUp * (warm.has(target) ? 0.2 : isRegistry(target) ? 1 : 0.4))
@@ -43,22 +43,22 @@ async function upstreamRequests (target: Target): Promise<number> {
   )
 }
 
-/** How a target is asked, once it has answered as it must. */
+/** Returns the load for a target after a check of its status. */
 async function prepare (
   { paths, conditional = false }: Scenario,
   target: Target,
   etag: string | undefined
 ): Promise<Pick<Load, 'port' | 'paths' | 'headers'>> {
   const [path = '/'] = paths.map(target.at)
-  // What has no answer but 304 knows no ETag either.
+  // A server that always responds with 304 has no ETag, so the ETag of the registry is used.
   const own = conditional ? header(await record(target.port, path), 'etag') ?? etag : undefined
   const headers = own === undefined ? {} : { 'If-None-Match': own }
   const { status } = await record(target.port, path, { headers })
-  if (status !== (conditional ? 304 : 200)) throw new Error(`${target.name} answers ${path} with ${status}`)
+  if (status !== (conditional ? 304 : 200)) throw new Error(`${target.name} responds to ${path} with ${status}`)
   return { port: target.port, paths: paths.map(target.at), headers }
 }
 
-/** Measures a scenario round by round, each target once a round, after each has been asked until it is warm. */
+/** Measures a scenario round by round, with each target once a round, after a load that warms each target. */
 export async function measure (
   scenario: Scenario,
   targets: readonly Target[],
@@ -72,10 +72,10 @@ export async function measure (
   for (const target of targets) {
     const load = { ...await prepare(scenario, target, etag), sequence, seconds, ...(core !== undefined && { core }) }
     loads.set(target, load)
-    // What has become old since would be waited for.
+    // Expired entries are loaded before the measurement, so that no request waits for them.
     if (isRegistry(target)) await settle(target)
-    // Only what is compiled while it runs gets faster; to the bare ones every answer is the same work. Each by itself:
-    // who shares a core gets as warm as its share.
+    // Bare servers do the same work for every response, so they are warm already. Targets are warmed one after another,
+    // since processes on a shared core are warmed in proportion to their share of it.
     const first = target.name === 'nginx' || (warm.has(target) && !isRegistry(target))
       ? 0
       : warming(target, { warm, warmUp })
@@ -93,7 +93,7 @@ export async function measure (
     return measured
   }
   for (let round = 0; round < rounds; round++) {
-    // Each round begins with another one.
+    // Each round starts with a different target.
     const order = [...targets.slice(round % targets.length), ...targets.slice(0, round % targets.length)]
     if (scenario.refreshing !== true) {
       for (const target of order) await once(target)
@@ -114,8 +114,8 @@ export async function measure (
 }
 
 /**
- * Has our servers read the catalog, one after another, so that each is about to read it anew when it is `due` to be
- * measured; the others are measured meanwhile.
+ * Fills the caches of the registries one after another, so that each is about to refresh its listing when its
+ * measurement is `due`. The other targets are measured in the meantime.
  */
 async function settleAhead (
   targets: readonly Target[],

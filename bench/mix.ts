@@ -2,7 +2,7 @@ import { extensionTypes } from '../schemas/extension.ts'
 import { words, type Described } from './words.ts'
 
 const path = '/api/v1/extensions'
-/** Requests after which the sequence begins again. */
+/** Number of requests after which the sequence repeats. */
 export const sequenceLength = 20_000
 
 function address (route: string, query: Record<string, string | number | undefined>): string {
@@ -23,8 +23,8 @@ function shuffle<T> (values: T[], random: () => number): T[] {
 }
 
 /**
- * Distinct addresses of what clients of a catalog ask: pages by type, limit and offset, searches, extensions by name;
- * in no order.
+ * Returns distinct addresses of typical client requests in random order: pages by type, limit and offset, searches,
+ * extensions by name.
  */
 export function createAddresses (extensions: readonly Described[], random: () => number): string[] {
   const types = [undefined, ...extensionTypes]
@@ -43,14 +43,14 @@ export function createAddresses (extensions: readonly Described[], random: () =>
   return shuffle([...new Set([...pages, ...searches, ...names])], random)
 }
 
-/** How likely each of some things is when the n-th is asked for 1/n times as often as the first, summed up. */
+/** Returns the cumulative probabilities of Zipf's law: the n-th item is requested 1/n times as often as the first. */
 export function zipf (count: number): number[] {
   let sum = 0
   const sums = Array.from({ length: count }, (_, at) => (sum += 1 / (at + 1)))
   return sums.map(value => value / sum)
 }
 
-/** What is asked one after another: each address at least once, the rest by Zipf's law in the order given. */
+/** Returns a sequence of requests: each address at least once, the rest by Zipf's law in the given order. */
 export function createSequence (addresses: readonly string[], random: () => number, length = sequenceLength): string[] {
   const sums = zipf(addresses.length)
   const draw = (): string => {

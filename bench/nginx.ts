@@ -2,17 +2,17 @@ import { mkdir, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { header, type Recorded } from './recording.ts'
 
-/** What nginx says of a file by itself. */
+/** Headers that nginx itself adds to a file. */
 const own = new Set(['content-type', 'content-length', 'etag', 'last-modified'])
 
 const quoted = (value: string): string => `"${value.replaceAll('\\', '\\\\').replaceAll('"', '\\"')}"`
 
-/** Where nginx has the recorded answer of that number. */
+/** Returns the path of the recorded response with this number. */
 export const nginxPath = (number: number): string => `/${number}`
 
 /**
- * Writes a configuration of one process that has recorded bodies as files, each with the headers recorded beside it,
- * and an ETag of nginx's own. Gives its path.
+ * Writes the recorded bodies as files and a configuration of a single process that serves them with their recorded
+ * headers and an ETag of nginx. Returns the path of the configuration.
  */
 export async function writeNginx (folder: string, port: number, recorded: readonly Recorded[]): Promise<string> {
   const files = join(folder, 'nginx')

@@ -7,38 +7,38 @@ import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 
 export interface StartOptions {
-  /** The processor that it may run on, where the system has `taskset`; any if unset. */
+  /** Processor of the process if the system has `taskset`; any if unset. */
   core?: number
-  /** All of its environment but `PATH`. */
+  /** Environment of the process, in addition to `PATH`. */
   env?: Record<string, string>
   cwd?: string
-  /** What becomes of its standard output: `inherit` for what people shall see; gone if unset. */
+  /** Destination of standard output: `inherit` for output to the user; ignored if unset. */
   output?: 'ignore' | 'inherit' | 'pipe'
 }
 
 export interface Running {
   pid: number
   child: ChildProcess
-  /** Settles with the exit code once it has ended; null for a signal. */
+  /** Resolves with the exit code when the process has ended; null after a signal. */
   end: Promise<number | null>
 }
 
-/** Whether processes can be held to one processor here. */
+/** True if processes can be pinned to one processor. */
 export const canPin: boolean = spawnSync('taskset', ['--version'], { stdio: 'ignore' }).status === 0
 
 const { scripts } = JSON.parse(readFileSync(join(import.meta.dirname, '..', 'package.json'), 'utf8')) as {
   scripts: { start: string }
 }
 
-/** Options of Node.js that `npm start` has. */
+/** Options of Node.js in `npm start`. */
 export const startFlags: readonly string[] = scripts.start.split(' ').filter(word => word.startsWith('--'))
 
 const running = new Set<ChildProcess>()
-// Nothing outlives the one that measures, however it ends.
+// Every started process ends with this process.
 process.once('exit', () => { for (const child of running) child.kill('SIGKILL') })
 for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => { process.exit(1) })
 
-/** Starts a program. `taskset` replaces itself by it, so that the process is the program's own. */
+/** Starts a program. `taskset` is replaced by the program, so the process id is that of the program. */
 export function start (
   command: string,
   args: readonly string[],
@@ -58,12 +58,13 @@ export function start (
     child.once('error', reject)
     child.once('close', resolve)
   }).finally(() => { running.delete(child) })
-  // Who waits for it learns of a failed start; nobody has to.
+  // A failed start is reported to the caller that waits for `end`; without one, the rejection must not end this
+  // process.
   end.catch(() => {})
   return { pid: child.pid ?? 0, child, end }
 }
 
-/** Ends a process, and waits until it has; by force when it takes longer than so many milliseconds. */
+/** Ends a process and waits for its end; kills it after `patience` milliseconds. */
 export async function stop ({ child, end }: Running, patience = 10_000): Promise<void> {
   if (child.exitCode !== null || child.signalCode !== null) return
   child.kill('SIGTERM')
@@ -71,7 +72,7 @@ export async function stop ({ child, end }: Running, patience = 10_000): Promise
   await end.finally(() => { clearTimeout(force) })
 }
 
-/** A port on 127.0.0.1 that nobody listens on at the moment. */
+/** Returns a free port on 127.0.0.1. */
 export async function freePort (): Promise<number> {
   const server = createServer().listen(0, '127.0.0.1')
   await once(server, 'listening')
@@ -81,10 +82,7 @@ export async function freePort (): Promise<number> {
   return port
 }
 
-/**
- * Waits until a process listens on a port of 127.0.0.1. Throws when it ends before, or takes longer than so many
- * milliseconds.
- */
+/** Waits until a process listens on a port of 127.0.0.1. Throws if it ends first, or after `patience` milliseconds. */
 export async function listening (port: number, { child }: Running, patience = 20_000): Promise<void> {
   const until = performance.now() + patience
   for (;;) {
@@ -103,8 +101,8 @@ async function memory (pid: number, field: 'VmRSS' | 'VmHWM'): Promise<number> {
   return Number(kilobytes ?? NaN) * 1024
 }
 
-/** Bytes of memory that a process has at the moment; of Linux. */
+/** Returns the current resident memory of a process in bytes; Linux only. */
 export const resident = async (pid: number): Promise<number> => await memory(pid, 'VmRSS')
 
-/** Most bytes of memory that it ever had. */
+/** Returns the peak resident memory of a process in bytes; Linux only. */
 export const peakRss = async (pid: number): Promise<number> => await memory(pid, 'VmHWM')

@@ -1,5 +1,5 @@
-// What a CPU profile says, as a table: `node bench/profile.ts FILE.cpuprofile`, of what `npm run bench -- --profile
-// FOLDER` wrote.
+// Prints a CPU profile as a table: `node bench/profile.ts FILE.cpuprofile`, with a file from `npm run bench --
+// --profile FOLDER`.
 import { readFile } from 'node:fs/promises'
 import { relative } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -11,20 +11,20 @@ interface Profile {
   timeDeltas: number[]
 }
 
-/** Functions that are shown. */
+/** Number of functions in the table. */
 const shown = 25
-/** Parts that are shown. */
+/** Number of parts in the table. */
 const shownParts = 12
 const root = fileURLToPath(new URL('..', import.meta.url))
 
-/** Where a function is, without the folders of this machine. */
+/** Returns the location of a function, without the directories of this machine. */
 function place (url: string, line: number): string {
   if (!url.startsWith('file:')) return url === '' ? '' : `${url}:${line + 1}`
   const [path = ''] = relative(root, fileURLToPath(url)).split('node_modules/').slice(-1)
   return `${path}:${line + 1}`
 }
 
-/** The time that each function had for itself, as a share of all that was not idle; the longest first. */
+/** Returns the self time of each function as a share of the busy time, longest first. */
 export function selfTimes (
   { nodes, samples, timeDeltas }: Profile
 ): Array<{ name: string, place: string, share: number }> {
@@ -48,7 +48,10 @@ export function selfTimes (
   }))
 }
 
-/** Whose a function is: a package's, ours, Node.js's own JavaScript, or a native part that has a name of its own. */
+/**
+ * Returns the part of a function: its package, the registry, the JavaScript of Node.js, or the name of a native
+ * function.
+ */
 function partOf ({ name, place }: { name: string, place: string }): string {
   if (place === '') return `\`${name}\``
   if (place.startsWith('node:')) return 'Node.js'
@@ -56,7 +59,7 @@ function partOf ({ name, place }: { name: string, place: string }): string {
   return place.split('/').slice(0, place.startsWith('@') ? 2 : 1).join('/')
 }
 
-/** The same times by whose they are. */
+/** Returns the same times by part. */
 export function byPart (times: ReturnType<typeof selfTimes>): Array<{ part: string, share: number }> {
   const shares = new Map<string, number>()
   for (const one of times) shares.set(partOf(one), (shares.get(partOf(one)) ?? 0) + one.share)

@@ -1,18 +1,18 @@
 import { Agent, request } from 'node:http'
 
-/** An answer as it was sent, without what the server's HTTP adds by itself. */
+/** Response as it was sent, without the headers of the connection. */
 export interface Recorded {
   path: string
   status: number
-  /** Names and values in turn. */
+  /** Names and values alternately. */
   headers: string[]
-  /** In base64. */
+  /** Body in base64. */
   body: string
 }
 
 const ofTheConnection = new Set(['date', 'connection', 'keep-alive', 'transfer-encoding'])
 
-/** Asks a server on 127.0.0.1 once, with no header but `host` and those given. */
+/** Sends one request to a server on 127.0.0.1, with the header `host` and the given headers. */
 export async function record (
   port: number,
   path: string,
@@ -45,7 +45,7 @@ export async function record (
   })
 }
 
-/** The value of a header; undefined when the answer has none. */
+/** Returns the value of a header; undefined if the response does not have it. */
 export function header ({ headers }: Recorded, name: string): string | undefined {
   const at = headers.findIndex((each, at) => at % 2 === 0 && each.toLowerCase() === name)
   return at === -1 ? undefined : headers[at + 1]

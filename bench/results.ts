@@ -14,7 +14,7 @@ function ratio ({ median, least, greatest }: Spread): string {
   return least === greatest ? median.toFixed(2) : `${median.toFixed(2)} (${least.toFixed(2)}–${greatest.toFixed(2)})`
 }
 
-/** The medians of all that was measured. */
+/** Returns the median ratios of all measurements. */
 export function toRatios (all: readonly Series[]): Ratios {
   return Object.fromEntries(all.map(series => [series.scenario, Object.fromEntries(columns.flatMap(target => {
     const { median } = ratios(perSecond(series, target), perSecond(series, 'node:http'))
@@ -37,7 +37,7 @@ export function ratioTable (all: readonly Series[]): string[] {
   )
 }
 
-/** How long requests take while each connection asks for the next thing at once. */
+/** Returns the table of latencies while each connection sends its next request immediately. */
 function latencyTable (all: readonly Series[]): string[] {
   const shown: readonly TargetName[] = ['node:http', ...columns]
   return table(

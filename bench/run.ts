@@ -1,8 +1,8 @@
-// Our server beside bare ones: `npm run bench -- [--quick] [--rounds N] [--seconds N] [--generator wrk|autocannon]
-// [--only NAME] [--profile FOLDER] [--check | --save-baseline]`. Prints the table, and writes the results to
-// docs/performance.md. --check writes nothing, and fails when ratios are far below bench/baseline.json.
-// --only measures what has the name in its own; --profile has our servers write CPU profiles, which slows them, and no
-// results are written.
+// Compares the registry with bare servers: `npm run bench -- [--quick] [--rounds N] [--seconds N] [--generator
+// wrk|autocannon] [--only NAME] [--profile FOLDER] [--check | --save-baseline]`. Prints the table, and writes the
+// results to docs/performance.md. --check writes nothing, and fails if ratios are far below bench/baseline.json. --only
+// selects the scenarios with NAME in their name. --profile makes the registries write CPU profiles, which slows them.
+// With --only or --profile no results are written.
 import { rmSync } from 'node:fs'
 import { mkdtemp, readFile, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
@@ -129,7 +129,7 @@ await writePart(
   })
 )
 if (values['save-baseline']) {
-  // What others are is for comparison only.
+  // The ratios of the other servers are for comparison only.
   const kept = Object.fromEntries(
     Object.entries(measured).map((
       [scenario, targets]
@@ -138,5 +138,5 @@ if (values['save-baseline']) {
   await writeFile(baseline, `${JSON.stringify({ ...about, ratios: kept }, undefined, 2)}\n`)
 }
 console.error('docs/performance.md written')
-// What still runs goes with this.
+// The remaining processes end with this one.
 process.exit()

@@ -18,9 +18,9 @@ import telemetry from '../plugins/metrics/plugin.ts'
 import extensions from '../routes/extensions.ts'
 import { describe } from './words.ts'
 
-/** Versions of each extension. */
+/** Number of versions of each extension. */
 export const versions = 10
-/** Extensions that the upstream tells of in one turn of the event loop, as a page of a real one does. */
+/** Number of extensions that the upstream lists per turn of the event loop, like a page of a real upstream. */
 const pageSize = 50
 
 const metadataOf = (number: number): Metadata => {
@@ -55,8 +55,8 @@ function releaseOf (number: number, version: string): Release {
 }
 
 /**
- * An upstream in this process that has so many extensions, and one more with each walk; of some of them each walk finds
- * another version.
+ * Creates an upstream in this process with this number of extensions. Each crawl finds one more extension, and new
+ * versions of some extensions.
  */
 function createDriver (count: number): Driver & { walks: () => number } {
   let walks = 0
@@ -90,13 +90,13 @@ function createDriver (count: number): Driver & { walks: () => number } {
 
 export interface ScaleApp {
   app: FastifyInstance
-  /** Moves the cache's clock by so many seconds. */
+  /** Moves the clock of the cache by these seconds. */
   forward: (seconds: number) => void
-  /** Walks over the upstream that have ended. */
+  /** Returns the number of completed crawls of the upstream. */
   walks: () => number
 }
 
-/** The catalog's routes as `app.ts` has them, over one generated upstream. */
+/** Creates the routes of the catalog as in `app.ts`, over one generated upstream. */
 export async function createScaleApp (count: number): Promise<ScaleApp> {
   const config = parseConfig({ cache: { capacity: 2 * count + 1000 } })
   let now = 0

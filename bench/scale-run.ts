@@ -1,4 +1,5 @@
-// One size of catalog, in a process of its own: `node --expose-gc scale-run.ts EXTENSIONS [versions]`. Prints JSON.
+// Measures one size of catalog in a separate process: `node --expose-gc scale-run.ts EXTENSIONS [versions]`. Prints
+// JSON.
 import { monitorEventLoopDelay } from 'node:perf_hooks'
 import { setImmediate as turn, setTimeout as sleep } from 'node:timers/promises'
 import { createRandom } from '../test/soak/flapping.ts'
@@ -13,14 +14,11 @@ export interface ScaleResult {
   list: Times
   searchOne: Times
   searchAll: Times
-  /** Extensions that searchAll found. */
+  /** Number of extensions that searchAll found. */
   found: number
-  /** Milliseconds that each refresh held up the event loop at most. */
+  /** Maximum event loop delay of each refresh, in milliseconds. */
   blocks: number[]
-  /**
-   * Bytes of memory: of the process before the catalog was read, with it, and with all versions where they were asked
-   * for.
-   */
+  /** Memory in bytes: before the catalog was read, with it, and with all versions if they were requested. */
   empty: number
   listed: number
   versions?: number
@@ -31,7 +29,7 @@ const refreshes = 5
 const requests = 2000
 const path = '/api/v1/extensions'
 
-/** Everything that is not needed is gone, as far as the runtime gives it back. */
+/** Returns the resident memory in bytes after garbage collection. */
 async function resident (): Promise<number> {
   for (let times = 0; times < 5; times++) {
     globalThis.gc?.()
@@ -45,7 +43,7 @@ async function run (count: number, withVersions: boolean): Promise<ScaleResult> 
   const { app, forward, walks } = await createScaleApp(count)
   const get = async (url: string) => {
     const answer = await app.inject({ url })
-    if (answer.statusCode !== 200) throw new Error(`${url} is answered with ${answer.statusCode}`)
+    if (answer.statusCode !== 200) throw new Error(`${url} returned ${answer.statusCode}`)
     return answer
   }
   const total = async (query: string) => Number((await get(`${path}${query}`)).headers['x-total-count'])
@@ -59,18 +57,18 @@ async function run (count: number, withVersions: boolean): Promise<ScaleResult> 
       times.push(performance.now() - began)
       await turn()
     }
-    // The first ones are compiled while they run.
+    // The first requests include compilation, so they are skipped.
     const warm = times.slice(rounds / 10)
     return { p50: quantile(warm, 0.5), p99: quantile(warm, 0.99), most: Math.max(...warm) }
   }
 
   await get(`${path}/provider/${describe(0).name}`)
   const empty = await resident()
-  if (await total('?limit=1') < count) throw new Error('The catalog is not whole')
+  if (await total('?limit=1') < count) throw new Error('The catalog is incomplete')
   const listed = await resident()
   const list = await time(page)
   const searchOne = await time(() => `${path}/search?q=${describe(Math.floor(random() * count)).name}`, requests / 4)
-  // All descriptions begin alike.
+  // All descriptions start with the same words.
   const everywhere = ['Installs', 'nstalls', 'stalls', 'talls', 'alls', 'lls', ' for ', 'ins', 'insta', 'install']
   const searchAll = await time(
     round =>
@@ -83,7 +81,7 @@ async function run (count: number, withVersions: boolean): Promise<ScaleResult> 
   for (let refresh = 0; refresh < refreshes; refresh++) {
     globalThis.gc?.()
     const before = walks()
-    // Late enough to be read anew, and early enough not to be waited for.
+    // The listing is old enough for a refresh in the background, but has not expired.
     forward(250)
     const delay = monitorEventLoopDelay({ resolution: 1 })
     delay.enable()
@@ -92,7 +90,7 @@ async function run (count: number, withVersions: boolean): Promise<ScaleResult> 
       await get(page())
       await turn()
     }
-    // The new catalog is merged, and made ready to be searched, when it is first asked.
+    // The first request after a crawl merges the new catalog and prepares its search.
     while (await total('?limit=1') === extensions) await turn()
     await get(`${path}/search?q=${words[refresh]}`)
     await sleep(20)

@@ -1,5 +1,5 @@
-// Catalogs of 10,000 and 100,000 extensions in process, and how fast the server starts: `npm run bench:scale [--
-// --quick]`. Prints the tables, and writes them to docs/performance.md.
+// Measures catalogs of 10,000 and 100,000 extensions in separate processes, and the start of the server: `npm run
+// bench:scale [-- --quick]`. Prints the tables, and writes them to docs/performance.md.
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { table } from '../test/soak/report.ts'

@@ -2,22 +2,22 @@ import { createRandom } from '../test/soak/flapping.ts'
 import { createAddresses, createSequence } from './mix.ts'
 import { describe, words } from './words.ts'
 
-/** Extensions that the upstream has. */
+/** Number of extensions in the upstream. */
 export const extensions = 1200
 
-/** One thing that is measured. */
+/** Scenario of the benchmark. */
 export interface Scenario {
   name: string
   paths: readonly string[]
-  /** Sends the ETag of the answer back. */
+  /** Sends the ETag of an earlier response. */
   conditional?: boolean
-  /** Measured while the catalog is read anew again and again. */
+  /** Set if the catalog is refreshed repeatedly during the measurement. */
   refreshing?: boolean
 }
 
 const path = '/api/v1/extensions'
 
-/** The same things each time. */
+/** Creates the scenarios, which are the same for each run. */
 export function createScenarios (): Scenario[] {
   const random = createRandom(7)
   const catalog = Array.from({ length: extensions }, (_, number) => describe(number))
@@ -29,7 +29,7 @@ export function createScenarios (): Scenario[] {
     { name: 'metadata', paths: [`${path}/${type}/${name}`] },
     { name: 'versions', paths: [`${path}/${type}/${name}/versions`] },
     { name: 'health', paths: ['/api/v1/health'] },
-    // Spelled differently from list(10), so that servers that know no conditions can tell it.
+    // The path differs from list(10), so that servers without conditional requests can distinguish the two.
     { name: '304', paths: [`${path}?limit=10&offset=0`], conditional: true },
     { name: 'mix', paths: mix },
     { name: 'mix, refreshing', paths: mix, refreshing: true }

@@ -5,13 +5,10 @@ import { freePort, resident, start, stop } from './process.ts'
 import { spread, type Spread } from './statistics.ts'
 
 const root = join(import.meta.dirname, '..')
-/** Milliseconds of idleness before memory is looked at. */
+/** Milliseconds of idle time before memory is measured. */
 const idle = 3000
 
-/**
- * How long a start takes until the first answer of the catalog (milliseconds), and how much memory the process has when
- * idle (bytes).
- */
+/** Result of a start: milliseconds until the first response of the catalog, and bytes of memory when idle. */
 export interface Startup { firstAnswer: Spread, idle?: number }
 
 async function status (port: number): Promise<number | undefined> {
@@ -42,7 +39,7 @@ async function once (
   })
   try {
     while (await status(port) !== 200) {
-      if (performance.now() - began > 30_000) throw new Error(`${command} does not answer`)
+      if (performance.now() - began > 30_000) throw new Error(`${command} does not respond`)
       await sleep(2)
     }
     const firstAnswer = performance.now() - began
@@ -55,8 +52,8 @@ async function once (
 }
 
 /**
- * Starts the server with the catalog it has by default, so many times; first once more, for the system to have read its
- * files and Node.js to have kept what it compiled.
+ * Starts the server with its default catalog this number of times. An additional start comes first, so that the system
+ * has read the files and Node.js has filled its compile cache.
  */
 export async function measureStartup (
   command: string,

@@ -1,11 +1,11 @@
-/** The middle one of some numbers; of an even number of them the mean of both in the middle. */
+/** Returns the median; of an even number of values, the mean of the middle two. */
 export function median (values: readonly number[]): number {
   const sorted = [...values].sort((a, b) => a - b)
   const middle = sorted.length / 2
   return ((sorted[Math.ceil(middle) - 1] ?? NaN) + (sorted[Math.floor(middle)] ?? NaN)) / 2
 }
 
-/** The middle of some measurements with the least and the greatest of them. */
+/** Median, minimum and maximum of some measurements. */
 export interface Spread { median: number, least: number, greatest: number }
 
 export const spread = (values: readonly number[]): Spread => ({
@@ -14,8 +14,6 @@ export const spread = (values: readonly number[]): Spread => ({
   greatest: Math.max(...values)
 })
 
-/**
- * What of each round stands to the same round of another series: what slows a whole round down says nothing of either.
- */
+/** Returns the ratios of two series, round by round: a disturbance of a whole round affects both series alike. */
 export const ratios = (values: readonly number[], base: readonly number[]): Spread =>
   spread(values.map((value, round) => value / (base[round] ?? NaN)))

@@ -12,12 +12,12 @@ import { header, record, type Recorded } from './recording.ts'
 import { extensions, type Scenario } from './scenarios.ts'
 import { describe } from './words.ts'
 
-/** A server that is measured. */
+/** Measured server. */
 export interface Target {
   name: TargetName
   port: number
   running: Running
-  /** Where it has what is at this path. */
+  /** Returns the path at which this server has the response for a path of the registry. */
   at: (path: string) => string
 }
 export type TargetName = 'node:http' | 'Fastify' | 'nginx' | 'registry' | 'registry, logging'
@@ -25,15 +25,15 @@ export type TargetName = 'node:http' | 'Fastify' | 'nginx' | 'registry' | 'regis
 export interface Setting {
   folder: string
   cores: ReturnType<typeof chooseCores>
-  /** Where our servers write CPU profiles when they end. */
+  /** Directory into which the registries write CPU profiles when they end. */
   profile?: string
 }
 
-/** Seconds that listings are fresh where reading them anew is measured, too; by default it is five minutes. */
+/** Seconds for which listings are fresh while refreshes are measured; the default is five minutes. */
 export const refreshingTtl = 20
-/** Seconds after which whoever asks has them read anew. */
+/** Seconds after which a request starts a refresh. */
 export const refreshAfter = refreshingTtl * 0.8
-/** Seconds in which that is done. */
+/** Seconds of a measurement with refreshes. */
 export const refreshingSeconds = 5
 
 const same = (path: string): string => path
@@ -48,14 +48,14 @@ async function firstLine ({ child, end }: Running): Promise<string> {
   return await Promise.race([
     line,
     end.then(code => {
-      throw new Error(`A program ended with ${code} before it said anything`)
+      throw new Error(`A program ended with ${code} without output`)
     })
   ])
 }
 
 /**
- * What our servers read: a Gitea of its own process, beside the load, and a tree of image layouts half of whose names
- * Gitea has, too.
+ * Starts the upstreams of the registries: a Gitea in a separate process on the core of the load, and image layouts,
+ * half of whose names exist in Gitea too.
  */
 export async function startUpstreams ({ folder, cores }: Setting): Promise<{ gitea: string, oci: string }> {
   const upstream = start(process.execPath, [join(import.meta.dirname, 'upstream.ts'), String(extensions)], {
@@ -75,7 +75,7 @@ export async function startUpstreams ({ folder, cores }: Setting): Promise<{ git
   return { gitea: `http://127.0.0.1:${await firstLine(upstream)}`, oci }
 }
 
-/** Our server as it is by default, over these upstreams. */
+/** Starts the registry with default settings over these upstreams. */
 export async function startRegistry (
   { folder, cores, profile }: Setting,
   upstreams: { gitea: string, oci: string },
@@ -117,7 +117,7 @@ export async function startRegistry (
   return target
 }
 
-/** Waits until a server answers a list from what it has. */
+/** Waits until the server responds to a list from its cache. */
 export async function settle ({ port }: Target): Promise<void> {
   for (let tries = 0; tries < 600; tries++) {
     const answer = await record(port, '/api/v1/extensions?limit=1')
@@ -130,7 +130,7 @@ export async function settle ({ port }: Target): Promise<void> {
   throw new Error('The catalog cannot be read')
 }
 
-/** What our server answers to everything that is going to be asked. */
+/** Records the responses of the registry to every request of the scenarios. */
 export async function recordAnswers ({ port }: Target, scenarios: readonly Scenario[]): Promise<Recorded[]> {
   const agent = new Agent({ keepAlive: true, maxSockets: 8 })
   const answers = new Map<string, Recorded>()
@@ -138,7 +138,7 @@ export async function recordAnswers ({ port }: Target, scenarios: readonly Scena
     for (const path of new Set(paths)) {
       const first = await record(port, path, { agent })
       const etag = header(first, 'etag')
-      // What needs the upstream once is answered from what is known from then on.
+      // A response that needed the upstream is recorded again from the cache.
       const again = header(first, 'x-cache-hit') === 'false' || conditional
       const answer = again
         ? await record(port, path, {
@@ -146,7 +146,7 @@ export async function recordAnswers ({ port }: Target, scenarios: readonly Scena
           ...(conditional && etag !== undefined && { headers: { 'if-none-match': etag } })
         })
         : first
-      if (answer.status !== (conditional ? 304 : 200)) throw new Error(`${path} is answered with ${answer.status}`)
+      if (answer.status !== (conditional ? 304 : 200)) throw new Error(`${path} returned ${answer.status}`)
       answers.set(path, answer)
     }
   }
@@ -154,7 +154,7 @@ export async function recordAnswers ({ port }: Target, scenarios: readonly Scena
   return [...answers.values()]
 }
 
-/** Servers that answer the recorded bytes and know nothing else. */
+/** Starts servers that only serve the recorded bytes. */
 export async function startBare (
   { folder, cores }: Setting,
   recorded: readonly Recorded[],
@@ -172,7 +172,7 @@ export async function startBare (
   }
   if (spawnSync('nginx', ['-v']).error === undefined) {
     const port = await freePort()
-    // It finds out for itself that a client has an answer already.
+    // nginx evaluates If-None-Match itself, so it needs a complete response.
     const whole = new Set(scenarios.filter(({ conditional }) => conditional).flatMap(({ paths }) => paths))
     const files = await Promise.all(
       recorded.map(async answer => whole.has(answer.path) ? { ...recorded[0] ?? answer, path: answer.path } : answer)

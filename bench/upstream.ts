@@ -1,5 +1,5 @@
-// A Gitea for benchmarks: `node upstream.ts EXTENSIONS`. Prints its port, and publishes a release of one extension a
-// second.
+// Runs a Gitea for benchmarks: `node upstream.ts EXTENSIONS`. Prints its port, and publishes a release of one extension
+// per second.
 import { createGiteaFake } from '../test/fakes/gitea.ts'
 import { describe } from './words.ts'
 
@@ -23,7 +23,7 @@ function repository (number: number) {
 const count = Number(process.argv[2])
 const repositories = Array.from({ length: count }, (_, number) => repository(number))
 const gitea = await createGiteaFake({ owner: { login: 'extensions', full_name: 'Extensions' }, repositories })
-// Every request is kept to be looked at, by tests that end sooner than this.
+// The fake stores every request for tests, which end earlier; a benchmark must not accumulate them.
 gitea.fault = () => {
   gitea.requests.length = 0
   return undefined
@@ -31,7 +31,7 @@ gitea.fault = () => {
 let published = 0
 setInterval(() => {
   const { name, releases } = gitea.repository(repositories[published++ % count]?.name ?? '')
-  // The oldest one goes, so that answers stay as long as they are.
+  // The oldest release is removed, so that responses keep their size.
   const [oldest] = releases
   if (oldest !== undefined) gitea.withdraw(name, oldest.tag)
   gitea.publish(name, {

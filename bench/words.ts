@@ -1,6 +1,6 @@
 import { extensionTypes, type ExtensionType } from '../schemas/extension.ts'
 
-/** What names, tags and descriptions are made of. */
+/** Words of names, tags and descriptions. */
 export const words = [
   'kubernetes',
   'postgres',
@@ -43,7 +43,7 @@ export const words = [
 
 const word = (number: number): string => words[number % words.length] ?? ''
 
-/** What the catalogs of benchmarks say of their extensions: the same for the same number. */
+/** Metadata of an extension of the benchmarks; the same number always has the same metadata. */
 export interface Described { type: ExtensionType, name: string, description: string, tags: string[] }
 
 export function describe (number: number): Described {

@@ -10,7 +10,7 @@ export interface Declarations {
   files: string[]
   /** Packages that these files import. */
   packages: string[]
-  /** Those of the files that declare something outside of themselves, each with what it declares. */
+  /** Files that declare something outside of themselves, each with its declarations. */
   augmentations: Array<{ file: string, text: string }>
 }
 
@@ -61,5 +61,5 @@ function prune (folder: string): void {
   }
 }
 
-// npm runs scripts in the project's directory.
+// npm runs scripts in the directory of the project.
 if (import.meta.main) prune(process.cwd())

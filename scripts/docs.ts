@@ -24,7 +24,7 @@ function configurationRow (
   return [`\`${key}\``, `\`${environment}\``, expected, fallback, secret ? `${description} (secret)` : description]
 }
 
-// npm runs scripts in the project's directory.
+// npm runs scripts in the directory of the project.
 const root = process.cwd()
 const parts: Readonly<Record<string, string>> = {
   configuration: table(['Key', 'Environment', 'Value', 'Default', 'Meaning'], configKeys.map(configurationRow)),

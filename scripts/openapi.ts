@@ -2,7 +2,7 @@ import { writeFileSync } from 'node:fs'
 import Fastify from 'fastify'
 import registry from '../app.ts'
 
-/** The OpenAPI document of the routes as they are, in YAML. No upstream is configured, so none is asked. */
+/** Returns the OpenAPI document of the routes in YAML. Without a configured upstream, no request is sent. */
 export async function openapiDocument (): Promise<string> {
   const app = Fastify()
   await app.register(async scope => {

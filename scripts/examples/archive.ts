@@ -1,7 +1,7 @@
 import { crc32 } from 'node:zlib'
 
 export interface ArchiveFile {
-  /** At most 100 bytes. */
+  /** Path of at most 100 bytes. */
   path: string
   content: Buffer
   executable: boolean
@@ -30,7 +30,7 @@ function header ({ path, content, executable }: ArchiveFile, mtime: number): Buf
   return block
 }
 
-/** A POSIX (ustar) archive of files in the order given, all of one time (seconds since 1970). */
+/** Returns a POSIX (ustar) archive of files in the given order, all with one modification time (seconds since 1970). */
 export function tar (files: readonly ArchiveFile[], mtime: number): Buffer {
   const parts = files.flatMap(
     file => [header(file, mtime), file.content, Buffer.alloc((blockSize - file.content.length % blockSize) % blockSize)]
@@ -39,8 +39,8 @@ export function tar (files: readonly ArchiveFile[], mtime: number): Buffer {
 }
 
 /**
- * The content as gzip (RFC 1952), in stored blocks and without a time: the same bytes with every version of zlib on
- * every system, which compression does not promise.
+ * Returns the content as gzip (RFC 1952) in stored blocks and without a time. The bytes are the same with every version
+ * of zlib, which compression does not guarantee.
  */
 export function gzip (content: Buffer): Buffer {
   const blocks: Buffer[] = []

@@ -2,15 +2,15 @@ import type { ExtensionType } from '../../schemas/extension.ts'
 
 export interface ExampleVersion {
   version: string
-  /** The tag, where it is not the version itself. */
+  /** Tag, if it differs from the version. */
   tag?: string
-  /** UTC. */
+  /** Time in UTC. */
   created: string
-  /** What changed, for the README. */
+  /** Changes of the version, for the README. */
   changes: string
 }
 
-/** An extension whose files stand in `{type}/{name}`, beside this file. */
+/** Extension with its files in `{type}/{name}`, next to this file. */
 export interface Example {
   type: ExtensionType
   name: string
@@ -260,5 +260,5 @@ const clusters: Example[] = [
   }
 ]
 
-/** Everything that the embedded catalog holds. */
+/** Extensions of the embedded catalog. */
 export const examples: readonly Example[] = [...providers, ...taskservs, ...clusters]
