@@ -6,21 +6,21 @@ import { statusError } from '../../plugins/upstream/errors.ts'
 import { failureOf } from '../../plugins/upstream/failure.ts'
 import { matchStrictly } from '../fakes/match.ts'
 
-await t.test('every error of the table has its status and its name in the envelope', async t => {
+await t.test('the envelope of every error type has its status and its name', async t => {
   for (const [type, { status }] of Object.entries(errorTable)) {
     const { status: answered, body } = envelope(registryError(type as ErrorType, 'why', { details: 'more' }))
     t.strictSame([answered, body], [status, { error: type, message: 'why', details: 'more' }])
   }
 })
 
-await t.test('only what can pass says when to ask again', async t => {
+await t.test('only a temporary error has Retry-After', async t => {
   t.equal(envelope(registryError('service_unavailable', 'x')).headers['retry-after'], '5')
   t.equal(envelope(registryError('service_unavailable', 'x', { retryAfter: 0.2 })).headers['retry-after'], '1')
   t.equal(envelope(registryError('rate_limit', 'x', { retryAfter: 59.5 })).headers['retry-after'], '60')
   t.equal(envelope(registryError('not_found', 'x')).headers['retry-after'], undefined)
 })
 
-await t.test('a bug is told as such and no more', async t => {
+await t.test('an unexpected error is reported as internal_error, without its message', async t => {
   const app = Fastify()
   t.teardown(async () => { await app.close() })
   await app.register(errors)
@@ -30,7 +30,7 @@ await t.test('a bug is told as such and no more', async t => {
   t.strictSame(answer.json(), { error: 'internal_error', message: 'Internal server error' })
 })
 
-await t.test("the framework's errors keep to the table", async t => {
+await t.test('errors of Fastify are mapped to the error table', async t => {
   t.match(toRegistryError(Object.assign(new Error('too large'), { statusCode: 413 })), {
     code: 'invalid_request',
     statusCode: 400
@@ -42,7 +42,7 @@ await t.test("the framework's errors keep to the table", async t => {
   t.match(toRegistryError('thrown text'), { code: 'internal_error', statusCode: 500 })
 })
 
-await t.test("an upstream's status becomes an error of the table", async t => {
+await t.test('an upstream status is mapped to the error table', async t => {
   const cases: Array<[number, ErrorType]> = [
     [401, 'auth_error'],
     [403, 'auth_error'],

@@ -11,7 +11,7 @@ import { whole } from '../fakes/app.ts'
 
 const config = { oci: { registry: 'examples/registry' } }
 
-/** A server that listens, its log, and a way to send bytes as they are. */
+/** Starts a server; returns its log lines and a function that sends raw bytes. */
 async function start (t: Test, register: (app: FastifyInstance) => Promise<unknown>) {
   const lines: Array<{ msg: string, status?: number, reqId?: string, method?: string, url?: string }> = []
   const app = Fastify({
@@ -45,7 +45,7 @@ const alone = async (app: FastifyInstance) => {
 }
 const embedded = async (app: FastifyInstance) => await app.register(registry, { prefix: '/registry', config })
 
-/** Checks a refusal: its status, its body, and that the connection is closed behind it. */
+/** Checks a refused request: its status, its body, and that the connection is closed afterwards. */
 function checkRefusal (
   t: Test,
   answer: string,
@@ -80,7 +80,7 @@ function checkRefusal (
 }
 
 for (const [what, register, path] of [['alone', alone, '/livez'], ['embedded', embedded, '/registry/livez']] as const) {
-  await t.test(`a request without a usable Host is refused with 400 in the envelope; ${what}`, async t => {
+  await t.test(`a request without a valid Host header is refused with 400 in the envelope; ${what}`, async t => {
     const { send, lines } = await start(t, register)
     const cases: Array<[headers: string, message: string]> = [
       ['', 'Missing Host header'],
@@ -120,7 +120,7 @@ for (const [what, register, path] of [['alone', alone, '/livez'], ['embedded', e
     }, 'HTTP/1.0')
   })
 
-  await t.test(`HTTP/1.0 without Host, and an empty or any other valid Host, get their response; ${what}`, async t => {
+  await t.test(`HTTP/1.0 without Host, an empty Host and any other valid Host get a response; ${what}`, async t => {
     const { send } = await start(t, register)
     t.match(await send(`GET ${path} HTTP/1.0\r\n\r\n`), /^HTTP\/1\.1 200 /)
     for (
@@ -134,7 +134,7 @@ for (const [what, register, path] of [['alone', alone, '/livez'], ['embedded', e
     }
   })
 
-  await t.test(`an unknown Expect is refused with 417 in the envelope, 100-continue is not; ${what}`, async t => {
+  await t.test(`an unknown Expect is refused with 417, and 100-continue is accepted; ${what}`, async t => {
     const { send, lines } = await start(t, register)
     const refused = { error: 'invalid_request', message: 'Unknown expectation: only 100-continue is supported' }
     for (const expect of ['x', '200-ok', 'x=y; z']) {
@@ -179,7 +179,7 @@ for (const [what, register, path] of [['alone', alone, '/livez'], ['embedded', e
     )
   })
 
-  await t.test('headers that are too large are refused with 431 in the envelope, what is not HTTP with 400; ' +
+  await t.test('headers that are too large are refused with 431, and bytes that are not HTTP with 400; ' +
     what, async t => {
     const { send, lines } = await start(t, register)
     checkRefusal(t, await send(`GET ${path} HTTP/1.1\r\nHost: a\r\nX-Long: ${'x'.repeat(20_000)}\r\n\r\n`), 431, {
@@ -216,7 +216,7 @@ for (const [what, register, path] of [['alone', alone, '/livez'], ['embedded', e
     }
   })
 
-  await t.test('CONNECT is refused in the envelope, and a request to upgrade gets the response that it gets without; ' +
+  await t.test('CONNECT is refused in the envelope, and a request for an upgrade gets the ordinary response; ' +
     what, async t => {
     const { send, lines, app } = await start(t, register)
     for (const target of ['example.com:443', path, '*']) {
@@ -246,12 +246,12 @@ for (const [what, register, path] of [['alone', alone, '/livez'], ['embedded', e
     t.equal(
       await send('CONNECT example.com:443 HTTP/1.1\r\nHost: example.com:443\r\n\r\n'),
       'tunnel',
-      'a listener of the host counts'
+      'a connect listener of the host takes precedence'
     )
   })
 }
 
-await t.test('a refusal without a request has the CORS headers of the registry, as every other response', async t => {
+await t.test('a refusal without a request has the CORS headers of the registry', async t => {
   const { send } = await start(t, alone)
   for (
     const bytes of [
@@ -264,7 +264,7 @@ await t.test('a refusal without a request has the CORS headers of the registry, 
   }
 })
 
-await t.test('CONNECT behind a request whose response is in progress neither gets into that response nor replaces ' +
+await t.test('CONNECT after a request whose response is in progress neither writes into it nor replaces ' +
   'it', async t => {
   const { send } = await start(t, async app => {
     app.get('/begun', (request, reply) => {
@@ -293,11 +293,11 @@ await t.test('CONNECT behind a request whose response is in progress neither get
   t.match(
     await text(client),
     /^HTTP\/1\.1 200 [^]*ended(?=HTTP\/1\.1 405 )/,
-    'behind a response that has ended it gets its own'
+    'after a complete response CONNECT gets its own response'
   )
 })
 
-await t.test('what is malformed behind a request whose response has begun does not get into that response', async t => {
+await t.test('malformed bytes after a request whose response has begun do not write into that response', async t => {
   const { send } = await start(t, async app => {
     app.get('/slow', (request, reply) => {
       reply.hijack()
@@ -354,6 +354,6 @@ await t.test('a server on localhost listens on each address of that name, with t
   }
 })
 
-await t.test('a server for http2 is not made in silence without it', async t => {
+await t.test('an http2 server with serverFactory is refused', async t => {
   t.throws(() => Fastify({ ...serverOptions(), http2: true } as never), /set serverFactory to undefined/)
 })

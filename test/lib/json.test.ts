@@ -3,7 +3,7 @@ import { parseJson } from '../../lib/json.ts'
 
 const parse = (text: string) => parseJson(Buffer.from(text))
 
-await t.test('reads what JSON.parse reads', async t => {
+await t.test('parseJson returns the same values as JSON.parse', async t => {
   for (
     const text of [
       'null',
@@ -21,13 +21,13 @@ await t.test('reads what JSON.parse reads', async t => {
   t.strictSame(parseJson(Buffer.from('x[1]x').subarray(1, 4)), [1], 'a part of a buffer')
 })
 
-await t.test('refuses what is no JSON', async t => {
+await t.test('parseJson refuses text that is not JSON', async t => {
   for (const text of ['', '{', '[1,]', '"a', '"a\\', '"\\', 'undefined', ']']) {
     t.throws(() => parse(text), SyntaxError, text)
   }
 })
 
-await t.test('refuses what is nested too deeply, or has too many values, before it is built', async t => {
+await t.test('a document with too many levels or values is refused before it is built', async t => {
   for (const text of ['['.repeat(65), `${'{"a":'.repeat(65)}1${'}'.repeat(65)}`, '['.repeat(16 * 1024 * 1024)]) {
     t.throws(() => parse(text), { message: 'The document is nested too deeply' })
   }

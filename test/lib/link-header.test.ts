@@ -1,7 +1,7 @@
 import t from 'tap'
 import { linkTarget } from '../../lib/link-header.ts'
 
-await t.test('the target of a relation is found however the header is written', async t => {
+await t.test('the target of a relation is found in every valid form of the header', async t => {
   const headers: Array<[string | string[] | undefined, string | undefined]> = [
     [undefined, undefined],
     ['', undefined],
@@ -39,7 +39,7 @@ await t.test('the target of a relation is found however the header is written', 
   for (const [header, target] of headers) t.equal(linkTarget(header, 'next'), target, String(header))
 })
 
-await t.test('the relation of the caller counts', async t => {
+await t.test('the target of the given relation is returned', async t => {
   const header = '<https://git.example.com/api/v1/orgs/x/repos?limit=50&page=2>; rel="next",' +
     '<https://git.example.com/api/v1/orgs/x/repos?limit=50&page=9>; rel="last"'
   t.equal(linkTarget(header, 'last'), 'https://git.example.com/api/v1/orgs/x/repos?limit=50&page=9')
@@ -48,7 +48,7 @@ await t.test('the relation of the caller counts', async t => {
   t.equal(linkTarget(header, 'next'), next, 'calls do not share a position')
 })
 
-await t.test('a hostile header is read in linear time', async t => {
+await t.test('a hostile header is parsed in linear time', async t => {
   for (const part of ['<', '<a', '<a>;', '<a>; b="', '<a>; rel=x; ', ' ;', '<a>; "', '\\"', '<a>;   ']) {
     const started = performance.now()
     linkTarget(part.repeat(1_000_000 / part.length), 'next')

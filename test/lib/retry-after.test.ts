@@ -12,7 +12,7 @@ await t.test('Retry-After is parsed in seconds and as a date', async t => {
   t.equal(retryAfterSeconds(undefined, now), undefined)
 })
 
-await t.test('a pause ends after its time, and after ten minutes at most', async t => {
+await t.test('a pause ends after its time, or after ten minutes', async t => {
   const clock = createClock()
   const pause = createPause(clock.now)
   const limited = (seconds: number) => statusError('gitea', 429, { 'retry-after': String(seconds) })
@@ -23,7 +23,7 @@ await t.test('a pause ends after its time, and after ten minutes at most', async
   clock.forward(20)
   t.equal(pause.leftMs(), 40_000)
   pause.begin(1)
-  t.equal(pause.leftMs(), 40_000, 'a shorter pause does not shorten it')
+  t.equal(pause.leftMs(), 40_000, 'a shorter pause does not shorten the current pause')
   clock.forward(41)
   t.equal(pause.leftMs(), 0)
   await pause.over(limited)
@@ -32,7 +32,7 @@ await t.test('a pause ends after its time, and after ten minutes at most', async
   await t.rejects(pause.over(unavailable), { code: 'service_unavailable', retryAfter: 600 })
 })
 
-await t.test('a short pause is waited for, also when it is prolonged meanwhile', async t => {
+await t.test('a request waits for a short pause, even if the pause is extended in the meantime', async t => {
   const pause = createPause(() => performance.now())
   pause.begin(0.02)
   const began = performance.now()

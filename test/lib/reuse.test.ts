@@ -9,7 +9,7 @@ const value = fc.record({
   tags: fc.array(fc.constantFrom('x', 'y'), { maxLength: 2 })
 }, { requiredKeys: ['name'] })
 
-await t.test('an earlier object comes again when the new one says the same, and only then', async t => {
+await t.test('the earlier object is returned if and only if the new object has the same content', async t => {
   fc.assert(
     fc.property(value, value, (before, now) =>
       reuse<object>(before, now) === (isDeepStrictEqual({ ...before }, { ...now }) ? before : now))
@@ -18,7 +18,7 @@ await t.test('an earlier object comes again when the new one says the same, and 
   t.equal(reuse(undefined, one), one)
 })
 
-await t.test('a list comes again when all of it does', async t => {
+await t.test('the earlier list is returned if all of its items are the same', async t => {
   fc.assert(fc.property(fc.array(value, { maxLength: 3 }), fc.array(value, { maxLength: 3 }), (before, now) => {
     const kept = reuseAll<object>(before, now)
     return isDeepStrictEqual(kept.map(one => ({ ...one })), now.map(one => ({ ...one }))) &&

@@ -4,7 +4,7 @@ import t, { type Test } from 'tap'
 import { createSecret, type SecretFileKey } from '../../lib/secret.ts'
 import { createLog } from '../fakes/log.ts'
 
-/** A secret from a file with these bytes, and the lines that are logged about it. */
+/** Creates a secret from a file with these bytes; returns it with the log lines about it. */
 async function fromFile (t: Test, content: string | Buffer, key: SecretFileKey = 'token_file') {
   const file = join(t.testdir({}), 'secret')
   await writeFile(file, content)
@@ -13,7 +13,7 @@ async function fromFile (t: Test, content: string | Buffer, key: SecretFileKey =
 }
 const utf16 = (text: string, bom = true) => Buffer.from(`${bom ? '\uFEFF' : ''}${text}`, 'utf16le')
 
-await t.test('a secret from a file loses its trailing newline, and follows the file when a link is ' +
+await t.test('a secret from a file loses its trailing newline, and is read again after a symbolic link is ' +
   'swapped', async t => {
   const directory = t.testdir({ one: 'first\n', two: 'second' })
   const file = join(directory, 'token')
@@ -27,7 +27,7 @@ await t.test('a secret from a file loses its trailing newline, and follows the f
   t.equal(await secret(), 'a-longer-third-one')
 })
 
-await t.test('a secret follows the data link of a Kubernetes volume', async t => {
+await t.test('a secret is read again after the data link of a Kubernetes volume changes', async t => {
   const directory = t.testdir({ '..one': { token: 'first' }, '..two': { token: 'other' } })
   const link = async (to: string) => {
     await symlink(to, join(directory, '..data_tmp'))
@@ -41,7 +41,7 @@ await t.test('a secret follows the data link of a Kubernetes volume', async t =>
   t.equal(await secret(), 'other')
 })
 
-await t.test('a BOM and surrounding blanks in a secret file are dropped', async t => {
+await t.test('a BOM and surrounding blanks of a secret file are removed', async t => {
   for (const content of ['\uFEFFcanary', 'canary\r\n', '\n\n  canary\t\n', '\uFEFF \r\ncanary \n', 'canary\n\n\n']) {
     for (const key of ['token_file', 'password_file'] as const) {
       const { secret, lines } = await fromFile(t, content, key)
@@ -51,7 +51,7 @@ await t.test('a BOM and surrounding blanks in a secret file are dropped', async 
   }
 })
 
-await t.test('a password may hold any text of one line, a token only what the inline form may', async t => {
+await t.test('a password may contain any text of one line, a token only the characters of the inline form', async t => {
   for (const text of ['pass word', 'pässwörd', '密碼', '🔑']) {
     t.equal(await (await fromFile(t, `${text}\n`, 'password_file')).secret(), text)
     await t.rejects((await fromFile(t, `${text}\n`)).secret(), { code: 'config_error' }, text)
@@ -66,7 +66,7 @@ await t.test('a password may hold any text of one line, a token only what the in
   }
 })
 
-await t.test('a secret file that cannot be used is a config_error that names instance and key, and a log line that ' +
+await t.test('a secret file that cannot be used is a config_error with instance and key, and the log line ' +
   'names the file', async t => {
   const files: Array<[what: string, content: string | Buffer, problem: string]> = [
     ['empty', '', 'expected a secret, but the file is empty'],
@@ -118,7 +118,7 @@ await t.test('a secret file that cannot be used is a config_error that names ins
   }
 })
 
-await t.test('a secret file that changes to a bad one and back is logged once per change, and used again', async t => {
+await t.test('a secret file that becomes invalid and valid again is logged once per change and used again', async t => {
   const { secret, lines, file } = await fromFile(t, 'first')
   t.equal(await secret(), 'first')
   for (const bad of ['', 'two\nlines', utf16('canary')]) {
@@ -146,8 +146,8 @@ await t.test('a secret file that changes to a bad one and back is logged once pe
   t.equal(messages.length, 6)
 })
 
-await t.test('a secret file that is not there is a config_error, and neither it nor the log has the path: it may be ' +
-  'a secret that stands under the wrong key', async t => {
+await t.test('a secret file that does not exist is a config_error without its path, as the path may be ' +
+  'a secret under the wrong key', async t => {
   const { log, lines } = createLog()
   const secret = createSecret({ file: join(t.testdir({}), 'nowhere'), key: 'token_file', instance: 'gitea', log })
   await t.rejects(secret(), {
@@ -159,7 +159,7 @@ await t.test('a secret file that is not there is a config_error, and neither it 
   t.notMatch(lines.join(''), 'nowhere')
 })
 
-await t.test('a configured value is itself, and no secret is undefined', async t => {
+await t.test('a configured value is returned unchanged, and without a secret the result is undefined', async t => {
   t.equal(await createSecret({ value: 'x', key: 'token_file', instance: 'gitea' })(), 'x')
   t.equal(await createSecret({ key: 'token_file', instance: 'gitea' })(), undefined)
 })

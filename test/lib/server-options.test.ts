@@ -7,7 +7,7 @@ import registry, { serverOptions } from '../../app.ts'
 import errors from '../../plugins/errors.ts'
 import { matchStrictly } from '../fakes/match.ts'
 
-await t.test('a request is one line in the log, a probe at debug, a malformed one as well', async t => {
+await t.test('a request is logged in one line, at debug level for probes, even if it is malformed', async t => {
   const lines: Array<{ level: number, url?: string, status?: number, reqId?: string }> = []
   const app = Fastify({
     ...serverOptions(),
@@ -43,7 +43,7 @@ await t.test('a request is one line in the log, a probe at debug, a malformed on
   for (const url of ['/api/v1/extensions', '/livez', '/%zz']) t.equal((await of(url)).length, 1, url)
 })
 
-await t.test("a proxy's word about the client counts only where it is trusted", async t => {
+await t.test('forwarded headers of a proxy apply only if trust_proxy is set', async t => {
   for (const trusted of [false, true]) {
     const app = Fastify({ ...serverOptions({ server: { trust_proxy: trusted } }), logger: false })
     t.teardown(async () => { await app.close() })
@@ -55,7 +55,7 @@ await t.test("a proxy's word about the client counts only where it is trusted", 
   }
 })
 
-await t.test('a bug is logged with its cause', async t => {
+await t.test('an unexpected error is logged with its cause', async t => {
   const lines: string[] = []
   const app = Fastify({
     ...serverOptions(),
@@ -77,8 +77,8 @@ await t.test('a bug is logged with its cause', async t => {
   t.equal(lines.filter(line => line.includes('the reason') && line.includes('"level":50')).length, 1)
 })
 
-await t.test('a request that takes too long to arrive is refused in the envelope; who says nothing is hung up ' +
-  'on', async t => {
+await t.test('a request that arrives too slowly is refused in the envelope; a connection without bytes is ' +
+  'closed', async t => {
   const app = Fastify({
     ...serverOptions(),
     logger: false,
@@ -100,8 +100,8 @@ await t.test('a request that takes too long to arrive is refused in the envelope
   t.equal(await said(''), '')
 })
 
-await t.test("a host's own routes are told of what Fastify promises: the end of a body that is empty, and that a " +
-  'client is gone', async t => {
+await t.test('routes of the host receive the errors of Fastify for an empty body and the abort event of ' +
+  'a closed connection', async t => {
   const app = Fastify({ ...serverOptions(), logger: false })
   t.teardown(async () => { await app.close() })
   const gone = new Promise<void>(resolve => {
@@ -125,7 +125,7 @@ await t.test("a host's own routes are told of what Fastify promises: the end of 
   await gone
 })
 
-await t.test('headers have their bounds: in time, in size, and in silence', async t => {
+await t.test('requests have a limit for header time, header size and idle time', async t => {
   const bounds = async (settings: Parameters<typeof serverOptions>[0]) => {
     const app = Fastify({ ...serverOptions(settings), logger: false })
     t.teardown(async () => { await app.close() })
@@ -141,7 +141,7 @@ await t.test('headers have their bounds: in time, in size, and in silence', asyn
   t.equal(
     (await bounds({ oci: [{ timeout_seconds: 300 }, {}] })).timeout,
     600_000,
-    'nobody is hung up on while an upstream may still answer'
+    'the idle timeout is longer than the timeout of an upstream'
   )
   t.equal((await bounds({ server: { request_budget_seconds: 100 } })).timeout, 200_000)
 

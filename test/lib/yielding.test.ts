@@ -2,7 +2,7 @@ import { setImmediate as turn } from 'node:timers/promises'
 import t from 'tap'
 import { forEachYielding } from '../../lib/yielding.ts'
 
-await t.test('long work lets others have their turn, and does everything in order', async t => {
+await t.test('a long loop yields to other work and processes its items in order', async t => {
   let turns = 0
   const working = new AbortController()
   const others = (async () => { while (!working.signal.aborted) { await turn(); turns++ } })()

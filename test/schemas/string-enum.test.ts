@@ -6,14 +6,14 @@ import { enumValues, StringEnum } from '../../schemas/string-enum.ts'
 
 const fruits = ['apple', 'pear'] as const
 
-await t.test('it is a plain JSON schema, with its options after the values', async t => {
+await t.test('StringEnum is a plain JSON schema with its options after the values', async t => {
   t.equal(JSON.stringify(StringEnum(fruits)), '{"type":"string","enum":["apple","pear"]}')
   const withOptions = StringEnum(fruits, { description: 'Fruit', default: 'pear' })
   t.equal(JSON.stringify(withOptions),
     '{"type":"string","enum":["apple","pear"],"description":"Fruit","default":"pear"}')
 })
 
-await t.test('TypeBox checks it, compiled or not, as a required and as an optional key', async t => {
+await t.test('TypeBox validates it, compiled or not, as a required and as an optional key', async t => {
   const fruit = StringEnum(fruits, { default: 'pear' })
   const schema = Type.Object({ fruit, other: Type.Optional(StringEnum(fruits)) })
   const compiled = TypeCompiler.Compile(schema)
@@ -36,7 +36,7 @@ await t.test('TypeBox checks it, compiled or not, as a required and as an option
   t.strictSame(errors, [{ path: '/fruit', type: ValueErrorType.Kind }])
 })
 
-await t.test('its values are those of the list, and no other schema has any', async t => {
+await t.test('enumValues returns the values of a StringEnum, and undefined for other schemas', async t => {
   t.strictSame(enumValues(StringEnum(fruits)), fruits)
   t.equal(enumValues(Type.String()), undefined)
   t.equal(enumValues(Type.Union([Type.Literal('apple')])), undefined)

@@ -2,7 +2,7 @@ import t from 'tap'
 import { configKeys } from '../../../lib/config/keys.ts'
 import { gitea, giteaVariables, load, loadRefusal } from './refusal.ts'
 
-await t.test('the environment sets every key of the schema, of its own type', async t => {
+await t.test('the environment sets every key of the schema, with its type', async t => {
   const texts = { string: '', integer: '64', number: '0.25', boolean: '0', list: 'x-{name}, ,{name}-y ' }
   const strings: Record<string, string> = {
     'server.host': '::1',
@@ -43,7 +43,7 @@ await t.test('the environment sets every key of the schema, of its own type', as
     'oci.repositories': ['provider/aws', 'provider/gcp'],
     'oci.auth_hosts': ['auth.example']
   }
-  // Not together with the credentials above, and with a trust_proxy that is off.
+  // These keys conflict with the credentials above or with trust_proxy = false.
   const others = ['server.trusted_proxies', 'gitea.token_file', 'oci.token', 'oci.token_file', 'oci.docker_config']
   const keys = configKeys.filter(({ key }) => !others.includes(key))
   const { config } = await load({
@@ -66,7 +66,7 @@ await t.test('the environment sets every key of the schema, of its own type', as
   )
 })
 
-await t.test('the environment has the documented names', async t => {
+await t.test('the environment variables have their documented names', async t => {
   const names = configKeys.map(({ environment }) => environment)
   for (
     const name of [
@@ -114,7 +114,7 @@ await t.test('the environment writes integers in digits', async t => {
   }
 })
 
-await t.test('the environment sets nothing with an empty variable, whatever its name', async t => {
+await t.test('an empty environment variable sets nothing, even if its name is unknown', async t => {
   const { config } = await load({
     env: { ...giteaVariables, REGISTRY_GITEA_TOKEN: '', REGISTRY_GITEA_NAME: ' ', REGISTRY_GITEA_WHATEVER: '' }
   })
@@ -123,7 +123,7 @@ await t.test('the environment sets nothing with an empty variable, whatever its 
   t.equal((await load({ env: { REGISTRY_OCI_REGISTRY: '' } })).embedded, true)
 })
 
-await t.test('the environment is refused for a key that a section does not have', async t => {
+await t.test('an environment variable for an unknown key of a section is refused', async t => {
   t.equal(
     await loadRefusal({ env: { REGISTRY_LOG_FORMAT: 'json' } }),
     'log.format: unknown key, expected one of level (in REGISTRY_LOG_FORMAT)'
@@ -140,7 +140,7 @@ await t.test('the environment is refused for a key that a section does not have'
   t.match(await loadRefusal({ env: { REGISTRY_GITEA_PORT: '3000' } }), /^gitea\[0\]\.port: unknown key, /)
 })
 
-await t.test('the environment is refused for a missing key, by the name of its variable', async t => {
+await t.test('a missing key is reported with the name of its environment variable', async t => {
   t.equal(
     await loadRefusal({ env: { REGISTRY_GITEA_URL: gitea.url } }),
     'gitea[0].organization: missing, expected letters, digits, dots, hyphens and underscores (in ' +
@@ -157,15 +157,15 @@ await t.test('the environment is refused for a missing key, by the name of its v
   )
 })
 
-await t.test('the environment is named for a bad item of one of its lists', async t => {
+await t.test('an invalid item of a list is reported with the name of its environment variable', async t => {
   t.equal(
     await loadRefusal({ env: { ...giteaVariables, REGISTRY_GITEA_MAPPING_CLUSTER: '{name},k8s' } }),
     'gitea[0].mapping.cluster[1]: expected a repository name with {name} in it once (in REGISTRY_GITEA_MAPPING_CLUSTER)'
   )
 })
 
-await t.test('the environment is left alone where Kubernetes made it for a Service, or where it is none of ' +
-  'ours', async t => {
+await t.test('environment variables of Kubernetes Services and of other programs ' +
+  'are ignored', async t => {
   const foreign: Record<string, string> = {}
   for (const service of ['REGISTRY', 'REGISTRY_SERVER', 'REGISTRY_GITEA', 'REGISTRY_OCI', 'REGISTRY_CACHE_MAIN']) {
     foreign[`${service}_SERVICE_HOST`] = '10.0.0.1'

@@ -37,7 +37,7 @@ await t.test('a file', async t => {
   })
   const file = (name: string) => join(dir, `${name}.toml`)
 
-  await t.test('is read with one instance or several, its relative paths starting at its directory', async t => {
+  await t.test('is read with one instance or several, and its relative paths start at its directory', async t => {
     const { config, embedded } = await load({ file: file('good') })
     t.equal(embedded, false)
     t.equal(config.server.port, 9000)
@@ -54,7 +54,7 @@ await t.test('a file', async t => {
     t.equal(config.server.public_url, undefined)
   })
 
-  await t.test('is named by REGISTRY_CONFIG or, before that, by the command line, both relative to the working ' +
+  await t.test('is selected by REGISTRY_CONFIG, or by the command line first, both relative to the working ' +
     'directory', async t => {
     t.equal((await load({ env: { REGISTRY_CONFIG: 'good.toml' }, cwd: dir })).config.server.port, 9000)
     t.equal(
@@ -64,11 +64,11 @@ await t.test('a file', async t => {
     t.equal((await load({ env: { REGISTRY_CONFIG: '' } })).embedded, true)
   })
 
-  await t.test('may name a directory of layouts by an address', async t => {
+  await t.test('may specify a directory of layouts by a file:// address', async t => {
     t.equal((await load({ file: file('address') })).config.oci[0]?.registry, 'file:///srv/layouts')
   })
 
-  await t.test('is named in the line that refuses it', async t => {
+  await t.test('is named in the error message', async t => {
     t.equal(
       await loadRefusal({ file: file('port') }),
       `server.port: expected an integer from 0 to 65535, got a string (in ${file('port')})`
@@ -83,7 +83,7 @@ await t.test('a file', async t => {
     )
   })
 
-  await t.test('that is no TOML is refused by line and column, without its text', async t => {
+  await t.test('with invalid TOML is refused by line and column, without its text', async t => {
     t.equal(
       await loadRefusal({ file: file('broken') }),
       `--config: expected TOML, but line 2, column 17: control characters are not allowed in strings (in ${
@@ -108,7 +108,7 @@ await t.test('a file', async t => {
     )
   })
 
-  await t.test("that cannot be read is refused with the system's reason", async t => {
+  await t.test('that cannot be read is refused with the reason of the system', async t => {
     t.equal(
       await loadRefusal({ file: file('none') }),
       `--config: expected a file that can be read: no such file or directory (in ${file('none')})`
@@ -119,7 +119,7 @@ await t.test('a file', async t => {
     )
   })
 
-  await t.test('without a backend is refused, unless the environment has one', async t => {
+  await t.test('without a backend is refused, unless the environment has a backend', async t => {
     for (const name of ['empty', 'empty-list']) {
       t.equal(
         await loadRefusal({ file: file(name), env: { REGISTRY_SERVER_PORT: '1' } }),
@@ -136,7 +136,7 @@ await t.test('a file', async t => {
     )
   })
 
-  await t.test('gives way to the environment, key by key', async t => {
+  await t.test('is overridden by the environment, key by key', async t => {
     const { config } = await load({
       file: file('good'),
       env: {
@@ -161,7 +161,7 @@ await t.test('a file', async t => {
     t.equal(config.oci[0]?.registry, '/srv/here')
   })
 
-  await t.test('and the environment are each named for what they set', async t => {
+  await t.test('and the environment are each named for their own invalid values', async t => {
     t.equal(
       await loadRefusal({ file: file('good'), env: { REGISTRY_SERVER_PORT: '70000' } }),
       'server.port: expected an integer from 0 to 65535 (in REGISTRY_SERVER_PORT)'
@@ -187,7 +187,7 @@ await t.test('a file', async t => {
 await t.test('with neither a file nor a backend in the environment', async t => {
   const examples = resolve(import.meta.dirname, '../../../examples/registry')
 
-  await t.test('the examples of the project are served, from wherever the process was started', async t => {
+  await t.test('the examples of the project are served from any working directory', async t => {
     const { config, embedded } = await load({})
     t.equal(embedded, true)
     t.strictSame(
@@ -196,7 +196,7 @@ await t.test('with neither a file nor a backend in the environment', async t => 
     )
   })
 
-  await t.test('the rest of the environment still counts', async t => {
+  await t.test('the rest of the environment applies', async t => {
     const { config, embedded } = await load({ env: { REGISTRY_SERVER_PORT: '9000', REGISTRY_LOG_LEVEL: 'debug' } })
     t.equal(embedded, true)
     t.equal(config.server.public_url, 'http://localhost:9000')
@@ -207,7 +207,7 @@ await t.test('with neither a file nor a backend in the environment', async t => 
     )
   })
 
-  await t.test('no address is promised when the port is not known yet', async t => {
+  await t.test('no public_url is set while the port is unknown', async t => {
     t.notOk(Object.hasOwn((await load({ env: { REGISTRY_SERVER_PORT: '0' } })).config.server, 'public_url'))
   })
 })

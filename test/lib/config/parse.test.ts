@@ -6,7 +6,7 @@ import { gitea, giteaVariables, loadRefusal, oci, refusal, registry } from './re
 const refuse = async (input: unknown): Promise<string> => await refusal(() => parseConfig(input, () => 'test'))
 
 await t.test('an object', async t => {
-  await t.test('gets every default of the design', async t => {
+  await t.test('gets every default of the schema', async t => {
     const wanted: Config = {
       server: {
         host: '0.0.0.0',
@@ -72,16 +72,16 @@ await t.test('an object', async t => {
     t.strictSame(parseConfig({ gitea: [gitea], oci: [oci] }), wanted)
   })
 
-  await t.test('may be empty, and needs no backend: an embedder may have reasons', async t => {
+  await t.test('may be empty, and a backend is optional for embedding applications', async t => {
     t.strictSame(parseConfig({}).gitea, [])
     t.strictSame(parseConfig(undefined), parseConfig({}))
   })
 
-  await t.test('means the same with one table as with a list of one', async t => {
+  await t.test('has the same meaning with one table as with a list of one table', async t => {
     t.strictSame(parseConfig({ gitea, oci }), parseConfig({ gitea: [gitea], oci: [oci] }))
   })
 
-  await t.test('keeps what it sets', async t => {
+  await t.test('keeps the values that are set', async t => {
     const config = parseConfig({
       server: { port: 0 },
       gitea: { ...gitea, verify_ssl: false, mapping: { cluster: ['k8s-{name}'] } }
@@ -95,13 +95,13 @@ await t.test('an object', async t => {
     })
   })
 
-  await t.test('may have undefined for what is not set', async t => {
+  await t.test('may have undefined for a key that is not set', async t => {
     const config = parseConfig({ log: undefined, gitea: { ...gitea, token: undefined } })
     t.equal(config.log.level, 'info')
     t.notOk(Object.hasOwn(config.gitea[0] ?? {}, 'token'))
   })
 
-  await t.test('is left as it is, and shares nothing with the result', async t => {
+  await t.test('is not modified, and shares nothing with the result', async t => {
     const input = { gitea: { ...gitea, redirect_hosts: ['cdn.example.com'] } }
     const copy = structuredClone(input)
     const config = parseConfig(input)
@@ -110,12 +110,12 @@ await t.test('an object', async t => {
     t.not(parseConfig({}).server, parseConfig({}).server)
   })
 
-  await t.test('is the same when parsed again', async t => {
+  await t.test('is the same when it is parsed again', async t => {
     const config = parseConfig({ gitea, oci: [oci, { ...registry, name: 'registry' }] })
     t.strictSame(parseConfig(config), config)
   })
 
-  await t.test('is refused as an option of the plugin unless somebody says where it came from', async t => {
+  await t.test('is reported as an option of the plugin if no source is given', async t => {
     t.throws(() => parseConfig({ log: { level: 'loud' } }), {
       name: 'ConfigError',
       message: 'log.level: expected one of fatal, error, warn, info, debug, trace, silent (in the option config)',
@@ -125,7 +125,7 @@ await t.test('an object', async t => {
   })
 })
 
-await t.test('a host to listen on is an address or a name, IPv6 with brackets or without', async t => {
+await t.test('a host to listen on is an address or a name, and IPv6 may have brackets', async t => {
   for (
     const host of [
       '0.0.0.0',
@@ -180,8 +180,8 @@ await t.test('a host to listen on is an address or a name, IPv6 with brackets or
   }
 })
 
-await t.test('a configuration is refused with one line that names the key, what was expected and where it came ' +
-  'from', async t => {
+await t.test('an invalid configuration is refused with one line: the key, the expected value and the ' +
+  'source', async t => {
   const registryName =
     'expected a name that a registry can have: lower-case letters and digits, with single dots, hyphens and ' +
       'underscores between them (in test)'
@@ -189,7 +189,7 @@ await t.test('a configuration is refused with one line that names the key, what 
     'expected an address without user, path and query; what stands before the names of repositories is the namespace ' +
       '(in test)'
   const lines: Array<[what: string, input: unknown, line: string]> = [
-    ['no table at all', 'x', 'configuration: expected a table, got a string (in test)'],
+    ['not a table', 'x', 'configuration: expected a table, got a string (in test)'],
     ['nothing', null, 'configuration: expected a table, got null (in test)'],
     [
       'an unknown section',
@@ -220,18 +220,18 @@ await t.test('a configuration is refused with one line that names the key, what 
       'gitea[0].organization: missing, expected letters, digits, dots, hyphens and underscores (in test)'
     ],
     [
-      'an instance that is no table',
+      'an instance that is not a table',
       { gitea: 'x' },
       'gitea: expected a table or a list of tables, got a string (in test)'
     ],
-    ['a section that is no table', { server: [] }, 'server: expected a table, got a list (in test)'],
-    ['several tables where one must be', { server: [{ port: 1 }] }, 'server: expected a table, got a list (in test)'],
+    ['a section that is not a table', { server: [] }, 'server: expected a table, got a list (in test)'],
+    ['a list for a single table', { server: [{ port: 1 }] }, 'server: expected a table, got a list (in test)'],
     [
-      'a mapping that is a date',
+      'a date for a mapping',
       { oci: { ...oci, mapping: new Date() } },
       'oci[0].mapping: expected a table, got a date (in test)'
     ],
-    ['an instance in a list that is no table', { oci: [oci, null] }, 'oci[1]: expected a table, got null (in test)'],
+    ['an instance in a list that is not a table', { oci: [oci, null] }, 'oci[1]: expected a table, got null (in test)'],
     [
       'a string for an integer',
       { server: { port: '8082' } },
@@ -243,37 +243,37 @@ await t.test('a configuration is refused with one line that names the key, what 
       'server.port: expected an integer from 0 to 65535, got a number (in test)'
     ],
     [
-      'a number that is too great',
+      'a number above the maximum',
       { server: { port: 65536 } },
       'server.port: expected an integer from 0 to 65535 (in test)'
     ],
     [
-      'a number that is too small',
+      'a number below the minimum',
       { cache: { capacity: 0 } },
       'cache.capacity: expected an integer from 16 to 10000000 (in test)'
     ],
     [
-      'a proxy that is no address',
+      'a proxy that is not an address',
       { server: { trust_proxy: true, trusted_proxies: ['10.0.0.1', '10.1'] } },
       'server.trusted_proxies[1]: expected an address or a network such as 10.0.0.0/8 (in test)'
     ],
     [
-      'a proxy by name',
+      'a proxy by host name',
       { server: { trust_proxy: true, trusted_proxies: ['proxy.example'] } },
       'server.trusted_proxies[0]: expected an address or a network such as 10.0.0.0/8 (in test)'
     ],
     [
-      'a network that is too narrow',
+      'a network prefix that is too long',
       { server: { trust_proxy: true, trusted_proxies: ['10.0.0.0/33'] } },
       'server.trusted_proxies[0]: expected an address or a network such as 10.0.0.0/8 (in test)'
     ],
     [
-      'a network that is the world',
+      'a network that includes every address',
       { server: { trust_proxy: true, trusted_proxies: ['::/0'] } },
       'server.trusted_proxies[0]: expected an address or a network such as 10.0.0.0/8 (in test)'
     ],
     [
-      'proxies where none is trusted',
+      'proxies while trust_proxy is false',
       { server: { trusted_proxies: ['10.0.0.1'] } },
       'server.trusted_proxies: expected an empty list, for trust_proxy is false (in test)'
     ],
@@ -284,7 +284,7 @@ await t.test('a configuration is refused with one line that names the key, what 
         'test)'
     ],
     [
-      'an origin that no browser sends',
+      'an origin that browsers do not send',
       { server: { cors_origins: ['https://portal.example.com:443'] } },
       'server.cors_origins[0]: expected "*" or an origin as browsers send it, such as https://portal.example.com (in ' +
         'test)'
@@ -322,7 +322,7 @@ await t.test('a configuration is refused with one line that names the key, what 
       }
     ),
     [
-      'a word that is none of the known ones',
+      'an unknown value of an enumeration',
       { gitea: { ...gitea, download_urls: 'both' } },
       'gitea[0].download_urls: expected one of upstream, gateway (in test)'
     ],
@@ -337,12 +337,12 @@ await t.test('a configuration is refused with one line that names the key, what 
       'gitea[0].redirect_hosts[1]: expected host or host:port (in test)'
     ],
     [
-      'a mapping without a name',
+      'a mapping without the placeholder',
       { oci: { ...oci, mapping: { cluster: ['clusters'] } } },
       'oci[0].mapping.cluster[0]: expected a repository name with {name} in it once (in test)'
     ],
     [
-      'a mapping with two names',
+      'a mapping with two placeholders',
       { gitea: { ...gitea, mapping: { cluster: ['{name}_{name}'] } } },
       'gitea[0].mapping.cluster[0]: expected a repository name with {name} in it once (in test)'
     ],
@@ -357,12 +357,12 @@ await t.test('a configuration is refused with one line that names the key, what 
       'oci[0].name: expected lower-case letters, digits and hyphens (in test)'
     ],
     [
-      'a name that two instances of a kind have',
+      'the same name for two instances of one kind',
       { gitea: [gitea, gitea] },
       'gitea[1].name: expected a name that no other instance has (in test)'
     ],
     [
-      'a name that instances of two kinds have',
+      'the same name for instances of two kinds',
       { gitea: { ...gitea, name: 'main' }, oci: { ...oci, name: 'main' } },
       'oci[0].name: expected a name that no other instance has (in test)'
     ],
@@ -380,7 +380,7 @@ await t.test('a configuration is refused with one line that names the key, what 
     ['a registry with a user', { oci: { registry: 'https://me:hush@ghcr.io' } }, `oci[0].registry: ${registryAddress}`],
     ['a registry with a query', { oci: { registry: 'https://ghcr.io?x=1' } }, `oci[0].registry: ${registryAddress}`],
     [
-      'a registry on a port that is none',
+      'a registry with an invalid port',
       { oci: { registry: 'https://ghcr.io:99999' } },
       `oci[0].registry: ${registryAddress}`
     ],
@@ -412,17 +412,17 @@ await t.test('a configuration is refused with one line that names the key, what 
       'oci[0].username: expected printable characters without spaces and colons (in test)'
     ],
     [
-      'no repositories for discovery by a list',
+      'an empty list of repositories for discovery by list',
       { oci: { ...registry, discovery: 'list' } },
       'oci[0].repositories: expected at least one, for discovery is list (in test)'
     ],
     [
-      'no project for discovery by Harbor',
+      'an empty namespace for discovery by Harbor',
       { oci: { ...registry, discovery: 'harbor' } },
       'oci[0].namespace: expected a project of Harbor, for discovery is harbor (in test)'
     ],
     [
-      'a discovery that is none',
+      'an unknown discovery',
       { oci: { ...registry, discovery: 'guess' } },
       'oci[0].discovery: expected one of catalog, harbor, list (in test)'
     ],
@@ -432,11 +432,11 @@ await t.test('a configuration is refused with one line that names the key, what 
       'oci[0].repositories[0]: expected a path without a slash at either end (in test)'
     ],
     [
-      'a namespace that no registry can have',
+      'a namespace that is invalid in registries',
       { oci: { ...registry, namespace: 'Provisioning' } },
       `oci[0].namespace: ${registryName}`
     ],
-    ['a repository that no registry can have', {
+    ['a repository that is invalid in registries', {
       oci: { ...registry, repositories: ['provider/aws', 'provider/a..b'] }
     }, `oci[0].repositories[1]: ${registryName}`],
     [
@@ -507,7 +507,7 @@ await t.test('a configuration is refused with one line that names the key, what 
   }
 })
 
-await t.test('a secret is in no message, wherever it stands', async t => {
+await t.test('an error message never contains a secret, at any key', async t => {
   const secret = 'h-u-s-h'
   const inputs: unknown[] = [
     { gitea: { ...gitea, token: { value: secret } } },

@@ -1,19 +1,19 @@
 import { ConfigError } from '../../../lib/config/parse.ts'
 import { loadConfig, type ConfigSources, type LoadedConfig } from '../../../lib/config/load.ts'
 
-/** A Gitea instance with nothing but what it must have. */
+/** A Gitea instance with the required keys only. */
 export const gitea = { url: 'https://git.example.com', organization: 'infra' }
 
-/** An OCI instance with nothing but what it must have. */
+/** An OCI instance with the required keys only. */
 export const oci = { registry: '/srv/layouts' }
 
-/** An OCI instance that is a server, with nothing but what it must have. */
+/** An OCI instance on a server, with the required keys only. */
 export const registry = { registry: 'https://registry.example.com' }
 
-/** The environment that makes {@link gitea}. */
+/** The environment variables of {@link gitea}. */
 export const giteaVariables = { REGISTRY_GITEA_URL: gitea.url, REGISTRY_GITEA_ORGANIZATION: gitea.organization }
 
-/** The one line that a configuration is refused with. */
+/** Returns the one-line message of a ConfigError, or "no error". */
 export async function refusal (read: () => unknown): Promise<string> {
   try {
     await read()
@@ -24,12 +24,12 @@ export async function refusal (read: () => unknown): Promise<string> {
   return 'no error'
 }
 
-/** Loads what a process would that has no environment but the given one. */
+/** Loads the configuration of a process whose environment is empty unless given. */
 export async function load (sources: Partial<ConfigSources>): Promise<LoadedConfig> {
   return await loadConfig({ env: {}, cwd: '/nowhere', ...sources })
 }
 
-/** The one line that the start of such a process is refused with. */
+/** Returns the one-line message if the configuration of such a process is refused. */
 export async function loadRefusal (sources: Partial<ConfigSources>): Promise<string> {
   return await refusal(async () => await load(sources))
 }
