@@ -9,7 +9,7 @@ const oci = { registry: 'examples/registry' }
 const preflight = { origin: 'https://portal.example.com', 'access-control-request-method': 'GET' }
 const words = (header: unknown): string[] => String(header).split(',').map(word => word.trim().toLowerCase())
 
-await t.test('a page of any origin may read every answer and its headers, without credentials', async t => {
+await t.test('a page of any origin may read every response and its headers, without credentials', async t => {
   const { get } = await startApp(t, { oci, server: { public_url: 'http://localhost' } })
   for (
     const [url, status] of [
@@ -25,12 +25,12 @@ await t.test('a page of any origin may read every answer and its headers, withou
     t.equal(statusCode, status, url)
     t.equal(headers['access-control-allow-origin'], '*', url)
     t.equal(headers['access-control-allow-credentials'], undefined, url)
-    t.equal(headers.vary, undefined, 'the same for everybody')
+    t.equal(headers.vary, undefined, 'the response is the same for every client')
     t.strictSame(words(headers['access-control-expose-headers']), exposedHeaders.map(name => name.toLowerCase()), url)
   }
 })
 
-await t.test('the exposed headers are those that the document has, but for those that only browsers obey', async t => {
+await t.test('the exposed headers are the documented headers, except those that only browsers use', async t => {
   const { get } = await startApp(t, {})
   const { headers } =
     (await get('/openapi.json')).json<{ components: { headers: Record<string, unknown> } }>().components
@@ -65,7 +65,7 @@ await t.test('the exposed headers are those that the document has, but for those
   for (const name of ofTheDesign) t.ok(exposedHeaders.includes(name), name)
 })
 
-await t.test('a preflight is answered for reading, with the headers that a client may send', async t => {
+await t.test('a preflight gets a response that permits reading, with the headers that a client may send', async t => {
   const { app } = await startApp(t, { oci })
   for (const url of ['/api/v1/extensions', '/api/v1/extensions/provider/aws/1.2.0', '/openapi.json']) {
     const { statusCode, headers, body } = await app.inject({
@@ -84,7 +84,7 @@ await t.test('a preflight is answered for reading, with the headers that a clien
   }
 })
 
-await t.test('an OPTIONS request that is not a preflight is a method that is not allowed', async t => {
+await t.test('an OPTIONS request that is not a preflight gets 405', async t => {
   const { app } = await startApp(t, { oci })
   for (const headers of [{}, { origin: 'https://portal.example.com' }]) {
     const answer = await app.inject({ method: 'OPTIONS', url: '/api/v1/extensions', headers })
@@ -97,7 +97,7 @@ await t.test('an OPTIONS request that is not a preflight is a method that is not
   }
 })
 
-await t.test('with a list only its origins may read, and caches are told', async t => {
+await t.test('with a list only its origins may read, and responses vary by Origin', async t => {
   const { app, get } = await startApp(t, {
     oci,
     server: { cors_origins: ['https://portal.example.com', 'http://localhost:3000'] }
@@ -117,11 +117,11 @@ await t.test('with a list only its origins may read, and caches are told', async
     const answer = await app.inject({ method: 'OPTIONS', url: '/api/v1/extensions', headers: { ...preflight, origin } })
     t.equal(answer.headers['access-control-allow-origin'], allowed ? origin : undefined, `preflight of ${origin}`)
   }
-  t.equal((await get('/api/v1/extensions')).headers.vary, 'Origin, Accept-Encoding', 'without an origin, too')
-  t.equal((await get('/api/v1/extensions/plugin/x')).headers.vary, 'Origin', 'and on errors')
+  t.equal((await get('/api/v1/extensions')).headers.vary, 'Origin, Accept-Encoding', 'without an origin')
+  t.equal((await get('/api/v1/extensions/plugin/x')).headers.vary, 'Origin', 'on an error')
 })
 
-await t.test('an empty list turns it off', async t => {
+await t.test('an empty list of origins turns CORS off', async t => {
   const { app, get } = await startApp(t, { oci, server: { cors_origins: [] } })
   const { headers } = await get('/api/v1/extensions', { origin: 'https://portal.example.com' })
   t.strictSame(Object.keys(headers).filter(name => name.startsWith('access-control-')), [])
@@ -129,7 +129,7 @@ await t.test('an empty list turns it off', async t => {
   t.equal((await app.inject({ method: 'OPTIONS', url: '/api/v1/extensions', headers: preflight })).statusCode, 405)
 })
 
-await t.test("embedded it answers below its prefix, and a host's own policy holds instead of it", async t => {
+await t.test('an embedded registry responds below its prefix, and the CORS policy of the host wins', async t => {
   const bare = Fastify()
   t.teardown(async () => { await bare.close() })
   await bare.register(registry, { prefix: '/one', config: { oci } })
@@ -159,11 +159,11 @@ await t.test("embedded it answers below its prefix, and a host's own policy hold
       (await host.inject({ url: `${prefix}/api/v1/extensions`, headers: { origin } }))
         .headers['access-control-allow-origin']
     t.equal(await of('https://host.example.com'), 'https://host.example.com')
-    t.equal(await of('https://portal.example.com'), undefined, "not opened wider than the host's")
+    t.equal(await of('https://portal.example.com'), undefined, 'the policy of the host is not extended')
   }
 })
 
-/** Paths that are not the registry's, whose prefix is `/registry`. */
+/** Paths outside the registry, whose prefix is `/registry`. */
 const others = [
   '/registry-admin/secret',
   '/registryx',
@@ -180,7 +180,7 @@ const others = [
 ]
 
 for (const origins of [['*'], ['https://portal.example.com']]) {
-  await t.test('a preflight to a path of the host is the host\'s; cors_origins = ' +
+  await t.test('a preflight for a path of the host is handled by the host; cors_origins = ' +
     `${JSON.stringify(origins)}`, async t => {
     const config = { oci, server: { cors_origins: origins } }
     const host = Fastify()
@@ -214,19 +214,19 @@ for (const origins of [['*'], ['https://portal.example.com']]) {
       t.equal(statusCode, 204, url)
       t.equal(headers['access-control-allow-origin'], origins[0], url)
     }
-    // A preflight is answered where a request would be.
+    // Only a preflight for an existing route gets a response.
     for (const url of ['/registry', '/registry/', '/registry/nowhere', '/one/one-two/health', '/registry/health/']) {
       t.equal((await options(url)).statusCode, 404, url)
     }
   })
 
-  await t.test('without a prefix a preflight to a path of the host is the host\'s; cors_origins = ' +
+  await t.test('without a prefix a preflight for a path of the host is handled by the host; cors_origins = ' +
     `${JSON.stringify(origins)}`, async t => {
     const host = Fastify()
     t.teardown(async () => { await host.close() })
     host.get('/secret', async () => 'secret')
     await host.register(registry, { config: { oci, server: { cors_origins: origins } } })
-    // The host's policy may come later; its wildcard is not in the way, and neither is a route of its own.
+    // The host may register its policy later: neither a wildcard nor a route of the host conflicts with the registry.
     host.options('/later/*', async (_request, reply) => await reply.code(299).send())
     const options = async (url: string) => await host.inject({ method: 'OPTIONS', url, headers: preflight })
     t.strictSame([
@@ -238,7 +238,7 @@ for (const origins of [['*'], ['https://portal.example.com']]) {
     t.equal((await host.inject({ method: 'OPTIONS', url: '/api/v1/extensions' })).statusCode, 405)
   })
 
-  await t.test('a wildcard route of the host keeps what is not the registry\'s; cors_origins = ' +
+  await t.test('a wildcard route of the host handles every path outside the registry; cors_origins = ' +
     `${JSON.stringify(origins)}`, async t => {
     const host = Fastify()
     t.teardown(async () => { await host.close() })

@@ -9,13 +9,13 @@ const oci = { registry: 'examples/registry' }
 const list = '/api/v1/extensions?limit=1'
 const delay = 0.02
 
-/** Holds up the whole process for a while, as too much work does. */
+/** Blocks the event loop for this time. */
 function block (milliseconds: number): void {
   const end = performance.now() + milliseconds
   while (performance.now() < end);
 }
 
-/** Holds up the process until something is so; fails when it does not come to be. */
+/** Blocks the event loop until the condition is true, at most 200 times; fails otherwise. */
 async function overload (t: Test, until: () => Promise<boolean>): Promise<void> {
   for (let round = 0; round < 200; round++) {
     block(50)
@@ -25,7 +25,7 @@ async function overload (t: Test, until: () => Promise<boolean>): Promise<void> 
   t.fail('never overloaded')
 }
 
-await t.test('a late process refuses the catalog, answers its probes, and recovers', async t => {
+await t.test('a process with a late event loop refuses catalog requests, responds to probes, and recovers', async t => {
   const { app, get } = await startApp(t, { oci, server: { max_event_loop_delay_seconds: delay } })
   t.equal((await get(list)).statusCode, 200)
   let refused = await get(list)
@@ -62,7 +62,7 @@ await t.test('a late process refuses the catalog, answers its probes, and recove
   t.equal((await get(list)).statusCode, 200)
 })
 
-await t.test('0 refuses nothing', async t => {
+await t.test('a maximum delay of 0 refuses nothing', async t => {
   const { get } = await startApp(t, { oci, server: { max_event_loop_delay_seconds: 0 } })
   const watch = Fastify()
   t.teardown(async () => { await watch.close() })
@@ -72,7 +72,7 @@ await t.test('0 refuses nothing', async t => {
   t.equal((await get(list)).statusCode, 200)
 })
 
-await t.test('counts what it refuses', async t => {
+await t.test('refused requests are counted', async t => {
   const reasons: string[] = []
   let late = false
   const shed = createLoadShedding({ isUnderPressure: () => late, observeShed: reason => { reasons.push(reason) } })
@@ -82,7 +82,7 @@ await t.test('counts what it refuses', async t => {
   t.strictSame(reasons, ['event_loop'])
 })
 
-await t.test('a host that watches itself, and a second registry, are not in its way', async t => {
+await t.test('a registry works in a host that uses under-pressure, and next to a second registry', async t => {
   const host = Fastify()
   t.teardown(async () => { await host.close() })
   const pressed = { of: 'the host' }
@@ -109,7 +109,7 @@ await t.test('a host that watches itself, and a second registry, are not in its 
   t.notOk(Object.hasOwn(Object.getPrototypeOf(bare) as object, 'isUnderPressure'))
 })
 
-await t.test("what a host's own protection refuses is told as what it is", async t => {
+await t.test('a refusal by the load shedding of the host is reported as 503 in the envelope', async t => {
   const host = Fastify()
   t.teardown(async () => { await host.close() })
   await host.register(underPressure, { maxHeapUsedBytes: 1, sampleInterval: 10 })

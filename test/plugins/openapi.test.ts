@@ -24,7 +24,9 @@ function startHost (t: Test, options: FastifyServerOptions = {}): FastifyInstanc
 
 const listen = async (host: FastifyInstance) => await host.listen({ host: '127.0.0.1', port: 0 })
 
-/** Checks the page and the documents at an address as a client sees them; `prefix` is that of the paths. */
+/**
+ * Checks the page and the documents at an address as a client reads them; `prefix` precedes the paths of the document.
+ */
 async function checkPage (t: Test, base: string, prefix = ''): Promise<void> {
   for (const path of ['/docs', '/docs/', '/docs?x=1', '/docs/?x=1', '/docs/static/index.html', '/docs/static/']) {
     const page = await fetch(base + path)
@@ -46,7 +48,7 @@ async function checkPage (t: Test, base: string, prefix = ''): Promise<void> {
     const operation = `${prefix}/api/v1/extensions`
     t.ok(Object.hasOwn(paths, operation), path)
     const server = new URL(servers[0]?.url ?? '', base + path).href.replace(/\/$/, '')
-    t.equal(`${server}${operation}`, `${base}/api/v1/extensions`, `${path}: the server leads to the registry`)
+    t.equal(`${server}${operation}`, `${base}/api/v1/extensions`, `${path}: server URL`)
     t.equal((await fetch(`${server}${operation}`)).status, 200, path)
   }
 }
@@ -93,7 +95,7 @@ await t.test('the page, its assets and the documents work below any prefix', asy
   })
 })
 
-await t.test('a host that has a document and a page of its own keeps them, and the registry has its own', async t => {
+await t.test('the registry serves its own document and page next to the document and page of the host', async t => {
   for (const encapsulated of [true, false]) {
     await t.test(encapsulated ? 'with encapsulation' : 'without encapsulation', async t => {
       const host = startHost(t)
@@ -121,7 +123,7 @@ await t.test('a host that has a document and a page of its own keeps them, and t
   })
 })
 
-await t.test('a page that the host has at the same address stays, and the log says that the registry has ' +
+await t.test('a page of the host at the same address remains, and the log reports that the registry has ' +
   'none', async t => {
   const pages: Array<(host: FastifyInstance) => Promise<void>> = [
     async host => {
@@ -151,6 +153,6 @@ await t.test('a page that the host has at the same address stays, and the log sa
     matchStrictly(t, lines.filter(line => line.includes('Swagger UI')), [
       /route \/docs\S* of the host exists: Swagger UI is not served/
     ])
-    t.equal((await host.inject('/openapi.json')).statusCode, 200, 'the document is served all the same')
+    t.equal((await host.inject('/openapi.json')).statusCode, 200, 'the document is served')
   }
 })

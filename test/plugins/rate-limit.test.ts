@@ -11,21 +11,21 @@ const oci = { registry: 'examples/registry' }
 const list = '/api/v1/extensions?limit=1'
 
 /**
- * A clock for what has none of its own. It stays near the real time: the metrics library makes up for a jump second by
- * second.
+ * Mocks the clock for code without an injected clock. It starts at the real time, since the metrics library catches up
+ * second by second after a jump.
  */
 function stopTime (t: Test): void {
   mock.timers.enable({ apis: ['Date'], now: Date.now() })
   t.teardown(() => { mock.timers.reset() })
 }
 
-await t.test('is off unless it is configured', async t => {
+await t.test('the rate limit is off by default', async t => {
   const { get } = await startApp(t, { oci })
   const { headers } = await get(list)
   t.strictSame(Object.keys(headers).filter(name => /ratelimit/.test(name)), [])
 })
 
-await t.test('tells each client how it stands, refuses what is too much, and takes it again in the next ' +
+await t.test('the rate limit reports the remaining requests, refuses more, and accepts them in the next ' +
   'window', async t => {
   stopTime(t)
   const { get } = await startApp(t, { oci, rate_limit: { max: 2, window_seconds: 30 } })
@@ -34,7 +34,7 @@ await t.test('tells each client how it stands, refuses what is too much, and tak
   t.match(first.headers, { 'ratelimit-policy': '"default";q=2;w=30', ratelimit: '"default";r=1;t=30' })
   mock.timers.tick(10_000)
   const second = await get('/api/v1/extensions/plugin/x')
-  t.equal(second.statusCode, 400, 'what is wrong counts as well')
+  t.equal(second.statusCode, 400, 'an invalid request counts too')
   t.match(second.headers, { 'ratelimit-policy': '"default";q=2;w=30', ratelimit: '"default";r=0;t=20' })
   mock.timers.tick(5_500)
   const third = await get(list)
@@ -52,7 +52,7 @@ await t.test('tells each client how it stands, refuses what is too much, and tak
   t.equal((await get(list)).statusCode, 200)
 })
 
-await t.test('counts what the catalog is asked, and nothing else', async t => {
+await t.test('the rate limit counts requests to the catalog only', async t => {
   const { app, get } = await startApp(t, { oci, rate_limit: { max: 1 } })
   t.equal((await get(list)).statusCode, 200)
   for (
@@ -98,15 +98,15 @@ await t.test('counts what the catalog is asked, and nothing else', async t => {
   )
 })
 
-await t.test('counts by address, IPv6 by network', async t => {
+await t.test('clients are counted by IPv4 address or IPv6 network', async t => {
   const from = (ip: string, remoteAddress = '192.0.2.1') => clientKey({ ip, socket: { remoteAddress } }, normalizeIP)
   t.equal(from('203.0.113.7'), '203.0.113.7')
-  t.equal(from('::ffff:203.0.113.7'), '203.0.113.7', 'the same client on a socket for both')
+  t.equal(from('::ffff:203.0.113.7'), '203.0.113.7', 'the same client on a dual-stack socket')
   t.equal(from('2001:db8:1:2:3:4:5:6'), from('2001:DB8:1:2::1'))
   t.not(from('2001:db8:1:2::1'), from('2001:db8:1:3::1'))
   t.equal(from('fe80::1%eth0'), from('fe80::2'))
   for (const forged of ['', 'unknown', 'x'.repeat(10_000), '203.0.113.7:x']) {
-    t.equal(from(forged), '192.0.2.1', 'a key is an address, whatever a proxy says')
+    t.equal(from(forged), '192.0.2.1', 'a key is always an address, even if the proxy sends other text')
   }
   t.equal(
     clientKey({
@@ -114,28 +114,28 @@ await t.test('counts by address, IPv6 by network', async t => {
       socket: { remoteAddress: undefined } as unknown as FastifyInstance['server'] & { remoteAddress: undefined }
     }, normalizeIP),
     '',
-    'a client that is gone'
+    'a closed connection'
   )
 })
 
-await t.test('a client cannot choose its address: X-Forwarded-For counts from a trusted proxy only, in the limit and ' +
-  'in the log', async t => {
+await t.test('a client cannot choose its address: X-Forwarded-For needs a trusted proxy, for the limit and ' +
+  'the log', async t => {
   const cases: Array<[what: string, server: object, peer: string, counted: string]> = [
-    ['no proxy is trusted', {}, '10.0.0.9', '10.0.0.9'],
+    ['without a trusted proxy', {}, '10.0.0.9', '10.0.0.9'],
     [
-      'the peer is no trusted proxy',
+      'the peer is not a trusted proxy',
       { trust_proxy: true, trusted_proxies: ['10.1.0.0/16', 'fd00::1'] },
       '10.0.0.9',
       '10.0.0.9'
     ],
     [
-      'the peer is trusted, and what stands before its own word is not',
+      'only the last address is from a trusted peer',
       { trust_proxy: true, trusted_proxies: ['10.0.0.0/8'] },
       '10.0.0.9',
       '198.51.100.1'
     ],
     [
-      'the same on a socket for both families',
+      'the same on a dual-stack socket',
       { trust_proxy: true, trusted_proxies: ['10.0.0.9'] },
       '::ffff:10.0.0.9',
       '198.51.100.1'
@@ -178,7 +178,7 @@ await t.test('a client cannot choose its address: X-Forwarded-For counts from a 
   }
 })
 
-/** Items of `X-Forwarded-For` with the address of their client; undefined where they have none. */
+/** Items of `X-Forwarded-For` with the client address; undefined for an item without an address. */
 const items: Array<[item: string, address: string | undefined]> = [
   ['203.0.113.1:1111', '203.0.113.1'],
   ['203.0.113.2:443', '203.0.113.2'],
@@ -209,9 +209,9 @@ const items: Array<[item: string, address: string | undefined]> = [
 for (const [what, proxies, peer] of [
   ['every proxy is trusted', [], '10.0.0.9'],
   ['the proxy is trusted by its network', ['10.0.0.0/8'], '10.0.0.9'],
-  ['the proxy is trusted by its address, on a socket for both families', ['10.0.0.9'], '::ffff:10.0.0.9']
+  ['the proxy is trusted by its address, on a dual-stack socket', ['10.0.0.9'], '::ffff:10.0.0.9']
 ] as const) {
-  await t.test('an address in X-Forwarded-For may have a port: each client is itself for the limit and the log; ' +
+  await t.test('an address in X-Forwarded-For may have a port, and each client is separate in the limit and the log; ' +
     what, async t => {
     const lines: string[] = []
     const config = { server: { trust_proxy: true, trusted_proxies: [...proxies] }, oci, rate_limit: { max: 1 } }
@@ -251,19 +251,19 @@ for (const [what, proxies, peer] of [
     for (const port of [1, 2, 65535]) {
       t.strictSame(await ask(`203.0.113.1:${port}`), [429, '203.0.113.1'], 'another port is the same client')
     }
-    t.strictSame(await ask('[2001:db8:1::2]:9'), [429, '2001:db8:1::2'], 'another address of the same network as well')
-    // Trusted hops on the way have ports, too.
+    t.strictSame(await ask('[2001:db8:1::2]:9'), [429, '2001:db8:1::2'], 'another address of the same network')
+    // Trusted hops may have ports as well.
     const hops = proxies.length === 0 || proxies[0] === '10.0.0.9'
       ? '10.0.0.9:5555'
       : '10.1.1.1:5555, 10.2.2.2, "10.3.3.3:1"'
-    t.strictSame(await ask(`198.51.100.7:4711, ${hops}`), [200, '198.51.100.7'], 'behind hops with ports')
+    t.strictSame(await ask(`198.51.100.7:4711, ${hops}`), [200, '198.51.100.7'], 'after hops with ports')
     t.strictSame(await ask(['198.51.100.8:1', hops]), [200, '198.51.100.8'], 'in several headers')
-    // With a list a hop that is not in it ends the trust; without one the client is the farthest address.
+    // With a list, the first hop that is not in it is the client; without a list, the client is the farthest address.
     t.strictSame(await ask('198.51.100.9:1, 192.0.2.55:2, 10.0.0.9:3'), [
       200,
       proxies.length === 0 ? '198.51.100.9' : '192.0.2.55'
-    ], 'beyond a hop that is not trusted')
-    // Node.js takes more texts for zones than the library that compares networks.
+    ], 'beyond an untrusted hop')
+    // Node.js accepts more texts for zones than the library that compares networks.
     for (const zone of ['eth0', 'eth-0', 'eth0.100', 'a:b']) {
       t.strictSame(
         (await ask(`198.51.100.11:1, fe80::1%${zone}, 10.0.0.9:3`)).at(-1),
@@ -297,13 +297,13 @@ await t.test('trusted networks are compared in either form of an IPv4 address, a
     t.equal(trusts(['10.0.0.0/8', 'fd00::/8'], item), false, item)
   }
   t.equal(trusts(['0.0.0.0/0'], 'unknown'), false)
-  t.equal(trusts(['0.0.0.0/0'], undefined as unknown as string), false, 'a socket that is gone')
+  t.equal(trusts(['0.0.0.0/0'], undefined as unknown as string), false, 'a closed socket')
   t.equal(trustProxy({}), false)
   t.equal(trustProxy({ trusted_proxies: ['10.0.0.0/8'] }), false)
   t.equal(trustProxy({ trust_proxy: true }), true)
 })
 
-await t.test('nothing that a proxy says of host and scheme reaches an answer', async t => {
+await t.test('forwarded host and scheme never appear in a response', async t => {
   const config = { server: { trust_proxy: true, public_url: 'https://registry.example.com' }, oci }
   const app = Fastify({ ...serverOptions(config), logger: false })
   t.teardown(async () => { await app.close() })
@@ -338,7 +338,7 @@ await t.test('nothing that a proxy says of host and scheme reaches an answer', a
   )
 })
 
-await t.test('a host that limits itself keeps its limit and its numbers, and so does each registry in it', async t => {
+await t.test('a host keeps its rate limit and its headers, and so does each registry in it', async t => {
   const host = Fastify()
   t.teardown(async () => { await host.close() })
   await host.register(rateLimit, { max: 5, keyGenerator: () => 'everybody' })
@@ -350,16 +350,16 @@ await t.test('a host that limits itself keeps its limit and its numbers, and so 
   t.equal((await host.inject(`/two${list}`)).headers.ratelimit, '"default";r=6;t=60')
   for (let left = 2; left > 0; left--) await host.inject(`/two${list}`)
   const refused = await host.inject(`/two${list}`)
-  t.equal(refused.statusCode, 429, "the host's limit is told as a limit")
+  t.equal(refused.statusCode, 429, 'the limit of the host is reported as rate_limit')
   t.equal(refused.json<{ error: string }>().error, 'rate_limit')
 })
 
-/** Returns the headers of a response about limits. */
+/** Returns the rate limit headers of a response. */
 const limitHeaders = (headers: object): Record<string, unknown> =>
   Object.fromEntries(Object.entries(headers).filter(([name]) => name.includes('ratelimit')))
 
 for (const [what, plugin] of [['encapsulated', registry], ['not encapsulated', whole]] as const) {
-  await t.test(`the allow list and the limit of a host are not those of the registry: ${what}`, async t => {
+  await t.test(`the allow list and the limit of a host do not apply to the registry: ${what}`, async t => {
     const host = Fastify()
     t.teardown(async () => { await host.close() })
     await host.register(rateLimit, { global: false, max: 100, allowList: ['127.0.0.1'] })
@@ -373,7 +373,7 @@ for (const [what, plugin] of [['encapsulated', registry], ['not encapsulated', w
     t.equal((await host.inject(list)).statusCode, 429)
   })
 
-  await t.test(`the headers of a host's limit stay on the responses of the registry: ${what}`, async t => {
+  await t.test(`the headers of the rate limit of a host remain on the responses of the registry: ${what}`, async t => {
     const host = Fastify()
     t.teardown(async () => { await host.close() })
     await host.register(rateLimit, { max: 5, enableDraftSpec: true })

@@ -13,7 +13,7 @@ const every = {
   'x-content-type-options': 'nosniff'
 }
 
-await t.test('every answer has them, errors and unknown routes included', async t => {
+await t.test('every response has the security headers, including errors and unknown routes', async t => {
   const { app, get } = await startApp(t, { oci })
   for (
     const [url, status] of [
@@ -35,7 +35,7 @@ await t.test('every answer has them, errors and unknown routes included', async 
   t.match((await app.inject({ method: 'POST', url: '/api/v1/extensions' })).headers, every, 'another method')
 })
 
-/** The options that make helmet send exactly these headers; each header that only pages need is turned off. */
+/** Returns the helmet options for exactly these headers; every header that only pages need is off. */
 const helmetOptions = (resourcePolicy: 'cross-origin' | 'same-origin', https: boolean): FastifyHelmetOptions => ({
   contentSecurityPolicy: {
     useDefaults: false, directives: { 'default-src': ["'none'"], 'frame-ancestors': ["'none'"] }
@@ -55,7 +55,7 @@ const helmetOptions = (resourcePolicy: 'cross-origin' | 'same-origin', https: bo
   xXssProtection: false
 })
 
-await t.test('names, values and order are those of helmet', async t => {
+await t.test('names, values and order of the headers are the same as with helmet', async t => {
   for (const [origins, resourcePolicy] of [
     [['*'], 'cross-origin'], [['https://portal.example.com'], 'same-origin'], [[], 'same-origin']
   ] as const) {
@@ -72,7 +72,7 @@ await t.test('names, values and order are those of helmet', async t => {
   }
 })
 
-await t.test('pages of other origins may use the answers only when all may read them', async t => {
+await t.test('pages of other origins may use the responses only if every origin may read them', async t => {
   for (const origins of [['*'], ['https://portal.example.com'], []]) {
     const headers = createSecurityHeaders({ cors_origins: origins })
     const expected = origins.includes('*') ? 'cross-origin' : 'same-origin'
@@ -80,16 +80,16 @@ await t.test('pages of other origins may use the answers only when all may read 
   }
 })
 
-await t.test('http is forbidden only where https is known to lead here', async t => {
+await t.test('Strict-Transport-Security is sent only if public_url is https', async t => {
   const headersOf = (url?: string) =>
     createSecurityHeaders({ cors_origins: [], ...(url !== undefined && { public_url: url }) })
   const of = (url?: string) => headersOf(url)['strict-transport-security']
   t.equal(of(), undefined)
   t.equal(of('http://registry.example.com'), undefined)
-  t.equal(of('https://registry.example.com'), 'max-age=31536000', 'of the host, not of its siblings')
+  t.equal(of('https://registry.example.com'), 'max-age=31536000', 'for this host without its subdomains')
 })
 
-await t.test('Swagger UI has the policy that it works with, and the other headers', async t => {
+await t.test('Swagger UI has its own content security policy and the other headers', async t => {
   const { get } = await startApp(t, { oci })
   for (const url of ['/docs', '/docs/static/swagger-ui-bundle.js']) {
     const { statusCode, headers } = await get(url)
@@ -99,7 +99,7 @@ await t.test('Swagger UI has the policy that it works with, and the other header
   }
 })
 
-await t.test('a host that has helmet itself keeps it on its own routes, and has it twice on none', async t => {
+await t.test('a host with helmet keeps its headers, and the routes of the registry have their own', async t => {
   const host = Fastify()
   t.teardown(async () => { await host.close() })
   await host.register(helmet, { enableCSPNonces: true })
@@ -111,7 +111,7 @@ await t.test('a host that has helmet itself keeps it on its own routes, and has 
   t.match((await host.inject('/two/nowhere')).headers, { ...every, 'cross-origin-resource-policy': 'same-origin' })
 })
 
-await t.test('answers for which no hook runs have them too', async t => {
+await t.test('responses without hooks have the security headers', async t => {
   const { get } = await startApp(t, { oci })
   for (const url of ['/api/v1/extensions/provider/%', `/api/v1/extensions/provider/${'x'.repeat(600)}`]) {
     const { statusCode, headers } = await get(url)

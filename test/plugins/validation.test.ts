@@ -4,8 +4,8 @@ import t from 'tap'
 import { serverOptions } from '../../app.ts'
 import { whole } from '../fakes/app.ts'
 
-// A serializer is made when it is first used: that it can be is not told by the start.
-await t.test('the serializer of every answer can be made', async t => {
+// A serializer is created at its first use, so the start does not prove that it can be created.
+await t.test('the serializer of every response schema can be created', async t => {
   const app = Fastify(serverOptions({ log: { level: 'silent' } }))
   t.teardown(async () => { await app.close() })
   const routes: RouteOptions[] = []
@@ -28,10 +28,10 @@ await t.test('the serializer of every answer can be made', async t => {
       made++
     }
   }
-  t.ok(made > 40, 'answers were found')
+  t.ok(made > 40, 'there are response schemas')
 })
 
-await t.test('an answer of a host that refers to what is not there fails at the start', async t => {
+await t.test('a response schema of a host with an unknown reference fails at the start', async t => {
   const app = Fastify(serverOptions({ log: { level: 'silent' } }))
   t.teardown(async () => { await app.close() })
   await app.register(whole, { config: { oci: { registry: 'examples/registry' } } })

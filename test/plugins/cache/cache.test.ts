@@ -42,10 +42,10 @@ function setUp (options: Partial<CacheOptions> = {}) {
 }
 
 const down = async (): Promise<LoadedEntry[]> => { throw registryError('service_unavailable', 'down') }
-/** Lets everything that is ready to run do so. */
+/** Runs every callback that is ready. */
 const settled = async () => { await new Promise(resolve => setImmediate(resolve)) }
 
-await t.test('loads once and answers from memory until the entry expires', async t => {
+await t.test('an entry is loaded once and returned from memory until it expires', async t => {
   const { cache, clock, aws, loader, loads } = setUp()
   t.match(await cache.get(aws, loader()), { value: 'one', hit: false, age: 0, ttl: 300 })
   clock.forward(100)
@@ -56,7 +56,7 @@ await t.test('loads once and answers from memory until the entry expires', async
   t.equal(loads(), 2)
 })
 
-await t.test('two hundred callers at once share one load, and the next ones share the next', async t => {
+await t.test('two hundred concurrent requests share one load', async t => {
   const { cache, aws, loader, loads } = setUp()
   const all = await Promise.all(Array.from({ length: 200 }, async () => await cache.get(aws, loader())))
   t.equal(loads(), 1)
@@ -64,7 +64,7 @@ await t.test('two hundred callers at once share one load, and the next ones shar
   t.match(cache.statistics().metadata, { hits: 0, misses: 200, coalesced: 199 })
 })
 
-await t.test('a load that failed does not stand in the way of the next one', async t => {
+await t.test('a failed load does not prevent the next load', async t => {
   const { cache, aws, loader, answers, loads } = setUp()
   answers(down)
   await t.rejects(cache.get(aws, loader()), { code: 'service_unavailable' })
@@ -73,22 +73,22 @@ await t.test('a load that failed does not stand in the way of the next one', asy
   t.equal(loads(), 2)
 })
 
-await t.test('an entry in use is loaded again before it expires, behind the caller', async t => {
+await t.test('an entry in use is loaded again in the background before it expires', async t => {
   const { cache, clock, aws, loader, loads, answers } = setUp()
   await cache.get(aws, loader())
   answers(async () => [loadedEntry(aws, 'two')])
   clock.forward(239)
   await cache.get(aws, loader())
   await settled()
-  t.equal(loads(), 1, 'not yet')
+  t.equal(loads(), 1, 'too early')
   clock.forward(2)
-  t.match(await cache.get(aws, loader()), { value: 'one', hit: true }, 'the caller gets what is there')
+  t.match(await cache.get(aws, loader()), { value: 'one', hit: true }, 'the request gets the cached value')
   await settled()
   t.equal(loads(), 2)
   t.match(await cache.get(aws, loader()), { value: 'two', hit: true, age: 0 })
 })
 
-await t.test('an expired entry stands in for a failing load, marked, until it is too old', async t => {
+await t.test('an expired entry is returned and marked stale while its load fails, until it is too old', async t => {
   const { cache, clock, aws, loader, answers } = setUp()
   await cache.get(aws, loader())
   answers(down)
@@ -98,7 +98,7 @@ await t.test('an expired entry stands in for a failing load, marked, until it is
   await t.rejects(cache.get(aws, loader()), { code: 'service_unavailable' })
 })
 
-await t.test('an absence is remembered for a short time, apart from the entries', async t => {
+await t.test('an absence is cached for a short time, separate from the entries', async t => {
   const { cache, clock, aws, loader, loads, answers } = setUp()
   answers(async () => [loadedEntry(aws, undefined)])
   t.match(await cache.get(aws, loader()), { value: undefined, hit: false })
@@ -111,7 +111,7 @@ await t.test('an absence is remembered for a short time, apart from the entries'
   t.match(await cache.get(aws, loader()), { value: 'published' })
 })
 
-await t.test('probing ten thousand names evicts nothing', async t => {
+await t.test('requests for ten thousand unknown names evict nothing', async t => {
   const { cache, aws, loader, loads } = setUp({ capacity: 16 })
   await cache.get(aws, loader())
   for (let at = 0; at < 10_000; at++) {
@@ -123,7 +123,7 @@ await t.test('probing ten thousand names evicts nothing', async t => {
   t.match(cache.statistics().metadata, { entries: 1, evictions: 0 })
 })
 
-await t.test('what disappears upstream disappears here with the next load', async t => {
+await t.test('an entry that was deleted upstream is removed by the next load', async t => {
   const { cache, clock, aws, loader, answers } = setUp()
   await cache.get(aws, loader())
   answers(async () => [loadedEntry(aws, undefined)])
@@ -133,7 +133,7 @@ await t.test('what disappears upstream disappears here with the next load', asyn
   t.equal(cache.statistics().metadata.entries, 0)
 })
 
-await t.test('an entry older than the asker accepts is loaded again, though fresh', async t => {
+await t.test('an entry older than the maximum age of the request is loaded again, although it is fresh', async t => {
   const { cache, clock, aws, loader, loads } = setUp()
   await cache.get(aws, loader())
   clock.forward(31)
@@ -145,7 +145,7 @@ await t.test('an entry older than the asker accepts is loaded again, though fres
   t.equal(loads(), 3)
 })
 
-await t.test('one load fills several slots', async t => {
+await t.test('one load fills several cache keys', async t => {
   const { cache } = setUp()
   const lists = ['provider', 'taskserv', 'cluster'].map(type => cacheKey<string>('list', `gitea:list:${type}`))
   let loads = 0
@@ -162,7 +162,7 @@ await t.test('one load fills several slots', async t => {
   t.match(cache.statistics().list, { misses: 3, coalesced: 2, entries: 3 })
 })
 
-await t.test('the least recently used entry goes first, and is counted', async t => {
+await t.test('the least recently used entry is evicted first, and counted', async t => {
   const { cache } = setUp({ capacity: 16 })
   const slots = Array.from({ length: 17 }, (_, at) => cacheKey<number>('versions', `gitea:provider/x${at}/versions`))
   const [first, second] = slots
@@ -170,12 +170,12 @@ await t.test('the least recently used entry goes first, and is counted', async t
     await cache.get(one, { flight: one.key, load: async () => [loadedEntry(one, at)] })
     if (first !== undefined) cache.read(first)
   }
-  t.not(first === undefined ? undefined : cache.read(first), undefined, 'looked at again and again')
+  t.not(first === undefined ? undefined : cache.read(first), undefined, 'read again and again')
   t.equal(second === undefined ? undefined : cache.read(second), undefined)
   t.match(cache.statistics().versions, { entries: 16, evictions: 1 })
 })
 
-await t.test("a caller's budget ends its wait, not the load", async t => {
+await t.test('the budget of a request ends its wait but not the load', async t => {
   const { cache, aws, loader, answers } = setUp({ budget: 5 })
   let finish = (_found: LoadedEntry[]): void => {}
   answers(async () => await new Promise(resolve => { finish = resolve }))
@@ -185,7 +185,7 @@ await t.test("a caller's budget ends its wait, not the load", async t => {
   t.match(await cache.get(aws, loader()), { value: 'late', hit: true })
 })
 
-await t.test('while an upstream is left alone nothing is loaded: what is there stands in, else its failure is ' +
+await t.test('while an upstream is blocked nothing is loaded: a stale entry is returned, or its failure is ' +
   'thrown', async t => {
   const { cache, clock, aws, loader, loads } = setUp()
   const resting = () => ({ ...loader(), blocked: () => registryError('service_unavailable', 'resting') })
@@ -196,13 +196,13 @@ await t.test('while an upstream is left alone nothing is loaded: what is there s
   t.equal(loads(), 1)
 })
 
-await t.test('nobody who can have an older answer waits for a load that is slow already', async t => {
+await t.test('a request with a stale entry does not wait for a load that is slow already', async t => {
   const { cache, clock, aws, loader, answers, loads } = setUp()
   await cache.get(aws, loader())
   let finish = (_found: LoadedEntry[]): void => {}
   answers(async () => await new Promise(resolve => { finish = resolve }))
   clock.forward(250)
-  t.match(await cache.get(aws, loader()), { value: 'one', hit: true }, 'a load begins behind the caller')
+  t.match(await cache.get(aws, loader()), { value: 'one', hit: true }, 'a load starts in the background')
   clock.forward(51)
   t.match(await cache.get(aws, loader()), {
     value: 'one',
@@ -217,7 +217,7 @@ await t.test('nobody who can have an older answer waits for a load that is slow 
   t.match(await cache.get(aws, loader()), { value: 'two', hit: true, age: 0 })
 })
 
-await t.test('nor for the next try of one that failed a moment ago, which is made behind the caller', async t => {
+await t.test('a request with a stale entry does not wait for the retry of a load that has just failed', async t => {
   const { cache, clock, aws, loader, answers, loads } = setUp()
   await cache.get(aws, loader())
   clock.forward(301)
@@ -229,7 +229,7 @@ await t.test('nor for the next try of one that failed a moment ago, which is mad
   t.equal(loads(), 3)
 })
 
-await t.test('a failure is forgotten after two minutes: then a caller waits for the newer word again', async t => {
+await t.test('a failure is forgotten after two minutes, and a request waits for the next load again', async t => {
   const { cache, clock, aws, loader, answers } = setUp()
   await cache.get(aws, loader())
   clock.forward(301)
@@ -240,11 +240,11 @@ await t.test('a failure is forgotten after two minutes: then a caller waits for 
   t.match(await cache.get(aws, loader()), { value: 'two', hit: false })
 })
 
-await t.test('nobody waits for a load for longer than the budget after it began, nor past a deadline of his ' +
-  'own', async t => {
+await t.test('a wait ends when the budget of the load is over, or at the deadline of the request ' +
+  'itself', async t => {
   const { cache, clock, aws, loader, answers, loads } = setUp({ budget: 60_000 })
   answers(async () => await new Promise(() => {}))
-  await t.rejects(cache.get(aws, { ...loader(), signal: AbortSignal.timeout(5) }), {
+  await t.rejects(cache.get(aws, { ...loader(), signal: deadlineAfter(5, () => new Error('a different error')) }), {
     code: 'service_unavailable',
     proxyError: 'http_response_timeout'
   })
@@ -253,7 +253,7 @@ await t.test('nobody waits for a load for longer than the budget after it began,
   t.equal(loads(), 1)
 })
 
-await t.test('what is no longer young can be loaded again without anybody asking', async t => {
+await t.test('an entry outside the young generation can be refreshed without a request', async t => {
   const { cache, clock, aws, loader, answers, loads } = setUp()
   cache.refresh(aws, loader())
   await settled()
@@ -270,7 +270,7 @@ await t.test('what is no longer young can be loaded again without anybody asking
   t.match(cache.statistics().metadata, { hits: 0, misses: 0 })
 })
 
-await t.test('who has an older answer from elsewhere waits no longer than for an own one', async t => {
+await t.test('a request with a stale result of another source waits as briefly as one with a stale entry', async t => {
   const { cache, clock, aws, loader, answers, loads } = setUp({ budget: 60_000, staleBudget: 5 })
   answers(async () => await new Promise(() => {}))
   await t.rejects(cache.get(aws, { ...loader(), standIn: true }), {
@@ -281,6 +281,6 @@ await t.test('who has an older answer from elsewhere waits no longer than for an
   await t.rejects(cache.get(aws, { ...loader(), standIn: true, instance: 'gitea' }), {
     code: 'service_unavailable',
     instance: 'gitea'
-  }, 'at once')
+  }, 'without a wait')
   t.equal(loads(), 1)
 })

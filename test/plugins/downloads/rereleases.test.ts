@@ -31,21 +31,21 @@ function setUp (directory: string | undefined, options: Partial<RereleasesOption
   return { names, releases, found, lines }
 }
 
-await t.test('a file is pinned when it was first whole, and stays so after a restart', async t => {
+await t.test('a file is pinned when it is first complete, and remains pinned after a restart', async t => {
   for (const directory of [t.testdir(), undefined]) {
     const { releases, found } = setUp(directory)
     t.strictSame(await releases.look(subject, first), { doubtful: false })
     await releases.settle(subject, first, digest('a'), 5)
     t.equal(await known(releases), digest('a'))
-    t.equal(await known(releases, second), undefined, 'another file is not known by it')
+    t.equal(await known(releases, second), undefined, 'the pin does not identify another file')
     if (directory !== undefined) t.equal(await known(setUp(directory).releases), digest('a'))
     await releases.settle(subject, second, digest('a'), 5)
-    t.equal(await known(releases, second), digest('a'), 'uploaded again it is the same file')
+    t.equal(await known(releases, second), digest('a'), 'the same content under a new upload is the same file')
     t.strictSame(found, [])
   }
 })
 
-await t.test('another content under the same version is served, told once, and pinned', async t => {
+await t.test('a rerelease with on_rerelease = serve is served, logged once, and pinned', async t => {
   const { releases, found, lines } = setUp(t.testdir())
   await releases.settle(subject, first, digest('a'), 5)
   await releases.settle(subject, second, digest('b'), 5)
@@ -55,7 +55,7 @@ await t.test('another content under the same version is served, told once, and p
   t.equal(await known(releases, second), digest('b'))
 })
 
-await t.test('or it is refused, told once, and from then on before anybody fetches it', async t => {
+await t.test('a rerelease with on_rerelease = refuse is refused and logged once, later without a transfer', async t => {
   const directory = t.testdir()
   const { releases, found } = setUp(directory, { onRerelease: 'refuse' })
   await releases.settle(subject, first, digest('a'), 5)
@@ -70,14 +70,14 @@ await t.test('or it is refused, told once, and from then on before anybody fetch
   await t.rejects(
     setUp(directory, { onRerelease: 'refuse' }).releases.look(subject, second),
     conflict,
-    'after a restart too'
+    'after a restart'
   )
   t.strictSame(found, ['gitea'])
-  t.equal(await known(releases), digest('a'), 'the first one is as good as ever')
+  t.equal(await known(releases), digest('a'), 'the first file remains valid')
   await setUp(directory).releases.look(subject, second)
 })
 
-await t.test('a file that was refused is accepted once its pin is removed, also while the registry runs', async t => {
+await t.test('a refused file is accepted after its pin is removed, even while the registry runs', async t => {
   const { releases, names } = setUp(t.testdir(), { onRerelease: 'refuse' })
   await releases.settle(subject, first, digest('a'), 5)
   await t.rejects(releases.settle(subject, second, digest('b'), 5), { code: 'conflict' })
@@ -88,16 +88,16 @@ await t.test('a file that was refused is accepted once its pin is removed, also 
   t.equal(await known(releases, second), digest('b'))
 })
 
-await t.test('a checksum that its publisher tells later is held against the pin at once', async t => {
+await t.test('a checksum that is published later is compared with the pin at once', async t => {
   const { releases, found } = setUp(t.testdir(), { onRerelease: 'refuse' })
   await releases.settle(subject, first, digest('a'), 5)
   t.equal(await known(releases, { ...first, checksum: digest('a') } as typeof first), digest('a'))
   await t.rejects(releases.look(subject, { ...second, checksum: digest('b') } as typeof first), { code: 'conflict' })
   await releases.look(subject, { ...second, validator: 'three', checksum: `sha512:${'c'.repeat(128)}` } as typeof first)
-  t.strictSame(found, ['gitea'], 'digests of two algorithms say nothing of each other')
+  t.strictSame(found, ['gitea'], 'digests of different algorithms are not compared')
 })
 
-await t.test('what has a checksum is not pinned, nor is one instance held to the files of another', async t => {
+await t.test('a file with a checksum is not pinned, and a pin of one instance does not apply to another', async t => {
   const directory = t.testdir()
   const { releases, names } = setUp(directory)
   const told = { ...first, checksum: digest('a') } as typeof first

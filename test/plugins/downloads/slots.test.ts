@@ -10,7 +10,7 @@ import { createGiteaFake, provisioningContent } from '../../fakes/gitea.ts'
 const file = '/api/v1/extensions/taskserv/kubernetes/1.28.0'
 const archive = /^\/attachments\//
 
-/** The registry on a real port, with room for one download, before a Gitea whose files stop in their middle. */
+/** Starts the registry on a real port with one download slot, and a Gitea whose files stall in the middle. */
 async function listen (t: Test, options: object = {}) {
   const gitea = await createGiteaFake(provisioningContent())
   const app = Fastify({ ...serverOptions(), logger: false, ...options })
@@ -30,7 +30,7 @@ async function listen (t: Test, options: object = {}) {
   await (await fetch(`${url}${file}`, { method: 'HEAD' })).arrayBuffer()
   gitea.fault = ({ path }) => archive.test(path) ? 'stall' : undefined
   const active = async () => Number(/^downloads_active (\d+)$/m.exec((await app.inject('/metrics')).body)?.[1])
-  /** Settles when so many downloads are counted; the test's own time bounds it. */
+  /** Resolves when this number of downloads is active; the timeout of the test limits the wait. */
   const settled = async (wanted: number) => {
     while (await active() !== wanted) {
       await new Promise(resolve => {
@@ -41,7 +41,7 @@ async function listen (t: Test, options: object = {}) {
   return { app, gitea, url, port: Number(new URL(url).port), active, settled }
 }
 
-await t.test('one download more than there may be is refused, until one is over', async t => {
+await t.test('a download beyond the maximum is refused until another download ends', async t => {
   const { app, gitea, url, active, settled } = await listen(t)
   t.equal(await active(), 0)
   const hangUp = new AbortController()
@@ -56,16 +56,16 @@ await t.test('one download more than there may be is refused, until one is over'
   t.equal(second.headers.get('content-disposition'), null)
   t.match((await app.inject('/metrics')).body, 'requests_shed_total{reason="downloads"} 1')
 
-  t.equal((await fetch(`${url}${file}`, { method: 'HEAD' })).status, 200, 'HEAD takes none')
+  t.equal((await fetch(`${url}${file}`, { method: 'HEAD' })).status, 200, 'HEAD takes no slot')
   t.equal(
     (await fetch(`${url}${file}`, { headers: { 'if-none-match': first.headers.get('etag') ?? '' } })).status,
     304,
-    'nor does 304'
+    '304 takes no slot'
   )
   t.equal(
     (await fetch(`${url}/api/v1/extensions/taskserv/kubernetes/latest`, { redirect: 'manual' })).status,
     302,
-    'nor 302'
+    '302 takes no slot'
   )
   t.equal((await fetch(`${url}/api/v1/extensions`)).status, 200)
 
@@ -78,7 +78,7 @@ await t.test('one download more than there may be is refused, until one is over'
   await settled(0)
 })
 
-await t.test('none is lost, however a download ends', async t => {
+await t.test('every slot is released, for any end of a download', async t => {
   const { gitea, url, port, settled } = await listen(t)
   for (const fault of ['truncate', 'refuse-reset', { status: 500 }, { status: 404 }] as const) {
     gitea.fault = ({ path }) => archive.test(path) ? fault : undefined
@@ -93,7 +93,7 @@ await t.test('none is lost, however a download ends', async t => {
   await settled(1)
   client.resetAndDestroy()
   await settled(0)
-  // Many that ask and are gone at once.
+  // Many clients that disconnect right after their request.
   for (let index = 0; index < 20; index++) {
     const one = connect(port, '127.0.0.1')
     await once(one, 'connect')
@@ -105,7 +105,7 @@ await t.test('none is lost, however a download ends', async t => {
   t.equal((await fetch(`${url}${file}`)).status, 200)
 })
 
-await t.test('a client that takes nothing of its download loses it', async t => {
+await t.test('a download whose client does not read is aborted', async t => {
   const { gitea, port, settled } = await listen(t, { connectionTimeout: 1000 })
   gitea.fault = ({ path }) => archive.test(path) ? 'endless' : undefined
   gitea.requests.length = 0
@@ -119,7 +119,7 @@ await t.test('a client that takes nothing of its download loses it', async t => 
   await settled(0)
 })
 
-await t.test('who is gone takes nothing', async t => {
+await t.test('a closed response takes no slot', async t => {
   const slots = createDownloadSlots(1)
   const reply = Object.assign(new EventEmitter(), { destroyed: true })
   t.ok(slots.take(reply as never))

@@ -4,7 +4,7 @@ import t from 'tap'
 import { createRequestMetrics, durationBuckets } from '../../../plugins/metrics/requests.ts'
 import { startApp } from '../../fakes/app.ts'
 
-/** The series of a metric with their values, by their labels as they are written. */
+/** Returns the series of a metric: values by the text of their labels. */
 function seriesOf (text: string, name: string): Record<string, number> {
   return Object.fromEntries(
     [...text.matchAll(new RegExp(`^${name}\\{([^}]*)\\} (\\S+)$`, 'gm'))].map((
@@ -13,7 +13,7 @@ function seriesOf (text: string, name: string): Record<string, number> {
   )
 }
 
-await t.test('every answer is counted and timed by its method, route and status', async t => {
+await t.test('every response is counted and timed by its method, route and status', async t => {
   const register = new client.Registry()
   const observe = createRequestMetrics(register).route('GET', '/a/:b', true)
   observe(200, 4)
@@ -39,11 +39,11 @@ await t.test('every answer is counted and timed by its method, route and status'
   t.strictSame(
     seriesOf(await register.metrics(), 'http_requests_total'),
     seriesOf(text, 'http_requests_total'),
-    'reading counts nothing'
+    'reading the metrics counts nothing'
   )
 })
 
-await t.test('the times are those that a histogram of the library would tell, in the same words', async t => {
+await t.test('durations are the same as in a histogram of the library, in the same text', async t => {
   const milliseconds = fc.oneof(
     fc.double({ min: 0, max: 20_000, noNaN: true }),
     fc.constantFrom(...durationBuckets.map(seconds => seconds * 1000))
@@ -76,7 +76,7 @@ await t.test('the times are those that a histogram of the library would tell, in
   )
 })
 
-await t.test('what is asked for without work is counted and not timed, and so are metrics themselves', async t => {
+await t.test('HEAD and OPTIONS requests and requests for metrics are counted but not timed', async t => {
   const { app, get } = await startApp(t, { oci: { registry: './examples/registry' } })
   await get('/livez')
   await get('/metrics')

@@ -1,7 +1,7 @@
 import t from 'tap'
 import { preferredCoding } from '../../../plugins/replies/accept-encoding.ts'
 
-await t.test('the coding that a client likes best is chosen, of equal ones ours', async t => {
+await t.test('the coding with the highest quality is chosen, in the order of the server if equal', async t => {
   for (const [accepted, coding] of [
     ['gzip, deflate, br, zstd', 'br'],
     ['gzip', 'gzip'],

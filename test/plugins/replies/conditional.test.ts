@@ -11,7 +11,7 @@ const etag = '"current"'
 const modified = Date.parse('2026-01-02T03:04:05.678Z')
 const date = (seconds: number) => new Date(modified + seconds * 1000).toUTCString()
 
-/** A header of a request and whether its condition is true; `undefined` where a recipient must ignore the header. */
+/** A request header and the value of its condition; `undefined` if a recipient must ignore the header. */
 type Case = [field: string | undefined, holds: boolean | undefined]
 
 const ifMatch: Case[] = [
@@ -49,7 +49,7 @@ const ifUnmodifiedSince: Case[] = [
   ['Fri, 31 Feb 2000 00:00:00 GMT', undefined],
   [`${date(-1)}, ${date(-1)}`, undefined]
 ]
-/** `true` means that the client does not have the representation. */
+/** `true` if the client does not have the representation. */
 const ifNoneMatch: Case[] = [
   [undefined, undefined], ['"other"', true], ['', true], ['current', true], [`"x${etag}`, true], [`${etag}, *`, true],
   [etag, false], [`W/${etag}`, false], ['*', false], [`"a,b", W/${etag}`, false]
@@ -78,7 +78,7 @@ interface Given {
   known: boolean
 }
 
-/** The steps of RFC 9110, section 13.2.2, one by one; `known` is whether there is a modification date. */
+/** Returns the status by the steps of RFC 9110, section 13.2.2; `known` is true if there is a modification date. */
 function oracle (
   { method, match, unmodified, none, modifiedSince, range, ifRange, known }: Given
 ): 200 | 206 | 304 | 412 {
@@ -86,15 +86,15 @@ function oracle (
   // 1. When recipient is the origin server and If-Match is present.
   if (isPresent(match)) {
     if (match[1] === false) return 412
-  // 2. When If-Match is not present and If-Unmodified-Since is present; 13.1.4 says when it must be ignored.
+  // 2. When If-Match is not present and If-Unmodified-Since is present; 13.1.4 defines when it must be ignored.
   } else if (isPresent(unmodified) && unmodified[1] !== undefined && known) {
     if (!unmodified[1]) return 412
   }
   // 3. When If-None-Match is present: false is 304 for GET and HEAD.
   if (isPresent(none)) {
     if (none[1] === false) return 304
-  // 4. When If-None-Match is not present and If-Modified-Since is: the date is no proof that a file is the same, thus
-  // always true.
+  // 4. When If-None-Match is not present and If-Modified-Since is: the date does not prove that a file is the same, so
+  // the condition is always true.
   } else if (modifiedSince !== undefined) { /* continue */ }
   // 5. When the method is GET and both Range and If-Range are present; 14.2 for Range alone.
   if (method === 'GET' && range !== undefined) {
@@ -158,7 +158,7 @@ await t.test('every combination of conditions has the outcome of the steps of RF
   t.ok(Math.min(...seen.values()) > 1000)
 })
 
-await t.test('a refusal names the header, or the copy that the client has', async t => {
+await t.test('a refusal contains the name of the failed header, or the ETag of the copy of the client', async t => {
   const request = (headers: Record<string, string>) => ({
     method: 'GET',
     headers,
@@ -174,7 +174,7 @@ await t.test('a refusal names the header, or the copy that the client has', asyn
   t.strictSame(evaluateConditions(request({ 'if-none-match': '"x", "x-br"' }), validators), {
     status: 304,
     etag: '"x-br"'
-  }, 'the one of the response first')
+  }, 'the tag of the selected representation comes first')
   t.strictSame(evaluateConditions(request({ 'if-none-match': '*' }), validators), { status: 304, etag: '"x-br"' })
   t.equal(evaluateConditions(request({ 'if-none-match': '"x-gzip"' }), validators), undefined)
   for (const tag of validators.current()) {
@@ -182,7 +182,7 @@ await t.test('a refusal names the header, or the copy that the client has', asyn
   }
 })
 
-await t.test('a date that is repeated is ignored', async t => {
+await t.test('a repeated date is ignored', async t => {
   const headers = { 'if-unmodified-since': date(-1) }
   const validators = { current: () => [etag], usable: [etag], modified }
   t.match(
@@ -192,7 +192,7 @@ await t.test('a date that is repeated is ignored', async t => {
       raw: { rawHeaders: ['Host', 'if-unmodified-since', 'If-Unmodified-Since', date(-1)] }
     }, validators),
     { status: 412 },
-    'a value is not a name'
+    'a header value is not counted as a name'
   )
   t.equal(
     evaluateConditions({
@@ -213,7 +213,7 @@ await t.test('only a request with a condition that can refuse it is conditional'
   }
 })
 
-await t.test('a list of entity tags is read in linear time, and matches exactly when a member is the tag', async t => {
+await t.test('a list of entity tags is parsed in linear time, and matches only if it contains the tag', async t => {
   const request = (field: string) => ({ method: 'GET', headers: { 'if-match': field }, raw: { rawHeaders: [] } })
   const validators = { current: () => [etag], usable: [etag] }
   for (

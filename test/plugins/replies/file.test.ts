@@ -12,7 +12,9 @@ import { matchStrictly } from '../../fakes/match.ts'
 
 const file = { name: 'x.tar.gz', size: 5, validator: 'one' }
 
-/** A server with one download, on a real port; `answered` settles when nothing more is done for the nth request. */
+/**
+ * Starts a server with one download on a real port; `handled` settles when the handler of the first request has ended.
+ */
 async function listen (t: Test, open: OpenDownload<Download>, budgetMs = 60_000) {
   const lines: string[] = []
   const app = Fastify({ logger: { level: 'warn', stream: { write: (line: string) => { lines.push(line) } } } })
@@ -39,7 +41,7 @@ async function listen (t: Test, open: OpenDownload<Download>, budgetMs = 60_000)
   return { url, port: (app.server.address() as AddressInfo).port, slots, lines, handled: handled.promise }
 }
 
-/** Content that never comes. */
+/** Returns content whose stream never sends a byte. */
 function silent (): OpenContent & { stream: Readable } {
   const stream = new Readable({ read () {} })
   return {
@@ -54,8 +56,8 @@ function silent (): OpenContent & { stream: Readable } {
   }
 }
 
-await t.test('a client that hangs up before its file begins is no failure, and nothing is kept waiting for ' +
-  'it', async t => {
+await t.test('a client that disconnects before its file begins is not logged, and its slot is released ' +
+  'at once', async t => {
   const asked = Promise.withResolvers<void>()
   const content = silent()
   const opens: Array<OpenDownload<Download>> = [
@@ -84,7 +86,7 @@ await t.test('a client that hangs up before its file begins is no failure, and n
   t.ok(content.stream.destroyed)
 })
 
-await t.test('a file that does not begin in time is told to be late', async t => {
+await t.test('a file that does not begin in time is reported as a timeout', async t => {
   for (const budgetMs of [1, 0]) {
     const content = silent()
     const { url } = await listen(t, async () => content, budgetMs)
@@ -95,8 +97,8 @@ await t.test('a file that does not begin in time is told to be late', async t =>
   }
 })
 
-await t.test('a small part of a large file, which can only come when all of that is there, may take its ' +
-  'time', async t => {
+await t.test('a small part of a large file has no deadline, since it may need the complete transfer ' +
+  'first', async t => {
   for (
     const [range, size, status] of [
       ['bytes=0-0', 100_000, 206],
@@ -111,12 +113,12 @@ await t.test('a small part of a large file, which can only come when all of that
     const answer = fetch(url, { headers: { range } })
     content.stream.push('x')
     content.stream.push(null)
-    // What it then brings is another matter.
+    // Only the status is checked: the stream sends fewer bytes than the range.
     t.equal((await answer).status, status, `${range} of ${size}`)
   }
 })
 
-await t.test('conditions hold for the file that is opened, which may not be the one that was looked up', async t => {
+await t.test('conditions apply to the opened file, even if another file was looked up', async t => {
   const other = { name: 'x.tar.gz', size: 7, validator: 'two' }
   let released = 0
   const open = async (): Promise<OpenContent> => ({
@@ -150,7 +152,7 @@ await t.test('conditions hold for the file that is opened, which may not be the 
   t.equal((await get({ 'if-unmodified-since': 'Thu, 01 Jan 2026 00:00:00 GMT' })).status, 200)
 })
 
-await t.test('a request whose condition fails takes no place among the downloads, and opens no file', async t => {
+await t.test('a request whose condition fails neither uses a download slot nor opens a file', async t => {
   const { url, slots } = await listen(t, async () => { throw new Error('opened') })
   t.equal((await fetch(url, { headers: { 'if-match': '"other"' } })).status, 412)
   t.equal(slots.active(), 0)

@@ -4,7 +4,7 @@ import { parseHttpDate } from '../../../plugins/replies/http-date.ts'
 
 const now = Date.parse('2026-11-27T00:00:00Z')
 
-await t.test('the three forms of an HTTP-date are the same time', async t => {
+await t.test('the three forms of an HTTP-date are parsed as the same time', async t => {
   const time = Date.parse('1994-11-06T08:49:37Z')
   for (const text of ['Sun, 06 Nov 1994 08:49:37 GMT', 'Sunday, 06-Nov-94 08:49:37 GMT', 'Sun Nov  6 08:49:37 1994']) {
     t.equal(parseHttpDate(text, now), time, text)
@@ -12,7 +12,7 @@ await t.test('the three forms of an HTTP-date are the same time', async t => {
   t.equal(parseHttpDate('Sun Nov 16 08:49:37 1994', now), Date.parse('1994-11-16T08:49:37Z'))
 })
 
-await t.test('a year of two digits is the one that is at most fifty years in the future', async t => {
+await t.test('a two-digit year is at most fifty years in the future', async t => {
   for (
     const [year, expected] of [['26', 2026], ['70', 2070], ['76', 2076], ['77', 1977], ['94', 1994], ['99', 1999], [
       '00',
@@ -24,16 +24,16 @@ await t.test('a year of two digits is the one that is at most fifty years in the
   t.equal(
     parseHttpDate('Friday, 27-Nov-76 00:00:00 GMT', now),
     Date.UTC(2076, 10, 27),
-    'fifty years are not more than fifty'
+    'exactly fifty years are in the future'
   )
   t.equal(
     parseHttpDate('Friday, 27-Nov-76 00:00:01 GMT', now),
     Date.UTC(1976, 10, 27, 0, 0, 1),
-    'fifty years and a second are'
+    'fifty years and a second are in the past'
   )
 })
 
-await t.test('every time is read from each form that can express it', async t => {
+await t.test('every time is parsed from each form that can express it', async t => {
   const days = ['Sunday', 'Monday', 'Tuesday', 'Wednesday', 'Thursday', 'Friday', 'Saturday']
   fc.assert(fc.property(fc.integer({ min: Date.UTC(1977) / 1000, max: Date.UTC(2076) / 1000 }), seconds => {
     const text = new Date(seconds * 1000).toUTCString()
@@ -49,7 +49,7 @@ await t.test('every time is read from each form that can express it', async t =>
   t.equal(
     parseHttpDate('Sat, 01 Jan 0050 00:00:00 GMT', now),
     Date.parse('0050-01-01T00:00:00Z'),
-    'a year of four digits is that year'
+    'a four-digit year is not changed'
   )
   t.equal(parseHttpDate('Sat, 31 Dec 2016 23:59:60 GMT', now), Date.parse('2017-01-01T00:00:00Z'), 'a leap second')
   t.equal(

@@ -2,7 +2,7 @@ import fc from 'fast-check'
 import t from 'tap'
 import { parseRange } from '../../../plugins/replies/range.ts'
 
-await t.test('a range of bytes is understood in each of its forms', async t => {
+await t.test('each form of a byte range is parsed', async t => {
   const cases: Array<[header: string | undefined, expected: ReturnType<typeof parseRange>]> = [
     [undefined, 'whole'],
     ['bytes=0-', { start: 0, end: 100 }],
@@ -31,7 +31,7 @@ await t.test('a range of bytes is understood in each of its forms', async t => {
   }
 })
 
-await t.test('whatever is asked for, a part lies in the file and is not empty', async t => {
+await t.test('a parsed range of any header is not empty and inside the file', async t => {
   fc.assert(
     fc.property(
       fc.oneof(

@@ -86,7 +86,7 @@ const outer = [
   '2a00:1450:4001:829::200e'
 ]
 
-await t.test('only global unicast addresses in their plain form are public', async t => {
+await t.test('only global unicast addresses in their canonical form are public', async t => {
   for (const address of inner) t.equal(isPublic(address), false, address)
   for (const address of outer) t.equal(isPublic(address), true, address)
   for (
@@ -116,7 +116,7 @@ const look = async (addresses: string[], options: object) =>
     })
   })
 
-await t.test('a lookup gives the public addresses, all or the first, and fails when none is left', async t => {
+await t.test('a lookup returns all public addresses or the first, and fails without any', async t => {
   const mixed = ['10.0.0.1', '8.8.8.8', '::1', '2606:4700::1111']
   t.strictSame(await look(mixed, { all: true }), [[{ address: '8.8.8.8', family: 4 }, {
     address: '2606:4700::1111',
@@ -139,8 +139,8 @@ await t.test('a lookup gives the public addresses, all or the first, and fails w
   })
 })
 
-await t.test('hosts of the configuration are known whatever their case and with the port that goes without ' +
-  'saying', async t => {
+await t.test('configured hosts match in any case, and with the default port of the ' +
+  'scheme', async t => {
   const names = (host: string, url: string) => namesHost([host], new URL(url))
   for (
     const [host, url] of [
@@ -161,7 +161,7 @@ await t.test('hosts of the configuration are known whatever their case and with 
   ) t.notOk(names(host, url), `${host} ${url}`)
 })
 
-await t.test('no name leaves its place in an address', async t => {
+await t.test('a name stays one segment of an address', async t => {
   const base = new URL('https://git.test/sub/')
   for (const parts of [['..'], ['.'], ['a', '..', 'b'], ['\ud800']]) {
     t.equal(pathBelow(base, parts), undefined, JSON.stringify(parts))
@@ -211,7 +211,7 @@ function asking (t: Test, url: string, { environment = {}, ...more }: More, opti
   })
   const told = (error: unknown) => {
     if (!isRegistryError(error)) throw error
-    t.notMatch(`${error.message} ${error.details ?? ''}`, /\d+\.\d+|::|\.test|localhost/, 'no address in what is told')
+    t.notMatch(`${error.message} ${error.details ?? ''}`, /\d+\.\d+|::|\.test|localhost/, 'no address in the error')
     return [error.code, error.details, error.proxyError]
   }
   return {
@@ -231,7 +231,7 @@ const refused = [
 ]
 const elsewhere = ['service_unavailable', 'Redirect to a host that is not configured', 'destination_ip_prohibited']
 
-await t.test('no spelling of an inner address is asked, nor redirected to', async t => {
+await t.test('an inner address is refused in any notation, as a request and as a redirect', async t => {
   const target = await createLoopback(() => ({ status: 200, body: 'secret' }))
   t.teardown(target.close)
   let location = ''
@@ -300,7 +300,7 @@ await t.test('no spelling of an inner address is asked, nor redirected to', asyn
   t.ok(own.requests.every(({ headers }) => headers.authorization === undefined))
 })
 
-await t.test('a redirect from http to https of the same host says what to configure', async t => {
+await t.test('a redirect from http to https of the same host is reported with the key to configure', async t => {
   let location = ''
   const own = await createLoopback(() => ({ status: 301, headers: { location }, body: '' }))
   t.teardown(own.close)
@@ -333,7 +333,7 @@ await t.test('a redirect from http to https of the same host says what to config
     'https://www.other.test',
     'http://127.0.0.1:1',
     'https://localhost'
-  ], 'each once')
+  ], 'each redirect is logged once')
   t.match(logged[0], {
     level: 40,
     backend: 'oci',
@@ -352,7 +352,7 @@ await t.test('a redirect from http to https of the same host says what to config
   t.equal(lines.length, 20, 'bounded')
 })
 
-await t.test('hosts that the operator has named may be on any network', async t => {
+await t.test('hosts in the configuration may be on any network', async t => {
   const target = await createLoopback(() => ({ status: 200, body: 'x' }))
   t.teardown(target.close)
   const own = await createLoopback(() => ({
@@ -381,11 +381,11 @@ await t.test('hosts that the operator has named may be on any network', async t 
   )
 })
 
-await t.test('an answer that changes between two questions gains nothing: each connection is checked by the answer ' +
-  'that it uses', async t => {
+await t.test('a DNS result that changes between two lookups bypasses nothing: each connection is checked with its ' +
+  'own lookup', async t => {
   const target = await createLoopback(() => ({ status: 200, headers: { connection: 'close' }, body: 'x' }))
   t.teardown(target.close)
-  // 127.0.0.1 stands for the open internet, 127.0.0.2 for an inner network; the same server could be reached at both.
+  // 127.0.0.1 represents the public internet, 127.0.0.2 an inner network; the same server listens on both.
   const answers: string[][] = []
   let lookups = 0
   const resolver: Resolver = (hostname, options, callback) => {
@@ -397,14 +397,14 @@ await t.test('an answer that changes between two questions gains nothing: each c
   t.equal(await ask(`http://auth.test:${target.port}/`), 200)
   t.strictSame([lookups, target.connections], [1, 1], 'looked up once')
   t.strictSame(await ask(`http://auth.test:${target.port}/`), refused)
-  t.strictSame([lookups, target.connections], [2, 1], 'and a refusal is not tried again')
+  t.strictSame([lookups, target.connections], [2, 1], 'a refusal is not retried')
   answers.push(['127.0.0.2', '127.0.0.1'])
-  t.equal(await stream(`http://auth.test:${target.port}/`), 200, 'connected to the one that may be')
+  t.equal(await stream(`http://auth.test:${target.port}/`), 200, 'connected to the permitted address')
   t.strictSame(await stream(`http://auth.test:${target.port}/`), refused)
   t.equal(target.connections, 2)
 })
 
-await t.test('a proxy may be on an inner network, but no inner address is asked through it', async t => {
+await t.test('a proxy may be on an inner network, but inner addresses are refused through it', async t => {
   const server = await createLoopback(() => ({ status: 200, body: 'x' }))
   t.teardown(server.close)
   const proxy = await createProxy(t, server.port)

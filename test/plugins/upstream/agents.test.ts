@@ -16,11 +16,11 @@ import { createLoopback } from '../../fakes/loopback.ts'
 import { matchStrictly } from '../../fakes/match.ts'
 import { createProxy } from '../../fakes/proxy.ts'
 
-// Of an authority of our own for registry.test, localhost and 127.0.0.1; made with openssl, good until 2126.
+// Issued by a private authority for registry.test, localhost and 127.0.0.1; made with openssl, valid until 2126.
 const fixture = (name: string) => fileURLToPath(new URL(`../../fixtures/tls/${name}`, import.meta.url))
 const caFile = fixture('ca.pem')
 
-/** A server with one of the certificates. */
+/** Starts a server with one of the certificates. */
 async function secureServer (t: Test, name = 'server') {
   const held: Array<() => void> = []
   const server = createServer(
@@ -46,9 +46,9 @@ async function secureServer (t: Test, name = 'server') {
   })
   return {
     port: (server.address() as AddressInfo).port,
-    /** Ends the responses of which one half was sent. */
+    /** Ends the responses that are half sent. */
     resume: () => { for (const end of held.splice(0)) end() },
-    /** Settles when the connections that are open now have been closed. */
+    /** Resolves when the connections that are open now are closed. */
     closed: async () => { await Promise.all([...sockets].map(async socket => { await once(socket, 'close') })) }
   }
 }
@@ -81,7 +81,7 @@ function upstream (
           return `${error.code}: ${error.details ?? ''}`
         }
       ),
-    /** Begins a response whose second half is sent on `resume`. */
+    /** Starts a response whose second half is sent on `resume`. */
     slow: async ({ resume }: { resume: () => void }) => {
       const { stream } = await made.stream(made.address(['slow']), { signal: AbortSignal.timeout(5000) })
       if (stream === undefined) throw new Error('no file')
@@ -122,7 +122,7 @@ await t.test('a certificate for another host is refused', async t => {
   )
 })
 
-await t.test('HTTPS_PROXY is asked for a tunnel, in which the certificate still counts', async t => {
+await t.test('a request with HTTPS_PROXY uses a tunnel, and the certificate is verified in it', async t => {
   const proxy = await createProxy(t, (await secureServer(t)).port)
   for (const name of ['HTTPS_PROXY', 'https_proxy']) {
     proxy.asked.length = 0
@@ -140,7 +140,7 @@ await t.test('HTTPS_PROXY is asked for a tunnel, in which the certificate still 
   )
 })
 
-await t.test('HTTP_PROXY is asked for the address', async t => {
+await t.test('a request with HTTP_PROXY sends its address to the proxy', async t => {
   const server = await createLoopback(({ headers }) => ({ status: 200, body: `plain for ${headers.host ?? ''}` }))
   t.teardown(server.close)
   const proxy = await createProxy(t, server.port)
@@ -155,7 +155,7 @@ await t.test('HTTP_PROXY is asked for the address', async t => {
   t.strictSame(proxy.asked, ['GET http://registry.test:5000/x', 'GET http://registry.test:5000/x'])
 })
 
-await t.test('hosts of NO_PROXY are asked directly, each redirect by its own host', async t => {
+await t.test('hosts of NO_PROXY are requested directly, and each redirect is decided by its own host', async t => {
   const server = await createLoopback(({ path }) =>
     path === '/away'
       ? { status: 302, headers: { location: 'http://cdn.test/file' }, body: '' }
@@ -181,7 +181,7 @@ await t.test('hosts of NO_PROXY are asked directly, each redirect by its own hos
   t.equal(await upstream(t, server.url, { HTTP_PROXY: '', HTTPS_PROXY: '  ' }).ask(), '200 direct', 'empty is unset')
 })
 
-await t.test("a proxy's credentials go to the proxy alone, and into no message", async t => {
+await t.test('the credentials of a proxy are sent to the proxy only, and are in no message', async t => {
   const server = await createLoopback(() => ({ status: 200, body: 'x' }))
   t.teardown(server.close)
   const proxy = await createProxy(t, server.port)
@@ -219,7 +219,7 @@ await t.test('a request to a host in a network of NO_PROXY does not reach the pr
     t.equal(await client.ask(), '200 direct', list)
     t.equal(await client.stream(), 'direct', list)
     t.strictSame(proxy.asked, [], list)
-    t.equal(await client.ask('away'), '200 target', 'a name is in no network')
+    t.equal(await client.ask('away'), '200 target', 'a name does not match a network')
     t.strictSame(proxy.asked, [`GET http://localhost:${target.port}/file`], list)
   }
   t.equal(
@@ -231,7 +231,7 @@ await t.test('a request to a host in a network of NO_PROXY does not reach the pr
     await upstream(t, `http://localhost:${server.port}`, { HTTP_PROXY: proxy.url, NO_PROXY: '127.0.0.0/8' }, options)
       .ask(),
     '200 target',
-    'no name is resolved'
+    'names are not resolved'
   )
   t.throws(() => upstream(t, server.url, { HTTP_PROXY: proxy.url, NO_PROXY: '10.0.0.0/33' }), {
     name: 'ConfigError',
@@ -240,7 +240,7 @@ await t.test('a request to a host in a network of NO_PROXY does not reach the pr
   t.equal(
     await upstream(t, server.url, { NO_PROXY: '10.0.0.0/33' }).ask(),
     '200 direct',
-    'without a proxy the list is not read'
+    'without a proxy the list is not parsed'
   )
 })
 
@@ -263,7 +263,7 @@ await t.test('with a ca_file that is replaced', async t => {
   }
   const untrusted = 'service_unavailable: Certificate is not trusted'
 
-  await t.test('new connections trust the new authorities, and idle ones from before are closed', async t => {
+  await t.test('new connections trust the new authorities, and idle connections are closed', async t => {
     const { file, messages, first, other, servers } = await setUp(t, ca)
     t.equal(await first.ask(), '200 over TLS')
     t.equal(await other.ask(), untrusted)
@@ -272,7 +272,7 @@ await t.test('with a ca_file that is replaced', async t => {
     await writeFile(`${file}.new`, pem('other-ca.pem'))
     await rename(`${file}.new`, file)
     t.equal(await other.ask(), '200 over TLS')
-    t.equal(await first.ask(), untrusted, 'the connection that was kept is not used again')
+    t.equal(await first.ask(), untrusted, 'the idle connection is not reused')
     await idle
     matchStrictly(t, messages(), [
       {
@@ -292,8 +292,8 @@ await t.test('with a ca_file that is replaced', async t => {
     ])
   })
 
-  await t.test('a file that cannot be used is logged once per change, and the authorities from before ' +
-    'stay', async t => {
+  await t.test('a file that cannot be used is logged once per change, and the earlier authorities ' +
+    'remain', async t => {
     const { file, messages, first } = await setUp(t, ca)
     const bad: Array<[what: string, content: string | Buffer, problem: string]> = [
       ['nothing', '', 'expected PEM certificates, but the file has none'],
@@ -301,12 +301,12 @@ await t.test('with a ca_file that is replaced', async t => {
       ['a key', pem('server.key'), 'expected PEM certificates, but the file has none'],
       ['half a certificate', ca.slice(0, ca.length / 2), 'expected whole PEM certificates, but one has no end'],
       [
-        'half a certificate behind a whole one',
+        'half a certificate after a complete certificate',
         `${ca}${pem('other-ca.pem').slice(0, 200)}`,
         'expected whole PEM certificates, but one has no end'
       ],
       [
-        'a certificate with other bytes behind a whole one',
+        'a certificate with invalid bytes after a complete certificate',
         `${ca}-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n`,
         'certificate 2 of 2 cannot be read'
       ],
@@ -332,10 +332,10 @@ await t.test('with a ca_file that is replaced', async t => {
     matchStrictly(t, messages().map(({ msg }) => msg), [/no such file or directory/])
     await writeFile(file, `\uFEFF${ca.replaceAll('\n', '\r\n')}`)
     t.equal(await first.ask(), '200 over TLS')
-    t.equal(messages().length, 1, 'it can be used again')
+    t.equal(messages().length, 1, 'the file can be used again')
   })
 
-  await t.test('a download in progress ends on its connection, which is closed then', async t => {
+  await t.test('a download in progress finishes on its connection, which is closed afterwards', async t => {
     const { file, first, other, servers } = await setUp(t, ca)
     const { resume, text } = await first.slow(servers.first)
     await writeFile(file, pem('other-ca.pem'))
@@ -347,7 +347,7 @@ await t.test('with a ca_file that is replaced', async t => {
     await closed
   })
 
-  await t.test('a file that holds no certificate at the start is a config_error', async t => {
+  await t.test('a file without a certificate at the start is a config_error', async t => {
     const file = join(t.testdir({ 'ca.pem': '# nothing\n' }), 'ca.pem')
     t.throws(() => upstream(t, 'https://127.0.0.1:1', {}, { caFile: file }), {
       code: 'config_error',

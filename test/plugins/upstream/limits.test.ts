@@ -5,7 +5,7 @@ import { createClock } from '../../fakes/clock.ts'
 import { createLoopback, type LoopbackHandler } from '../../fakes/loopback.ts'
 import { matchStrictly } from '../../fakes/match.ts'
 
-await t.test('one in five requests is tried again, after a reserve of ten', async t => {
+await t.test('one in five requests is retried, after a reserve of ten', async t => {
   const budget = createRetryBudget()
   const taken = (requests: number) =>
     Array.from({ length: requests }, () => {
@@ -16,7 +16,7 @@ await t.test('one in five requests is tried again, after a reserve of ten', asyn
   t.equal(taken(50), 10)
 })
 
-await t.test('a queue that is full refuses, and says nothing of the upstream', async t => {
+await t.test('a full queue refuses requests with connection_limit_reached', async t => {
   const queue = createQueue({ instance: 'gitea', concurrency: 1, waiting: 2 })
   const { promise, resolve } = Promise.withResolvers<string>()
   const work = [0, 1, 2].map(async () => await queue(async () => await promise))
@@ -50,13 +50,13 @@ await t.test('an upstream', async t => {
     return { server, clock, upstream, ask: async (path: string) => await upstream.json(upstream.address([path])) }
   }
 
-  await t.test('in trouble is asked little more than without retries', async t => {
+  await t.test('that fails gets few more requests than without retries', async t => {
     const { server, ask } = await setUp(t, () => ({ status: 502, body: '' }))
     for (let times = 0; times < 40; times++) await t.rejects(ask('x'))
     t.ok(server.requests.length > 40 && server.requests.length <= 40 + 10 + 8, `${server.requests.length} requests`)
   })
 
-  await t.test('that asks for a pause has it, from everybody', async t => {
+  await t.test('that sends Retry-After gets no requests from any client until then', async t => {
     const { server, clock, ask } = await setUp(
       t,
       ({ path }) =>
@@ -71,7 +71,7 @@ await t.test('an upstream', async t => {
     t.match(await ask('other'), { kind: 'found' })
   })
 
-  await t.test('is not asked by more than may wait', async t => {
+  await t.test('gets no requests beyond the limit of its queue', async t => {
     const { promise, resolve } = Promise.withResolvers<undefined>()
     const { server, ask } = await setUp(
       t,
@@ -85,15 +85,15 @@ await t.test('an upstream', async t => {
     matchStrictly(t, await Promise.all([first, second]), [{ kind: 'found' }, { kind: 'found' }])
   })
 
-  await t.test('whose file nobody wants any more, or that breaks off while it has its pause, ends nothing but the ' +
-    'question', async t => {
+  await t.test('during a pause: a download without a client, or one that fails to connect, fails only its own ' +
+    'request', async t => {
     const { server, upstream, ask } = await setUp(
       t,
       ({ path }) =>
         path === '/limited' ? { status: 429, headers: { 'retry-after': '1' }, body: '' } : { status: 200, body: 'file' }
     )
     const open = async (signal: AbortSignal) => await upstream.open(upstream.address(['file']), { signal, offset: 0 })
-    await t.rejects(open(AbortSignal.abort()), 'who has gone while it waited for its turn')
+    await t.rejects(open(AbortSignal.abort()), 'the client disconnected while its request waited in the queue')
     t.equal(server.requests.length, 0)
     await t.rejects(ask('limited'), { code: 'rate_limit' })
     await server.stop()
@@ -103,7 +103,7 @@ await t.test('an upstream', async t => {
     })
   })
 
-  await t.test('that compresses without being asked is refused, not inflated', async t => {
+  await t.test('that compresses without Accept-Encoding is refused, and nothing is decompressed', async t => {
     const { ask } = await setUp(
       t,
       () => ({

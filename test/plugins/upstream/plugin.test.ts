@@ -4,7 +4,7 @@ import t from 'tap'
 import registry, { serverOptions } from '../../../app.ts'
 import { createGiteaFake, provisioningContent } from '../../fakes/gitea.ts'
 
-await t.test('no credential reaches a log line, an answer or a metric, however the upstream breaks', async t => {
+await t.test('a credential is in no log line, response or metric, for any failure of the upstream', async t => {
   const canary = 'canary-0a1b2c3d'
   const lines: string[] = []
   const gitea = await createGiteaFake(provisioningContent(), { tokens: { [canary]: { scopes: ['all'] } } })
@@ -59,7 +59,7 @@ await t.test('no credential reaches a log line, an answer or a metric, however t
     gitea.fault = ({ path }) => path.startsWith('/attachments') || path.includes('nowhere') ? fault : undefined
     for (const path of paths) await get(path)
   }
-  t.ok(gitea.requests.some(({ headers }) => headers.authorization === `token ${canary}`), 'it was used')
+  t.ok(gitea.requests.some(({ headers }) => headers.authorization === `token ${canary}`), 'the credential was used')
   t.ok(lines.length > 40, 'there are log lines')
   t.strictSame(lines.filter(line => line.includes(canary)), [])
   t.strictSame(seen.filter(text => text.includes(canary)), [])

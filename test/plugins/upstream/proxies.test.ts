@@ -5,7 +5,7 @@ import { readProxies } from '../../../plugins/upstream/proxies.ts'
 const proxy = { HTTPS_PROXY: 'http://proxy.test:3128' }
 const direct = (list: string, url: string): boolean => readProxies({ ...proxy, NO_PROXY: list }).isDirect(new URL(url))
 
-await t.test('an entry of NO_PROXY excludes the hosts that curl excludes for it', async t => {
+await t.test('an entry of NO_PROXY excludes the same hosts as in curl', async t => {
   const entries: Array<[entry: string, excluded: string[], proxied: string[]]> = [
     ['corp.example', [
       'https://corp.example',
@@ -60,7 +60,7 @@ await t.test('an entry of NO_PROXY excludes the hosts that curl excludes for it'
   ]
   for (const [entry, excluded, proxied] of entries) {
     for (const url of excluded) t.equal(direct(entry, url), true, `${entry} excludes ${url}`)
-    for (const url of proxied) t.equal(direct(entry, url), false, `${entry} leaves ${url} to the proxy`)
+    for (const url of proxied) t.equal(direct(entry, url), false, `${entry} does not exclude ${url}`)
     t.strictSame(readProxies({ ...proxy, NO_PROXY: entry }).ignored.entries, [], entry)
   }
 })
@@ -82,7 +82,7 @@ await t.test('entries of NO_PROXY are separated by commas, blanks or semicolons'
   for (const list of ['', ' ', ',;, ']) t.equal(direct(list, 'http://a.test'), false, JSON.stringify(list))
 })
 
-await t.test('no_proxy wins over NO_PROXY unless it is empty', async t => {
+await t.test('no_proxy overrides NO_PROXY unless it is empty', async t => {
   const isDirect = (environment: Record<string, string>) =>
     readProxies({ ...proxy, ...environment }).isDirect(new URL('http://a.test'))
   t.equal(isDirect({ no_proxy: 'a.test', NO_PROXY: 'b.test' }), true)
@@ -91,7 +91,7 @@ await t.test('no_proxy wins over NO_PROXY unless it is empty', async t => {
   t.equal(readProxies({ ...proxy, no_proxy: 'x' }).ignored.variable, 'no_proxy')
 })
 
-await t.test('a malformed network or port in NO_PROXY is refused with a line that names the variable and no ' +
+await t.test('a malformed network or port in NO_PROXY is refused with a line that names the variable but not its ' +
   'value', async t => {
   for (
     const entry of [
@@ -173,8 +173,8 @@ await t.test('any other entry of NO_PROXY that is not a host is ignored and list
   }
 })
 
-await t.test('entries of NO_PROXY that are not a host are listed by their numbers where an address with a password ' +
-  'may be among them', async t => {
+await t.test('entries of NO_PROXY that are not a host are listed by number if they may contain an address with a ' +
+  'password', async t => {
   for (
     const list of [
       '<local>,a.test,http://user:canary@proxy.test',
@@ -187,7 +187,7 @@ await t.test('entries of NO_PROXY that are not a host are listed by their number
   }
 })
 
-await t.test('a proxy that cannot be used is refused with a line that names the variable and no value', async t => {
+await t.test('an invalid proxy is refused with a line that names the variable but not its value', async t => {
   for (const bad of ['http://[canary', 'http://user:canary@', 'socks5://user:canary@127.0.0.1:1']) {
     t.throws(() => readProxies({ https_proxy: bad }), {
       name: 'ConfigError',

@@ -10,16 +10,16 @@ const part = (headers: Record<string, string> = {}) =>
   answer(206, { 'content-range': 'bytes 10-99/100', etag: '"one"', ...headers })
 const at = { offset: 10, size: 100, etag: '"one"' }
 
-await t.test('a part is taken when it is the one that was asked for, of the file that it was before', async t => {
+await t.test('a partial response continues a file if its range and its validator match', async t => {
   t.ok(isContinuation(part(), at))
-  t.ok(isContinuation(part(), { offset: 10, etag: '"one"' }), 'of an unknown size')
+  t.ok(isContinuation(part(), { offset: 10, etag: '"one"' }), 'with an unknown size')
   const { etag, ...nameless } = part().headers
   t.ok(
     isContinuation(answer(206, nameless), { ...at, constant: true }),
-    'without a validator where the address names the content'
+    'without a validator if the address identifies the content'
   )
-  t.notOk(isContinuation(answer(206, nameless), at), 'and nowhere else')
-  t.notOk(isContinuation(part(), { offset: 10, size: 100 }), 'nor where none was told before')
+  t.notOk(isContinuation(answer(206, nameless), at), 'without a validator at any other address')
+  t.notOk(isContinuation(part(), { offset: 10, size: 100 }), 'without an earlier validator')
   const wrong: Array<Record<string, string>> = [
     { etag: '"two"' },
     { 'content-range': 'bytes 11-99/100' },
@@ -33,13 +33,13 @@ await t.test('a part is taken when it is the one that was asked for, of the file
   }
   t.notOk(
     isContinuation(part({ etag: 'W/"one"' }), { ...at, etag: 'W/"one"' }),
-    'a weak validator says nothing of bytes'
+    'a weak validator does not identify bytes'
   )
   t.notOk(isContinuation({ ...part(), status: 200 }, at))
 })
 
-await t.test('what is no part, or the wrong one, is asked for as a whole; what is told of the file itself is the ' +
-  'answer', async t => {
+await t.test('a wrong part, 400, 416 or 500 leads to a request for the whole file; another status is the ' +
+  'result', async t => {
   const ask = async (first: number, headers?: Record<string, string>) => {
     const asked: number[] = []
     const { status, offset } = await openFrom(at, async offset => {

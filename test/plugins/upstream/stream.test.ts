@@ -14,7 +14,7 @@ async function read (chunks: AsyncIterable<Buffer>, pauseMs = 0): Promise<string
   return text
 }
 
-await t.test('a source that falls silent fails, and is closed', async t => {
+await t.test('a source without bytes for too long fails and is closed', async t => {
   let closed = false
   const source = {
     [Symbol.asyncIterator]: () => ({
@@ -29,7 +29,7 @@ await t.test('a source that falls silent fails, and is closed', async t => {
   t.ok(closed)
 })
 
-await t.test('a slow reader is not silence, and errors of the source are translated', async t => {
+await t.test('a slow reader is not a timeout, and errors of the source are converted', async t => {
   async function * source () {
     yield Buffer.from('a')
     yield Buffer.from('b')

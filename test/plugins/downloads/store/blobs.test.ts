@@ -38,10 +38,10 @@ async function setUp (
   return { directory, clock, names, health, blobs, put, read, lines }
 }
 const [a, b, c] = [fileOf(400, 'a'), fileOf(400, 'b'), fileOf(400, 'c')] as const
-/** Waits until something is no longer on disk. */
+/** Waits until a file no longer exists. */
 const gone = async (path: string) => { while (await stat(path).then(() => true, () => false)); }
 
-await t.test('what was kept is there, also after a restart', async t => {
+await t.test('a stored file is found, even after a restart', async t => {
   const { directory, put, read, blobs, names } = await setUp(t)
   t.ok(await put(a))
   t.ok((await read(a))?.equals(a))
@@ -51,10 +51,10 @@ await t.test('what was kept is there, also after a restart', async t => {
   const next = await setUp(t, { directory })
   t.match(next.blobs.statistics(), { entries: 1, bytes: 400 })
   t.ok((await next.read(a))?.equals(a))
-  t.equal((await stat(names.blob(digestOf(a)))).mode & 0o777, 0o600, 'for its own user alone')
+  t.equal((await stat(names.blob(digestOf(a)))).mode & 0o777, 0o600, 'only its user may read the file')
 })
 
-await t.test('what was used longest ago goes first, and what is being read stays', async t => {
+await t.test('the least recently used file is evicted first, and an open file remains', async t => {
   const { put, read, blobs, names } = await setUp(t)
   await put(a)
   await put(b)
@@ -65,22 +65,22 @@ await t.test('what was used longest ago goes first, and what is being read stays
   await gone(names.blob(digestOf(b)))
   t.match(blobs.statistics(), { entries: 2, bytes: 800, evictions: 1 })
   const [held, other] = [await blobs.open(digestOf(a)), await blobs.open(digestOf(c))]
-  t.notOk(await put(b), 'there is no room beside what is read')
+  t.notOk(await put(b), 'open files leave no room')
   held?.release()
   t.ok(await put(b))
   t.equal(await read(a), undefined)
   t.ok(await read(c))
   other?.release()
-  t.notOk(await put(fileOf(1001)), 'nor for what is larger than all of it')
-  t.equal(blobs.statistics().entries, 2, 'for which nothing goes')
+  t.notOk(await put(fileOf(1001)), 'a file larger than the store is not stored')
+  t.equal(blobs.statistics().entries, 2, 'and evicts nothing')
 })
 
-await t.test('what is counted is on disk, also when it would be pushed out while somebody opens it', async t => {
+await t.test('a counted file is on disk, even if it is opened while it would be evicted', async t => {
   const { directory, put, blobs } = await setUp(t)
   await put(a)
   await put(b)
   const [opened] = await Promise.all([blobs.open(digestOf(a)), put(c)])
-  t.ok(opened, 'what is being opened stays, as what is being read does')
+  t.ok(opened, 'a file that is being opened remains, like an open file')
   opened?.release()
   const files = await readdir(join(directory, 'blobs'), { recursive: true, withFileTypes: true })
   t.strictSame(
@@ -90,7 +90,7 @@ await t.test('what is counted is on disk, also when it would be pushed out while
   t.match(blobs.statistics(), { entries: 2, bytes: 800 })
 })
 
-await t.test('what is opened or brought back while it is being removed is there, or is not', async t => {
+await t.test('a file that is opened during its eviction is not found, and can be stored again', async t => {
   const { put, read, blobs, names } = await setUp(t)
   await put(a)
   await put(b)
@@ -105,7 +105,7 @@ await t.test('what is opened or brought back while it is being removed is there,
   t.ok((await read(a))?.equals(a))
 })
 
-await t.test('the order of use survives a restart', async t => {
+await t.test('the order of use is kept after a restart', async t => {
   const { directory, put, blobs, names } = await setUp(t)
   await put(a)
   await put(b)
@@ -118,22 +118,22 @@ await t.test('the order of use survives a restart', async t => {
   t.equal(await next.read(b), undefined)
 })
 
-await t.test('half files count, also those of unknown size', async t => {
+await t.test('partial files count, including those of unknown size', async t => {
   const { put, blobs } = await setUp(t)
   await put(a)
   const partial = await blobs.create()
   t.ok(partial?.grow(600))
-  t.ok(partial?.grow(400), 'a goes for it')
+  t.ok(partial?.grow(400), 'a is evicted')
   t.notOk(partial?.grow(1))
   t.match(blobs.statistics(), { entries: 0, bytes: 0, reserved: 1000 })
   await partial?.close()
   t.equal(blobs.statistics().reserved, 0)
 })
 
-await t.test('what is no longer what it was is removed when it is first used, and told', async t => {
+await t.test('a damaged or missing file is removed at its first use, and counted', async t => {
   const damages: Array<[string, (path: string) => Promise<void>]> = [
     ['another content', async path => { await writeFile(path, fileOf(400, 'wrong')) }],
-    ['a shorter one', async path => { await truncate(path, 10) }],
+    ['a shorter file', async path => { await truncate(path, 10) }],
     ['gone', async path => { await rm(path) }]
   ]
   for (const [name, damage] of damages) {
@@ -157,19 +157,19 @@ await t.test('two processes may share one directory', async t => {
   const other = await setUp(t, { directory: one.directory })
   const partial = await one.blobs.create(400)
   await one.put(b)
-  t.ok((await other.read(b))?.equals(b), 'what the one kept the other finds')
+  t.ok((await other.read(b))?.equals(b), 'a file of one process is found by the other')
   const third = await setUp(t, { directory: one.directory })
   await partial?.handle.write(a)
-  t.ok(await partial?.commit(digestOf(a)), 'a start takes nothing from those who live')
+  t.ok(await partial?.commit(digestOf(a)), 'a start removes nothing of running processes')
   await partial?.close()
   await Promise.all([one.put(c), third.put(c)])
-  t.ok((await third.read(c))?.equals(c), 'both may keep the same')
+  t.ok((await third.read(c))?.equals(c), 'both processes may store the same file')
   await rm(one.names.blob(digestOf(a)))
-  t.equal(await one.read(a), undefined, 'what another has pushed out is not there')
+  t.equal(await one.read(a), undefined, 'a file that another process evicted is not found')
   t.ok(await one.put(a))
 })
 
-await t.test('half files of processes that are gone are removed at the start', async t => {
+await t.test('partial files of ended processes are removed at the start', async t => {
   const directory = t.testdir()
   const { names } = await setUp(t, { directory })
   const own = names.own.split('/').at(-1) ?? ''
@@ -197,7 +197,7 @@ await t.test('half files of processes that are gone are removed at the start', a
   )
 })
 
-await t.test('a directory that can not be written is told once, left alone for a while, and found to work ' +
+await t.test('a directory that cannot be written is logged once, not used for a while, and then used ' +
   'again', async t => {
   const file = join(t.testdir({ file: '' }), 'file')
   const { put, clock, lines, health } = await setUp(t, { directory: join(file, 'store') })

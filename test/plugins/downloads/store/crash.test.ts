@@ -10,17 +10,17 @@ import { bytesOf, contentOfFiles, createStorage, fileOf } from '../../../fakes/s
 /** Number of kills: two, or `TEST_KILLS` as in `npm run test:system:kills`, at random moments. */
 const { TEST_KILLS: given } = process.env
 const kills = Number(given ?? 2)
-/** Share of the file after which the process is killed: on the way, then while the complete file is stored. */
+/** Share of the file after which the process is killed: during the transfer, then while the complete file is stored. */
 const shareAt = (kill: number): number => given === undefined ? [0.5, 1][kill] ?? 1 : Math.random() * 1.2
 const root = resolve(import.meta.dirname, '../../../..')
 
-/** Everything below a directory that is no directory. */
+/** Returns the paths of all files below a directory; none if it does not exist. */
 async function filesIn (directory: string): Promise<string[]> {
   const entries = await readdir(directory, { recursive: true, withFileTypes: true }).catch(() => [])
   return entries.filter(entry => entry.isFile()).map(({ parentPath, name }) => join(parentPath, name))
 }
 
-await t.test('a process that is killed at any moment leaves verified files, and after the next start nothing ' +
+await t.test('a process that is killed at any moment leaves only verified files after the next start, and nothing ' +
   'else', async t => {
   const directory = join(t.testdir(), 'store')
   const file = fileOf(6 * 1024 * 1024)
@@ -59,7 +59,7 @@ await t.test('a process that is killed at any moment leaves verified files, and 
   let leaked = 0
   for (let times = 0; times < kills; times++) {
     const { child, url, end } = await start()
-    // Killed when so many bytes have come: at the beginning, on the way, at the end, while it is put in its place, or
+    // The process is killed after this number of bytes: at the start, during the transfer, while the file is stored, or
     // afterwards.
     const moment = Math.floor(shareAt(times) * file.length)
     const hash = createHash('sha256')
@@ -67,8 +67,7 @@ await t.test('a process that is killed at any moment leaves verified files, and 
     const kill = () => { child.kill('SIGKILL') }
     try {
       const answer = await fetch(url)
-      // By now the store was looked through: there is what this process writes, and nothing that those before it have
-      // left.
+      // The store has been cleaned by now: its directory for temporary files contains only those of this process.
       if ((await readdir(join(directory, 'tmp')).catch(() => [])).length > 1) leaked++
       if (moment === 0) kill()
       for await (const chunk of answer.body ?? []) {
@@ -85,17 +84,17 @@ await t.test('a process that is killed at any moment leaves verified files, and 
     await end
     for (const path of await filesIn(join(directory, 'blobs'))) {
       const digest = createHash('sha256').update(await readFile(path)).digest('hex')
-      if (!path.endsWith(digest)) t.fail(`not what its name says: ${path}`)
+      if (!path.endsWith(digest)) t.fail(`digest differs from the file name: ${path}`)
     }
-    // So that each time there is something to fetch.
+    // The file is removed after every other complete download, so that the next process transfers it again.
     if (seen === file.length && times % 2 === 0) await rm(join(directory, 'blobs'), { recursive: true, force: true })
   }
-  t.equal(wrong, 0, 'nobody got a wrong byte')
-  t.equal(leaked, 0, 'nothing half written outlives the next start')
-  t.comment(`${whole} of ${kills} downloads were whole`)
+  t.equal(wrong, 0, 'every received byte was correct')
+  t.equal(leaked, 0, 'partial files are removed at the next start')
+  t.comment(`${whole} of ${kills} downloads were complete`)
   const { child, url, end } = await start()
   t.ok((await bytesOf(await fetch(url))).equals(file))
-  t.strictSame((await readdir(join(directory, 'tmp'))).length <= 1, true, 'what was half written is gone after a start')
+  t.strictSame((await readdir(join(directory, 'tmp'))).length <= 1, true, 'partial files are removed after a start')
   child.kill('SIGTERM')
   await end
   t.strictSame(await filesIn(join(directory, 'tmp')), [])

@@ -3,23 +3,23 @@ import { join } from 'node:path'
 import t from 'tap'
 import { createStorePaths, defaultDirectory } from '../../../../plugins/downloads/store/paths.ts'
 
-await t.test('without configuration the store is where caches of the user are', async t => {
+await t.test('the default directory of the store is in the cache directory of the user', async t => {
   t.match(defaultDirectory(['a'], { XDG_CACHE_HOME: '/cache' }), /^\/cache\/extension-registry\/[0-9a-f]{16}$/)
   t.equal(defaultDirectory(['a'], {})?.startsWith(join(homedir(), '.cache', 'extension-registry')), true)
   t.equal(
     defaultDirectory(['a'], { XDG_CACHE_HOME: 'relative' }),
     defaultDirectory(['a'], {}),
-    'a relative one does not count'
+    'a relative path is ignored'
   )
 })
 
-await t.test('registries of the same upstreams share it, others do not', async t => {
+await t.test('registries with the same upstreams share a directory, others do not', async t => {
   const environment = { XDG_CACHE_HOME: '/cache' }
   t.equal(defaultDirectory(['a', 'b'], environment), defaultDirectory(['b', 'a'], environment))
   t.not(defaultDirectory(['a'], environment), defaultDirectory(['a', 'b'], environment))
 })
 
-await t.test('two stores of one process write aside under different names', async t => {
+await t.test('two stores of one process write temporary files under different names', async t => {
   const [one, other] = [createStorePaths('/store'), createStorePaths('/store')]
   t.not(one.own, other.own)
   t.not(one.aside(), one.aside())

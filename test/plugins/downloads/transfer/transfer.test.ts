@@ -20,7 +20,7 @@ const file = { name: 'x.tar.gz', size: content.length, checksum: digestOf(conten
 const broken = registryError('service_unavailable', 'broken', { instance: 'a' })
 const maxBytes = () => 10_000
 
-/** An upstream in memory: `breaks` are the offsets at which it fails, each once. */
+/** Creates an upstream in memory that fails once at each offset of `breaks`. */
 function createOrigin (
   instance: string,
   { bytes = content, breaks = [], ranges = true, size = 50_000 }: {
@@ -75,7 +75,7 @@ async function flowOf (
   return flow
 }
 
-/** A file to write to, with room for so many bytes. */
+/** Creates a file to write to, with room for this number of bytes. */
 async function partialOf (
   t: Test,
   room = Infinity
@@ -101,7 +101,7 @@ async function partialOf (
 }
 const all = async (flow: VerifiedSource) => await buffer(createDirectReader(flow, { start: 0, end: content.length }))
 
-await t.test('a flow goes on where it broke, and is verified over all of it', async t => {
+await t.test('a source resumes after a failure, and all of its bytes are verified', async t => {
   for (const ranges of [true, false]) {
     const { origin, asked } = createOrigin('a', { breaks: [123_456, 500_000, 999_999], ranges })
     const resumed: string[] = []
@@ -111,7 +111,7 @@ await t.test('a flow goes on where it broke, and is verified over all of it', as
   }
 })
 
-await t.test('a flow that gets nowhere ends, and one that gets on does not', async t => {
+await t.test('a source without progress fails, and a source with progress continues', async t => {
   const stuck = createOrigin('a', { breaks: Array.from({ length: 20 }, () => 500_000) })
   await t.rejects(all(await flowOf([stuck.origin])), broken)
   t.equal(stuck.asked.length, 6)
@@ -119,7 +119,7 @@ await t.test('a flow that gets nowhere ends, and one that gets on does not', asy
   t.ok((await all(await flowOf([slow.origin]))).equals(content))
 })
 
-await t.test('a flow goes on elsewhere when its place gives no more', async t => {
+await t.test('a source continues with another instance when its instance fails', async t => {
   const owner = createOrigin('a', { breaks: [400_000, 400_001, 400_002, 400_003] })
   const other = createOrigin('b')
   const from: string[] = []
@@ -140,7 +140,7 @@ await t.test('a flow goes on elsewhere when its place gives no more', async t =>
         }
       }, other.origin])
     )).equals(content),
-    'also when it never gave any'
+    'another instance is used if the first one never sent a byte'
   )
   await t.rejects(
     flowOf([{
@@ -158,11 +158,11 @@ await t.test('a flow goes on elsewhere when its place gives no more', async t =>
       signal: new AbortController().signal
     }),
     undefined,
-    "the owner's word counts"
+    'an absence at the owner is final'
   )
 })
 
-await t.test('what is too long is cut off at once, what is too short or another content at the end', async t => {
+await t.test('a file that is too long fails at once, and a short or damaged file fails at its end', async t => {
   const damaged: Array<[string, Buffer]> = [['File is longer', Buffer.concat([content, Buffer.alloc(1)])], [
     'File is damaged',
     fileOf(content.length, 'another')
@@ -180,7 +180,7 @@ await t.test('what is too long is cut off at once, what is too short or another 
       ),
       { code: 'service_unavailable', details: new RegExp(details) }
     )
-    t.strictSame([damages, asked], [['a'], [0]], 'and never tried again')
+    t.strictSame([damages, asked], [['a'], [0]], 'a damaged file is not requested again')
   }
   await t.rejects(all(await flowOf([createOrigin('a', { bytes: content.subarray(0, 999_000) }).origin])), {
     code: 'service_unavailable',
@@ -204,10 +204,10 @@ await t.test('what is too long is cut off at once, what is too short or another 
     }),
     { start: 0 }
   ))).equals(content))
-  t.strictSame(settled, [digestOf(content)], 'of a file of which nothing is known the digest is told before its end')
+  t.strictSame(settled, [digestOf(content)], 'without a known digest, the digest is settled before the end of the file')
 })
 
-await t.test('a file of which no digest is told is the same from its beginning to its end, or breaks off', async t => {
+await t.test('a file without a digest has the same content from its beginning to its end, or fails', async t => {
   const { checksum: _, ...unknown } = file
   const [before, after] = [
     createOrigin('a', { breaks: [500_000], ranges: false }),
@@ -234,11 +234,11 @@ await t.test('a file of which no digest is told is the same from its beginning t
       seen += (chunk as Buffer).length
     }
   }, { code: 'service_unavailable', details: 'File changed while it was read' })
-  t.ok(seen <= 500_000, 'nobody gets the beginning of one and the end of another')
+  t.ok(seen <= 500_000, 'the beginning of one file is never followed by the end of another')
   t.strictSame(damages, ['a'])
 })
 
-await t.test('those who read a file under way get all of it, each at its own pace, and it is kept', async t => {
+await t.test('readers of a transfer in progress get the complete file at their own pace, and it is stored', async t => {
   const partial = await partialOf(t)
   const transfer = createTransfer({
     source: await flowOf([createOrigin('a', { breaks: [300_000] }).origin]),
@@ -264,7 +264,7 @@ await t.test('those who read a file under way get all of it, each at its own pac
   t.strictSame(partial.committed, [digestOf(content)])
 })
 
-await t.test('when the disk takes no more, those who read go on by themselves and miss nothing', async t => {
+await t.test('when the disk is full, readers continue with requests of their own and miss no bytes', async t => {
   for (const room of [0, 1, 420_000, 990_000]) {
     const { origin, asked } = createOrigin('a')
     const partial = await partialOf(t, room)
@@ -295,10 +295,10 @@ await t.test('when the disk takes no more, those who read go on by themselves an
     }
   }, { code: 'service_unavailable', details: 'File is damaged' })
   letGo()
-  t.ok(seen <= content.length - 32 * 1024, 'nor do they get the end of a wrong file')
+  t.ok(seen <= content.length - 32 * 1024, 'the end of a damaged file is not sent')
 })
 
-await t.test('a reader that leaves ends what only it was waiting for', async t => {
+await t.test('a source is aborted when its only reader stops', async t => {
   const partial = await partialOf(t, 100_000)
   const signals: AbortSignal[] = []
   const { origin } = createOrigin('a')
