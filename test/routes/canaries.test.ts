@@ -40,8 +40,8 @@ const system = [
 ]
 
 /**
- * A registry over a Gitea and an OCI registry that both redirect files to presigned addresses of a storage, all with
- * credentials.
+ * Starts a registry over a Gitea and an OCI registry that both redirect files to presigned addresses of a storage, all
+ * with credentials.
  */
 async function setUp (t: Test, { timeout = 5, ...options }: GiteaOptions & { timeout?: number } = {}) {
   const auth = Buffer.from('robot:canary-docker-password').toString('base64')
@@ -72,7 +72,7 @@ async function setUp (t: Test, { timeout = 5, ...options }: GiteaOptions & { tim
     'config.json'
   )
   const config = {
-    // Of what is in the store no upstream is asked.
+    // A stored file needs no upstream request, so the store is off.
     store: { enabled: false },
     gitea: {
       url: gitea.url,
@@ -97,7 +97,7 @@ async function setUp (t: Test, { timeout = 5, ...options }: GiteaOptions & { tim
   }
 }
 
-await t.test('nothing that a client sends goes to an upstream', async t => {
+await t.test('headers and query parameters of a client are not sent to an upstream', async t => {
   const { app, gitea, oci, storages, clock } = await setUp(t)
   const names = [
     'authorization',
@@ -147,7 +147,7 @@ await t.test('nothing that a client sends goes to an upstream', async t => {
       )
     }
   }
-  // A malformed If-Match is refused; one with the file's own entity tag opens the file.
+  // A malformed If-Match is refused; an If-Match with the entity tag of the file opens the file.
   const conditional = { 'if-match': 'client-canary-if-match' }
   for (const url of paths.filter(url => !/latest|nowhere|\.\.|\/bad\//.test(url))) {
     const { statusCode, headers: { etag }, body } = await app.inject({ url, headers: conditional })
@@ -161,7 +161,7 @@ await t.test('nothing that a client sends goes to an upstream', async t => {
     )
   }
   const all = [gitea, oci, ...storages]
-  for (const { requests } of all) t.ok(requests.length > 0, 'each was asked')
+  for (const { requests } of all) t.ok(requests.length > 0, 'each upstream was requested')
   for (const { method, path, headers: seen } of all.flatMap(({ requests }) => requests)) {
     t.notMatch(`${path} ${JSON.stringify(seen)}`, /client-canary/, path)
     t.match(seen['user-agent'], /^extension-registry\//)
@@ -176,17 +176,17 @@ await t.test('nothing that a client sends goes to an upstream', async t => {
   }
 })
 
-await t.test('credentials go to their own origin only, in no custom header and in no address', async t => {
+await t.test('credentials are sent to their own origin only, never in a custom header or an address', async t => {
   const { config, get, gitea, oci, storages } = await setUp(t)
   for (const path of paths) await get(path)
   const search = createSearch(
     secretsOfConfig(config).filter(secret => !secret.startsWith('X-') && secret !== 'canary-signature')
   )
   for (const [name, own] of [['token ', gitea], ['B', oci]] as const) {
-    t.ok(own.requests.some(({ headers }) => headers.authorization?.startsWith(name)), 'they were used')
+    t.ok(own.requests.some(({ headers }) => headers.authorization?.startsWith(name)), 'the credentials were used')
   }
   for (const { requests } of storages) {
-    t.ok(requests.length > 0, 'the storage was asked')
+    t.ok(requests.length > 0, 'the storage was requested')
     for (const { headers } of requests) t.notOk(headers.authorization !== undefined || search(JSON.stringify(headers)))
   }
   for (const { path, headers: { authorization, ...headers } } of [gitea, oci].flatMap(({ requests }) => requests)) {
@@ -200,7 +200,7 @@ await t.test('credentials go to their own origin only, in no custom header and i
   t.ok(oci.requests.every(({ headers }) => headers.authorization !== 'token canary-gitea-token'))
 })
 
-await t.test('a presigned address is in no log line, answer, header or metric, however the storage breaks', async t => {
+await t.test('a presigned address is in no log line, response, header or metric, for any storage failure', async t => {
   const { get, clock, storages, gitea, oci } = await setUp(t, { timeout: 0.3 })
   const seen: string[] = []
   const files = ['/taskserv/kubernetes/1.28.0', '/taskserv/kubernetes/1.28.0?source=oci'].map(path =>
@@ -246,7 +246,7 @@ await t.test('a presigned address is in no log line, answer, header or metric, h
     }
   ]
   for (const fault of faults) {
-    // No circuit is open any more.
+    // Every circuit has left the open state.
     clock.forward(31)
     for (const storage of storages) storage.fault = () => fault
     for (const url of files) t.not(await ask(url), 500, `${url} ${JSON.stringify(fault)}`)
@@ -265,6 +265,6 @@ await t.test('a presigned address is in no log line, answer, header or metric, h
   }
   for (const url of files) t.equal(await ask(url), 503, 'a storage that is not configured')
   for (const url of system) await ask(url)
-  // The log and the metrics are watched in every test of the suite.
+  // Every test of the suite checks the log and the metrics.
   t.strictSame(seen.filter(text => /X-Amz|canary/.test(text)), [])
 })

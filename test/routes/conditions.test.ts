@@ -9,7 +9,7 @@ import { matchStrictly } from '../fakes/match.ts'
 const list = '/api/v1/extensions'
 const file = `${list}/provider/aws/1.2.0`
 const json = [list, `${list}/search?q=aws`, `${list}/provider/aws`, `${list}/provider/aws/versions`]
-/** Headers that describe a representation or its cache state; an error has none of them. */
+/** Headers of a representation or its cache state, which an error must not have. */
 const ofRepresentation = [
   'etag',
   'last-modified',
@@ -26,7 +26,7 @@ const ofRepresentation = [
   'link'
 ]
 
-/** The registry before a faked Gitea, with the catalog loaded. */
+/** Starts the registry with a fake Gitea, and loads the catalog. */
 async function setUp (t: Test, config: object = {}) {
   const gitea = await createGiteaFake(provisioningContent())
   t.teardown(gitea.close)
@@ -123,7 +123,7 @@ await t.test('a file that was published after If-Unmodified-Since is 412; a date
     t.equal(
       (await request(method, file, { 'if-modified-since': at(0) })).statusCode,
       200,
-      'no 304 by date: a replaced file may have the date of the old one'
+      'no 304 by date, since a replaced file may have the date of the earlier file'
     )
     for (const url of json) {
       t.equal(
@@ -135,7 +135,7 @@ await t.test('a file that was published after If-Unmodified-Since is 412; a date
   }
 })
 
-await t.test('a file of Swagger UI has the same errors: 412 for a failed condition, 416 for a range behind its ' +
+await t.test('a file of Swagger UI has the same errors: 412 for a failed condition, 416 for a range beyond its ' +
   'end', async t => {
   const { request } = await setUp(t)
   const url = '/docs/static/swagger-ui.css'
@@ -153,27 +153,27 @@ await t.test('a file of Swagger UI has the same errors: 412 for a failed conditi
   }])
 })
 
-await t.test('a part of a file goes only to a client whose If-Match and If-Unmodified-Since hold', async t => {
+await t.test('a part of a file is sent only if If-Match and If-Unmodified-Since hold', async t => {
   const { request } = await setUp(t)
   const { headers: { etag, 'last-modified': modified } } = await request('GET', file)
   const range = 'bytes=2-'
   t.equal((await request('GET', file, { range, 'if-match': String(etag) })).statusCode, 206)
   t.equal((await request('GET', file, { range, 'if-unmodified-since': String(modified) })).statusCode, 206)
-  isFailed(t, await request('GET', file, { range, 'if-match': '"other"' }), 'another file')
+  isFailed(t, await request('GET', file, { range, 'if-match': '"other"' }), 'a different file')
   isFailed(
     t,
     await request('GET', file, { range, 'if-match': '"other"', 'if-range': String(etag) }),
-    'If-Range does not help'
+    'If-Range does not override If-Match'
   )
   isFailed(
     t,
     await request('GET', file, { range: 'bytes=99999999-', 'if-match': '"other"' }),
-    'before the range is looked at'
+    'the condition is checked before the range'
   )
   t.equal((await request('GET', file, { range: 'bytes=99999999-', 'if-match': String(etag) })).statusCode, 416)
 })
 
-await t.test('a download that is resumed with the If-Match of a file that was replaced is 412, and never a part of ' +
+await t.test('a download that is resumed with the If-Match of a replaced file gets 412, and never a part of ' +
   'the new file', async t => {
   for (const store of [{}, { enabled: false }]) {
     const { gitea, request } = await setUp(t, { store })
@@ -181,8 +181,8 @@ await t.test('a download that is resumed with the If-Match of a file that was re
     gitea.detach('aws_prov', '1.2.0', 'aws_prov.tar.gz')
     gitea.detach('aws_prov', '1.2.0', 'aws_prov.tar.gz.sha256')
     gitea.attach('aws_prov', '1.2.0', { name: 'aws_prov.tar.gz', content: 'another content' })
-    // The catalog still has the old file: the replacement is found when it is opened.
-    isFailed(t, await request('GET', file, { range: 'bytes=8-', 'if-match': String(etag) }), 'the old entity tag')
+    // The catalog still has the earlier file: the replacement is found when the file is opened.
+    isFailed(t, await request('GET', file, { range: 'bytes=8-', 'if-match': String(etag) }), 'the earlier entity tag')
     const { headers: { etag: current } } = await request('HEAD', file)
     t.not(current, etag)
     const rest = await request('GET', file, { range: 'bytes=8-', 'if-match': String(current) })
@@ -191,7 +191,7 @@ await t.test('a download that is resumed with the If-Match of a file that was re
   }
 })
 
-await t.test('conditions change nothing of a response that is not 2xx without them', async t => {
+await t.test('conditions do not change a response with another status than 2xx', async t => {
   const { gitea, request } = await setUp(t)
   const failing = { 'if-match': '"other"', 'if-unmodified-since': 'Sat, 01 Jan 2000 00:00:00 GMT' }
   for (const method of ['GET', 'HEAD'] as const) {
@@ -214,7 +214,7 @@ await t.test('conditions change nothing of a response that is not 2xx without th
   t.equal((await request('GET', file, { 'if-match': String(etag) })).statusCode, 503, 'the file cannot be opened')
 })
 
-await t.test('a body that is compressed matches If-Match by the entity tag of each of its codings', async t => {
+await t.test('a compressed body matches If-Match with the entity tag of any of its codings', async t => {
   const { request } = await setUp(t)
   const plain = String((await request('GET', list)).headers.etag)
   const tags = [plain]
@@ -246,7 +246,7 @@ await t.test('a body that is compressed matches If-Match by the entity tag of ea
   )
 })
 
-await t.test('header lines that are repeated make one list of entity tags; a repeated date is ignored', async t => {
+await t.test('repeated header lines form one list of entity tags, and a repeated date is ignored', async t => {
   const { app } = await setUp(t)
   const origin = await app.listen({ host: '127.0.0.1', port: 0 })
   t.teardown(() => { app.server.closeAllConnections() })

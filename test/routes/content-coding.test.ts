@@ -12,7 +12,7 @@ type Coding = keyof typeof decode
 const list = '/api/v1/extensions'
 const small = '/api/v1/extensions?limit=1'
 
-/** Asks until the form that is made behind the first request is there. */
+/** Repeats the request until its body has been compressed in the background. */
 async function untilCoded (
   t: Test,
   get: (url: string, headers: Record<string, string>) => Promise<LightMyRequestResponse>,
@@ -27,7 +27,7 @@ async function untilCoded (
   return t.fail(`${url} is never sent in ${coding}`) as never
 }
 
-await t.test('a larger answer is sent in the coding that the client likes, each with a validator of its ' +
+await t.test('a large body is sent in the preferred coding of the client, and each coding has an ETag of its ' +
   'own', async t => {
   const { app, get } = await startApp(t, config)
   const plain = await get(list)
@@ -38,7 +38,7 @@ await t.test('a larger answer is sent in the coding that the client likes, each 
     undefined,
     plain.headers.etag,
     plain.body
-  ], 'who asks first waits for no compression')
+  ], 'the first request does not wait for the compression')
 
   for (const coding of ['br', 'gzip'] as const) {
     const { headers, rawPayload } = await untilCoded(t, get, list, coding)
@@ -54,7 +54,7 @@ await t.test('a larger answer is sent in the coding that the client likes, each 
 
     const head = await app.inject({ method: 'HEAD', url: list, headers: { 'accept-encoding': coding } })
     const { date, 'x-request-id': id, ...expected } = headers
-    t.match(head.headers, expected, 'HEAD says the same')
+    t.match(head.headers, expected, 'HEAD has the same headers')
     t.equal(head.body, '')
 
     const again = await get(list, { 'accept-encoding': coding, 'if-none-match': String(headers.etag) })
@@ -70,26 +70,26 @@ await t.test('a larger answer is sent in the coding that the client likes, each 
       t,
       [known.statusCode, known.headers.etag],
       [304, plain.headers.etag],
-      'who has the bytes as they are needs no other form'
+      'a client with the uncompressed body needs no other coding'
     )
     const other = coding === 'br' ? 'gzip' : 'br'
     t.equal(
       (await get(list, { 'accept-encoding': other, 'if-none-match': String(headers.etag) })).statusCode,
       200,
-      'a form that the client does not accept now is not the one it has'
+      'the body in a coding that the client no longer accepts does not match'
     )
   }
   const [br, gzip] = [await get(list, { 'accept-encoding': 'br' }), await get(list, { 'accept-encoding': 'gzip' })]
   t.not(br.headers.etag, gzip.headers.etag)
 })
 
-await t.test('a form that a client has from another replica is known before it is made here', async t => {
+await t.test('the ETag of a coding from another replica matches before the body is compressed here', async t => {
   const [one, two] = [await startApp(t, config), await startApp(t, config)]
   const { headers: { etag } } = await untilCoded(t, one.get, list, 'br')
   t.equal((await two.get(list, { 'accept-encoding': 'br', 'if-none-match': String(etag) })).statusCode, 304)
 })
 
-await t.test('who does not want a coding does not get it', async t => {
+await t.test('a coding that the client refuses is not sent', async t => {
   const { get } = await startApp(t, config)
   for (const coding of ['br', 'gzip'] as const) await untilCoded(t, get, list, coding)
   for (const accepted of ['identity', '*;q=0', 'br;q=0', 'br;q=0, gzip;q=0', 'deflate', '']) {
@@ -100,7 +100,7 @@ await t.test('who does not want a coding does not get it', async t => {
   t.equal((await get(list, { 'accept-encoding': 'br;q=0, *' })).headers['content-encoding'], 'gzip')
 })
 
-await t.test('a small answer is sent as it is', async t => {
+await t.test('a small body is not compressed', async t => {
   const { get } = await startApp(t, config)
   for (let times = 0; times < 3; times++) {
     const { headers, rawPayload } = await get(small, { 'accept-encoding': 'br, gzip' })
@@ -110,11 +110,11 @@ await t.test('a small answer is sent as it is', async t => {
   }
 })
 
-await t.test('a host that compresses sees what is compressed already', async t => {
+await t.test('a compression hook of the host receives the coding of a compressed body', async t => {
   const host = Fastify({ ...serverOptions(), logger: false })
   t.teardown(async () => { await host.close() })
   const seen: unknown[] = []
-  // Those that compress leave alone what has a coding.
+  // Compression hooks skip a body with a content coding.
   host.addHook('onSend', async (_request, reply, payload) => {
     seen.push(reply.getHeader('content-encoding'))
     return payload

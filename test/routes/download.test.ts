@@ -6,7 +6,7 @@ import { startApp } from '../fakes/app.ts'
 import { createGiteaFake, provisioningContent, type GiteaFake } from '../fakes/gitea.ts'
 import { matchStrictly } from '../fakes/match.ts'
 
-/** The registry on a real port, before a faked Gitea. */
+/** Starts the registry on a real port, with a fake Gitea. */
 async function listen (t: Test, store: object = {}): Promise<{ gitea: GiteaFake, url: string, port: number }> {
   const gitea = await createGiteaFake(provisioningContent())
   const { app } = await startApp(t, {
@@ -15,9 +15,9 @@ async function listen (t: Test, store: object = {}): Promise<{ gitea: GiteaFake,
   })
   t.teardown(gitea.close)
   const url = await app.listen({ host: '127.0.0.1', port: 0 })
-  // A client that was cut off connects anew ahead of its next request; such a connection is not idle to the server.
+  // A disconnected client reconnects before its next request, and the server does not count that connection as idle.
   t.teardown(() => { app.server.closeAllConnections() })
-  // What is loaded at the start is loaded, so that the only transfers are those of the test.
+  // The loads at the start end here, so that every later request is one of the test.
   await (await fetch(`${url}/api/v1/extensions`)).arrayBuffer()
   await (await fetch(`${url}/api/v1/extensions/taskserv/kubernetes/versions`)).arrayBuffer()
   gitea.requests.length = 0
@@ -25,21 +25,21 @@ async function listen (t: Test, store: object = {}): Promise<{ gitea: GiteaFake,
 }
 const archive = /^\/attachments\//
 
-await t.test('a client that hangs up stops the transfer from the upstream, when the file is larger than what is ' +
-  'fetched for the next one', async t => {
+await t.test('a client that disconnects stops the transfer from the upstream, if the file is larger than ' +
+  'the maximum of finish_bytes', async t => {
   const { gitea, url } = await listen(t, { finish_bytes: 262_243 })
   gitea.fault = ({ path }) => archive.test(path) ? 'stall' : undefined
   const hangUp = new AbortController()
   const answer = await fetch(`${url}/taskserv/kubernetes/1.28.0`, { signal: hangUp.signal })
-  t.equal(answer.status, 200, 'the headers are there before the whole file is')
+  t.equal(answer.status, 200, 'the headers arrive before the complete file')
   const reader = answer.body?.getReader()
-  t.ok((await reader?.read())?.value?.length, 'and so is its beginning')
+  t.ok((await reader?.read())?.value?.length, 'the first bytes arrive')
   const transfer = await gitea.arrived(archive)
   hangUp.abort()
   t.equal(await transfer.over, 'aborted')
 })
 
-await t.test('a client that hangs up before the upstream answers stops the request, too', async t => {
+await t.test('a client that disconnects before the upstream responds stops the request', async t => {
   const { gitea, url } = await listen(t, { finish_bytes: 0 })
   gitea.fault = ({ path }) => archive.test(path) ? 'hang' : undefined
   const hangUp = new AbortController()
@@ -50,7 +50,7 @@ await t.test('a client that hangs up before the upstream answers stops the reque
   t.equal(await transfer.over, 'aborted')
 })
 
-await t.test('a file that breaks off or stops on its way never looks complete', async t => {
+await t.test('a file that is truncated or stalls never appears complete', async t => {
   for (const fault of ['truncate', 'stall'] as const) {
     const { gitea, url } = await listen(t)
     gitea.fault = ({ path }) => archive.test(path) ? fault : undefined
@@ -61,12 +61,12 @@ await t.test('a file that breaks off or stops on its way never looks complete', 
     t.equal(
       (await (await fetch(`${url}/taskserv/kubernetes/1.28.0`)).arrayBuffer()).byteLength,
       Number(answer.headers.get('content-length')),
-      'and the next one is whole'
+      'the next download is complete'
     )
   }
 })
 
-await t.test('a file in many small pieces arrives whole', async t => {
+await t.test('a file in many small pieces is complete', async t => {
   const { gitea, url } = await listen(t)
   gitea.fault = ({ path }) => archive.test(path) ? 'drip' : undefined
   const answer = await fetch(`${url}/taskserv/kubernetes/1.28.0`)
@@ -81,12 +81,12 @@ await t.test('a file in many small pieces arrives whole', async t => {
   )
 })
 
-await t.test('what was replaced under a known version is found under its new address', async t => {
+await t.test('a file that replaces a known version is found at its new address', async t => {
   const { gitea, url } = await listen(t, { enabled: false })
   const get = async () => await (await fetch(`${url}/provider/aws/1.2.0`)).text()
   const before = await get()
   gitea.detach('aws_prov', '1.2.0', 'aws_prov.tar.gz')
-  // The old checksum is not the new file's.
+  // The checksum of the earlier file is not valid for the new one.
   gitea.detach('aws_prov', '1.2.0', 'aws_prov.tar.gz.sha256')
   gitea.attach('aws_prov', '1.2.0', { name: 'aws_prov.tar.gz', content: 'another content' })
   const answer = await fetch(`${url}/provider/aws/1.2.0`)
@@ -96,13 +96,13 @@ await t.test('what was replaced under a known version is found under its new add
   t.equal(
     (await fetch(`${url}/provider/aws/1.2.0`, { method: 'HEAD' })).headers.get('etag'),
     stated,
-    'its validator is its own from the first answer on'
+    'the ETag is that of the new file from the first response on'
   )
   gitea.withdraw('aws_prov', '1.2.0')
   t.equal((await fetch(`${url}/provider/aws/1.2.0`)).status, 404)
 })
 
-await t.test('an upstream that breaks before the first byte is told in the envelope, without a word of the ' +
+await t.test('an upstream that fails before the first byte is reported in the envelope, without headers of the ' +
   'file', async t => {
   const { gitea, url } = await listen(t)
   gitea.fault = ({ path }) => archive.test(path) ? 'refuse-reset' : undefined
@@ -114,7 +114,7 @@ await t.test('an upstream that breaks before the first byte is told in the envel
   t.match(answer.headers.get('content-type'), /^application\/json/)
 })
 
-await t.test('a file of another length than was published never looks complete, whatever the upstream says of its ' +
+await t.test('a file with another length than published never appears complete, even if the response has no ' +
   'length', async t => {
   const bodies: Record<string, { status: number, type?: string }> = {
     shorter: { status: 200 },
@@ -123,7 +123,7 @@ await t.test('a file of another length than was published never looks complete, 
   }
   for (const [body, { status, type = 'application/octet-stream' }] of Object.entries(bodies)) {
     const { gitea, url } = await listen(t)
-    // Without a length of its own: chunked.
+    // The response has no Content-Length: it is chunked.
     gitea.fault = ({ path }) =>
       archive.test(path)
         ? { status: 200, headers: { 'content-type': type, 'transfer-encoding': 'chunked' }, body }
@@ -134,7 +134,7 @@ await t.test('a file of another length than was published never looks complete, 
   }
 })
 
-await t.test('what is no HTTP gets the envelope, and the connection is closed', async t => {
+await t.test('bytes that are not HTTP get an error in the envelope, and the connection is closed', async t => {
   const { port } = await listen(t)
   for (
     const [sent, status, message] of [['GET / HTTP/1.1\r\nbroken\r\n\r\n', 400, 'Malformed request'], [

@@ -22,7 +22,7 @@ async function setUp (
 }
 const list = '/api/v1/extensions'
 
-await t.test('a walk along Link sees every extension once', async t => {
+await t.test('the pages of the Link header contain every extension once', async t => {
   const { get } = await setUp(t)
   const seen: string[] = []
   let at: string | undefined = `${list}?type=provider&limit=3`
@@ -36,7 +36,7 @@ await t.test('a walk along Link sees every extension once', async t => {
   t.strictSame(seen, [...names].sort())
 })
 
-await t.test('Link names first, previous, next and last page, and keeps the filters', async t => {
+await t.test('Link contains the first, previous, next and last page, and keeps the filters', async t => {
   const { get } = await setUp(t)
   const at = async (query: string) => links((await get(`${list}?${query}`)).headers.link)
   t.strictSame(await at('limit=3&offset=3&source=oci'), {
@@ -66,7 +66,7 @@ await t.test('type, source, limit and offset narrow the list', async t => {
   t.strictSame(await of('unknown=parameter&limit=1'), ['aws'], 'an unknown parameter is ignored')
 })
 
-await t.test('?source= chooses among the owners, on every route; ?type= narrows a search', async t => {
+await t.test('?source= selects among the owners on every route, and ?type= filters a search', async t => {
   const root = join(t.testdir({}), 'layouts')
   await writeLayout(root, [{ repository: 'provider/aws', tag: '9.0.0' }, { repository: 'cluster/aws', tag: '1.0.0' }])
   const gitea = await createGiteaFake(provisioningContent())
@@ -102,7 +102,7 @@ await t.test('?source= chooses among the owners, on every route; ?type= narrows 
   t.match(metrics, 'extensions_shadowed_total{backend="gitea"} 0')
 })
 
-await t.test('an ETag belongs to the bytes: the same again is 304, in every form of If-None-Match', async t => {
+await t.test('an ETag identifies the bytes: an unchanged response is 304 for every form of If-None-Match', async t => {
   const { app, get } = await setUp(t)
   for (
     const path of [
@@ -123,20 +123,20 @@ await t.test('an ETag belongs to the bytes: the same again is 304, in every form
     t.equal(
       (await get(path, { 'if-none-match': etag, 'cache-control': 'no-cache' })).statusCode,
       304,
-      `${path}, as fetch asks`
+      `${path}, as in fetch`
     )
     const head = await app.inject({ method: 'HEAD', url: path, headers: { 'if-none-match': etag } })
     t.strictSame(
       [head.statusCode, head.headers.etag, head.headers['content-length']],
       [304, etag, undefined],
-      `HEAD ${path}: no length but that of the bytes`
+      `HEAD ${path}: no other length than that of the file`
     )
     t.equal((await get(path, { 'if-none-match': '"other"' })).statusCode, 200, path)
   }
   t.not((await get(`${list}?limit=1`)).headers.etag, (await get(`${list}?limit=2`)).headers.etag)
 })
 
-await t.test('headers tell where an answer comes from and for how long it holds', async t => {
+await t.test('headers report the origin of a response and its lifetime', async t => {
   const { get, clock } = await setUp(t)
   await get(list)
   clock.forward(100)
@@ -159,13 +159,13 @@ await t.test('headers tell where an answer comes from and for how long it holds'
   })
 })
 
-await t.test("a client's request id comes back, unless it could harm a log", async t => {
+await t.test('the request id of a client is returned, unless it could damage a log', async t => {
   const { get } = await setUp(t)
   t.equal((await get(list, { 'x-request-id': 'abc-123' })).headers['x-request-id'], 'abc-123')
   t.not((await get(list, { 'x-request-id': 'a b"{}' })).headers['x-request-id'], 'a b"{}')
 })
 
-await t.test('latest leads to the exact version beside it, and keeps the query', async t => {
+await t.test('latest redirects to the exact version, and keeps the query', async t => {
   const { get } = await setUp(
     t,
     ['1.0.0', '1.10.0', '2.0.0-rc.1'].map(tag => ({ repository: 'provider/aws', tag })).concat({
@@ -181,7 +181,7 @@ await t.test('latest leads to the exact version beside it, and keeps the query',
   t.equal((await get(`${list}/provider/nowhere/latest`)).statusCode, 404)
 })
 
-await t.test('a download has its real name, length and digest; a leading v is accepted', async t => {
+await t.test('a download has the name, length and digest of its file, and a leading v is accepted', async t => {
   const { get } = await setUp(t, [{
     repository: 'provider/aws',
     tag: 'v1.0.0',
@@ -203,14 +203,14 @@ await t.test('a download has its real name, length and digest; a leading v is ac
   }
 })
 
-await t.test('a damaged file is unavailable, counted, and never looks complete', async t => {
+await t.test('a damaged file is reported as unavailable, counted, and never appears complete', async t => {
   const { get } = await setUp(t, [{ repository: 'provider/aws', tag: '1.0.0', fault: 'wrong blob' }])
   const { statusCode, body } = await get(`${list}/provider/aws/1.0.0`)
   t.match([statusCode, JSON.parse(body)], [503, { error: 'service_unavailable', details: 'File is damaged' }])
   t.match((await get('/metrics')).body, 'checksum_failures_total{backend="oci"} 1')
 })
 
-await t.test('HEAD of a download tells its headers and does not touch the file', async t => {
+await t.test('HEAD of a download returns the headers and does not read the file', async t => {
   const { app } = await setUp(t, [{
     repository: 'provider/aws',
     tag: '1.0.0',
@@ -226,7 +226,7 @@ await t.test('HEAD of a download tells its headers and does not touch the file',
   ])
 })
 
-await t.test("the gateway's own address is the download_url when so configured, and absent without a public " +
+await t.test('the download_url is the address of the gateway if configured, and absent without a public ' +
   'address', async t => {
   const { get } = await setUp(t)
   t.equal(
@@ -237,7 +237,7 @@ await t.test("the gateway's own address is the download_url when so configured, 
   t.equal((await without.get(`${list}/provider/alpha`)).json<Extension>().download_url, undefined)
 })
 
-await t.test('bad input is told in the one envelope, and by its own name', async t => {
+await t.test('invalid input is refused in the envelope, with the name of its parameter', async t => {
   const { get, app } = await setUp(t)
   const cases: Array<[string, number, string, RegExp]> = [
     ['?type=plugin', 400, 'invalid_type', /provider, taskserv or cluster/],

@@ -11,7 +11,7 @@ import { writeLayout } from '../fakes/layout.ts'
 import { askRaw, plainHead } from '../fakes/raw.ts'
 import { contentOf, createRegistryFake } from '../fakes/registry.ts'
 
-/** What a name, a version or a text may be when its author means harm. */
+/** Names, versions and texts of a malicious author. */
 const hostile = [
   '..',
   '../x',
@@ -42,7 +42,7 @@ const hostile = [
 ]
 const harmful = /[\p{Cc}\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u2069\ufeff]/u
 
-/** The registry on a real port, and every line that it logs. */
+/** Starts the registry on a real port; returns its log lines. */
 async function listen (t: Test, config: object) {
   const lines: string[] = []
   const app = Fastify({
@@ -74,7 +74,7 @@ const strings = (value: unknown): string[] =>
       ? Object.values(value).flatMap(strings)
       : []
 
-/** Asks every route of the catalog and checks that nothing in it does harm. */
+/** Requests every route of the catalog and checks that no response contains harmful text. */
 async function walk (t: Test, { ask, lines }: Server, publicUrl: string) {
   const get = async (target: string) => {
     const answer = await ask(target)
@@ -128,12 +128,12 @@ async function walk (t: Test, { ask, lines }: Server, publicUrl: string) {
   t.strictSame(
     lines.filter(line => harmful.test(line.trimEnd()) || line.length > 4096).map(line => line.slice(0, 300)),
     [],
-    'no line of the log does harm'
+    'log lines contain no harmful text'
   )
   return list
 }
 
-await t.test('what a Gitea holds does no harm, whatever its users wrote', async t => {
+await t.test('harmful content of a Gitea reaches no response and no log line', async t => {
   const archive = (name: string, more = {}) => ({ name, content: 'x', ...more })
   const repository = (name: string, more: Partial<RepositoryContent> = {}): RepositoryContent => ({
     name,
@@ -178,7 +178,7 @@ await t.test('what a Gitea holds does no harm, whatever its users wrote', async 
   t.strictSame(
     list.filter(({ type }) => type === 'provider').map(({ name }) => name),
     ['good'],
-    'names that are none are no extensions'
+    'a repository with an invalid name is not an extension'
   )
   t.equal(list.filter(({ name }) => name.startsWith('told')).length, hostile.length)
   const versions = JSON.parse((await server.ask('/api/v1/extensions/provider/good/versions')).body) as Array<
@@ -188,7 +188,7 @@ await t.test('what a Gitea holds does no harm, whatever its users wrote', async 
     t.equal(
       versions.filter(({ version }) => version.startsWith(major)).length,
       hostile.length,
-      'a file costs only itself'
+      'an invalid file fails only itself'
     )
   }
   t.ok(
@@ -196,11 +196,11 @@ await t.test('what a Gitea holds does no harm, whatever its users wrote', async 
       /^\/(?:api\/v1\/(?:orgs\/provisioning\/repos|repos\/provisioning\/[A-Za-z0-9][\w.-]*(?:\/releases)?)(?:\?[\w=&]+)?|attachments\/[0-9A-Fa-f-]{36})$/
         .test(path)
     ),
-    'and nothing leaves its place in a path'
+    'every name remains one segment of a path'
   )
 })
 
-await t.test('what an OCI registry holds does no harm, whatever its users pushed', async t => {
+await t.test('harmful content of an OCI registry reaches no response and no log line', async t => {
   const root = join(t.testdir({}), 'layouts')
   const image = 'org.opencontainers.image.'
   await writeLayout(
@@ -250,18 +250,18 @@ await t.test('what an OCI registry holds does no harm, whatever its users pushed
   })
   const list = await walk(t, server, 'https://registry.example.com/api/v1/extensions/')
   t.equal(list.filter(({ name }) => /^p\d+$/.test(name)).length, hostile.length - 1)
-  t.ok(list.every(({ name }) => /^(?:p\d+|x{128})$/.test(name)), 'names that are none are no extensions')
+  t.ok(list.every(({ name }) => /^(?:p\d+|x{128})$/.test(name)), 'a repository with an invalid name is not an extension')
   t.strictSame(
     fake.requests.map(({ path }) => path).filter(path =>
       !/^\/v2\/(?:_catalog\?[\w=&%.-]+|ns\/(?:provider\/[a-z0-9]+|providers\/absent|absent[_-]prov(?:ider)?)\/(?:tags\/list(?:\?[\w=&]+)?|manifests\/[\w.:-]+|blobs\/[\w.:-]+))?$/
         .test(path)
     ),
     [],
-    'and nothing leaves its place in a path'
+    'every name remains one segment of a path'
   )
 })
 
-await t.test('whatever stands in a path or a query is answered with the envelope, and comes back in no header and no ' +
+await t.test('any text in a path or a query gets a response in the envelope, and is in no header and no ' +
   'line of the log', async t => {
   const gitea = await createGiteaFake({
     owner: { login: 'provisioning' },
@@ -340,7 +340,7 @@ await t.test('whatever stands in a path or a query is answered with the envelope
     `/docs/static/${text}`,
     `/health/${text}`
   ]
-  // These take any text, or none at all, or (offset) blanks for zero: what they find is not an error.
+  // These parameters accept any text, and offset accepts blanks as zero, so the response may have any status.
   const free = (
     text: string
   ) => [
@@ -359,7 +359,7 @@ await t.test('whatever stands in a path or a query is answered with the envelope
       t.match(head, plainHead, where)
       t.notMatch(head, /^x-evil/im, where)
       if (status < 400 && !places(text).includes(target)) continue
-      // A path that ends in dots, or has none left, may be a page of the documentation.
+      // A path that is empty or ends in dots may be a page of the documentation.
       if (target.startsWith('/docs/') && status < 400) continue
       t.ok(status === 400 || status === 404 || (status === 431 && text.length > 5000), `${status} ${where}`)
       const told = JSON.parse(body) as { error: string, message: string }

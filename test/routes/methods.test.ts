@@ -10,7 +10,7 @@ const server = { max_event_loop_delay_seconds: 0 }
 
 interface Served { url: string, methods: Set<string> }
 
-/** Routes by pattern with their methods, preflights left out, as they are registered from here on. */
+/** Records the routes that are registered from now on: methods by pattern, without preflights. */
 function watchRoutes (app: FastifyInstance): Map<string, Served> {
   const routes = new Map<string, Served>()
   app.addHook('onRoute', ({ method, url }) => {
@@ -22,10 +22,10 @@ function watchRoutes (app: FastifyInstance): Map<string, Served> {
 }
 
 const samples: Record<string, string> = { ':type': 'provider', ':name': 'aws', ':version': '1.2.0', '*': 'index.css' }
-/** A path that a pattern matches. */
+/** Returns a path that matches the pattern. */
 const pathOf = (pattern: string): string => pattern.split('/').map(part => samples[part] ?? part).join('/')
 
-/** The registry as `server.ts` registers it. */
+/** Starts the registry as `server.ts` registers it. */
 async function start (t: Test, config: object = { oci, server }) {
   const app = Fastify({ ...serverOptions(), logger: false })
   t.teardown(async () => { await app.close() })
@@ -33,12 +33,12 @@ async function start (t: Test, config: object = { oci, server }) {
   await app.register(whole, { config })
   await app.register(unknownRoutes)
   await app.ready()
-  // Fastify does not report the URL with a slash of a route `/` below a prefix.
+  // Fastify does not report the URL with a trailing slash for a route `/` below a prefix.
   for (const { url, methods } of routes.values()) if (app.hasRoute({ method: 'GET', url })) methods.add('GET')
   return { app, routes }
 }
 
-/** Methods that reach a request handler; CONNECT has an event of its own. */
+/** Methods that reach a request handler; CONNECT has its own event. */
 const methods = METHODS.filter(method => method !== 'CONNECT') as Array<'GET'>
 
 for (
@@ -83,7 +83,7 @@ for (
   })
 }
 
-await t.test('an unknown path stays 404 for every method', async t => {
+await t.test('an unknown path is 404 for every method', async t => {
   const { app } = await start(t)
   for (
     const url of [
@@ -100,7 +100,7 @@ await t.test('an unknown path stays 404 for every method', async t => {
       t.strictSame([answer.statusCode, answer.headers.allow], [404, undefined], `${method} ${url}`)
     }
   }
-  t.equal((await app.inject({ url: '/docs/static/nothing.js' })).statusCode, 404, 'a file that is not there')
+  t.equal((await app.inject({ url: '/docs/static/nothing.js' })).statusCode, 404, 'a file that does not exist')
 })
 
 await t.test('another spelling of a path has the same methods', async t => {
@@ -119,7 +119,7 @@ await t.test('another spelling of a path has the same methods', async t => {
   }
 })
 
-await t.test('a body changes nothing: it is not read, whatever its type', async t => {
+await t.test('a body is not read, for any content type', async t => {
   const host = Fastify()
   t.teardown(async () => { await host.close() })
   await host.register(registry, { prefix: '/registry', config: { oci, server } })
@@ -139,7 +139,7 @@ await t.test('a body changes nothing: it is not read, whatever its type', async 
   }
 })
 
-await t.test('where the host has no HEAD routes, HEAD is a method that is not allowed', async t => {
+await t.test('HEAD is not allowed if the host has no HEAD routes', async t => {
   const host = Fastify({ exposeHeadRoutes: false })
   t.teardown(async () => { await host.close() })
   await host.register(registry, { prefix: '/registry', config: { oci, server } })
@@ -155,7 +155,7 @@ await t.test('where the host has no HEAD routes, HEAD is a method that is not al
   }
 })
 
-await t.test('embedded below a prefix only its own paths respond with 405, without a prefix none', async t => {
+await t.test('an embedded registry responds 405 only for its own paths, and never without a prefix', async t => {
   const host = Fastify()
   t.teardown(async () => { await host.close() })
   host.get('/own', async () => 'own')
@@ -182,14 +182,14 @@ await t.test('embedded below a prefix only its own paths respond with 405, witho
   t.teardown(async () => { await bare.close() })
   bare.setNotFoundHandler((_request, reply) => { void reply.code(418).send("the host's") })
   await bare.register(registry, { config: { oci, server } })
-  // The path of a route may get a method of the host.
+  // The host may add a method to the path of a route.
   bare.post('/api/v1/extensions', async () => "the host's")
   t.equal((await bare.inject({ method: 'POST', url: '/api/v1/extensions' })).body, "the host's")
   t.equal((await bare.inject({ method: 'PUT', url: '/api/v1/extensions' })).statusCode, 418)
 })
 
 for (const order of ['before', 'after']) {
-  await t.test('in a scope of the host, and without a prefix of its own, unknown paths stay those of the scope; its ' +
+  await t.test('in a scope of the host and without its own prefix, the scope handles unknown paths; its ' +
     `handler is set ${order} the registration`, async t => {
     const host = Fastify()
     t.teardown(async () => { await host.close() })
@@ -212,7 +212,7 @@ for (const order of ['before', 'after']) {
     t.equal(
       (await host.inject({ method: 'POST', url: '/scope/inner/health' })).headers.allow,
       'GET, HEAD',
-      'a prefix of its own'
+      'a separate prefix'
     )
   })
 }

@@ -8,7 +8,7 @@ const etag = `"${digestOf(file)}"`
 await t.test('parts of a file', async t => {
   const { url, storage, idle } = await listenBeforeStorage(t, file)
   const get = async (headers: Record<string, string>, method = 'GET') => await fetch(url, { method, headers })
-  for (const where of ['on its way', 'in the store']) {
+  for (const where of ['during the transfer', 'from the store']) {
     const answer = await get({ range: 'bytes=100-299' })
     t.equal(answer.status, 206, where)
     t.match(Object.fromEntries(answer.headers), {
@@ -24,7 +24,7 @@ await t.test('parts of a file', async t => {
   }
   t.equal(storage.requests.length, 1)
 
-  await t.test('in every form', async t => {
+  await t.test('are sent for each form of a range', async t => {
     for (
       const [range, start, end] of [['bytes=0-', 0, 300_000], ['bytes=-500', 299_500, 300_000], [
         'bytes=299999-',
@@ -43,7 +43,7 @@ await t.test('parts of a file', async t => {
     }
   })
 
-  await t.test('several at once, another unit or nonsense get the whole', async t => {
+  await t.test('are not sent for several ranges, another unit or an invalid header, which get the file', async t => {
     for (const range of ['bytes=0-1,5-6', 'lines=1-2', 'bytes=5-1', 'x']) {
       const answer = await get({ range })
       matchStrictly(t, [answer.status, answer.headers.get('content-range')], [200, null], range)
@@ -51,7 +51,7 @@ await t.test('parts of a file', async t => {
     }
   })
 
-  await t.test('behind the end there is none', async t => {
+  await t.test('are refused with 416 beyond its end', async t => {
     for (const range of ['bytes=300000-', 'bytes=-0']) {
       const answer = await get({ range })
       matchStrictly(t, [answer.status, answer.headers.get('content-range'), answer.headers.get('etag')], [
@@ -66,7 +66,7 @@ await t.test('parts of a file', async t => {
     }
   })
 
-  await t.test('with If-Range only of the same file', async t => {
+  await t.test('are sent with If-Range for the same file only', async t => {
     t.equal((await get({ range: 'bytes=5-', 'if-range': etag })).status, 206)
     for (const other of ['"another"', `W/${etag}`, 'Mon, 15 Jan 2025 10:30:00 GMT']) {
       const answer = await get({ range: 'bytes=5-', 'if-range': other })
@@ -76,11 +76,11 @@ await t.test('parts of a file', async t => {
     t.equal(
       (await get({ range: 'bytes=300000-', 'if-range': '"another"' })).status,
       200,
-      'of another file there is no wrong range'
+      'a failed If-Range ignores the range'
     )
   })
 
-  await t.test('side by side make the file', async t => {
+  await t.test('form the file when they are requested concurrently', async t => {
     const parts = await Promise.all(
       [0, 1, 2, 3, 4, 5].map(async at =>
         await bytesOf(await get({ range: `bytes=${at * 50_000}-${at * 50_000 + 49_999}` }))
@@ -89,7 +89,7 @@ await t.test('parts of a file', async t => {
     t.ok(Buffer.concat(parts).equals(file))
   })
 
-  await t.test('are nothing to HEAD, nor to someone who has the file', async t => {
+  await t.test('are sent neither for HEAD nor for a matching If-None-Match', async t => {
     const head = await get({ range: 'bytes=5-' }, 'HEAD')
     matchStrictly(t, [
       head.status,
@@ -100,10 +100,10 @@ await t.test('parts of a file', async t => {
     t.equal((await get({ range: 'bytes=5-', 'if-none-match': etag })).status, 304)
     t.equal((await get({ 'if-modified-since': new Date().toUTCString() })).status, 200, 'no 304 by date')
   })
-  t.equal(storage.requests.length, 1, 'all of that from the store')
+  t.equal(storage.requests.length, 1, 'all parts came from the store')
 })
 
-await t.test('an empty file is a file', async t => {
+await t.test('an empty file is complete, and every range of it is refused', async t => {
   const { url, storage, idle } = await listenBeforeStorage(t, Buffer.alloc(0))
   for (let times = 0; times < 2; times++) {
     const answer = await fetch(url)

@@ -6,12 +6,18 @@ import { createGiteaFake, type GiteaContent } from '../fakes/gitea.ts'
 import { writeLayout } from '../fakes/layout.ts'
 import { contentOf, createRegistryFake, type RegistryFakeOptions } from '../fakes/registry.ts'
 
-/** Denies every scope but those of the repositories given, as registries do that hide which repositories exist. */
+/**
+ * Returns a pattern that denies every scope except those of these repositories, as in registries that hide the
+ * existence of repositories.
+ */
 const only = (...repositories: string[]) => new RegExp(`^(?!repository:(?:${repositories.join('|')}):)repository:`)
 
 interface Line { level: number, msg: string, repository?: string, backend?: string, refused?: number }
 
-/** A registry that asks for a token, as `first`, and layouts that hold twins of lower trust, as `second`. */
+/**
+ * Starts the registry with an OCI registry that requires a token, as `first`, and layouts with twins of lower trust, as
+ * `second`.
+ */
 async function setUp (t: Test, options: RegistryFakeOptions, config: object) {
   const folder = t.testdir({})
   const repositories = ['provider/aws', 'provider/secret', 'taskserv/k3s', 'taskserv/hidden']
@@ -63,7 +69,7 @@ const mostly: [RegistryFakeOptions, object] = [
 ]
 const healthy = { enabled: true, healthy: true }
 
-await t.test('one refused repository that the operator wrote costs itself only, and is named', async t => {
+await t.test('a refused repository of the configuration fails only itself, and is reported by name', async t => {
   const { fake, start } = await setUp(t, ...mostly)
   const { names, status, first, logged, skipped, clock, crawl } = await start()
   t.match(await names(), {
@@ -85,7 +91,7 @@ await t.test('one refused repository that the operator wrote costs itself only, 
     for (const path of ['provider/aws', 'provider/other']) t.equal(await status(path), 200, path)
     clock.forward(60)
   }
-  t.equal(fake.count(/nowhere|other/), 0, 'repositories that nobody wrote are not asked for')
+  t.equal(fake.count(/nowhere|other/), 0, 'only configured repositories are requested')
   await crawl()
   t.match(skipped(), {
     items: [{
@@ -105,7 +111,7 @@ await t.test('one refused repository that the operator wrote costs itself only, 
   ], 'once, not at each crawl')
 })
 
-await t.test('a repository that is refused after it was read is served as stale, and keeps its name through a ' +
+await t.test('a repository that is refused after it was read is served as stale, and keeps its owner after a ' +
   'restart', async t => {
   const { fake, folder, start } = await setUp(t, { denied: undefined }, mostly[1])
   const { app, names, status, first, logged, skipped, crawl, get } = await start({
@@ -139,7 +145,7 @@ await t.test('a repository that is refused after it was read is served as stale,
   t.match(
     (await get('/api/v1/extensions/provider/aws')).headers,
     { 'cache-control': /^public/ },
-    'another one is fresh'
+    'another extension is fresh'
   )
   t.equal(await status('provider/nowhere'), 404)
   t.match(logged().map(({ msg, repository }) => repository ?? msg), [
@@ -153,7 +159,7 @@ await t.test('a repository that is refused after it was read is served as stale,
     level: 30,
     msg: 'nothing is skipped any more'
   }])
-  t.strictSame(skipped(), { items: [], counts: [] }, 'gone when a complete crawl no longer meets it')
+  t.strictSame(skipped(), { items: [], counts: [] }, 'removed when a complete crawl no longer finds it')
 
   fake.options.denied = only('provider/aws')
   fake.revoke()
@@ -169,11 +175,11 @@ await t.test('a repository that is refused after it was read is served as stale,
     stale: true,
     items: ['provider/aws 1.0.0', 'provider/other 9.0.0', 'taskserv/hidden 9.0.0']
   })
-  t.equal(await after.status('provider/secret'), 503, 'no twin stands in')
+  t.equal(await after.status('provider/secret'), 503, 'no twin replaces it')
   await fake.start()
 })
 
-await t.test('the only repository is refused for itself as long as the registry accepts the credentials', async t => {
+await t.test('a refusal of the only repository fails only it while the registry accepts the credentials', async t => {
   const { fake, start } = await setUp(t, { denied: /^repository:/ }, {
     discovery: 'list',
     repositories: ['provider/secret']
@@ -188,7 +194,7 @@ await t.test('the only repository is refused for itself as long as the registry 
   t.match(await first(), { healthy: false, error: 'Authentication failed' }, 'refused by the registry itself')
 })
 
-await t.test('a token server that gives no token for one repository refuses that repository only', async t => {
+await t.test('a token server that issues no token for one repository refuses that repository only', async t => {
   const { fake, start } = await setUp(t, {}, { ...mostly[1] })
   fake.fault = ({ path }) =>
     /^\/token\?.*secret/.test(path)
@@ -209,8 +215,8 @@ await t.test('a token server that gives no token for one repository refuses that
   t.match(skipped().items, [{ repository: 'provider/secret', reason: 'refused' }])
 })
 
-await t.test("credentials that are refused for every one of several repositories are the instance's " +
-  'failure', async t => {
+await t.test('credentials that are refused for all of several repositories are a failure of the ' +
+  'instance', async t => {
   const { start } = await setUp(t, { denied: /^repository:/ }, {
     discovery: 'list',
     repositories: ['provider/secret', 'provider/aws']
@@ -222,7 +228,7 @@ await t.test("credentials that are refused for every one of several repositories
   t.strictSame(skipped(), { items: [], counts: [] })
 })
 
-await t.test('refused repositories that the crawl discovered are counted and never named', async t => {
+await t.test('refused repositories that the crawl discovered are counted but never named', async t => {
   const { fake, start } = await setUp(t, { denied: only('provider/aws', 'taskserv/k3s') }, {})
   const { app, get, names, first, skipped, crawl, logged, lines, status } = await start()
   t.match(await names(), {
@@ -245,7 +251,7 @@ await t.test('refused repositories that the crawl discovered are counted and nev
     level: 30,
     msg: 'skipped 2 repositories: 2 refused'
   }])
-  t.equal(await status('provider/secret'), 401, 'no twin stands in')
+  t.equal(await status('provider/secret'), 401, 'no twin replaces it')
   fake.options.denied = only('provider/aws', 'taskserv/k3s', 'provider/secret')
   fake.revoke()
   await crawl()
@@ -262,7 +268,7 @@ await t.test('refused repositories that the crawl discovered are counted and nev
   t.strictSame(app.catalog.skipped().counts, [])
 })
 
-await t.test('a registry that denies what does not exist answers 404 for a name that its complete list ' +
+await t.test('a registry that denies unknown repositories responds 404 for a name that its complete list ' +
   'lacks', async t => {
   const { fake, start } = await setUp(t, { denied: only('provider/aws', 'taskserv/k3s', 'provider/new') }, {})
   const { names, status, clock } = await start()
@@ -275,19 +281,19 @@ await t.test('a registry that denies what does not exist answers 404 for a name 
   }
   const asked = fake.count(/_catalog/)
   for (let name = 0; name < 50; name++) t.equal(await status(`provider/nowhere${name}`), 404)
-  t.ok(fake.count(/_catalog/) - asked <= 1, 'the list is not asked for anew at each name')
+  t.ok(fake.count(/_catalog/) - asked <= 1, 'the list is not requested again for each name')
   t.equal(await status('provider/secret'), 401)
 
   clock.forward(31)
   const content = fake.content.get('provider/aws')
   if (content !== undefined) fake.content.set('provider/new', content)
-  t.equal(await status('provider/new'), 200, 'one that was published a moment ago')
+  t.equal(await status('provider/new'), 200, 'a repository that was published a moment ago')
   clock.forward(31)
   fake.options.catalogRefused = true
-  t.equal(await status('provider/nowhere'), 401, 'without the list nothing is proven')
+  t.equal(await status('provider/nowhere'), 401, 'without the list an absence is not proven')
 })
 
-await t.test('a list of repositories that fails is not asked for anew at each name that is denied', async t => {
+await t.test('a failing list of repositories is not requested again for each denied name', async t => {
   const { fake, start } = await setUp(t, { denied: only('provider/aws', 'taskserv/k3s') }, {})
   const { names, status, clock } = await start()
   await names()
@@ -301,24 +307,24 @@ await t.test('a list of repositories that fails is not asked for anew at each na
   t.equal(await status('provider/nowhere'), 404)
 })
 
-await t.test('a name that is not asked for says nothing of an outage', async t => {
+await t.test('a name outside the configuration is reported as 404 during an outage', async t => {
   const { fake, start } = await setUp(t, ...mostly)
   const { names, status, clock, app } = await start()
   await names()
   await fake.stop()
   clock.forward(301)
-  t.equal(await status('provider/nowhere'), 404, 'no configured repository can mean it')
+  t.equal(await status('provider/nowhere'), 404, 'the name cannot belong to a configured repository')
   t.equal(await status('taskserv/k3s'), 200)
   const circuit = () => app.catalog.instances.find(({ name }) => name === 'first')?.circuit
   for (let times = 0; times < 5; times++) await status('provider/secret')
   t.equal(circuit(), 'open')
   clock.forward(2)
   t.equal(await status('provider/elsewhere'), 404)
-  t.equal(circuit(), 'half-open', 'it tests no circuit')
+  t.equal(circuit(), 'half-open', 'the name does not test the circuit')
   await fake.start()
 })
 
-await t.test('of two repositories that mean one extension the second counts where the first is refused, in lists and ' +
+await t.test('the second repository of an extension is used if the first one is refused, in lists and ' +
   'by name', async t => {
   const { fake, start } = await setUp(t, { denied: only('aws_prov', 'taskserv/k3s') }, {
     discovery: 'list',
@@ -332,7 +338,7 @@ await t.test('of two repositories that mean one extension the second counts wher
   t.match(skipped().items, [{ repository: 'provider/aws', reason: 'refused' }])
 })
 
-await t.test('a Gitea repository whose releases are refused costs itself only, and is never named', async t => {
+await t.test('a Gitea repository with refused releases fails only itself, and is never named', async t => {
   const content: GiteaContent = {
     owner: { login: 'team' },
     repositories: ['aws_prov', 'secret_prov', 'k3s_taskserv'].map(name => ({ name, releases: [{ tag: '1.0.0' }] }))
@@ -376,7 +382,7 @@ await t.test('a Gitea repository whose releases are refused costs itself only, a
   }
 })
 
-await t.test("a Gitea token that may read no releases at all is the instance's failure", async t => {
+await t.test('a Gitea token that may not read any releases is a failure of the instance', async t => {
   const gitea = await createGiteaFake({
     owner: { login: 'team' },
     repositories: ['aws_prov', 'gcp_prov'].map(name => ({ name, releases: [{ tag: '1.0.0' }] }))

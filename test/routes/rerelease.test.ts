@@ -4,7 +4,7 @@ import { startApp } from '../fakes/app.ts'
 import { createGiteaFake, provisioningContent } from '../fakes/gitea.ts'
 import { matchStrictly } from '../fakes/match.ts'
 
-/** A Gitea whose `aws` 1.2.0 tells no checksum, and the registry before it. */
+/** Starts a Gitea whose `aws` 1.2.0 has no checksum, and the registry over it. */
 async function setUp (t: Test, store: object = {}, server: object = {}) {
   const gitea = await createGiteaFake(provisioningContent())
   t.teardown(gitea.close)
@@ -37,7 +37,7 @@ async function setUp (t: Test, store: object = {}, server: object = {}) {
   return { head, replace, download, fetched, metric, get, path, gitea, clock, idle }
 }
 
-await t.test('a version without a checksum is fetched once, and its digest is told from then on', async t => {
+await t.test('a version without a checksum is transferred once, and later responses contain its digest', async t => {
   const { download, fetched, get, path } = await setUp(t)
   const first = await download()
   matchStrictly(t, [first.statusCode, first.body, first.headers['repr-digest']], [200, 'the first one', undefined])
@@ -50,12 +50,12 @@ await t.test('a version without a checksum is fetched once, and its digest is to
   t.equal(
     (await get(path.replace('/1.2.0', ''))).json<{ checksum?: string }>().checksum,
     undefined,
-    "but not as its publisher's"
+    'the digest is not reported as a published checksum'
   )
   t.equal(fetched(), 1)
 })
 
-await t.test('published again it is served, and counted once', async t => {
+await t.test('a rerelease with on_rerelease = serve is served, and counted once', async t => {
   const { download, replace, metric } = await setUp(t)
   const before = await download()
   replace('the second one')
@@ -66,10 +66,10 @@ await t.test('published again it is served, and counted once', async t => {
   t.equal(await metric(), '1')
   replace('the second one')
   t.equal((await download()).body, 'the second one')
-  t.equal(await metric(), '1', 'the same content under a new address is no other one')
+  t.equal(await metric(), '1', 'the same content at a new address is not a rerelease')
 })
 
-await t.test('or it is refused, from the first answer on, with nothing of it sent', async t => {
+await t.test('a rerelease with on_rerelease = refuse is refused from the first response, without a byte', async t => {
   for (const size of [100, 100_000]) {
     const { download, replace, metric, get, head, path, fetched } = await setUp(t, { on_rerelease: 'refuse' })
     await download()
@@ -83,7 +83,7 @@ await t.test('or it is refused, from the first answer on, with nothing of it sen
       })
       t.equal(headers.etag, undefined)
     }
-    t.equal(fetched(), 2, 'the second time without fetching it')
+    t.equal(fetched(), 2, 'the second response needs no transfer')
     t.equal((await get(path)).statusCode, 409)
     t.equal((await head(path)).statusCode, 409)
     t.equal(await metric(), '1')
@@ -92,7 +92,7 @@ await t.test('or it is refused, from the first answer on, with nothing of it sen
   }
 })
 
-await t.test('what may have to be refused is fetched to its end, though nobody has the patience to wait for ' +
+await t.test('a file that may be refused is transferred to its end, even if the request times out before ' +
   'that', async t => {
   const { download, replace, fetched, get, path, gitea, clock, idle } = await setUp(t, {
     on_rerelease: 'refuse',

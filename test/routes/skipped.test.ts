@@ -9,7 +9,7 @@ import { contentOf, createRegistryFake } from '../fakes/registry.ts'
 const archive = (name: string) => ({ name: `${name}.tar.gz`, content: name })
 const plain = (name: string, tag = '1.0.0') => ({ tag, assets: [archive(name)] })
 
-/** Repositories of which each has something to skip, and one that has nothing. */
+/** Returns repositories that each have an item to skip, and a repository without one. */
 const giteaContent = (): GiteaContent => ({
   owner: { login: 'team' },
   repositories: [
@@ -130,7 +130,7 @@ const everything = [
   'oci tag not_semver provider/oci provider/oci latest'
 ]
 
-await t.test('each kind of item that a crawl skips is reported with its place and its reason', async t => {
+await t.test('each kind of skipped item is reported with its place and its reason', async t => {
   const { app, counts } = await setUp(t)
   const report = app.catalog.skipped()
   t.strictSame(placesOf(report), everything)
@@ -143,7 +143,7 @@ await t.test('each kind of item that a crawl skips is reported with its place an
   )
 })
 
-await t.test('one info line for each instance reports the numbers, again only when they change', async t => {
+await t.test('each instance logs the numbers in one info line, again only after a change', async t => {
   const { crawl, logged, gitea, registry } = await setUp(t)
   const first = [
     /^30 gitea skipped .*; 4 repositories: 1 duplicate, 1 mirror, 1 private, 1 releases_off; 1 tag: 1 not_semver$/,
@@ -162,14 +162,14 @@ await t.test('one info line for each instance reports the numbers, again only wh
   t.match(logged().at(-1), /^30 oci skipped 2 repositories: 2 refused; 3 tags/)
 })
 
-await t.test('an item is gone when a complete crawl no longer meets it, and stays when a crawl could not ' +
-  'look', async t => {
+await t.test('an item is removed when a complete crawl no longer finds it, and kept when a crawl could not ' +
+  'read it', async t => {
   const { app, crawl, gitea, registry, counts } = await setUp(t)
   const since = app.catalog.skipped().items.map(item => item.since)
   gitea.fault = () => ({ status: 500, headers: { 'content-type': 'application/json' }, body: '{}' })
   registry.fault = ({ path }) => path.includes('/provider/image/') ? { status: 500, body: '' } : undefined
   await crawl()
-  t.strictSame(placesOf(app.catalog.skipped()), everything, 'neither of them could be read as a whole')
+  t.strictSame(placesOf(app.catalog.skipped()), everything, 'neither could be read completely')
   t.strictSame(app.catalog.skipped().items.map(item => item.since), since)
 
   gitea.fault = undefined
@@ -189,7 +189,7 @@ await t.test('an item is gone when a complete crawl no longer meets it, and stay
   t.strictSame(app.catalog.skipped(), { items: [], counts: [] }, JSON.stringify(counts()))
 })
 
-await t.test('a private repository, and one that is refused and that nobody wrote, are counted and never ' +
+await t.test('a private repository and a refused repository outside the configuration are counted but never ' +
   'named', async t => {
   const { app, get, lines, crawl } = await setUp(t)
   await crawl()
@@ -202,11 +202,11 @@ await t.test('a private repository, and one that is refused and that nobody wrot
   for (
     const text of [...lines.filter(line => !line.includes('q=canary')), ...pages, JSON.stringify(app.catalog.skipped())]
   ) t.notMatch(text, /canary/)
-  t.ok(lines.some(line => line.includes('"level":20')), 'debug lines are among them')
+  t.ok(lines.some(line => line.includes('"level":20')), 'debug lines are included')
 })
 
-await t.test('a second Gitea repository of an extension that is private or refused, and a private one that is a ' +
-  'mirror, or without releases or versions, are counted and never named', async t => {
+await t.test('duplicates that are private or refused, and private repositories that are a mirror or have no ' +
+  'releases or versions, are counted but never named', async t => {
   const gitea = await createGiteaFake({
     owner: { login: 'team' },
     repositories: [

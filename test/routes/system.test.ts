@@ -13,7 +13,7 @@ async function layouts (t: Test) {
   return root
 }
 
-await t.test('before the first probe an instance is unhealthy, afterwards health tells the truth at once', async t => {
+await t.test('an instance is unhealthy before its first probe, and its health is correct afterwards', async t => {
   const { app, get } = await startApp(t, { oci: { registry: await layouts(t) } })
   await app.health.firstRound
   const answer = await get('/health')
@@ -31,7 +31,7 @@ await t.test('before the first probe an instance is unhealthy, afterwards health
   t.strictSame(
     Object.keys(answer.json<HealthResponse>().backends.oci).sort(),
     ['enabled', 'healthy'],
-    'no error when healthy'
+    'no error if healthy'
   )
   t.strictSame((await get('/api/v1/health')).json<HealthResponse>().backends, answer.json<HealthResponse>().backends)
 
@@ -43,7 +43,7 @@ await t.test('before the first probe an instance is unhealthy, afterwards health
     status: 'degraded',
     backends: { gitea: { enabled: true, healthy: false, error: 'Not checked yet' } }
   })
-  t.equal((await early.get('/readyz')).statusCode, 503, 'nothing can be served yet')
+  t.equal((await early.get('/readyz')).statusCode, 503, 'data is not loaded yet')
   await early.app.health.firstRound
   t.match((await early.get('/health')).json(), {
     status: 'degraded',
@@ -52,7 +52,7 @@ await t.test('before the first probe an instance is unhealthy, afterwards health
   t.equal((await early.get('/livez')).statusCode, 200)
 })
 
-await t.test('an instance that hangs does not keep the others from being probed', async t => {
+await t.test('an instance that hangs does not delay the probes of other instances', async t => {
   const fakes = [await createGiteaFake(provisioningContent()), await createGiteaFake(provisioningContent())]
   for (const fake of fakes) t.teardown(fake.close)
   const [hanging, good] = fakes as [GiteaFake, GiteaFake]
@@ -66,7 +66,7 @@ await t.test('an instance that hangs does not keep the others from being probed'
   t.equal(hanging.count(/limit=1\b/), 1)
 })
 
-await t.test('with several instances of a kind each one is told apart', async t => {
+await t.test('several instances of a kind are reported separately', async t => {
   const root = await layouts(t)
   const { app, get } = await startApp(t, {
     oci: [{ name: 'good', registry: root }, { name: 'bad', registry: join(root, 'nowhere') }]
@@ -83,7 +83,7 @@ await t.test('with several instances of a kind each one is told apart', async t 
   })
 })
 
-await t.test('readiness ends with the service, liveness does not', async t => {
+await t.test('draining ends readiness, but not liveness', async t => {
   const { app, get } = await startApp(t, { oci: { registry: await layouts(t) } })
   await app.health.firstRound
   matchStrictly(t, [(await get('/readyz')).statusCode, (await get('/readyz')).json()], [200, { status: 'ok' }])
@@ -92,10 +92,10 @@ await t.test('readiness ends with the service, liveness does not', async t => {
     error: 'service_unavailable'
   }])
   t.equal((await get('/livez')).statusCode, 200)
-  t.equal((await get('/api/v1/extensions')).statusCode, 200, 'requests are still taken')
+  t.equal((await get('/api/v1/extensions')).statusCode, 200, 'requests are still accepted')
 })
 
-await t.test('the metrics of the contract are there from the start, by their names, at both places', async t => {
+await t.test('the documented metrics exist from the start, at both paths', async t => {
   const { app, get } = await startApp(t, { oci: { registry: await layouts(t) } })
   const first = await get('/metrics')
   t.match(first.headers['content-type'], /^text\/plain; version=0\.0\.4/)
@@ -121,7 +121,7 @@ await t.test('the metrics of the contract are there from the start, by their nam
   t.match(body, 'http_requests_total{method="GET",route="unknown",status="404"} 1')
   t.match(body, 'extensions_total{type="provider",source="oci"} 1')
   t.match(body, 'extensions_total{type="cluster",source="oci"} 0')
-  t.notMatch(body, /secret/, 'never a path')
+  t.notMatch(body, /secret/, 'paths are not labels')
   const { hits, misses } = app.cache.statistics().list
   t.match(body, `cache_hits_total{section="list"} ${hits}`)
   t.match(body, `cache_misses_total{section="list"} ${misses}`)
@@ -131,7 +131,7 @@ await t.test('the metrics of the contract are there from the start, by their nam
   }
 })
 
-await t.test('what is asked of upstreams, left out and left alone is counted', async t => {
+await t.test('upstream requests, skipped items and circuit states are counted', async t => {
   const gitea = await createGiteaFake(provisioningContent())
   t.teardown(gitea.close)
   const { get, clock } = await startApp(t, {
@@ -142,7 +142,7 @@ await t.test('what is asked of upstreams, left out and left alone is counted', a
   await get('/api/v1/extensions')
   const { body } = await get('/metrics')
   t.match(body, `upstream_requests_total{backend="gitea",status="200"} ${gitea.requests.length}`)
-  t.match(body, 'extensions_skipped_total{backend="gitea",reason="not_semver"} 2', 'each once, however often it is met')
+  t.match(body, 'extensions_skipped_total{backend="gitea",reason="not_semver"} 2', 'each item is counted once')
   t.match(body, /^backend_circuit\{backend="gitea",state="closed"\} 1$/m)
   await gitea.stop()
   clock.forward(31)
@@ -170,7 +170,7 @@ await t.test('cache statistics count the entries of each section', async t => {
   })
 })
 
-await t.test('the document and its page are served', async t => {
+await t.test('the OpenAPI document and its page are served', async t => {
   const { get } = await startApp(t, { oci: { registry: await layouts(t) } })
   t.match((await get('/openapi.json')).json(), { openapi: '3.1.0', info: { version: '1.0.0' } })
   t.match((await get('/openapi.yaml')).body, /^openapi: 3\.1\.0\n/)

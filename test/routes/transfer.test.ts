@@ -5,11 +5,11 @@ import { bytesOf, contentOfFiles, digestOf, fileOf, listenBeforeStorage } from '
 
 const big = fileOf(8 * 1024 * 1024)
 const held = 32 * 1024
-/** What is asked for after a break; what was still on its way then is asked for again. */
+/** Range of a resumed request. Its start varies, as bytes in transit at the failure are requested again. */
 const part = /^bytes=\d+-$/
 const at = (part: number) => Math.floor(big.length * part)
 
-await t.test('ten downloads at once are one transfer, which goes on where the upstream broke it', async t => {
+await t.test('ten concurrent downloads share one transfer, which resumes where the upstream failed', async t => {
   const { url, storage, metric, idle } = await listenBeforeStorage(t, big, { cuts: [at(0.3), at(0.6), at(0.9)] })
   const all = await Promise.all(Array.from({ length: 10 }, async () => await bytesOf(await fetch(url))))
   for (const bytes of all) t.ok(bytes.equals(big))
@@ -20,12 +20,12 @@ await t.test('ten downloads at once are one transfer, which goes on where the up
   t.equal(await metric('download_bytes_total{source="coalesced"}'), big.length * 9)
   await idle()
   await bytesOf(await fetch(url))
-  t.equal(storage.requests.length, 4, 'and the eleventh is answered from the store')
+  t.equal(storage.requests.length, 4, 'the eleventh download is served from the store')
   t.equal(await metric('download_bytes_total{source="store"}'), big.length)
 })
 
-await t.test('where the upstream knows no ranges, or has another file by now, it is begun anew and what is known is ' +
-  'left out', async t => {
+await t.test('if the upstream has no range support, or another file, the transfer starts again and known bytes are ' +
+  'not repeated', async t => {
   const noRanges = await listenBeforeStorage(t, big, { ranges: false, cuts: [at(0.5)] })
   t.ok((await bytesOf(await fetch(noRanges.url))).equals(big))
   t.equal(noRanges.storage.requests.length, 2)
@@ -36,10 +36,10 @@ await t.test('where the upstream knows no ranges, or has another file by now, it
   other.storage.etag = '"two"'
   opened.resolve()
   t.ok((await bytesOf(answer)).equals(big))
-  t.match(other.storage.requests, [undefined, part, undefined], 'a part under another validator is not taken')
+  t.match(other.storage.requests, [undefined, part, undefined], 'a part with another validator is not used')
 })
 
-await t.test('a file that is another one when it is begun anew breaks off', async t => {
+await t.test('a transfer fails if the file has changed when it starts again', async t => {
   const { url, storage, metric } = await listenBeforeStorage(t, big, { ranges: false, cuts: [at(0.5)] })
   const opened = Promise.withResolvers<void>()
   storage.hold = [at(0.25), opened.promise]
@@ -50,7 +50,7 @@ await t.test('a file that is another one when it is begun anew breaks off', asyn
   t.equal(await metric('checksum_failures_total{backend="oci"}'), 1)
 })
 
-await t.test('a corrupt file never completes, is counted and not kept, and heals when the upstream does', async t => {
+await t.test('a corrupt file is never complete, is counted and not stored, and recovers with the upstream', async t => {
   const { url, storage, metric, idle, statistics } = await listenBeforeStorage(t, big)
   storage.content = Buffer.from(big)
   storage.content.writeUInt8(storage.content.readUInt8(5) ^ 1, 5)
@@ -58,13 +58,13 @@ await t.test('a corrupt file never completes, is counted and not kept, and heals
   t.equal(Number(answer.headers.get('content-length')), big.length)
   let seen = 0
   await t.rejects(async () => { for await (const chunk of answer.body ?? []) seen += (chunk as Uint8Array).length })
-  t.equal(seen, big.length - held, 'all but the end was passed on')
+  t.equal(seen, big.length - held, 'everything except the end was sent')
   t.equal(await metric('checksum_failures_total{backend="oci"}'), 1)
   t.match(statistics(), { entries: 0, bytes: 0 })
   t.equal(
     (await fetch(url, { headers: { range: `bytes=${big.length - 10}-` } })).status,
     503,
-    'of a part that is withheld as a whole nothing is sent, so that there is room for the reason'
+    'nothing of a range is sent that is withheld completely, so that the error can be sent'
   )
   storage.content = big
   t.ok((await bytesOf(await fetch(url))).equals(big))
@@ -72,7 +72,7 @@ await t.test('a corrupt file never completes, is counted and not kept, and heals
   t.match(statistics(), { entries: 1, bytes: big.length })
 })
 
-await t.test('a corrupt file is one line of the log, also where nobody waits for it any more', async t => {
+await t.test('a corrupt file is logged once, even after its client has disconnected', async t => {
   const { app, url, storage, idle } = await listenBeforeStorage(t, big)
   const warnings = t.capture(app.log, 'warn')
   storage.content = Buffer.from(big)
@@ -93,7 +93,7 @@ await t.test('a corrupt file is one line of the log, also where nobody waits for
   }, 'a file differs from the published file: the download was stopped']])
 })
 
-await t.test('the end of a part of a file under way is withheld, as the end of the whole is', async t => {
+await t.test('the end of a range of a file in transfer is withheld, like the end of the whole file', async t => {
   const { url, storage } = await listenBeforeStorage(t, big)
   const opened = Promise.withResolvers<void>()
   storage.hold = [at(0.5), opened.promise]
@@ -111,14 +111,14 @@ await t.test('the end of a part of a file under way is withheld, as the end of t
     read.push(Buffer.from(chunk.value))
     seen += chunk.value.length
     if (seen === 100 * 1024 - held) opened.resolve()
-    t.ok(seen <= 100 * 1024 - held || storage.sent === big.length, 'nobody has the end before all of it was looked at')
+    t.ok(seen <= 100 * 1024 - held || storage.sent === big.length, 'the end is sent only after all bytes are verified')
   }
   t.ok(Buffer.concat(read).equals(big.subarray(1000, 1000 + 100 * 1024)))
   t.ok((await bytesOf(whole)).equals(big))
   t.equal(storage.requests.length, 1)
 })
 
-await t.test('who leaves takes nothing from those who wait, nor from the next one', async t => {
+await t.test('a client that disconnects affects neither waiting clients nor the next client', async t => {
   const { url, storage, idle, statistics } = await listenBeforeStorage(t, big)
   const opened = Promise.withResolvers<void>()
   storage.hold = [at(0.5), opened.promise]
@@ -133,7 +133,7 @@ await t.test('who leaves takes nothing from those who wait, nor from the next on
   t.equal(statistics().entries, 1)
 })
 
-await t.test('a file that nobody waits for is fetched to its end, if it is not too large', async t => {
+await t.test('a file without a waiting client is transferred to its end, if it is not too large', async t => {
   const finished = await listenBeforeStorage(t, big, { config: { store: { finish_bytes: big.length } } })
   const hangUp = new AbortController()
   const opened = Promise.withResolvers<void>()
@@ -145,7 +145,7 @@ await t.test('a file that nobody waits for is fetched to its end, if it is not t
   t.equal(finished.storage.requests.length, 1)
 })
 
-await t.test('without a store each download is verified on its way all the same, and resumed', async t => {
+await t.test('without a store each download is verified and resumed', async t => {
   for (const store of [{ enabled: false }, { max_bytes: big.length - 1 }]) {
     const { url, storage, metric } = await listenBeforeStorage(t, big, { cuts: [at(0.5)], config: { store } })
     t.ok((await bytesOf(await fetch(url))).equals(big))
@@ -160,7 +160,7 @@ await t.test('without a store each download is verified on its way all the same,
   }
 })
 
-await t.test('another instance that has the same file goes on where its owner fails', async t => {
+await t.test('another instance with the same file continues where its owner fails', async t => {
   const { url, storage, fake, metric } = await listenBeforeStorage(t, big, { config: {} })
   const twin = await listenBeforeStorage(t, big)
   const both = await listenBeforeStorage(t, big, {
@@ -187,7 +187,7 @@ await t.test('another instance that has the same file goes on where its owner fa
   t.not(url, both.url)
 })
 
-await t.test('a connection that was kept and ends just as it is used again costs nobody a download', async t => {
+await t.test('a kept connection that ends when it is used again does not fail a download', async t => {
   const file = fileOf(100_000)
   const { url, storage } = await listenBeforeStorage(t, file, { config: { store: { enabled: false } } })
   storage.reuse = false
@@ -195,7 +195,7 @@ await t.test('a connection that was kept and ends just as it is used again costs
   t.equal(storage.requests.length, 4)
 })
 
-await t.test('what can not be had pushes nothing out of the store', async t => {
+await t.test('a file that cannot be transferred evicts nothing from the store', async t => {
   const small = fileOf(100_000)
   const { fake, oci } = await listenBeforeStorage(t, small)
   for (const [repository, content] of contentOfFiles({ 'taskserv/other': big })) fake.content.set(repository, content)
@@ -208,15 +208,15 @@ await t.test('what can not be had pushes nothing out of the store', async t => {
   t.match(statistics(), { entries: 1, bytes: small.length, reserved: 0, evictions: 0 })
 })
 
-await t.test('nothing half written is left over, and a directory that can not be written costs nobody ' +
-  'anything', async t => {
+await t.test('partial files are removed, and a directory that cannot be written does not fail ' +
+  'downloads', async t => {
   const directory = t.testdir({ file: 'no directory' })
   const { url, storage, get, metric } = await listenBeforeStorage(t, big, {
     config: { store: { directory: join(directory, 'file', 'store') } }
   })
   for (let times = 0; times < 3; times++) t.ok((await bytesOf(await fetch(url))).equals(big))
   t.equal(storage.requests.length, 3)
-  t.equal(await metric('store_failures_total'), 1, 'it is not tried each time')
+  t.equal(await metric('store_failures_total'), 1, 'the directory is not tried each time')
   t.equal(await metric('store_usable'), 0)
   t.equal((await get('/health')).json<{ status: string }>().status, 'healthy')
   const kept = await listenBeforeStorage(t, big, { config: { store: { directory: join(directory, 'kept') } } })

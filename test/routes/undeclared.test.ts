@@ -7,8 +7,7 @@ import { askRaw } from '../fakes/raw.ts'
 const base = '/api/v1/extensions'
 
 /**
- * Names of path parameters, of parameters of other routes, of options of the inner interfaces, and of members of
- * objects.
+ * Names of path parameters, of parameters of other routes, of options in the implementation, and of members of objects.
  */
 const names = [
   'type',
@@ -48,7 +47,7 @@ const names = [
 const values = ['upcloud', 'bogus']
 /** More values for the names of path parameters. */
 const pathValues = ['', 'taskserv', '-1', '../..', '%00', 'latest', '9.9.9']
-/** The spellings of one undeclared parameter: once, without a value, empty, repeated, as a list, as an object. */
+/** Returns the forms of an undeclared parameter: once, without a value, empty, repeated, as a list, as an object. */
 const spellings = (name: string, value: string): string[] => [
   `${name}=${value}`,
   name,
@@ -111,13 +110,13 @@ await t.test('a query parameter never replaces a part of the path', async t => {
   }
 })
 
-await t.test('a parameter that a route does not declare changes nothing in its response, for GET and HEAD', async t => {
+await t.test('an undeclared parameter does not change the response, for GET and HEAD', async t => {
   const { app } = await setUp(t)
   for (const method of ['GET', 'HEAD'] as const) {
     for (const [path, declared] of routes) {
       const seen = async (url: string) => {
         const { statusCode, headers, rawPayload } = await app.inject({ method, url })
-        // Other headers report the state of the cache, which changes from one request to the next.
+        // Other headers report the state of the cache, which changes between requests.
         const { location, ...described } = Object.fromEntries(told.map(name => [name, headers[name]]))
         return { statusCode, described, location: String(location).split('?', 1)[0], rawPayload }
       }
@@ -141,7 +140,7 @@ await t.test('a parameter that a route does not declare changes nothing in its r
   }
 })
 
-await t.test('a repeated declared parameter is refused, whichever value would have been valid', async t => {
+await t.test('a repeated declared parameter is refused, for any of its values', async t => {
   const { app } = await setUp(t)
   const cases: Array<[query: string, error: string, message: string]> = [
     ['?type=provider&type=provider', 'invalid_type', 'Invalid query parameter type: given more than once'],
@@ -173,16 +172,16 @@ await t.test('a repeated declared parameter is refused, whichever value would ha
   }
 })
 
-await t.test('latest redirects with the query of the request, to a target that means the same', async t => {
+await t.test('latest redirects with the query of the request to an equivalent target', async t => {
   const { app } = await setUp(t)
   const port = Number(new URL(await app.listen({ host: '127.0.0.1', port: 0 })).port)
   const cases: Array<[query: string, location: string]> = [
     ['', '1.2.0'],
     ['?source=gitea', '1.2.0?source=gitea'],
     ['?name=upcloud&utm=1', '1.2.0?name=upcloud&utm=1'],
-    // A client drops a fragment of a Location, while the router reads a number sign in a query as any other character.
+    // A client removes a fragment from Location, but the router treats a number sign in a query as any other character.
     ['?x=1#&source=gitea', '1.2.0?x=1%23&source=gitea'],
-    // The router takes a number sign for the beginning of the query.
+    // The router treats a number sign as the start of the query.
     ['#source=gitea', '1.2.0?source=gitea']
   ]
   for (const method of ['GET', 'HEAD'] as const) {
