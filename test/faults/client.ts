@@ -3,7 +3,7 @@ import { processTime } from './environment.ts'
 import { version, type Observation } from './outcomes.ts'
 import type { UpstreamRequest } from './table.ts'
 
-/** Milliseconds after which an answer is one that never comes. */
+/** Milliseconds after which a response counts as missing. */
 const patience = 5000
 
 const extension = '/api/v1/extensions/taskserv/vault'
@@ -16,7 +16,7 @@ const paths: Record<UpstreamRequest, string> = {
   health: '/health'
 }
 
-/** Asks as a client does that keeps no connection; undefined when no answer, or no end of one, comes. */
+/** Sends a request without keep-alive; returns undefined if no complete response arrives in time. */
 export async function ask (url: string, question: UpstreamRequest): Promise<Observation | undefined> {
   const began = processTime()
   const late = AbortSignal.timeout(patience)
@@ -26,7 +26,7 @@ export async function ask (url: string, question: UpstreamRequest): Promise<Obse
       const begun = processTime() - began
       const chunks: Buffer[] = []
       answer.on('data', (chunk: Buffer) => { chunks.push(chunk) })
-      // A body that broke off ends with an error first; what matters is whether it came to its end.
+      // A truncated body emits an error first; only its completeness is observed.
       answer.on('error', () => {})
       answer.once('close', () => {
         const took = question === 'download' ? begun : processTime() - began

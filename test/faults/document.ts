@@ -10,12 +10,12 @@ const file = new URL('../../docs/fault-matrix.md', import.meta.url)
 const line = (cells: readonly string[]): string => `| ${cells.join(' | ')} |`
 
 /**
- * What the documentation tells of a cell: what was seen, or what it says already where the promise leaves both open,
- * for then it is a matter of moments.
+ * Returns the text of a cell in the document: the observed outcome, or the documented one if the promise permits both,
+ * as timing decides between them.
  */
 export type Tell = (fault: FaultName, question: UpstreamRequest, told: string) => string
 
-/** What was seen of one half of one kind of upstream: a row for each fault. */
+/** Returns the observed half of the matrix for one kind of upstream: a row for each fault. */
 export function tableOf (
   source: Source,
   temperature: Temperature,
@@ -46,7 +46,7 @@ export function tableOf (
   )
 }
 
-/** Compares what was seen with what the documentation says; with `FAULT_MATRIX=write` writes it there instead. */
+/** Compares the observed outcomes with the document; with `FAULT_MATRIX=write` writes them into it. */
 export function checkDocument (t: Test, source: Source, temperature: Temperature, seen: readonly Seen[]): void {
   const text = readFileSync(file, 'utf8')
   const part = new RegExp(`(<!-- observed: ${source}, ${temperature} -->\n).*?(<!-- /observed -->)`, 's')
@@ -68,6 +68,6 @@ export function checkDocument (t: Test, source: Source, temperature: Temperature
   t.equal(
     whole,
     `${start}\n${tableOf(source, temperature, seen, tell)}\n\n${end}`,
-    'docs/fault-matrix.md tells what is seen; npm run faults writes it'
+    'docs/fault-matrix.md contains the observed outcomes; npm run faults writes it'
   )
 }

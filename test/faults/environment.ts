@@ -1,10 +1,8 @@
 import dns from 'node:dns'
 import { syncBuiltinESMExports } from 'node:module'
 
-/*
- * What a fault needs of the process itself: names that can be lost, and a wall clock that can be moved. Both stay as
- * they are for everything else in the process.
- */
+/* Faults of the process itself: names that cannot be resolved and a wall clock that jumps. The rest of the process
+   is not affected. */
 
 const known = new Set<string>()
 const { lookup } = dns
@@ -12,8 +10,8 @@ const { lookup } = dns
 type Callback = (error: NodeJS.ErrnoException | null, address: string | dns.LookupAddress[], family?: number) => void
 
 /**
- * `dns.lookup` with answers of its own for names below `.invalid`, which never resolve (RFC 6761): 127.0.0.1 while they
- * are known.
+ * Replaces `dns.lookup` for names below `.invalid`, which never resolve (RFC 6761): returns 127.0.0.1 for known names,
+ * and an error for others.
  */
 function lookupOrInvent (hostname: string, options: dns.LookupOptions, callback: Callback): void {
   if (!hostname.endsWith('.invalid')) return lookup(hostname, options, callback)
@@ -39,7 +37,7 @@ Object.assign(dns, {
 })
 syncBuiltinESMExports()
 
-/** Names that lead to 127.0.0.1 until they are lost. */
+/** Names that resolve to 127.0.0.1 until they are lost. */
 export const names = {
   learn: (hostname: string): void => { known.add(hostname) },
   lose: (hostname: string): void => { known.delete(hostname) }
@@ -49,7 +47,7 @@ const wallClock = Date.now
 let ahead = 0
 Date.now = () => wallClock() + ahead
 
-/** Sets the wall clock ahead of the true one, or back; the monotonic one goes on. */
+/** Sets the wall clock ahead of the real time by these seconds, or back; the monotonic clock is not changed. */
 export function setWallClock (seconds: number): void {
   ahead = seconds * 1000
 }
@@ -64,7 +62,7 @@ let last = { wall: performance.now(), cpu: cpuTime(), elapsed: 0 }
 
 /**
  * Returns the milliseconds that this process has run or waited for events. Time in which the machine ran other
- * processes instead does not count: a bound on it holds on a busy machine, too. Work that blocks the event loop counts.
+ * processes is excluded, so limits hold on a busy machine; work that blocks the event loop is included.
  */
 export function processTime (): number {
   const [wall, cpu] = [performance.now(), cpuTime()]

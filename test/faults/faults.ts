@@ -5,35 +5,35 @@ import type { FaultServer } from '../fakes/fault-server.ts'
 import type { FaultAction, LoopbackAnswer, LoopbackRequest } from '../fakes/loopback.ts'
 import { names, setWallClock } from './environment.ts'
 
-/** What a fault must know of the kind of upstream that it is in front of. */
+/** Properties of an upstream kind that the faults need. */
 export interface Grounds {
-  /** Name of the host that the instance is configured with. */
+  /** Host name of the configured instance. */
   hostname: string
-  /** The calls that list repositories. */
+  /** Paths that list repositories. */
   listing: RegExp
-  /** All calls whose answers come in pages. */
+  /** Paths of all paginated responses. */
   lists: RegExp
-  /** The calls that tell the versions of the extension which is asked for. */
+  /** Paths that return the versions of the requested extension. */
   repository: RegExp
-  /** A JSON document of the form that the lists have, with this list in it. */
+  /** Returns a JSON document in the form of the lists, with these items. */
   wrap: (items: string) => string
-  /** The true answer to a list, with bad items among the good ones. */
+  /** Returns the true response of a list with invalid items among the valid ones. */
   spoil: (answer: LoopbackAnswer & { body: Buffer }) => LoopbackAnswer
-  /** The path of a first page, of few items. */
+  /** Returns the path of a first page with few items. */
   firstPage: (path: string) => string
-  /** The true answer to the n-th page of a listing, as if what was read before had been deleted meanwhile. */
+  /** Returns the true response for a later page as if the items of earlier pages had been deleted. */
   shrunk: (answer: LoopbackAnswer & { body: Buffer }) => LoopbackAnswer
-  /** A page behind which there is always another. */
+  /** Returns a page that is always followed by another page. */
   endless: (path: string, answer: LoopbackAnswer & { body: Buffer }) => LoopbackAnswer
-  /** A server that nothing may lead to. */
+  /** Address of a server that must not receive any request. */
   elsewhere: string
 }
 
 export interface Fault {
-  /** What goes wrong, for the document. */
+  /** Title of the fault in the document. */
   title: string
   begin: (server: FaultServer, grounds: Grounds) => void | Promise<void>
-  /** Nothing else may run meanwhile, for it concerns the whole process, or keeps it busy. */
+  /** Set if the fault affects or blocks the whole process, so that no other fault may run at the same time. */
   alone?: true
 }
 
@@ -49,7 +49,7 @@ const each = (answer: () => LoopbackAnswer): Fault['begin'] => server => {
 const status = (code: number, headers: Record<string, string> = {}): Fault['begin'] =>
   always({ status: code, headers: { ...json, ...headers }, body: '{"message":"something is wrong"}' })
 
-/** Another answer than the true one, for some requests. */
+/** Replaces the true response for some requests. */
 const where =
   (
     which: (grounds: Grounds) => RegExp,
@@ -73,7 +73,7 @@ function * hugeJson (): Generator<Buffer> {
   yield Buffer.from('"]')
 }
 
-/** A body that comes in pieces, none of them late, and is not there in time. */
+/** Yields a body in pieces; each piece is in time, but the body is not. */
 async function * drip (body: Buffer): AsyncGenerator<Buffer> {
   const size = Math.max(1, Math.ceil(body.length / 20))
   for (let start = 0; start < body.length; start += size) {
@@ -82,14 +82,14 @@ async function * drip (body: Buffer): AsyncGenerator<Buffer> {
   }
 }
 
-/** Every fault by its name: what the upstream does from the moment that it begins. */
+/** Faults by name, each with the behaviour of the upstream from its beginning. */
 export const faults = {
   refused: { title: 'connection refused', begin: async server => { await server.stop() } },
   nameless: {
     title: 'DNS failure',
     begin: async (server, { hostname }) => {
       names.lose(hostname)
-      // A connection that is kept needs no name.
+      // A kept connection needs no name, so it is closed.
       await server.stop()
       await server.start()
     }

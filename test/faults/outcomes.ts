@@ -1,21 +1,21 @@
 import type { UpstreamRequest, Temperature } from './table.ts'
 
-/** What a client saw. */
+/** Response as a client observed it. */
 export interface Observation {
   status: number
   headers: Record<string, string | undefined>
   body: Buffer
-  /** Whether the body came to the end that its headers or its framing promised. */
+  /** True if the body is complete according to its headers or framing. */
   complete: boolean
-  /** Milliseconds until the end of the answer; of a download, until its headers. */
+  /** Milliseconds until the end of the response; for a download, until its headers. */
   took: number
 }
 
-/** Names that everything in the matrix goes by. */
+/** Names that the whole matrix uses. */
 export const instance = 'upstream'
 export const twinVersion = '9.9.9'
 export const version = '1.2.0'
-/** Content of the file that is downloaded, and of its twin. */
+/** Content of the downloaded file, and of its twin. */
 export const content = 'the file of vault 1.2.0'
 export const twinContent = 'a twin of lower trust'
 
@@ -26,8 +26,8 @@ const marked = { 'cache-control': /^no-cache(?:, no-transform)?$/, 'x-cache-ttl'
 const failed = { 'cache-control': /^no-store$/, 'proxy-status': new RegExp(`^${instance}; error=`) }
 
 /**
- * Every outcome that can be promised: how the document calls it, and the headers that it must have. Of what no longer
- * is fresh the first to ask may wait for an upstream that is not yet known to fail: how long, the cell's bound says.
+ * Outcomes that can be promised, each with its label in the document and its required headers. The first request for an
+ * expired entry may wait for an upstream whose failure is unknown, up to the limit of the cell.
  */
 const forms = {
   fresh: { label: '200', headers: whole },
@@ -75,7 +75,7 @@ function parsed (body: Buffer): unknown {
 
 const isTwin = (entry: Entry | undefined) => entry?.version === twinVersion
 
-/** What 200 says besides its status: whose the answer is, and how it is marked. */
+/** Returns the details of a 200: the owner of the entry, and its marks. */
 function ofSuccess (question: UpstreamRequest, { headers, body }: Observation): string {
   const value = parsed(body)
   if (question === 'health') return ` ${String((value as { status?: string } | undefined)?.status)}`
@@ -95,7 +95,7 @@ function ofSuccess (question: UpstreamRequest, { headers, body }: Observation): 
   return entries.length === 0 ? `${stale}, without the entry` : stale
 }
 
-/** An observation in a few words, by which it is promised and told. */
+/** Returns the label of an observation, as in the promises and the document. */
 export function describe (question: UpstreamRequest, observation: Observation | undefined): string {
   if (observation === undefined) return 'no answer'
   if (!observation.complete) return 'broken transfer'
@@ -104,7 +104,7 @@ export function describe (question: UpstreamRequest, observation: Observation | 
   return `${status} ${String((parsed(body) as { error?: string } | undefined)?.error)}`
 }
 
-/** What an observation lacks of what its outcome must have. */
+/** Returns the required headers that the observation lacks, and inner addresses in its body. */
 export function faultsOf (
   question: UpstreamRequest,
   temperature: Temperature,
@@ -113,7 +113,7 @@ export function faultsOf (
   if (observation === undefined) return []
   const outcome = outcomes.find(candidate => labelOf(candidate) === describe(question, observation))
   const wanted: Record<string, RegExp> = outcome === undefined ? {} : { ...forms[outcome].headers }
-  // A known file's bytes are waited for, whatever is known of it.
+  // The bytes of a known file always come from the upstream.
   if (question === 'download') delete wanted['x-cache-hit']
   else if (temperature === 'warm' && outcome === 'fresh') wanted['x-cache-hit'] = /^true$/
   const problems = Object.entries(wanted).filter(([name, value]) => !value.test(observation.headers[name] ?? '')).map((

@@ -11,14 +11,14 @@ import { describe, faultsOf, instance, labelOf, type Observation } from './outco
 import { createSetting, stand, type Setting } from './setting.ts'
 import { questions, table, type Cell, type UpstreamRequest, type Source, type Temperature } from './table.ts'
 
-/** What was seen of one cell: in a few words, and what of it breaks the promise. */
+/** Observation of one cell: its label, and the violations of its promise. */
 export interface Seen { fault: FaultName, question: UpstreamRequest, told: string, problems: string[] }
 
-/** Milliseconds that the registry may need above a bound; less than one more wait for an upstream would take. */
+/** Milliseconds that the registry may use beyond a limit; less than one more wait for an upstream. */
 const tolerance = 140
-/** Cells that run at the same time. */
+/** Number of cells that run at the same time. */
 const together = 3
-/** Seconds: nearly, and more than, what an entry is fresh for. */
+/** Seconds: nearly the time that an entry is fresh, and then enough to expire it. */
 const [used, expired] = [270, 40]
 
 const ready = async (t: Test, setting: Setting) => {
@@ -34,7 +34,7 @@ const ready = async (t: Test, setting: Setting) => {
 
 type Running = Awaited<ReturnType<Awaited<ReturnType<typeof ready>>['start']>>
 
-/** Waits until the upstream is asked nothing more, or at least not for a moment. */
+/** Waits until no request or connection reaches the upstream for 50 ms, for at most 12 rounds. */
 async function quiet (server: FaultServer): Promise<void> {
   for (let round = 0; round < 12; round++) {
     const before = server.connections + server.requests.length
@@ -43,7 +43,7 @@ async function quiet (server: FaultServer): Promise<void> {
   }
 }
 
-/** What is not as the cell promises. */
+/** Returns the differences between the observation and the promise of the cell. */
 function judge (
   cell: Cell,
   question: UpstreamRequest,
@@ -64,7 +64,8 @@ function judge (
 }
 
 /**
- * Asks a cell's question; health after a round of probes, and as long as what began meanwhile may show another thing.
+ * Sends the request of a cell. Health is requested after a round of probes, and repeated while running loads may change
+ * it.
  */
 async function askCell (
   { app, url }: Running,
@@ -80,7 +81,7 @@ async function askCell (
   }
 }
 
-/** After its end an app has no connection to its upstream, and begins none. */
+/** Closes the app; returns an error if it has connections to its upstream afterwards. */
 async function ended (app: { close: () => PromiseLike<unknown> }, server: FaultServer): Promise<string[]> {
   await app.close()
   for (let round = 0; round < 20 && server.open > 0; round++) await wait(10)
@@ -89,26 +90,26 @@ async function ended (app: { close: () => PromiseLike<unknown> }, server: FaultS
   return left === 0 ? [] : [`${left} connections left`]
 }
 
-/** Asks one question of a registry that began during the fault, and again when it has learnt what it could. */
+/** Sends a request to a registry that started during the fault, and again after its loads have ended. */
 async function cold (t: Test, setting: Setting, fault: FaultName, question: UpstreamRequest): Promise<Seen> {
   const cell = table[fault][setting.source][question].cold
   const { server, grounds, start } = await ready(t, setting)
   await faults[fault].begin(server, grounds)
   const running = await start()
   const { app } = running
-  // How long the other instance takes is not what the cell is about.
+  // The duration of the other instance is not part of the cell.
   for (const other of app.catalog.instances.filter(({ name }) => name !== instance)) {
     while (await (async () => await other.list(extensionTypes))().then(() => false, () => true)) await wait(20)
   }
   const first = await askCell(running, cell, question)
   await quiet(server)
-  // A walk over pages without end takes its time, and nothing is known before.
+  // A crawl with endless pages takes time, and its result is unknown until then.
   const own = app.catalog.instances.find(({ name }) => name === instance)
   for (
     let round = 0; round < 200 && own?.failure === undefined && own?.peek('provider') === undefined; round++
   ) { await wait(50) }
   const second = await askCell(running, cell, question)
-  const again = judge(cell, question, 'cold', second).map(problem => `asked again: ${problem}`)
+  const again = judge(cell, question, 'cold', second).map(problem => `repeated request: ${problem}`)
   return {
     fault,
     question,
@@ -117,9 +118,7 @@ async function cold (t: Test, setting: Setting, fault: FaultName, question: Upst
   }
 }
 
-/**
- * A registry that knows everything; undefined where its upstream was too slow to tell, as it may be on a busy machine.
- */
+/** Starts a registry and fills its caches; returns undefined if the upstream was too slow, as on a busy machine. */
 async function warmUp ({ start, server }: Awaited<ReturnType<typeof ready>>) {
   const begun = await start()
   for (const question of questions) {
@@ -135,7 +134,7 @@ async function warmUp ({ start, server }: Awaited<ReturnType<typeof ready>>) {
 
 const warming = pLimit(1)
 
-/** Asks everything of a registry that knew all of it before the fault began. */
+/** Sends every request to a registry with filled caches after the fault has begun. */
 async function warm (t: Test, setting: Setting, fault: FaultName): Promise<Seen[]> {
   const stage = await ready(t, setting)
   let begun: Awaited<ReturnType<typeof warmUp>>
@@ -164,7 +163,7 @@ async function warm (t: Test, setting: Setting, fault: FaultName): Promise<Seen[
       told: describe(question, observation),
       problems: judge(cell, question, 'warm', observation)
     })
-    // Whether the next question finds the last one's refresh under way must not be a matter of luck.
+    // A refresh of the previous request must not affect the next request.
     await quiet(server)
   }
   const [first] = seen
@@ -174,7 +173,7 @@ async function warm (t: Test, setting: Setting, fault: FaultName): Promise<Seen[
 
 const isAlone = (fault: FaultName): boolean => 'alone' in faults[fault]
 
-/** Everything that is seen of one kind of upstream, cold or warm. */
+/** Observes every cell of one kind of upstream, cold or warm. */
 async function observe (t: Test, setting: Setting, temperature: Temperature): Promise<Seen[]> {
   const [limit, one] = [pLimit(together), pLimit(1)]
   const cells = async (fault: FaultName): Promise<Seen[]> => {
@@ -192,7 +191,7 @@ async function observe (t: Test, setting: Setting, temperature: Temperature): Pr
   return seen
 }
 
-/** Runs one half of the matrix, asserts that it is as the table has it, and gives what was seen. */
+/** Runs one half of the matrix, asserts the promises of the table, and returns the observations. */
 export async function runMatrix (
   t: Test,
   source: Source,
@@ -205,15 +204,15 @@ export async function runMatrix (
   let seen: Seen[] = []
   const handles = () => process.getActiveResourcesInfo().filter(name => /TCP|Worker|MessagePort/.test(name)).length
   const before = handles()
-  await t.test('everything that the matrix asks is answered', async t => {
+  await t.test('every request of the matrix ends without a request to another host', async t => {
     const setting = await createSetting(t, source, upstream)
     seen = await observe(t, setting, temperature)
-    t.equal(setting.elsewhere.requests.length, 0, 'nobody followed a redirect to another host')
+    t.equal(setting.elsewhere.requests.length, 0, 'redirects to another host are not followed')
   })
   for (let round = 0; round < 100 && handles() > before; round++) await wait(10)
-  t.equal(handles(), before, 'no handle is left')
+  t.equal(handles(), before, 'every handle is closed')
   process.off('unhandledRejection', reject)
-  t.strictSame(rejections, [], 'no rejection was unhandled')
+  t.strictSame(rejections, [], 'every rejection is handled')
   for (const fault of faultNames) {
     await t.test(`${faults[fault].title}: ${source}, ${temperature}`, async t => {
       for (const { question, problems } of seen.filter(cell => cell.fault === fault)) {

@@ -11,21 +11,21 @@ import type { Grounds } from './faults.ts'
 import { content, instance, twinContent, twinVersion, version } from './outcomes.ts'
 import { budget, type Source } from './table.ts'
 
-/** What every instance of the matrix is a part of. */
+/** Resources that every instance of the matrix shares. */
 export interface Setting {
   source: Source
-  /** Address of what the fault servers stand in front of. */
+  /** Address of the upstream behind the fault servers. */
   upstream: string
-  /** A directory with a twin of what is asked for, and an extension of its own. */
+  /** Directory with a twin of the requested extension, and another extension. */
   twin: string
-  /** Nothing may lead there. */
+  /** Server that must not receive any request. */
   elsewhere: Loopback
 }
 
 export const organization = 'fleet'
 const versions = ['1.0.0', '1.1.0', version]
 
-/** The upstream's extensions as image layouts; what is asked for is the last. */
+/** Extensions of the upstream as image layouts; the last one is requested. */
 export const artifacts: FakeArtifact[] = [
   { repository: `${organization}/cluster/web`, tag: '1.0.0' },
   { repository: `${organization}/provider/aws`, tag: '1.0.0' },
@@ -74,7 +74,7 @@ async function startRegistry (t: Test): Promise<string> {
   return registry.url
 }
 
-/** Everything but the fault servers; the upstream is a fake unless it is given. */
+/** Creates the shared resources; the upstream is a fake unless its address is given. */
 export async function createSetting (t: Test, source: Source, given?: string): Promise<Setting> {
   const upstream = given ?? await (source === 'gitea' ? startGitea(t) : startRegistry(t))
   const twin = join(t.testdir({ twin: {} }), 'twin')
@@ -142,7 +142,7 @@ const grounds: Record<Source, Omit<Grounds, 'hostname' | 'elsewhere'>> = {
   }
 }
 
-/** A fault server of its own in front of the upstream, with the configuration of a registry behind it. */
+/** Creates a fault server in front of the upstream, and the configuration of a registry that uses it. */
 export async function stand (
   { source, upstream, twin, elsewhere }: Setting
 ): Promise<{ server: FaultServer, config: object, grounds: Grounds }> {
@@ -157,7 +157,7 @@ export async function stand (
     grounds: { ...grounds[source], hostname, elsewhere: elsewhere.url },
     config: {
       server: { public_url: 'https://registry.example.com', request_budget_seconds: budget / 1000 },
-      // Of what is in the store no upstream is asked.
+      // A stored file needs no request to the upstream, so the store is off.
       store: { enabled: false },
       ...source === 'gitea'
         ? { gitea: { ...common, url, organization }, oci: mirror }

@@ -2,12 +2,12 @@ import t from 'tap'
 import { faultNames, faults } from './faults.ts'
 import { questions, sources, table, temperatures } from './table.ts'
 
-await t.test('every fault has a promise for every question of every kind of upstream, cold and warm', async t => {
+await t.test('every fault has a promise for every request to every kind of upstream, cold and warm', async t => {
   t.strictSame(Object.keys(table), faultNames)
   t.equal(
     new Set(Object.values(faults).map(({ title }) => title)).size,
     faultNames.length,
-    'each under a title of its own'
+    'titles are unique'
   )
   let cells = 0
   for (const fault of faultNames) {
@@ -16,7 +16,7 @@ await t.test('every fault has a promise for every question of every kind of upst
         for (const temperature of temperatures) {
           const cell = table[fault][source][question][temperature]
           cells++
-          if ('notApplicable' in cell) t.match(cell.notApplicable, /\w+ \w+/, 'a reason')
+          if ('notApplicable' in cell) t.match(cell.notApplicable, /\w+ \w+/, 'the reason is text')
           else {
             t.ok(
               cell.outcomes.length > 0 && cell.bound > 0 && cell.bound <= 300,

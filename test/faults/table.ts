@@ -3,17 +3,15 @@ import type { Outcome } from './outcomes.ts'
 
 export const sources = ['gitea', 'oci'] as const
 export type Source = typeof sources[number]
-/**
- * `cold`: nothing is known when the fault begins; `warm`: everything is, and is no longer fresh when it is asked for.
- */
+/** `cold`: the caches are empty when the fault begins; `warm`: they are filled, and expired at the request. */
 export const temperatures = ['cold', 'warm'] as const
 export type Temperature = typeof temperatures[number]
 export const questions = ['list', 'search', 'metadata', 'versions', 'download', 'health'] as const
 export type UpstreamRequest = typeof questions[number]
 
 /**
- * What is promised: one of these outcomes, within so many milliseconds, or `meanwhile` one of those as long as the
- * upstream is still being asked; or why there is nothing to promise.
+ * Promise of a cell: one of these outcomes within `bound` milliseconds, or one of `meanwhile` while loads are in
+ * progress; or the reason for a cell without a promise.
  */
 export type Cell = { outcomes: readonly Outcome[], bound: number, meanwhile?: readonly Outcome[] } | {
   notApplicable: string
@@ -21,8 +19,7 @@ export type Cell = { outcomes: readonly Outcome[], bound: number, meanwhile?: re
 type Row = Record<UpstreamRequest, Record<Temperature, Cell>>
 
 /**
- * Milliseconds: what a client waits for upstreams at most (`server.request_budget_seconds`), and what it waits for what
- * is known.
+ * Milliseconds: the maximum wait for upstreams (`server.request_budget_seconds`), and the maximum wait for known data.
  */
 export const budget = 300
 const atOnce = 100
@@ -32,7 +29,8 @@ const waiting = within(budget)
 const known = within(atOnce)
 
 /**
- * The upstream cannot be asked at all: cold answers are failures, or the others' entries; warm ones are what is known.
+ * Returns the row of an unavailable upstream: cold requests fail or return entries of other instances, warm requests
+ * return known data.
  */
 function outage (failure: Outcome[] = ['unavailable'], file: Outcome[] = [...failure, 'unavailable']): Row {
   const part = { cold: waiting('partial', 'partialWithTwin'), warm: known('stale') }
@@ -47,7 +45,7 @@ function outage (failure: Outcome[] = ['unavailable'], file: Outcome[] = [...fai
   }
 }
 
-/** Nothing is wrong with what was asked for; what is known may be answered before it is asked for anew. */
+/** Cells of data without a fault; known data may be returned before it is refreshed. */
 const good = { cold: waiting('fresh'), warm: known('fresh', 'stale') }
 const goodFile = { cold: waiting('fresh'), warm: waiting('fresh', 'stale') }
 const fine: Row = {
@@ -59,9 +57,11 @@ const fine: Row = {
   health: { cold: known('healthy'), warm: known('healthy') }
 }
 
-/** The listing alone is of no use; single extensions can be asked for. What was known before is kept. */
+/** Cells of an unusable listing: single extensions can be requested, and known entries are kept. */
 const unlisted = { cold: waiting('partial', 'partialWithTwin'), warm: known('stale', 'partialKept') }
-/** Some rows of it are of no use: the rest is shown, and what they may have been is not known. */
+/**
+ * Cells of a listing with some unusable rows: the other rows are shown, and the names in the unusable rows are unknown.
+ */
 const withoutSome = { cold: waiting('partialKept'), warm: known('stale', 'partialKept') }
 const listingOnly: Row = {
   ...outage(),
@@ -71,16 +71,19 @@ const listingOnly: Row = {
   versions: good,
   download: goodFile
 }
-/** Bodies that end early: the file's own shows it only when its headers have been sent. */
+/** Row of bodies that end early: for a file this is known only after its headers are sent. */
 const breaksOff = outage(['unavailable'], ['unavailable', 'broken'])
-/** Nothing is wrong with the file, but so much with everything else that the upstream may be left alone. */
+/**
+ * Returns the row with these outcomes for a warm download: its file is valid, but other failures may block the
+ * upstream.
+ */
 const ofAKnownFile = (row: Row, ...outcomes: Outcome[]): Row => ({
   ...row,
   download: { cold: row.download.cold, warm: waiting(...outcomes) }
 })
 /**
- * As long as the listing is not there, nothing is known of what the instance has; then it is known to have what it
- * cannot tell.
+ * Cells of a list with one unreadable repository. Before the first listing the extensions of the instance are unknown;
+ * afterwards one of them is known without its metadata.
  */
 const unread = {
   cold: { outcomes: ['partial'], bound: budget, meanwhile: ['partialWithTwin'] },
@@ -93,8 +96,8 @@ const oneRepository: Row = {
   download: { cold: waiting('unavailable'), warm: waiting('fresh', 'stale') }
 }
 /**
- * A walk asks a Gitea's repository only when the listing shows a change of it: where it does not, what is known is what
- * is.
+ * Row for Gitea: a crawl requests a repository only if the listing shows a change. Without a change the known data is
+ * current.
  */
 const oneUnchanged: Row = {
   ...oneRepository,
@@ -103,12 +106,12 @@ const oneUnchanged: Row = {
   metadata: { cold: oneRepository.metadata.cold, warm: good.warm },
   health: { cold: oneRepository.health.cold, warm: known('healthy') }
 }
-/** A page instead of the answer may be the one to log in. */
+/** An HTML page instead of a response may be a login page. */
 const loginPage = outage(['unavailable', 'refused'])
 
 const both = (row: Row): Record<Source, Row> => ({ gitea: row, oci: row })
 
-/** Every fault's row. What stands here is promised; what was observed is in `docs/fault-matrix.md`. */
+/** Promised row of every fault; the observed outcomes are in `docs/fault-matrix.md`. */
 export const table: Record<FaultName, Record<Source, Row>> = {
   refused: both(outage()),
   nameless: both(outage()),
@@ -125,7 +128,7 @@ export const table: Record<FaultName, Record<Source, Row>> = {
   error503: both(outage()),
   unauthorized: both(outage(['refused'])),
   forbidden: both(outage(['refused'])),
-  // A registry that has never told its repositories is one of those that do not.
+  // A registry that returns 404 and never listed its repositories counts as one without a catalog.
   listing404: {
     gitea: listingOnly,
     oci: { ...listingOnly, health: { cold: known('healthy'), warm: known('degraded') } }
@@ -143,7 +146,7 @@ export const table: Record<FaultName, Record<Source, Row>> = {
   redirectLoop: both(outage()),
   redirectElsewhere: both(outage()),
   redirectLinkLocal: both(outage()),
-  // As long as the walk goes on, nothing is known to be wrong.
+  // The failure is unknown until the crawl ends.
   endless: both({
     ...ofAKnownFile(outage(), 'fresh', 'stale', 'unavailable'),
     health: { cold: { outcomes: ['degraded'], bound: atOnce, meanwhile: ['healthy'] }, warm: known('degraded') }

@@ -99,7 +99,7 @@ const step = fc.oneof(
   { weight: 1, arbitrary: fc.record({ later: fc.integer({ min: 1, max: 400 }) }) }
 )
 
-/** An upstream that has what it is told. */
+/** Creates an upstream whose content can be replaced. */
 function createUpstream (source: ExtensionSource, content: readonly Loaded[]) {
   const upstream = { content }
   const driver: Driver = {
@@ -120,7 +120,7 @@ function createUpstream (source: ExtensionSource, content: readonly Loaded[]) {
   return Object.assign(upstream, { driver })
 }
 
-/** Sends each value as it is: the route's schema makes the bytes, as Fastify does it by itself. */
+/** Sends each value unchanged, so that Fastify serializes it with the schema of the route. */
 const plainAnswers = fp(async (fastify: FastifyInstance) => {
   fastify.decorateReply('sendResource', async function (answer) {
     return await this.send((await answer).value)
@@ -130,7 +130,7 @@ const plainAnswers = fp(async (fastify: FastifyInstance) => {
   })
 }, { name: 'registry-replies' })
 
-/** The routes, over a catalog that can be replaced. */
+/** Creates the routes with a catalog that can be replaced. */
 async function createRoutes (
   current: () => Catalog,
   plugin: typeof plainAnswers | typeof replies
@@ -161,7 +161,7 @@ async function createRoutes (
   return app
 }
 
-await t.test('every answer is, byte for byte, what the serializer of its response schema makes of its value, in each ' +
+await t.test('every response has the same bytes as its value serialized with its response schema, in each ' +
   'coding', async t => {
   let catalog: Catalog
   const [ours, plain] = [await createRoutes(() => catalog, replies), await createRoutes(() => catalog, plainAnswers)]
@@ -202,7 +202,7 @@ await t.test('every answer is, byte for byte, what the serializer of its respons
               new URLSearchParams(Object.entries(query).map(([key, value]): [string, string] => [key, String(value)]))
                 .toString()
             }`
-            // What is read anew behind a question is there for the next one.
+            // The first request may start a refresh in the background; the second request gets its result.
             await ours.inject({ url })
             await turn()
             const answer = await ours.inject({ url })
@@ -213,9 +213,9 @@ await t.test('every answer is, byte for byte, what the serializer of its respons
             equal(answer.headers['content-type'], expected.headers['content-type'])
             const etag = String(answer.headers.etag)
             match(etag, /^"[\w-]{27}"$/)
-            equal(etags.get(answer.body) ?? etag, etag, 'the same bytes have the same validator')
+            equal(etags.get(answer.body) ?? etag, etag, 'equal bodies have the same ETag')
             for (const [body, other] of etags) {
-              if (body !== answer.body) notEqual(other, etag, 'other bytes have another')
+              if (body !== answer.body) notEqual(other, etag, 'different bodies have different ETags')
             }
             etags.set(answer.body, etag)
             for (const [coding, decode] of [['br', brotliDecompressSync], ['gzip', gunzipSync]] as const) {
@@ -239,7 +239,7 @@ await t.test('every answer is, byte for byte, what the serializer of its respons
     ),
     { runs: share(200), seconds: 60 }
   )
-  t.ok(coded > 0, 'some were large enough to be coded')
+  t.ok(coded > 0, 'some responses were large enough for a coding')
   const timeless = async (app: FastifyInstance, url: string) =>
     (await app.inject({ url })).body.replace(/"uptime":\d+/, '"uptime":0')
   for (const url of ['/api/v1/health', '/api/v1/cache/stats']) {

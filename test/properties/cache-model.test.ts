@@ -24,7 +24,7 @@ import { holds, share } from './run.ts'
 
 const place = (key: number) => cacheKey<string>(sectionOf(key), `instance:${key}`)
 
-/** The cache itself, with loads that end when they are told to, and callers whose answers are kept. */
+/** Creates the real cache with loads that end on command, and with recorded replies. */
 function createReal () {
   const clock = createClock()
   const cache = createCache({
@@ -42,7 +42,7 @@ function createReal () {
   let loads = 0
 
   async function load (flight: number): Promise<LoadedEntry[]> {
-    ok(!running.has(flight), `two loads of flight ${flight} at once`)
+    ok(!running.has(flight), `two concurrent loads of flight ${flight}`)
     const serial = loads++
     const outcome = await new Promise<Outcome>(resolve => { running.set(flight, resolve) })
     if (outcome === 'fail') throw registryError('service_unavailable', 'fail')
@@ -87,7 +87,7 @@ type Real = ReturnType<typeof createReal>
 let asked = 0
 let commands = 0
 
-/** A command for both, after which both must tell the same of themselves. */
+/** Creates a command for both, after which the cache and the model must have the same statistics. */
 function command (
   name: string,
   act: (model: Model, real: Real) => void | Promise<void>,
@@ -99,10 +99,10 @@ function command (
       commands++
       await act(model, real)
       await turn()
-      equal(real.loads(), model.loads(), 'loads begun')
+      equal(real.loads(), model.loads(), 'number of loads')
       const { metadata, versions } = real.cache.statistics()
       deepEqual({ metadata, versions }, model.statistics())
-      ok(metadata.entries + versions.entries <= capacity, 'no more entries than the capacity')
+      ok(metadata.entries + versions.entries <= capacity, 'the capacity is not exceeded')
     },
     toString: () => name
   }
@@ -111,7 +111,7 @@ function command (
 async function finish (model: Model, real: Real, flight: number, outcome: Outcome): Promise<void> {
   const expected = model.finish(flight, outcome)
   const end = real.running.get(flight)
-  ok(end !== undefined, 'a load is under way')
+  ok(end !== undefined, 'a load is in progress')
   real.running.delete(flight)
   end(outcome)
   await turn()
@@ -157,7 +157,7 @@ const absentFor = (key: number) =>
 
 const key = fc.constantFrom(...keys)
 const flight = fc.constantFrom(...flights)
-/** Around every time that means something, and any other. */
+/** Times around every limit of the cache, and any other time. */
 const seconds = fc.oneof(
   fc.constantFrom(1, 29, 30, 31, 60, 239, 240, 241, 299, 300, 301, 1000, 1299, 1300, 1301),
   fc.integer({ min: 0, max: 2000 })
@@ -185,7 +185,7 @@ const anything = fc.commands<Model, Real, false>([
   key.map(peek), key.map(use), key.map(absentFor)
 ] as Array<fc.Arbitrary<fc.AsyncCommand<Model, Real>>>, { maxCommands: 120, size: 'max' })
 
-await t.test('the cache does what its model does, whatever it is asked in whatever order', async t => {
+await t.test('the cache behaves like its model for any sequence of commands', async t => {
   await holds(
     t,
     fc.asyncProperty(anything, async commands => {
@@ -200,5 +200,5 @@ await t.test('the cache does what its model does, whatever it is asked in whatev
     { runs: share(1500) }
   )
   t.comment(`${commands} commands`)
-  t.ok(commands > share(20_000), 'as many commands as promised')
+  t.ok(commands > share(20_000), 'number of commands')
 })

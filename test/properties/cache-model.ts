@@ -1,29 +1,27 @@
-/*
- * What the cache promises, as simply as it can be said: what is known of each key, in order of use, and who waits for
- * what. It knows nothing of how `plugins/cache/cache.ts` does it.
- */
+/* Model of the cache in its simplest form: the entries in order of use, and the waiting callers. It is independent
+   of the implementation in `plugins/cache/cache.ts`. */
 
 export const times = { ttl: 300, stale: 1000, negative: 30 }
 export const capacity = 3
 export const keys = Array.from({ length: 8 }, (_, at) => at)
-/** Two keys are filled by one load. */
+/** Returns the flight of a key; one load fills two keys. */
 export const flightOf = (key: number): number => Math.floor(key / 2)
 export const flights = [...new Set(keys.map(flightOf))]
 export const sectionOf = (key: number): 'metadata' | 'versions' => key % 2 === 0 ? 'metadata' : 'versions'
 
-/** Part of its life after which an entry in use is loaded again. */
+/** Part of its lifetime after which an entry in use is loaded again. */
 const refreshAhead = 0.8
-/** Seconds after its beginning that anybody waits for a load. */
+/** Maximum seconds between the start of a load and the end of a wait for it. */
 export const patience = 60
-/** Seconds for which a failure is known. */
+/** Seconds for which a failure is remembered. */
 const failureMemory = 120
 const late = 'The upstream did not respond in time'
 
-/** What a load gives for each of its two keys; `fail` throws an error of the table, `crash` another one. */
+/** Result of a load for each of its two keys; `fail` throws an error of the table, `crash` any other error. */
 export type Outcome = 'fail' | 'crash' | Array<{ present: boolean, ttl?: number }>
 
 export interface UpstreamRequest { key: number, maxAge?: number, maxAbsence?: number }
-/** What a caller gets, with its times in seconds; `error` says why an old answer is given. */
+/** Reply to a caller, with its times in seconds; `error` is the reason for a stale value. */
 export type Reply = { value: string | undefined, age: number, ttl: number, hit: boolean, error?: string } | {
   thrown: string
 }
@@ -36,7 +34,7 @@ export { valueOf }
 
 export function createModel () {
   let now = 0
-  /** Least recently used first. */
+  /** Entries by key; the least recently used entry is first. */
   const entries = new Map<number, Entry>()
   const absences = new Map<number, number>()
   const resting = new Set<number>()
@@ -80,7 +78,7 @@ export function createModel () {
     entries.set(key, { value, at: now, ttl })
   }
 
-  /** Why nobody who can have an older answer waits for a load. */
+  /** Returns the reason why a caller with a stale entry does not wait for a load. */
   function hopeless (flight: number): string | undefined {
     if (now - (failures.get(flight) ?? -Infinity) <= failureMemory) return 'fail'
     return now - (underWay.get(flight)?.since ?? Infinity) > patience ? late : undefined
@@ -92,7 +90,7 @@ export function createModel () {
     forward (seconds: number): void { now += seconds },
     rest (flight: number, on: boolean): void { if (on) resting.add(flight); else resting.delete(flight) },
 
-    /** What a question is answered at once; undefined when the caller waits, as `id`. */
+    /** Returns the immediate reply; undefined if the caller waits, as `id`. */
     get ({ key, maxAge = Infinity, maxAbsence = Infinity }: UpstreamRequest, id: number): Reply | undefined {
       const flight = flightOf(key)
       const count = counts[sectionOf(key)]
@@ -129,7 +127,7 @@ export function createModel () {
       return undefined
     },
 
-    /** An answer that was taken from a slot elsewhere. */
+    /** Counts a value that another cache returned, and starts a refresh if it is due. */
     use (key: number): void {
       counts[sectionOf(key)].hits++
       const entry = entries.get(key)
@@ -154,7 +152,7 @@ export function createModel () {
 
     isUnderWay: (flight: number): boolean => underWay.has(flight),
 
-    /** Ends a load; gives what each caller that waited for it gets. */
+    /** Ends a load; returns the reply to each caller that waited for it. */
     finish (flight: number, outcome: Outcome): Map<number, Reply> {
       const { load, waiters } = begin(flight)
       underWay.delete(flight)
@@ -177,7 +175,7 @@ export function createModel () {
       }))
     },
 
-    /** Loads that were ever begun. */
+    /** Returns the number of started loads. */
     loads: () => loads,
     statistics () {
       for (const section of ['metadata', 'versions'] as const) {

@@ -1,10 +1,8 @@
 import { valid } from 'semver'
 import type { LoopbackAnswer } from '../fakes/loopback.ts'
 
-/*
- * What an answer of a Gitea proves, judged apart from the product and only by what Gitea may truly say: the few answers
- * by which an extension may rightly go to another instance. Everything else leaves it where it is.
- */
+/* Absences that a response of Gitea proves, derived independently of the product: only these responses permit
+   another instance to own the extension. Any other response must not change the owner. */
 
 const isObject = (value: unknown): value is Record<string, unknown> =>
   typeof value === 'object' && value !== null && !Array.isArray(value)
@@ -18,15 +16,17 @@ function jsonOf ({ headers = {}, body = '' }: LoopbackAnswer): unknown {
   }
 }
 
-/** A repository that is there, but which is no extension: mirrors, and those that say that they have no releases. */
+/** Returns true for a repository that is not an extension: a mirror, or one without releases. */
 const isNone = (row: Record<string, unknown>): boolean =>
   row['mirror'] === true || row['has_releases'] === false || row['release_counter'] === 0
 
-/** A row by which one can tell whose it is: Gitea has no repository without a name. */
+/** Returns true for a row with a name; a row without a name could be any repository. */
 const isNamed = (row: unknown): row is Record<string, unknown> & { name: string } =>
   isObject(row) && typeof row['name'] === 'string' && row['name'] !== ''
 
-/** Repositories of `all` that a whole listing does not have; a row that nobody can read may be any of them. */
+/**
+ * Returns the repositories of `all` that a complete page of the listing does not contain; none if a row has no name.
+ */
 function withoutRow (
   body: unknown,
   all: readonly string[],
@@ -40,7 +40,7 @@ function withoutRow (
   )
 }
 
-/** Whether a list of releases has nothing that is a version, and nothing that one cannot read. */
+/** Returns true if a list of releases is readable and contains no version. */
 function hasNoVersion (body: unknown): boolean {
   if (!Array.isArray(body)) return false
   return body.every(row =>
@@ -51,8 +51,8 @@ function hasNoVersion (body: unknown): boolean {
 }
 
 /**
- * The repositories of `all` that this answer truly says to be gone, renamed, or without a version. `onPage` tells on
- * which page of the listing a repository stands.
+ * Returns the repositories of `all` that this response proves to be deleted, renamed or without a version. `onPage`
+ * returns the page of the listing that contains a repository.
  */
 export function provenAbsent (
   path: string,
@@ -69,7 +69,7 @@ export function provenAbsent (
   const [, , repository = '', rest] = parts
   if (parts[0] !== 'repos' || !all.includes(repository)) return []
   if (rest === 'releases') return answer.status === 200 && hasNoVersion(json) ? [repository] : []
-  // Gitea's own 404 is JSON, and a redirect within its API is a rename.
+  // A 404 of Gitea itself is JSON, and a redirect within its API is a rename.
   if (
     answer.status === 404 && /^application\/(?:[\w.+-]+\+)?json\b/i.test(String(answer.headers?.['content-type'] ?? ''))
   ) return [repository]

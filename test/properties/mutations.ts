@@ -2,11 +2,11 @@ import fc from 'fast-check'
 import type { LoopbackAnswer } from '../fakes/loopback.ts'
 
 type Json = null | boolean | number | string | Json[] | { [key: string]: Json }
-/** Where in a value, as parts of the way there; each is taken modulo what there is. */
+/** Path into a value as indexes; each index is taken modulo the number of children. */
 type Way = number[]
 
 const deep = (depth: number): Json => Array.from({ length: depth }).reduce<Json>(value => [value], 'x')
-/** Values of every type, and what is extreme of each. */
+/** Values of every type, with the extremes of each type. */
 const others: Json[] = [
   null,
   true,
@@ -41,9 +41,9 @@ const others: Json[] = [
   deep(200)
 ]
 
-/** One change of a JSON value, somewhere in it. */
+/** Change of a JSON value at one path. */
 type Structural = { act: 'drop' | 'double' | 'swap' | 'rename' | 'reverse' } | { act: 'replace', value: Json }
-/** One change of an answer. */
+/** Mutation of a response. */
 export type Mutation =
   | { kind: 'structure', way: Way, change: Structural }
   | { kind: 'bytes', at: number, bytes: number[], how: 'overwrite' | 'insert' | 'cut' | 'end' }
@@ -51,7 +51,7 @@ export type Mutation =
   | { kind: 'header', name: string, value: string | undefined }
   | { kind: 'status', status: number }
 
-/** Changes what is at the end of the way; a way that ends early ends there. */
+/** Changes the value at the end of the path; a path that is too long ends at the last value. */
 function change (value: Json, way: Way, what: Structural): Json {
   const [first, ...rest] = way
   if (typeof value !== 'object' || value === null || first === undefined) {
@@ -106,7 +106,7 @@ function text (body: Buffer, how: Extract<Mutation, { kind: 'text' }>['how']): B
   }
 }
 
-/** The answer with a mutation; one that does not fit it leaves it as it is. */
+/** Returns the response with a mutation; a mutation that does not apply leaves it unchanged. */
 export function mutate (answer: LoopbackAnswer, mutation: Mutation): LoopbackAnswer {
   const body = Buffer.from(answer.body as string ?? '')
   switch (mutation.kind) {
@@ -192,10 +192,7 @@ const structural: fc.Arbitrary<Structural> = fc.oneof(
   fc.jsonValue({ maxDepth: 2 }).map((value): Structural => ({ act: 'replace', value: value as Json }))
 )
 
-/**
- * Mutations of any kind; those that a client waits for (an answer shorter than it says, a status that is tried again)
- * are rare.
- */
+/** Mutations of any kind. Slow mutations are rare: a body shorter than its length, and a status that is retried. */
 export const mutations: fc.Arbitrary<Mutation> = fc.oneof(
   { weight: 24, arbitrary: fc.record({ kind: fc.constant('structure' as const), way, change: structural }) },
   {

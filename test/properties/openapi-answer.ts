@@ -16,7 +16,7 @@ export interface Document {
   components: { headers: Record<string, { description: string }>, responses: Record<string, Described> }
 }
 
-/** Headers of HTTP itself, and those by which a host answers browsers. */
+/** Headers of HTTP itself, and of CORS. */
 const ofTransport =
   /^(?:content-type|content-length|date|connection|transfer-encoding|vary|x-test-route|access-control-.*)$/
 const methods = new Set(['get', 'head', 'post', 'put', 'patch', 'delete', 'options'])
@@ -34,16 +34,16 @@ const escaped = (part: string): string => encodeURIComponent(part.replaceAll('~'
 
 const decoders: Record<string, (bytes: Buffer) => Buffer> = { br: brotliDecompressSync, gzip: gunzipSync }
 
-/** What a client reads of an answer once it has undone its coding. */
+/** Returns the body of a response without its content coding. */
 function decode ({ headers, rawPayload }: LightMyRequestResponse): Buffer {
   const coding = headers['content-encoding']
   if (coding === undefined) return rawPayload
   const decoder = decoders[String(coding)]
-  ok(decoder, `a coding that is asked for: ${String(coding)}`)
+  ok(decoder, `the coding is known: ${String(coding)}`)
   return decoder(rawPayload)
 }
 
-/** Judges answers by an OpenAPI document alone; what an object's schema does not name, no body may have. */
+/** Creates a judge of responses that uses only an OpenAPI document; keys outside the schema of an object are errors. */
 export function createJudge (document: Document) {
   const strict = JSON.parse(
     JSON.stringify(document),
@@ -71,7 +71,7 @@ export function createJudge (document: Document) {
     validators.set(pointer, validator)
     ok(
       validator(body),
-      `the body is as ${decodeURIComponent(pointer)} says: ${JSON.stringify(validator.errors)} ${
+      `the body matches ${decodeURIComponent(pointer)}: ${JSON.stringify(validator.errors)} ${
         JSON.stringify(body).slice(0, 500)
       }`
     )
@@ -94,7 +94,7 @@ export function createJudge (document: Document) {
   }
 
   return {
-    /** Throws unless an answer is one that the operation is documented to give. */
+    /** Throws unless the response is documented for the operation. */
     check ({ path, method, operation }: Route, answer: LightMyRequestResponse): void {
       const { statusCode: status, headers } = answer
       const given = operation.responses[status] as Described | undefined
@@ -113,14 +113,14 @@ export function createJudge (document: Document) {
         [],
         'every header is documented'
       )
-      // The words of a header say whether it may be absent.
+      // The description of a header states if it may be absent.
       for (const { name, description } of documented) {
-        if (!description.includes('absent')) ok(headers[name] !== undefined, `${name} is there`)
+        if (!description.includes('absent')) ok(headers[name] !== undefined, `${name} is present`)
       }
 
       const [type, content] = Object.entries(described.content ?? {})[0] ?? []
       if (content === undefined || (method === 'HEAD' && answer.rawPayload.length === 0)) {
-        return equal(answer.rawPayload.length, 0, 'there is no body')
+        return equal(answer.rawPayload.length, 0, 'the body is empty')
       }
       equal(String(headers['content-type']).split(';')[0], type, 'the body has its documented type')
       if (type !== 'application/json') return
@@ -129,10 +129,10 @@ export function createJudge (document: Document) {
       if (status >= 400) error(status, body)
     },
 
-    /** The same for a path that has no operation. */
+    /** Throws unless the response is valid for a path without an operation. */
     checkUnknown (answer: LightMyRequestResponse): void {
       ok(answer.statusCode === 404 || answer.statusCode === 400, `status ${answer.statusCode} of an unknown path`)
-      // HEAD has no body to judge.
+      // A response to HEAD has no body.
       if (answer.rawPayload.length === 0) return
       validate('components/schemas/ErrorResponse', answer.json())
       error(answer.statusCode, answer.json())

@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 
-/** What an OpenAPI document says of a parameter, as far as values are made from it. */
+/** Part of a parameter schema from which values are generated. */
 export interface ParameterSchema {
   type?: string
   enum?: string[]
@@ -27,16 +27,16 @@ export interface Route {
   operation: Operation
 }
 
-/** Whether a value is one of the schema's, is certainly none, or may be taken for either. */
+/** Validity of a value in its schema: valid, invalid, or accepted as either. */
 export type Kind = 'valid' | 'invalid' | 'either'
 interface Value { kind: Kind, text: string }
 
-/** A request that an operation may get; `kind` is that of its worst parameter. */
+/** Request to an operation; `kind` is the kind of its worst parameter. */
 export interface Input {
   route: Route
   kind: Kind
   url: string
-  /** The same request without the parameters that the operation does not declare. */
+  /** URL of the same request without the undeclared parameters. */
   declaredUrl: string
   parameters: Record<string, string>
   headers: Record<string, string>
@@ -45,7 +45,7 @@ export interface Input {
 
 const as = (kind: Kind) => (text: string): Value => ({ kind, text })
 
-/** Texts that no schema has in mind. */
+/** Unusual texts. */
 const odd = fc.oneof(
   fc.string(),
   fc.string({ unit: 'binary' }),
@@ -121,7 +121,7 @@ function invalid (
     : wrong
 }
 
-/** Values that the schema allows, with `known` ones that something is behind, and others. */
+/** Generates values that the schema permits, `known` values that exist in the catalog, and others. */
 function value ({ schema }: Parameter, known: readonly string[]): fc.Arbitrary<Value> {
   return fc.oneof(
     ...known.length > 0 ? [{ weight: 12, arbitrary: fc.constantFrom(...known).map(as('valid')) }] : [],
@@ -131,10 +131,12 @@ function value ({ schema }: Parameter, known: readonly string[]): fc.Arbitrary<V
   )
 }
 
-/** A lone surrogate has no encoding: it goes as the replacement that clients send. */
+/**
+ * Encodes a text for a URL. A lone surrogate has no encoding, so it becomes the replacement character as in clients.
+ */
 const encode = (text: string): string => encodeURIComponent(text.toWellFormed())
 
-/** A value as a part of the path. What is empty, dots or not encoded leads to another path than the operation's. */
+/** Generates a path segment. Empty values, dots and unencoded values may lead to another path. */
 function segment (given: fc.Arbitrary<Value>): fc.Arbitrary<Value> {
   return fc.oneof(
     {
@@ -154,7 +156,7 @@ function segment (given: fc.Arbitrary<Value>): fc.Arbitrary<Value> {
   )
 }
 
-/** A parameter of the query: once, missing, repeated, or encoded otherwise. */
+/** Generates a query parameter: once, missing, repeated, or in another encoding. */
 function pair ({ name, required, schema }: Parameter, given: fc.Arbitrary<Value>): fc.Arbitrary<Value> {
   const once = given.map(({ kind, text }) => ({
     kind: schema.type === 'integer' && text === '' ? 'either' as const : kind,
@@ -220,10 +222,7 @@ const headers = fc.record({
 const worst = (kinds: Kind[]): Kind =>
   kinds.includes('either') ? 'either' : kinds.includes('invalid') ? 'invalid' : 'valid'
 
-/**
- * Names that the implementation may use where the parameters of a request are passed on: options and members of
- * objects.
- */
+/** Names that the implementation may use for options and members of objects to which it passes parameters. */
 const innerNames = [
   'query',
   'params',
@@ -264,8 +263,8 @@ const innerNames = [
 ]
 
 /**
- * Parameters that the operation does not declare, in any spelling: most of all those of its own path and those of other
- * operations, then names that the implementation may use, then any text. None of them may change a response.
+ * Generates undeclared parameters: names of the path and of other operations, names in the implementation, and any
+ * text. None of them may change a response.
  */
 function undeclared (
   { operation: { parameters = [] } }: Route,
@@ -305,7 +304,7 @@ function undeclared (
     },
     { weight: 1, arbitrary: odd }
   )
-  // A list or an object under a declared name is a parameter of another name, too.
+  // A list or an object under a declared name is an undeclared parameter too.
   const spelled = fc.tuple(
     fc.oneof({ weight: 8, arbitrary: name }, {
       weight: 1,
@@ -331,10 +330,7 @@ function undeclared (
   })
 }
 
-/**
- * Requests to an operation, from nothing but what its parameters say; `known` has values by parameter that something is
- * behind.
- */
+/** Generates requests to an operation from its parameters only; `known` contains existing values by parameter. */
 export function inputs (route: Route, known: Record<string, readonly string[]>): fc.Arbitrary<Input> {
   const { path, operation: { parameters = [] } } = route
   const inPath = parameters.filter(parameter => parameter.in === 'path')

@@ -14,11 +14,11 @@ import { createJudge, routesOf, type Document } from './openapi-answer.ts'
 import { inputs, type Input } from './openapi-input.ts'
 import { holds, share, until } from './run.ts'
 
-/** Requests; all of them where nobody waits. */
+/** Number of requests in a full run; fewer in `npm test`. */
 const wanted = share(10_000)
 const budget = 0.6
 const timeout = 0.3
-/** Milliseconds that an answer may take: several budgets in a row, on a busy machine. */
+/** Maximum milliseconds of a response: several request budgets on a busy machine. */
 const most = 6000
 
 const owned = ['aws_prov', 'k3s_taskserv', 'web_cluster', 'onlyrc_prov', 'edge_cluster']
@@ -36,7 +36,7 @@ const said = (status: number, body: string, headers = {}): LoopbackAnswer => ({
   headers: { 'content-type': 'application/json', ...headers },
   body
 })
-/** What goes wrong. None of it proves an absence. */
+/** Faults that do not prove an absence. */
 const faults: FaultAction[] = [
   'refuse-reset',
   'hang',
@@ -61,7 +61,7 @@ const faults: FaultAction[] = [
 ]
 const places = [/./, /\/(?:repos|_catalog)\b/, /\/releases/, /\/(?:tags|manifests)\//, /\/(?:attachments|blobs)\//]
 
-/** Operations of which two responses in a row are alike: what they return depends on nothing but the catalog. */
+/** Operations with the same response to two requests, since it depends only on the catalog. */
 const comparable = new Set([
   'listExtensions',
   'searchExtensions',
@@ -115,7 +115,8 @@ async function setUp (t: Test) {
 }
 
 /**
- * Asks until the catalog is whole, what stands in the way running out meanwhile; gives the last answer if it never is.
+ * Requests the list until the catalog is complete, and lets pauses expire. Returns undefined, or the last response if
+ * the catalog stays incomplete.
  */
 async function recovers (app: FastifyInstance, clock: ReturnType<typeof createClock>): Promise<string | undefined> {
   let last = ''
@@ -123,13 +124,13 @@ async function recovers (app: FastifyInstance, clock: ReturnType<typeof createCl
     clock.forward(31)
     const { statusCode, headers } = await app.inject({ url: '/api/v1/extensions' })
     if (statusCode === 200 && headers['x-partial'] === undefined && headers['x-cache-ttl'] !== '0') return undefined
-    last = `not whole: ${statusCode} ${JSON.stringify(headers)}`
+    last = `incomplete: ${statusCode} ${JSON.stringify(headers)}`
     await delay(50)
   }
   return last
 }
 
-await t.test('every operation answers any request, whatever its upstreams do, as the document says', async t => {
+await t.test('every operation responds to any request as documented, for any fault of its upstreams', async t => {
   const { start, heal, upstreams } = await setUp(t)
   const { app } = await start()
   const document = app.openapiDocument.json() as Document
@@ -140,13 +141,15 @@ await t.test('every operation answers any request, whatever its upstreams do, as
   const counts = new Map(routes.map(({ operation }) => [operation.operationId, 0]))
   const statuses = new Map<number, number>()
   let slowest = 0
-  /** Answers that a busy machine was too late for. */
+  /** Number of responses that were late without a fault, on a busy machine. */
   let slow = 0
 
-  /** Requests with undeclared parameters whose response was compared with that to the request without them. */
+  /**
+   * Number of requests whose response was compared with the response to the same request without undeclared parameters.
+   */
   let compared = 0
 
-  /** Requests the operation without the undeclared parameters and compares: they may not change the response. */
+  /** Sends the request without the undeclared parameters, and compares: they may not change the response. */
   async function compare (
     app: FastifyInstance,
     { route, url, declaredUrl, headers }: Input,
@@ -154,7 +157,7 @@ await t.test('every operation answers any request, whatever its upstreams do, as
   ): Promise<void> {
     if (url === declaredUrl || !comparable.has(route.operation.operationId)) return
     const plain = await app.inject({ url: declaredUrl, headers, method: route.method as 'GET' })
-    // A busy machine may be late with either.
+    // Either request may be late on a busy machine.
     if (plain.statusCode === 503 || answer.statusCode === 503) return
     compared++
     const { headers: expected } = plain
@@ -186,7 +189,7 @@ await t.test('every operation answers any request, whatever its upstreams do, as
     const what = `${route.method} ${url}`
     ok(took < most, `${what}: ${took} ms`)
     if (answer instanceof Error) {
-      // A download that breaks cannot take its status back.
+      // A download that fails after its headers cannot change its status.
       ok(troubled && id === 'downloadExtension', `${what}: ${answer.message}`)
       return
     }
@@ -200,10 +203,10 @@ await t.test('every operation answers any request, whatever its upstreams do, as
       else {
         ok(
           troubled || ![401, 429, 503].includes(status),
-          `${status} though nothing is wrong: ${answer.body} ${JSON.stringify(answer.headers)}`
+          `${status} without a fault: ${answer.body} ${JSON.stringify(answer.headers)}`
         )
       }
-      // What is not encoded may lead elsewhere: the operation is the one that answered.
+      // An unencoded value may lead to another operation, which is then the documented one.
       const template = answer.headers['x-test-route']
       if (template === 'none') return judge.checkUnknown(answer)
       const answering = template === undefined ? route : byRoute.get(`${route.method} ${String(template)}`)
@@ -215,7 +218,7 @@ await t.test('every operation answers any request, whatever its upstreams do, as
       if (
         kind === 'valid' && (id === 'getExtension' || id === 'listExtensionVersions') && type === 'provider' &&
         name === 'aws' && source !== 'source=oci'
-      ) notEqual(status, 404, 'an outage is no 404')
+      ) notEqual(status, 404, 'an outage is not reported as 404')
       if (!troubled) await compare(app, input, answer)
     } catch (error) {
       throw new Error(`${what} ${JSON.stringify(headers)}: ${error instanceof Error ? error.message : String(error)}`, {
@@ -296,7 +299,7 @@ await t.test('every operation answers any request, whatever its upstreams do, as
   )
   t.ok(cases >= wanted, `at least ${wanted} cases`)
   t.comment(`${compared} responses compared with those to the same requests without undeclared parameters`)
-  t.ok(compared >= cases / 50, 'undeclared parameters are sent, and their responses compared')
-  t.ok(slow <= cases / 20, 'and hardly one is late when nothing is wrong')
-  t.ok([...counts.values()].every(count => count > 0), 'every operation is asked')
+  t.ok(compared >= cases / 50, 'enough responses to undeclared parameters are compared')
+  t.ok(slow <= cases / 20, 'few responses are late without a fault')
+  t.ok([...counts.values()].every(count => count > 0), 'every operation is requested')
 })

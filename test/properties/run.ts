@@ -1,7 +1,7 @@
 import fc from 'fast-check'
 import type { Test } from 'tap'
 
-/** Whether properties are checked at length, as `npm run test:system:properties` does. */
+/** True if the properties run in full, as in `npm run test:system:properties`. */
 const atLength = process.env['PROPERTIES'] === 'full'
 
 /** Returns the number of runs or cases of a property: all of `count`, or a tenth in `npm test`. */
@@ -9,14 +9,14 @@ export const share = (count: number): number => atLength ? count : Math.ceil(cou
 
 export interface RunOptions {
   runs: number
-  /** Seconds after which searching, and shrinking what was found, ends: well below the time that a test file has. */
+  /** Maximum seconds for searching and shrinking; well below the timeout of a test file. */
   seconds?: number
 }
 
 /**
- * Checks a property with the seed of `PROPERTY_SEED`. Without it, the seed is new for each run at length, and otherwise
- * the same, so that `npm test` repeats its cases. A failure reports its seed and the smallest example that was found in
- * time. A run that does not finish fails, too.
+ * Checks a property with the seed of `PROPERTY_SEED`. Without it, each full run has a new seed, and `npm test` always
+ * has the same seed so that its cases repeat. A failure reports its seed and the smallest example found in time. A run
+ * that does not finish fails, too.
  */
 export async function holds<T> (
   t: Test,
@@ -50,8 +50,8 @@ export async function holds<T> (
 }
 
 /**
- * A predicate that is not asked any more once there is enough, unless it failed: then the example is to be made
- * smaller.
+ * Returns a predicate that passes without a check once there are enough cases. After a failure it always checks, so
+ * that the example can be shrunk.
  */
 export function until<T> (enough: () => boolean, predicate: (value: T) => Promise<void>): (value: T) => Promise<void> {
   let failed = false

@@ -16,17 +16,19 @@ import { provenAbsent } from './gitea-proof.ts'
 import { mutate, mutations, type Mutation } from './mutations.ts'
 import { holds, share, until } from './run.ts'
 
-/** Mutated answers; all of them where nobody waits. */
+/** Number of mutated responses in a full run; fewer in `npm test`. */
 const wanted = share(5000)
-/** Registries that are fuzzed side by side: some of them wait while others work. */
+/** Number of registries that are fuzzed at the same time: some of them wait while others work. */
 const lanes = 6
 
-/** What the trusted instance has; the other one has a twin of each, in a version that no mutation makes up. */
+/**
+ * Extensions of the trusted instance. The other instance has a twin of each, with a version that no mutation generates.
+ */
 const owned = { aws_prov: 'provider/aws', k3s_taskserv: 'taskserv/k3s', web_cluster: 'cluster/web' }
 const repositories = Object.keys(owned)
 const names = Object.values(owned)
 const twin = '987.654.321'
-/** Repositories on one page of the trusted instance's listing. */
+/** Number of repositories on one page of the listing of the trusted instance. */
 const pageItems = 2
 const onPage = (repository: string): number => Math.floor(repositories.indexOf(repository) / pageItems) + 1
 
@@ -48,7 +50,7 @@ async function upstreams (t: Test) {
     [await createGiteaFake(content, { maxResponseItems: pageItems }), await createRegistryFake(blobs)] as const
 }
 
-/** Answers as an upstream truly gives them, by what was asked. */
+/** Returns a function that returns the true response of an upstream to a request, and caches it. */
 function createTruth (upstream: Loopback) {
   const known = new Map<string, Promise<LoopbackAnswer>>()
   async function ask ({ method, path, headers: { accept = '*/*' } }: LoopbackRequest): Promise<LoopbackAnswer> {
@@ -70,7 +72,7 @@ function createTruth (upstream: Loopback) {
 }
 type Truth = ReturnType<typeof createTruth>
 
-/** What becomes of the answers that one instance gives, in their order. */
+/** Mutations of the responses of one instance, in their order. */
 type Plan = Array<Mutation | undefined>
 interface Round { gitea: Plan, oci: Plan, order: number }
 
@@ -82,10 +84,10 @@ const statuses = new Map<number, number>()
 async function createWorld ([gitea, oci]: readonly [Loopback, Loopback], truths: readonly [Truth, Truth]) {
   const clock = createClock()
   const plans: [Plan, Plan] = [[], []]
-  /** What was truly said to be gone, in this round and in the one before: a load may outlive its round. */
+  /** Extensions with a proven absence in this round and in the round before, since a load may outlive its round. */
   let absent = new Set<string>()
   let before = new Set<string>()
-  /** What was mutated in this round, for whoever reads a failure. */
+  /** Mutations of this round, for the failure report. */
   let done: string[] = []
   for (const at of [0, 1] as const) {
     const upstream = [gitea, oci][at]
@@ -117,7 +119,7 @@ async function createWorld ([gitea, oci]: readonly [Loopback, Loopback], truths:
 
   async function get (path: string) {
     const answer = await app.inject({ url: `/api/v1/extensions${path}` }).catch(() => undefined)
-    // A download that breaks off.
+    // The download failed after its headers.
     if (answer === undefined) return undefined
     statuses.set(answer.statusCode, (statuses.get(answer.statusCode) ?? 0) + 1)
     ok([200, 302, 401, 404, 429, 503].includes(answer.statusCode), `${path}: ${answer.statusCode} ${answer.body}`)
@@ -127,10 +129,7 @@ async function createWorld ([gitea, oci]: readonly [Loopback, Loopback], truths:
   const isOwned = ({ type, name }: Extension) =>
     !absent.has(`${type}/${name}`) && !before.has(`${type}/${name}`) && names.includes(`${type}/${name}`)
 
-  /**
-   * Asks everything of everything; whatever is answered for a name that the trusted instance holds is the trusted
-   * instance's.
-   */
+  /** Requests to every route; a response for a name that the trusted instance owns must be of the trusted instance. */
   const questions: Array<() => Promise<void>> = [
     ...['', '/search?q=a', '?type=provider'].map(path => async () => {
       const answer = await get(path)
@@ -138,7 +137,7 @@ async function createWorld ([gitea, oci]: readonly [Loopback, Loopback], truths:
         deepEqual(
           answer.json<Extension[]>().filter(isOwned).filter(({ source }) => source !== 'gitea'),
           [],
-          `${path}: an owner`
+          `${path}: owner`
         )
       }
     }),
@@ -178,7 +177,7 @@ async function createWorld ([gitea, oci]: readonly [Loopback, Loopback], truths:
       plans[0] = [...gitea]
       plans[1] = [...oci]
       clock.forward(301)
-      // Cold, warm and stale entries meet each question in turn.
+      // The order changes, so that each request meets cold, fresh and stale entries.
       const turned = [...questions.slice(order % questions.length), ...questions.slice(0, order % questions.length)]
       done = []
       try {
@@ -190,7 +189,7 @@ async function createWorld ([gitea, oci]: readonly [Loopback, Loopback], truths:
       }
       if (absent.size > 0) excused++
     },
-    /** Until the trusted instance's listing is whole again, with everything in it. */
+    /** Waits until the listing of the trusted instance is complete again. */
     async recover (): Promise<void> {
       plans[0] = []
       plans[1] = []
@@ -208,7 +207,7 @@ async function createWorld ([gitea, oci]: readonly [Loopback, Loopback], truths:
         ) return
         await delay(50)
       }
-      throw new Error(`The catalog does not come back: ${JSON.stringify(last)}`)
+      throw new Error(`The catalog does not recover: ${JSON.stringify(last)}`)
     }
   }
 }
@@ -218,7 +217,7 @@ const plan = (least: number) =>
 const round: fc.Arbitrary<Round> = fc.record({ gitea: plan(12), oci: plan(10), order: fc.nat(20) })
 const lane = fc.array(round, { minLength: 4, maxLength: 8, size: 'max' })
 
-await t.test('no answer of an upstream, however mutated, crashes anything or changes an owner', async t => {
+await t.test('no mutation of an upstream response crashes the registry or changes an owner', async t => {
   const create = await upstreams(t)
   const origin = await create()
   for (const upstream of origin) t.teardown(upstream.close)
@@ -257,7 +256,7 @@ await t.test('no answer of an upstream, however mutated, crashes anything or cha
   )
 
   t.comment(
-    `${mutated} mutations in ${rounds} rounds, ${excused} of which truly took something away; statuses: ${
+    `${mutated} mutations in ${rounds} rounds, ${excused} of which proved an absence; statuses: ${
       [...statuses].sort(([a], [b]) => a - b).map(([status, count]) => `${status} ${count}`).join(', ')
     }`
   )
