@@ -5,8 +5,10 @@ import { createGiteaFake, type ReleaseContent, type RepositoryContent } from '..
 import type { Loopback, LoopbackAnswer } from '../test/fakes/loopback.ts'
 import { createRegistryFake, type RegistryContent } from '../test/fakes/registry.ts'
 
-/* Runs the upstreams of the crawl benchmark in a separate thread. Each response has a fixed delay and needs almost
-   no processor time: a real Gitea creates its pages on many cores, so here they are created in advance. */
+/*
+ * Runs the upstreams of the crawl benchmark in a separate thread. Each response has a fixed delay and is prepared in
+ * advance, as a real Gitea creates its pages on many cores.
+ */
 
 /** Sizes of the upstreams. */
 export interface Sizes {

@@ -11,9 +11,11 @@ import { createClock } from '../test/fakes/clock.ts'
 import { writePart } from './document.ts'
 import type { Order, Sizes, Source, Told } from './crawl-upstreams.ts'
 
-/* Measures the requests that the registry needs to read its upstreams and to keep the catalog current: `npm run
-   bench:crawl` prints the tables and writes them to docs/performance.md. Ends with code 1 if a crawl exceeds its
-   limit of requests or time. */
+/*
+ * Measures the requests that the registry needs to read its upstreams and to keep the catalog current. `npm run
+ * bench:crawl` prints the tables and writes them to docs/performance.md. Ends with code 1 if a crawl exceeds its limit
+ * of requests or time.
+ */
 
 const sizes: Sizes = { extensions: 1000, repositories: 5000, artifacts: 1000 }
 /** Milliseconds that an upstream takes for each response. */

@@ -2,7 +2,7 @@ import { readFile, writeFile } from 'node:fs/promises'
 
 const file = new URL('../docs/performance.md', import.meta.url)
 
-/** The parts of docs/performance.md that the benchmarks write. */
+/** Parts of docs/performance.md that the benchmarks write. */
 export const parts = ['requests', 'downloads', 'scale', 'crawl'] as const
 export type Part = typeof parts[number]
 

@@ -71,7 +71,7 @@ async function push (url: string, name: string, path: string, digest: string, si
     headers: { 'content-type': mediaType },
     body: JSON.stringify(manifest)
   })
-  if (!answer.ok) throw new Error(`The registry did not take ${name}: ${answer.status}`)
+  if (!answer.ok) throw new Error(`The registry did not accept ${name}: ${answer.status}`)
 }
 
 async function measure (port: number, path: string, count: number, time: number): Promise<number> {
@@ -90,7 +90,7 @@ async function measure (port: number, path: string, count: number, time: number)
     milliseconds: number,
     wrong: number
   }
-  if (wrong > 0) throw new Error(`${wrong} downloads of ${path} were not whole`)
+  if (wrong > 0) throw new Error(`${wrong} downloads of ${path} were incomplete`)
   return bytes / mib / (milliseconds / 1000)
 }
 

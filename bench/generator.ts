@@ -23,7 +23,7 @@ export interface Measured { perSecond: number, p50: number, p99: number }
 export const connections = 64
 
 export interface Generator {
-  /** Name and version. */
+  /** Name and version of the generator. */
   readonly name: string
   measure (load: Load): Promise<Measured>
 }

@@ -26,8 +26,8 @@ export interface Series {
 }
 
 /**
- * Returns the seconds of load before a measurement: `warmUp` for a registry that has just started, two fifths of it for
- * a bare server, and a fifth for a server that is warm.
+ * Returns the seconds of load before a measurement. A registry that has just started gets `warmUp`, a bare server two
+ * fifths of it, and a warm server a fifth.
  */
 const warming = (target: Target, { warm, warmUp }: Pick<MeasureOptions, 'warm' | 'warmUp'>): number =>
   Math.floor(warmUp * (warm.has(target) ? 0.2 : isRegistry(target) ? 1 : 0.4))
@@ -74,8 +74,8 @@ export async function measure (
     loads.set(target, load)
     // Expired entries are loaded before the measurement, so that no request waits for them.
     if (isRegistry(target)) await settle(target)
-    // Bare servers do the same work for every response, so they are warm already. Targets are warmed one after another,
-    // since processes on a shared core are warmed in proportion to their share of it.
+    // Bare servers do the same work for every response, so one warm-up is enough; nginx needs none. Targets are warmed
+    // one after another, since servers on a shared core would share its time.
     const first = target.name === 'nginx' || (warm.has(target) && !isRegistry(target))
       ? 0
       : warming(target, { warm, warmUp })

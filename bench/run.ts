@@ -50,7 +50,7 @@ const baseline = join(import.meta.dirname, 'baseline.json')
 const former = values.check
   ? (JSON.parse(
       await readFile(baseline, 'utf8').catch(() => {
-        throw new Error('There is no bench/baseline.json to compare with: npm run bench -- --save-baseline')
+        throw new Error('bench/baseline.json does not exist: npm run bench -- --save-baseline')
       })
     ) as { ratios: Ratios }).ratios
   : undefined

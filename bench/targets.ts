@@ -54,8 +54,8 @@ async function firstLine ({ child, end }: Running): Promise<string> {
 }
 
 /**
- * Starts the upstreams of the registries: a Gitea in a separate process on the core of the load, and image layouts,
- * half of whose names exist in Gitea too.
+ * Starts the upstreams of the registries: a Gitea in a separate process on the core of the load, and image layouts.
+ * Half of the names in the layouts exist in Gitea too.
  */
 export async function startUpstreams ({ folder, cores }: Setting): Promise<{ gitea: string, oci: string }> {
   const upstream = start(process.execPath, [join(import.meta.dirname, 'upstream.ts'), String(extensions)], {

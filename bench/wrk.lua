@@ -1,4 +1,5 @@
--- Asks for the paths of a file, one a line, over and over, or for wrk's own when there is none; and ends with one line of JSON.
+-- Requests the paths of a file in turn, one per line, or the path of wrk without a file.
+-- Prints one line of JSON at the end.
 function init(args)
   if args[1] == nil then return end
   local requests = {}

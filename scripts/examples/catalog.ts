@@ -141,7 +141,7 @@ const taskservs: Example[] = [
       { version: '1.6.28', created: '2025-01-27T09:00:00Z', changes: 'containerd 1.6.28.' },
       { version: '1.7.0', created: '2025-02-10T09:00:00Z', changes: 'containerd 1.7.0.' },
       { version: '1.7.2', created: '2025-03-10T09:00:00Z', changes: 'containerd 1.7.2.' },
-      // A fix for the older line: published later, and yet not the current version.
+      // This fix for an older line was published later, but it is not the current version.
       { version: '1.6.31', created: '2025-06-16T09:00:00Z', changes: 'containerd 1.6.31.' },
       { version: '1.7.6', created: '2025-04-14T09:00:00Z', changes: 'containerd 1.7.6.' },
       { version: '1.7.10', created: '2025-05-12T09:00:00Z', changes: 'containerd 1.7.10; downloads are checked.' },
