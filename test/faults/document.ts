@@ -10,8 +10,8 @@ const file = new URL('../../docs/fault-matrix.md', import.meta.url)
 const line = (cells: readonly string[]): string => `| ${cells.join(' | ')} |`
 
 /**
- * Returns the text of a cell in the document: the observed outcome, or the documented one if the promise permits both,
- * as timing decides between them.
+ * Returns the text of a cell in the document: the observed outcome, or the documented one. If the promise permits both,
+ * timing decides between them.
  */
 export type Tell = (fault: FaultName, question: UpstreamRequest, told: string) => string
 

@@ -1,8 +1,10 @@
 import dns from 'node:dns'
 import { syncBuiltinESMExports } from 'node:module'
 
-/* Faults of the process itself: names that cannot be resolved and a wall clock that jumps. The rest of the process
-   is not affected. */
+/*
+ * Faults of the process itself: names that cannot be resolved and a wall clock that jumps. The rest of the process is
+ * not affected.
+ */
 
 const known = new Set<string>()
 const { lookup } = dns

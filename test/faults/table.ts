@@ -10,8 +10,8 @@ export const questions = ['list', 'search', 'metadata', 'versions', 'download', 
 export type UpstreamRequest = typeof questions[number]
 
 /**
- * Promise of a cell: one of these outcomes within `bound` milliseconds, or one of `meanwhile` while loads are in
- * progress; or the reason for a cell without a promise.
+ * Promise of a cell: one of these outcomes within `bound` milliseconds, or the reason for a cell without a promise.
+ * While loads are in progress, an outcome of `meanwhile` is permitted too.
  */
 export type Cell = { outcomes: readonly Outcome[], bound: number, meanwhile?: readonly Outcome[] } | {
   notApplicable: string

@@ -129,7 +129,7 @@ await t.test('an empty list of origins turns CORS off', async t => {
   t.equal((await app.inject({ method: 'OPTIONS', url: '/api/v1/extensions', headers: preflight })).statusCode, 405)
 })
 
-await t.test('an embedded registry responds below its prefix, and the CORS policy of the host wins', async t => {
+await t.test('a registry responds below its prefix, and the CORS policy of its host replaces its own', async t => {
   const bare = Fastify()
   t.teardown(async () => { await bare.close() })
   await bare.register(registry, { prefix: '/one', config: { oci } })

@@ -129,7 +129,7 @@ await t.test('a client cannot choose its address: X-Forwarded-For needs a truste
       '10.0.0.9'
     ],
     [
-      'only the last address is from a trusted peer',
+      'only the last address was added by the trusted peer',
       { trust_proxy: true, trusted_proxies: ['10.0.0.0/8'] },
       '10.0.0.9',
       '198.51.100.1'
@@ -258,7 +258,7 @@ for (const [what, proxies, peer] of [
       : '10.1.1.1:5555, 10.2.2.2, "10.3.3.3:1"'
     t.strictSame(await ask(`198.51.100.7:4711, ${hops}`), [200, '198.51.100.7'], 'after hops with ports')
     t.strictSame(await ask(['198.51.100.8:1', hops]), [200, '198.51.100.8'], 'in several headers')
-    // With a list, the first hop that is not in it is the client; without a list, the client is the farthest address.
+    // With a list, the nearest hop outside it is the client; without a list, the client is the farthest address.
     t.strictSame(await ask('198.51.100.9:1, 192.0.2.55:2, 10.0.0.9:3'), [
       200,
       proxies.length === 0 ? '198.51.100.9' : '192.0.2.55'

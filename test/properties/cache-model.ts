@@ -1,5 +1,7 @@
-/* Model of the cache in its simplest form: the entries in order of use, and the waiting callers. It is independent
-   of the implementation in `plugins/cache/cache.ts`. */
+/*
+ * Model of the cache in its simplest form: the entries in order of use, and the waiting callers. It is independent of
+ * the implementation in `plugins/cache/cache.ts`.
+ */
 
 export const times = { ttl: 300, stale: 1000, negative: 30 }
 export const capacity = 3
@@ -127,7 +129,7 @@ export function createModel () {
       return undefined
     },
 
-    /** Counts a value that another cache returned, and starts a refresh if it is due. */
+    /** Counts a hit of an entry, and refreshes the entry before it expires. */
     use (key: number): void {
       counts[sectionOf(key)].hits++
       const entry = entries.get(key)

@@ -1,8 +1,10 @@
 import { valid } from 'semver'
 import type { LoopbackAnswer } from '../fakes/loopback.ts'
 
-/* Absences that a response of Gitea proves, derived independently of the product: only these responses permit
-   another instance to own the extension. Any other response must not change the owner. */
+/*
+ * Absences that a response of Gitea proves, derived independently of the product: only these responses permit another
+ * instance to own the extension. Any other response must not change the owner.
+ */
 
 const isObject = (value: unknown): value is Record<string, unknown> =>
   typeof value === 'object' && value !== null && !Array.isArray(value)

@@ -206,7 +206,8 @@ await t.test('every operation responds to any request as documented, for any fau
           `${status} without a fault: ${answer.body} ${JSON.stringify(answer.headers)}`
         )
       }
-      // An unencoded value may lead to another operation, which is then the documented one.
+      // An unencoded value may reach another operation, so the response is checked against the operation that handled
+      // it.
       const template = answer.headers['x-test-route']
       if (template === 'none') return judge.checkUnknown(answer)
       const answering = template === undefined ? route : byRoute.get(`${route.method} ${String(template)}`)

@@ -73,7 +73,7 @@ await t.test('a download beyond the maximum is refused until another download en
   await settled(0)
   gitea.fault = undefined
   for (const round of [1, 2, 3]) {
-    t.ok((await (await fetch(`${url}${file}`)).arrayBuffer()).byteLength > 0, `whole, ${round}`)
+    t.ok((await (await fetch(`${url}${file}`)).arrayBuffer()).byteLength > 0, `complete, ${round}`)
   }
   await settled(0)
 })

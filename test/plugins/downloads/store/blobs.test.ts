@@ -148,7 +148,7 @@ await t.test('a damaged or missing file is removed at its first use, and counted
     await gone(path)
     t.match(next.blobs.statistics(), { entries: 0, bytes: 0, damaged: name === 'gone' ? 0 : 1 })
     t.ok(await next.put(a))
-    t.ok((await next.read(a))?.equals(a), `${name} heals`)
+    t.ok((await next.read(a))?.equals(a), `${name}: stored again`)
   }
 })
 

@@ -20,7 +20,7 @@ async function filesIn (directory: string): Promise<string[]> {
   return entries.filter(entry => entry.isFile()).map(({ parentPath, name }) => join(parentPath, name))
 }
 
-await t.test('a process that is killed at any moment leaves only verified files after the next start, and nothing ' +
+await t.test('a process that is killed at any moment leaves verified files, and after the next start nothing ' +
   'else', async t => {
   const directory = join(t.testdir(), 'store')
   const file = fileOf(6 * 1024 * 1024)
