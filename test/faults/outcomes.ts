@@ -97,7 +97,7 @@ function ofSuccess (question: UpstreamRequest, { headers, body }: Observation): 
 
 /** Returns the label of an observation, as in the promises and the document. */
 export function describe (question: UpstreamRequest, observation: Observation | undefined): string {
-  if (observation === undefined) return 'no answer'
+  if (observation === undefined) return 'no response'
   if (!observation.complete) return 'broken transfer'
   const { status, body } = observation
   if (status === 200) return `200${ofSuccess(question, observation)}`
