@@ -32,7 +32,7 @@ export function tableOf (
           return tell(
             fault,
             question,
-            seen.find(candidate => candidate.fault === fault && candidate.question === question)?.told ?? 'not requested'
+            seen.find(candidate => candidate.fault === fault && candidate.question === question)?.told ?? 'not tested'
           )
         }
         if (!reasons.includes(cell.notApplicable)) reasons.push(cell.notApplicable)
