@@ -4,7 +4,7 @@ import { Agent, get, type IncomingMessage } from 'node:http'
 import { text } from 'node:stream/consumers'
 import { setTimeout as sleep } from 'node:timers/promises'
 import t from 'tap'
-import { freePort } from '../bench/process.ts'
+import { freePort } from '../../../bench/process.ts'
 
 await t.test('a log that nobody reads holds up no request, and none of its lines is lost when the service ' +
   'ends', async t => {

@@ -4,15 +4,14 @@ import { readdir, readFile, rm } from 'node:fs/promises'
 import { join, resolve } from 'node:path'
 import { createInterface } from 'node:readline'
 import t from 'tap'
-import { createRegistryFake } from '../../../fakes/registry.ts'
-import { bytesOf, contentOfFiles, createStorage, fileOf } from '../../../fakes/storage.ts'
+import { createRegistryFake } from '../fakes/registry.ts'
+import { bytesOf, contentOfFiles, createStorage, fileOf } from '../fakes/storage.ts'
 
-/** Number of kills: two, or `TEST_KILLS` as in `npm run test:system:kills`, at random moments. */
-const { TEST_KILLS: given } = process.env
-const kills = Number(given ?? 2)
-/** Share of the file after which the process is killed: during the transfer, then while the complete file is stored. */
-const shareAt = (kill: number): number => given === undefined ? [0.5, 1][kill] ?? 1 : Math.random() * 1.2
-const root = resolve(import.meta.dirname, '../../../..')
+/** Number of kills. */
+const kills = 50
+/** Share of the file after which the process is killed, or more than all of it. */
+const shareAtKill = (): number => Math.random() * 1.2
+const root = resolve(import.meta.dirname, '../..')
 
 /** Returns the paths of all files below a directory; none if it does not exist. */
 async function filesIn (directory: string): Promise<string[]> {
@@ -61,7 +60,7 @@ await t.test('a process that is killed at any moment leaves verified files, and 
     const { child, url, end } = await start()
     // The process is killed after this number of bytes: at the start, during the transfer, while the file is stored, or
     // afterwards.
-    const moment = Math.floor(shareAt(times) * file.length)
+    const moment = Math.floor(shareAtKill() * file.length)
     const hash = createHash('sha256')
     let seen = 0
     const kill = () => { child.kill('SIGKILL') }

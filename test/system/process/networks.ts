@@ -5,14 +5,14 @@ import { connect, type AddressInfo } from 'node:net'
 import { join, resolve } from 'node:path'
 import { createServer } from 'node:tls'
 import t, { type Test } from 'tap'
-import { startApp } from './fakes/app.ts'
-import { createGiteaFake, provisioningContent } from './fakes/gitea.ts'
-import { createLoopback } from './fakes/loopback.ts'
-import { matchStrictly } from './fakes/match.ts'
-import { run, start } from './fakes/process.ts'
-import { createProxy } from './fakes/proxy.ts'
+import { startApp } from '../../fakes/app.ts'
+import { createGiteaFake, provisioningContent } from '../../fakes/gitea.ts'
+import { createLoopback } from '../../fakes/loopback.ts'
+import { matchStrictly } from '../../fakes/match.ts'
+import { run, start } from '../../fakes/process.ts'
+import { createProxy } from '../../fakes/proxy.ts'
 
-const pem = (name: string) => readFileSync(resolve(import.meta.dirname, 'fixtures/tls', name))
+const pem = (name: string) => readFileSync(resolve(import.meta.dirname, '../../fixtures/tls', name))
 const token = 'canary-token'
 
 async function giteaFake (t: Test) {

@@ -1,8 +1,8 @@
 import { mkdir, rename, symlink, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import t from 'tap'
-import { createGiteaFake, provisioningContent } from './fakes/gitea.ts'
-import { run, start } from './fakes/process.ts'
+import { createGiteaFake, provisioningContent } from '../../fakes/gitea.ts'
+import { run, start } from '../../fakes/process.ts'
 
 const utf16 = Buffer.from('\uFEFFcanary-token\n', 'utf16le')
 const bad: Array<[what: string, content: string | Buffer, problem: string]> = [

@@ -6,13 +6,13 @@ import { networkInterfaces } from 'node:os'
 import { join, resolve } from 'node:path'
 import { text } from 'node:stream/consumers'
 import t, { type Test } from 'tap'
-import { createSearch } from './fakes/canary.ts'
-import { createGiteaFake, provisioningContent } from './fakes/gitea.ts'
-import { writeLayout } from './fakes/layout.ts'
-import { createLoopback } from './fakes/loopback.ts'
-import { run, start } from './fakes/process.ts'
+import { createSearch } from '../../fakes/canary.ts'
+import { createGiteaFake, provisioningContent } from '../../fakes/gitea.ts'
+import { writeLayout } from '../../fakes/layout.ts'
+import { createLoopback } from '../../fakes/loopback.ts'
+import { run, start } from '../../fakes/process.ts'
 
-const root = resolve(import.meta.dirname, '..')
+const root = resolve(import.meta.dirname, '../../..')
 
 /** Occupies a free port of the loopback for as long as the test runs. */
 async function listen (t: Test, server: Server): Promise<number> {

@@ -1,8 +1,8 @@
 import t, { type Test } from 'tap'
-import type { Extension, ExtensionVersion } from '../../../schemas/extension.ts'
-import { startApp } from '../../fakes/app.ts'
-import { createGiteaFake, type GiteaContent, type GiteaOptions } from '../../fakes/gitea.ts'
-import { matchStrictly } from '../../fakes/match.ts'
+import type { Extension, ExtensionVersion } from '../../schemas/extension.ts'
+import { startApp } from '../fakes/app.ts'
+import { createGiteaFake, type GiteaContent, type GiteaOptions } from '../fakes/gitea.ts'
+import { matchStrictly } from '../fakes/match.ts'
 
 const path = '/api/v1/extensions/provider/x'
 const kilobytes = (count: number) => 'n'.repeat(count * 1000)
