@@ -55,15 +55,19 @@ async function schemas (fastify: FastifyInstance): Promise<void> {
   const validator = AjvCompiler()(known, {
     customOptions: { strictNumbers: false, validateSchema: false, verbose: true }
   })
-  // Query parameters without a declaration are removed, so that a handler cannot pass them on.
-  fastify.setValidatorCompiler(route =>
-    validator(
-      route.httpPart === 'querystring'
-        ? { ...route, schema: { additionalProperties: false, ...route.schema as object } }
-        : route
-    )
-  )
-  // A reply serializer of the host would replace the serializers of the schemas.
+  // A query parameter without a declaration is removed here: a handler cannot pass on what its schema does not name.
+  // Ajv compiles an object once. A HEAD route has copies of the schemas of its GET route.
+  const validators = new Map<string, ReturnType<typeof validator>>()
+  fastify.setValidatorCompiler(route => {
+    const schema = route.httpPart === 'querystring'
+      ? { additionalProperties: false, ...route.schema as object }
+      : route.schema
+    const key = JSON.stringify(schema)
+    const validate = validators.get(key) ?? validator({ ...route, schema })
+    validators.set(key, validate)
+    return validate
+  })
+  // A host's serializer of replies would replace the serializers of the schemas.
   fastify.setReplySerializer(null as never)
   const serializer = SerializerSelector()(known)
   // All routes have the same error schemas, so equal schemas are compiled once.
