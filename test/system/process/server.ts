@@ -95,14 +95,6 @@ await t.test('only checks the configuration when told to: 0 for a good one, 78 a
   })
 })
 
-await t.test('does not start with a bad configuration', async t => {
-  t.strictSame(await run(t, { env: { REGISTRY_SERVER_PORT: 'http' } }).end, {
-    code: 78,
-    stdout: [],
-    stderr: 'server.port: expected an integer from 0 to 65535 (in REGISTRY_SERVER_PORT)\n'
-  })
-})
-
 await t.test('says first that it serves the examples when nothing else is configured', async t => {
   const server = run(t)
   await server.line(/Server listening/)
