@@ -3,8 +3,8 @@ import { processTime } from './environment.ts'
 import { version, type Observation } from './outcomes.ts'
 import type { UpstreamRequest } from './table.ts'
 
-/** Milliseconds after which a response counts as missing. */
-const patience = 5000
+/** Milliseconds after which an answer is one that never comes. */
+const patience = 10_000
 
 const extension = '/api/v1/extensions/taskserv/vault'
 const paths: Record<UpstreamRequest, string> = {

@@ -78,7 +78,7 @@ async function * drip (body: Buffer): AsyncGenerator<Buffer> {
   const size = Math.max(1, Math.ceil(body.length / 20))
   for (let start = 0; start < body.length; start += size) {
     yield body.subarray(start, start + size)
-    await wait(40)
+    await wait(120)
   }
 }
 

@@ -9,14 +9,14 @@ import { setWallClock } from './environment.ts'
 import { faultNames, faults, type FaultName } from './faults.ts'
 import { describe, faultsOf, instance, labelOf, type Observation } from './outcomes.ts'
 import { createSetting, stand, type Setting } from './setting.ts'
-import { questions, table, type Cell, type UpstreamRequest, type Source, type Temperature } from './table.ts'
+import { budget, questions, table, type Cell, type UpstreamRequest, type Source, type Temperature } from './table.ts'
 
 /** Observation of one cell: its label, and the violations of its promise. */
 export interface Seen { fault: FaultName, question: UpstreamRequest, told: string, problems: string[] }
 
-/** Milliseconds that the registry may use beyond a limit; less than one more wait for an upstream. */
-const tolerance = 140
-/** Number of cells that run at the same time. */
+/** Milliseconds that the registry may need above a bound: half of a timeout, so that one wait differs from two. */
+const tolerance = budget / 4
+/** Cells that run at the same time. */
 const together = 3
 /** Seconds: nearly the time that an entry is fresh, and then enough to expire it. */
 const [used, expired] = [270, 40]
@@ -25,7 +25,7 @@ const ready = async (t: Test, setting: Setting) => {
   const { server, config, grounds } = await stand(setting)
   t.teardown(server.close)
   const start = async () => {
-    const { app, clock } = await startApp(t, config, { probeTimeout: 250 })
+    const { app, clock } = await startApp(t, config, { probeTimeout: 750 })
     const url = await app.listen({ host: '127.0.0.1', port: 0 })
     return { app, clock, url }
   }
@@ -36,9 +36,9 @@ type Running = Awaited<ReturnType<Awaited<ReturnType<typeof ready>>['start']>>
 
 /** Waits until no request or connection reaches the upstream for 50 ms, for at most 12 rounds. */
 async function quiet (server: FaultServer): Promise<void> {
-  for (let round = 0; round < 12; round++) {
+  for (let round = 0; round < 24; round++) {
     const before = server.connections + server.requests.length
-    await wait(50)
+    await wait(75)
     if (server.connections + server.requests.length === before && server.pending === 0) return
   }
 }

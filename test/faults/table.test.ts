@@ -1,6 +1,6 @@
 import t from 'tap'
 import { faultNames, faults } from './faults.ts'
-import { questions, sources, table, temperatures } from './table.ts'
+import { budget, questions, sources, table, temperatures } from './table.ts'
 
 await t.test('every fault has a promise for every request to every kind of upstream, cold and warm', async t => {
   t.strictSame(Object.keys(table), faultNames)
@@ -19,7 +19,7 @@ await t.test('every fault has a promise for every request to every kind of upstr
           if ('notApplicable' in cell) t.match(cell.notApplicable, /\w+ \w+/, 'the reason is text')
           else {
             t.ok(
-              cell.outcomes.length > 0 && cell.bound > 0 && cell.bound <= 300,
+              cell.outcomes.length > 0 && cell.bound > 0 && cell.bound <= budget,
               `${fault}, ${source}, ${question}, ${temperature}`
             )
           }

@@ -21,7 +21,7 @@ type Row = Record<UpstreamRequest, Record<Temperature, Cell>>
 /**
  * Milliseconds: the maximum wait for upstreams (`server.request_budget_seconds`), and the maximum wait for known data.
  */
-export const budget = 300
+export const budget = 900
 const atOnce = 100
 
 const within = (bound: number) => (...outcomes: Outcome[]): Cell => ({ outcomes, bound })
