@@ -96,7 +96,7 @@ await t.test('the system tests are counted over all scripts', async t => {
 await t.test('.ci/run counts each of its commands, and ends with the number of passed and failed tests', async t => {
   const all: Record<string, Output> = {
     ci: 'plain',
-    'run coverage': 'passes',
+    test: 'passes',
     'run --silent lint': 'plain',
     'run --silent typecheck': 'plain',
     'run test:system:one': 'passes',
@@ -110,7 +110,7 @@ await t.test('.ci/run counts each of its commands, and ends with the number of p
     failures: string[]
   }> = [
     { name: 'all pass', change: {}, last: '11 passed, 0 failed', status: 0, failures: [] },
-    { name: 'tests fail', change: { 'run coverage': 'fails' }, last: '9 passed, 2 failed', status: 1, failures: ['npm test'] },
+    { name: 'tests fail', change: { test: 'fails' }, last: '9 passed, 2 failed', status: 1, failures: ['npm test'] },
     {
       name: 'lint fails',
       change: { 'run --silent lint': 'breaks' },
