@@ -169,7 +169,7 @@ async function openapi (fastify: FastifyInstance): Promise<void> {
           description: 'The registry that serves this document; by default http://localhost:8082'
         }],
         tags: [
-          { name: 'extensions', description: 'What exists, which versions, and the files' },
+          { name: 'extensions', description: 'Extensions, their versions and their files' },
           { name: 'system', description: 'Health, metrics and statistics of the service' }
         ],
         security: []

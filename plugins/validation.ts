@@ -55,7 +55,7 @@ async function schemas (fastify: FastifyInstance): Promise<void> {
   const validator = AjvCompiler()(known, {
     customOptions: { strictNumbers: false, validateSchema: false, verbose: true }
   })
-  // A query parameter without a declaration is removed here: a handler cannot pass on what its schema does not name.
+  // A query parameter without a declaration is removed here: a handler receives only the parameters of its schema.
   // Ajv compiles an object once. A HEAD route has copies of the schemas of its GET route.
   const validators = new Map<string, ReturnType<typeof validator>>()
   fastify.setValidatorCompiler(route => {

@@ -38,7 +38,7 @@ export function parseDocument ({ bytes, mediaType: outer }: Manifest): Document 
     throw new ContentError('The manifest is not JSON', { cause })
   }
   if (typeof body !== 'object' || body === null || Array.isArray(body)) {
-    throw new ContentError('The manifest is no object')
+    throw new ContentError('The manifest is not an object')
   }
   // One document must not be read in two ways (CVE-2021-41190).
   if ('manifests' in body && 'layers' in body) throw new ContentError('The manifest is also an index')

@@ -41,14 +41,14 @@ export function verified (source: Readable, { digest, size }: ContentRef): Reada
   const check = new Transform({
     transform (chunk: Buffer, _encoding, done) {
       seen += chunk.length
-      if (seen > size) return done(new ContentError('The content is longer than its descriptor says'))
+      if (seen > size) return done(new ContentError('The content is longer than the size in its descriptor'))
       hash?.update(chunk)
       const checked = held
       held = chunk
       done(null, checked)
     },
     flush (done) {
-      if (seen !== size) return done(new ContentError('The content is shorter than its descriptor says'))
+      if (seen !== size) return done(new ContentError('The content is shorter than the size in its descriptor'))
       if (hash !== undefined && hash.digest('hex') !== encoded(digest)) {
         return done(new ContentError('The content does not match its digest'))
       }

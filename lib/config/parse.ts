@@ -170,7 +170,7 @@ function checkOci (
   if (!/^https?:\/\/[^\s/\\@?#]+\/?$/i.test(registry) || !URL.canParse(registry)) {
     refuse(
       [...at, 'registry'],
-      'expected an address without user, path and query; what stands before the names of repositories is the namespace'
+      'expected an address without user, path and query; the prefix of the repository names is the namespace'
     )
   }
   const lower =

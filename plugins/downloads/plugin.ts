@@ -70,7 +70,7 @@ async function downloads (fastify: FastifyInstance, { config }: DownloadsOptions
   const identities = upstreamIdentities(config)
   const directory = configured ?? defaultDirectory([...identities.values()])
   const health = createStoreHealth({ enabled, log, clock })
-  if (enabled && directory === undefined) health.failed(new Error('There is no directory for caches'))
+  if (enabled && directory === undefined) health.failed(new Error('No directory for caches is available'))
   const names = enabled && directory !== undefined ? createStorePaths(directory) : undefined
   const blobs = names === undefined ? undefined : createBlobs({ names, health, maxBytes, clock })
   const rereleases = createRereleases({

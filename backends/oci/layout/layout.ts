@@ -157,7 +157,7 @@ export function createLayout (options: LayoutOptions): Transport {
         if (handle === undefined) return undefined
         try {
           if ((await handle.stat()).size !== size) {
-            throw new ContentError('The file has another size than its descriptor says')
+            throw new ContentError('The file has another size than its descriptor')
           }
           signal.throwIfAborted()
           return { stream: handle.createReadStream({ signal, start: offset }), offset }

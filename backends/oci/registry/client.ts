@@ -124,7 +124,7 @@ export function createOciRegistry (upstream: Upstream, options: OciRegistryOptio
         return { stream, offset, ...(headers.etag !== undefined && { etag: headers.etag }) }
       }
       stream.destroy()
-      throw new ContentError('The answer has another size than its descriptor says')
+      throw new ContentError('The response has another size than its descriptor')
     },
 
     url: (repository, { digest }) => `${options.publicUrl}/v2/${repository}/blobs/${digest}`,

@@ -111,7 +111,7 @@ export function createDiscovery (options: DiscoveryOptions) {
   /** Returns why a list is not complete; undefined when it is complete. */
   function problemOf (found: NamesResult | undefined): RegistryError | undefined {
     const problem = found === undefined
-      ? listed ? 'Registry no longer tells its repositories' : 'Registry does not list its repositories'
+      ? listed ? 'Registry no longer lists its repositories' : 'Registry does not list its repositories'
       : found.truncated !== false
         ? `Response has ${found.truncated}`
         : found.lost

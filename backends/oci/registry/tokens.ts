@@ -58,7 +58,7 @@ export function createTokens ({ instance, upstream, authHosts, publicHost, clock
     if (!known || (url.protocol !== 'https:' && registry.protocol === 'https:')) {
       const host = url.host.slice(0, 260)
       const details = known
-        ? `Token server ${host} is not asked without https`
+        ? `Token server ${host} receives no request without https`
         : `Token server ${host} is not in auth_hosts`
       throw registryError('config_error', `Instance ${instance} requires a token from a host that is not configured`, {
         instance,

@@ -186,7 +186,7 @@ await t.test('an invalid configuration is refused with one line: the key, the ex
     'expected a name that a registry can have: lower-case letters and digits, with single dots, hyphens and ' +
       'underscores between them (in test)'
   const registryAddress =
-    'expected an address without user, path and query; what stands before the names of repositories is the namespace ' +
+    'expected an address without user, path and query; the prefix of the repository names is the namespace ' +
       '(in test)'
   const lines: Array<[what: string, input: unknown, line: string]> = [
     ['not a table', 'x', 'configuration: expected a table, got a string (in test)'],

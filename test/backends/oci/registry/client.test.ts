@@ -125,7 +125,7 @@ await t.test('repositories of a registry', async t => {
         ? { status: 404, headers: { 'content-type': 'text/plain' }, body: '404 page not found' }
         : undefined
     const { expected, truncatedBy } = await transport.repositories('provisioning')
-    t.strictSame([expected, truncatedBy?.details], [undefined, 'Registry no longer tells its repositories'])
+    t.strictSame([expected, truncatedBy?.details], [undefined, 'Registry no longer lists its repositories'])
   })
 
   await t.test('an unavailable registry is a failure', async t => {
