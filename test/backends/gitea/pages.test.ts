@@ -48,7 +48,7 @@ function changing (
 
 await t.test('an extension that disappears from a complete listing is removed within the TTL, even without ' +
   'traffic', async t => {
-  const { gitea, get, clock, list } = await setUp(t, {}, { probeInterval: 5 })
+  const { gitea, get, clock, list } = await setUp(t, { timeout_seconds: 5 }, { probeInterval: 5 })
   t.equal((await list()).total, '10')
   await get('/api/v1/extensions/taskserv/k3s/versions')
   gitea.remove('k3s_taskserv')

@@ -42,7 +42,7 @@ await t.test('a restart during an outage serves the data of the former process, 
 
 await t.test('a restart with a healthy upstream is fresh after its first request', async t => {
   const { gitea, directory } = await setUp(t)
-  const { get } = await startApp(t, configuration(gitea, directory))
+  const { get } = await startApp(t, configuration(gitea, directory, { timeout_seconds: 5 }))
   const answer = await get('/api/v1/extensions')
   t.match(answer.headers['cache-status'], /^extension-registry; fwd=miss/)
 })
