@@ -210,8 +210,8 @@ const provoked: Record<string, { status: number, provoke: () => Promise<Result<u
   not_found: { status: 404, provoke: async () => await find('nonexistent') },
   invalid_type: {
     status: 400,
-    // @ts-expect-error: the generated types refuse it before the registry does
     provoke: async () =>
+      // @ts-expect-error: the generated types refuse it before the registry does
       await registry.GET('/api/v1/extensions/{type}/{name}', { params: { path: { type: 'plugin', name: 'aws' } } })
   },
   invalid_version: { status: 400, provoke: async () => await fetchVersion('newest') },

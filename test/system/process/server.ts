@@ -101,7 +101,7 @@ await t.test('says first that it serves the examples when nothing else is config
   server.kill('SIGTERM')
   const { code, stdout } = await server.end
   t.equal(code, 0)
-  t.match(stdout[0], '"msg":"serving the embedded examples')
+  t.match(stdout[0], '"msg":"no backend is configured by file or environment: serving the embedded examples"')
 })
 
 await t.test('answers once it listens, and unknown routes in the one envelope', async t => {
