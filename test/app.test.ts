@@ -8,7 +8,7 @@ import { createGiteaFake, provisioningContent } from './fakes/gitea.ts'
 import { writeLayout } from './fakes/layout.ts'
 import { matchStrictly } from './fakes/match.ts'
 
-await t.test('a host registers it twice, each with a prefix of its own, and stays itself', async t => {
+await t.test('two registrations with different prefixes are independent and leave the host unchanged', async t => {
   const root = join(t.testdir({}), 'layouts')
   await writeLayout(root, [{ repository: 'provider/aws', tag: '1.0.0' }])
   const gitea = await createGiteaFake(provisioningContent())
@@ -31,7 +31,7 @@ await t.test('a host registers it twice, each with a prefix of its own, and stay
   t.match((await get('/one/nowhere')).json(), { error: 'not_found', message: 'Route GET /one/nowhere not found' })
 
   t.equal((await get('/one/api/v1/extensions/plugin/x')).headers['x-of-the-host'], 'kept')
-  t.strictSame((await get('/fails')).json(), { host: 'error' }, "the host's errors are its own")
+  t.strictSame((await get('/fails')).json(), { host: 'error' }, 'the error handler of the host is in use')
   t.strictSame((await get('/nowhere')).json(), { host: 'not found' })
   for (const decorator of ['cache', 'catalog', 'gitea', 'oci', 'upstream', 'telemetry', 'health']) {
     t.notOk(host.hasDecorator(decorator), decorator)
@@ -49,7 +49,7 @@ await t.test('a host registers it twice, each with a prefix of its own, and stay
   }
 })
 
-await t.test('a host with a document of its own keeps it', async t => {
+await t.test("the host's own OpenAPI document stays unchanged", async t => {
   const host = Fastify()
   t.teardown(async () => { await host.close() })
   const { default: swagger } = await import('@fastify/swagger')
@@ -63,7 +63,7 @@ await t.test('a host with a document of its own keeps it', async t => {
   t.match(host.swagger(), { info: { title: /fastify/i } })
 })
 
-await t.test("a host's schemas, validators and serializers are its own, and ours are ours", async t => {
+await t.test('schemas, validators and serializers of the host and of the registry are independent', async t => {
   const root = join(t.testdir({}), 'layouts')
   await writeLayout(root, [{ repository: 'provider/aws', tag: '1.0.0' }])
   const host = Fastify({ ajv: { customOptions: { coerceTypes: false } } })
@@ -77,7 +77,7 @@ await t.test("a host's schemas, validators and serializers are its own, and ours
   t.match((await host.inject({ url: '/registry/api/v1/extensions?limit=0' })).json(), { error: 'invalid_request' })
 })
 
-await t.test("a name that the host has taken is the registry's own below its prefix", async t => {
+await t.test('a decorator name that the host uses stays available to the registry below its prefix', async t => {
   const host = Fastify()
   t.teardown(async () => { await host.close() })
   const mine = { of: 'the host' }
@@ -87,7 +87,7 @@ await t.test("a name that the host has taken is the registry's own below its pre
   t.equal(host.cache, mine)
 })
 
-await t.test('a configuration that is not valid fails the registration, naming the key', async t => {
+await t.test('an invalid configuration fails the registration with the name of the key', async t => {
   const host = Fastify()
   await t.rejects(async () => {
     await host.register(registry, { config: { gitea: { url: 'http://localhost' } as never } })
@@ -101,7 +101,7 @@ for (const [kind, sent] of [
   }],
   ['makes a stream of the body', async (body: string): Promise<unknown> => Readable.from([body])]
 ] as const) {
-  await t.test(`a host's onSend that ${kind} runs once for each answer, waited for or not`, async t => {
+  await t.test(`a host's onSend that ${kind} runs once for each response, asynchronous or not`, async t => {
     const gitea = await createGiteaFake(provisioningContent())
     t.teardown(gitea.close)
     const host = Fastify()
@@ -118,7 +118,7 @@ for (const [kind, sent] of [
     for (const path of [...paths, ...paths]) {
       const { statusCode, body } = await host.inject({ url: path })
       t.equal(statusCode, 200, path)
-      t.ok(JSON.parse(body), 'the whole body')
+      t.ok(JSON.parse(body), 'the body is complete')
     }
     t.strictSame(runs, [...paths, ...paths])
   })

@@ -12,8 +12,8 @@ import { createRandom } from './soak/flapping.ts'
 
 const catalog = Array.from({ length: 1200 }, (_, number) => describe(number))
 
-await t.test('the mix is over 1,000 distinct addresses, each of them asked for, the first ones by far the ' +
-  'most', async t => {
+await t.test('the mix requests over 1,000 distinct addresses, the first one over 20 times as often as the ' +
+  'hundredth', async t => {
   const addresses = createAddresses(catalog, createRandom(1))
   t.ok(addresses.length >= 1000)
   t.equal(new Set(addresses).size, addresses.length)
@@ -28,25 +28,25 @@ await t.test('the mix is over 1,000 distinct addresses, each of them asked for, 
     number
   ]
   t.ok(first > hundredth * 20, `${first} and ${hundredth}`)
-  t.strictSame(createSequence(addresses, createRandom(1)), sequence, 'the same for the same seed')
+  t.strictSame(createSequence(addresses, createRandom(1)), sequence, 'the same seed gives the same sequence')
 })
 
-await t.test('by the law of Zipf the second is asked for half as often as the first', async t => {
+await t.test('the Zipf distribution requests the second address half as often as the first', async t => {
   const [first = 0, second = 0, third = 0] = zipf(3)
   t.ok(Math.abs(first - 2 * (second - first)) < 1e-9)
   t.equal(third, 1)
 })
 
-await t.test('extensions of a generated catalog have names of their own', async t => {
+await t.test('extensions of a generated catalog have unique names', async t => {
   t.equal(new Set(catalog.map(({ name }) => name)).size, catalog.length)
 })
 
-await t.test('a ratio is taken within a round, and the middle of the rounds counts', async t => {
+await t.test('the ratio is the median of the ratios of each round', async t => {
   t.strictSame([median([3, 1, 2]), median([4, 1, 2, 3])], [2, 2.5])
   t.strictSame(ratios([50, 20, 90], [100, 20, 100]), { median: 0.9, least: 0.5, greatest: 1 })
 })
 
-await t.test('the table has a row for each scenario and nothing for what was not measured', async t => {
+await t.test('the table has a row for each scenario and empty cells for servers that were not measured', async t => {
   const measured = (...perSecond: number[]) => perSecond.map(value => ({ perSecond: value, p50: 1, p99: 2 }))
   const all = [{
     scenario: 'list',
@@ -57,8 +57,7 @@ await t.test('the table has a row for each scenario and nothing for what was not
   t.strictSame(toRatios(all), { list: { registry: 0.8 } })
 })
 
-await t.test('the guard fails for what lost more than its margin, or is not measured any more, and for nothing ' +
-  'else', async t => {
+await t.test('the guard fails only for a ratio that fell by more than the margin or is no longer measured', async t => {
   const baseline = { list: { registry: 1 }, search: { registry: 0.5 } }
   t.strictSame(slower({ list: { registry: margin }, search: { registry: 2 } }, baseline), [])
   t.strictSame(slower({ list: { registry: margin - 0.01 }, search: { registry: 0.5 } }, baseline), [
@@ -67,7 +66,7 @@ await t.test('the guard fails for what lost more than its margin, or is not meas
   t.strictSame(slower({ list: { registry: 1 } }, baseline), ['search, registry: not measured'])
 })
 
-await t.test('of a profile the time counts that functions had for themselves, idleness aside', async t => {
+await t.test('a profile is reduced to the self time of each function, without idle time', async t => {
   const frame = (id: number, functionName: string) => ({ id, callFrame: { functionName, url: '', lineNumber: 0 } })
   const shares = selfTimes({
     nodes: [frame(1, 'a'), frame(2, '(idle)'), frame(3, 'b')],
@@ -77,19 +76,19 @@ await t.test('of a profile the time counts that functions had for themselves, id
   t.strictSame(shares.map(({ name, share }) => [name, share]), [['a', 0.75], ['b', 0.25]])
 })
 
-await t.test('processors are read as Linux lists them', async t => {
+await t.test('processor lists in the Linux format are parsed', async t => {
   t.strictSame(parseCores('0-2,5\n'), [0, 1, 2, 5])
   t.strictSame(parseCores(''), [])
 })
 
-await t.test('committed results name no place of the machine that made them', async t => {
+await t.test('committed results contain no paths of the machine that measured them', async t => {
   const folder = new URL('../bench/', import.meta.url)
   for (const file of readdirSync(folder).filter(name => /\.(?:md|json)$/.test(name))) {
     t.notMatch(readFileSync(new URL(file, folder), 'utf8'), /\/(?:home|root|tmp|work|Users)\//, file)
   }
 })
 
-await t.test('and for whose they are: packages, the registry, Node.js, and native parts by name', async t => {
+await t.test('profile times are grouped by package, registry, Node.js and native function', async t => {
   const at = (name: string, place: string, share: number) => ({ name, place, share })
   t.strictSame(
     byPart([

@@ -42,18 +42,18 @@ function errorsOf (...files: string[]): string[] {
   })
 }
 
-await t.test('the declarations of the encapsulated plugin extend no type of Fastify, nor import a package that ' +
-  'does', async t => {
+await t.test('the declarations of the encapsulated plugin do not extend types of Fastify, directly or by an ' +
+  'import', async t => {
   const { packages, augmentations, files } = declarationsOf(built, types['.'] ?? '')
   t.strictSame(augmentations, [])
-  t.ok(files.length > 5, 'the graph is walked')
+  t.ok(files.length > 5, 'the import graph is followed')
   t.strictSame(packages.filter(name => !/^(node:|node$)/.test(name)), ['@sinclair/typebox', 'fastify'])
   for (const name of ['@sinclair/typebox', 'fastify']) {
     t.ok(name in { ...dependencies, ...peerDependencies }, `${name} is installed with the package`)
   }
 })
 
-await t.test('the declarations of the plugin without encapsulation add one decorator, and nothing else', async t => {
+await t.test('the declarations of the plugin without encapsulation add one decorator only', async t => {
   const { packages, augmentations } = declarationsOf(built, types['./global'] ?? '')
   t.strictSame(augmentations, [{
     file: 'dist/global.d.ts',
@@ -62,11 +62,11 @@ await t.test('the declarations of the plugin without encapsulation add one decor
   t.strictSame(packages.filter(name => !/^(node:|node$)/.test(name)), ['@sinclair/typebox', 'fastify'])
 })
 
-await t.test('a host of the encapsulated plugin compiles where it is right, and fails where it is wrong', async t => {
+await t.test('a host of the encapsulated plugin compiles with valid code and fails with invalid code', async t => {
   t.strictSame(errorsOf('test/types/encapsulated.ts'), [])
 })
 
-await t.test('a host of the plugin without encapsulation compiles where it is right, and fails where it is ' +
-  'wrong', async t => {
+await t.test('a host of the plugin without encapsulation compiles with valid code and fails with invalid ' +
+  'code', async t => {
   t.strictSame(errorsOf('test/types/global.ts', 'examples/host.ts'), [])
 })

@@ -71,7 +71,7 @@ await t.test('the image', async t => {
     { bin: Record<string, string>, engines: { node: string }, scripts: Record<string, string>, files: string[] }
   >('package.json')
 
-  await t.test('copies what there is, and all that the build takes', async t => {
+  await t.test('copies only files that exist, and every file that the build requires', async t => {
     const copied = all('COPY').filter(argument => !argument.startsWith('--from')).flatMap(argument =>
       argument.split(' ').slice(0, -1)
     )
@@ -83,7 +83,7 @@ await t.test('the image', async t => {
     }
   })
 
-  await t.test('has every package that the program needs, those that hosts bring included', async t => {
+  await t.test('has every package that the program requires, including peer dependencies', async t => {
     const { packages } = readJson<
       { packages: Record<string, { dev?: boolean, dependencies?: object, peerDependencies?: object }> }
     >('package-lock.json')
@@ -93,14 +93,14 @@ await t.test('the image', async t => {
     }
   })
 
-  await t.test('runs on the release of Node.js that the project runs on', async t => {
+  await t.test('uses the same Node.js release as the project', async t => {
     const { optionalDependencies } = readJson<{ optionalDependencies: Record<string, string> }>('runtime/package.json')
     const [major = ''] = Object.values(optionalDependencies)[0]?.split('.') ?? []
     for (const base of all('FROM')) t.match(base, new RegExp(`^node:${major}-slim( AS \\w+)?$`))
     t.equal(read('.nvmrc').trim(), major, '.nvmrc names the same release')
   })
 
-  await t.test('runs scripts that the package has, and starts its program', async t => {
+  await t.test('runs existing scripts of the package and starts its program', async t => {
     for (const [, script = ''] of read('deploy/Dockerfile').matchAll(/npm run (\w+)/g)) {
       t.type(packageJson.scripts[script], 'string', script)
     }
@@ -112,7 +112,7 @@ await t.test('the image', async t => {
     }
   })
 
-  await t.test('listens where it says', async t => {
+  await t.test('exposes and probes the port on which the server listens', async t => {
     const { server: { port } } = parseConfig({})
     t.equal(last('EXPOSE'), String(port))
     const { app } = await startApp(t, {})
@@ -122,7 +122,7 @@ await t.test('the image', async t => {
     t.ok(app.hasRoute({ method: 'GET', url: path }), path)
   })
 
-  await t.test('is not root', async t => { t.match(last('USER'), /^[1-9]\d*:[1-9]\d*$/) })
+  await t.test('does not run as root', async t => { t.match(last('USER'), /^[1-9]\d*:[1-9]\d*$/) })
 })
 
 await t.test('the manifest', async t => {
@@ -141,7 +141,7 @@ await t.test('the manifest', async t => {
     return container.volumeMounts.find(({ name }) => name === volume?.name)?.mountPath
   }
 
-  // As the container has it: the ConfigMap's file under its own name, and the environment over it.
+  // The configuration of the container: the file of the ConfigMap, overridden by the environment.
   const env = Object.fromEntries(container.env.map(({ name, value }) => [name, value]))
   const folder = t.testdir(configMap.data)
   const { config } = await loadConfig({
@@ -150,7 +150,7 @@ await t.test('the manifest', async t => {
     cwd: root
   })
 
-  await t.test('sets variables that the registry reads, and the file that is mounted', async t => {
+  await t.test('sets only variables that the registry reads, and the path of the mounted file', async t => {
     const known = new Set(['REGISTRY_CONFIG', ...configKeys.map(({ environment }) => environment)])
     for (const { name } of container.env) t.ok(known.has(name), name)
     t.strictSame(Object.keys(configMap.data), ['config.toml'])
@@ -162,7 +162,7 @@ await t.test('the manifest', async t => {
 
   await t.test('listens on IPv6 and IPv4', async t => { t.equal(config.server.host, '::') })
 
-  await t.test("mounts the Secret's keys where the configuration looks for them", async t => {
+  await t.test('mounts the keys of the Secret at the paths in the configuration', async t => {
     const mounted = mountOf(({ secret: source }) => source?.secretName === secret.metadata.name)
     t.strictSame(
       config.gitea.map(({ token_file: file }) => file),
@@ -171,17 +171,16 @@ await t.test('the manifest', async t => {
     t.notMatch(configMap.data['config.toml'], /^\s*(token|password)\s*=/m, 'no secret in the ConfigMap')
   })
 
-  await t.test('keeps downloads on a volume that can be written and has room for them, and writes nowhere ' +
-    'else', async t => {
+  await t.test('stores downloads on the only writable volume, which is larger than the store', async t => {
     t.equal(mountOf(({ emptyDir }) => emptyDir !== undefined), config.store.directory)
-    t.match(all('ENV'), [/./, `REGISTRY_STORE_DIRECTORY=${config.store.directory}`], 'the image has the same place')
+    t.match(all('ENV'), [/./, `REGISTRY_STORE_DIRECTORY=${config.store.directory}`], 'as in the image')
     const [, mebibytes = ''] =
       /^(\d+)Mi$/.exec(pod.volumes.find(({ emptyDir }) => emptyDir !== undefined)?.emptyDir?.sizeLimit ?? '') ?? []
     t.ok(Number(mebibytes) * 1024 ** 2 > config.store.max_bytes)
     t.strictSame(container.volumeMounts.filter(({ readOnly }) => readOnly !== true).map(({ name }) => name), ['store'])
   })
 
-  await t.test('leads from the Service to the port that is listened on', async t => {
+  await t.test('routes the Service to the port on which the server listens', async t => {
     t.strictSame(container.ports, [{ name: 'http', containerPort: config.server.port }])
     t.equal(String(config.server.port), last('EXPOSE'))
     for (const { targetPort } of service.spec.ports) t.equal(targetPort, 'http')
@@ -191,7 +190,7 @@ await t.test('the manifest', async t => {
     t.equal(annotations?.['prometheus.io/port'], String(config.server.port))
   })
 
-  await t.test('asks routes that there are', async t => {
+  await t.test('probes existing routes', async t => {
     const { get } = await startApp(t, { oci: { registry: join(root, 'examples/registry') } })
     t.match([container.livenessProbe, container.readinessProbe], [{ httpGet: { path: '/health', port: 'http' } }, {
       httpGet: { path: '/readyz', port: 'http' }
@@ -203,26 +202,26 @@ await t.test('the manifest', async t => {
     }
   })
 
-  await t.test('gives a stopping registry the time that it takes', async t => {
+  await t.test('allows enough time for the shutdown of the registry', async t => {
     const [, closeGrace = ''] = /const closeGraceMs = ([\d_]+)/.exec(read('server.ts')) ?? []
     const grace = Number(closeGrace.replaceAll('_', '')) / 1000
     t.equal(grace, 25)
-    // server.ts ends by itself 5 seconds after the grace.
+    // server.ts exits 5 seconds after the grace period at the latest.
     t.ok(pod.terminationGracePeriodSeconds >= config.server.shutdown_delay_seconds + grace + 5)
     t.equal(deployment.spec.strategy.type, 'RollingUpdate')
   })
 
-  await t.test("runs as the image's user, which cannot write", async t => {
+  await t.test('runs as the user of the image, with a read-only root file system', async t => {
     const { runAsNonRoot, runAsUser, fsGroup } = pod.securityContext
     t.strictSame([runAsNonRoot, `${runAsUser}:${fsGroup}`], [true, last('USER')])
     t.match(container.securityContext, { readOnlyRootFilesystem: true, allowPrivilegeEscalation: false })
     t.match(container.resources, { requests: { cpu: String, memory: String }, limits: { memory: String } })
   })
 
-  await t.test('names one version of the image, the one that is built', async t => {
+  await t.test('names the version of the image that the Dockerfile builds', async t => {
     const { version } = readJson<{ version: string }>('package.json')
     t.match(container.image, new RegExp(`:${version.replaceAll('.', '\\.')}$`))
     t.match(read('deploy/Dockerfile'), `extension-registry:${version} `)
-    for (const { metadata } of objects) t.notOk(metadata.namespace, `${metadata.name} goes where it is applied`)
+    for (const { metadata } of objects) t.notOk(metadata.namespace, `${metadata.name} does not set a namespace`)
   })
 })

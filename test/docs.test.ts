@@ -50,7 +50,7 @@ await t.test('the table of requests in README.md has every path of the API, and 
   const [, requests = ''] = /^## API\n(.*?)^## /ms.exec(read('README.md')) ?? []
   const shown = [...requests.matchAll(/^\| (.*?) \| /gm)]
     .flatMap(([, cell = '']) => [...cell.matchAll(/`(?:GET )?(\/[^`?]*)/g)].map(([, path = '']) => path))
-  // The routes of the description are not a part of it.
+  // The routes of the description are not part of the description itself.
   const descriptions = ['/docs', '/openapi.yaml', '/openapi.json']
   t.strictSame(shown.sort(), [...Object.keys(paths), ...descriptions].sort())
 })

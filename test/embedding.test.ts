@@ -27,15 +27,14 @@ function createHost (t: Test, options: FastifyServerOptions = {}) {
   return host
 }
 
-await t.test('a host that calls fp() on an exported plugin gets a function of its own, and the export stays as it ' +
-  'is', async t => {
+await t.test('fp() on an exported plugin returns a new function and leaves the export unchanged', async t => {
   for (const [name, plugin] of [['default', registry], ['global', globalRegistry]] as const) {
     const own = fp(plugin)
     t.ok(own !== plugin, name)
     const first = createHost(t)
     await first.register(own, { config })
     t.equal((await first.inject('/api/v1/extensions')).statusCode, 200, name)
-    t.ok(fp(plugin) !== own, 'another function for each call')
+    t.ok(fp(plugin) !== own, 'each call returns another function')
     fp(plugin, { name: 'mine', encapsulate: true })
   }
 
@@ -47,11 +46,11 @@ await t.test('a host that calls fp() on an exported plugin gets a function of it
   }
   t.equal((await second.inject('/api/v1/extensions')).statusCode, 404)
   t.ok(second.hasDecorator('registry'), 'the second export is still not encapsulated')
-  t.ok(second.hasPlugin('extension-registry'), 'and has its name')
+  t.ok(second.hasPlugin('extension-registry'), 'the second export has its name')
   t.notOk(second.hasDecorator('catalog'))
 })
 
-await t.test('any other change to an exported plugin throws, with the remedy, and changes nothing', async t => {
+await t.test('any other change to an exported plugin throws an error with the remedy and has no effect', async t => {
   for (const [name, exports] of [['default', encapsulated], ['global', unencapsulated]] as const) {
     const before = Reflect.get(exports.default, Symbol.for('skip-override')) as unknown
     t.throws(
@@ -79,7 +78,7 @@ await t.test('any other change to an exported plugin throws, with the remedy, an
   }
 })
 
-await t.test('a module namespace and a promise of one can be registered as they are', async t => {
+await t.test('a module namespace and a promise of a module namespace can be registered directly', async t => {
   const host = createHost(t)
   await host.register(import('../app.ts'), { prefix: '/one', config })
   await host.register(import('../global.ts'), { prefix: '/two', config })
@@ -88,7 +87,7 @@ await t.test('a module namespace and a promise of one can be registered as they 
   }
 })
 
-/** Names of everything that a registration could leave on a host. */
+/** Returns all properties of a host that a registration could change. */
 function tracesOf (host: ReturnType<typeof createHost>): Record<string, unknown> {
   const inner = [
     'cache',
@@ -125,7 +124,7 @@ for (
     'registry'
   ]]] as const
 ) {
-  await t.test(`a host's own decorators, hooks, handlers, schemas and options stay as they are: ${name}`, async t => {
+  await t.test(`decorators, hooks, handlers, schemas and options of a host stay unchanged: ${name}`, async t => {
     for (const prefix of ['/registry', undefined]) {
       const host = createHost(t, {
         serializerOpts: { rounding: 'ceil' },
@@ -182,7 +181,7 @@ for (
     }
   })
 
-  await t.test(`a host may add the exported schemas to itself before the registration: ${name}`, async t => {
+  await t.test(`a host can add the exported schemas before the registration: ${name}`, async t => {
     const host = createHost(t)
     for (const schema of [ExtensionType, ExtensionSource, Extension]) host.addSchema(schema)
     await host.register(plugin, { prefix: '/registry', config })
@@ -209,11 +208,11 @@ for (
         await other.register(plugin, { prefix: '/registry', config })
       },
       { code: 'FST_ERR_SCH_ALREADY_PRESENT' },
-      'another schema of that id'
+      'another schema with that id'
     )
   })
 
-  await t.test(`a configuration that is not valid fails the registration with a ConfigError: ${name}`, async t => {
+  await t.test(`an invalid configuration fails the registration with a ConfigError: ${name}`, async t => {
     const host = createHost(t)
     const error = await host.register(plugin, { config: { severr: 1 } as never }).then(
       () => undefined,
@@ -224,8 +223,7 @@ for (
   })
 }
 
-await t.test("a host's serializer of replies and its formatter of validation errors hold for its own routes " +
-  'only', async t => {
+await t.test('the reply serializer and validation error formatter of a host apply only to its own routes', async t => {
   const host = createHost(t)
   host.setReplySerializer(() => '"by the host"')
   host.setSchemaErrorFormatter(() => new Error('by the host'))
@@ -243,7 +241,7 @@ await t.test("a host's serializer of replies and its formatter of validation err
   }
 })
 
-await t.test('the decorator shows the catalog to routes of the host', async t => {
+await t.test('routes of the host read the catalog through the decorator', async t => {
   const gitea = await createGiteaFake(provisioningContent())
   t.teardown(gitea.close)
   const host = createHost(t)
@@ -303,8 +301,8 @@ await t.test('the decorator shows the catalog to routes of the host', async t =>
   t.match(everything[2], /1\.1\.0.*1\.0\.0/)
 })
 
-await t.test('the catalog of the decorator rejects what the API rejects, and ignores parameters that the API does ' +
-  'not have', async t => {
+await t.test('the catalog of the decorator rejects the same parameters as the API and ignores unknown ' +
+  'parameters', async t => {
   const host = createHost(t)
   await host.register(globalRegistry, { config })
   const { catalog } = host.registry
@@ -334,7 +332,7 @@ await t.test('the catalog of the decorator rejects what the API rejects, and ign
   }, 'undeclared parameters are ignored')
 })
 
-await t.test('an outage is reported in the result, and a call rejects where nothing is cached', async t => {
+await t.test('an outage is reported in the result, and a call without cached data rejects', async t => {
   const gitea = await createGiteaFake(provisioningContent())
   await gitea.close()
   const host = createHost(t)
@@ -348,7 +346,7 @@ await t.test('an outage is reported in the result, and a call rejects where noth
   await t.rejects(catalog.find({ type: 'cluster', name: 'unknown' }), { code: 'service_unavailable' })
 })
 
-await t.test('a second one on the same host fails with a clear error; in a scope of its own it works', async t => {
+await t.test('a second registration fails on the same host and succeeds in a separate scope', async t => {
   const host = createHost(t)
   await host.register(globalRegistry, { prefix: '/one', config })
   await t.rejects(async () => {
@@ -383,7 +381,7 @@ await t.test("while the host closes, the registry is not ready, and the host's o
   t.strictSame(seen, ['registered after', false, 2, 'registered before', false, 2])
 })
 
-await t.test('it can be registered on hosts of other protocols', async t => {
+await t.test('the plugins can be registered on hosts of other protocols', async t => {
   const host = Fastify({ http2: true })
   t.teardown(async () => { await host.close() })
   await host.register(registry, { prefix: '/one', config })
@@ -393,11 +391,11 @@ await t.test('it can be registered on hosts of other protocols', async t => {
   }
 })
 
-await t.test('the example of a host without encapsulation reads the catalog in a route of its own', async t => {
+await t.test('the example of a host without encapsulation reads the catalog in one of its routes', async t => {
   const root = resolve(import.meta.dirname, '..')
   const folder = t.testdir({})
   cpSync(join(root, 'examples/registry'), join(folder, 'extensions'), { recursive: true })
-  // The exports of the package are those of the build; here they are the sources.
+  // The exports of the package refer to the build, so the hook resolves them to the sources.
   const sources: Record<string, string> = {
     'extension-registry': '../app.ts',
     'extension-registry/global': '../global.ts'

@@ -63,7 +63,7 @@ await t.test('every blob matches its digest, and the tree stays small', async t 
   t.ok([...files.values()].reduce((total, { length }) => total + length, 0) < 300_000)
 })
 
-await t.test('the catalog holds the extensions and versions of the documentation', async t => {
+await t.test('the catalog contains the documented extensions and versions', async t => {
   const versions = (name: string) =>
     all.find(loaded => loaded?.metadata.name === name)?.releases.map(({ version }) => version)
   t.strictSame([failed, skipped], [[], []])
@@ -86,12 +86,12 @@ await t.test('the catalog holds the extensions and versions of the documentation
   t.equal(
     found.find(({ metadata }) => metadata.name === 'hetzner')?.release.version,
     '0.4.1',
-    'a pre-release above is not current'
+    'a newer pre-release is not current'
   )
   t.equal(versions('hetzner')?.[0], '0.5.0-beta.2')
 })
 
-await t.test('every file is an archive whose manifest has the extension and its version', async t => {
+await t.test('every file is an archive with a manifest that names the extension and its version', async t => {
   for (const { metadata: { type, name, description }, releases } of all.filter(loaded => loaded !== undefined)) {
     for (const { version, file } of releases) {
       const path = join(registry, type, name, 'blobs', ...(file?.checksum ?? '').split(':'))

@@ -9,7 +9,7 @@ const rooms = ['routes', 'backends', 'plugins', 'lib', 'schemas']
 interface Import {
   from: string
   to: string
-  /** Whether only types are imported, which leaves nothing at run time. */
+  /** Whether only types are imported: such an import does not exist at run time. */
   typeOnly: boolean
 }
 
@@ -23,7 +23,7 @@ const sources = [
   )
 ]
 
-/** Returns the imports and re-exports of a file's own modules, static and dynamic ones. */
+/** Returns the static and dynamic imports and re-exports of project modules in a file. */
 function importsOf (from: string): Import[] {
   const text = readFileSync(join(root, from), 'utf8')
   const resolve = (target: string) => relative(root, join(root, dirname(from), target))
@@ -49,21 +49,21 @@ function importsOf (from: string): Import[] {
 
 const imports = sources.flatMap(importsOf)
 
-/** A part of the tree: `backends/oci` for a file below it, `backends/health.ts` for a file beside the folders. */
+/** Returns the entry of a file: `backends/oci` for a file in that folder, `backends/health.ts` for that file. */
 function entryOf (file: string): string {
   const [room = '', entry] = file.split('/')
   return entry === undefined ? room : `${room}/${entry}`
 }
 const roomOf = (file: string): string => file.split('/')[0] ?? ''
 
-/** Functions of plugins that keep no state, which backends may call. */
+/** Modules of plugins without state: backends may import them. */
 const pureParts = [
   'plugins/cache/cache.ts',
   'plugins/upstream/errors.ts',
   'plugins/upstream/addresses.ts',
   'plugins/upstream/resume.ts'
 ]
-/** What an entry of backends/ may import of its own room. */
+/** Imports that each entry of backends/ may have within backends/. */
 const backendLaw: Record<string, string[]> = {
   'backends/driver': [],
   'backends/cached': ['backends/driver'],
@@ -74,7 +74,7 @@ const backendLaw: Record<string, string[]> = {
   'backends/health.ts': ['backends/driver', 'backends/cached']
 }
 
-/** Returns why an import is against the law of docs/architecture.md; undefined when it is allowed. */
+/** Returns the rule of docs/architecture.md that an import breaks; undefined when the import is allowed. */
 function offence ({ from, to, typeOnly }: Import): string | undefined {
   if (from === 'app.ts' || from === 'server.ts') return undefined
   const [room, other] = [roomOf(from), roomOf(to)]
@@ -104,7 +104,7 @@ function offence ({ from, to, typeOnly }: Import): string | undefined {
     : `${entry} imports ${backendLaw[entry]?.join(', ')} of backends only`
 }
 
-await t.test('every import is allowed by the law of the tree', async t => {
+await t.test('every import is allowed by the rules in docs/architecture.md', async t => {
   t.ok(sources.length > 100 && imports.length > 300, 'the sources and their imports are found')
   t.strictSame(
     imports.map(one => ({ ...one, offence: offence(one) })).filter(({ offence }) => offence !== undefined),
@@ -113,11 +113,11 @@ await t.test('every import is allowed by the law of the tree', async t => {
   t.strictSame(
     [...new Set(sources.filter(file => roomOf(file) === 'backends').map(entryOf))].sort(),
     Object.keys(backendLaw).sort(),
-    'each entry of backends has its rule'
+    'each entry of backends has a rule'
   )
 })
 
-/** Returns the circles that imports make between nodes. */
+/** Returns the cycles in a graph of imports. */
 function circles (edges: ReadonlyMap<string, ReadonlySet<string>>): string[] {
   const found: string[] = []
   const done = new Set<string>()
@@ -139,11 +139,11 @@ function graphOf (name: (file: string) => string, of: readonly Import[]): Map<st
   return edges
 }
 
-await t.test('no file imports itself by way of others', async t => {
+await t.test('files do not form import cycles', async t => {
   t.strictSame(circles(graphOf(file => file, imports)), [])
 })
 
-await t.test('no entry of plugins/ or backends/ imports itself by way of others', async t => {
+await t.test('entries of plugins/ or backends/ do not form import cycles', async t => {
   for (const room of ['plugins', 'backends']) {
     t.strictSame(
       circles(graphOf(entryOf, imports.filter(({ from, to }) => roomOf(from) === room && roomOf(to) === room))),
@@ -153,19 +153,19 @@ await t.test('no entry of plugins/ or backends/ imports itself by way of others'
   }
 })
 
-await t.test('plugins/ and backends/ stay small enough to be read at a glance', async t => {
+await t.test('plugins/ and backends/ do not exceed their maximum number of entries', async t => {
   t.ok(readdirSync(join(root, 'plugins')).length <= 20, 'plugins/ has at most 20 entries')
   t.ok(readdirSync(join(root, 'backends')).length <= 9, 'backends/ has at most 9 entries')
 })
 
-await t.test('each entry of plugins/ has one named Fastify plugin as its door', async t => {
+await t.test('each entry of plugins/ exports one named Fastify plugin', async t => {
   for (const entry of readdirSync(join(root, 'plugins'))) {
     const door = join('plugins', entry.endsWith('.ts') ? entry : join(entry, 'plugin.ts'))
     t.match(readFileSync(join(root, door), 'utf8'), /export default fp\(\w+, \{\s*name: 'registry-[a-z-]+'/, door)
   }
 })
 
-await t.test('only server.ts listens; a server that it makes adds the other addresses of localhost', async t => {
+await t.test('only server.ts and lib/http-server.ts call listen()', async t => {
   for (const file of sources.filter(file => !['server.ts', 'lib/http-server.ts'].includes(file))) {
     t.notMatch(readFileSync(join(root, file), 'utf8'), /\.listen\(/, file)
   }

@@ -17,11 +17,11 @@ interface Document {
   components: { schemas: Record<string, unknown>, responses: Record<string, unknown> }
 }
 
-await t.test('openapi.yaml is what the routes say; npm run openapi writes it', async t => {
+await t.test('openapi.yaml equals the document generated from the routes (npm run openapi)', async t => {
   t.equal(readFileSync(new URL('../openapi.yaml', import.meta.url), 'utf8'), await openapiDocument())
 })
 
-await t.test('the document names what the contract names', async t => {
+await t.test('the document contains the operations and schemas of the contract', async t => {
   const { get } = await startApp(t, {})
   const { paths, components } = (await get('/openapi.json')).json<Document>()
   t.strictSame(Object.keys(paths).sort(), [
@@ -57,7 +57,7 @@ await t.test('the document names what the contract names', async t => {
   t.equal(
     new Set(operations.map(({ operation }) => operation.operationId)).size,
     operations.length,
-    'every operation has an id of its own'
+    'every operation has a unique id'
   )
   t.equal(
     paths['/api/v1/extensions/{type}/{name}/{version}']?.['head']?.operationId,
@@ -65,7 +65,7 @@ await t.test('the document names what the contract names', async t => {
     'HEAD is documented too'
   )
   for (const { path, method, operation } of operations) {
-    t.match(operation.operationId, /^[A-Za-z]+$/, 'a name that a client can have')
+    t.match(operation.operationId, /^[A-Za-z]+$/, 'the id is a valid method name of a client')
     t.ok(
       operation.operationId !== undefined && operation.summary !== undefined && operation.tags?.length === 1,
       `${method} ${path}`
@@ -79,10 +79,10 @@ await t.test('the document names what the contract names', async t => {
       `${path} ${name}`
     )
   )
-  t.strictSame(required, ['/api/v1/extensions/search q'], 'what has a default may be left out')
+  t.strictSame(required, ['/api/v1/extensions/search q'], 'parameters with a default are optional')
 })
 
-await t.test('every header of an answer is documented', async t => {
+await t.test('every response header is documented', async t => {
   const { get } = await startApp(t, {
     server: { public_url: 'http://localhost' },
     oci: { registry: 'examples/registry' }
@@ -115,7 +115,7 @@ await t.test('every header of an answer is documented', async t => {
   }
 })
 
-await t.test('every kind of error is documented where it is described', async t => {
+await t.test('every error type is documented in the description of the error schema', async t => {
   const { description } = ErrorResponse.properties.error
   for (const type of Object.keys(errorTable)) t.match(description, `\`${type}\``, type)
 })

@@ -1,8 +1,8 @@
 import t from 'tap'
 import { run, start } from './fakes/process.ts'
 
-// test/system/process has the other tests of the process.
-await t.test('a start, a response and a stop', async t => {
+// The other tests of the process are in test/system/process.
+await t.test('the server starts, responds and stops', async t => {
   const { get, kill, end } = await start(t)
   t.equal((await get('/livez')).status, 200)
   const unknown = await get('/nothing')

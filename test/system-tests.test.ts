@@ -8,7 +8,7 @@ const program = join(root, 'scripts/system-tests.ts')
 const { scripts } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as { scripts: Record<string, string> }
 const systemScripts = Object.entries(scripts).filter(([name]) => name.startsWith('test:system:'))
 
-await t.test('each test of test/system has exactly one script, and each script has its test', async t => {
+await t.test('each system test has exactly one script, and each script has a test', async t => {
   const tests = globSync('test/system/**/*.ts', { cwd: root })
     .filter(file => /^import t\b.* from 'tap'$/m.test(readFileSync(join(root, file), 'utf8')))
   t.ok(tests.length >= 19)
@@ -21,7 +21,7 @@ await t.test('each test of test/system has exactly one script, and each script h
   for (const file of tests) t.equal(run.flat().filter(found => found === file).length, 1, file)
 })
 
-/** Outputs of a script, with the exit code that the script has. */
+/** Outputs of a script with its exit code. */
 const outputs = {
   passes: { code: 0, lines: ['ok 1 - one', 'ok 2 - two', '# { total: 3, pass: 3 }'] },
   fails: { code: 1, lines: ['not ok 1 - the broken one', '# { total: 3, pass: 1, fail: 2 }'] },
@@ -87,7 +87,7 @@ await t.test('the system tests are counted over all scripts', async t => {
         const isRepeated = (line: string, name: string) =>
           lines.lastIndexOf(line) > lines.indexOf(`== failed in test:system:${name}`)
         t.ok(isRepeated('not ok 1 - the broken one', 'fails'), 'the failed assertion is repeated')
-        t.ok(isRepeated('cannot start', 'breaks'), 'without a failed assertion, the last lines are')
+        t.ok(isRepeated('cannot start', 'breaks'), 'the last lines are repeated if no assertion failed')
       }
     })
   }
@@ -134,7 +134,7 @@ await t.test('.ci/run counts each of its commands, and ends with the number of p
       cpSync(join(root, '.ci/run'), join(folder, '.ci/run'))
       const outcomes = Object.entries({ ...all, ...change }).map(([args, output]) => [args, commandOf(output)])
       const npm = { ...Object.fromEntries(outcomes), 'run test:system': `exec '${process.execPath}' '${program}'` }
-      // Every program that .ci/run would install is there.
+      // Every program that .ci/run would install exists, so nothing is installed.
       const PATH = writePrograms(folder, npm, ['chromium', 'curl', 'jq', 'docker-registry', 'skopeo', 'htpasswd'])
       const { lines, status: ended } = start(folder, 'bash', [join(folder, '.ci/run')], { PATH })
       t.equal(lines.at(-1), last)

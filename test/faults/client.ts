@@ -3,7 +3,7 @@ import { processTime } from './environment.ts'
 import { version, type Observation } from './outcomes.ts'
 import type { UpstreamRequest } from './table.ts'
 
-/** Milliseconds after which an answer is one that never comes. */
+/** Milliseconds after which a response is considered missing. */
 const patience = 10_000
 
 const extension = '/api/v1/extensions/taskserv/vault'

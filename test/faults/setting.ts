@@ -16,7 +16,7 @@ export interface Setting {
   source: Source
   /** Address of the upstream behind the fault servers. */
   upstream: string
-  /** Directory with a twin of the requested extension, and another extension. */
+  /** Directory with another copy of the requested extension, and a second extension. */
   twin: string
   /** Server that must not receive any request. */
   elsewhere: Loopback
@@ -159,10 +159,10 @@ export async function stand (
       server: {
         public_url: 'https://registry.example.com',
         request_budget_seconds: budget / 1000,
-        // The fault servers share the event loop: on a busy machine its delay is not the registry's.
+        // The fault servers share the event loop, so its delay is not only caused by the registry.
         max_event_loop_delay_seconds: 0
       },
-      // Of what is in the store no upstream is asked.
+      // Stored files are served without an upstream request, so the store is disabled.
       store: { enabled: false },
       ...source === 'gitea'
         ? { gitea: { ...common, url, organization }, oci: mirror }

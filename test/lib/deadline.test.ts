@@ -9,7 +9,7 @@ await t.test('returns the result of work that ends before the signal is aborted'
   controller.abort(late)
 })
 
-await t.test('throws the reason when the signal is aborted first, and leaves the work alone', async t => {
+await t.test('throws the reason when the signal is aborted first, and does not interrupt the work', async t => {
   const controller = new AbortController()
   const work = Promise.withResolvers<number>()
   const result = untilAborted(work.promise, controller.signal)
@@ -19,20 +19,20 @@ await t.test('throws the reason when the signal is aborted first, and leaves the
   await t.rejects(untilAborted(Promise.reject(new Error('no unhandled rejection')), controller.signal), late)
 })
 
-await t.test('throws what the work throws', async t => {
+await t.test('throws the error of the work', async t => {
   await t.rejects(untilAborted(Promise.reject(new Error('broken')), new AbortController().signal), {
     message: 'broken'
   })
 })
 
-await t.test('work with a deadline is given up after its time, at once after none', async t => {
+await t.test('work with a deadline is abandoned at the deadline, immediately without remaining time', async t => {
   const never = async (signal: AbortSignal) => await untilAborted(new Promise(() => {}), signal)
   await t.rejects(withDeadline(0, () => late, never), late)
   await t.rejects(withDeadline(1, () => late, never), late)
-  t.equal(await withDeadline(10_000, () => late, async () => 1), 1, 'its timer does not keep the process')
+  t.equal(await withDeadline(10_000, () => late, async () => 1), 1, 'the timer does not keep the process alive')
 })
 
-await t.test('work with a deadline is given up when its parent is aborted, before and meanwhile', async t => {
+await t.test('work with a deadline is abandoned when its parent is aborted, before or during the work', async t => {
   const never = async (signal: AbortSignal) => await untilAborted(new Promise(() => {}), signal)
   const parent = new AbortController()
   const running = withDeadline(10_000, () => late, never, parent.signal)

@@ -15,16 +15,16 @@ const npm = (...args: string[]): void => {
   execFileSync('npm', args, { cwd: client, stdio: ['ignore', process.stderr, process.stderr] })
 }
 
-/** Errors that are the registry's own fault, or a publisher's: no request brings them about. */
+/** Errors caused by the registry or by a publisher: a request cannot cause them. */
 const ofTheRegistry = ['config_error', 'internal_error', 'conflict']
 
-await t.test('a client generated from openapi.yaml compiles strictly, asks everything and understands every ' +
+await t.test('a client generated from openapi.yaml compiles strictly, calls every operation and recognises every ' +
   'error', async t => {
   npm('ci', '--no-audit', '--no-fund')
   npm('run', 'generate')
   npm('run', 'build')
 
-  // Gitea servers, each with a trouble of its own, and a registry over each.
+  // Each Gitea server has a different fault and its own registry.
   const [gone, refusing, limiting] = await Promise.all([
     createGiteaFake(provisioningContent()),
     createGiteaFake(provisioningContent()),

@@ -9,18 +9,18 @@ import { bytesOf, contentOfFiles, createStorage, fileOf } from '../fakes/storage
 
 /** Number of kills. */
 const kills = 50
-/** Share of the file after which the process is killed, or more than all of it. */
+/** Returns the share of the file after which the process is killed; more than 1 is after the transfer. */
 const shareAtKill = (): number => Math.random() * 1.2
 const root = resolve(import.meta.dirname, '../..')
 
-/** Returns the paths of all files below a directory; none if it does not exist. */
+/** Returns the paths of all files below a directory; an empty array if the directory does not exist. */
 async function filesIn (directory: string): Promise<string[]> {
   const entries = await readdir(directory, { recursive: true, withFileTypes: true }).catch(() => [])
   return entries.filter(entry => entry.isFile()).map(({ parentPath, name }) => join(parentPath, name))
 }
 
-await t.test('a process that is killed at any moment leaves verified files, and after the next start nothing ' +
-  'else', async t => {
+await t.test('a process that is killed at any moment leaves verified files only; the next start removes partial ' +
+  'files', async t => {
   const directory = join(t.testdir(), 'store')
   const file = fileOf(6 * 1024 * 1024)
   const storage = await createStorage(t, file)

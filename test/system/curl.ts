@@ -3,16 +3,16 @@ import { createHash } from 'node:crypto'
 import { once } from 'node:events'
 import type { Readable } from 'node:stream'
 
-/** What curl says of one download. */
+/** Result of one download, as reported by curl. */
 export interface Curled {
-  /** Its exit code: 0, or 18 for a file that came in part. */
+  /** Exit code: 0, or 18 for an incomplete file. */
   exit: number
   status: number
-  /** Bytes of the body that came. */
+  /** Received bytes of the body. */
   size: number
-  /** The file that it wrote. */
+  /** Name of the written file. */
   file: string | null
-  /** Of the answer, by names in lower case. */
+  /** Response headers by names in lower case. */
   headers: Record<string, string>
 }
 
@@ -21,10 +21,10 @@ interface Told {
   headers: Record<string, string[]>
 }
 
-/** Runs the real curl in a directory; the arguments tell where the body goes. */
+/** Runs the real curl in a directory; the arguments set the destination of the body. */
 export async function curl (directory: string, ...args: string[]): Promise<Curled> {
   return await new Promise((resolve, reject) => {
-    // Written behind a mark: with -I curl prints the headers, too.
+    // curl -I also prints the headers, so a separator precedes the facts.
     execFile('curl', ['--silent', '--write-out', '\n\u001e{"facts":%{json},"headers":%{header_json}}', ...args], {
       cwd: directory
     }, (error, stdout) => {
@@ -44,17 +44,17 @@ export async function curl (directory: string, ...args: string[]): Promise<Curle
   })
 }
 
-/** A real curl under way. */
+/** Running process of the real curl. */
 export interface RunningCurl {
   body: Readable
-  /** Settles with the first bytes. */
+  /** Settles when the first bytes arrive. */
   begun: Promise<unknown>
-  /** Its exit code; null when it was killed. */
+  /** Exit code; null after a kill. */
   exit: Promise<number | null>
   kill: () => void
 }
 
-/** Starts the real curl, which prints the body. */
+/** Starts the real curl, with the body on its standard output. */
 export function startCurl (...args: string[]): RunningCurl {
   const program = spawn('curl', ['--silent', ...args], { stdio: ['ignore', 'pipe', 'inherit'] })
   const exit = once(program, 'close').then(([code]) => code as number | null)
@@ -68,7 +68,7 @@ export function startCurl (...args: string[]): RunningCurl {
   }
 }
 
-/** Reads what a curl prints to its end; gives size and digest. */
+/** Reads the complete output of curl; returns its size in bytes, its digest and the exit code. */
 export async function hashed (
   { body, exit }: RunningCurl
 ): Promise<{ exit: number | null, size: number, digest: string }> {

@@ -7,12 +7,12 @@ import { blobPath, digestOf, fileOf, flipByte, publishFiles } from '../real/publ
 import { curl } from './curl.ts'
 import { startDownloads } from './download-setting.ts'
 
-/** Bytes at the end that nobody gets before all is verified. */
+/** Bytes at the end of the file that are sent only after its verification. */
 const held = 32 * 1024
 const size = 8 * 1024 * 1024
 const file = fileOf(size)
 const digest = digestOf(file)
-/** At the beginning, in the middle, and where nothing of it is ever sent. */
+/** Offsets of the damage: at the start, in the middle, and in the part that is withheld. */
 const places = [0, size / 2, size - 1]
 
 const folder = t.testdir({})
@@ -37,7 +37,7 @@ const gitea = await createGiteaFake({
 })
 t.teardown(gitea.close)
 
-/** The upstreams, each with what flips one bit of its file, and back. */
+/** Upstreams, each with a function that inverts one bit of its file; a second call restores the bit. */
 const upstreams = {
   oci: {
     env: { REGISTRY_OCI_REGISTRY: docker, REGISTRY_OCI_NAMESPACE: 'provisioning' },
@@ -54,7 +54,7 @@ const upstreams = {
 
 for (const [instance, { env, flip }] of Object.entries(upstreams)) {
   await t.test(`a file that is damaged on the disk of ${instance === 'oci' ? 'a real docker-registry' : 'a Gitea'} ` +
-    'never completes, is told of, and heals when the upstream does', async t => {
+    'never completes, is reported, and can be resumed after the upstream is repaired', async t => {
     const store = join(folder, `store-${instance}`)
     const { file: address, metric, lines, stored, idle } = await startDownloads(t, store, env)
     const url = address('taskserv', 'big')
@@ -71,41 +71,41 @@ for (const [instance, { env, flip }] of Object.entries(upstreams)) {
         status: 200,
         size: size - held,
         headers: { 'content-length': String(size), 'repr-digest': /^sha-256=:/ }
-      }, `damaged at ${at}: all but the end comes, and curl says so`)
-      t.equal(await failures(), before + 1, 'it is counted for its instance')
+      }, `damaged at ${at}: all but the end is sent, and curl reports it`)
+      t.equal(await failures(), before + 1, 'the failure is counted for its instance')
       t.match(lines.filter(({ msg }) => msg === 'a file differs from the published file: the download was stopped'), [{
         level: 40,
         backend: instance,
         extension: 'taskserv/big',
         version: '1.0.0',
         details: 'File is damaged'
-      }], 'a line of the log tells of it')
+      }], 'one line of the log reports it')
       t.match(
         lines.filter(({ err }) => err !== undefined),
         [{ err: { instance, details: 'File is damaged' } }],
-        'and one of the broken answer'
+        'one line of the log reports the incomplete response'
       )
       await idle()
-      t.strictSame(await stored(), [], 'nothing of it is kept')
+      t.strictSame(await stored(), [], 'the damaged file is not stored')
       const end = await curl(folder, '--output', `${got}.end`, '--range', '-100', url)
-      t.match(end, { exit: 0, status: 503 }, 'of a part that is withheld as a whole nothing is sent')
+      t.match(end, { exit: 0, status: 503 }, 'a range within the withheld part fails')
       t.match(JSON.parse(await readFile(`${got}.end`, 'utf8')), { error: 'service_unavailable' })
       t.equal(await failures(), before + 2)
       await flip(at)
     }
 
     const failed = await failures()
-    // What came before the damage was right.
+    // The bytes before the damage were correct, so the download can be resumed.
     const resumed = await curl(folder, '--continue-at', '-', '--output', got, url)
-    t.match(resumed, { exit: 0, status: 206, size: held }, 'when it has healed the download is gone on with')
+    t.match(resumed, { exit: 0, status: 206, size: held }, 'the download is resumed after the repair')
     t.equal(digestOf(await readFile(got)), digest)
     await idle()
-    t.match(await stored(), [join(store, 'blobs/sha256', digest.slice(7, 9), digest.slice(7))], 'and the file is kept')
+    t.match(await stored(), [join(store, 'blobs/sha256', digest.slice(7, 9), digest.slice(7))], 'the file is stored')
     t.equal(await metric('download_bytes_total{source="store"}'), 0)
     const again = await curl(folder, '--output', `${got}.again`, url)
     t.match(again, { exit: 0, status: 200, size })
     t.ok((await readFile(`${got}.again`)).equals(file))
-    t.equal(await metric('download_bytes_total{source="store"}'), size, 'the next one has it from the store')
+    t.equal(await metric('download_bytes_total{source="store"}'), size, 'the next download is served from the store')
     t.equal(await failures(), failed)
   })
 }

@@ -24,7 +24,7 @@ await writeContent(root, namespace)
 const content = await contentOf(root)
 const login = { username: 'pusher', password_file: join(folder, 'password') }
 
-/** Copies every tag, as a person with skopeo would. */
+/** Copies every tag to a registry with skopeo. */
 async function copy (url: string, credentials: string[]): Promise<void> {
   for (const [repository, { tags }] of content) {
     for (const tag of tags.keys()) {
@@ -92,9 +92,9 @@ for (const [name, config] of Object.entries(configs)) {
   })
 }
 
-await t.test('three registries and a directory with the same content are told apart by nothing', async t => {
+await t.test('three registries and a directory with the same content give identical responses', async t => {
   const wanted = await everything(t, { namespace, registry: root })
-  t.ok(Object.keys(wanted).length > 50, 'there is much to compare')
+  t.ok(Object.keys(wanted).length > 50, 'more than 50 responses are compared')
   t.match(wanted['/taskserv/containerd/versions'], {
     status: 200,
     body: /"version":"1\.7\.0".*"version":"1\.7\.0\+build\.5"/

@@ -4,21 +4,21 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import type { Test } from 'tap'
 import { startProgram, type Running } from './server.ts'
 
-/** The real process with a store of its own. */
+/** Real process with its own store. */
 export interface DownloadSetting extends Running {
-  /** Address of version 1.0.0 of an extension. */
+  /** Returns the address of version 1.0.0 of an extension. */
   file: (type: string, name: string) => string
-  /** A sample of `GET /metrics`, 0 when there is none. */
+  /** Returns the value of a sample of `GET /metrics`; 0 if it does not exist. */
   metric: (sample: string) => Promise<number>
-  /** What it logged. */
+  /** Parsed log lines. */
   lines: Array<Record<string, unknown>>
-  /** Files in its store by their paths, half ones included. */
+  /** Returns the paths of all files in the store, including partial files. */
   stored: () => Promise<string[]>
-  /** Settles when no transfer is under way any more: what was is in its place. */
+  /** Settles when no transfer is in progress and all files are stored. */
   idle: () => Promise<void>
 }
 
-/** Starts the real process on a directory for its store; `env` tells of the upstreams. */
+/** Starts the real process with its store in a directory; `env` configures the upstreams. */
 export async function startDownloads (
   t: Test,
   directory: string,

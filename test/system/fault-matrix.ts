@@ -15,7 +15,7 @@ const url = await startDockerRegistry(t, join(folder, 'registry'))
 await push(await contentOf(join(folder, 'layouts')), { url })
 
 for (const temperature of temperatures) {
-  await t.test(`faults in front of a real docker-registry, ${temperature}, end as the documentation says`, async t => {
+  await t.test(`faults in front of a real docker-registry, ${temperature}, end as documented`, async t => {
     checkDocument(t, 'oci', temperature, await runMatrix(t, 'oci', temperature, url))
   })
 }

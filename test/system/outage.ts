@@ -8,7 +8,7 @@ import { push, writeContent } from '../real/registry-content.ts'
 import { quantile, table } from '../soak/report.ts'
 import { startProgram } from './server.ts'
 
-/** Milliseconds in which health must tell the truth. */
+/** Milliseconds within which health must report a change. */
 const truth = 20_000
 const hot = [
   '',
@@ -23,13 +23,13 @@ const hot = [
 ]
 const unknown = ['/provider/nowhere', '/provider/nowhere/versions', '/cluster/aws', '/provider/nowhere/1.0.0']
 
-await t.test('a real docker-registry hangs, comes back, dies and is started again, under load', async t => {
+await t.test('cached data is served and marked stale while a real docker-registry hangs or is killed, under ' +
+  'load', async t => {
   const folder = t.testdir({})
   await writeContent(join(folder, 'layouts'), 'provisioning')
   const docker = await createDockerRegistry(t, join(folder, 'registry'))
   await push(await contentOf(join(folder, 'layouts')), { url: docker.url })
-  // Short, so that entries expire in every phase, and what is asked while the registry hangs does not take the test's
-  // time.
+  // The times are short: entries expire in every phase, and requests to the hanging registry end soon.
   const { address } = await startProgram(t, {
     env: {
       REGISTRY_OCI_REGISTRY: docker.url,
@@ -42,13 +42,13 @@ await t.test('a real docker-registry hangs, comes back, dies and is started agai
   const get = async (path: string, init?: RequestInit) => await fetch(`${address}/api/v1/extensions${path}`, init)
   const health = async () => await (await fetch(`${address}/health`)).json() as HealthResponse
 
-  /** What is said of everything: every hot answer, and every file. */
+  /** Returns the results of all requests: every hot request, every unknown extension and three files. */
   async function everything (): Promise<Record<string, unknown>> {
     const said: Record<string, unknown> = {}
     for (
       const path of [...hot, ...unknown, '/provider/aws/1.2.0', '/taskserv/kubernetes/1.28.0', '/cluster/multi/1.0.0']
     ) {
-      // Another coding, which is made behind the first one who wants it, has another ETag.
+      // A compressed body is created in the background with another ETag, so compression is not requested.
       const answer = await get(path, { headers: { 'accept-encoding': 'identity' } })
       said[path] = {
         status: answer.status,
@@ -81,7 +81,7 @@ await t.test('a real docker-registry hangs, comes back, dies and is started agai
     }
   }
 
-  /** Begins a phase, and waits until health tells of it. */
+  /** Starts a phase and waits until health reports it. */
   async function enter (
     name: string,
     status: HealthResponse['status'],
@@ -91,11 +91,11 @@ await t.test('a real docker-registry hangs, comes back, dies and is started agai
     await change()
     const began = performance.now()
     while ((await health()).status !== status && performance.now() - began < truth) await sleep(50)
-    t.equal((await health()).status, status, `${name}: health says ${status}`)
-    t.comment(`${name}: health says ${status} after ${((performance.now() - began) / 1000).toFixed(1)} s`)
+    t.equal((await health()).status, status, `${name}: health reports ${status}`)
+    t.comment(`${name}: health reports ${status} after ${((performance.now() - began) / 1000).toFixed(1)} s`)
   }
   async function away (name: string): Promise<void> {
-    // A 404 may rest on what was said a moment ago, and no longer.
+    // A cached 404 expires within this time, so it is no longer served.
     await sleep(6000)
     for (const path of unknown) t.equal((await get(path)).status, 503, `${name}: ${path} is 503, not 404`)
   }
@@ -111,7 +111,7 @@ await t.test('a real docker-registry hangs, comes back, dies and is started agai
     await away('hanging')
     await enter('continued', 'healthy', async () => { await docker.kill('SIGCONT') })
     await sleep(6000)
-    t.strictSame(await everything(), before, 'nothing is wrong after the hang')
+    t.strictSame(await everything(), before, 'all responses are as before after the hang')
     await enter('killed', 'degraded', async () => { await docker.kill('SIGKILL') })
     await away('killed')
     await enter('restarted', 'healthy', docker.start)
@@ -121,12 +121,12 @@ await t.test('a real docker-registry hangs, comes back, dies and is started agai
     await docker.kill('SIGCONT')
     await Promise.all(clients)
   }
-  t.strictSame(await everything(), before, 'nothing is wrong after the death')
-  t.strictSame(wrong, [], 'every hot answer was 200, and marked when it was old')
-  t.ok(stale > 0, 'there were old answers')
+  t.strictSame(await everything(), before, 'all responses are as before after the restart')
+  t.strictSame(wrong, [], 'every hot response was 200, and marked when stale')
+  t.ok(stale > 0, 'some responses were stale')
   for (
     const line of table(
-      ['Phase', 'Hot answers', 'p50 (ms)', 'p99 (ms)'],
+      ['Phase', 'Hot responses', 'p50 (ms)', 'p99 (ms)'],
       [...times].map((
         [name, values]
       ) => [name, values.length, quantile(values, 0.5).toFixed(1), quantile(values, 0.99).toFixed(1)])

@@ -18,7 +18,7 @@ const { version, exports, peerDependencies, devDependencies } = JSON.parse(
   devDependencies: Record<string, string>
 }
 
-// A user's machine has a Node.js of its own: the one that runs this test, without what this project has beside it.
+// The machine of a user has its own Node.js: the test uses its own, without the programs of this project.
 const path = [
   dirname(process.execPath),
   ...(process.env.PATH ?? '').split(':').filter(part => !part.includes('node_modules'))
@@ -32,8 +32,8 @@ const run = (cwd: string, command: string, args: string[]): string =>
   })
 
 /**
- * Packs this project as `npm publish` would, and gives the archive. The `prepare` script is left out: it rebuilds the
- * test runner that runs this.
+ * Packs this project as `npm publish` would, and returns the path of the archive. The `prepare` script is skipped: it
+ * rebuilds the running test runner.
  */
 function pack (destination: string): string {
   run(root, 'npm', ['run', '--silent', 'prepack'])
@@ -43,7 +43,7 @@ function pack (destination: string): string {
   return join(destination, packed?.filename ?? '')
 }
 
-// Outside of this project, whose own packages would be found from below it.
+// The folder is outside this project: below it, the packages of this project would be found.
 const folder = await mkdtemp(join(tmpdir(), 'extension-registry-'))
 t.teardown(async () => { await rm(folder, { recursive: true }) })
 const host = join(folder, 'host')
@@ -52,7 +52,7 @@ await mkdir(host)
 await writeFile(join(host, 'package.json'), JSON.stringify({ private: true, type: 'module' }))
 run(host, 'npm', ['install', '--no-audit', '--no-fund', `fastify@${peerDependencies['fastify']}`, pack(folder)])
 
-await t.test('the package brings what it needs, and no Node.js', async t => {
+await t.test('the package contains its required files, and does not install Node.js', async t => {
   t.ok(existsSync(join(installed, '.bin/extension-registry')))
   t.notOk(existsSync(join(installed, '.bin/node')), 'no node in .bin')
   t.strictSame(readdirSync(installed).filter(name => /^node-(linux|bin)|^extension-registry-/.test(name)), [])
@@ -68,7 +68,7 @@ await t.test('the package brings what it needs, and no Node.js', async t => {
     'openapi.yaml',
     'package.json'
   ])
-  t.notOk(existsSync(join(installed, 'extension-registry/node_modules/fastify')), "Fastify is the host's")
+  t.notOk(existsSync(join(installed, 'extension-registry/node_modules/fastify')), 'Fastify is installed by the host')
   const { resolve } = createRequire(join(host, 'host.js'))
   t.equal(
     readFileSync(resolve('extension-registry/openapi.yaml'), 'utf8'),
@@ -77,7 +77,7 @@ await t.test('the package brings what it needs, and no Node.js', async t => {
   t.match(JSON.parse(readFileSync(resolve('extension-registry/package.json'), 'utf8')), { version })
 })
 
-await t.test('its program serves the embedded examples, and ends on SIGTERM', async t => {
+await t.test('the installed program serves the embedded examples and exits on SIGTERM', async t => {
   const program = join(installed, '.bin/extension-registry')
   t.equal(run(host, program, ['--version']), `${version}\n`)
   t.match(run(host, program, ['--help']), /^Usage: extension-registry /)
@@ -90,7 +90,7 @@ await t.test('its program serves the embedded examples, and ends on SIGTERM', as
   t.equal(await stop(), 0)
 })
 
-await t.test('the example host embeds it', async t => {
+await t.test('the example host serves the embedded registry', async t => {
   await cp(join(installed, 'extension-registry/examples/registry'), join(host, 'extensions'), { recursive: true })
   await cp(join(root, 'examples/host.js'), join(host, 'host.js'))
   const { address } = await startProgram(t, { command: [process.execPath, 'host.js'], cwd: host, env: { PORT: '0' } })
@@ -103,11 +103,11 @@ await t.test('the example host embeds it', async t => {
   t.match(
     await long.json(),
     { error: 'invalid_request', message: 'A part of the path is too long' },
-    'by serverOptions'
+    'serverOptions sets the maximum length'
   )
 })
 
-await t.test('its declarations are those that its exports load, and only the second export extends a type of ' +
+await t.test('the package has only the declarations that its exports load, and only ./global extends a type of ' +
   'Fastify', async t => {
   const folder = join(installed, 'extension-registry')
   const loaded = Object.entries(typedExports(exports)).map(([subpath, types]) => ({
@@ -124,8 +124,8 @@ await t.test('its declarations are those that its exports load, and only the sec
   t.strictSame(files.sort(), [...new Set(loaded.flatMap(({ files }) => files))].sort())
 })
 
-await t.test('TypeScript hosts compile against its declarations, those of libraries included, and fail where they ' +
-  'are wrong', async t => {
+await t.test('TypeScript hosts compile against the declarations of the package and its libraries, and fail with ' +
+  'invalid code', async t => {
   const compilerOptions = {
     target: 'ES2022',
     module: 'NodeNext',
@@ -138,7 +138,7 @@ await t.test('TypeScript hosts compile against its declarations, those of librar
   }
   const wanted = ['@types/node', 'typescript'].map(name => `${name}@${devDependencies[name]}`)
   run(host, 'npm', ['install', '--no-audit', '--no-fund', '--save-dev', ...wanted])
-  // Each a program of its own: an import of the second export extends Fastify's types for all files of a program.
+  // Separate programs: an import of the second export extends the types of Fastify in all files of a program.
   for (
     const [name, ...files] of [['encapsulated', 'test/types/encapsulated.ts'], [
       'global',

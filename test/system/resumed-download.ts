@@ -25,7 +25,7 @@ const publish = async (content: Buffer) => {
 }
 await publish(content)
 
-/** The real process with an empty store, before a proxy that holds a file back at some byte until it is opened. */
+/** Starts the real process with an empty store and a proxy that pauses the file at byte `holdAt` until `open()`. */
 async function start (t: Parameters<typeof createCuttingProxy>[0], name: string, { holdAt = 0, env = {} } = {}) {
   const proxy = await createCuttingProxy(t, docker, { path: new RegExp(`/blobs/${digest}$`) })
   const { promise, resolve: open } = Promise.withResolvers<void>()
@@ -42,7 +42,7 @@ async function start (t: Parameters<typeof createCuttingProxy>[0], name: string,
   }
 }
 
-/** Reads of a curl until as many bytes have come, and kills it; gives what came. */
+/** Reads at least `least` bytes from curl and kills it; returns the received bytes. */
 async function readSome (url: string, least: number): Promise<Buffer> {
   const { body, exit, kill } = startCurl(url)
   const chunks: Buffer[] = []
@@ -57,8 +57,7 @@ async function readSome (url: string, least: number): Promise<Buffer> {
   return Buffer.concat(chunks)
 }
 
-await t.test('curl -C - goes on with a download that it broke off, while the file is still coming and when it is ' +
-  'there', async t => {
+await t.test('curl -C - resumes its interrupted download, during the transfer and from the store', async t => {
   const { url, proxy, open, metric, idle } = await start(t, 'broken-off', { holdAt: size / 2 })
   const begun = await readSome(url, size / 4)
   t.ok(begun.length < size / 2)
@@ -66,7 +65,7 @@ await t.test('curl -C - goes on with a download that it broke off, while the fil
   for (const name of names) await writeFile(name, begun)
   const [growing = '', stored = ''] = names
   const resuming = curl(folder, '--continue-at', '-', '--output', growing, url)
-  // The resumed one reads on up to where the upstream stands still.
+  // The resumed download continues up to the byte at which the upstream pauses.
   while ((await readFile(growing)).length < size / 2 - 256 * 1024) await sleep(10)
   open()
   t.match(await resuming, {
@@ -80,16 +79,16 @@ await t.test('curl -C - goes on with a download that it broke off, while the fil
   t.match(await curl(folder, '--continue-at', '-', '--output', stored, url), { exit: 0, status: 206 })
   t.equal(await metric('download_bytes_total{source="store"}'), size - begun.length)
   for (const name of names) t.equal(digestOf(await readFile(name)), digest)
-  t.strictSame(proxy.requests, [undefined], 'the upstream was asked once')
+  t.strictSame(proxy.requests, [undefined], 'the upstream received one request')
   t.match(
     await curl(folder, '--continue-at', '-', '--output', stored, url),
     { exit: 0, status: 416 },
-    'and what is whole already stays as it is'
+    'a complete file stays unchanged'
   )
   t.equal(digestOf(await readFile(stored)), digest)
 })
 
-await t.test('curl -C - goes on with a download whose registry was killed', async t => {
+await t.test('curl -C - resumes a download after the registry was killed and restarted', async t => {
   const { address, url, open, kill, end, again } = await start(t, 'killed', { holdAt: size / 2 })
   const file = join(folder, 'killed.tar.gz')
   const broken = curl(folder, '--output', file, url)
@@ -104,7 +103,7 @@ await t.test('curl -C - goes on with a download whose registry was killed', asyn
   t.equal(digestOf(await readFile(file)), digest)
 })
 
-await t.test('eight ranges at once make the file, while it is still coming and from the store', async t => {
+await t.test('eight concurrent ranges form the complete file, during the transfer and from the store', async t => {
   const parts = 8
   const { url, proxy, open, metric, idle } = await start(t, 'ranges', { holdAt: size - 1000 * 1000 })
   const ask = () =>
@@ -114,7 +113,7 @@ await t.test('eight ranges at once make the file, while it is still coming and f
     )
   const curls = ask()
   const bodies = Promise.all(curls.map(async ({ body }) => await buffer(body)))
-  // Each has its beginning, and none its end.
+  // Every range has started and has not ended.
   await Promise.race([Promise.all(curls.map(async ({ begun }) => await begun)), bodies])
   t.ok(curls.every(({ body }) => !body.readableEnded))
   open()
@@ -123,10 +122,10 @@ await t.test('eight ranges at once make the file, while it is still coming and f
   await idle()
   t.ok(Buffer.concat(await Promise.all(ask().map(async ({ body }) => await buffer(body)))).equals(content))
   t.equal(await metric('download_bytes_total{source="store"}'), size)
-  t.strictSame(proxy.requests, [undefined], 'the upstream was asked once')
+  t.strictSame(proxy.requests, [undefined], 'the upstream received one request')
 })
 
-await t.test('the real curl gets ranges, conditions, names and heads as HTTP has them', async t => {
+await t.test('the real curl receives correct ranges, conditional responses, file names and HEAD responses', async t => {
   const { url } = await start(t, 'http')
   const got = join(folder, 'got')
   const ask = async (...args: string[]) => await curl(folder, '--output', got, ...args, url)
@@ -190,7 +189,7 @@ await t.test('the real curl gets ranges, conditions, names and heads as HTTP has
       'repr-digest': `sha-256=:${Buffer.from(digest.slice('sha256:'.length), 'hex').toString('base64')}:`
     }
   })
-  /** The headers without what differs with each answer: times, and the request's id. */
+  /** Returns the headers without the values that differ in each response: times and the request id. */
   const lasting = ({ headers }: { headers: Record<string, string> }) =>
     Object.fromEntries(
       Object.entries(headers).map(([name, value]) => [
@@ -202,11 +201,11 @@ await t.test('the real curl gets ranges, conditions, names and heads as HTTP has
             : value
       ])
     )
-  t.strictSame(lasting(head), lasting(named), 'a head is that of the answer')
+  t.strictSame(lasting(head), lasting(named), 'HEAD returns the same headers as GET')
 })
 
-await t.test('If-Range restarts a download of a version that was published again, and If-Match refuses it, instead ' +
-  'of joining two files', async t => {
+await t.test('If-Range restarts the download of a republished version and If-Match rejects it: two files are never ' +
+  'joined', async t => {
   const { url, metric } = await start(t, 'published-again', { env: { REGISTRY_CACHE_TTL_SECONDS: '1' } })
   const got = join(folder, 'mended')
   const begun = await readSome(url, size / 4)
@@ -228,9 +227,9 @@ await t.test('If-Range restarts a download of a version that was published again
     )
   }
   t.match(await resume(etag), { exit: 0, status: 200, size, headers: { etag: current } })
-  t.equal(digestOf(await readFile(got)), digestOf(other), 'with the validator of before the new file comes whole')
+  t.equal(digestOf(await readFile(got)), digestOf(other), 'the previous validator gives the complete new file')
   t.match(await resume(current), { exit: 0, status: 206, size: size - begun.length, headers: { etag: current } })
-  t.ok((await readFile(got)).equals(other.subarray(begun.length)), 'with the current one the part')
+  t.ok((await readFile(got)).equals(other.subarray(begun.length)), 'the current validator gives the range')
   // A browser resumes with If-Match.
   const refused = await resume(etag, 'If-Match')
   t.match([refused.status, refused.headers.etag, refused.headers['cache-control']], [412, undefined, 'no-store'])

@@ -3,25 +3,25 @@ import { createInterface } from 'node:readline'
 import type { Test } from 'tap'
 
 export interface Program {
-  /** The program and its arguments; `server.ts` of this project unless told. */
+  /** Program with its arguments; by default `server.ts` of this project. */
   command?: [string, ...string[]]
   cwd?: string
   env?: Record<string, string>
-  /** Gets each line that it prints. */
+  /** Receives each printed line. */
   onLine?: (line: string) => void
 }
 
 export interface Running {
   /** `http://127.0.0.1:{port}` */
   address: string
-  /** Sends SIGTERM; gives the exit code once the process has ended. */
+  /** Sends SIGTERM; returns the exit code after the end of the process. */
   stop: () => Promise<number | null>
   kill: (signal: NodeJS.Signals) => void
-  /** The exit code, once the process has ended. */
+  /** Exit code; settles at the end of the process. */
   end: Promise<number | null>
 }
 
-/** Starts a program that logs where it listens, on a free port; it ends with the test. */
+/** Starts a program on a free port and waits until it logs its address; stops it at the end of the test. */
 export async function startProgram (
   t: Test,
   { command = [process.execPath, 'server.ts'], cwd, env = {}, onLine }: Program = {}
@@ -56,7 +56,7 @@ export async function startProgram (
   return { address, stop, end, kill: signal => { program.kill(signal) } }
 }
 
-/** Starts the real process on the embedded examples and a free port; gives its address. */
+/** Starts the real process with the embedded examples on a free port; returns its address. */
 export async function startServer (t: Test, env: Record<string, string> = {}): Promise<string> {
   const { address } = await startProgram(t, { env })
   return address

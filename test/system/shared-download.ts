@@ -21,7 +21,8 @@ await publishFiles(docker, join(folder, 'layouts'), [{
 }])
 
 /**
- * Ten downloads at once of a file whose upstream resets its connections; gives how often over the file came from there.
+ * Runs ten concurrent downloads of a file while the upstream resets connections. Returns the ratio of bytes received
+ * from the upstream to the file size, and the upstream requests.
  */
 async function share (
   t: Test,
@@ -41,31 +42,31 @@ async function share (
   proxy.hold = [at(0.1), opened.promise]
   const curls = Array.from({ length: clients }, () => startCurl(file('taskserv', 'big')))
   const ends = Promise.all(curls.map(hashed))
-  // So that all of them are there before it is whole.
+  // All downloads start before the file is complete, so that they share its transfer.
   await Promise.race([Promise.all(curls.map(async ({ begun }) => await begun)), ends])
   opened.resolve()
-  for (const end of await ends) t.strictSame(end, { exit: 0, size, digest }, 'the right file')
+  for (const end of await ends) t.strictSame(end, { exit: 0, size, digest }, 'the file is correct')
   t.strictSame(proxy.cuts, [], 'the upstream was reset three times')
   t.equal(await metric('transfers_resumed_total{backend="oci"}'), 3)
   t.equal(await metric('download_bytes_total{source="upstream"}'), size)
   t.equal(await metric('download_bytes_total{source="coalesced"}'), size * (clients - 1))
   t.equal(await metric('checksum_failures_total{backend="oci"}'), 0)
   await idle()
-  t.equal((await stored()).length, 1, 'and one file is kept')
+  t.equal((await stored()).length, 1, 'one file is stored')
   const ratio = proxy.sent / size
   t.comment(`${proxy.sent} bytes from the upstream for a file of ${size}: ${ratio.toFixed(3)} of it`)
   return { ratio, requests: proxy.requests }
 }
 
-await t.test('ten downloads at once of 200 MB are one transfer, which three resets of the upstream lengthen by less ' +
-  'than a tenth', async t => {
+await t.test('ten concurrent downloads of 200 MB share one transfer, and three upstream resets add less than 10 % to ' +
+  'it', async t => {
   const { ratio, requests } = await share(t, 'ranges', true)
   t.match(requests, [undefined, /^bytes=\d+-$/, /^bytes=\d+-$/, /^bytes=\d+-$/])
   t.ok(ratio <= 1.1, `${ratio.toFixed(3)} of the file`)
 })
 
-await t.test('where the upstream knows no ranges, ten downloads are right all the same, and cost what was there ' +
-  'before once more', async t => {
+await t.test('ten concurrent downloads are correct without upstream ranges, and each reset restarts the ' +
+  'transfer', async t => {
   const { ratio, requests } = await share(t, 'no-ranges', false)
   t.equal(requests.length, 4)
   t.ok(ratio <= 2.8 + 0.01, `0.3 + 0.6 + 0.9 + 1: ${ratio.toFixed(3)} of the file`)

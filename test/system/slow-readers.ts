@@ -12,9 +12,9 @@ import { quantile } from '../soak/report.ts'
 
 const mib = 1024 * 1024
 const readers = 100
-/** Seconds of reading; in the meantime the whole file comes from its upstream. */
+/** Seconds of reading, in which the complete file is received from its upstream. */
 const seconds = 15
-/** Bytes that the process may come to. */
+/** Maximum resident memory of the process, in bytes. */
 const mostMemory = 150e6
 const block = randomBytes(mib)
 const blocks = 1024
@@ -23,7 +23,7 @@ function * content (): Generator<Buffer> {
   for (let number = 0; number < blocks; number++) yield block
 }
 
-/** An upstream with one version of one extension, a file of 1 GiB that is made as it is sent. */
+/** Starts an upstream with one version of one extension: a file of 1 GiB, generated while it is sent. */
 async function startUpstream () {
   const digestOf = (bytes: string) => `sha256:${createHash('sha256').update(bytes).digest('hex')}`
   const hash = createHash('sha256')
@@ -69,28 +69,28 @@ async function startUpstream () {
   }
 }
 
-/** Asks for the file, and takes 64 KiB of it now and then. */
+/** Requests the file and reads one buffer of it every `pause` milliseconds. */
 function readSlowly (port: number, pause: number): { socket: Socket, bytes: () => number } {
   let bytes = 0
   const socket = connect({ port, host: '127.0.0.1' }, () => {
     socket.write('GET /api/v1/extensions/provider/huge/1.0.0 HTTP/1.1\r\nhost: localhost\r\n\r\n')
   })
   socket.on('error', () => {})
-  // What is not read waits where it is; without a listener nothing would be read at all.
+  // Without a listener the socket would not read at all; unread data stays in the buffers.
   socket.on('readable', () => {})
   const timer = setInterval(() => { bytes += (socket.read() as Buffer | null)?.length ?? 0 }, pause)
   socket.once('close', () => { clearInterval(timer) })
   return { socket, bytes: () => bytes }
 }
 
-await t.test('a hundred slow readers of 1 GiB cost the process little memory, and others no time', async t => {
+await t.test('a hundred slow readers of 1 GiB neither exhaust memory nor delay other requests', async t => {
   const upstream = await startUpstream()
   t.teardown(() => { upstream.close() })
   const port = await freePort()
   const folder = t.testdir({})
   const dist = join(folder, 'dist')
   execFileSync('tsc', ['-p', 'tsconfig.build.json', '--outDir', dist])
-  // As the image starts it, without what tap puts into every process that a test starts.
+  // The program starts as in the image, without the options that tap adds to NODE_OPTIONS.
   const dockerfile = readFileSync('deploy/Dockerfile', 'utf8')
   const [, ...args] = JSON.parse(/^ENTRYPOINT (.*)$/m.exec(dockerfile)?.[1] ?? '[]') as string[]
   const program = start('env', [
@@ -134,12 +134,12 @@ await t.test('a hundred slow readers of 1 GiB cost the process little memory, an
 
   const [peak, last] = [await peakRss(pid), await resident(pid)]
   t.comment(
-    `memory: ${(idle / mib).toFixed(0)} MiB at most before, ${(peak / mib).toFixed(0)} at most, ${
+    `memory: ${(idle / mib).toFixed(0)} MiB maximum before, ${(peak / mib).toFixed(0)} maximum, ${
       (last / mib).toFixed(0)
-    } at the end; JSON: p50 ${quantile(times, 0.5).toFixed(1)} ms, most ${Math.max(...times).toFixed(0)} ms`
+    } at the end; JSON: p50 ${quantile(times, 0.5).toFixed(1)} ms, maximum ${Math.max(...times).toFixed(0)} ms`
   )
-  t.ok(slow.every(({ bytes }) => bytes() > mib), 'every reader gets on')
-  t.equal(upstream.files(), 1, 'one transfer for all')
+  t.ok(slow.every(({ bytes }) => bytes() > mib), 'every reader receives data')
+  t.equal(upstream.files(), 1, 'all readers share one transfer')
   t.ok(peak < mostMemory, `${(peak / mib).toFixed(0)} MiB at most`)
-  t.ok(Math.max(...times) < 1000, 'nobody waits for a JSON answer')
+  t.ok(Math.max(...times) < 1000, 'JSON responses are not delayed')
 })

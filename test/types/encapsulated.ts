@@ -10,7 +10,7 @@ import registry, {
 const settings: ServerSettings = { server: { trust_proxy: true, trusted_proxies: ['10.0.0.0/8'] }, log: {} }
 const host = Fastify(serverOptions(settings))
 
-// What has a default may be absent, at every level; what has none may not.
+// Keys with a default are optional at every level; other keys are required.
 const empty: RegistryConfig = {}
 const tables: RegistryConfig = { server: {}, log: {}, rate_limit: {}, cache: {}, store: {}, gitea: [], oci: [] }
 const single: RegistryConfig = { gitea: { url: 'https://git.example.com', organization: 'extensions' }, oci: { registry: 'extensions' } }
@@ -35,7 +35,7 @@ await Fastify({ http2: true, https: {} }).withTypeProvider<TypeBoxTypeProvider>(
 await Fastify({ loggerInstance: pino() }).register(registry, options)
 await Fastify().withTypeProvider<TypeBoxTypeProvider>().register(async scope => { await scope.register(registry, options) })
 
-// Models are schemas and types.
+// Each model is both a schema and a type.
 for (const schema of [BackendHealth, BackendStatus, CacheStats, ErrorResponse, ExtensionSource, ExtensionVersion, HealthResponse, InstanceStatus, ProbeResponse]) host.addSchema(schema)
 const type: ExtensionType = 'taskserv'
 const source: ExtensionSource = 'oci'
@@ -58,13 +58,13 @@ await host.register(registry, { config: { oci: { registry: 'extensions', tokn: '
 await host.register(registry, { config: { gitea: [{ url: 'https://git.example.com', organization: 'extensions', tokn: 'x' }] } })
 // @ts-expect-error: a value of another type
 await host.register(registry, { config: { cache: { ttl_seconds: '60' } } })
-// @ts-expect-error: a word that is not among the allowed ones
+// @ts-expect-error: a value that is not allowed
 await host.register(registry, { config: { store: { on_rerelease: 'ignore' } } })
-// @ts-expect-error: an instance without its organisation
+// @ts-expect-error: an instance without an organisation
 await host.register(registry, { config: { gitea: { url: 'https://git.example.com' } } })
 // @ts-expect-error: an unknown option beside the configuration
 await host.register(registry, { config: {}, probeIntervall: 1 })
-// @ts-expect-error: no options at all
+// @ts-expect-error: missing options
 const none: RegistryOptions = {}
 // @ts-expect-error: an unknown level
 serverOptions({ log: { level: 'loud' } })
@@ -72,15 +72,15 @@ serverOptions({ log: { level: 'loud' } })
 host.registry.health()
 // @ts-expect-error: an inner decorator
 host.catalog.list({ limit: 1, offset: 0 })
-// @ts-expect-error: another one
+// @ts-expect-error: another inner decorator
 host.health.drain()
-// @ts-expect-error: one that a library of the registry adds
+// @ts-expect-error: a decorator that a library of the registry adds
 host.swagger()
 host.get('/', async (_request, reply) => {
   // @ts-expect-error: an inner decorator of replies
   await reply.answer({})
 })
-// A key that routes of the registry have, too, with a value of another type.
+// Routes of the registry have the same key with a value of another type.
 host.get('/probe', { config: { probe: 'of the host' } }, async () => none)
 // @ts-expect-error: an inner type
 export type { Cache } from 'extension-registry'

@@ -23,9 +23,9 @@ export const fromScope = (scope: FastifyInstance): Registry => scope.registry
 await host.register(registry, { config: { severr: 1 } })
 // @ts-expect-error: an inner decorator
 host.catalog.list({ limit: 1, offset: 0 })
-// @ts-expect-error: another one
+// @ts-expect-error: another inner decorator
 host.telemetry.register.metrics()
-// @ts-expect-error: one that a library of the registry adds
+// @ts-expect-error: a decorator that a library of the registry adds
 host.swagger()
 // @ts-expect-error: an inner method of the catalog
 catalog.census()
@@ -37,5 +37,5 @@ await catalog.list({ type: 'plugin' })
 await catalog.find({ type: 'provider', name: 'aws', deadline: 1 })
 // @ts-expect-error: a search without a query
 await catalog.search({})
-// @ts-expect-error: the decorator is not for change
+// @ts-expect-error: the decorator is read-only
 face.version = '2.0.0'

@@ -12,8 +12,8 @@ const bad: Array<[what: string, content: string | Buffer, problem: string]> = [
   ['a NUL', 'canary-token\0', 'expected text, but the file holds NUL characters']
 ]
 
-await t.test('a file with a secret that cannot be used stops the start with one line that names key and file, and so ' +
-  'does --check-config', async t => {
+await t.test('an unusable secret file fails the start and --check-config with one line that names its key and ' +
+  'path', async t => {
   const file = join(t.testdir({}), 'secret')
   const instances: Array<[key: string, env: Record<string, string>]> = [
     ['gitea[0].token_file', {
@@ -54,8 +54,8 @@ await t.test('a file with a secret that cannot be used stops the start with one 
   })
 })
 
-await t.test('a token file that changes to one that cannot be used costs what needs it and nothing else, until it is ' +
-  'good again', async t => {
+await t.test('a token file that becomes unusable fails only the requests that require it, until it is usable ' +
+  'again', async t => {
   const token = 'canary-token'
   const gitea = await createGiteaFake(provisioningContent(), {
     tokens: { [token]: { scopes: ['all'] } },
@@ -64,7 +64,7 @@ await t.test('a token file that changes to one that cannot be used costs what ne
   t.teardown(gitea.close)
   const folder = t.testdir({ layouts: {}, secrets: {} })
   const directory = join(folder, 'secrets')
-  // As Kubernetes mounts a Secret: a link to a folder is replaced.
+  // Kubernetes updates a mounted Secret in this way: it replaces a link to a folder.
   let generation = 0
   const put = async (content: string | Buffer) => {
     const name = `..${generation++}`

@@ -29,7 +29,7 @@ async function giteaFake (t: Test) {
   return { gitea, env }
 }
 
-await t.test('requests to an upstream in a network of NO_PROXY, and their token, do not reach the proxy', async t => {
+await t.test('requests to an upstream in a NO_PROXY network, and their token, bypass the proxy', async t => {
   const { gitea, env } = await giteaFake(t)
   const proxy = await createProxy(t, gitea.port)
   const folder = t.testdir({ layouts: {} })
@@ -59,11 +59,11 @@ await t.test('requests to an upstream in a network of NO_PROXY, and their token,
   }])
   t.equal(warnings.length, 1)
   await read({ NO_PROXY: '10.0.0.0/8' })
-  t.ok(proxy.asked.length > 0, 'without the network the proxy is used')
+  t.ok(proxy.asked.length > 0, 'the proxy is used if NO_PROXY does not contain the network')
 })
 
-await t.test('a malformed NO_PROXY or proxy stops the start, and --check-config, with a line that names the ' +
-  'variable, where an upstream could need it', async t => {
+await t.test('a malformed proxy variable fails the start and --check-config with its name, if an upstream could use ' +
+  'the proxy', async t => {
   const env = { REGISTRY_GITEA_URL: 'http://127.0.0.1:9', REGISTRY_GITEA_ORGANIZATION: 'infra' }
   const problem =
     'expected a network such as 10.0.0.0/8 or fd00::/8, or a host with a port from 1 to 65535 (in the environment)\n'
@@ -101,8 +101,8 @@ await t.test('a malformed NO_PROXY or proxy stops the start, and --check-config,
   )
 })
 
-await t.test('a ca_file that is replaced is trusted without a restart, and a broken one keeps the authorities from ' +
-  'before', async t => {
+await t.test('a replaced ca_file is trusted without a restart, and an invalid one leaves the previous certificates ' +
+  'in use', async t => {
   const { gitea, env } = await giteaFake(t)
   const front = createServer({ key: pem('server.key'), cert: pem('server.pem') }, socket => {
     const inner = connect(gitea.port, '127.0.0.1')
@@ -118,7 +118,7 @@ await t.test('a ca_file that is replaced is trusted without a restart, and a bro
   const folder = t.testdir({ layouts: {}, ca: {} })
   const directory = join(folder, 'ca')
   let generation = 0
-  // As Kubernetes mounts a ConfigMap: a link to a folder is replaced.
+  // Kubernetes updates a mounted ConfigMap in this way: it replaces a link to a folder.
   const put = async (content: string | Buffer) => {
     const name = `..${generation++}`
     await mkdir(join(directory, name))
@@ -178,7 +178,7 @@ await t.test('a ca_file that is replaced is trusted without a restart, and a bro
   )
 })
 
-await t.test('an upstream that redirects http to https of the same host is unhealthy with the key to ' +
+await t.test('an upstream that redirects http to https of the same host is unhealthy; the error names the key to ' +
   'change', async t => {
   const server = await createLoopback(({ headers, path }) => ({
     status: 301,

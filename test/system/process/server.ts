@@ -14,7 +14,7 @@ import { run, start } from '../../fakes/process.ts'
 
 const root = resolve(import.meta.dirname, '../../..')
 
-/** Occupies a free port of the loopback for as long as the test runs. */
+/** Listens on a free port of the loopback interface until the end of the test; returns the port. */
 async function listen (t: Test, server: Server): Promise<number> {
   server.listen(0, '127.0.0.1')
   await once(server, 'listening')
@@ -29,20 +29,20 @@ async function refused (port: number): Promise<void> {
   if (error?.code !== 'ECONNREFUSED') await refused(port)
 }
 
-await t.test('prints its options and exit codes', async t => {
+await t.test('--help prints the options and exit codes', async t => {
   const { code, stdout, stderr } = await run(t, { args: ['--help'] }).end
   t.equal(code, 0)
   for (const word of ['--config', '--check-config', '--version', '--help', '64', '78']) t.match(stdout.join('\n'), word)
   t.equal(stderr, '')
 })
 
-await t.test('prints the version of the package', async t => {
+await t.test('--version prints the version of the package', async t => {
   const { version } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as { version: string }
   t.match(await run(t, { args: ['--version'] }).end, { code: 0, stdout: [version], stderr: '' })
 })
 
-await t.test('keeps what it compiles for the next start where caches of the user are, and starts where nothing can ' +
-  'be kept', async t => {
+await t.test('compiled code is stored in the cache directory of the user; without a writable directory the program ' +
+  'starts', async t => {
   const home = t.testdir({ file: 'no folder', empty: {} })
   for (let time = 0; time < 2; time++) {
     t.match(await run(t, { args: ['--version'], env: { XDG_CACHE_HOME: home, NODE_COMPILE_CACHE: '' } }).end, {
@@ -50,7 +50,7 @@ await t.test('keeps what it compiles for the next start where caches of the user
       stderr: ''
     })
   }
-  t.equal(readdirSync(join(home, 'extension-registry/compiled')).length, 1, 'for this version of Node.js')
+  t.equal(readdirSync(join(home, 'extension-registry/compiled')).length, 1, 'one directory for this version of Node.js')
   const notKept = { XDG_CACHE_HOME: join(home, 'file'), NODE_COMPILE_CACHE: '' }
   t.match(await run(t, { args: ['--version'], env: notKept }).end, { code: 0, stderr: '' })
   const empty = join(home, 'empty')
@@ -58,10 +58,10 @@ await t.test('keeps what it compiles for the next start where caches of the user
     code: 0,
     stderr: ''
   })
-  t.strictSame(readdirSync(empty), [], 'nothing where it was started, for want of a home')
+  t.strictSame(readdirSync(empty), [], 'nothing is written to the working directory if the home is unknown')
 })
 
-await t.test('refuses an option that it does not know with one line and exit code 64', async t => {
+await t.test('an unknown option fails with one line and exit code 64', async t => {
   t.strictSame(await run(t, { args: ['--nonsense'] }).end, {
     code: 64,
     stdout: [],
@@ -74,7 +74,8 @@ await t.test('refuses an option that it does not know with one line and exit cod
   })
 })
 
-await t.test('only checks the configuration when told to: 0 for a good one, 78 and one line for a bad one', async t => {
+await t.test('--check-config exits with 0 for a valid configuration, with 78 and one line for an invalid ' +
+  'one', async t => {
   const dir = t.testdir({
     'good.toml': '[oci]\nregistry = "layouts"\n',
     'bad.toml': '[oci]\nregistry = "layouts"\nnamespaces = "a"\n'
@@ -95,7 +96,7 @@ await t.test('only checks the configuration when told to: 0 for a good one, 78 a
   })
 })
 
-await t.test('says first that it serves the examples when nothing else is configured', async t => {
+await t.test('the first log line without configuration reports that the embedded examples are served', async t => {
   const server = run(t)
   await server.line(/Server listening/)
   server.kill('SIGTERM')
@@ -104,7 +105,7 @@ await t.test('says first that it serves the examples when nothing else is config
   t.match(stdout[0], '"msg":"no backend is configured by file or environment: serving the embedded examples"')
 })
 
-await t.test('answers once it listens, and unknown routes in the one envelope', async t => {
+await t.test('routes respond as soon as the server listens, unknown routes with the common error body', async t => {
   const { get, kill, end } = await start(t)
   t.equal((await get('/livez')).status, 200)
   const unknown = await get('/nothing')
@@ -116,7 +117,7 @@ await t.test('answers once it listens, and unknown routes in the one envelope', 
   t.notMatch(stdout.join('\n'), 'embedded examples')
 })
 
-await t.test('answers a request that names a type of content and brings none, or brings what nobody reads', async t => {
+await t.test('an unsupported method with a content type responds 405, with and without a body', async t => {
   const { port } = await start(t)
   for (const method of ['POST', 'PUT', 'PATCH', 'DELETE']) {
     for (const content of ['', 'Content-Length: 2\r\n', 'Content-Length: 0\r\n', 'Transfer-Encoding: chunked\r\n']) {
@@ -143,7 +144,7 @@ await t.test('answers a request that names a type of content and brings none, or
 
 const hasIpv6 = Object.values(networkInterfaces()).flat().some(address => address?.address === '::1')
 
-await t.test('listens on an IPv6 address with brackets and without, on both families for ::', {
+await t.test('the server listens on an IPv6 address with or without brackets, and on IPv4 too for ::', {
   skip: !hasIpv6 && 'no IPv6 on this machine'
 }, async t => {
   const env = { REGISTRY_OCI_REGISTRY: t.testdir({}) }
@@ -168,8 +169,8 @@ await t.test('listens on an IPv6 address with brackets and without, on both fami
   }
 })
 
-await t.test('listens on 0.0.0.0 for :: where the machine has no IPv6', async t => {
-  // A kernel without IPv6 refuses the socket; this refuses it in its place.
+await t.test('the server listens on 0.0.0.0 for :: if the machine has no IPv6', async t => {
+  // A kernel without IPv6 rejects the socket; this module simulates the error.
   const refuse =
     'data:text/javascript,import net from "node:net"; const { listen } = net.Server.prototype; ' +
       'net.Server.prototype.listen = function (options, ...rest) { if (options.host !== "::") return ' +
@@ -184,7 +185,7 @@ await t.test('listens on 0.0.0.0 for :: where the machine has no IPv6', async t 
   t.match(await server.end, { code: 0 })
 })
 
-await t.test('says in one line that it cannot listen', async t => {
+await t.test('an occupied port fails the start with one line and exit code 1', async t => {
   const port = await listen(t, createListener())
   const { code, stderr } = await run(t, {
     env: { REGISTRY_OCI_REGISTRY: t.testdir({}), REGISTRY_SERVER_PORT: String(port) }
@@ -193,8 +194,8 @@ await t.test('says in one line that it cannot listen', async t => {
   t.equal(stderr, `cannot listen on 127.0.0.1 port ${port}: address already in use\n`)
 })
 
-await t.test('on SIGTERM is not ready any more but still answers for shutdown_delay_seconds, and ends at once on a ' +
-  'second signal', async t => {
+await t.test('SIGTERM ends readiness but not responses for shutdown_delay_seconds; a second signal ends the process ' +
+  'at once', async t => {
   const { get, kill, line, end } = await start(t, { REGISTRY_SERVER_SHUTDOWN_DELAY_SECONDS: '300' })
   t.equal((await get('/readyz')).status, 200)
   kill('SIGTERM')
@@ -207,12 +208,13 @@ await t.test('on SIGTERM is not ready any more but still answers for shutdown_de
   t.match(await end, { code: 1 })
 })
 
-await t.test('lets a request under way end after it has stopped listening, and exits with 0 then', async t => {
+await t.test('a request in progress completes after the server stops listening, and the process exits with ' +
+  '0', async t => {
   const { port, kill, end } = await start(t)
   const socket = connect(port, '127.0.0.1').setEncoding('utf8')
   let received = ''
   socket.on('data', (text: string) => { received += text })
-  // The answer to the first request says that the half of the second one was received too.
+  // Both parts are sent together, so the first response confirms the receipt of half of the second request.
   socket.write('GET /livez HTTP/1.1\r\nHost: a\r\n\r\nGET /livez HTTP/1.1\r\nHost: a\r\n')
   await once(socket, 'data')
   t.match(received, /^HTTP\/1\.1 200 /)
@@ -225,8 +227,7 @@ await t.test('lets a request under way end after it has stopped listening, and e
   t.match(await end, { code: 0 })
 })
 
-await t.test('lets a download end, and does not wait for what the client may do with its connection after ' +
-  'that', async t => {
+await t.test('shutdown waits for a download in progress, but not for its kept-alive connection', async t => {
   const size = 32 * 1024 * 1024
   const layouts = t.testdir({})
   await writeLayout(layouts, [{
@@ -237,7 +238,7 @@ await t.test('lets a download end, and does not wait for what the client may do 
   const { port, kill, end } = await start(t, { REGISTRY_OCI_REGISTRY: layouts })
   const agent = new Agent({ keepAlive: true })
   t.teardown(() => { agent.destroy() })
-  // Nobody reads the answer yet, and it does not fit into the buffers on its way.
+  // The response is not read yet and exceeds the buffers, so it stays in progress.
   const [response] = await once(
     get({ port, host: '127.0.0.1', agent, path: '/api/v1/extensions/provider/big/1.0.0' }),
     'response'
@@ -250,10 +251,10 @@ await t.test('lets a download end, and does not wait for what the client may do 
   for await (const chunk of response) received += (chunk as Buffer).length
   t.equal(received, size)
   t.match(await end, { code: 0 })
-  t.ok(performance.now() - stopped < 20_000, 'well before the end of the grace')
+  t.ok(performance.now() - stopped < 20_000, 'well before the end of the grace period')
 })
 
-await t.test('does not wait for a connection that is held open without a request', async t => {
+await t.test('shutdown does not wait for an open connection without a request', async t => {
   const { port, kill, end } = await start(t)
   const socket = connect(port, '127.0.0.1')
   await once(socket, 'connect')
@@ -261,10 +262,10 @@ await t.test('does not wait for a connection that is held open without a request
   const signalled = performance.now()
   await once(socket.resume(), 'close')
   t.match(await end, { code: 0 })
-  t.ok(performance.now() - signalled < 20_000, 'well before the end of the grace')
+  t.ok(performance.now() - signalled < 20_000, 'well before the end of the grace period')
 })
 
-await t.test('with an upstream that does not answer', async t => {
+await t.test('with an upstream that does not respond', async t => {
   const silent = createServer()
   const env = {
     REGISTRY_GITEA_URL: `http://127.0.0.1:${await listen(t, silent)}`,
@@ -274,7 +275,7 @@ await t.test('with an upstream that does not answer', async t => {
     silent.closeAllConnections()
   })
 
-  await t.test('listens before it knows how the upstream does', async t => {
+  await t.test('the server listens before the first health check of the upstream ends', async t => {
     const { get, kill, end } = await start(t, env)
     t.match(await (await get('/health')).json(), {
       status: 'degraded',
@@ -284,7 +285,7 @@ await t.test('with an upstream that does not answer', async t => {
     t.match(await end, { code: 0 })
   })
 
-  await t.test('ends on SIGTERM before it ever listens', async t => {
+  await t.test('SIGTERM before the server listens ends the process', async t => {
     const asked = once(silent, 'request')
     const { kill, end } = run(t, { env: { ...env, REGISTRY_SERVER_SHUTDOWN_DELAY_SECONDS: '300' } })
     await asked
@@ -295,7 +296,7 @@ await t.test('with an upstream that does not answer', async t => {
   })
 })
 
-await t.test('logs an error that nobody caught, without what hangs on it, and ends with 1', async t => {
+await t.test('an uncaught error is logged without its additional properties, and the process exits with 1', async t => {
   const bomb =
     'data:text/javascript,process.stdin.once("data", () => { throw Object.assign(new Error("boom"), { options: { ' +
       'headers: { authorization: ["can", "ary"].join("") } } }) })'
@@ -307,7 +308,7 @@ await t.test('logs an error that nobody caught, without what hangs on it, and en
   t.notMatch(stdout.join('\n'), 'canary')
 })
 
-await t.test('prints no secret, whatever the upstreams say and however they break', async t => {
+await t.test('secrets are not printed, for any response or failure of the upstreams', async t => {
   const secret = 'canary-process-token'
   const password = 'canary-process-password'
   const gitea = await createGiteaFake(provisioningContent(), {
@@ -348,7 +349,7 @@ await t.test('prints no secret, whatever the upstreams say and however they brea
     if (gitea.storage !== undefined) gitea.storage.fault = () => fault
     await (await server.get(download)).arrayBuffer().catch(() => {})
   }
-  t.ok(gitea.requests.some(({ headers }) => headers.authorization === `token ${secret}`), 'it was used')
+  t.ok(gitea.requests.some(({ headers }) => headers.authorization === `token ${secret}`), 'the secret was used')
   server.kill('SIGTERM')
   const { code, stdout, stderr } = await server.end
   t.equal(code, 0)

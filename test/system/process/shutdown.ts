@@ -15,7 +15,7 @@ const wanted = createHash('sha256').update(
     ?.assets?.[0]?.content ?? ''
 ).digest('hex')
 
-/** Prints each request as soon as the server has read its head; the log has it once it is answered. */
+/** Module that prints each request when its head is read; the log contains only requests with a response. */
 const announce = 'data:text/javascript,' + encodeURIComponent(`import { subscribe } from 'node:diagnostics_channel'
 subscribe('http.server.request.start', ({ request }) => {
   console.log(JSON.stringify({ accepted: request.headers['x-request-id'] }))
@@ -31,7 +31,7 @@ interface Outcome {
   error?: string
 }
 
-/** One request, read to its end; `error` when it got no answer or not all of it. */
+/** Sends a request and reads its response; returns `error` for a missing or incomplete response. */
 async function ask (agent: Agent, address: string, path: string, id: string): Promise<Outcome> {
   const request = get(`${address}${base}${path}`, { agent, headers: { 'x-request-id': id } })
   const outcome = () => ({ id, path, reused: request.reusedSocket })
@@ -50,7 +50,7 @@ async function ask (agent: Agent, address: string, path: string, id: string): Pr
   }
 }
 
-/** Without a store unless told otherwise: then each file comes from its upstream. */
+/** Starts an upstream and the program. Without a store, the default, each file is read from its upstream. */
 async function setUp (t: Test, shutdownDelay: number, store = false) {
   const gitea = await createGiteaFake(content)
   t.teardown(gitea.close)
@@ -80,7 +80,7 @@ async function refused (address: string): Promise<void> {
 }
 
 for (const store of [false, true]) {
-  await t.test('SIGTERM under load drops no request that was accepted, on kept connections and on new ones, ' +
+  await t.test('SIGTERM under load completes every accepted request, on kept-alive and on new connections, ' +
     `${store ? 'with' : 'without'} a store`, async t => {
     await underLoad(t, store)
   })
@@ -94,7 +94,7 @@ async function underLoad (t: Test, store: boolean): Promise<void> {
   const late: Outcome[] = []
   let signalled = false
 
-  /** Asks one thing after the other over its one connection until nobody listens any more. */
+  /** Sends requests one after the other over one connection until a request fails. */
   async function client (number: number): Promise<void> {
     const agent = new Agent({ keepAlive: true, maxSockets: 1 })
     for (let at = number; ; at++) {
@@ -116,25 +116,25 @@ async function underLoad (t: Test, store: boolean): Promise<void> {
 
   const answered = new Map(outcomes.filter(({ error }) => error === undefined).map(outcome => [outcome.id, outcome]))
   t.ok(accepted.size > 200)
-  t.strictSame([...accepted].filter(id => !answered.has(id)), [], 'what was accepted was answered')
+  t.strictSame([...accepted].filter(id => !answered.has(id)), [], 'every accepted request has a response')
   t.strictSame([...answered.values()].filter(({ status }) => status !== 200), [])
   t.strictSame(
     [...answered.values()].filter(({ path, sha256 }) => path === file && sha256 !== wanted),
     [],
-    'every file is whole'
+    'every file is complete'
   )
-  // Between the last accepted connection and the end of listening the kernel may still have taken some.
+  // The kernel can accept connections after the last accept() of the process: their clients see a reset.
   t.strictSame(
     outcomes.filter(({ error, reused }) =>
       error !== undefined && (reused || !['ECONNREFUSED', 'ECONNRESET'].includes(error))
     ),
     [],
-    'no kept connection was cut'
+    'kept-alive connections were not interrupted'
   )
   t.ok(late.some(({ reused, status, closes }) => !reused && status === 200 && closes), 'new connections were served')
 }
 
-await t.test('what waits for its upstream when listening ends is answered, and downloads have their time', async t => {
+await t.test('requests that wait for their upstream when listening ends complete, including downloads', async t => {
   const { gitea, accepted, address, kill, end } = await setUp(t, 0)
   const agent = new Agent({ keepAlive: true })
   t.teardown(() => { agent.destroy() })
@@ -153,7 +153,7 @@ await t.test('what waits for its upstream when listening ends is answered, and d
   t.equal(await end, 0)
 })
 
-await t.test('a second signal ends it at once, whatever is under way', async t => {
+await t.test('a second signal ends the process at once during a request', async t => {
   const { gitea, accepted, address, kill, end } = await setUp(t, 0)
   const agent = new Agent({ keepAlive: true })
   t.teardown(() => { agent.destroy() })
