@@ -7,6 +7,7 @@ import { CacheStats } from '../schemas/cache-stats.ts'
 import { ErrorResponse } from '../schemas/error.ts'
 import { Extension, ExtensionSource, ExtensionType, ExtensionVersion } from '../schemas/extension.ts'
 import { BackendHealth, BackendStatus, HealthResponse, InstanceStatus, ProbeResponse } from '../schemas/health.ts'
+import { parameterErrorOf } from '../schemas/parameter-error.ts'
 
 /** Named components of the API. Their ids have a prefix, because a host may have its own `Extension`. */
 const components: TSchema[] = [
@@ -23,6 +24,8 @@ const components: TSchema[] = [
   ErrorResponse
 ]
 
+const isObject = (value: unknown): value is object => typeof value === 'object' && value !== null
+
 /** Returns the name of a component in the OpenAPI document. */
 export const componentName = (id: string): string => id.replace(/^registry\./, '')
 
@@ -32,6 +35,13 @@ export const componentName = (id: string): string => id.replace(/^registry\./, '
  */
 const refersTo = (schema: string, known: Record<string, object>): boolean =>
   [...schema.matchAll(/"\$ref":"([^"#]*)/g)].every(([, id = '']) => id in known)
+
+/** Returns the text of a schema and of the errors of its parameters, which JSON alone would not contain. */
+const keyOf = (schema: unknown): string =>
+  JSON.stringify(schema, (_, value: unknown) => {
+    const error = isObject(value) ? parameterErrorOf(value) : undefined
+    return error === undefined ? value : { ...value as object, error }
+  })
 
 /** Creates a function at its first call, because a process uses few of its serializers, and at the start only one. */
 function whenUsed<A extends unknown[], R> (make: () => (...given: A) => R): (...given: A) => R {
@@ -55,14 +65,14 @@ async function schemas (fastify: FastifyInstance): Promise<void> {
   const validator = AjvCompiler()(known, {
     customOptions: { strictNumbers: false, validateSchema: false, verbose: true }
   })
-  // A query parameter without a declaration is removed here: a handler receives only the parameters of its schema.
-  // Ajv compiles an object once. A HEAD route has copies of the schemas of its GET route.
+  // A HEAD route has copies of the schemas of its GET route, and Ajv would compile each copy.
   const validators = new Map<string, ReturnType<typeof validator>>()
   fastify.setValidatorCompiler(route => {
+    // A query parameter without a declaration is removed here: a handler receives only the parameters of its schema.
     const schema = route.httpPart === 'querystring'
       ? { additionalProperties: false, ...route.schema as object }
       : route.schema
-    const key = JSON.stringify(schema)
+    const key = keyOf(schema)
     const validate = validators.get(key) ?? validator({ ...route, schema })
     validators.set(key, validate)
     return validate

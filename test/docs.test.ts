@@ -63,6 +63,17 @@ await t.test('docs/README.md links to every page of docs', async t => {
   for (const page of pages) t.match(index, `](${page.replaceAll('\\', '/')})`, page)
 })
 
+await t.test('source files that the documents name exist', async t => {
+  const pages = readdirSync(join(root, 'docs'), { recursive: true, encoding: 'utf8' })
+    .filter(name => name.endsWith('.md'))
+    .map(name => join('docs', name))
+  const path = /`((?:backends|bench|lib|plugins|routes|schemas|scripts|test)\/[\w./-]+)`/g
+  const named = ['README.md', 'CONTRIBUTING.md', 'SECURITY.md', ...pages].flatMap(page =>
+    [...readFileSync(join(root, page), 'utf8').matchAll(path)].map(([, file = '']) => ({ page, file })))
+  t.ok(named.length > 50)
+  t.strictSame(named.filter(({ file }) => !existsSync(join(root, file))), [])
+})
+
 await t.test('links between the documents lead to files and headings that exist', async t => {
   const pages = readdirSync(join(root, 'docs'), { recursive: true, encoding: 'utf8' })
     .filter(name => name.endsWith('.md'))

@@ -170,3 +170,17 @@ await t.test('only server.ts and lib/http-server.ts call listen()', async t => {
     t.notMatch(readFileSync(join(root, file), 'utf8'), /\.listen\(/, file)
   }
 })
+
+await t.test('an exported name has one meaning: it is defined in one file only', async t => {
+  // The types of the decorator for hosts are copies, which show no inner type.
+  const files = sources.filter(file => file !== 'global.ts')
+  const definition = /^export (?:async )?(?:function\*? |const |interface |type |class )(\w+)/gm
+  const places = new Map<string, Set<string>>()
+  for (const file of files) {
+    for (const [, name = ''] of readFileSync(join(root, file), 'utf8').matchAll(definition)) {
+      places.set(name, (places.get(name) ?? new Set()).add(file))
+    }
+  }
+  t.ok(places.size > 200, 'exports are found')
+  t.strictSame([...places].filter(([, where]) => where.size > 1).map(([name, where]) => [name, ...where]), [])
+})

@@ -4,9 +4,9 @@ import type { Driver } from '../driver/driver.ts'
 import type { Backend } from './backend.ts'
 import { createBreaker } from './breaker.ts'
 import { createUpstreamCall, passes } from './calls.ts'
-import { createChecksums } from './checksums.ts'
+import { createChecksumReads } from './checksums.ts'
 import { createCrawls } from './crawls.ts'
-import { createEntries } from './entries.ts'
+import { createNamedEntries } from './entries.ts'
 import { createExtensions } from './extensions.ts'
 import { createBackendFiles } from './files.ts'
 import { createCacheKeys } from './keys.ts'
@@ -42,7 +42,7 @@ export function createCachedBackend (driver: Driver, options: CachedBackendOptio
   const call = createUpstreamCall(instance, breaker)
   let loads = 0
   const parts = { driver, cache, keys, presenter, skips, breaker, call, onChange: () => { loads++ } }
-  const checksums = createChecksums({
+  const checksums = createChecksumReads({
     ...parts,
     // When a checksum file cannot be read, only the checksum of its release is missing: it does not open the circuit.
     call: async request => await call(request, { forgives: () => true, passes })
@@ -51,7 +51,7 @@ export function createCachedBackend (driver: Driver, options: CachedBackendOptio
   const crawls = createCrawls({ ...parts, onRelease: lookups.follow, onEnd: options.onFailure })
   const listings = createListings({ instance, cache, keys, loader: crawls.loader })
   const listed = createListedNames({ cache, keys, listUse: listings.use })
-  const entries = createEntries({ ...parts, listed })
+  const entries = createNamedEntries({ ...parts, listed })
 
   const files = createBackendFiles({
     driver,

@@ -12,7 +12,7 @@ const retryAfterSeconds = 30
 /** Maximum failed look-ups that are remembered. */
 const maxFailures = 10_000
 
-export interface ChecksumsDependencies {
+export interface ChecksumReadsDependencies {
   driver: Driver
   cache: Cache
   keys: CacheKeys
@@ -30,8 +30,10 @@ export interface ChecksumsDependencies {
 export const isUnchecked = ({ file }: Release): boolean => file?.checksumLocator !== undefined
 
 /** Makes the cached form of a list of versions. */
-export const versionListing = (releases: readonly Release[], versions: readonly ExtensionVersion[]): VersionListing =>
-  ({ releases, versions, unchecked: releases.some(isUnchecked) })
+export const versionListing = (
+  releases: readonly Release[],
+  versions: readonly ExtensionVersion[]
+): VersionListing => ({ releases, versions, unchecked: releases.some(isUnchecked) })
 
 /**
  * Result of one look-up: the file with its checksum, if it has one. Undefined when the release has changed upstream.
@@ -42,7 +44,9 @@ type CheckedFile = FileReference | undefined
  * Creates the look-ups of single checksums, each shared by all callers that wait for it. A result is put into the
  * cached metadata and the cached versions, so that both show the same.
  */
-export function createChecksums ({ driver, cache, keys, presenter, skips, call, onChange }: ChecksumsDependencies) {
+export function createChecksumReads (
+  { driver, cache, keys, presenter, skips, call, onChange }: ChecksumReadsDependencies
+) {
   const flights = new Map<string, Promise<CheckedFile>>()
   /** Times at which look-ups failed, in milliseconds of the cache's clock. */
   const failures = new LRUCache<string, number>({ max: maxFailures })
@@ -81,7 +85,9 @@ export function createChecksums ({ driver, cache, keys, presenter, skips, call, 
   ): Promise<CheckedFile> {
     const key = keyOf(file)
     try {
-      const skip: typeof skips.add = skipped => { skips.add({ type, name, version, ...skipped }) }
+      const skip: typeof skips.add = skipped => {
+        skips.add({ type, name, version, ...skipped })
+      }
       const found = await call(async () => {
         if (driver.checksum === undefined) {
           throw new TypeError('A driver that sets checksumLocator needs a checksum method')
@@ -117,7 +123,9 @@ export function createChecksums ({ driver, cache, keys, presenter, skips, call, 
     },
 
     /** Marks the look-up of a file as failed now. */
-    fail (file: FileReference): void { failures.set(keyOf(file), cache.now()) },
+    fail (file: FileReference): void {
+      failures.set(keyOf(file), cache.now())
+    },
 
     /** Returns the seconds after which a look-up that failed may be tried again; 0 when it may be tried now. */
     retryIn (file: FileReference): number {
@@ -126,4 +134,4 @@ export function createChecksums ({ driver, cache, keys, presenter, skips, call, 
     }
   }
 }
-export type Checksums = ReturnType<typeof createChecksums>
+export type ChecksumReads = ReturnType<typeof createChecksumReads>

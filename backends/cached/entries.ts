@@ -21,7 +21,7 @@ import { isUnchecked, versionListing } from './checksums.ts'
 import type { Presenter } from './presenter.ts'
 import type { Skips } from './skips.ts'
 
-export interface EntriesDependencies {
+export interface NamedEntriesDependencies {
   driver: Driver
   cache: Cache
   keys: CacheKeys
@@ -35,7 +35,7 @@ export interface EntriesDependencies {
 }
 
 /** One of the two cached entries of an extension, and the value that a listing has in its place. */
-interface Entry<T> {
+interface NamedEntry<T> {
   key: CacheKey<T>
   loader: Loader
   /** Returns the value as far as a listing shows it; undefined when it does not. */
@@ -46,7 +46,7 @@ interface Entry<T> {
  * Creates the reads of the cached entries of single extensions. Metadata and versions are two entries, which one load
  * fills. When the load fails, the newer one of the cached entry and the listing is returned.
  */
-export function createEntries (dependencies: EntriesDependencies) {
+export function createNamedEntries (dependencies: NamedEntriesDependencies) {
   const { driver, cache, keys, presenter, skips, breaker, call, listed, onChange } = dependencies
   const { name: instance } = driver
 
@@ -100,14 +100,14 @@ export function createEntries (dependencies: EntriesDependencies) {
     ...(maxAge !== undefined && { maxAge })
   })
 
-  const metadataOf = (type: ExtensionType, name: string, options: ReadOptions): Entry<Described> => ({
+  const metadataOf = (type: ExtensionType, name: string, options: ReadOptions): NamedEntry<Described> => ({
     key: keys.metadata(type, name),
     loader: loaderOf(type, name, options, true),
     ofListed: extension => ({ extension })
   })
 
   /** The versions of an extension. They are loaded again when a newer listing shows a version that they lack. */
-  function versionsOf (type: ExtensionType, name: string, options: ReadOptions): Entry<VersionListing> {
+  function versionsOf (type: ExtensionType, name: string, options: ReadOptions): NamedEntry<VersionListing> {
     const maxAge = Math.min(options.maxAge ?? Infinity, listed.ageOfNewVersion(type, name) ?? Infinity)
     return {
       key: keys.versions(type, name),
@@ -116,7 +116,7 @@ export function createEntries (dependencies: EntriesDependencies) {
     }
   }
 
-  function fresh<T> ({ key, loader }: Entry<T>): CachedRead<T> | undefined {
+  function fresh<T> ({ key, loader }: NamedEntry<T>): CachedRead<T> | undefined {
     const result = cache.fresh(key, loader.maxAge)
     return result === undefined ? undefined : { ...result, uses: [{ key, loader }] }
   }
@@ -125,7 +125,7 @@ export function createEntries (dependencies: EntriesDependencies) {
   async function readOrStale<T> (
     type: ExtensionType,
     name: string,
-    { key, loader, ofListed }: Entry<T>
+    { key, loader, ofListed }: NamedEntry<T>
   ): Promise<CachedResult<T | undefined>> {
     const doesNotWait = cache.refusal(loader) !== undefined
     try {
@@ -168,4 +168,4 @@ export function createEntries (dependencies: EntriesDependencies) {
     }
   }
 }
-export type Entries = ReturnType<typeof createEntries>
+export type NamedEntries = ReturnType<typeof createNamedEntries>

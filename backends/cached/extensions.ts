@@ -3,7 +3,7 @@ import type { CachedResult } from '../../lib/result.ts'
 import type { Extension, ExtensionType } from '../../schemas/extension.ts'
 import type { Driver } from '../driver/driver.ts'
 import type { Backend, CachedRead, ReadOptions } from './backend.ts'
-import type { Entries } from './entries.ts'
+import type { NamedEntries } from './entries.ts'
 import type { CacheKeys, Described } from './keys.ts'
 import type { ListedNames } from './listed-names.ts'
 import type { Lookups } from './lookups.ts'
@@ -13,7 +13,7 @@ export interface ExtensionsDependencies {
   cache: Cache
   keys: CacheKeys
   listed: ListedNames
-  entries: Entries
+  entries: NamedEntries
   lookups: Lookups
 }
 

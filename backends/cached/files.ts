@@ -5,13 +5,13 @@ import type { ExtensionType } from '../../schemas/extension.ts'
 import type { CachedResult } from '../../lib/result.ts'
 import type { Backend, ReadOptions, VersionName } from './backend.ts'
 import { passes, type UpstreamCall } from './calls.ts'
-import type { Entries } from './entries.ts'
+import type { NamedEntries } from './entries.ts'
 import type { Lookups } from './lookups.ts'
 
 export interface BackendFilesDependencies {
   driver: Pick<Driver, 'open'>
   call: UpstreamCall
-  readRelease: Entries['readRelease']
+  readRelease: NamedEntries['readRelease']
   lookups: Pick<Lookups, 'release'>
   /** Maximum age of the cached entry that an absence may rest on, in seconds. */
   negativeTtl: number

@@ -8,7 +8,7 @@ import type { Extension, ExtensionType, ExtensionVersion } from '../../schemas/e
 import { createFailFast } from '../driver/fail-fast.ts'
 import type { Release } from '../driver/driver.ts'
 import type { ReadOptions } from './backend.ts'
-import { isUnchecked, type Checksums } from './checksums.ts'
+import { isUnchecked, type ChecksumReads } from './checksums.ts'
 import type { Described, CacheKeys, VersionListing } from './keys.ts'
 import type { Presenter } from './presenter.ts'
 
@@ -22,7 +22,7 @@ export interface LookupsDependencies {
   cache: Cache
   keys: CacheKeys
   presenter: Presenter
-  checksums: Checksums
+  checksums: ChecksumReads
 }
 
 /** A result that may lack checksums. `reload` reads it again where it is outdated. */

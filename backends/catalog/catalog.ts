@@ -6,7 +6,7 @@ import type { CachedResult, ListPage, Result } from '../../lib/result.ts'
 import { extensionTypes, type Extension, type ExtensionVersion } from '../../schemas/extension.ts'
 import type { Backend, ReadOptions, SkippedReport } from '../cached/backend.ts'
 import { createCatalogFiles } from './files.ts'
-import { byOwnership, createScopes, type ExtensionName, type ListScope } from './instances.ts'
+import { byOwnership, createScopes, type ScopedName, type ListScope } from './instances.ts'
 import { createMergedListings } from './listings.ts'
 import { createOwners } from './owners.ts'
 import { createCatalogViews, type CatalogView } from './view.ts'
@@ -21,6 +21,9 @@ export interface CatalogDependencies {
   /** Maximum seconds of one read, over all instances. */
   budget: number
 }
+
+/** A single array: a view is kept while its listings are the same arrays. */
+const noExtensions: readonly Extension[] = []
 
 type PageQuery = ListScope & { limit: number, offset: number }
 type MatchQuery = ListScope & { q: string, limit: number }
@@ -48,7 +51,7 @@ export function createCatalog ({ backends, downloads, log, negativeTtl, budget }
     await withDeadline(budget * 1000, late, signal => listings.read(scope, signal))
 
   async function readOwned<T> (
-    name: ExtensionName,
+    name: ScopedName,
     read: (backend: Backend, options: ReadOptions) => Promise<CachedResult<T | undefined>>
   ): Promise<Result<T>> {
     const { result } = await withDeadline(budget * 1000, late, signal => owners.read(name, signal, read))
@@ -76,18 +79,18 @@ export function createCatalog ({ backends, downloads, log, negativeTtl, budget }
     /** Returns the best matches for `q`, in the order of {@link search}. */
     search: async (query: MatchQuery): Promise<Result<ListPage<Extension>>> => toMatches(await readView(query), query),
 
-    cachedFind: (name: ExtensionName): Result<Extension> | undefined =>
+    cachedFind: (name: ScopedName): Result<Extension> | undefined =>
       owners.cached(name, backend => backend.cachedFind(name.type, name.name)),
 
     /** Returns an extension at its current version. Throws `not_found`. */
-    find: async (name: ExtensionName): Promise<Result<Extension>> =>
+    find: async (name: ScopedName): Promise<Result<Extension>> =>
       await readOwned(name, (backend, options) => backend.find(name.type, name.name, options)),
 
-    cachedVersions: (name: ExtensionName): Result<readonly ExtensionVersion[]> | undefined =>
+    cachedVersions: (name: ScopedName): Result<readonly ExtensionVersion[]> | undefined =>
       owners.cached(name, backend => backend.cachedVersions(name.type, name.name)),
 
     /** Returns all versions of an extension, highest first. Throws `not_found`. */
-    versions: async (name: ExtensionName): Promise<Result<readonly ExtensionVersion[]>> =>
+    versions: async (name: ScopedName): Promise<Result<readonly ExtensionVersion[]>> =>
       await readOwned(name, (backend, options) => backend.versions(name.type, name.name, options)),
 
     file: files.file,
@@ -112,6 +115,3 @@ export function createCatalog ({ backends, downloads, log, negativeTtl, budget }
   }
 }
 export type Catalog = ReturnType<typeof createCatalog>
-
-/** A single array: a view is kept while its listings are the same arrays. */
-const noExtensions: readonly Extension[] = []

@@ -5,7 +5,7 @@ import { registryError, type RegistryError } from '../../lib/errors.ts'
 import type { Result } from '../../lib/result.ts'
 import type { Backend, VersionName } from '../cached/backend.ts'
 import type { FileReference } from '../driver/driver.ts'
-import type { ExtensionName } from './instances.ts'
+import type { ScopedName } from './instances.ts'
 import type { Owners } from './owners.ts'
 import { toResult } from './results.ts'
 
@@ -58,7 +58,7 @@ export function createCatalogFiles ({ instances, downloads, owners, budgetMs }: 
      * Returns the file of a version of the extension's owner, not opened yet. Throws `not_found` when the version does
      * not exist, or has no file.
      */
-    async file ({ version, ...extension }: ExtensionName & { version: string }): Promise<Result<CatalogFile>> {
+    async file ({ version, ...extension }: ScopedName & { version: string }): Promise<Result<CatalogFile>> {
       const { type, name } = extension
       const openBy = performance.now() + budgetMs
       return await withDeadline(budgetMs, late, async signal => {

@@ -7,7 +7,7 @@ export interface Scope { source?: ExtensionSource | undefined }
 /** Extensions of one type, or of all. */
 export interface ListScope extends Scope { type?: ExtensionType | undefined }
 
-export interface ExtensionName extends Scope { type: ExtensionType, name: string }
+export interface ScopedName extends Scope { type: ExtensionType, name: string }
 
 /** Returns instances in order of ownership: smaller priority first, then Gitea before OCI, then order of appearance. */
 export function byOwnership (backends: readonly Backend[]): Backend[] {

@@ -6,7 +6,7 @@ import type { ListScope, Scope } from './instances.ts'
 import { errorsOf, toInstanceError, toResult, worstError } from './results.ts'
 import type { CatalogView, CatalogViews, InstanceListing } from './view.ts'
 
-export interface ListingsDependencies {
+export interface MergedListingsDependencies {
   views: CatalogViews
   /** Returns the instances of a scope, in order of ownership. */
   instancesOf: (scope: Scope) => readonly Backend[]
@@ -28,7 +28,7 @@ const onlyTypes: Record<ExtensionType, readonly ExtensionType[]> = {
 const typesOf = ({ type }: ListScope): readonly ExtensionType[] => type === undefined ? extensionTypes : onlyTypes[type]
 
 /** Creates the reads of the listings of all instances of a scope, merged by ownership. */
-export function createMergedListings ({ views, instancesOf }: ListingsDependencies) {
+export function createMergedListings ({ views, instancesOf }: MergedListingsDependencies) {
   /** Returns the merged view of listings. Throws when no instance has one. */
   function merge (scope: ListScope, reads: readonly InstanceRead[]): Result<CatalogView> {
     const stale: InstanceIssue[] = []

@@ -15,7 +15,7 @@ export interface CrawlParts {
   tracker: ChangeTracker
 }
 
-export interface CrawlOptions {
+export interface GiteaCrawlOptions {
   mapping: Pick<RepositoryMapping, 'identify'>
   /** Maximum number of repositories that are read at the same time. */
   concurrency: number
@@ -26,7 +26,7 @@ export interface CrawlOptions {
 /** Creates the crawl: the current release of each extension of the owner. */
 export function createCrawl (
   { api, candidates, releases, tracker }: CrawlParts,
-  { mapping, concurrency, onPrivate }: CrawlOptions
+  { mapping, concurrency, onPrivate }: GiteaCrawlOptions
 ) {
   const limit = pLimit(concurrency)
 

@@ -5,12 +5,12 @@ import { openAsset } from './assets.ts'
 import { createCandidates } from './candidates.ts'
 import { createChangeTracker } from './change-tracker.ts'
 import type { Checksums } from './checksums.ts'
-import { createCrawl, type CrawlOptions } from './crawl.ts'
+import { createCrawl, type GiteaCrawlOptions } from './crawl.ts'
 import { createReleaseFiles, type ReleaseFilesOptions } from './release-files.ts'
 import { createReleases } from './releases.ts'
 import { createTrackedReleases } from './tracked-releases.ts'
 
-export interface GiteaDriverOptions extends ReleaseFilesOptions, CrawlOptions {
+export interface GiteaDriverOptions extends ReleaseFilesOptions, GiteaCrawlOptions {
   /** Name of the instance. */
   name: string
   includePrivate: boolean

@@ -9,7 +9,7 @@ import type { Current, Versions } from './versions.ts'
 /** Repositories that are refused, each with the extension that it would hold. */
 type Refusals = Array<{ extension: ExtensionRef, repository: string, error: RegistryError }>
 
-export interface CrawlOptions {
+export interface OciCrawlOptions {
   transport: Transport
   repositories: Repositories
   versions: Pick<Versions, 'current'>
@@ -20,7 +20,7 @@ export interface CrawlOptions {
 
 /** Crawls all repositories that can be discovered. Throws when it could not read any of them. */
 export async function crawlRepositories (
-  { transport, repositories, versions, concurrency, skip }: CrawlOptions
+  { transport, repositories, versions, concurrency, skip }: OciCrawlOptions
 ): Promise<Crawl> {
   const { names, truncated, truncatedBy, expected } = await repositories.discover()
   const refused: NonNullable<Crawl['refused']> = []

@@ -16,7 +16,7 @@ export interface ByteCache {
   set (digest: string, bytes: Buffer): void | Promise<void>
 }
 
-export interface ReaderOptions {
+export interface ManifestReaderOptions {
   transport: Transport
   /** Limits the concurrent requests to the transport. */
   limit: LimitFunction
@@ -42,7 +42,7 @@ export type TagMemory = ReturnType<typeof createTagMemory>
 
 /** Creates the reader of the artifacts that tags point at. */
 export function createReader (
-  { transport, limit, skip, platform, onFirstPlatform, immutable, pointed }: ReaderOptions
+  { transport, limit, skip, platform, onFirstPlatform, immutable, pointed }: ManifestReaderOptions
 ) {
   /** Resolves a tag, together with its manifest unless the manifest that it pointed at last is cached. */
   async function targetOf (repository: string, tag: string): Promise<Target | undefined> {

@@ -4,7 +4,7 @@ import { registryError } from '../../lib/errors.ts'
 import type { Loaded, Metadata, Release, Skip } from '../driver/driver.ts'
 import { currentRelease, isPrerelease, orderReleases, tagsByVersion } from '../driver/version.ts'
 import { metadataOf } from './metadata.ts'
-import { createReader, type ReaderOptions } from './reader.ts'
+import { createReader, type ManifestReaderOptions } from './reader.ts'
 import type { ExtensionRef } from './repositories.ts'
 import type { Tag } from './transport.ts'
 
@@ -14,7 +14,7 @@ export interface Current { metadata: Metadata, release: Release }
 /** A release, and the annotations with the metadata of its extension. */
 interface AnnotatedRelease extends Release { annotations: unknown[] }
 
-export interface VersionsOptions extends Omit<ReaderOptions, 'skip' | 'limit'> {
+export interface VersionsOptions extends Omit<ManifestReaderOptions, 'skip' | 'limit'> {
   /** Name of the instance. */
   instance: string
   /** Maximum number of requests of one crawl or load at the same time. */

@@ -2,7 +2,7 @@ import { LRUCache } from 'lru-cache'
 import type { CacheConfig } from '../../schemas/config.ts'
 import { isRegistryError, type RegistryError } from '../../lib/errors.ts'
 import type { CachedResult } from '../../lib/result.ts'
-import { createEntries, seconds, type Counts, type Entry } from './entries.ts'
+import { createCacheEntries, seconds, type Counts, type CacheEntry } from './entries.ts'
 import { createFlights } from './flights.ts'
 import type { CacheKey, CacheSection, LoadedEntry, Loader } from './loader.ts'
 
@@ -45,7 +45,7 @@ export const loadedEntry = <T>({ section, key }: CacheKey<T>, value: T | undefin
  */
 export function createCache (options: CacheOptions) {
   const { clock = () => performance.now(), budget = defaultBudgetMs, staleBudget = defaultStaleBudgetMs } = options
-  const entries = createEntries({ ...options, clock })
+  const entries = createCacheEntries({ ...options, clock })
   const { counts } = entries
   const immutable = new LRUCache<string, Buffer>({
     maxSize: maxImmutableBytes,
@@ -77,7 +77,7 @@ export function createCache (options: CacheOptions) {
   }
 
   /** Returns an expired entry in place of a load. Throws the error of the load without such an entry. */
-  function staleInstead<T> (entry: Entry | undefined, error: RegistryError, hit: boolean): CachedResult<T> {
+  function staleInstead<T> (entry: CacheEntry | undefined, error: RegistryError, hit: boolean): CachedResult<T> {
     if (entry === undefined) throw error
     return { value: entry.value as T, age: seconds(clock() - entry.at), ttl: 0, hit, error }
   }

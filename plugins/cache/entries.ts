@@ -9,12 +9,12 @@ const require = createRequire(import.meta.url)
 const LRUMap = require('mnemonist/lru-map') as typeof mnemonist.LRUMap
 const LRUMapWithDelete = require('mnemonist/lru-map-with-delete') as typeof mnemonist.LRUMapWithDelete
 
-export interface Entry { section: CacheSection, value: unknown, at: number, ttl: number }
+export interface CacheEntry { section: CacheSection, value: unknown, at: number, ttl: number }
 
 /** Counters of one section since the start, and its current number of entries. */
 export interface Counts { hits: number, misses: number, coalesced: number, evictions: number, entries: number }
 
-export interface EntriesOptions extends CacheConfig {
+export interface CacheEntriesOptions extends CacheConfig {
   /** Returns the milliseconds of a monotonic clock. */
   clock: () => number
 }
@@ -32,11 +32,11 @@ export const seconds = (milliseconds: number): number => Math.max(0, millisecond
  * Creates the entries of the cache: an LRU of three sections that share one capacity, and a separate LRU of absences.
  * It counts entries and evictions.
  */
-export function createEntries (options: EntriesOptions) {
+export function createCacheEntries (options: CacheEntriesOptions) {
   const { clock } = options
   const staleIfErrorMs = options.stale_if_error_seconds * 1000
   const negativeTtlMs = options.negative_ttl_seconds * 1000
-  const entries = new LRUMapWithDelete<string, Entry>(options.capacity)
+  const entries = new LRUMapWithDelete<string, CacheEntry>(options.capacity)
   const absences = new LRUMap<string, number>(maxAbsences)
   const counts: Record<CacheSection, Counts> = { list: noCounts(), metadata: noCounts(), versions: noCounts() }
 
@@ -67,7 +67,7 @@ export function createEntries (options: EntriesOptions) {
   }
 
   /** Returns the entry of a key if it may be used while its load fails. The order of eviction does not change. */
-  function usable (key: string): Entry | undefined {
+  function usable (key: string): CacheEntry | undefined {
     const entry = entries.peek(key)
     return entry !== undefined && clock() - entry.at <= entry.ttl + staleIfErrorMs ? entry : undefined
   }
@@ -138,4 +138,4 @@ export function createEntries (options: EntriesOptions) {
 
   return { absentFor, amend, counts, fresh, keep, lifeOf, peek, read, rememberedAbsence, restore, usable }
 }
-export type Entries = ReturnType<typeof createEntries>
+export type CacheEntries = ReturnType<typeof createCacheEntries>

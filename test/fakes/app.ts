@@ -26,7 +26,7 @@ export async function startApp (t: Test, config: unknown, options: Partial<Regis
   lines: string[]
 }> {
   const clock = createClock()
-  const given = config as { store?: object }
+  const given = config as { server?: object, store?: object }
   const directory = await mkdtemp(join(tmpdir(), 'extension-registry-'))
   t.teardown(async () => { await rm(directory, { recursive: true, force: true }) })
   const { stream, watch } = watchSecrets(t, config)
@@ -36,7 +36,12 @@ export async function startApp (t: Test, config: unknown, options: Partial<Regis
   t.teardown(async () => { await app.close() })
   watch(app)
   await app.register(whole, {
-    config: { ...given, store: { directory, ...given.store } },
+    config: {
+      ...given,
+      // A busy machine delays the event loop; tests of load shedding set their own limit.
+      server: { max_event_loop_delay_seconds: 0, ...given.server },
+      store: { directory, ...given.store }
+    },
     clock: clock.now,
     ...options
   })

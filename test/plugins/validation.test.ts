@@ -1,7 +1,11 @@
 import { SerializerSelector } from '@fastify/fast-json-stringify-compiler'
+import { Type } from '@sinclair/typebox'
 import Fastify, { type RouteOptions } from 'fastify'
 import t from 'tap'
 import { serverOptions } from '../../app.ts'
+import errors from '../../plugins/errors.ts'
+import schemas from '../../plugins/validation.ts'
+import { withError } from '../../schemas/parameter-error.ts'
 import { whole } from '../fakes/app.ts'
 
 // A serializer is created at its first use, so the start does not prove that it can be created.
@@ -37,4 +41,19 @@ await t.test('a response schema of a host with an unknown reference fails at the
   await app.register(whole, { config: { oci: { registry: 'examples/registry' } } })
   app.get('/own', { schema: { response: { 200: { $ref: 'nothere#' } } } }, () => ({}))
   await t.rejects(async () => { await app.ready() }, { code: 'FST_ERR_SCH_SERIALIZATION_BUILD' })
+})
+
+await t.test('parameters with equal schemas and different errors have each their own error', async t => {
+  const app = Fastify()
+  t.teardown(async () => { await app.close() })
+  await app.register(schemas)
+  await app.register(errors)
+  for (const code of ['invalid_type', 'invalid_version'] as const) {
+    const params = Type.Object({ value: withError(Type.String({ pattern: '^a$' }), { code, message: code }) })
+    app.get(`/${code}/:value`, { schema: { params } }, () => ({}))
+  }
+  for (const code of ['invalid_type', 'invalid_version']) {
+    t.strictSame((await app.inject(`/${code}/b`)).json(), { error: code, message: code })
+    t.equal((await app.inject(`/${code}/a`)).statusCode, 200)
+  }
 })

@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import { createAtomicFile } from '../../../lib/atomic-file.ts'
 import { isMissingPath } from '../../../lib/missing-path.ts'
 import { readDigest, usableDigest } from './digest.ts'
-import { createEntries, type Entries, type Entry, type FoundFile } from './entries.ts'
+import { createStoreIndex, type StoreIndex, type StoreEntry, type FoundFile } from './entries.ts'
 import type { StoreHealth } from './health.ts'
 import { orNone, type StorePaths } from './paths.ts'
 
@@ -58,8 +58,8 @@ async function listFiles ({ blobs }: StorePaths): Promise<FoundFile[]> {
 }
 
 /** Records a use in the index and, at intervals, on disk. */
-function createUses ({ names, clock }: Pick<BlobsOptions, 'names' | 'clock'>, entries: Entries) {
-  return function noteUse (digest: string, entry: Entry): void {
+function createUses ({ names, clock }: Pick<BlobsOptions, 'names' | 'clock'>, entries: StoreIndex) {
+  return function noteUse (digest: string, entry: StoreEntry): void {
     entries.touch(digest, entry)
     if (clock() - entry.used < noteUseMs) return
     entry.used = clock()
@@ -93,7 +93,7 @@ type Removals = ReturnType<typeof createRemovals>
 /** Opens stored files. A file is verified at its first use, and removed if it is damaged. */
 function createOpener (
   { names, health, onDamage }: BlobsOptions,
-  entries: Entries,
+  entries: StoreIndex,
   removals: Removals,
   noteUse: NoteUse
 ) {
@@ -101,7 +101,7 @@ function createOpener (
   let damaged = 0
 
   /** Returns whether the content of a file has its digest. The file is read once. */
-  async function isIntact (digest: string, entry: Entry, handle: FileHandle): Promise<boolean> {
+  async function isIntact (digest: string, entry: StoreEntry, handle: FileHandle): Promise<boolean> {
     if (entry.checked) return true
     let check = checks.get(digest)
     if (check === undefined) {
@@ -154,12 +154,12 @@ function createOpener (
 }
 
 /** Creates files that are written to the store; `create` throws system errors. */
-function createWriter ({ names, health }: BlobsOptions, entries: Entries, removals: Removals, noteUse: NoteUse) {
+function createWriter ({ names, health }: BlobsOptions, entries: StoreIndex, removals: Removals, noteUse: NoteUse) {
   return async function create (): Promise<PartialFile> {
     const file = await createAtomicFile(names.aside())
     let own = 0
     let written = 0
-    let stored: Entry | undefined
+    let stored: StoreEntry | undefined
     const freeOwn = () => {
       entries.free(own)
       own = 0
@@ -209,7 +209,7 @@ function createWriter ({ names, health }: BlobsOptions, entries: Entries, remova
 export function createBlobs (options: BlobsOptions) {
   const { names, health, maxBytes, clock } = options
   const removals = createRemovals(options)
-  const entries = createEntries(maxBytes, digest => { void removals.remove(digest) })
+  const entries = createStoreIndex(maxBytes, digest => { void removals.remove(digest) })
   const noteUse = createUses(options, entries)
   const opener = createOpener(options, entries, removals, noteUse)
   const createFile = createWriter(options, entries, removals, noteUse)

@@ -1,5 +1,5 @@
 /** A stored file. */
-export interface Entry {
+export interface StoreEntry {
   /** Size in bytes. */
   size: number
   /** Whether its content was verified by this process. */
@@ -17,9 +17,9 @@ export interface FoundFile { digest: string, size: number, used: number }
  * Creates the index of the stored files, in the order of their last use, and counts their bytes. `onEvict` removes the
  * file of an evicted entry.
  */
-export function createEntries (maxBytes: number, onEvict: (digest: string) => void) {
+export function createStoreIndex (maxBytes: number, onEvict: (digest: string) => void) {
   /** Entries from the least to the most recently used one. */
-  const entries = new Map<string, Entry>()
+  const entries = new Map<string, StoreEntry>()
   let bytes = 0
   let reserved = 0
   let evictions = 0
@@ -30,7 +30,7 @@ export function createEntries (maxBytes: number, onEvict: (digest: string) => vo
   }
 
   /** Adds an entry, or updates the existing object, which its readers share. */
-  function remember (digest: string, size: number, checked: boolean): Entry {
+  function remember (digest: string, size: number, checked: boolean): StoreEntry {
     const entry = entries.get(digest) ?? { size: 0, checked: false, readers: 0, used: -Infinity }
     bytes += size - entry.size
     entries.set(digest, Object.assign(entry, { size, checked: checked || entry.checked }))
@@ -58,7 +58,7 @@ export function createEntries (maxBytes: number, onEvict: (digest: string) => vo
   }
 
   return {
-    get: (digest: string): Entry | undefined => entries.get(digest),
+    get: (digest: string): StoreEntry | undefined => entries.get(digest),
     forget,
     remember,
     fits,
@@ -71,7 +71,7 @@ export function createEntries (maxBytes: number, onEvict: (digest: string) => vo
     },
 
     /** Makes an entry the most recently used one. */
-    touch (digest: string, entry: Entry): void {
+    touch (digest: string, entry: StoreEntry): void {
       if (entries.delete(digest)) entries.set(digest, entry)
     },
 
@@ -109,4 +109,4 @@ export function createEntries (maxBytes: number, onEvict: (digest: string) => vo
     statistics: () => ({ evictions, entries: entries.size, bytes, reserved })
   }
 }
-export type Entries = ReturnType<typeof createEntries>
+export type StoreIndex = ReturnType<typeof createStoreIndex>
