@@ -1,5 +1,4 @@
 import type { IncomingHttpHeaders } from 'node:http'
-import { parseHttpDate } from './http-date.ts'
 
 /** Parts of a request that conditions depend on. A Fastify request has them. */
 export interface ConditionalRequest {
@@ -104,4 +103,66 @@ export function applicableRange (
   etag: string
 ): string | undefined {
   return method === 'GET' && (ifRange === undefined || ifRange === etag) ? range : undefined
+}
+
+/** Requested part of a file: the bytes from `start` to before `end`, the whole file, or an unsatisfiable range. */
+export type RangeRequest = { start: number, end: number } | 'whole' | 'unsatisfiable'
+
+/**
+ * Returns the single range of `Range` (RFC 9110, section 14.1.2). Other units and several ranges are ignored, as the
+ * RFC allows; the response is the whole file.
+ */
+export function parseRange (header: string | undefined, size: number): RangeRequest {
+  const [, first = '', last = ''] = /^bytes[ \t]*=[ \t]*(\d*)-(\d*)[ \t]*$/i.exec(header ?? '') ?? []
+  if (first === '' && last === '') return 'whole'
+  // A suffix range: `last` is the number of bytes at the end.
+  if (first === '') {
+    return Number(last) === 0 || size === 0
+      ? 'unsatisfiable'
+      : { start: Math.max(0, size - Number(last)), end: size }
+  }
+  const start = Number(first)
+  if (last !== '' && Number(last) < start) return 'whole'
+  if (start >= size) return 'unsatisfiable'
+  return { start, end: last === '' ? size : Math.min(Number(last) + 1, size) }
+}
+
+const days = ['Mon', 'Tues', 'Wednes', 'Thurs', 'Fri', 'Satur', 'Sun']
+const months = ['Jan', 'Feb', 'Mar', 'Apr', 'May', 'Jun', 'Jul', 'Aug', 'Sep', 'Oct', 'Nov', 'Dec']
+
+const shortDay = `(?:${days.map(day => day.slice(0, 3)).join('|')})`
+const longDay = `(?:${days.join('|')})day`
+const month = `(?<month>${months.join('|')})`
+const time = '(?<hour>\\d\\d):(?<minute>\\d\\d):(?<second>\\d\\d)'
+
+/** IMF-fixdate, RFC 850 and asctime, all of which a recipient must accept (RFC 9110, section 5.6.7). */
+const dateForms = [
+  `${shortDay}, (?<day>\\d\\d) ${month} (?<year>\\d{4}) ${time} GMT`,
+  `${longDay}, (?<day>\\d\\d)-${month}-(?<year>\\d\\d) ${time} GMT`,
+  `${shortDay} ${month} (?<day>\\d\\d| \\d) ${time} (?<year>\\d{4})`
+].map(form => new RegExp(`^${form}$`))
+
+/**
+ * Returns the time of an HTTP-date in milliseconds since the epoch; undefined for other text (RFC 9110, section 5.6.7).
+ * A wrong day of the week is accepted. `now`, in milliseconds, determines the century of a two-digit year.
+ */
+export function parseHttpDate (text: string, now: number = Date.now()): number | undefined {
+  const groups = dateForms.map(form => form.exec(text)?.groups).find(groups => groups !== undefined)
+  if (groups === undefined) return undefined
+  const number = (name: string) => Number(groups[name])
+  const [day, hour, minute, second] = [number('day'), number('hour'), number('minute'), number('second')]
+  // Second 60 is a leap second.
+  if (hour > 23 || minute > 59 || second > 60) return undefined
+  const at = (year: number): Date => {
+    const date = new Date(0)
+    // `Date.UTC` maps years below 100 to the 20th century.
+    date.setUTCFullYear(year, months.indexOf(groups.month ?? ''), day)
+    return date
+  }
+  const limit = new Date(now)
+  limit.setUTCFullYear(limit.getUTCFullYear() + 50)
+  const century = groups.year?.length === 2 ? Math.floor(new Date(now).getUTCFullYear() / 100) * 100 : 0
+  let date = at(century + number('year'))
+  if (century > 0 && date.setUTCHours(hour, minute, second) > limit.getTime()) date = at(century - 100 + number('year'))
+  return date.getUTCDate() === day ? date.setUTCHours(hour, minute, second) : undefined
 }

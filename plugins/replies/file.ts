@@ -7,8 +7,7 @@ import type { Download, OpenContent } from '../downloads/download.ts'
 import type { DownloadSlots } from '../downloads/slots.ts'
 import { heldBytes } from '../downloads/transfer/reader.ts'
 import type { FileInfo } from '../downloads/transfer/source.ts'
-import { applicableRange, evaluateConditions, isConditional } from './conditional.ts'
-import { parseRange } from './range.ts'
+import { applicableRange, evaluateConditions, isConditional, parseRange } from './conditional.ts'
 
 /**
  * Opens the file of a download. Another file may have replaced it since the request began. Throws the reason of

@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import t from 'tap'
-import { parseRange } from '../../../plugins/replies/range.ts'
+import { parseRange } from '../../../plugins/replies/conditional.ts'
 
 await t.test('each form of a byte range is parsed', async t => {
   const cases: Array<[header: string | undefined, expected: ReturnType<typeof parseRange>]> = [

@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import t from 'tap'
-import { parseHttpDate } from '../../../plugins/replies/http-date.ts'
+import { parseHttpDate } from '../../../plugins/replies/conditional.ts'
 
 const now = Date.parse('2026-11-27T00:00:00Z')
 
