@@ -2,8 +2,8 @@ import { isAscii } from 'node:buffer'
 import { createHash } from 'node:crypto'
 import { promisify } from 'node:util'
 import { brotliCompress, constants, gzip } from 'node:zlib'
+import { LRUCache } from 'lru-cache'
 import pLimit from 'p-limit'
-import { createCodingChoice } from './accept-encoding.ts'
 
 /** Content codings of larger bodies, the preferred one first. */
 export const codings = ['br', 'gzip'] as const
@@ -28,6 +28,8 @@ export const largeFrom = 1024
  * the headers if three bytes per character fit in 16 KiB.
  */
 const shortUpTo = 4 * 1024
+/** Maximum number of `Accept-Encoding` values in the cache. */
+const rememberedValues = 500
 
 const compress: Record<Coding, (bytes: Buffer) => Promise<Buffer>> = {
   br: async bytes =>
@@ -53,13 +55,41 @@ export const etagsOf = (body: Representation): string[] =>
   body.large ? [undefined, ...codings].map(coding => etagOf(body, coding)) : [body.plain.etag]
 
 /**
+ * Returns the content coding with the highest weight (RFC 9110, section 12.5.3); for equal weights, the first in
+ * `offered`. Returns undefined when the client accepts none of them or gives `identity` a higher weight.
+ */
+export function preferredCoding<C extends string> (offered: readonly C[], accepted: string): C | undefined {
+  const weights = new Map(accepted.toLowerCase().split(',').map((member): [string, number] => {
+    const [coding = '', ...parameters] = member.split(';').map(part => part.trim())
+    const weight = parameters.find(parameter => parameter.startsWith('q='))?.slice(2)
+    return [coding, weight === undefined ? 1 : Number(weight) || 0]
+  }))
+  const weightOf = (coding: string): number => weights.get(coding) ?? weights.get('*') ?? 0
+  const [best] = [...offered].sort((a, b) => weightOf(b) - weightOf(a))
+  return best !== undefined && weightOf(best) > 0 && weightOf(best) >= (weights.get('identity') ?? 0) ? best : undefined
+}
+
+/**
+ * Creates a function that chooses the coding of a client. Results are cached, because clients of one kind send the same
+ * value.
+ */
+function createCodingChoice () {
+  const chosen = new LRUCache<string, { coding: Coding | undefined }>({ max: rememberedValues })
+  return (accepted: string): Coding | undefined => {
+    let choice = chosen.get(accepted)
+    if (choice === undefined) chosen.set(accepted, choice = { coding: preferredCoding(codings, accepted) })
+    return choice.coding
+  }
+}
+
+/**
  * Creates the bodies of values. They are stored by the identity of the value, so a value must not be changed
  * afterwards. A body is kept as long as its value.
  */
 export function createRepresentations () {
   const made = new WeakMap<object, Representation>()
   const fragments = new WeakMap<object, Buffer>()
-  const preferred = createCodingChoice(codings)
+  const preferred = createCodingChoice()
   // Compression shares the thread pool with file reads, so only one runs at a time.
   const one = pLimit(1)
 

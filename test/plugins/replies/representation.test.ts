@@ -1,5 +1,5 @@
 import t from 'tap'
-import { preferredCoding } from '../../../plugins/replies/accept-encoding.ts'
+import { preferredCoding } from '../../../plugins/replies/representation.ts'
 
 await t.test('the coding with the highest quality is chosen, in the order of the server if equal', async t => {
   for (const [accepted, coding] of [
