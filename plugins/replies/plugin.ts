@@ -1,16 +1,14 @@
 import type { FastifyInstance, FastifyReply, onSendHookHandler } from 'fastify'
 import fp from 'fastify-plugin'
+import { preconditionFailed, proxyMember } from '../../lib/errors.ts'
+import type { ListPage, Result } from '../../lib/result.ts'
 import { Extension } from '../../schemas/extension.ts'
 import { Ref } from '../../schemas/ref.ts'
-import { createRepresentations, etagOf, etagsOf, type Representation } from './representation.ts'
-import { evaluateConditions, isConditional } from './conditional.ts'
 import type { Download } from '../downloads/download.ts'
 import { createDownloadSlots } from '../downloads/slots.ts'
-import { preconditionFailed } from '../../lib/errors.ts'
+import { evaluateConditions, isConditional } from './conditional.ts'
 import { createFileReply, type OpenDownload } from './file.ts'
-import { provenance } from './provenance.ts'
-import { pageLinks } from './links.ts'
-import type { ListPage, Result } from '../../lib/result.ts'
+import { createRepresentations, etagOf, etagsOf, type Representation } from './representation.ts'
 
 export interface RepliesOptions { stale_if_error_seconds: number, max_downloads: number }
 
@@ -21,6 +19,8 @@ type MaybePromise<T> = T | Promise<T>
 const item = Ref(Extension)
 
 const json = 'application/json; charset=utf-8'
+/** Name of this cache in `Cache-Status` (RFC 9211). */
+const cacheName = 'extension-registry'
 
 declare module 'fastify' {
   interface FastifyReply {
@@ -39,6 +39,53 @@ declare module 'fastify' {
     /** Redirects (302) from the requested path to the exact version at the same level, with the same query. */
     redirectToVersion (result: Result<{ version: string }>): FastifyReply
   }
+}
+
+/**
+ * Returns the `Link` header with the pages of a list (RFC 8288). References are relative to the request's path, so that
+ * they are correct below any prefix and behind any proxy.
+ */
+function pageLinks (
+  query: Record<string, string | undefined>,
+  { limit, offset, total }: { limit: number, offset: number, total: number }
+): string {
+  let scope = '<?'
+  for (const key in query) {
+    if (query[key] !== undefined) scope += `${encodeURIComponent(key)}=${encodeURIComponent(query[key])}&`
+  }
+  const link = (rel: string, to: number): string => `${scope}limit=${limit}&offset=${to}>; rel="${rel}"`
+  const last = Math.max(0, Math.floor((total - 1) / limit) * limit)
+  let links = link('first', 0)
+  if (offset > 0) links += `, ${link('prev', Math.min(last, Math.max(0, offset - limit)))}`
+  if (offset + limit < total) links += `, ${link('next', offset + limit)}`
+  return `${links}, ${link('last', last)}`
+}
+
+/** Returns the headers that describe the origin of a response: RFC 9111, RFC 9209 and RFC 9211. */
+function provenance (
+  { age, ttl, hit, stale, missing }: Result<unknown>,
+  staleIfError: number
+): Record<string, string> {
+  const whole = stale.length === 0 && missing.length === 0
+  const left = String(whole ? Math.floor(ttl) : 0)
+  const ours = `${cacheName}; ${hit ? 'hit' : 'fwd=miss'}; ttl=${left}`
+  const headers: Record<string, string> = {
+    // A downstream cache subtracts `Age` from `max-age`, so that `ttl` remains.
+    'cache-control': whole ? `public, max-age=${Math.round(age + ttl)}, stale-if-error=${staleIfError}` : 'no-cache',
+    age: String(Math.floor(age)),
+    'x-cache-hit': hit ? 'true' : 'false',
+    'x-cache-ttl': left,
+    'cache-status': whole
+      ? ours
+      : [...stale.map(({ instance }) => `${proxyMember(instance)}; hit; detail=stale`), ours].join(', ')
+  }
+  if (whole) return headers
+  const failed = [...stale, ...missing].flatMap(({ instance, error }) =>
+    error === undefined ? [] : [`${proxyMember(instance)}; error=${error.proxyError ?? 'proxy_internal_response'}`]
+  )
+  if (missing.length > 0) headers['x-partial'] = missing.map(({ instance }) => instance).join(', ')
+  if (failed.length > 0) headers['proxy-status'] = failed.join(', ')
+  return headers
 }
 
 /**
