@@ -1,10 +1,10 @@
 import { once } from 'node:events'
+import type { ServerResponse } from 'node:http'
 import { create as contentDisposition } from 'content-disposition'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import { late, untilAborted, withDeadline } from '../../lib/deadline.ts'
 import { preconditionFailed, registryError } from '../../lib/errors.ts'
 import type { Download, OpenContent } from '../downloads/download.ts'
-import type { DownloadSlots } from '../downloads/slots.ts'
 import { heldBytes } from '../downloads/transfer/reader.ts'
 import type { FileInfo } from '../downloads/transfer/source.ts'
 import { applicableRange, evaluateConditions, isConditional, parseRange } from './conditional.ts'
@@ -103,6 +103,26 @@ function closedSignal ({ raw }: FastifyReply): AbortSignal {
   if (raw.destroyed) closed.abort()
   return closed.signal
 }
+
+/** Limits the number of concurrent downloads, because each holds a connection to a client and one to an upstream. */
+export function createDownloadSlots (maxDownloads: number) {
+  let active = 0
+  return {
+    /** Returns the number of slots in use. */
+    active: (): number => active,
+
+    /** Takes a slot until the response closes for any reason; returns false when all slots are in use. */
+    take (reply: Pick<ServerResponse, 'destroyed' | 'once'>): boolean {
+      if (active >= maxDownloads) return false
+      // A closed response does not emit `close` again, so it must not take a slot.
+      if (reply.destroyed) return true
+      active++
+      reply.once('close', () => { active-- })
+      return true
+    }
+  }
+}
+export type DownloadSlots = ReturnType<typeof createDownloadSlots>
 
 /**
  * Creates the function that sends a file as a download: whole, in part, or 304 when the client has it (RFC 9110).

@@ -5,9 +5,8 @@ import type { ListPage, Result } from '../../lib/result.ts'
 import { Extension } from '../../schemas/extension.ts'
 import { Ref } from '../../schemas/ref.ts'
 import type { Download } from '../downloads/download.ts'
-import { createDownloadSlots } from '../downloads/slots.ts'
+import { createDownloadSlots, createFileReply, type OpenDownload } from './file.ts'
 import { evaluateConditions, isConditional } from './conditional.ts'
-import { createFileReply, type OpenDownload } from './file.ts'
 import { createRepresentations, etagOf, etagsOf, type Representation } from './representation.ts'
 
 export interface RepliesOptions { stale_if_error_seconds: number, max_downloads: number }

@@ -4,10 +4,9 @@ import { Readable } from 'node:stream'
 import { setImmediate as turn } from 'node:timers/promises'
 import Fastify from 'fastify'
 import t, { type Test } from 'tap'
-import { createDownloadSlots } from '../../../plugins/downloads/slots.ts'
+import { createDownloadSlots, createFileReply, type OpenDownload } from '../../../plugins/replies/file.ts'
 import type { Download, OpenContent } from '../../../plugins/downloads/download.ts'
 import errors from '../../../plugins/errors.ts'
-import { createFileReply, type OpenDownload } from '../../../plugins/replies/file.ts'
 import { matchStrictly } from '../../fakes/match.ts'
 
 const file = { name: 'x.tar.gz', size: 5, validator: 'one' }

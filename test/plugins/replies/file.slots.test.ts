@@ -3,7 +3,7 @@ import { connect } from 'node:net'
 import Fastify from 'fastify'
 import t, { type Test } from 'tap'
 import { serverOptions } from '../../../app.ts'
-import { createDownloadSlots } from '../../../plugins/downloads/slots.ts'
+import { createDownloadSlots } from '../../../plugins/replies/file.ts'
 import { whole } from '../../fakes/app.ts'
 import { createGiteaFake, provisioningContent } from '../../fakes/gitea.ts'
 
