@@ -1,5 +1,7 @@
-import client, { type LabelValues } from '@prometheus-io/client'
-import { createRequestMetrics, durationBuckets as buckets } from './requests.ts'
+import client, { type LabelValues, type Registry } from '@prometheus-io/client'
+
+/** Upper limits of the buckets of duration histograms, in seconds. */
+export const durationBuckets = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10]
 
 /** Reasons to refuse a request in order to limit the load. */
 export const shedReasons = ['event_loop', 'downloads', 'rate_limit'] as const
@@ -16,11 +18,9 @@ function refill<L extends string> (
   for (const { labels, value } of collect()) add(labels, value)
 }
 
-/** Creates the metrics of one registry. Each has its own register, so that one process can have several registries. */
-export function createTelemetry () {
-  const register = new client.Registry()
+/** Creates the metrics of one registry, except those of HTTP requests. */
+export function createTelemetry (register: Registry) {
   const registers = [register]
-  const requests = createRequestMetrics(register)
   const bytes = new client.Counter({
     name: 'download_bytes_total',
     help:
@@ -57,7 +57,7 @@ export function createTelemetry () {
     name: 'upstream_request_duration_seconds',
     help: 'Duration of requests to upstreams until the headers, or for JSON until the end of the body',
     labelNames: ['backend'] as const,
-    buckets,
+    buckets: durationBuckets,
     registers
   })
   const damaged = new client.Counter({
@@ -84,7 +84,6 @@ export function createTelemetry () {
 
   return {
     register,
-    requests,
     observeUpstream: (backend: string, status: string, seconds: number): void => {
       upstreamRequests.inc({ backend, status })
       upstreamSeconds.observe({ backend }, seconds)

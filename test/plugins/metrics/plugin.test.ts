@@ -1,7 +1,8 @@
 import client from '@prometheus-io/client'
 import fc from 'fast-check'
 import t from 'tap'
-import { createRequestMetrics, durationBuckets } from '../../../plugins/metrics/requests.ts'
+import { createRequestMetrics } from '../../../plugins/metrics/plugin.ts'
+import { durationBuckets } from '../../../plugins/metrics/registry.ts'
 import { startApp } from '../../fakes/app.ts'
 
 /** Returns the series of a metric: values by the text of their labels. */
