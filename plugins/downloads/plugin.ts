@@ -3,11 +3,10 @@ import fp from 'fastify-plugin'
 import type { Config } from '../../schemas/config.ts'
 import type { Telemetry } from '../metrics/registry.ts'
 import { createDownloads, type Downloads } from './download.ts'
-import { createRereleases } from './rereleases.ts'
+import { createRereleases, createPins } from './rereleases.ts'
 import { createBlobs } from './store/blobs.ts'
 import { createStoreHealth } from './store/health.ts'
 import { createStorePaths, defaultDirectory } from './store/paths.ts'
-import { createPins } from './store/pins.ts'
 
 declare module 'fastify' {
   interface FastifyInstance { downloads: Downloads }
@@ -76,7 +75,7 @@ async function downloads (fastify: FastifyInstance, { config }: DownloadsOptions
   const rereleases = createRereleases({
     pins: createPins({ names, health }),
     onRerelease,
-    identity: instance => identities.get(instance) ?? instance,
+    identities,
     log,
     onFound: telemetry.observeRerelease
   })

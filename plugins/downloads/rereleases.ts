@@ -1,8 +1,83 @@
+import { readFile } from 'node:fs/promises'
+import { Type, type Static } from '@sinclair/typebox'
+import { Value } from '@sinclair/typebox/value'
 import type { FastifyBaseLogger } from 'fastify'
+import { LRUCache } from 'lru-cache'
+import { writeAtomically } from '../../lib/atomic-file.ts'
 import { registryError, type RegistryError } from '../../lib/errors.ts'
+import { parseJson } from '../../lib/json.ts'
+import { isMissingPath } from '../../lib/missing-path.ts'
 import { algorithmOf, usableDigest } from './store/digest.ts'
-import type { Pins } from './store/pins.ts'
+import type { StoreHealth } from './store/health.ts'
+import type { StorePaths } from './store/paths.ts'
 import type { FileInfo } from './transfer/source.ts'
+
+/** Recorded file of a version: the first complete download, or the latest one if re-releases are served. */
+export const Pin = Type.Object({
+  digest: Type.String({ pattern: '^(sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128})$' }),
+  size: Type.Integer({ minimum: 0 }),
+  /** Validator of the file with that digest. */
+  validator: Type.String(),
+  /** Validator of a re-release that is refused. */
+  refused: Type.Optional(Type.String())
+}, { additionalProperties: true })
+export type Pin = Static<typeof Pin>
+
+/** Maximum number of pins in memory. Without a directory all other pins are lost. */
+const remembered = 10_000
+
+/** Marks a pin that does not exist on disk. */
+const none = Symbol('none')
+
+/**
+ * Creates the pins of versions without a published checksum, by a key with the instance and the version. Each pin is
+ * kept in a file if the directory is writable, and the file is replaced atomically. A damaged file counts as absent.
+ */
+export function createPins ({ names, health }: { names: StorePaths | undefined, health: StoreHealth }) {
+  const pins = new LRUCache<string, Pin | typeof none>({ max: remembered })
+  /** Pins in memory that are also on disk. */
+  const kept = new WeakSet<Pin>()
+
+  async function read (path: string, known: Pin | typeof none | undefined): Promise<Pin | typeof none> {
+    // A pin that could not be written exists only in memory, so it takes precedence over the disk.
+    if (known !== undefined && known !== none && !kept.has(known)) return known
+    try {
+      const pin: unknown = parseJson(await readFile(path))
+      if (!Value.Check(Pin, pin)) return known ?? none
+      kept.add(pin)
+      return pin
+    } catch (error) {
+      return isMissingPath(error) ? none : known ?? none
+    }
+  }
+
+  return {
+    /**
+     * Returns the pin of a key. With `fresh` it is read from disk, because another process may have written it or an
+     * operator removed it.
+     */
+    async get (key: string, { fresh = false } = {}): Promise<Pin | undefined> {
+      const known = pins.get(key)
+      if (names === undefined || (!fresh && known !== undefined)) return known === none ? undefined : known
+      const found = await read(names.pin(key), known)
+      pins.set(key, found)
+      return found === none ? undefined : found
+    },
+
+    async set (key: string, pin: Pin): Promise<void> {
+      pins.set(key, pin)
+      if (names === undefined || !health.usable) return
+      try {
+        const line = `${JSON.stringify({ key, ...pin })}\n`
+        await writeAtomically(names.aside(), names.pin(key), async file => { await file.writeFile(line) })
+        kept.add(pin)
+      } catch (error) {
+        health.failed(error)
+      }
+    }
+  }
+}
+export type Pins = ReturnType<typeof createPins>
 
 /** A version of an extension in an instance. */
 export interface VersionRef { instance: string, type: string, name: string, version: string }
@@ -11,8 +86,10 @@ export interface RereleasesOptions {
   pins: Pins
   /** Whether different content of a known version is served or refused. */
   onRerelease: 'serve' | 'refuse'
-  /** Returns the identity of an instance's upstream, because instances with equal names may share a directory. */
-  identity: (instance: string) => string
+  /**
+   * Identity of each instance's upstream, by the name of the instance. Instances with equal names may share a directory.
+   */
+  identities: ReadonlyMap<string, string>
   log: Pick<FastifyBaseLogger, 'warn'>
   onFound?: (instance: string) => void
 }
@@ -21,10 +98,10 @@ export interface RereleasesOptions {
  * Compares the files of versions with their earlier files. A file without a published checksum is pinned when it is
  * first complete. A different digest of the same version is a re-release. It is logged once, and served or refused.
  */
-export function createRereleases ({ pins, onRerelease, identity, log, onFound }: RereleasesOptions) {
+export function createRereleases ({ pins, onRerelease, identities, log, onFound }: RereleasesOptions) {
   const refusing = onRerelease === 'refuse'
   const keyOf = ({ instance, type, name, version }: VersionRef) =>
-    JSON.stringify([identity(instance), type, name, version])
+    JSON.stringify([identities.get(instance) ?? instance, type, name, version])
   const conflict = ({ instance, type, name, version }: VersionRef): RegistryError =>
     registryError(
       'conflict',

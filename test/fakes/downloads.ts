@@ -1,7 +1,6 @@
 import { createDownloads, type Downloads } from '../../plugins/downloads/download.ts'
 import { createStoreHealth } from '../../plugins/downloads/store/health.ts'
-import { createPins } from '../../plugins/downloads/store/pins.ts'
-import { createRereleases } from '../../plugins/downloads/rereleases.ts'
+import { createPins, createRereleases } from '../../plugins/downloads/rereleases.ts'
 import { createLog } from './log.ts'
 
 /** Creates downloads without a store, which read from their upstreams directly. */
@@ -13,7 +12,7 @@ export function createPlainDownloads (): Downloads {
     rereleases: createRereleases({
       pins: createPins({ names: undefined, health }),
       onRerelease: 'serve',
-      identity: instance => instance,
+      identities: new Map(),
       log
     }),
     finishBytes: 0

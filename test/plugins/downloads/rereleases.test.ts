@@ -2,8 +2,7 @@ import { rm, writeFile } from 'node:fs/promises'
 import t from 'tap'
 import { createStoreHealth } from '../../../plugins/downloads/store/health.ts'
 import { createStorePaths } from '../../../plugins/downloads/store/paths.ts'
-import { createPins } from '../../../plugins/downloads/store/pins.ts'
-import { createRereleases, type RereleasesOptions } from '../../../plugins/downloads/rereleases.ts'
+import { createPins, createRereleases, type RereleasesOptions } from '../../../plugins/downloads/rereleases.ts'
 import { createLog } from '../../fakes/log.ts'
 
 const digest = (digit: string) => `sha256:${digit.repeat(64)}`
@@ -21,7 +20,7 @@ function setUp (directory: string | undefined, options: Partial<RereleasesOption
   const releases = createRereleases({
     pins: createPins({ names, health }),
     onRerelease: 'serve',
-    identity: instance => `${instance} at home`,
+    identities: new Map([['gitea', 'gitea at home']]),
     log,
     onFound: instance => {
       found.push(instance)
@@ -104,7 +103,7 @@ await t.test('a file with a checksum is not pinned, and a pin of one instance do
   await releases.settle(subject, told, digest('a'), 5)
   t.equal(await known(releases), undefined)
   await releases.settle(subject, first, digest('a'), 5)
-  t.equal(await known(setUp(directory, { identity: instance => `${instance} elsewhere` }).releases), undefined)
+  t.equal(await known(setUp(directory, { identities: new Map([['gitea', 'gitea elsewhere']]) }).releases), undefined)
   const path = names?.pin(JSON.stringify(['gitea at home', 'provider', 'aws', '1.0.0'])) ?? ''
   for (const damage of ['', '{', '{"digest":"sha256:0","size":1,"validator":"x"}', '[]']) {
     await writeFile(path, damage)
