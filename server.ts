@@ -8,7 +8,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { getSystemErrorMessage, parseArgs } from 'node:util'
 import type { FastifyInstance } from 'fastify'
 import type { LoadedConfig } from './lib/config/load.ts'
-import { cacheHome } from './plugins/downloads/store/paths.ts'
+import { cacheHome } from './plugins/downloads/store/directory.ts'
 
 // Modules that are loaded below are compiled once and cached on disk, so that later starts are faster. The cache is in
 // a directory of this user, because other users could write to Node's default directory, and so run their code here.

@@ -5,8 +5,7 @@ import type { Telemetry } from '../metrics/registry.ts'
 import { createDownloads, type Downloads } from './download.ts'
 import { createRereleases, createPins } from './rereleases.ts'
 import { createBlobs } from './store/blobs.ts'
-import { createStoreHealth } from './store/health.ts'
-import { createStorePaths, defaultDirectory } from './store/paths.ts'
+import { createStoreHealth, createStorePaths, defaultDirectory } from './store/directory.ts'
 
 declare module 'fastify' {
   interface FastifyInstance { downloads: Downloads }

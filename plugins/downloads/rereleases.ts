@@ -8,8 +8,7 @@ import { registryError, type RegistryError } from '../../lib/errors.ts'
 import { parseJson } from '../../lib/json.ts'
 import { isMissingPath } from '../../lib/missing-path.ts'
 import { algorithmOf, usableDigest } from './store/digest.ts'
-import type { StoreHealth } from './store/health.ts'
-import type { StorePaths } from './store/paths.ts'
+import type { StoreHealth, StorePaths } from './store/directory.ts'
 import type { FileInfo } from './transfer/source.ts'
 
 /** Recorded file of a version: the first complete download, or the latest one if re-releases are served. */
@@ -87,7 +86,8 @@ export interface RereleasesOptions {
   /** Whether different content of a known version is served or refused. */
   onRerelease: 'serve' | 'refuse'
   /**
-   * Identity of each instance's upstream, by the name of the instance. Instances with equal names may share a directory.
+   * Identity of each instance's upstream, by the name of the instance. Instances with equal names may share a
+   * directory.
    */
   identities: ReadonlyMap<string, string>
   log: Pick<FastifyBaseLogger, 'warn'>

@@ -1,5 +1,5 @@
 import { createDownloads, type Downloads } from '../../plugins/downloads/download.ts'
-import { createStoreHealth } from '../../plugins/downloads/store/health.ts'
+import { createStoreHealth } from '../../plugins/downloads/store/directory.ts'
 import { createPins, createRereleases } from '../../plugins/downloads/rereleases.ts'
 import { createLog } from './log.ts'
 

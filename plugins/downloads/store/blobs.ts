@@ -5,8 +5,7 @@ import { createAtomicFile } from '../../../lib/atomic-file.ts'
 import { isMissingPath } from '../../../lib/missing-path.ts'
 import { readDigest, usableDigest } from './digest.ts'
 import { createStoreIndex, type StoreIndex, type StoreEntry, type FoundFile } from './entries.ts'
-import type { StoreHealth } from './health.ts'
-import { orNone, type StorePaths } from './paths.ts'
+import { type StoreHealth, orNone, type StorePaths } from './directory.ts'
 
 export interface BlobsOptions {
   names: StorePaths

@@ -1,7 +1,6 @@
 import { rm, writeFile } from 'node:fs/promises'
 import t from 'tap'
-import { createStoreHealth } from '../../../plugins/downloads/store/health.ts'
-import { createStorePaths } from '../../../plugins/downloads/store/paths.ts'
+import { createStoreHealth, createStorePaths } from '../../../plugins/downloads/store/directory.ts'
 import { createPins, createRereleases, type RereleasesOptions } from '../../../plugins/downloads/rereleases.ts'
 import { createLog } from '../../fakes/log.ts'
 

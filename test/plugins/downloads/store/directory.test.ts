@@ -1,7 +1,7 @@
 import { homedir } from 'node:os'
 import { join } from 'node:path'
 import t from 'tap'
-import { createStorePaths, defaultDirectory } from '../../../../plugins/downloads/store/paths.ts'
+import { createStorePaths, defaultDirectory } from '../../../../plugins/downloads/store/directory.ts'
 
 await t.test('the default directory of the store is in the cache directory of the user', async t => {
   t.match(defaultDirectory(['a'], { XDG_CACHE_HOME: '/cache' }), /^\/cache\/extension-registry\/[0-9a-f]{16}$/)

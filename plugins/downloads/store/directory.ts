@@ -3,6 +3,7 @@ import { readFileSync, readlinkSync } from 'node:fs'
 import { readdir, rm, stat } from 'node:fs/promises'
 import { homedir, hostname } from 'node:os'
 import { isAbsolute, join } from 'node:path'
+import type { FastifyBaseLogger } from 'fastify'
 import { isMissingPath } from '../../../lib/missing-path.ts'
 import { algorithmOf, encodedOf } from './digest.ts'
 
@@ -136,3 +137,40 @@ export function createStorePaths (directory: string) {
   }
 }
 export type StorePaths = ReturnType<typeof createStorePaths>
+
+/** Milliseconds for which a directory is not used after a failure. */
+const rest = 60_000
+
+/**
+ * Creates the health of the store's directory. A failure disables the store for a while, and is logged once until the
+ * store works again. Downloads continue without the store.
+ */
+export function createStoreHealth (
+  { enabled, log, clock }: { enabled: boolean, log: Pick<FastifyBaseLogger, 'warn' | 'info'>, clock: () => number }
+) {
+  let failedAt: number | undefined
+  let failures = 0
+  return {
+    /** Whether the directory is used now. */
+    get usable () { return enabled && (failedAt === undefined || clock() - failedAt >= rest) },
+    /** Number of failures since the start. */
+    get failures () { return failures },
+
+    failed (error: unknown): void {
+      failures++
+      if (failedAt === undefined) {
+        log.warn(
+          { err: error },
+          'the store cannot write to its directory: downloads continue without it; check the directory'
+        )
+      }
+      failedAt = clock()
+    },
+
+    worked (): void {
+      if (failedAt !== undefined) log.info('the store can write to its directory again')
+      failedAt = undefined
+    }
+  }
+}
+export type StoreHealth = ReturnType<typeof createStoreHealth>
