@@ -3,10 +3,9 @@ import { untilAborted } from '../../lib/deadline.ts'
 import type { Rereleases, VersionRef } from './rereleases.ts'
 import type { Blobs } from './store/blobs.ts'
 import type { StoreHealth } from './store/directory.ts'
-import { createPool, type Share } from './transfer/pool.ts'
+import { createPool, type Share, type Transfer } from './transfer/transfer.ts'
 import { createDirectReader, createGrowingReader, type GrowingFile, type Span } from './transfer/reader.ts'
 import type { DownloadSource, FileInfo } from './transfer/source.ts'
-import type { Transfer } from './transfer/transfer.ts'
 import { openVerifiedSource, type VerifiedSource, type VerifiedSourceObserver } from './transfer/verified-source.ts'
 
 /**

@@ -1,7 +1,7 @@
 import type { FileHandle } from 'node:fs/promises'
-import type { PartialFile } from '../store/blobs.ts'
+import type { Blobs, PartialFile } from '../store/blobs.ts'
 import type { GrowingFile } from './reader.ts'
-import type { VerifiedSource } from './verified-source.ts'
+import { openVerifiedSource, type VerifiedSource, type VerifiedSourceOptions } from './verified-source.ts'
 
 export interface TransferOptions {
   source: VerifiedSource
@@ -131,3 +131,160 @@ export function createTransfer ({ source, partial, abort, onRefused, onEnd }: Tr
   }
 }
 export type Transfer = ReturnType<typeof createTransfer>
+
+type SourceOptions = Omit<VerifiedSourceOptions, 'signal'>
+
+export interface PoolOptions {
+  blobs: Blobs
+  /** Maximum size in bytes of a file whose transfer continues without a reader. */
+  finishBytes: number
+  onRefused: (error: unknown) => void
+}
+
+/**
+ * A transfer, or 'direct' when its file cannot be stored and each request must read it without the store. Undefined
+ * when the file is absent.
+ */
+type Opening = Promise<Transfer | 'direct' | undefined>
+
+/** A transfer that is starting or in progress, and the number of its shares. */
+interface Shared {
+  opening: Opening
+  transfer?: Transfer
+  shares: number
+  /** Size in bytes, when known. */
+  size: number | undefined
+  /** Whether the transfer continues without a share at any size. */
+  finish: boolean
+  stop: AbortController
+}
+
+/** A share in a transfer, valid until `leave` is called. */
+export interface Share { opening: Opening, first: boolean, leave: () => void }
+
+/** Maximum number of transfers without a share. */
+const maxAbandoned = 8
+
+/** Waits until a transfer has ended. Its readers report its failure. */
+async function waitForEnd (opening: Opening): Promise<void> {
+  try {
+    const transfer = await opening
+    if (transfer !== 'direct') await transfer?.done
+  } catch {}
+}
+
+/**
+ * Opens a source, and starts its transfer to the store. `onEnd` is called when the transfer has ended or is not
+ * possible.
+ */
+async function startTransfer (
+  { blobs, onRefused }: PoolOptions,
+  sourceOptions: SourceOptions,
+  shared: Shared,
+  onEnd: () => void
+): Opening {
+  const { stop } = shared
+  let partial
+  let source
+  try {
+    partial = await blobs.create(sourceOptions.file.size)
+    if (partial === undefined) {
+      onEnd()
+      return 'direct'
+    }
+    stop.signal.throwIfAborted()
+    source = await openVerifiedSource({ ...sourceOptions, signal: stop.signal })
+    // Stored files are evicted only after the upstream has opened the new file.
+    if (source !== undefined && partial.reserve(source.size ?? 0)) {
+      shared.size = source.size
+      shared.transfer = createTransfer({ source, partial, abort: () => { stop.abort() }, onRefused, onEnd })
+      return shared.transfer
+    }
+  } catch (error) {
+    onEnd()
+    await partial?.close()
+    throw error
+  }
+  onEnd()
+  stop.abort()
+  source?.discard()
+  await partial.close()
+  return source === undefined ? undefined : 'direct'
+}
+
+/** Creates the pool of transfers in progress, with one transfer per key at a time. */
+export function createPool (options: PoolOptions) {
+  const { finishBytes } = options
+  const transfers = new Map<string, Shared>()
+  /** All transfers that have not ended, including those that requests can no longer join. */
+  const running = new Set<Promise<void>>()
+
+  function forget (key: string, shared: Shared): void {
+    if (transfers.get(key) === shared) transfers.delete(key)
+  }
+
+  function start (key: string, sourceOptions: SourceOptions): Shared {
+    const shared: Shared = {
+      opening: Promise.resolve(undefined),
+      shares: 0,
+      size: sourceOptions.file.size,
+      finish: false,
+      stop: new AbortController()
+    }
+    transfers.set(key, shared)
+    shared.opening = startTransfer(options, sourceOptions, shared, () => { forget(key, shared) })
+    const end = waitForEnd(shared.opening).finally(() => { running.delete(end) })
+    running.add(end)
+    return shared
+  }
+
+  /** Returns whether a transfer without a share continues. */
+  function continuesAlone ({ transfer, finish, size }: Shared): boolean {
+    const abandoned = [...transfers.values()].filter(({ shares }) => shares === 0).length
+    // Before the first byte a transfer is stopped, because no data is lost. The next request then does not wait for an
+    // upstream that may hang.
+    return transfer !== undefined && (finish || (size ?? Infinity) <= finishBytes) && abandoned <= maxAbandoned
+  }
+
+  function leave (key: string, shared: Shared): void {
+    shared.shares--
+    if (shared.shares > 0 || shared.transfer?.over === true || shared.transfer?.verified === true) return
+    if (continuesAlone(shared)) return
+    forget(key, shared)
+    shared.stop.abort()
+  }
+
+  return {
+    /** Returns the number of transfers in progress. */
+    active: (): number => transfers.size,
+
+    /**
+     * Takes a share in the transfer of a key, which is started if necessary. With `finish` the transfer continues to
+     * its end at any size after all shares are left.
+     */
+    join (key: string, sourceOptions: SourceOptions, { finish = false } = {}): Share {
+      const inProgress = transfers.get(key)
+      const shared = inProgress ?? start(key, sourceOptions)
+      shared.shares++
+      shared.finish ||= finish
+      let left = false
+      return {
+        opening: shared.opening,
+        first: inProgress === undefined,
+        leave () {
+          if (!left) leave(key, shared)
+          left = true
+        }
+      }
+    },
+
+    has: (key: string): boolean => transfers.has(key),
+
+    /** Stops all transfers, and waits until they have ended. */
+    async close (): Promise<void> {
+      for (const { stop } of transfers.values()) stop.abort()
+      await Promise.all(running)
+    }
+  }
+}
+export type Pool = ReturnType<typeof createPool>
