@@ -6,8 +6,7 @@ import type { StreamResponse, UpstreamRequest, UpstreamResponse } from './messag
 import type { UpstreamDependencies, UpstreamOptions } from './options.ts'
 import { createOrigin } from './origin.ts'
 import { createRedirects, followRedirects } from './redirects.ts'
-import { createStreamedResponses, type StreamRequest } from './streamed-response.ts'
-import { createWholeResponses } from './whole-response.ts'
+import { createStreamedResponses, type StreamRequest, createWholeResponses } from './responses.ts'
 
 /**
  * Creates the HTTP transport of one instance. Each of its errors is a `RegistryError` with the instance and the cause,

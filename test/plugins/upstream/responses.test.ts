@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import t from 'tap'
-import { limitSilence } from '../../../plugins/upstream/stream.ts'
+import { limitSilence } from '../../../plugins/upstream/responses.ts'
 
 const late = () => new Error('silent')
 const failed = (error: unknown) => new Error(`failed: ${error instanceof Error ? error.message : ''}`)

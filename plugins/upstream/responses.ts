@@ -1,0 +1,181 @@
+import { Readable } from 'node:stream'
+import type { Got, Request, Response } from 'got'
+import { untilAborted } from '../../lib/deadline.ts'
+import { isRegistryError } from '../../lib/errors.ts'
+import type { Exchange } from './exchange.ts'
+import { failureOf } from './failure.ts'
+import type { Queue } from './limits.ts'
+import type { ResponseHead, UpstreamRequest } from './messages.ts'
+import type { Origin } from './origin.ts'
+
+export interface WholeResponsesOptions {
+  client: Got
+  exchange: Exchange
+  origin: Origin
+  /** Queue of the requests of a crawl. */
+  queue: Queue
+  urgentQueue: Queue
+  closed: AbortSignal
+  timeoutMs: number
+}
+
+/**
+ * Creates the function that reads one response, which may be a redirect, with a maximum of `maxBytes` bytes. `start` is
+ * the first address of the request, before redirects.
+ */
+export function createWholeResponses (
+  { client, exchange, origin, queue, urgentQueue, closed, timeoutMs }: WholeResponsesOptions
+) {
+  return async (
+    url: URL,
+    maxBytes: number,
+    { method = 'GET', accept = '*/*', authorization, signal, urgent = signal !== undefined }: UpstreamRequest,
+    start = url
+  ): Promise<Response<Uint8Array>> => {
+    const headers = { accept, ...await origin.credentials(url, start, authorization) }
+
+    async function read (): Promise<Response<Uint8Array>> {
+      const tooLarge = new AbortController()
+      // The response is not compressed, so that the limit on bytes also limits memory.
+      const request = client(url, {
+        method,
+        dnsLookup: origin.lookupOf(url),
+        headers: { ...headers, 'accept-encoding': 'identity' },
+        decompress: false,
+        responseType: 'buffer',
+        signal: AbortSignal.any([closed, tooLarge.signal, ...(signal === undefined ? [] : [signal])]),
+        timeout: { request: 2 * timeoutMs }
+      })
+      void request.on('downloadProgress', ({ transferred }) => {
+        if (transferred > maxBytes) {
+          tooLarge.abort(origin.unexpected('Response is too large', 'http_response_body_size'))
+        }
+      })
+      try {
+        return await request
+      } catch (error) {
+        throw tooLarge.signal.aborted ? tooLarge.signal.reason : error
+      }
+    }
+
+    return await (urgent ? urgentQueue : queue)(async () => await exchange.send(read))
+  }
+}
+export type WholeResponses = ReturnType<typeof createWholeResponses>
+
+/**
+ * Yields the chunks of a source. Throws the error of `late` when no chunk arrives within `seconds` after a read; time
+ * that the reader needs does not count. `failed` translates the errors of the source, because errors of got contain the
+ * request with its credentials.
+ */
+export async function * limitSilence (
+  source: AsyncIterable<Buffer>,
+  seconds: number,
+  late: () => Error,
+  failed: (error: unknown) => Error
+): AsyncGenerator<Buffer> {
+  const chunks = source[Symbol.asyncIterator]()
+  const silence = new AbortController()
+  try {
+    for (;;) {
+      const timer = setTimeout(() => { silence.abort(late()) }, seconds * 1000)
+      const next = await untilAborted(chunks.next(), silence.signal).finally(() => { clearTimeout(timer) })
+      if (next.done === true) return
+      yield next.value
+    }
+  } catch (error) {
+    throw failed(error)
+  } finally {
+    // The call is not awaited, because a silent source would never return.
+    chunks.return?.().catch(() => {})
+  }
+}
+
+/** Returns the response of a request stream. Throws its error. */
+async function responseOf (request: Request): Promise<Response> {
+  return await new Promise((resolve, reject) => {
+    request.once('response', resolve)
+    // The listener stays attached, because a request may fail again after it was aborted. An error without a listener
+    // would end the process.
+    request.on('error', reject)
+  })
+}
+
+export interface StreamedResponsesOptions {
+  instance: string
+  client: Got
+  exchange: Exchange
+  origin: Origin
+  queue: Queue
+  closed: AbortSignal
+  /** Maximum seconds between two chunks. */
+  timeout: number
+}
+
+export type StreamRequest = UpstreamRequest & { signal: AbortSignal }
+
+/**
+ * Response of one address, which may be a redirect. `body` is absent unless the status is 200, or 206 for an offset.
+ */
+export type StreamedResponse = ResponseHead & { body?: () => Readable }
+
+/**
+ * Creates the function that opens one response, which may be a redirect. Its `body` fails when the connection breaks or
+ * no data arrives. `start` is the first address of the request, before redirects.
+ */
+export function createStreamedResponses (
+  { instance, client, exchange, origin, queue, closed, timeout }: StreamedResponsesOptions
+) {
+  async function send (url: URL, headers: Record<string, string>, signal: AbortSignal) {
+    // The stream starts on its own and may fail immediately, so it is created just before its listeners are attached.
+    const request = client.stream(url, {
+      dnsLookup: origin.lookupOf(url),
+      headers,
+      signal: AbortSignal.any([closed, signal]),
+      decompress: false,
+      retry: { limit: 0 }
+    })
+    const { statusCode, headers: received } = await responseOf(request)
+    return { request, statusCode, headers: received }
+  }
+
+  /** Returns the body of a request. Its connection is closed even if the body is never read. */
+  function bodyOf (request: Request): Readable {
+    const silent = () => origin.unexpected('Response stopped', 'connection_read_timeout')
+    const body = Readable.from(limitSilence(request, timeout, silent, error => failureOf(instance, error)), {
+      objectMode: false
+    })
+    // A generator that was never started does not run `finally`.
+    body.once('close', () => { request.destroy() })
+    return body
+  }
+
+  return async (
+    url: URL,
+    { signal, offset = 0, authorization }: StreamRequest,
+    start = url
+  ): Promise<StreamedResponse> => {
+    const headers = {
+      accept: '*/*',
+      'accept-encoding': 'identity',
+      ...(offset > 0 && { range: `bytes=${offset}-` }),
+      ...await origin.credentials(url, start, authorization)
+    }
+    const attempt = async () => await exchange.send(async () => await send(url, headers, signal))
+    return await queue(async () => {
+      // A connection with keep-alive may close at the moment of its reuse. Only this failure is retried here.
+      const { request, ...head } = await attempt().catch(async (error: unknown) => {
+        const isRetried = !signal.aborted && isRegistryError(error) && error.proxyError === 'connection_terminated' &&
+          exchange.takeRetry()
+        if (!isRetried) throw error
+        return await attempt()
+      })
+      if (head.statusCode === 200 || (head.statusCode === 206 && offset > 0)) {
+        return { ...head, body: () => bodyOf(request) }
+      }
+      request.destroy()
+      return head
+    })
+  }
+}
+export type StreamedResponses = ReturnType<typeof createStreamedResponses>
