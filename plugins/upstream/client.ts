@@ -1,18 +1,34 @@
 import type { Readable } from 'node:stream'
 import { parseJson } from '../../lib/json.ts'
 import { statusError } from './errors.ts'
-import { isCompressed, isHtml, isJson, type JsonResponse, type ResponseHeaders } from './messages.ts'
+import type { ResponseHeaders } from './exchange.ts'
 import type { UpstreamDependencies, UpstreamOptions } from './options.ts'
 import { isRedirect } from './redirects.ts'
 import { openFrom, type Resumption } from './resume.ts'
 import { createUpstreamTransport } from './transport.ts'
 
 export { readProxies } from './proxies.ts'
-export type { JsonResponse, StreamResponse, UpstreamRequest, UpstreamResponse } from './messages.ts'
-export type { UpstreamDependencies, UpstreamObserver, UpstreamOptions } from './options.ts'
+export type { StreamResponse, UpstreamRequest, UpstreamResponse } from './exchange.ts'
+export type { UpstreamDependencies, UpstreamOptions } from './options.ts'
+
+/** JSON of `size` bytes, or the reason for a missing body: the resource is absent or has moved. */
+export type JsonResponse = { kind: 'found', body: unknown, headers: ResponseHeaders, size: number } | {
+  kind: 'absent'
+} | { kind: 'moved' }
 
 /** Maximum bytes of a JSON response. */
 const maxJsonBytes = 16 * 1024 * 1024
+
+/** Returns whether the `Content-Type` of a response is JSON. */
+const isJson = (headers: ResponseHeaders): boolean =>
+  /^application\/(?:[\w.+-]+\+)?json\b/i.test(headers['content-type'] ?? '')
+
+/** Returns whether the `Content-Type` of a response is HTML, as a login page has. */
+const isHtml = (headers: ResponseHeaders): boolean => /^text\/html\b/i.test(headers['content-type'] ?? '')
+
+/** Returns whether the body of a response has a content coding such as gzip. */
+const isCompressed = (headers: ResponseHeaders): boolean =>
+  (headers['content-encoding'] ?? 'identity') !== 'identity'
 
 /** Creates the HTTP client of one instance, which reads JSON and files over {@link createUpstreamTransport}. */
 export function createUpstream (dependencies: UpstreamDependencies, options: UpstreamOptions) {

@@ -30,3 +30,7 @@ export function statusError (instance: string, status: number, headers: Incoming
     ...more
   })
 }
+
+/** Returns the error of a request that was not sent or had no usable response. The message contains no address. */
+export const unusable = (instance: string, details: string, proxyError: string): RegistryError =>
+  registryError('service_unavailable', `Instance ${instance} is unavailable`, { instance, details, proxyError })

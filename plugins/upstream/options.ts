@@ -1,10 +1,8 @@
 import type { FastifyBaseLogger } from 'fastify'
 import type { Secret } from '../../lib/secret.ts'
 import type { Guard, Resolver } from './addresses.ts'
+import type { UpstreamObserver } from './exchange.ts'
 import type { ProxyEnvironment } from './proxies.ts'
-
-/** Observes each request to an upstream. `status` is an HTTP status, or `error` without a response. */
-export type UpstreamObserver = (instance: string, status: string, seconds: number) => void
 
 export interface UpstreamDependencies {
   userAgent: string

@@ -2,7 +2,7 @@ import { lookup } from 'node:dns'
 import type { LookupFunction } from 'node:net'
 import type { RegistryError } from '../../lib/errors.ts'
 import { createGate, isPublic, pathBelow } from './addresses.ts'
-import { unusable } from './failure.ts'
+import { unusable } from './errors.ts'
 import type { UpstreamDependencies, UpstreamOptions } from './options.ts'
 
 /**

@@ -1,9 +1,8 @@
 import type { FastifyBaseLogger } from 'fastify'
 import type { RegistryError } from '../../lib/errors.ts'
 import { namesHost } from './addresses.ts'
-import { statusError } from './errors.ts'
-import { unusable } from './failure.ts'
-import type { ResponseHead } from './messages.ts'
+import { statusError, unusable } from './errors.ts'
+import type { ResponseHead } from './exchange.ts'
 
 export interface RedirectOptions {
   instance: string

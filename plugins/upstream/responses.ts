@@ -2,10 +2,7 @@ import { Readable } from 'node:stream'
 import type { Got, Request, Response } from 'got'
 import { untilAborted } from '../../lib/deadline.ts'
 import { isRegistryError } from '../../lib/errors.ts'
-import type { Exchange } from './exchange.ts'
-import { failureOf } from './failure.ts'
-import type { Queue } from './limits.ts'
-import type { ResponseHead, UpstreamRequest } from './messages.ts'
+import { type Exchange, failureOf, type Queue, type ResponseHead, type UpstreamRequest } from './exchange.ts'
 import type { Origin } from './origin.ts'
 
 export interface WholeResponsesOptions {

@@ -1,4 +1,4 @@
-import type { StreamResponse, UpstreamResponse } from './messages.ts'
+import type { StreamResponse, UpstreamResponse } from './exchange.ts'
 
 /** Offset at which the transfer of a file is resumed, and the known properties of the file. */
 export interface Resumption {

@@ -1,8 +1,12 @@
 import { createAgents } from './agents.ts'
-import { createExchange } from './exchange.ts'
+import {
+  createExchange,
+  createQueue,
+  type StreamResponse,
+  type UpstreamRequest,
+  type UpstreamResponse
+} from './exchange.ts'
 import { createHttpClient } from './http-client.ts'
-import { createQueue } from './limits.ts'
-import type { StreamResponse, UpstreamRequest, UpstreamResponse } from './messages.ts'
 import type { UpstreamDependencies, UpstreamOptions } from './options.ts'
 import { createOrigin } from './origin.ts'
 import { createRedirects, followRedirects } from './redirects.ts'

@@ -3,7 +3,7 @@ import t from 'tap'
 import { envelope, errorTable, registryError, toRegistryError, type ErrorType } from '../../lib/errors.ts'
 import errors from '../../plugins/errors.ts'
 import { statusError } from '../../plugins/upstream/errors.ts'
-import { failureOf } from '../../plugins/upstream/failure.ts'
+import { failureOf } from '../../plugins/upstream/exchange.ts'
 import { matchStrictly } from '../fakes/match.ts'
 
 await t.test('the envelope of every error type has its status and its name', async t => {

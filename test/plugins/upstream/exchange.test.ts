@@ -1,5 +1,5 @@
 import t, { type Test } from 'tap'
-import { createQueue, createRetryBudget } from '../../../plugins/upstream/limits.ts'
+import { createQueue, createRetryBudget } from '../../../plugins/upstream/exchange.ts'
 import { createUpstream } from '../../../plugins/upstream/client.ts'
 import { createClock } from '../../fakes/clock.ts'
 import { createLoopback, type LoopbackHandler } from '../../fakes/loopback.ts'
