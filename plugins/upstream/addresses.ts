@@ -1,6 +1,9 @@
-import type { LookupAddress, LookupOptions } from 'node:dns'
+import { lookup, type LookupAddress, type LookupOptions } from 'node:dns'
 import { isIP, type LookupFunction } from 'node:net'
 import ipaddr from 'ipaddr.js'
+import type { RegistryError } from '../../lib/errors.ts'
+import type { Secret } from '../../lib/secret.ts'
+import { unusable } from './errors.ts'
 
 /** Returns whether a socket may connect to an address. */
 export type Guard = (address: string) => boolean
@@ -104,3 +107,72 @@ export function pathBelow (base: URL, parts: readonly string[]): URL | undefined
   // With a leading `./`, the reference contains neither another host nor another scheme.
   return new URL(`./${parts.map(part => encodeURIComponent(part).replaceAll('%3A', ':')).join('/')}`, base)
 }
+
+/** Functions that decide on connections to hosts. */
+export interface HostDependencies {
+  /** Returns whether an address is allowed for hosts that are not configured; only public addresses if unset. */
+  guard?: Guard
+  /** Resolver of host names; `dns.lookup` if unset. */
+  resolver?: Resolver
+}
+
+export interface OriginOptions {
+  instance: string
+  /** Base address; paths are appended to it. */
+  url: string
+  /** Value of `Authorization`, sent only to the origin of `url`; absent when each request has its own. */
+  authorization?: Secret
+  /** Other hosts (`host` or `host:port`) that redirects may lead to, without credentials. */
+  redirectHosts: readonly string[]
+  /** Other configured hosts, beside `url` and `redirectHosts`, which may be on any network. */
+  namedHosts?: readonly string[]
+}
+
+/**
+ * Creates the functions for the addresses of one instance: addresses below its base, lookups of hosts, and credentials.
+ * Messages of errors contain no address.
+ */
+export function createOrigin (
+  { guard = isPublic, resolver = lookup }: HostDependencies,
+  options: OriginOptions
+) {
+  const base = new URL(options.url.endsWith('/') ? options.url : `${options.url}/`)
+  const findHost = createGate({
+    guard,
+    resolver,
+    named: [base.host, ...options.redirectHosts, ...options.namedHosts ?? []]
+  })
+
+  const unexpected = (details: string, proxyError: string): RegistryError =>
+    unusable(options.instance, details, proxyError)
+
+  /** Returns an address below the base. Throws for a part that leads elsewhere. */
+  function address (parts: readonly string[], query: Record<string, string | number> = {}): URL {
+    const url = pathBelow(base, parts)
+    if (url === undefined) throw unexpected('A name is not valid in an address', 'http_protocol_error')
+    for (const [key, value] of Object.entries(query)) url.searchParams.set(key, String(value))
+    return url
+  }
+
+  /** Returns the lookup for the host of an address. Throws for an address that is not allowed. */
+  function lookupOf (url: URL): LookupFunction {
+    const found = findHost(url)
+    if (found === undefined) {
+      throw unexpected('Host is on a private network and is not configured', 'destination_ip_prohibited')
+    }
+    return found
+  }
+
+  /**
+   * Returns the header with the credentials for an address. Credentials of the request are sent only to the origin of
+   * its first address `start`, and those of the instance only to its own origin.
+   */
+  async function credentials (target: URL, start: URL, given: string | undefined): Promise<Record<string, string>> {
+    const own = given === undefined ? base : start
+    const authorization = target.origin === own.origin ? given ?? await options.authorization?.() : undefined
+    return authorization === undefined ? {} : { authorization }
+  }
+
+  return { base, address, lookupOf, credentials, unexpected }
+}
+export type Origin = ReturnType<typeof createOrigin>

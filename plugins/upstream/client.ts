@@ -2,14 +2,13 @@ import type { Readable } from 'node:stream'
 import { parseJson } from '../../lib/json.ts'
 import { statusError } from './errors.ts'
 import type { ResponseHeaders } from './exchange.ts'
-import type { UpstreamDependencies, UpstreamOptions } from './options.ts'
+import { type UpstreamDependencies, type UpstreamOptions, createUpstreamTransport } from './transport.ts'
 import { isRedirect } from './redirects.ts'
 import { openFrom, type Resumption } from './resume.ts'
-import { createUpstreamTransport } from './transport.ts'
 
 export { readProxies } from './proxies.ts'
 export type { StreamResponse, UpstreamRequest, UpstreamResponse } from './exchange.ts'
-export type { UpstreamDependencies, UpstreamOptions } from './options.ts'
+export type { UpstreamDependencies, UpstreamOptions } from './transport.ts'
 
 /** JSON of `size` bytes, or the reason for a missing body: the resource is absent or has moved. */
 export type JsonResponse = { kind: 'found', body: unknown, headers: ResponseHeaders, size: number } | {

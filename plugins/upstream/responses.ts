@@ -3,7 +3,7 @@ import type { Got, Request, Response } from 'got'
 import { untilAborted } from '../../lib/deadline.ts'
 import { isRegistryError } from '../../lib/errors.ts'
 import { type Exchange, failureOf, type Queue, type ResponseHead, type UpstreamRequest } from './exchange.ts'
-import type { Origin } from './origin.ts'
+import type { Origin } from './addresses.ts'
 
 export interface WholeResponsesOptions {
   client: Got

@@ -1,16 +1,75 @@
+import type { FastifyBaseLogger } from 'fastify'
+import got, { type Got, type RetryFunction } from 'got'
+import { createOrigin, type HostDependencies, type OriginOptions } from './addresses.ts'
 import { createAgents } from './agents.ts'
 import {
   createExchange,
   createQueue,
   type StreamResponse,
+  type UpstreamObserver,
   type UpstreamRequest,
   type UpstreamResponse
 } from './exchange.ts'
-import { createHttpClient } from './http-client.ts'
-import type { UpstreamDependencies, UpstreamOptions } from './options.ts'
-import { createOrigin } from './origin.ts'
+import type { ProxyEnvironment } from './proxies.ts'
 import { createRedirects, followRedirects } from './redirects.ts'
-import { createStreamedResponses, type StreamRequest, createWholeResponses } from './responses.ts'
+import { createStreamedResponses, createWholeResponses, type StreamRequest } from './responses.ts'
+
+export interface UpstreamDependencies extends HostDependencies {
+  userAgent: string
+  observe?: UpstreamObserver
+  /** Returns numbers in [0, 1) for the jitter of retries. */
+  random?: () => number
+  /** Environment with the proxy variables; that of the process if unset. */
+  environment?: ProxyEnvironment
+  /** Returns the milliseconds of a monotonic clock, for the pauses of a `Retry-After`. */
+  clock?: () => number
+  /** Logger for refused redirects and for changes of `ca_file`. */
+  log?: Pick<FastifyBaseLogger, 'info' | 'warn' | 'error'>
+}
+
+export interface UpstreamOptions extends OriginOptions {
+  /** Key of the configuration with the address, for messages: `gitea.url`. */
+  addressKey?: string
+  /** Maximum seconds for a connection, for the headers, and between two chunks. */
+  timeout: number
+  verifySsl: boolean
+  caFile?: string
+  /** Maximum number of requests in progress. */
+  concurrency: number
+  /** Maximum number of requests in the queue; 1000 if unset. */
+  waiting?: number
+}
+
+/** Maximum number of retries of one request. */
+const maxRetries = 2
+
+interface HttpClientOptions {
+  userAgent: string
+  agents: ReturnType<typeof createAgents>
+  /** Maximum time in milliseconds for each phase up to the headers of the response. */
+  timeoutMs: number
+  verifySsl: boolean
+  retryDelay: RetryFunction
+}
+
+/** Creates the got client of one instance. HTTP is not configured anywhere else. */
+function createHttpClient ({ userAgent, agents, timeoutMs, verifySsl, retryDelay }: HttpClientOptions): Got {
+  return got.extend({
+    headers: { 'user-agent': userAgent },
+    followRedirect: false,
+    throwHttpErrors: false,
+    timeout: { lookup: timeoutMs, connect: timeoutMs, secureConnect: timeoutMs, response: timeoutMs },
+    https: { rejectUnauthorized: verifySsl },
+    hooks: {
+      // Agents are chosen before each attempt, because the file of certificates may have changed since the previous
+      // one.
+      beforeRequest: [async request => {
+        if (request.url !== undefined) request.agent = await agents.of(new URL(request.url))
+      }]
+    },
+    retry: { limit: maxRetries, methods: ['GET', 'HEAD'], calculateDelay: retryDelay }
+  })
+}
 
 /**
  * Creates the HTTP transport of one instance. Each of its errors is a `RegistryError` with the instance and the cause,
