@@ -3,11 +3,10 @@ import { isRegistryError, type RegistryError } from '../../lib/errors.ts'
 import { forEachYielding } from '../../lib/yielding.ts'
 import { extensionTypes, type ExtensionType } from '../../schemas/extension.ts'
 import type { Crawl, Driver, Release } from '../driver/driver.ts'
-import type { Breaker } from './breaker.ts'
+import type { Breaker, UpstreamCall } from './breaker.ts'
 import type { CacheKeys } from './keys.ts'
 import { toListing, type TypeListing } from './listing.ts'
 import type { Presenter } from './presenter.ts'
-import type { UpstreamCall } from './calls.ts'
 import type { Skips } from './skips.ts'
 
 /** Milliseconds in which an upstream responds to a ping after failures, before it is crawled. */

@@ -4,7 +4,7 @@ import { isUpstreamResponse } from '../driver/fail-fast.ts'
 import type { ExtensionType } from '../../schemas/extension.ts'
 import type { CachedResult } from '../../lib/result.ts'
 import type { Backend, ReadOptions, VersionName } from './backend.ts'
-import { passes, type UpstreamCall } from './calls.ts'
+import { passes, type UpstreamCall } from './breaker.ts'
 import type { NamedEntries } from './entries.ts'
 import type { Lookups } from './lookups.ts'
 
