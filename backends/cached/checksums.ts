@@ -1,9 +1,9 @@
 import { LRUCache } from 'lru-cache'
 import type { Cache } from '../../plugins/cache/cache.ts'
 import { reuse } from '../../lib/reuse.ts'
-import type { ExtensionType, ExtensionVersion } from '../../schemas/extension.ts'
-import type { Driver, FileReference, Release } from '../driver/driver.ts'
-import type { CacheKeys, VersionListing } from './keys.ts'
+import type { ExtensionType } from '../../schemas/extension.ts'
+import type { Driver, FileReference } from '../driver/driver.ts'
+import { type CacheKeys, versionListing } from './keys.ts'
 import type { Presenter } from './presenter.ts'
 import type { Skips } from './skips.ts'
 
@@ -25,15 +25,6 @@ export interface ChecksumReadsDependencies {
   /** Called when an entry of the cache has changed. */
   onChange: () => void
 }
-
-/** Returns whether the checksum of a release's file is not looked up yet. */
-export const isUnchecked = ({ file }: Release): boolean => file?.checksumLocator !== undefined
-
-/** Makes the cached form of a list of versions. */
-export const versionListing = (
-  releases: readonly Release[],
-  versions: readonly ExtensionVersion[]
-): VersionListing => ({ releases, versions, unchecked: releases.some(isUnchecked) })
 
 /**
  * Result of one look-up: the file with its checksum, if it has one. Undefined when the release has changed upstream.

@@ -1,10 +1,4 @@
-import {
-  loadedEntry,
-  type Cache,
-  type CacheKey,
-  type LoadedEntry,
-  type Loader
-} from '../../plugins/cache/cache.ts'
+import { loadedEntry, type Cache, type CacheKey, type LoadedEntry, type Loader } from '../../plugins/cache/cache.ts'
 import { isRegistryError } from '../../lib/errors.ts'
 import type { CachedResult } from '../../lib/result.ts'
 import { reuse, reuseAll } from '../../lib/reuse.ts'
@@ -14,9 +8,8 @@ import { isUpstreamResponse } from '../driver/fail-fast.ts'
 import { currentRelease } from '../driver/version.ts'
 import type { CachedRead, ReadOptions } from './backend.ts'
 import { type Breaker, passes, type UpstreamCall } from './breaker.ts'
-import type { CacheKeys, Described, VersionListing } from './keys.ts'
+import { type CacheKeys, type Described, type VersionListing, isUnchecked, versionListing } from './keys.ts'
 import type { ListedNames } from './listed-names.ts'
-import { isUnchecked, versionListing } from './checksums.ts'
 import type { Presenter } from './presenter.ts'
 import type { Skips } from './skips.ts'
 

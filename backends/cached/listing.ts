@@ -1,40 +1,25 @@
-import type { Cache } from '../../plugins/cache/cache.ts'
-import type { RegistryError } from '../../lib/errors.ts'
-import type { Extension, ExtensionType } from '../../schemas/extension.ts'
-import type { Crawl, Metadata, Release } from '../driver/driver.ts'
+import { type Cache, type CacheUse, type Loader, loadedEntry, type LoadedEntry } from '../../plugins/cache/cache.ts'
+import { type Extension, type ExtensionType, extensionTypes } from '../../schemas/extension.ts'
+import type { Crawl, Metadata, Release, Driver } from '../driver/driver.ts'
 import { forEachYielding } from '../../lib/yielding.ts'
 import { reuse, reuseAll } from '../../lib/reuse.ts'
-import type { CachedResult } from '../../lib/result.ts'
-
-/** The listing of one type, as it is cached. */
-export interface TypeListing {
-  extensions: readonly Extension[]
-  byName: ReadonlyMap<string, Extension>
-  /** Error of a part that could not be read. Earlier entries of that part are in `extensions`, as stale ones. */
-  error: RegistryError | undefined
-  /** Whether `extensions` lacks entries, whose names may be unknown. */
-  missing: boolean
-  /** Error of a refused repository whose earlier entry is kept. Other names are not affected. */
-  refusal: RegistryError | undefined
-  /** Names that could not be read, or are refused, and have no earlier entry. */
-  unread: ReadonlySet<string>
-  /** Names of the stale entries that are kept, and when each was read (milliseconds of the cache's clock). */
-  kept: ReadonlyMap<string, number>
-  /**
-   * Names that the last complete listing does not prove absent, and when that was (milliseconds of the cache's clock).
-   */
-  proof: { names: ReadonlySet<string>, at: number } | undefined
-}
+import { type CachedResult, combined } from '../../lib/result.ts'
+import type { TypeListing, CacheKeys } from './keys.ts'
+import { registryError, isRegistryError, type RegistryError } from '../../lib/errors.ts'
+import type { CachedRead, Listing, ReadOptions } from './backend.ts'
+import type { Breaker, UpstreamCall } from './breaker.ts'
+import type { Presenter } from './presenter.ts'
+import type { Skips } from './skips.ts'
 
 /** Compares in the order of lists: names by code point. */
-export const byName = (a: { name: string }, b: { name: string }): number => a.name < b.name ? -1 : 1
+const byName = (a: { name: string }, b: { name: string }): number => a.name < b.name ? -1 : 1
 
 /**
  * Returns the listing of one type after a crawl. Entries that could not be read are kept as stale ones, up to the
  * maximum age of stale entries. A truncated crawl removes only extensions that are certainly absent. A crawl that is
  * not complete keeps the last proof. Objects that have not changed are reused.
  */
-export async function toListing (
+async function toListing (
   type: ExtensionType,
   crawl: Crawl,
   earlier: Pick<CachedResult<TypeListing>, 'value' | 'age'> | undefined,
@@ -78,5 +63,196 @@ export async function toListing (
     unread,
     kept,
     proof: complete ? { names: new Set([...extensions.keys(), ...unread]), at } : before?.proof
+  }
+}
+
+export interface ListingsDependencies {
+  instance: string
+  cache: Cache
+  keys: CacheKeys
+  /** Crawls the upstream. */
+  loader: Loader
+}
+
+/** Creates the merge of the listings of some types. It returns the same object as long as the parts are the same. */
+function createMerge () {
+  const latest = new WeakMap<readonly ExtensionType[], { parts: readonly TypeListing[], listing: Listing }>()
+  return (types: readonly ExtensionType[], parts: readonly TypeListing[]): Listing => {
+    const last = latest.get(types)
+    if (last?.parts.every((part, at) => part === parts[at]) === true) return last.listing
+    const byType = types.map((type, at) => ({ type, part: parts[at] as TypeListing }))
+    const listing: Listing = {
+      types: new Map(byType.map(({ type, part }) => [type, part.extensions])),
+      incomplete: parts.some(({ missing }) => missing),
+      unread: new Set(byType.flatMap(({ type, part }) => [...part.unread].map(name => `${type}/${name}`)))
+    }
+    latest.set(types, { parts, listing })
+    return listing
+  }
+}
+
+/** Creates the reads of an instance's listing, which is cached by type. */
+export function createListings ({ instance, cache, keys, loader }: ListingsDependencies) {
+  const merge = createMerge()
+  const uses = Object.fromEntries(
+    extensionTypes.map(type => [type, { key: keys.list(type), loader }])
+  ) as Record<ExtensionType, CacheUse<TypeListing>>
+
+  /** Returns the seconds since the oldest entry that a listing keeps from an earlier crawl; at least `age`. */
+  function ageWithKept (age: number, { kept }: TypeListing): number {
+    if (kept.size === 0) return age
+    let oldest = cache.now()
+    for (const at of kept.values()) oldest = Math.min(oldest, at)
+    return Math.max(age, (cache.now() - oldest) / 1000)
+  }
+
+  /** Returns the listings of some types as one result. */
+  function mergeResults (
+    types: readonly ExtensionType[],
+    results: ReadonlyArray<CachedResult<TypeListing>>
+  ): CachedResult<Listing> {
+    const parts = results.map(({ value }) => value)
+    const { age, ttl, hit } = combined(results)
+    const error = results.find(result => result.error !== undefined)?.error ??
+      parts.find(part => part.error !== undefined)?.error ??
+      parts.find(part => part.refusal !== undefined)?.refusal
+    return {
+      value: merge(types, parts),
+      age: parts.reduce(ageWithKept, age),
+      ttl: error === undefined ? ttl : 0,
+      hit,
+      ...(error !== undefined && { error })
+    }
+  }
+
+  async function readType (type: ExtensionType, { signal }: ReadOptions): Promise<CachedResult<TypeListing>> {
+    const result = await cache.get(keys.list(type), signal === undefined ? loader : { ...loader, signal })
+    if (result.value === undefined) throw registryError('internal_error', 'Internal server error', { instance })
+    return { ...result, value: result.value }
+  }
+
+  return {
+    /** Returns how a read of the listing of a type is counted, and how that listing is refreshed. */
+    use: (type: ExtensionType): CacheUse => uses[type],
+
+    /** Returns the listing of some types from the cache, if every part of it is fresh; undefined otherwise. */
+    cached (types: readonly ExtensionType[]): CachedRead<Listing> | undefined {
+      const results: Array<CachedResult<TypeListing>> = []
+      for (const type of types) {
+        const result = cache.fresh(uses[type].key)
+        if (result === undefined) return undefined
+        results.push(result)
+      }
+      return { ...mergeResults(types, results), uses: types.map(type => uses[type]) }
+    },
+
+    /** Returns the listing of some types. Loads it when it is not fresh in the cache. */
+    async read (types: readonly ExtensionType[], options: ReadOptions = {}): Promise<CachedResult<Listing>> {
+      return mergeResults(types, await Promise.all(types.map(async type => await readType(type, options))))
+    }
+  }
+}
+export type Listings = ReturnType<typeof createListings>
+
+/** Milliseconds in which an upstream responds to a ping after failures, before it is crawled. */
+const pingTimeoutMs = 5000
+/** Maximum seconds for which an incomplete result is fresh at first. */
+const incompleteTtlSeconds = 30
+
+export interface CrawlsDependencies {
+  driver: Driver
+  cache: Cache
+  keys: CacheKeys
+  presenter: Presenter
+  skips: Skips
+  breaker: Breaker
+  call: UpstreamCall
+  /** Called with each current release that a crawl has read. */
+  onRelease: (type: ExtensionType, name: string, release: Release) => void
+  /** Called when entries of the cache have changed. */
+  onChange: () => void
+  /** Called after each crawl with its error; undefined when it has none. */
+  onEnd?: ((failure: RegistryError | undefined) => void) | undefined
+}
+
+/** Creates the crawls of an instance: one at a time, whose results are the cached listings of all types. */
+export function createCrawls (dependencies: CrawlsDependencies) {
+  const { driver, cache, keys, presenter, skips, breaker, call, onRelease, onChange, onEnd } = dependencies
+  let failure: RegistryError | undefined
+  let incompleteInARow = 0
+
+  /** Reads the whole upstream. After failures a ping is sent first, because a crawl takes long. */
+  async function readUpstream (): Promise<Crawl> {
+    if (breaker.state !== 'closed') {
+      await call(async () => { await driver.ping(AbortSignal.timeout(pingTimeoutMs)) }, { shallow: true })
+    }
+    const { skip, end } = skips.crawl()
+    const crawl = await call(() => driver.list({ skip }), { slow: true })
+    end(crawl)
+    return crawl
+  }
+
+  /** Returns the listings of all types that a crawl has found. */
+  async function toListings (crawl: Crawl): Promise<Array<{ type: ExtensionType, listing: TypeListing }>> {
+    const listings: Array<{ type: ExtensionType, listing: TypeListing }> = []
+    for (const type of extensionTypes) {
+      const earlier = cache.read(keys.list(type))
+      listings.push({ type, listing: await toListing(type, crawl, earlier, cache, presenter.toExtension) })
+    }
+    return listings
+  }
+
+  const isIncomplete = ({ error, missing }: TypeListing): boolean => error !== undefined || missing
+
+  /** Returns the seconds for which an incomplete listing is fresh: doubled with each incomplete crawl in a row. */
+  const incompleteTtl = (): number =>
+    Math.min(incompleteTtlSeconds * 2 ** (incompleteInARow - 1), cache.times.ttl)
+
+  async function crawlUpstream (): Promise<LoadedEntry[]> {
+    const crawl = await readUpstream()
+    const listings = await toListings(crawl)
+    incompleteInARow = listings.some(({ listing }) => isIncomplete(listing)) ? incompleteInARow + 1 : 0
+    failure = crawl.failed[0]?.error ?? (crawl.expected === true ? undefined : crawl.truncatedBy)
+    onChange()
+    await forEachYielding(crawl.found, ({ metadata: { type, name }, release }) => { onRelease(type, name, release) })
+    onEnd?.(failure)
+    return listings.map(({ type, listing }) =>
+      loadedEntry(keys.list(type), listing, isIncomplete(listing) ? incompleteTtl() : undefined)
+    )
+  }
+
+  async function load (): Promise<LoadedEntry[]> {
+    try {
+      return await crawlUpstream()
+    } catch (error) {
+      if (isRegistryError(error)) {
+        failure = error
+        onEnd?.(error)
+      }
+      throw error
+    }
+  }
+
+  const loader: Loader = {
+    instance: driver.name,
+    flight: `${driver.name}:list`,
+    load,
+    blocked: () => breaker.blocked()
+  }
+
+  return {
+    loader,
+
+    /** Returns why the last crawl failed, at least in part; undefined when it did not. */
+    failure: (): RegistryError | undefined => failure,
+
+    /** Starts a crawl in the background, unless the last one is young, or no request is sent to the upstream. */
+    refresh ({ recovered = false }: { recovered?: boolean } = {}): void {
+      // A second incomplete crawl in a row is not repeated at once: the listings stay fresh for longer each time.
+      const again = failure !== undefined && (recovered || incompleteInARow <= 1)
+      // One crawl reads all types. It is needed when the listing of any type is not in the cache.
+      const type = extensionTypes.find(type => cache.read(keys.list(type)) === undefined) ?? extensionTypes[0]
+      cache.refresh(keys.list(type), again ? { ...loader, maxAge: -1 } : loader)
+    }
   }
 }

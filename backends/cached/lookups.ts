@@ -8,8 +8,8 @@ import type { Extension, ExtensionType, ExtensionVersion } from '../../schemas/e
 import { createFailFast } from '../driver/fail-fast.ts'
 import type { Release } from '../driver/driver.ts'
 import type { ReadOptions } from './backend.ts'
-import { isUnchecked, type ChecksumReads } from './checksums.ts'
-import type { Described, CacheKeys, VersionListing } from './keys.ts'
+import type { ChecksumReads } from './checksums.ts'
+import { isUnchecked, type Described, type CacheKeys, type VersionListing } from './keys.ts'
 import type { Presenter } from './presenter.ts'
 
 /** Maximum look-ups of one list of versions that run at once. */

@@ -3,9 +3,8 @@ import { extensionTypes, type Extension, type ExtensionType } from '../../schema
 import type { SnapshotListing, SnapshotRecord } from '../../schemas/snapshot.ts'
 import type { Records } from './backend.ts'
 import type { Release } from '../driver/driver.ts'
-import { isUnchecked, versionListing } from './checksums.ts'
+import { isUnchecked, versionListing, type CacheKeys } from './keys.ts'
 import type { Presenter } from './presenter.ts'
-import type { CacheKeys } from './keys.ts'
 import { currentRelease } from '../driver/version.ts'
 
 /** Maximum extensions of one record, so that one line does not block other requests for long. */
