@@ -6,7 +6,7 @@ import type { Backend, CachedRead, ReadOptions } from './backend.ts'
 import type { NamedEntries } from './entries.ts'
 import type { CacheKeys, Described } from './keys.ts'
 import type { ListedNames } from './listed-names.ts'
-import type { Lookups } from './lookups.ts'
+import type { Lookups } from './checksums.ts'
 
 export interface ExtensionsDependencies {
   driver: Driver

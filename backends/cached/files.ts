@@ -6,7 +6,7 @@ import type { CachedResult } from '../../lib/result.ts'
 import type { Backend, ReadOptions, VersionName } from './backend.ts'
 import { passes, type UpstreamCall } from './breaker.ts'
 import type { NamedEntries } from './entries.ts'
-import type { Lookups } from './lookups.ts'
+import type { Lookups } from './checksums.ts'
 
 export interface BackendFilesDependencies {
   driver: Pick<Driver, 'open'>
