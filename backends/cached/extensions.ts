@@ -3,9 +3,8 @@ import type { CachedResult } from '../../lib/result.ts'
 import type { Extension, ExtensionType } from '../../schemas/extension.ts'
 import type { Driver } from '../driver/driver.ts'
 import type { Backend, CachedRead, ReadOptions } from './backend.ts'
-import type { NamedEntries } from './entries.ts'
+import type { NamedEntries, ListedNames } from './entries.ts'
 import type { CacheKeys, Described } from './keys.ts'
-import type { ListedNames } from './listed-names.ts'
 import type { Lookups } from './checksums.ts'
 
 export interface ExtensionsDependencies {
