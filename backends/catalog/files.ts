@@ -2,12 +2,11 @@ import type { Download, Downloads, OpenContent } from '../../plugins/downloads/d
 import type { DownloadSource, OpenAt } from '../../plugins/downloads/transfer/source.ts'
 import { late, withDeadline } from '../../lib/deadline.ts'
 import { registryError, type RegistryError } from '../../lib/errors.ts'
-import type { Result } from '../../lib/result.ts'
+import { type Result, toResult } from '../../lib/result.ts'
 import type { Backend, VersionName } from '../cached/backend.ts'
 import type { FileReference } from '../driver/driver.ts'
 import type { ScopedName } from './instances.ts'
 import type { Owners } from './owners.ts'
-import { toResult } from './results.ts'
 
 /** The file of a version of the catalog. It is data only; `open` of the catalog opens it. */
 export interface CatalogFile extends Download {

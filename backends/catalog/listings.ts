@@ -1,9 +1,16 @@
 import type { RegistryError } from '../../lib/errors.ts'
-import type { CachedResult, InstanceIssue, Result } from '../../lib/result.ts'
+import {
+  type CachedResult,
+  type InstanceIssue,
+  type Result,
+  errorsOf,
+  toInstanceError,
+  toResult,
+  worstError
+} from '../../lib/result.ts'
 import { extensionTypes, type ExtensionType } from '../../schemas/extension.ts'
 import type { Backend, CachedRead, Listing } from '../cached/backend.ts'
 import type { ListScope, Scope } from './instances.ts'
-import { errorsOf, toInstanceError, toResult, worstError } from './results.ts'
 import type { CatalogView, CatalogViews, InstanceListing } from './view.ts'
 
 export interface MergedListingsDependencies {

@@ -1,7 +1,14 @@
-import type { CachedResult, InstanceIssue, Result } from '../../lib/result.ts'
+import {
+  type CachedResult,
+  type InstanceIssue,
+  type Result,
+  errorsOf,
+  toInstanceError,
+  toResult,
+  worstError
+} from '../../lib/result.ts'
 import type { Backend, CachedRead, ReadOptions } from '../cached/backend.ts'
 import type { Scope } from './instances.ts'
-import { errorsOf, toInstanceError, toResult, worstError } from './results.ts'
 
 export interface OwnersDependencies {
   /** Returns the instances of a scope, in order of ownership. */
