@@ -6,10 +6,9 @@ import type { CachedResult, ListPage, Result } from '../../lib/result.ts'
 import { extensionTypes, type Extension, type ExtensionVersion } from '../../schemas/extension.ts'
 import type { Backend, ReadOptions, SkippedReport } from '../cached/backend.ts'
 import { createCatalogFiles } from './files.ts'
-import { byOwnership, createScopes, type ScopedName, type ListScope } from './instances.ts'
-import { createMergedListings } from './listings.ts'
+import { byOwnership, createScopes, type ScopedName } from './instances.ts'
+import { type ListScope, createCatalogViews, type CatalogView, createMergedListings } from './view.ts'
 import { createOwners } from './owners.ts'
-import { createCatalogViews, type CatalogView } from './view.ts'
 
 export interface CatalogDependencies {
   downloads: Pick<Downloads, 'look' | 'open'>

@@ -1,11 +1,6 @@
-import { extensionSources, type ExtensionSource, type ExtensionType } from '../../schemas/extension.ts'
+import { extensionSources, type ExtensionType } from '../../schemas/extension.ts'
+import type { Scope } from './view.ts'
 import type { Backend } from '../cached/backend.ts'
-
-/** Instances of one kind, or all. */
-export interface Scope { source?: ExtensionSource | undefined }
-
-/** Extensions of one type, or of all. */
-export interface ListScope extends Scope { type?: ExtensionType | undefined }
 
 export interface ScopedName extends Scope { type: ExtensionType, name: string }
 

@@ -8,7 +8,7 @@ import {
   worstError
 } from '../../lib/result.ts'
 import type { Backend, CachedRead, ReadOptions } from '../cached/backend.ts'
-import type { Scope } from './instances.ts'
+import type { Scope } from './view.ts'
 
 export interface OwnersDependencies {
   /** Returns the instances of a scope, in order of ownership. */
