@@ -1,4 +1,4 @@
-import { type RegistryError, isRegistryError, registryError } from './errors.ts'
+import { isRegistryError, registryError, type RegistryError } from './errors.ts'
 
 /** A value from the cache of one instance, and its age. */
 export interface CachedResult<T> {
@@ -52,9 +52,10 @@ export function combined (
 /** Errors from the one that is reported first to the one that is reported last. */
 const precedence = ['internal_error', 'service_unavailable', 'rate_limit', 'auth_error', 'config_error']
 
-/** Returns the one of several errors that is reported: unavailable, else the rate limit, else the credentials. */
-export function worstError (errors: readonly RegistryError[]): RegistryError {
-  const [first] = [...errors].sort((a, b) => precedence.indexOf(a.code) - precedence.indexOf(b.code))
+/** Returns the error of several issues that is reported: unavailable, else the rate limit, else the credentials. */
+export function worstError (issues: readonly InstanceIssue[]): RegistryError {
+  const errors = issues.flatMap(({ error }) => error ?? [])
+  const [first] = errors.sort((a, b) => precedence.indexOf(a.code) - precedence.indexOf(b.code))
   return first ?? registryError('service_unavailable', 'No instance is available')
 }
 
@@ -63,9 +64,6 @@ export function toInstanceError (error: unknown): RegistryError {
   if (!isRegistryError(error)) throw error
   return error
 }
-
-export const errorsOf = (issues: readonly InstanceIssue[]): RegistryError[] =>
-  issues.flatMap(({ error }) => error ?? [])
 
 /** Returns a value of several results as one result: as old as the oldest of them, and stale when it has issues. */
 export function toResult<T> (

@@ -1,14 +1,197 @@
 import type { FastifyBaseLogger } from 'fastify'
-import type { Downloads } from '../../plugins/downloads/download.ts'
+import type { Downloads, Download, OpenContent } from '../../plugins/downloads/download.ts'
 import { late, withDeadline } from '../../lib/deadline.ts'
-import { registryError } from '../../lib/errors.ts'
-import type { CachedResult, ListPage, Result } from '../../lib/result.ts'
-import { extensionTypes, type Extension, type ExtensionVersion } from '../../schemas/extension.ts'
-import type { Backend, ReadOptions, SkippedReport } from '../cached/backend.ts'
-import { createCatalogFiles } from './files.ts'
-import { byOwnership, createScopes, type ScopedName } from './instances.ts'
-import { type ListScope, createCatalogViews, type CatalogView, createMergedListings } from './view.ts'
-import { createOwners } from './owners.ts'
+import { registryError, type RegistryError } from '../../lib/errors.ts'
+import {
+  toResult,
+  toInstanceError,
+  worstError,
+  type CachedResult,
+  type ListPage,
+  type Result,
+  type InstanceIssue
+} from '../../lib/result.ts'
+import {
+  extensionTypes,
+  extensionSources,
+  type Extension,
+  type ExtensionVersion,
+  type ExtensionType
+} from '../../schemas/extension.ts'
+import type { Backend, ReadOptions, SkippedReport, VersionName, CachedRead } from '../cached/backend.ts'
+import { createCatalogViews, createMergedListings, type ListScope, type CatalogView, type Scope } from './view.ts'
+import type { DownloadSource, OpenAt } from '../../plugins/downloads/transfer/source.ts'
+import type { FileReference } from '../driver/driver.ts'
+
+interface ScopedName extends Scope { type: ExtensionType, name: string }
+
+/** Returns instances in order of ownership: smaller priority first, then Gitea before OCI, then order of appearance. */
+function byOwnership (backends: readonly Backend[]): Backend[] {
+  return [...backends].sort((a, b) =>
+    a.priority - b.priority || extensionSources.indexOf(a.source) - extensionSources.indexOf(b.source)
+  )
+}
+
+/** Returns the function that selects the instances of a scope, in order of ownership. */
+function createScopes (instances: readonly Backend[]): (scope: Scope) => readonly Backend[] {
+  const ofSource = new Map(extensionSources.map(source => [source, instances.filter(one => one.source === source)]))
+  return ({ source }) => source === undefined ? instances : ofSource.get(source) ?? []
+}
+
+interface OwnersDependencies extends Pick<CatalogDependencies, 'negativeTtl'> {
+  /** Returns the instances of a scope, in order of ownership. */
+  instancesOf: (scope: Scope) => readonly Backend[]
+}
+
+/** The owner of an extension and its result; or the age in seconds of the oldest absence, when no instance has it. */
+export type Owned<T> = { backend: Backend, result: Result<T>, oldest?: never } | {
+  backend?: never,
+  result?: never,
+  oldest: number
+}
+
+/**
+ * Creates the reads from the owner of a name. An extension belongs to the first instance, in order of ownership, that
+ * has it. An instance that is unavailable keeps its extensions: unless its last complete listing lacks the name, its
+ * error is thrown.
+ */
+function createOwners ({ instancesOf, negativeTtl }: OwnersDependencies) {
+  async function first<T> (
+    scope: Scope,
+    read: (backend: Backend) => Promise<CachedResult<T | undefined>>
+  ): Promise<Owned<T>> {
+    const doubts: InstanceIssue[] = []
+    const absences: Array<CachedResult<unknown>> = []
+    for (const backend of instancesOf(scope)) {
+      const result = await read(backend).catch((error: unknown) => {
+        throw worstError([...doubts, { instance: backend.name, error: toInstanceError(error) }])
+      })
+      const { value, error } = result
+      const stale = error === undefined ? doubts : [...doubts, { instance: backend.name, error }]
+      if (value !== undefined) return { backend, result: toResult(value, [...absences, result], stale) }
+      if (error !== undefined) doubts.push({ instance: backend.name, error })
+      absences.push(result)
+    }
+    if (doubts.length > 0) throw worstError(doubts)
+    return { oldest: Math.max(0, ...absences.map(({ age }) => age)) }
+  }
+
+  return {
+    /**
+     * Returns the owner's value if the caches alone decide it; undefined otherwise, also when no instance has it, and
+     * nothing is counted then.
+     */
+    cached<T> (scope: Scope, read: (backend: Backend) => CachedRead<T | undefined> | undefined): Result<T> | undefined {
+      const reads: Array<{ backend: Backend, result: CachedRead<T | undefined> }> = []
+      for (const backend of instancesOf(scope)) {
+        const result = read(backend)
+        if (result === undefined) return undefined
+        reads.push({ backend, result })
+        if (result.value === undefined) continue
+        for (const { backend, result } of reads) backend.use(result.uses)
+        return toResult(result.value, reads.map(({ result }) => result))
+      }
+      return undefined
+    },
+
+    /**
+     * Reads the owner's value. An absence is only returned when the cached entries are as young as a 404 requires.
+     * Throws when an instance that may be the owner is unavailable.
+     */
+    async read<T> (
+      scope: Scope,
+      signal: AbortSignal,
+      read: (backend: Backend, options: ReadOptions) => Promise<CachedResult<T | undefined>>
+    ): Promise<Owned<T>> {
+      const found = await first(scope, backend => read(backend, { signal }))
+      if (found.result !== undefined || found.oldest <= negativeTtl) return found
+      return await first(scope, backend => read(backend, { signal, maxAge: negativeTtl }))
+    }
+  }
+}
+type Owners = ReturnType<typeof createOwners>
+
+/** The file of a version of the catalog. It is data only; `open` of the catalog opens it. */
+export interface CatalogFile extends Download {
+  ref: VersionName & { instance: string }
+  file: FileReference
+}
+
+interface CatalogFilesDependencies extends Pick<CatalogDependencies, 'downloads'> {
+  /** Every instance, in order of ownership. */
+  instances: readonly Backend[]
+  owners: Pick<Owners, 'read'>
+  /** Maximum milliseconds until the first byte of a file. */
+  budgetMs: number
+}
+
+const notFound = ({ type, name, version }: VersionName, state = 'not found'): RegistryError =>
+  registryError('not_found', `Extension ${type}/${name} version ${version} ${state}`)
+
+/** Creates the reads of the files of all instances. */
+function createCatalogFiles ({ instances, downloads, owners, budgetMs }: CatalogFilesDependencies) {
+  /** Returns the sources of a file: its owner, and other instances that have the same content. */
+  function sourcesOf (owner: Backend, { ref, file }: CatalogFile): DownloadSource[] {
+    let opened: FileReference | undefined
+    const first: DownloadSource = {
+      instance: owner.name,
+      async open (at) {
+        if (opened !== undefined) return await owner.open(opened, at)
+        const artifact = await owner.open(file, { signal: at.signal }, ref)
+        opened = artifact?.file
+        return artifact
+      }
+    }
+    const { checksum } = file
+    const others = checksum === undefined
+      ? []
+      : instances.flatMap(backend => {
+        const same = backend === owner ? undefined : backend.holding(checksum)
+        return same === undefined
+          ? []
+          : [{ instance: backend.name, open: async (at: OpenAt) => await backend.open(same, at) }]
+      })
+    return [first, ...others]
+  }
+
+  return {
+    /**
+     * Returns the file of a version of the extension's owner, not opened yet. Throws `not_found` when the version does
+     * not exist, or has no file.
+     */
+    async file ({ version, ...extension }: ScopedName & { version: string }): Promise<Result<CatalogFile>> {
+      const { type, name } = extension
+      const openBy = performance.now() + budgetMs
+      return await withDeadline(budgetMs, late, async signal => {
+        const { backend, result } = await owners.read(
+          extension,
+          signal,
+          (backend, options) => backend.has(type, name, options)
+        )
+        if (backend === undefined) throw notFound({ type, name, version })
+        const ref = { instance: backend.name, type, name, version }
+        const stat = await backend.stat(type, name, version, { signal })
+        if (stat.value === undefined) throw stat.error ?? notFound(ref)
+        const { file, published_at: published } = stat.value
+        if (file === undefined) throw notFound(ref, 'has no file')
+        const known = await downloads.look({ ref, file })
+        const stale = stat.error === undefined ? result.stale : [{ instance: backend.name, error: stat.error }]
+        return toResult({ ref, file, published, local: backend.local, openBy, ...known }, [result, stat], stale)
+      })
+    },
+
+    /**
+     * Opens a file, which may have been replaced by another file meanwhile. Throws `not_found` when it no longer
+     * exists, the reason of `signal` when that is aborted first, and errors of the table.
+     */
+    async open (file: CatalogFile, { signal }: { signal: AbortSignal }): Promise<OpenContent> {
+      const owner = instances.find(({ name }) => name === file.ref.instance)
+      const content = owner && await downloads.open(file, { sources: sourcesOf(owner, file), signal })
+      if (content === undefined) throw notFound(file.ref)
+      return content
+    }
+  }
+}
 
 export interface CatalogDependencies {
   downloads: Pick<Downloads, 'look' | 'open'>

@@ -3,14 +3,13 @@ import { LRUCache } from 'lru-cache'
 import { extensionTypes, type Extension, type ExtensionSource, type ExtensionType } from '../../schemas/extension.ts'
 import { search, searchable, type Searchable } from './search.ts'
 import {
+  toInstanceError,
+  toResult,
+  worstError,
   type ListPage,
   type CachedResult,
   type InstanceIssue,
-  type Result,
-  errorsOf,
-  toInstanceError,
-  toResult,
-  worstError
+  type Result
 } from '../../lib/result.ts'
 import type { RegistryError } from '../../lib/errors.ts'
 import type { Backend, CachedRead, Listing } from '../cached/backend.ts'
@@ -214,7 +213,7 @@ export function createMergedListings ({ views, instancesOf }: MergedListingsDepe
       results.push(result)
       listings.push({ instance, types, unread })
     }
-    if (results.length === 0 && reads.length > 0) throw worstError(errorsOf(missing))
+    if (results.length === 0 && reads.length > 0) throw worstError(missing)
     return toResult(views.merge(listings, `${scope.source ?? ''}:${scope.type ?? ''}`), results, stale, missing)
   }
 
