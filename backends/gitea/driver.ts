@@ -1,7 +1,6 @@
 import { ignoreSkips, type Driver } from '../driver/driver.ts'
 import type { RepositoryMapping } from '../driver/mapping.ts'
-import type { GiteaApi } from './api.ts'
-import { openAsset } from './assets.ts'
+import { openAsset, type GiteaApi } from './api.ts'
 import { createCandidates } from './candidates.ts'
 import { createChangeTracker } from './change-tracker.ts'
 import type { Checksums } from './checksums.ts'
