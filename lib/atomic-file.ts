@@ -1,6 +1,17 @@
 import { mkdir, open, rename, rm, type FileHandle } from 'node:fs/promises'
 import { dirname } from 'node:path'
 
+/**
+ * Codes of file system errors that prove that a path does not exist. A loop of links and a name that is too long are
+ * included.
+ */
+const missingCodes: ReadonlySet<string> = new Set(['ENOENT', 'ENOTDIR', 'ELOOP', 'ENAMETOOLONG'])
+
+/** Returns whether an error of the file system means that the path does not exist. */
+export function isMissingPath (error: unknown): boolean {
+  return error instanceof Error && 'code' in error && typeof error.code === 'string' && missingCodes.has(error.code)
+}
+
 /** A file that is written at a temporary path and renamed when it is complete. Only its owner can read it. */
 export interface AtomicFile {
   /** The open file, for reading and writing. */

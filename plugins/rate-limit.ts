@@ -1,6 +1,6 @@
 import Fastify, { type FastifyInstance, type FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
-import { clientAddress, withoutZone, type ClientRequest } from '../lib/client-address.ts'
+import { clientAddress, withoutZone, type ClientRequest } from '../lib/server-options.ts'
 import { registryError } from '../lib/errors.ts'
 import type { RateLimitConfig } from '../schemas/config.ts'
 

@@ -3,7 +3,7 @@ import rateLimit, { normalizeIP } from '@fastify/rate-limit'
 import Fastify, { type FastifyInstance } from 'fastify'
 import t, { type Test } from 'tap'
 import registry, { serverOptions } from '../../app.ts'
-import { trustProxy } from '../../lib/client-address.ts'
+import { trustProxy } from '../../lib/server-options.ts'
 import { clientKey } from '../../plugins/rate-limit.ts'
 import { startApp, whole } from '../fakes/app.ts'
 

@@ -1,7 +1,7 @@
 import { constants, type BigIntStats } from 'node:fs'
 import { open, realpath, stat, type FileHandle } from 'node:fs/promises'
 import { sep } from 'node:path'
-import { isMissingPath } from '../../../lib/missing-path.ts'
+import { isMissingPath } from '../../../lib/atomic-file.ts'
 
 /** Returns the value; undefined when the path that it is read from does not exist. */
 export async function orAbsent<T> (value: Promise<T>): Promise<T | undefined> {

@@ -1,6 +1,6 @@
 import { readdir, stat } from 'node:fs/promises'
 import { join } from 'node:path'
-import { isMissingPath } from '../../../lib/missing-path.ts'
+import { isMissingPath } from '../../../lib/atomic-file.ts'
 import { isPathPart } from '../../../schemas/name.ts'
 import { realInside } from './files.ts'
 

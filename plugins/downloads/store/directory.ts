@@ -4,7 +4,7 @@ import { readdir, rm, stat } from 'node:fs/promises'
 import { homedir, hostname } from 'node:os'
 import { isAbsolute, join } from 'node:path'
 import type { FastifyBaseLogger } from 'fastify'
-import { isMissingPath } from '../../../lib/missing-path.ts'
+import { isMissingPath } from '../../../lib/atomic-file.ts'
 import { algorithmOf, encodedOf } from './digest.ts'
 
 /*
