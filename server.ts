@@ -24,7 +24,7 @@ const { checkDockerConfig } = await import('./backends/oci/registry/credentials.
 const { ConfigError, formatKey } = await import('./lib/config/parse.ts')
 const { checkFiles } = await import('./lib/config/files.ts')
 const { loadConfig } = await import('./lib/config/load.ts')
-const { isRegistryAddress } = await import('./schemas/config.ts')
+const { isRegistryAddress } = await import('./schemas/upstreams.ts')
 const { listenHost } = await import('./lib/host-name.ts')
 const { unknownRoutes } = await import('./plugins/errors.ts')
 

@@ -1,4 +1,4 @@
-import { GiteaConfig } from '../schemas/config.ts'
+import { GiteaConfig } from '../schemas/upstreams.ts'
 import { registryError } from './errors.ts'
 import { decodeText, FileProblem, watchFile, type FileLog } from './watched-file.ts'
 

@@ -49,3 +49,28 @@ export type InputOf<S extends TSchema> =
 export type TableOf<T, Optional extends keyof T> =
   & { [K in Exclude<keyof T, Optional>]: T[K] }
   & { [K in Optional]?: T[K] | undefined }
+
+// Keywords in addition to those of JSON Schema: `expected` describes the pattern in words. `secret` marks a value that
+// is never shown, `path` one that may be relative to the configuration file. `examples` has the value for a key without
+// default in config.example.toml.
+
+/** Returns the schema of a whole number with its limits. */
+export const Integer = (description: string, value: number, minimum: number, maximum: number) =>
+  Type.Integer({ description, default: value, minimum, maximum })
+
+/** Returns the schema of a number of seconds, which may have a fraction. */
+export const Seconds = (description: string, value: number, minimum: number, maximum: number) =>
+  Type.Number({ description, default: value, minimum, maximum })
+
+/** Returns the schema of an http or https address. */
+export const Address = (description: string, example: string) =>
+  Type.String({
+    description,
+    pattern: '^https?://[^\\s/\\\\@?#]+(/[^\\s\\\\?#]*)?$',
+    expected: 'an http:// or https:// address without user, query and fragment',
+    examples: [example]
+  })
+
+/** Returns the schema of a path of a file or a directory. */
+export const File = (description: string, example: string) =>
+  Type.String({ description, minLength: 1, path: true, expected: 'a path', examples: [example] })

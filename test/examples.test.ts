@@ -11,7 +11,7 @@ import { createMapping } from '../backends/driver/mapping.ts'
 import { createOciDriver } from '../backends/oci/driver.ts'
 import { createLayout } from '../backends/oci/layout/layout.ts'
 import { extensionTypes } from '../schemas/extension.ts'
-import { OciConfig } from '../schemas/config.ts'
+import { OciConfig } from '../schemas/upstreams.ts'
 import { notingSkips } from './fakes/skips.ts'
 import { matchStrictly } from './fakes/match.ts'
 

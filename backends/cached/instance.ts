@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto'
 import type { FastifyInstance } from 'fastify'
-import type { GiteaConfig, OciConfig } from '../../schemas/config.ts'
+import type { GiteaConfig, OciConfig } from '../../schemas/upstreams.ts'
 import type { Backend } from './backend.ts'
 import type { Driver } from '../driver/driver.ts'
 import { createCachedBackend } from './cached-backend.ts'

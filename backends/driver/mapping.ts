@@ -1,5 +1,5 @@
 import { extensionTypes, type ExtensionType } from '../../schemas/extension.ts'
-import type { Mapping } from '../../schemas/config.ts'
+import type { Mapping } from '../../schemas/upstreams.ts'
 import { isExtensionName } from '../../schemas/name.ts'
 
 /** The extension that a repository holds, by the repository's name. */

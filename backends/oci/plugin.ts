@@ -1,6 +1,7 @@
 import type { FastifyInstance } from 'fastify'
 import fp from 'fastify-plugin'
-import { isRegistryAddress, type Config, type OciConfig } from '../../schemas/config.ts'
+import type { Config } from '../../schemas/config.ts'
+import { isRegistryAddress, type OciConfig } from '../../schemas/upstreams.ts'
 import { createInstance, type Backend, type Instances } from '../cached/instance.ts'
 import { createMapping } from '../driver/mapping.ts'
 import { checkDockerConfig, createCredentials, knownAuthHosts } from './registry/credentials.ts'

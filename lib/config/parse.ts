@@ -2,15 +2,8 @@ import { isIP } from 'node:net'
 import { isDeepStrictEqual } from 'node:util'
 import { KindGuard, type TSchema } from '@sinclair/typebox'
 import { Value, ValueErrorType, ValuePointer, type ValueError } from '@sinclair/typebox/value'
-import {
-  Config,
-  corsOrigin,
-  isRegistryAddress,
-  listenAddress,
-  OciConfig,
-  proxyAddress,
-  type ServerConfig
-} from '../../schemas/config.ts'
+import { Config, corsOrigin, listenAddress, proxyAddress, type ServerConfig } from '../../schemas/config.ts'
+import { isRegistryAddress, OciConfig } from '../../schemas/upstreams.ts'
 import { isRepositoryName } from '../../schemas/oci.ts'
 import { expectation, tableOf } from './keys.ts'
 import { listenHost } from '../host-name.ts'

@@ -2,7 +2,7 @@ import { Value } from '@sinclair/typebox/value'
 import { checkFile } from '../../../lib/config/files.ts'
 import { checkLine, createCredentialFile, createSecret } from '../../../lib/secret.ts'
 import { decodeText, decodeUtf8, FileProblem, type FileLog } from '../../../lib/watched-file.ts'
-import type { OciConfig } from '../../../schemas/config.ts'
+import type { OciConfig } from '../../../schemas/upstreams.ts'
 import { DockerConfig } from '../../../schemas/oci.ts'
 
 /** Credentials that are sent to a registry. */

@@ -8,7 +8,7 @@ import { createOciDriver, type OciDriverOptions } from '../../../backends/oci/dr
 import { createLayout } from '../../../backends/oci/layout/layout.ts'
 import { ContentError, type Transport } from '../../../backends/oci/transport.ts'
 import { registryError } from '../../../lib/errors.ts'
-import { OciConfig } from '../../../schemas/config.ts'
+import { OciConfig } from '../../../schemas/upstreams.ts'
 import {
   halfWriteIndex,
   indexType,
