@@ -5,7 +5,7 @@ import { currentRelease, orderReleases, tagsByVersion, utcSeconds } from '../dri
 import { textField, type GiteaApi } from './api.ts'
 import { isPrivate, releaseRef, type Candidate } from './candidates.ts'
 import type { Checksums } from './checksums.ts'
-import { tooLargeRow } from './page.ts'
+import { tooLargeRow } from './pages.ts'
 import type { PlatformFile, ReleaseFiles } from './release-files.ts'
 
 /** The versions of a repository, highest first; `settled` when each of its releases could be read. */
