@@ -1,7 +1,7 @@
 import t, { type Test } from 'tap'
 import fc from 'fast-check'
 import type { ExtensionVersion } from '../../../schemas/extension.ts'
-import { digestIn } from '../../../backends/gitea/checksum-file.ts'
+import { digestIn } from '../../../backends/gitea/checksums.ts'
 import { startApp } from '../../fakes/app.ts'
 import { createGiteaFake } from '../../fakes/gitea.ts'
 import { holds } from '../../properties/run.ts'
