@@ -3,7 +3,7 @@ import type { ExtensionVersion } from '../../../schemas/extension.ts'
 import { startApp } from '../../fakes/app.ts'
 import { createGiteaFake } from '../../fakes/gitea.ts'
 import { matchStrictly } from '../../fakes/match.ts'
-import { chooseFile } from '../../../backends/gitea/choose-file.ts'
+import { chooseFile } from '../../../backends/gitea/release-files.ts'
 
 const path = '/api/v1/extensions/provider/x'
 
