@@ -6,7 +6,7 @@ import type { RepositoryMapping } from '../driver/mapping.ts'
 import type { FoundRepositories, GiteaApi } from './api.ts'
 import { isPrivate, skipRepository, type Candidate, type Candidates } from './candidates.ts'
 import type { ChangeTracker, LastRelease } from './change-tracker.ts'
-import type { CandidateResult, RepositoryResult, TrackedReleases } from './tracked-releases.ts'
+import type { CandidateResult, RepositoryResult, TrackedReleases } from './releases.ts'
 
 export interface CrawlParts {
   api: Pick<GiteaApi, 'repositories' | 'unexpected'>

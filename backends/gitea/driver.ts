@@ -6,8 +6,7 @@ import { createChangeTracker } from './change-tracker.ts'
 import type { Checksums } from './checksums.ts'
 import { createCrawl, type GiteaCrawlOptions } from './crawl.ts'
 import { createReleaseFiles, type ReleaseFilesOptions } from './release-files.ts'
-import { createReleases } from './releases.ts'
-import { createTrackedReleases } from './tracked-releases.ts'
+import { createReleases, createTrackedReleases } from './releases.ts'
 
 export interface GiteaDriverOptions extends ReleaseFilesOptions, GiteaCrawlOptions {
   /** Name of the instance. */
