@@ -5,9 +5,8 @@ import { fileURLToPath } from 'node:url'
 import { registryError, type RegistryError } from '../../../lib/errors.ts'
 import { isMissingPath } from '../../../lib/atomic-file.ts'
 import { isDigest, verifyBytes } from '../content.ts'
-import { openInside, readWhole } from './files.ts'
+import { openInside, readWhole, directoryOf, findLayouts } from './files.ts'
 import { createLayoutIndexes, LayoutError, type LayoutIndexOptions, type LayoutTags } from './index-file.ts'
-import { directoryOf, findLayouts } from './tree.ts'
 import { ContentError, maxManifestBytes, type Tag, type Transport } from '../transport.ts'
 
 export interface LayoutOptions extends Partial<LayoutIndexOptions> {
