@@ -1,14 +1,161 @@
+import { createHash } from 'node:crypto'
 import { statusError } from '../../../plugins/upstream/errors.ts'
 import { openFrom } from '../../../plugins/upstream/resume.ts'
-import type { Upstream } from '../../../plugins/upstream/client.ts'
+import type { Upstream, UpstreamResponse, UpstreamRequest as RequestOptions } from '../../../plugins/upstream/client.ts'
 import { isRepositoryName, TagList } from '../../../schemas/oci.ts'
-import { createAuthentication, type AuthenticationOptions } from './authentication.ts'
-import { isDigest } from '../content.ts'
+import { createAuthentication, type AuthenticationOptions, type Authentication } from './authentication.ts'
+import { isDigest, verifyBytes } from '../content.ts'
 import { createDiscovery, pageBytes, type DiscoveryOptions } from './discovery.ts'
-import { createManifests } from './manifests.ts'
 import { checked, nextPage, readPages, type NamesPage } from './paging.ts'
-import { createRequests, pullScope } from './requests.ts'
-import { ContentError, type Transport } from '../transport.ts'
+import { ContentError, maxManifestBytes, type Transport, type Manifest, type Target } from '../transport.ts'
+import { isRegistryError } from '../../../lib/errors.ts'
+import { indexTypes, manifestTypes } from '../media-types.ts'
+import { parseJson } from '../../../lib/json.ts'
+
+export interface RequestsOptions {
+  instance: string
+  upstream: Upstream
+  authentication: Authentication
+}
+
+/** Returns the scope of a token that permits to read a repository. */
+const pullScope = (repository: string): string => `repository:${repository}:pull`
+
+/** Creates the requests to a registry's API, with their authorization, and the checks of their responses. */
+function createRequests ({ instance, upstream, authentication }: RequestsOptions) {
+  /** Returns the address of content of a repository. */
+  const address = (repository: string, ...rest: string[]): URL =>
+    upstream.address(['v2', ...repository.split('/'), ...rest])
+
+  /** Sends a request for content of a repository. */
+  async function send (
+    repository: string,
+    url: URL,
+    maxBytes: number,
+    options: RequestOptions
+  ): Promise<UpstreamResponse & { body: Buffer }> {
+    return await authentication.send(
+      pullScope(repository),
+      async authorization => await upstream.request(url, maxBytes, { ...options, ...authorization })
+    )
+  }
+
+  /** Returns whether a body has the form of a registry's errors. */
+  function isRegistryErrorBody (body: Buffer | undefined): boolean {
+    try {
+      const error: unknown = parseJson(body ?? Buffer.alloc(0))
+      return typeof error === 'object' && error !== null &&
+        (('errors' in error && Array.isArray(error.errors)) || ('code' in error && typeof error.code === 'string'))
+    } catch {
+      return false
+    }
+  }
+
+  /**
+   * Returns whether a response proves that something does not exist: a 404 of the registry itself. Throws when the 404
+   * is that of a proxy or a storage.
+   */
+  async function isProvenAbsent (
+    { status, headers, url, body }: UpstreamResponse & { body?: Buffer }
+  ): Promise<boolean> {
+    if (status !== 404) return false
+    if (url.origin !== upstream.origin || /^text\/(?:html|plain)\b/i.test(headers['content-type'] ?? '')) {
+      throw upstream.unexpected('Response is not from a registry', 'http_protocol_error')
+    }
+    // Zot's empty 404 looks like that of a proxy without its registry, which has no /v2/ either.
+    if (!isRegistryErrorBody(body)) await ping()
+    return true
+  }
+
+  /** Throws for every status but 200, and for the HTML page of a proxy. */
+  function mustSucceed ({ status, headers }: UpstreamResponse): void {
+    if (status !== 200) throw statusError(instance, status, headers)
+    if (/^text\/html\b/i.test(headers['content-type'] ?? '')) {
+      throw upstream.unexpected('Response is not from a registry', 'http_protocol_error')
+    }
+  }
+
+  /** Resolves when there is a registry that accepts the credentials. */
+  async function ping (signal?: AbortSignal): Promise<void> {
+    const url = upstream.address(['v2', ''])
+    const response = await authentication.send(
+      undefined,
+      async authorization =>
+        await upstream.request(url, pageBytes, { ...authorization, ...(signal !== undefined && { signal }) })
+    )
+    if (response.status === 404) throw upstream.unexpected('No registry at this address', 'destination_not_found')
+    mustSucceed(response)
+  }
+
+  return { address, send, isProvenAbsent, mustSucceed, ping }
+}
+type Requests = ReturnType<typeof createRequests>
+
+/** `Accept` of a manifest: without the exact types some servers respond with 404. */
+const accepted = [...manifestTypes, ...indexTypes].join(', ')
+
+/** Creates the reader of manifests and of the tags that point to them. */
+function createManifests (requests: Requests) {
+  const mediaTypeOf = ({ headers }: UpstreamResponse) =>
+    headers['content-type'] === undefined ? {} : { mediaType: headers['content-type'] }
+
+  /** Reads a manifest by tag or digest, without verifying it; undefined when it does not exist. */
+  async function fetchManifest (
+    repository: string,
+    reference: string
+  ): Promise<UpstreamResponse & { body: Buffer } | undefined> {
+    try {
+      const response = await requests.send(
+        repository,
+        requests.address(repository, 'manifests', reference),
+        maxManifestBytes,
+        { accept: accepted }
+      )
+      if (await requests.isProvenAbsent(response)) return undefined
+      requests.mustSucceed(response)
+      return response
+    } catch (error) {
+      if (!isRegistryError(error) || error.proxyError !== 'http_response_body_size') throw error
+      throw new ContentError('The manifest is longer than allowed', { cause: error })
+    }
+  }
+
+  /** Resolves a tag by its manifest; the digest is computed where the server does not send it. */
+  async function resolveByContent (repository: string, tag: string) {
+    const response = await fetchManifest(repository, tag)
+    if (response === undefined) return undefined
+    const stated = String(response.headers['docker-content-digest'] ?? '')
+    const digest = isDigest(stated) ? stated : `sha256:${createHash('sha256').update(response.body).digest('hex')}`
+    verifyBytes(response.body, digest)
+    const manifest: Manifest = { digest, bytes: response.body, ...mediaTypeOf(response) }
+    return { digest, manifest, ...mediaTypeOf(response) }
+  }
+
+  return {
+    /** Returns the verified manifest of a digest; undefined when it does not exist. */
+    async byDigest (repository: string, digest: string): Promise<Manifest | undefined> {
+      const response = await fetchManifest(repository, digest)
+      if (response === undefined) return undefined
+      verifyBytes(response.body, digest)
+      return { digest, bytes: response.body, ...mediaTypeOf(response) }
+    },
+
+    /** Returns the target of a tag, with its manifest where requested or needed; undefined when it does not exist. */
+    async resolve (repository: string, tag: string, withManifest: boolean): Promise<Target | undefined> {
+      if (withManifest) return await resolveByContent(repository, tag)
+      const response = await requests.send(
+        repository,
+        requests.address(repository, 'manifests', tag),
+        maxManifestBytes,
+        { method: 'HEAD', accept: accepted }
+      )
+      if (await requests.isProvenAbsent(response)) return undefined
+      if (response.status !== 405 && response.status !== 501) requests.mustSucceed(response)
+      const digest = String(response.headers['docker-content-digest'] ?? '')
+      return isDigest(digest) ? { digest, ...mediaTypeOf(response) } : await resolveByContent(repository, tag)
+    }
+  }
+}
 
 export interface OciRegistryOptions extends Omit<AuthenticationOptions, 'upstream'> {
   discovery: DiscoveryOptions['kind']
