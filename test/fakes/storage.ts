@@ -1,4 +1,4 @@
-import { createHash } from 'node:crypto'
+import { createCipheriv, createHash } from 'node:crypto'
 import { createServer } from 'node:http'
 import type { AddressInfo, Socket } from 'node:net'
 import { setImmediate as turn } from 'node:timers/promises'
@@ -8,12 +8,8 @@ import { createRegistryFake, type RegistryContent } from './registry.ts'
 
 /** Returns a file of `length` bytes without repeated blocks. */
 export function fileOf (length: number, seed = 'file'): Buffer {
-  const bytes = Buffer.alloc(length)
-  for (let at = 0, block = createHash('sha256').update(seed).digest(); at < length; at += block.length) {
-    block.copy(bytes, at)
-    block = createHash('sha256').update(block).digest()
-  }
-  return bytes
+  const key = createHash('sha256').update(seed).digest()
+  return createCipheriv('aes-256-ctr', key, Buffer.alloc(16)).update(Buffer.alloc(length))
 }
 
 export const digestOf = (bytes: Buffer): string => `sha256:${createHash('sha256').update(bytes).digest('hex')}`

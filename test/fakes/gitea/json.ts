@@ -177,7 +177,6 @@ export function repositoryJson (view: View, repository: Repository): object {
 }
 
 function assetJson ({ options }: View, asset: Asset, url: string): object {
-  const digest = sha256(asset.content)
   return {
     id: asset.id,
     name: asset.name,
@@ -187,8 +186,8 @@ function assetJson ({ options }: View, asset: Asset, url: string): object {
     uuid: asset.uuid,
     browser_download_url: asset.url ?? url,
     ...(options.forgejo ? { type: asset.type ?? 'attachment' } : {}),
-    ...(options.digests === 'digest' ? { digest: `sha256:${digest}` } : {}),
-    ...(options.digests === 'sha256' ? { sha256: digest } : {})
+    ...(options.digests === 'digest' ? { digest: `sha256:${sha256(asset.content)}` } : {}),
+    ...(options.digests === 'sha256' ? { sha256: sha256(asset.content) } : {})
   }
 }
 

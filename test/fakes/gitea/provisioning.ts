@@ -51,10 +51,14 @@ function upcloud (): RepositoryContent {
   }
 }
 
+const kubernetesName = 'kubernetes_taskserv'
+/** File of 256 KiB; generated once, since it is the same in each content. */
+const kubernetesFile = gzipSync(noise(kubernetesName, 262144))
+
 /** Returns a repository that was published out of version order; its highest version has a file of 256 KiB. */
 function kubernetes (): RepositoryContent {
-  const name = 'kubernetes_taskserv'
-  const big = { name: `${name}.tar.gz`, content: gzipSync(noise(name, 262144)) }
+  const name = kubernetesName
+  const big = { name: `${name}.tar.gz`, content: kubernetesFile }
   return {
     name,
     description: 'Kubernetes container orchestration platform',
