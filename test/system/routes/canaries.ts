@@ -1,13 +1,13 @@
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
-import { startApp } from '../fakes/app.ts'
-import { createSearch, secretsOfConfig } from '../fakes/canary.ts'
-import { createGiteaFake, provisioningContent, type GiteaOptions } from '../fakes/gitea.ts'
-import { artifacts } from '../fakes/artifacts.ts'
-import { writeLayout } from '../fakes/layout.ts'
-import { createLoopback, type Fault, type Loopback } from '../fakes/loopback.ts'
-import { matchStrictly } from '../fakes/match.ts'
-import { contentOf, createRegistryFake } from '../fakes/registry.ts'
+import { startApp } from '../../fakes/app.ts'
+import { createSearch, secretsOfConfig } from '../../fakes/canary.ts'
+import { createGiteaFake, provisioningContent, type GiteaOptions } from '../../fakes/gitea.ts'
+import { artifacts } from '../../fakes/artifacts.ts'
+import { writeLayout } from '../../fakes/layout.ts'
+import { createLoopback, type Fault, type Loopback } from '../../fakes/loopback.ts'
+import { matchStrictly } from '../../fakes/match.ts'
+import { contentOf, createRegistryFake } from '../../fakes/registry.ts'
 
 const paths = [
   '',

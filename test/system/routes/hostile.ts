@@ -4,12 +4,12 @@ import { parse } from 'content-disposition'
 import Fastify from 'fastify'
 import fp from 'fastify-plugin'
 import t, { type Test } from 'tap'
-import registry, { serverOptions } from '../../app.ts'
-import { notFoundHandler } from '../../plugins/errors.ts'
-import { createGiteaFake, type GiteaContent, type RepositoryContent } from '../fakes/gitea.ts'
-import { writeLayout } from '../fakes/layout.ts'
-import { askRaw, plainHead } from '../fakes/raw.ts'
-import { contentOf, createRegistryFake } from '../fakes/registry.ts'
+import registry, { serverOptions } from '../../../app.ts'
+import { notFoundHandler } from '../../../plugins/errors.ts'
+import { createGiteaFake, type GiteaContent, type RepositoryContent } from '../../fakes/gitea.ts'
+import { writeLayout } from '../../fakes/layout.ts'
+import { askRaw, plainHead } from '../../fakes/raw.ts'
+import { contentOf, createRegistryFake } from '../../fakes/registry.ts'
 
 /** Names, versions and texts of a malicious author. */
 const hostile = [

@@ -5,18 +5,18 @@ import { setTimeout as delay } from 'node:timers/promises'
 import Fastify from 'fastify'
 import fp from 'fastify-plugin'
 import t, { type Test } from 'tap'
-import registry, { serverOptions } from '../../app.ts'
-import type { Extension, ExtensionVersion } from '../../schemas/extension.ts'
-import { createClock } from '../fakes/clock.ts'
-import { createGiteaFake, provisioningContent } from '../fakes/gitea.ts'
-import { writeLayout } from '../fakes/layout.ts'
-import type { Loopback, LoopbackAnswer, LoopbackRequest } from '../fakes/loopback.ts'
-import { contentOf, createRegistryFake } from '../fakes/registry.ts'
-import { provenAbsent } from './gitea-proof.ts'
-import { mutate, mutations, type Mutation } from './mutations.ts'
-import { holds, share, until } from './run.ts'
+import registry, { serverOptions } from '../../../app.ts'
+import type { Extension, ExtensionVersion } from '../../../schemas/extension.ts'
+import { createClock } from '../../fakes/clock.ts'
+import { createGiteaFake, provisioningContent } from '../../fakes/gitea.ts'
+import { writeLayout } from '../../fakes/layout.ts'
+import type { Loopback, LoopbackAnswer, LoopbackRequest } from '../../fakes/loopback.ts'
+import { contentOf, createRegistryFake } from '../../fakes/registry.ts'
+import { provenAbsent } from '../../properties/gitea-proof.ts'
+import { mutate, mutations, type Mutation } from '../../properties/mutations.ts'
+import { holds, share, until } from '../../properties/run.ts'
 
-/** Number of mutated responses in a full run; fewer in `npm test`. */
+/** Number of mutated responses in a full run; fewer without `PROPERTIES=full`. */
 const wanted = share(5000)
 /** Number of registries that are fuzzed at the same time: some of them wait while others work. */
 const lanes = 6

@@ -1,8 +1,8 @@
 import t, { type Test } from 'tap'
-import type { Extension } from '../../schemas/extension.ts'
-import { startApp } from '../fakes/app.ts'
-import { createGiteaFake, provisioningContent } from '../fakes/gitea.ts'
-import { askRaw } from '../fakes/raw.ts'
+import type { Extension } from '../../../schemas/extension.ts'
+import { startApp } from '../../fakes/app.ts'
+import { createGiteaFake, provisioningContent } from '../../fakes/gitea.ts'
+import { askRaw } from '../../fakes/raw.ts'
 
 const base = '/api/v1/extensions'
 

@@ -4,17 +4,17 @@ import { setTimeout as delay } from 'node:timers/promises'
 import Fastify, { type FastifyInstance, type LightMyRequestResponse } from 'fastify'
 import fp from 'fastify-plugin'
 import t, { type Test } from 'tap'
-import registry, { serverOptions } from '../../app.ts'
-import { notFoundHandler } from '../../plugins/errors.ts'
-import { createClock } from '../fakes/clock.ts'
-import { createGiteaFake, provisioningContent } from '../fakes/gitea.ts'
-import type { FaultAction, LoopbackAnswer } from '../fakes/loopback.ts'
-import { contentOf, createRegistryFake } from '../fakes/registry.ts'
-import { createJudge, routesOf, type Document } from './openapi-answer.ts'
-import { inputs, type Input } from './openapi-input.ts'
-import { holds, share, until } from './run.ts'
+import registry, { serverOptions } from '../../../app.ts'
+import { notFoundHandler } from '../../../plugins/errors.ts'
+import { createClock } from '../../fakes/clock.ts'
+import { createGiteaFake, provisioningContent } from '../../fakes/gitea.ts'
+import type { FaultAction, LoopbackAnswer } from '../../fakes/loopback.ts'
+import { contentOf, createRegistryFake } from '../../fakes/registry.ts'
+import { createJudge, routesOf, type Document } from '../../properties/openapi-answer.ts'
+import { inputs, type Input } from '../../properties/openapi-input.ts'
+import { holds, share, until } from '../../properties/run.ts'
 
-/** Number of requests in a full run; fewer in `npm test`. */
+/** Number of requests in a full run; fewer without `PROPERTIES=full`. */
 const wanted = share(10_000)
 const budget = 0.6
 const timeout = 0.3

@@ -1,9 +1,9 @@
 import { METHODS } from 'node:http'
 import Fastify, { type FastifyInstance } from 'fastify'
 import t, { type Test } from 'tap'
-import registry, { serverOptions } from '../../app.ts'
-import { unknownRoutes } from '../../plugins/errors.ts'
-import { whole } from '../fakes/app.ts'
+import registry, { serverOptions } from '../../../app.ts'
+import { unknownRoutes } from '../../../plugins/errors.ts'
+import { whole } from '../../fakes/app.ts'
 
 const oci = { registry: 'examples/registry' }
 const server = { max_event_loop_delay_seconds: 0 }

@@ -1,10 +1,10 @@
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
-import { startApp } from '../../fakes/app.ts'
-import { createGiteaFake } from '../../fakes/gitea.ts'
-import { writeLayout } from '../../fakes/layout.ts'
-import { contentOf, createRegistryFake } from '../../fakes/registry.ts'
-import type { Loopback, LoopbackAnswer } from '../../fakes/loopback.ts'
+import { startApp } from '../fakes/app.ts'
+import { createGiteaFake } from '../fakes/gitea.ts'
+import { writeLayout } from '../fakes/layout.ts'
+import { contentOf, createRegistryFake } from '../fakes/registry.ts'
+import type { Loopback, LoopbackAnswer } from '../fakes/loopback.ts'
 
 const broken: LoopbackAnswer = { status: 500, headers: { 'content-type': 'application/json' }, body: '{}' }
 /** Matches the requests that do not concern a name: pings, lists of repositories. */

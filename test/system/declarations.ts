@@ -2,9 +2,9 @@ import { readFileSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import t from 'tap'
 import ts from 'typescript'
-import { declarationsOf, typedExports, type Exports } from '../scripts/declarations.ts'
+import { declarationsOf, typedExports, type Exports } from '../../scripts/declarations.ts'
 
-const root = resolve(import.meta.dirname, '..')
+const root = resolve(import.meta.dirname, '../..')
 const { exports, dependencies, peerDependencies } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as {
   exports: Exports,
   dependencies: object,

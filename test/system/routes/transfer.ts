@@ -1,7 +1,7 @@
 import { readdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import t from 'tap'
-import { bytesOf, contentOfFiles, digestOf, fileOf, listenBeforeStorage } from '../fakes/storage.ts'
+import { bytesOf, contentOfFiles, digestOf, fileOf, listenBeforeStorage } from '../../fakes/storage.ts'
 
 const big = fileOf(8 * 1024 * 1024)
 const held = 32 * 1024
