@@ -1,10 +1,10 @@
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
-import type { Extension } from '../../schemas/extension.ts'
-import { startApp } from '../fakes/app.ts'
-import { createGiteaFake, type GiteaContent } from '../fakes/gitea.ts'
-import { writeLayout } from '../fakes/layout.ts'
-import { contentOf, createRegistryFake, type RegistryFakeOptions } from '../fakes/registry.ts'
+import type { Extension } from '../../../schemas/extension.ts'
+import { startApp } from '../../fakes/app.ts'
+import { createGiteaFake, type GiteaContent } from '../../fakes/gitea.ts'
+import { writeLayout } from '../../fakes/layout.ts'
+import { contentOf, createRegistryFake, type RegistryFakeOptions } from '../../fakes/registry.ts'
 
 /**
  * Returns a pattern that denies every scope except those of these repositories, as in registries that hide the
