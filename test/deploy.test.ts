@@ -6,6 +6,7 @@ import { configKeys } from '../lib/config/keys.ts'
 import { loadConfig } from '../lib/config/load.ts'
 import { parseConfig } from '../lib/config/parse.ts'
 import { startApp } from './fakes/app.ts'
+import { matchStrictly } from './fakes/match.ts'
 
 const root = resolve(import.meta.dirname, '..')
 const read = (file: string): string => readFileSync(join(root, file), 'utf8')
@@ -173,7 +174,7 @@ await t.test('the manifest', async t => {
 
   await t.test('stores downloads on the only writable volume, which is larger than the store', async t => {
     t.equal(mountOf(({ emptyDir }) => emptyDir !== undefined), config.store.directory)
-    t.match(all('ENV'), [/./, `REGISTRY_STORE_DIRECTORY=${config.store.directory}`], 'as in the image')
+    t.equal(all('ENV')[1], `REGISTRY_STORE_DIRECTORY=${config.store.directory}`, 'as in the image')
     const [, mebibytes = ''] =
       /^(\d+)Mi$/.exec(pod.volumes.find(({ emptyDir }) => emptyDir !== undefined)?.emptyDir?.sizeLimit ?? '') ?? []
     t.ok(Number(mebibytes) * 1024 ** 2 > config.store.max_bytes)
@@ -185,14 +186,16 @@ await t.test('the manifest', async t => {
     t.equal(String(config.server.port), last('EXPOSE'))
     for (const { targetPort } of service.spec.ports) t.equal(targetPort, 'http')
     const { labels, annotations } = deployment.spec.template.metadata
-    t.match(labels, service.spec.selector)
-    t.match(labels, deployment.spec.selector.matchLabels)
+    matchStrictly(t, labels, service.spec.selector)
+    matchStrictly(t, labels, deployment.spec.selector.matchLabels)
     t.equal(annotations?.['prometheus.io/port'], String(config.server.port))
   })
 
   await t.test('probes existing routes', async t => {
     const { get } = await startApp(t, { oci: { registry: join(root, 'examples/registry') } })
-    t.match([container.livenessProbe, container.readinessProbe], [{ httpGet: { path: '/health', port: 'http' } }, {
+    matchStrictly(t, [container.livenessProbe, container.readinessProbe], [{
+      httpGet: { path: '/health', port: 'http' }
+    }, {
       httpGet: { path: '/readyz', port: 'http' }
     }])
     const metrics = deployment.spec.template.metadata.annotations?.['prometheus.io/path'] ?? ''
@@ -214,8 +217,8 @@ await t.test('the manifest', async t => {
   await t.test('runs as the user of the image, with a read-only root file system', async t => {
     const { runAsNonRoot, runAsUser, fsGroup } = pod.securityContext
     t.strictSame([runAsNonRoot, `${runAsUser}:${fsGroup}`], [true, last('USER')])
-    t.match(container.securityContext, { readOnlyRootFilesystem: true, allowPrivilegeEscalation: false })
-    t.match(container.resources, { requests: { cpu: String, memory: String }, limits: { memory: String } })
+    matchStrictly(t, container.securityContext, { readOnlyRootFilesystem: true, allowPrivilegeEscalation: false })
+    matchStrictly(t, container.resources, { requests: { cpu: String, memory: String }, limits: { memory: String } })
   })
 
   await t.test('names the version of the image that the Dockerfile builds', async t => {

@@ -12,6 +12,7 @@ import { errorTable } from '../lib/errors.ts'
 import { exposedHeaders } from '../schemas/responses.ts'
 import registry from '../app.ts'
 import { parts, replacePart } from '../bench/document.ts'
+import { matchStrictly } from './fakes/match.ts'
 
 const root = resolve(import.meta.dirname, '..')
 const read = (file: string): string => readFileSync(join(root, file), 'utf8')
@@ -27,7 +28,7 @@ function rows (file: string, part: string): string[] {
 }
 
 await t.test('the generated parts of docs, and config.example.toml, are up to date', async t => {
-  t.match(docs(root, '--check'), { status: 0, stdout: '', stderr: '' })
+  matchStrictly(t, docs(root, '--check'), { status: 0, stdout: '', stderr: '' })
 })
 
 await t.test('README.md and docs/clients.md show programs that other tests run, unchanged', async t => {
@@ -225,13 +226,13 @@ await t.test('scripts/docs.ts', async t => {
   })
 
   await t.test('replaces the text between its markers only', async t => {
-    t.match(docs(dir), { status: 0, stdout: 'docs/stale.md written\nconfig.example.toml written\n' })
+    matchStrictly(t, docs(dir), { status: 0, stdout: 'docs/stale.md written\nconfig.example.toml written\n' })
     const text = readFileSync(join(dir, 'docs/stale.md'), 'utf8')
     t.match(text, /^# Errors\n\n<!-- generated: errors -->\n\n\| `error` /)
     t.notMatch(text, 'old | text')
     t.match(text, '\n\n<!-- /generated -->\n\nAfter.\n<!-- generated: configuration -->\n\n| Key ')
     t.equal(readFileSync(join(dir, 'docs/plain.md'), 'utf8'), 'Nothing here.\n')
-    t.match(docs(dir, '--check'), { status: 0, stdout: '' })
+    matchStrictly(t, docs(dir, '--check'), { status: 0, stdout: '' })
   })
 
   await t.test('fails on an unknown part', async t => {

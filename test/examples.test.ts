@@ -100,7 +100,7 @@ await t.test('every file is an archive with a manifest that names the extension 
       const members = stdout.trim().split('\n')
       t.ok(members.length >= 3 && members.includes(`${name}/README.md`), `${name} ${version}`)
       const manifest = await run('tar', ['xzOf', path, `${name}/manifest.toml`])
-      t.match(parse(manifest.stdout), { extension: { type, name, version, description } })
+      matchStrictly(t, parse(manifest.stdout), { extension: { type, name, version, description } })
       t.notMatch(gunzipSync(await readFile(path)).toString('latin1'), '@VERSION@')
     }
   }

@@ -1,4 +1,5 @@
 import t from 'tap'
+import { matchStrictly } from './fakes/match.ts'
 import { run, start } from './fakes/process.ts'
 
 // The other tests of the process are in test/system/process.
@@ -9,7 +10,7 @@ await t.test('the server starts, responds and stops', async t => {
   t.equal(unknown.status, 404)
   t.strictSame(await unknown.json(), { error: 'not_found', message: 'Route GET /nothing not found' })
   kill('SIGTERM')
-  t.match(await end, { code: 0, stderr: '' })
+  matchStrictly(t, await end, { code: 0, stderr: '' })
 })
 
 await t.test('a bad configuration prevents the start', async t => {

@@ -6,6 +6,7 @@ import type { Driver, Release } from '../../backends/driver/driver.ts'
 import { currentRelease } from '../../backends/driver/version.ts'
 import { isRegistryError } from '../../lib/errors.ts'
 import type { ExtensionType } from '../../schemas/extension.ts'
+import { matchStrictly } from '../fakes/match.ts'
 
 export interface Subject {
   driver: Driver
@@ -88,9 +89,9 @@ export async function conformance (t: Test, open: (t: Test) => Promise<Subject>)
     for (const { type, name, current, file, description, tags } of content) {
       const those = found.filter(({ metadata }) => metadata.type === type && metadata.name === name)
       t.equal(those.length, 1, `${type}/${name}`)
-      t.match(those[0]?.metadata, { type, name, description, author: 'Provisioning team' })
+      matchStrictly(t, those[0]?.metadata, { type, name, description, author: 'Provisioning team' })
       t.strictSame(those[0]?.metadata.tags, tags)
-      t.match(those[0]?.release, { version: current, published_at: /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$/ })
+      matchStrictly(t, those[0]?.release, { version: current, published_at: /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$/ })
       t.equal(those[0]?.release.file?.name, file)
     }
   })
@@ -162,7 +163,7 @@ export async function conformance (t: Test, open: (t: Test) => Promise<Subject>)
     for (const outcome of await Promise.allSettled<unknown>(questions)) {
       const error: unknown = outcome.status === 'rejected' ? outcome.reason : undefined
       if (!isRegistryError(error)) return t.fail('not a registry error', { outcome })
-      t.match(error, { code: 'service_unavailable', instance: driver.name, cause: Error })
+      matchStrictly(t, error, { code: 'service_unavailable', instance: driver.name, cause: Error })
       t.notMatch(error.message + (error.details ?? ''), /127\.0\.0\.1|\/tmp|token/)
     }
   })

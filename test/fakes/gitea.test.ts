@@ -166,7 +166,7 @@ await t.test('a draft is listed only for a writer, and not with draft=false', as
 
 await t.test('names are found in any letter case, and the response has the original spelling', async (t) => {
   const fake = await start(t)
-  t.match(await askJson(fake, '/api/v1/repos/Provisioning/AWS_Prov'), { full_name: 'provisioning/aws_prov' })
+  matchStrictly(t, await askJson(fake, '/api/v1/repos/Provisioning/AWS_Prov'), { full_name: 'provisioning/aws_prov' })
 })
 
 await t.test('the total counts rows that a signed-in user may not see, and the page does not contain ' +
@@ -209,7 +209,7 @@ await t.test('a user as owner is found only under /users', async (t) => {
   const content = provisioningContent()
   const fake = await start(t, {}, { ...content, owner: { login: 'somebody', kind: 'user' } })
   t.equal((await ask(fake, '/api/v1/orgs/somebody')).status, 404)
-  t.match(await askJson(fake, '/api/v1/users/somebody'), { login: 'somebody', full_name: '' })
+  matchStrictly(t, await askJson(fake, '/api/v1/users/somebody'), { login: 'somebody', full_name: '' })
   t.equal((await askJson<unknown[]>(fake, '/api/v1/users/somebody/repos')).length, 30)
   t.equal((await ask(fake, '/api/v1/users/nobody')).status, 404)
 })
@@ -226,7 +226,7 @@ await t.test('content may change while the fake runs', async (t) => {
   })
   const [before] = await releases()
   t.equal(before?.tag_name, '1.0.0')
-  t.match(await askJson(fake, path), { release_counter: 2 })
+  matchStrictly(t, await askJson(fake, path), { release_counter: 2 })
   fake.detach('web_cluster', '1.0.0', 'a.tar.gz')
   fake.attach('web_cluster', '1.0.0', { name: 'a.tar.gz', content: 'b' })
   const [after] = await releases()
@@ -244,8 +244,8 @@ await t.test('topics are absent as in Gitea before 1.23, and null as in Forgejo'
   const old = await start(t, { topics: false })
   t.notOk('topics' in await askJson<object>(old, '/api/v1/repos/provisioning/aws_prov'))
   const forgejo = await start(t, { forgejo: true })
-  t.match(await askJson(forgejo, '/api/v1/repos/provisioning/web_cluster'), { topics: null, parent: null })
-  t.match(await askJson(forgejo, '/api/v1/version'), { version: /\+gitea-/ })
+  matchStrictly(t, await askJson(forgejo, '/api/v1/repos/provisioning/web_cluster'), { topics: null, parent: null })
+  matchStrictly(t, await askJson(forgejo, '/api/v1/version'), { version: /\+gitea-/ })
 })
 
 await t.test('an external asset is redirected to its address, as in Forgejo', async (t) => {
@@ -257,7 +257,7 @@ await t.test('an external asset is redirected to its address, as in Forgejo', as
     url: 'https://elsewhere.example.net/far.tar.gz'
   })
   const [release] = await askJson<Array<{ assets: object[] }>>(fake, '/api/v1/repos/provisioning/web_cluster/releases')
-  t.match(release?.assets[0], {
+  matchStrictly(t, release?.assets[0], {
     type: 'external',
     size: 0,
     browser_download_url: 'https://elsewhere.example.net/far.tar.gz'
@@ -321,5 +321,5 @@ await t.test('a file is found by tag and name as in the web interface', async (t
 
 await t.test('methods other than GET are refused below /api/v1', async (t) => {
   const fake = await start(t)
-  t.match(await ask(fake, '/api/v1/version', {}, 'HEAD'), { status: 405, headers: { allow: 'GET' } })
+  matchStrictly(t, await ask(fake, '/api/v1/version', {}, 'HEAD'), { status: 405, headers: { allow: 'GET' } })
 })

@@ -8,10 +8,11 @@ function reduced (found: unknown, pattern: unknown): unknown {
   if (pattern instanceof RegExp) return typeof found === 'string' && pattern.test(found) ? pattern : found
   if (pattern === String) return typeof found === 'string' ? pattern : found
   if (pattern === Number) return typeof found === 'number' ? pattern : found
+  if (typeof pattern === 'function') return found instanceof pattern ? pattern : found
   if (Array.isArray(pattern)) {
     return Array.isArray(found) ? found.map((item, at) => at in pattern ? reduced(item, pattern[at]) : item) : found
   }
-  if (!isPlain(pattern) || typeof found !== 'object' || found === null) return found
+  if (!isPlain(pattern) || typeof found !== 'object' || found === null || Array.isArray(found)) return found
   const values = found as Record<string, unknown>
   return Object.fromEntries(Object.keys(pattern).map(key => [key, reduced(values[key], pattern[key])]))
 }
@@ -19,7 +20,7 @@ function reduced (found: unknown, pattern: unknown): unknown {
 /**
  * Asserts that a value matches a pattern whose lists are complete. `t.match` accepts longer lists, and text that
  * contains the text of the pattern. Here lists have the length of their pattern, and text is equal. Objects may have
- * further keys. A regular expression, `String` or `Number` matches as in `t.match`.
+ * further keys. A regular expression, `String`, `Number` or a class matches as in `t.match`.
  */
 export function matchStrictly (t: Test, found: unknown, pattern: unknown, message = 'matches'): void {
   t.strictSame(reduced(found, pattern), pattern, message)

@@ -31,15 +31,15 @@ await t.test('an unexpected error is reported as internal_error, without its mes
 })
 
 await t.test('errors of Fastify are mapped to the error table', async t => {
-  t.match(toRegistryError(Object.assign(new Error('too large'), { statusCode: 413 })), {
+  matchStrictly(t, toRegistryError(Object.assign(new Error('too large'), { statusCode: 413 })), {
     code: 'invalid_request',
     statusCode: 400
   })
-  t.match(toRegistryError(Object.assign(new Error('gone'), { statusCode: 404 })), {
+  matchStrictly(t, toRegistryError(Object.assign(new Error('gone'), { statusCode: 404 })), {
     code: 'not_found',
     statusCode: 404
   })
-  t.match(toRegistryError('thrown text'), { code: 'internal_error', statusCode: 500 })
+  matchStrictly(t, toRegistryError('thrown text'), { code: 'internal_error', statusCode: 500 })
 })
 
 await t.test('an upstream status is mapped to the error table', async t => {
@@ -51,9 +51,11 @@ await t.test('an upstream status is mapped to the error table', async t => {
     [503, 'service_unavailable'],
     [418, 'service_unavailable']
   ]
-  for (const [status, code] of cases) t.match(statusError('gitea', status), { code, instance: 'gitea' }, String(status))
-  t.match(statusError('gitea', 503, { 'retry-after': '7' }), { retryAfter: 7 })
-  t.match(failureOf('gitea', new Error('socket 10.0.0.1:3000')), {
+  for (const [status, code] of cases) {
+    matchStrictly(t, statusError('gitea', status), { code, instance: 'gitea' }, String(status))
+  }
+  matchStrictly(t, statusError('gitea', 503, { 'retry-after': '7' }), { retryAfter: 7 })
+  matchStrictly(t, failureOf('gitea', new Error('socket 10.0.0.1:3000')), {
     code: 'service_unavailable',
     message: 'Instance gitea is unavailable',
     details: 'Request failed'

@@ -8,6 +8,7 @@ import t, { type Test } from 'tap'
 import registry, { serverOptions } from '../../app.ts'
 import { unknownRoutes } from '../../plugins/errors.ts'
 import { whole } from '../fakes/app.ts'
+import { matchStrictly } from '../fakes/match.ts'
 
 const config = { oci: { registry: 'examples/registry' } }
 
@@ -103,7 +104,7 @@ for (const [what, register, path] of [['alone', alone, '/livez'], ['embedded', e
         )
       }
     }
-    t.match(lines.findLast(({ msg }) => msg === 'request'), {
+    matchStrictly(t, lines.findLast(({ msg }) => msg === 'request'), {
       msg: 'request',
       status: 400,
       method: 'OPTIONS',
@@ -160,7 +161,7 @@ for (const [what, register, path] of [['alone', alone, '/livez'], ['embedded', e
       refused,
       'with a body'
     )
-    t.match(lines.findLast(({ msg }) => msg === 'request'), {
+    matchStrictly(t, lines.findLast(({ msg }) => msg === 'request'), {
       msg: 'request',
       status: 417,
       reqId: 'mine',
@@ -186,7 +187,7 @@ for (const [what, register, path] of [['alone', alone, '/livez'], ['embedded', e
       error: 'invalid_request',
       message: 'Request headers are too large'
     }, 'one header')
-    t.match(lines.findLast(({ msg }) => msg === 'request'), { msg: 'request', status: 431, reqId: String })
+    matchStrictly(t, lines.findLast(({ msg }) => msg === 'request'), { msg: 'request', status: 431, reqId: String })
     checkRefusal(
       t,
       await send(`GET ${path} HTTP/1.1\r\nHost: a\r\n${'X-Many: 1234567890\r\n'.repeat(1000)}\r\n`),
@@ -227,7 +228,7 @@ for (const [what, register, path] of [['alone', alone, '/livez'], ['embedded', e
       }, target)
       t.match(answer, /^allow: GET, HEAD\r$/im)
     }
-    t.match(lines.findLast(({ msg }) => msg === 'request'), {
+    matchStrictly(t, lines.findLast(({ msg }) => msg === 'request'), {
       msg: 'request',
       status: 405,
       method: 'CONNECT',

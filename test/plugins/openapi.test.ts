@@ -107,8 +107,8 @@ await t.test('the registry serves its own document and page next to the document
       const address = await listen(host)
       await checkPage(t, address + prefix, prefix)
       t.match((await host.inject('/documentation/')).body, 'The page of the host')
-      t.match(host.swagger(), { info: { title: 'The host' } })
-      t.match((await host.inject('/documentation/json')).json(), { info: { title: 'The host' } })
+      matchStrictly(t, host.swagger(), { info: { title: 'The host' } })
+      matchStrictly(t, (await host.inject('/documentation/json')).json(), { info: { title: 'The host' } })
     })
   }
 
@@ -118,8 +118,8 @@ await t.test('the registry serves its own document and page next to the document
     await host.register(swagger, { openapi: { info: { title: 'The host', version: '1' } } })
     await host.register(swaggerUi)
     await host.ready()
-    t.match((await host.inject('/documentation/json')).json(), { info: { title: 'The host' } })
-    t.match((await host.inject('/docs/json')).json(), { info: { title: 'Extension registry' } })
+    matchStrictly(t, (await host.inject('/documentation/json')).json(), { info: { title: 'The host' } })
+    matchStrictly(t, (await host.inject('/docs/json')).json(), { info: { title: 'Extension registry' } })
   })
 })
 

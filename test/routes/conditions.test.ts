@@ -54,7 +54,12 @@ function isFailed (t: Test, response: LightMyRequestResponse, message: string): 
     `${message}: no headers of a representation`
   )
   if (response.body !== '') {
-    t.match(response.json(), { error: 'precondition_failed', message: /If-(?:Match|Unmodified-Since)/ }, message)
+    matchStrictly(
+      t,
+      response.json(),
+      { error: 'precondition_failed', message: /If-(?:Match|Unmodified-Since)/ },
+      message
+    )
   }
 }
 

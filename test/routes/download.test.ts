@@ -148,6 +148,6 @@ await t.test('bytes that are not HTTP get an error in the envelope, and the conn
     socket.write(sent)
     const [head = '', body = ''] = (await text(socket)).split('\r\n\r\n')
     t.match(head, new RegExp(`^HTTP/1\\.1 ${status} `))
-    t.match(JSON.parse(body), { error: 'invalid_request', message })
+    matchStrictly(t, JSON.parse(body), { error: 'invalid_request', message })
   }
 })

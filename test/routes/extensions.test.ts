@@ -4,6 +4,7 @@ import type { Extension } from '../../schemas/extension.ts'
 import { links, startApp } from '../fakes/app.ts'
 import { createGiteaFake, provisioningContent } from '../fakes/gitea.ts'
 import { writeLayout, type FakeArtifact } from '../fakes/layout.ts'
+import { matchStrictly } from '../fakes/match.ts'
 
 const names = ['alpha', 'beta', 'gamma', 'delta', 'epsilon', 'zeta', 'eta']
 
@@ -76,22 +77,23 @@ await t.test('?source= selects among the owners on every route, and ?type= filte
     oci: { registry: root }
   })
   const body = async (path: string) => (await get(list + path)).json<Extension>()
-  t.match([await body('/provider/aws'), await body('/provider/aws?source=oci')], [
+  matchStrictly(t, [await body('/provider/aws'), await body('/provider/aws?source=oci')], [
     { version: '1.2.0', source: 'gitea' },
     { version: '9.0.0', source: 'oci' }
   ])
-  t.match([await body('/provider/aws/versions'), await body('/provider/aws/versions?source=oci')], [[{
-    version: '2.0.0-rc.1'
-  }], [{ version: '9.0.0' }]])
-  t.match([
+  matchStrictly(t, [await body('/provider/aws/versions'), await body('/provider/aws/versions?source=oci')], [
+    ['2.0.0-rc.1', '1.2.0', '1.1.0', '1.0.0'].map(version => ({ version })),
+    [{ version: '9.0.0' }]
+  ])
+  matchStrictly(t, [
     (await get(`${list}/provider/aws/9.0.0`)).statusCode,
     (await get(`${list}/provider/aws/9.0.0?source=oci`)).statusCode
   ], [404, 200])
-  t.match([
+  matchStrictly(t, [
     (await get(`${list}/provider/aws/latest`)).headers.location,
     (await get(`${list}/provider/aws/latest?source=oci`)).headers.location
   ], ['1.2.0', '9.0.0?source=oci'])
-  t.match([await body('/search?q=aws'), await body('/search?q=aws&source=oci')], [[{ source: 'gitea' }, {
+  matchStrictly(t, [await body('/search?q=aws'), await body('/search?q=aws&source=oci')], [[{ source: 'gitea' }, {
     type: 'cluster'
   }], [{ source: 'oci', version: '9.0.0' }, { type: 'cluster' }]])
   t.strictSame((await get(`${list}/search?q=aws&type=cluster`)).json<Extension[]>().map(({ type }) => type), [
@@ -118,7 +120,7 @@ await t.test('an ETag identifies the bytes: an unchanged response is 304 for eve
     t.match(etag, /^"[^"]+"$/, path)
     for (const condition of [etag, `W/${etag}`, `"other", ${etag}`, '*']) {
       const again = await get(path, { 'if-none-match': condition })
-      t.match([again.statusCode, again.body, again.headers.etag], [304, '', etag], `${path} ${condition}`)
+      matchStrictly(t, [again.statusCode, again.body, again.headers.etag], [304, '', etag], `${path} ${condition}`)
     }
     t.equal(
       (await get(path, { 'if-none-match': etag, 'cache-control': 'no-cache' })).statusCode,
@@ -141,7 +143,7 @@ await t.test('headers report the origin of a response and its lifetime', async t
   await get(list)
   clock.forward(100)
   const { headers } = await get(list)
-  t.match(headers, {
+  matchStrictly(t, headers, {
     'cache-control': 'public, max-age=300, stale-if-error=86400',
     age: '100',
     'x-cache-hit': 'true',
@@ -152,7 +154,7 @@ await t.test('headers report the origin of a response and its lifetime', async t
   })
   t.equal(headers['x-partial'], undefined)
   clock.forward(201)
-  t.match((await get(list)).headers, {
+  matchStrictly(t, (await get(list)).headers, {
     'x-cache-hit': 'false',
     age: '0',
     'cache-status': 'extension-registry; fwd=miss; ttl=300'
@@ -174,7 +176,7 @@ await t.test('latest redirects to the exact version, and keeps the query', async
     })
   )
   const { statusCode, headers } = await get(`${list}/provider/aws/latest?source=oci&x=y`)
-  t.match([statusCode, headers.location], [302, '1.10.0?source=oci&x=y'])
+  matchStrictly(t, [statusCode, headers.location], [302, '1.10.0?source=oci&x=y'])
   t.equal((await get(`${list}/taskserv/k3s/latest`)).headers.location, '1.27.5%2Bk3s1')
   t.equal((await get(`${list}/taskserv/k3s/1.27.5%2Bk3s1`)).statusCode, 200)
   t.equal((await get(`${list}/taskserv/k3s/1.27.5+k3s1`)).statusCode, 200)
@@ -191,7 +193,7 @@ await t.test('a download has the name, length and digest of its file, and a lead
     const { statusCode, headers, body } = await get(`${list}/provider/aws/${version}`)
     t.equal(statusCode, 200)
     t.equal(body, 'the file')
-    t.match(headers, {
+    matchStrictly(t, headers, {
       'content-type': 'application/octet-stream',
       'content-length': '8',
       'content-disposition':
@@ -206,7 +208,7 @@ await t.test('a download has the name, length and digest of its file, and a lead
 await t.test('a damaged file is reported as unavailable, counted, and never appears complete', async t => {
   const { get } = await setUp(t, [{ repository: 'provider/aws', tag: '1.0.0', fault: 'wrong blob' }])
   const { statusCode, body } = await get(`${list}/provider/aws/1.0.0`)
-  t.match([statusCode, JSON.parse(body)], [503, { error: 'service_unavailable', details: 'File is damaged' }])
+  matchStrictly(t, [statusCode, JSON.parse(body)], [503, { error: 'service_unavailable', details: 'File is damaged' }])
   t.match((await get('/metrics')).body, 'checksum_failures_total{backend="oci"} 1')
 })
 
@@ -218,7 +220,7 @@ await t.test('HEAD of a download returns the headers and does not read the file'
     fault: 'missing blob'
   }])
   const { statusCode, headers, body } = await app.inject({ method: 'HEAD', url: `${list}/provider/aws/1.0.0` })
-  t.match([statusCode, body, headers['content-length'], headers['content-disposition']], [
+  matchStrictly(t, [statusCode, body, headers['content-length'], headers['content-disposition']], [
     200,
     '',
     '8',
@@ -275,14 +277,14 @@ await t.test('invalid input is refused in the envelope, with the name of its par
   ]
   for (const [path, status, error, message] of cases) {
     const answer = await get(list + path)
-    t.match([answer.statusCode, answer.json()], [status, { error, message }], path.slice(0, 60))
-    t.match(answer.headers, {
+    matchStrictly(t, [answer.statusCode, answer.json()], [status, { error, message }], path.slice(0, 60))
+    matchStrictly(t, answer.headers, {
       'content-type': /^application\/json/,
       'cache-control': 'no-store',
       'x-content-type-options': 'nosniff',
       'x-request-id': /./
     }, path.slice(0, 60))
   }
-  t.match((await app.inject({ method: 'DELETE', url: list })).json(), { error: 'method_not_allowed' })
+  matchStrictly(t, (await app.inject({ method: 'DELETE', url: list })).json(), { error: 'method_not_allowed' })
   t.equal((await get(`${list}/search?q=${'x'.repeat(256)}`)).statusCode, 200)
 })

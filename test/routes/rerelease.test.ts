@@ -77,7 +77,7 @@ await t.test('a rerelease with on_rerelease = refuse is refused from the first r
     for (let times = 0; times < 2; times++) {
       const { statusCode, body, headers } = await download()
       t.equal(statusCode, 409)
-      t.match(JSON.parse(body), {
+      matchStrictly(t, JSON.parse(body), {
         error: 'conflict',
         message: 'Extension provider/aws version 1.2.0 was published again with different content'
       })
@@ -88,7 +88,7 @@ await t.test('a rerelease with on_rerelease = refuse is refused from the first r
     t.equal((await head(path)).statusCode, 409)
     t.equal(await metric(), '1')
     replace('the first one')
-    t.match(await download(), { statusCode: 200, body: 'the first one' })
+    matchStrictly(t, await download(), { statusCode: 200, body: 'the first one' })
   }
 })
 
@@ -111,10 +111,10 @@ await t.test('a file that may be refused is transferred to its end, even if the 
     path.startsWith('/attachments/')
       ? { status: 200, headers: { 'content-length': 13 }, body: Readable.from(slowly(), { objectMode: false }) }
       : undefined
-  t.match(await get(path), { statusCode: 503 })
+  matchStrictly(t, await get(path), { statusCode: 503 })
   t.equal(fetched(), 2)
   opened.resolve()
   await idle()
-  t.match(await get(path), { statusCode: 200, body: 'the first one' })
+  matchStrictly(t, await get(path), { statusCode: 200, body: 'the first one' })
   t.equal(fetched(), 2)
 })

@@ -2,6 +2,7 @@ import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import t from 'tap'
 import { createGiteaFake } from '../fakes/gitea.ts'
+import { matchStrictly } from '../fakes/match.ts'
 import { startDockerRegistry } from '../real/docker-registry.ts'
 import { blobPath, digestOf, fileOf, flipByte, publishFiles } from '../real/published-files.ts'
 import { curl } from './curl.ts'
@@ -66,21 +67,22 @@ for (const [instance, { env, flip }] of Object.entries(upstreams)) {
       await flip(at)
       lines.length = 0
       const cut = await curl(folder, '--output', got, url)
-      t.match(cut, {
+      matchStrictly(t, cut, {
         exit: 18,
         status: 200,
         size: size - held,
         headers: { 'content-length': String(size), 'repr-digest': /^sha-256=:/ }
       }, `damaged at ${at}: all but the end is sent, and curl reports it`)
       t.equal(await failures(), before + 1, 'the failure is counted for its instance')
-      t.match(lines.filter(({ msg }) => msg === 'a file differs from the published file: the download was stopped'), [{
+      const stopped = 'a file differs from the published file: the download was stopped'
+      matchStrictly(t, lines.filter(({ msg }) => msg === stopped), [{
         level: 40,
         backend: instance,
         extension: 'taskserv/big',
         version: '1.0.0',
         details: 'File is damaged'
       }], 'one line of the log reports it')
-      t.match(
+      matchStrictly(t,
         lines.filter(({ err }) => err !== undefined),
         [{ err: { instance, details: 'File is damaged' } }],
         'one line of the log reports the incomplete response'
@@ -88,8 +90,8 @@ for (const [instance, { env, flip }] of Object.entries(upstreams)) {
       await idle()
       t.strictSame(await stored(), [], 'the damaged file is not stored')
       const end = await curl(folder, '--output', `${got}.end`, '--range', '-100', url)
-      t.match(end, { exit: 0, status: 503 }, 'a range within the withheld part fails')
-      t.match(JSON.parse(await readFile(`${got}.end`, 'utf8')), { error: 'service_unavailable' })
+      matchStrictly(t, end, { exit: 0, status: 503 }, 'a range within the withheld part fails')
+      matchStrictly(t, JSON.parse(await readFile(`${got}.end`, 'utf8')), { error: 'service_unavailable' })
       t.equal(await failures(), before + 2)
       await flip(at)
     }
@@ -97,13 +99,14 @@ for (const [instance, { env, flip }] of Object.entries(upstreams)) {
     const failed = await failures()
     // The bytes before the damage were correct, so the download can be resumed.
     const resumed = await curl(folder, '--continue-at', '-', '--output', got, url)
-    t.match(resumed, { exit: 0, status: 206, size: held }, 'the download is resumed after the repair')
+    matchStrictly(t, resumed, { exit: 0, status: 206, size: held }, 'the download is resumed after the repair')
     t.equal(digestOf(await readFile(got)), digest)
     await idle()
-    t.match(await stored(), [join(store, 'blobs/sha256', digest.slice(7, 9), digest.slice(7))], 'the file is stored')
+    const blob = join(store, 'blobs/sha256', digest.slice(7, 9), digest.slice(7))
+    t.strictSame(await stored(), [blob], 'the file is stored')
     t.equal(await metric('download_bytes_total{source="store"}'), 0)
     const again = await curl(folder, '--output', `${got}.again`, url)
-    t.match(again, { exit: 0, status: 200, size })
+    matchStrictly(t, again, { exit: 0, status: 200, size })
     t.ok((await readFile(`${got}.again`)).equals(file))
     t.equal(await metric('download_bytes_total{source="store"}'), size, 'the next download is served from the store')
     t.equal(await failures(), failed)

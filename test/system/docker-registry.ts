@@ -5,6 +5,7 @@ import { join } from 'node:path'
 import { promisify } from 'node:util'
 import t, { type Test } from 'tap'
 import { conformance } from '../backends/conformance.ts'
+import { matchStrictly } from '../fakes/match.ts'
 import { contentOf } from '../fakes/registry.ts'
 import { createRegistryDriver } from '../fakes/registry-driver.ts'
 import { createTokenServer } from '../fakes/token-server.ts'
@@ -95,36 +96,39 @@ for (const [name, config] of Object.entries(configs)) {
 await t.test('three registries and a directory with the same content give identical responses', async t => {
   const wanted = await everything(t, { namespace, registry: root })
   t.ok(Object.keys(wanted).length > 50, 'more than 50 responses are compared')
-  t.match(wanted['/taskserv/containerd/versions'], {
+  matchStrictly(t, wanted['/taskserv/containerd/versions'], {
     status: 200,
     body: /"version":"1\.7\.0".*"version":"1\.7\.0\+build\.5"/
   })
-  t.match(wanted['/taskserv/signed/versions'], { status: 200, body: /^\[\{"version":"1\.0\.0"[^{]*\}\]$/ })
-  t.match(wanted['/taskserv/bare'], { status: 200, body: /"description":"".*"published_at":"1970-01-01T00:00:00Z"/ })
-  t.match(wanted['/taskserv/cilium'], {
+  matchStrictly(t, wanted['/taskserv/signed/versions'], { status: 200, body: /^\[\{"version":"1\.0\.0"[^{]*\}\]$/ })
+  matchStrictly(t, wanted['/taskserv/bare'], {
+    status: 200,
+    body: /"description":"".*"published_at":"1970-01-01T00:00:00Z"/
+  })
+  matchStrictly(t, wanted['/taskserv/cilium'], {
     status: 200,
     body: /"version":"1\.16\.0".*"published_at":"2026-11-22T10:00:00Z"/
   })
-  t.match(wanted['/cluster/multi'], { status: 200, body: /"description":"From an index"/ })
-  t.match(wanted['/cluster/typed'], { status: 200, body: /"version":"2\.0\.0"/ })
-  t.match(wanted['/provider/nightlyonly'], { status: 404 })
-  t.match(wanted['/taskserv/chart'], { status: 200, body: /"version":"1\.2\.0\+build\.1"/ })
-  t.match(wanted['/taskserv/chart/versions'], {
+  matchStrictly(t, wanted['/cluster/multi'], { status: 200, body: /"description":"From an index"/ })
+  matchStrictly(t, wanted['/cluster/typed'], { status: 200, body: /"version":"2\.0\.0"/ })
+  matchStrictly(t, wanted['/provider/nightlyonly'], { status: 404 })
+  matchStrictly(t, wanted['/taskserv/chart'], { status: 200, body: /"version":"1\.2\.0\+build\.1"/ })
+  matchStrictly(t, wanted['/taskserv/chart/versions'], {
     status: 200,
     body: /^\[\{"version":"1\.2\.0\+build\.1"[^{]*\},\{"version":"1\.1\.0"[^{]*\},\{"version":"1\.0\.0"[^{]*\}\]$/
   })
-  t.match(wanted['/taskserv/chart/1.1.0'], {
+  matchStrictly(t, wanted['/taskserv/chart/1.1.0'], {
     status: 200,
     headers: { disposition: 'attachment; filename=chart-1.1.0.tar.gz' },
     body: 'chart 1.1.0'
   })
-  t.match(wanted['/taskserv/chart/1.2.0%2Bbuild.1'], {
+  matchStrictly(t, wanted['/taskserv/chart/1.2.0%2Bbuild.1'], {
     status: 200,
     headers: { disposition: /filename="?chart-1\.2\.0\+build\.1\.tar\.gz/ },
     body: 'chart 1.2.0'
   })
   for (const version of ['1.0.0', '1.1.0']) {
-    t.match(wanted[`/provider/directory/${version}`], {
+    matchStrictly(t, wanted[`/provider/directory/${version}`], {
       status: 200,
       headers: { disposition: 'attachment; filename=mydir.tar.gz' },
       body: `directory ${version}`

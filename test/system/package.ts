@@ -7,6 +7,7 @@ import { basename, dirname, join, resolve } from 'node:path'
 import t from 'tap'
 import { declarationsOf, typedExports, type Exports } from '../../scripts/declarations.ts'
 import { startProgram } from './server.ts'
+import { matchStrictly } from '../fakes/match.ts'
 
 const root = resolve(import.meta.dirname, '../..')
 const { version, exports, peerDependencies, devDependencies } = JSON.parse(
@@ -74,7 +75,7 @@ await t.test('the package contains its required files, and does not install Node
     readFileSync(resolve('extension-registry/openapi.yaml'), 'utf8'),
     readFileSync(join(root, 'openapi.yaml'), 'utf8')
   )
-  t.match(JSON.parse(readFileSync(resolve('extension-registry/package.json'), 'utf8')), { version })
+  matchStrictly(t, JSON.parse(readFileSync(resolve('extension-registry/package.json'), 'utf8')), { version })
 })
 
 await t.test('the installed program serves the embedded examples and exits on SIGTERM', async t => {
@@ -84,8 +85,8 @@ await t.test('the installed program serves the embedded examples and exits on SI
   const { address, stop } = await startProgram(t, { command: [program], cwd: host, env: { PATH: path } })
   const list = await fetch(`${address}/api/v1/extensions?limit=1`)
   t.equal(list.headers.get('x-total-count'), '16')
-  t.match(await list.json(), [{ name: 'aws', type: 'provider' }])
-  t.match(await (await fetch(`${address}/health`)).json(), { version })
+  matchStrictly(t, await list.json(), [{ name: 'aws', type: 'provider' }])
+  matchStrictly(t, await (await fetch(`${address}/health`)).json(), { version })
   t.equal((await fetch(`${address}/docs`)).status, 200)
   t.equal(await stop(), 0)
 })
@@ -98,9 +99,10 @@ await t.test('the example host serves the embedded registry', async t => {
   const list = await fetch(`${address}${catalog}?type=cluster`)
   t.equal(list.status, 200)
   t.equal(list.headers.get('x-total-count'), '4')
-  t.match(await (await fetch(`${address}/registry/readyz`)).json(), { status: 'ok' })
+  matchStrictly(t, await (await fetch(`${address}/registry/readyz`)).json(), { status: 'ok' })
   const long = await fetch(`${address}${catalog}/provider/${'a'.repeat(600)}`)
-  t.match(
+  matchStrictly(
+    t,
     await long.json(),
     { error: 'invalid_request', message: 'A part of the path is too long' },
     'serverOptions sets the maximum length'

@@ -8,6 +8,7 @@ import { startDockerRegistry } from '../real/docker-registry.ts'
 import { digestOf, fileOf, published, publishFiles } from '../real/published-files.ts'
 import { curl, startCurl } from './curl.ts'
 import { startDownloads } from './download-setting.ts'
+import { matchStrictly } from '../fakes/match.ts'
 
 const size = 16 * 1000 * 1000
 const content = fileOf(size)
@@ -68,7 +69,7 @@ await t.test('curl -C - resumes its interrupted download, during the transfer an
   // The resumed download continues up to the byte at which the upstream pauses.
   while ((await readFile(growing)).length < size / 2 - 256 * 1024) await sleep(10)
   open()
-  t.match(await resuming, {
+  matchStrictly(t, await resuming, {
     exit: 0,
     status: 206,
     size: size - begun.length,
@@ -76,11 +77,12 @@ await t.test('curl -C - resumes its interrupted download, during the transfer an
   })
   await idle()
   t.equal(await metric('download_bytes_total{source="store"}'), 0)
-  t.match(await curl(folder, '--continue-at', '-', '--output', stored, url), { exit: 0, status: 206 })
+  matchStrictly(t, await curl(folder, '--continue-at', '-', '--output', stored, url), { exit: 0, status: 206 })
   t.equal(await metric('download_bytes_total{source="store"}'), size - begun.length)
   for (const name of names) t.equal(digestOf(await readFile(name)), digest)
   t.strictSame(proxy.requests, [undefined], 'the upstream received one request')
-  t.match(
+  matchStrictly(
+    t,
     await curl(folder, '--continue-at', '-', '--output', stored, url),
     { exit: 0, status: 416 },
     'a complete file stays unchanged'
@@ -95,11 +97,11 @@ await t.test('curl -C - resumes a download after the registry was killed and res
   while ((await readFile(file).catch(() => '')).length < size / 4) await sleep(10)
   kill('SIGKILL')
   await end
-  t.match(await broken, { exit: 18, status: 200 })
+  matchStrictly(t, await broken, { exit: 18, status: 200 })
   t.ok((await readFile(file)).length < size)
   open()
   await again({ REGISTRY_SERVER_PORT: new URL(address).port })
-  t.match(await curl(folder, '--continue-at', '-', '--output', file, url), { exit: 0, status: 206 })
+  matchStrictly(t, await curl(folder, '--continue-at', '-', '--output', file, url), { exit: 0, status: 206 })
   t.equal(digestOf(await readFile(file)), digest)
 })
 
@@ -130,7 +132,7 @@ await t.test('the real curl receives correct ranges, conditional responses, file
   const got = join(folder, 'got')
   const ask = async (...args: string[]) => await curl(folder, '--output', got, ...args, url)
 
-  t.match(await ask(), { exit: 0, status: 200 })
+  matchStrictly(t, await ask(), { exit: 0, status: 200 })
   const ranges: Record<string, [number, number]> = {
     '0-0': [0, 1],
     '100-299': [100, 300],
@@ -139,7 +141,7 @@ await t.test('the real curl receives correct ranges, conditional responses, file
     '15999990-99999999': [15_999_990, size]
   }
   for (const [range, [start, end]] of Object.entries(ranges)) {
-    t.match(await ask('--range', range), {
+    matchStrictly(t, await ask('--range', range), {
       exit: 0,
       status: 206,
       headers: { 'content-range': `bytes ${start}-${end - 1}/${size}`, 'content-length': String(end - start) }
@@ -147,18 +149,20 @@ await t.test('the real curl receives correct ranges, conditional responses, file
     t.ok((await readFile(got)).equals(content.subarray(start, end)))
   }
   for (const range of [`${size}-`, '99999999-']) {
-    t.match(
+    matchStrictly(
+      t,
       await ask('--range', range),
       { exit: 0, status: 416, headers: { 'content-range': `bytes */${size}` } },
       `a range ${range}`
     )
-    t.match(JSON.parse(await readFile(got, 'utf8')), { error: 'range_not_satisfiable' })
+    matchStrictly(t, JSON.parse(await readFile(got, 'utf8')), { error: 'range_not_satisfiable' })
   }
-  t.match(await ask('--fail', '--range', `${size}-`), { exit: 22, status: 416 })
+  matchStrictly(t, await ask('--fail', '--range', `${size}-`), { exit: 22, status: 416 })
 
-  t.match(await ask('--range', '100-299', '--header', `If-Range: ${etag}`), { status: 206, size: 200 })
+  matchStrictly(t, await ask('--range', '100-299', '--header', `If-Range: ${etag}`), { status: 206, size: 200 })
   for (const other of [`"sha256:${'0'.repeat(64)}"`, `W/${etag}`, new Date(published).toUTCString()]) {
-    t.match(
+    matchStrictly(
+      t,
       await ask('--range', '100-299', '--header', `If-Range: ${other}`),
       { status: 200, size },
       `If-Range: ${other}`
@@ -166,18 +170,18 @@ await t.test('the real curl receives correct ranges, conditional responses, file
     t.equal(digestOf(await readFile(got)), digest)
   }
 
-  t.match(await ask('--etag-save', join(folder, 'etag')), { status: 200, size })
+  matchStrictly(t, await ask('--etag-save', join(folder, 'etag')), { status: 200, size })
   t.equal(await readFile(join(folder, 'etag'), 'utf8'), `${etag}\n`)
   const known = await ask('--etag-compare', join(folder, 'etag'))
-  t.match(known, { exit: 0, status: 304, size: 0, headers: { etag } })
-  t.match(await ask('--header', 'If-None-Match: "other"'), { status: 200, size })
+  matchStrictly(t, known, { exit: 0, status: 304, size: 0, headers: { etag } })
+  matchStrictly(t, await ask('--header', 'If-None-Match: "other"'), { status: 200, size })
 
   const named = await curl(folder, '--remote-name', '--remote-header-name', url)
-  t.match(named, { exit: 0, status: 200, file: 'big taskserv.tar.gz' })
+  matchStrictly(t, named, { exit: 0, status: 200, file: 'big taskserv.tar.gz' })
   t.equal(digestOf(await readFile(join(folder, 'big taskserv.tar.gz'))), digest)
 
   const head = await curl(folder, '--head', url)
-  t.match(head, {
+  matchStrictly(t, head, {
     exit: 0,
     status: 200,
     size: 0,
@@ -204,41 +208,53 @@ await t.test('the real curl receives correct ranges, conditional responses, file
   t.strictSame(lasting(head), lasting(named), 'HEAD returns the same headers as GET')
 })
 
-await t.test('If-Range restarts the download of a republished version and If-Match rejects it: two files are never ' +
-  'joined', async t => {
-  const { url, metric } = await start(t, 'published-again', { env: { REGISTRY_CACHE_TTL_SECONDS: '1' } })
-  const got = join(folder, 'mended')
-  const begun = await readSome(url, size / 4)
-  const other = fileOf(size, 'another')
-  await publish(other)
-  const current = `"${digestOf(other)}"`
-  while ((await curl(folder, '--head', url)).headers.etag !== current) await sleep(50)
-  const resume = async (validator: string, header = 'If-Range') => {
-    await writeFile(got, begun)
-    return await curl(
-      folder,
-      '--output',
-      got,
-      '--range',
-      `${begun.length}-`,
-      '--header',
-      `${header}: ${validator}`,
-      url
-    )
+await t.test(
+  'If-Range restarts the download of a republished version and If-Match rejects it: two files are never ' +
+    'joined',
+  async t => {
+    const { url, metric } = await start(t, 'published-again', { env: { REGISTRY_CACHE_TTL_SECONDS: '1' } })
+    const got = join(folder, 'mended')
+    const begun = await readSome(url, size / 4)
+    const other = fileOf(size, 'another')
+    await publish(other)
+    const current = `"${digestOf(other)}"`
+    while ((await curl(folder, '--head', url)).headers.etag !== current) await sleep(50)
+    const resume = async (validator: string, header = 'If-Range') => {
+      await writeFile(got, begun)
+      return await curl(
+        folder,
+        '--output',
+        got,
+        '--range',
+        `${begun.length}-`,
+        '--header',
+        `${header}: ${validator}`,
+        url
+      )
+    }
+    matchStrictly(t, await resume(etag), { exit: 0, status: 200, size, headers: { etag: current } })
+    t.equal(digestOf(await readFile(got)), digestOf(other), 'the previous validator gives the complete new file')
+    matchStrictly(t, await resume(current), {
+      exit: 0,
+      status: 206,
+      size: size - begun.length,
+      headers: { etag: current }
+    })
+    t.ok((await readFile(got)).equals(other.subarray(begun.length)), 'the current validator gives the range')
+    // A browser resumes with If-Match.
+    const refused = await resume(etag, 'If-Match')
+    matchStrictly(t, [refused.status, refused.headers.etag, refused.headers['cache-control']], [
+      412,
+      undefined,
+      'no-store'
+    ])
+    matchStrictly(t, JSON.parse(await readFile(got, 'utf8')), { error: 'precondition_failed' })
+    matchStrictly(t, await resume(current, 'If-Match'), {
+      exit: 0,
+      status: 206,
+      size: size - begun.length,
+      headers: { etag: current }
+    })
+    t.equal(await metric('checksum_failures_total{backend="oci"}'), 0)
   }
-  t.match(await resume(etag), { exit: 0, status: 200, size, headers: { etag: current } })
-  t.equal(digestOf(await readFile(got)), digestOf(other), 'the previous validator gives the complete new file')
-  t.match(await resume(current), { exit: 0, status: 206, size: size - begun.length, headers: { etag: current } })
-  t.ok((await readFile(got)).equals(other.subarray(begun.length)), 'the current validator gives the range')
-  // A browser resumes with If-Match.
-  const refused = await resume(etag, 'If-Match')
-  t.match([refused.status, refused.headers.etag, refused.headers['cache-control']], [412, undefined, 'no-store'])
-  t.match(JSON.parse(await readFile(got, 'utf8')), { error: 'precondition_failed' })
-  t.match(await resume(current, 'If-Match'), {
-    exit: 0,
-    status: 206,
-    size: size - begun.length,
-    headers: { etag: current }
-  })
-  t.equal(await metric('checksum_failures_total{backend="oci"}'), 0)
-})
+)

@@ -5,6 +5,7 @@ import { createBreaker, type Circuit, type RunOptions } from '../../../backends/
 import { isRegistryError, registryError, type RegistryError } from '../../../lib/errors.ts'
 import { createClock } from '../../fakes/clock.ts'
 import { holds } from '../../properties/run.ts'
+import { matchStrictly } from '../../fakes/match.ts'
 
 const failures = {
   unreachable: () => registryError('service_unavailable', 'Refused', { proxyError: 'connection_refused' }),
@@ -171,7 +172,7 @@ await t.test('a test request that another one has overtaken does not change the 
     clock.forward(1)
     const overtaken = send()
     await late('unreachable')
-    t.match(breaker.blocked(), { retryAfter: 2 })
+    matchStrictly(t, breaker.blocked(), { retryAfter: 2 })
     clock.forward(2)
     const test = send()
     await overtaken(outcome)

@@ -2,6 +2,7 @@ import t from 'tap'
 import { createBreaker } from '../../../backends/cached/breaker.ts'
 import { registryError } from '../../../lib/errors.ts'
 import { createClock } from '../../fakes/clock.ts'
+import { matchStrictly } from '../../fakes/match.ts'
 
 function setUp () {
   const clock = createClock()
@@ -31,7 +32,7 @@ await t.test('three consecutive failures open the circuit, each failed test exte
   t.equal(breaker.state, 'closed')
   await t.rejects(ask(fails), down)
   t.equal(breaker.state, 'open')
-  t.match(breaker.blocked(), {
+  matchStrictly(t, breaker.blocked(), {
     code: 'service_unavailable',
     retryAfter: 1,
     instance: 'gitea',
@@ -46,13 +47,13 @@ await t.test('three consecutive failures open the circuit, each failed test exte
     t.equal(breaker.state, 'half-open')
     t.equal(breaker.blocked(), undefined)
     await t.rejects(ask(fails), down)
-    t.match(breaker.blocked(), { retryAfter: seconds })
+    matchStrictly(t, breaker.blocked(), { retryAfter: seconds })
   }
   clock.forward(31)
   t.equal(await ask(works), 'answer')
   t.equal(breaker.state, 'closed')
   for (let times = 0; times < 3; times++) await t.rejects(ask(fails), down)
-  t.match(breaker.blocked(), { retryAfter: 1 }, 'the first pause is one second again')
+  matchStrictly(t, breaker.blocked(), { retryAfter: 1 }, 'the first pause is one second again')
 })
 
 await t.test('a circuit stays closed while successes interrupt the failures', async t => {
@@ -70,7 +71,7 @@ await t.test('one request tests a half-open circuit, and other requests wait for
   const { promise, resolve } = Promise.withResolvers<string>()
   const test = ask(async () => await promise)
   await new Promise(resolve => setImmediate(resolve))
-  t.match(breaker.blocked(), { code: 'service_unavailable', instance: 'gitea' })
+  matchStrictly(t, breaker.blocked(), { code: 'service_unavailable', instance: 'gitea' })
   const second = ask(works)
   await new Promise(resolve => setImmediate(resolve))
   t.equal(asked(), 4)
@@ -87,7 +88,7 @@ await t.test('a Retry-After opens the circuit at once; neither a success nor a p
   await t.rejects(ask(async () => { throw limited }), limited)
   resolve('late answer')
   await underWay
-  t.match(breaker.blocked(), { code: 'rate_limit', retryAfter: 120 })
+  matchStrictly(t, breaker.blocked(), { code: 'rate_limit', retryAfter: 120 })
   clock.forward(60)
   await t.rejects(ask(works, { probe: true }), { code: 'rate_limit', retryAfter: 60 })
   t.equal(asked(), 2)
@@ -179,31 +180,39 @@ const failsFor = (upstreamStatus: number) => async (): Promise<string> => {
 }
 const aboutName = (extension: string) => ({ extension, forgives: () => true })
 
-await t.test('five different names that fail consecutively open the circuit, and only a success that is not shallow ' +
-  'closes it', async t => {
-  const { clock, breaker, ask, asked } = setUp()
-  for (const name of ['a', 'b', 'c', 'd', 'd', 'a']) await t.rejects(ask(failsFor(500), aboutName(name)))
-  t.equal(breaker.state, 'closed')
-  t.equal(await ask(works, { probe: true, shallow: true }), 'answer')
-  await t.rejects(ask(failsFor(503), aboutName('e')))
-  t.equal(breaker.state, 'open')
-  t.match(breaker.blocked(() => true), { code: 'service_unavailable' }, 'a request that could pass after other ' +
-    'failures is refused')
-  t.equal(await ask(works, { probe: true, shallow: true }), 'answer')
-  t.equal(breaker.state, 'open', 'a shallow probe does not close the circuit')
-  const before = asked()
-  await t.rejects(ask(works, { shallow: true }))
-  t.equal(asked(), before)
-  clock.forward(2)
-  t.equal(await ask(works, { shallow: true }), 'answer')
-  t.equal(breaker.state, 'half-open')
-  await t.rejects(ask(failsFor(500), aboutName('f')))
-  t.match(breaker.blocked(), { retryAfter: 2 })
-  clock.forward(3)
-  t.equal(await ask(works, aboutName('g')), 'answer')
-  t.equal(breaker.state, 'closed')
-  t.equal(breaker.blocked(), undefined)
-})
+await t.test(
+  'five different names that fail consecutively open the circuit, and only a success that is not shallow ' +
+    'closes it',
+  async t => {
+    const { clock, breaker, ask, asked } = setUp()
+    for (const name of ['a', 'b', 'c', 'd', 'd', 'a']) await t.rejects(ask(failsFor(500), aboutName(name)))
+    t.equal(breaker.state, 'closed')
+    t.equal(await ask(works, { probe: true, shallow: true }), 'answer')
+    await t.rejects(ask(failsFor(503), aboutName('e')))
+    t.equal(breaker.state, 'open')
+    matchStrictly(
+      t,
+      breaker.blocked(() => true),
+      { code: 'service_unavailable' },
+      'a request that could pass after other ' +
+        'failures is refused'
+    )
+    t.equal(await ask(works, { probe: true, shallow: true }), 'answer')
+    t.equal(breaker.state, 'open', 'a shallow probe does not close the circuit')
+    const before = asked()
+    await t.rejects(ask(works, { shallow: true }))
+    t.equal(asked(), before)
+    clock.forward(2)
+    t.equal(await ask(works, { shallow: true }), 'answer')
+    t.equal(breaker.state, 'half-open')
+    await t.rejects(ask(failsFor(500), aboutName('f')))
+    matchStrictly(t, breaker.blocked(), { retryAfter: 2 })
+    clock.forward(3)
+    t.equal(await ask(works, aboutName('g')), 'answer')
+    t.equal(breaker.state, 'closed')
+    t.equal(breaker.blocked(), undefined)
+  }
+)
 
 await t.test('successes, refusals, invalid content, 4xx responses and failures without a name do not count as ' +
   'failing names', async t => {

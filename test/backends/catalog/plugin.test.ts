@@ -82,12 +82,12 @@ await t.test('a list has each extension once, ordered by type and name, from the
 
 await t.test('the smaller priority decides about ownership before the kind does', async t => {
   const { catalog } = setUp({ gitea: { 'provider/aws': ['1.0.0'] }, oci: { 'provider/aws': ['9.0.0'] }, priority: 50 })
-  t.match((await catalog.find(aws)).value, { version: '9.0.0', source: 'oci' })
+  matchStrictly(t, (await catalog.find(aws)).value, { version: '9.0.0', source: 'oci' })
 })
 
 await t.test('the source filter applies before ownership is decided', async t => {
   const { catalog, list } = setUp({ gitea: { 'provider/aws': ['1.0.0'] }, oci: { 'provider/aws': ['9.0.0'] } })
-  t.match((await catalog.find({ ...aws, source: 'oci' })).value, {
+  matchStrictly(t, (await catalog.find({ ...aws, source: 'oci' })).value, {
     version: '9.0.0',
     source: 'oci',
     download_url: 'https://registry.example.com/api/v1/extensions/provider/aws/9.0.0'
@@ -110,7 +110,7 @@ await t.test('concurrent lists share one crawl, and two hundred first requests f
 await t.test('metadata is read from the listing without an upstream request', async t => {
   const { catalog, list, gitea } = setUp({ gitea: { 'provider/aws': ['1.0.0'] } })
   await list()
-  t.match(await catalog.find(aws), { hit: true, value: { version: '1.0.0' } })
+  matchStrictly(t, await catalog.find(aws), { hit: true, value: { version: '1.0.0' } })
   t.equal(gitea.calls.load, 0)
 })
 
@@ -167,7 +167,8 @@ await t.test('ownership does not change in an outage before the first listing', 
     { names: ['provider/aws oci'], missing: [{ instance: 'gitea' }], ttl: 0 },
     'the list reports the missing instance'
   )
-  t.match(
+  matchStrictly(
+    t,
     await catalog.find({ ...aws, source: 'oci' }),
     { value: { version: '9.0.0' } },
     'a request for that source returns its extension'
@@ -192,7 +193,7 @@ await t.test('a stale entry is served within its time limit, and not after it', 
   await list()
   gitea.fault = down
   clock.forward(3800)
-  t.match(await catalog.find(aws), { value: { version: '1.0.0' } })
+  matchStrictly(t, await catalog.find(aws), { value: { version: '1.0.0' } })
   clock.forward(200)
   await t.rejects(async () => await catalog.find(aws), { code: 'service_unavailable' })
   await t.rejects(list({ source: 'gitea' }), { code: 'service_unavailable' })
@@ -205,8 +206,8 @@ await t.test('an extension that was published a minute ago is found', async t =>
   clock.forward(60)
   gitea.content.set('provider/new', ['1.0.0'])
   gitea.content.set('provider/aws', ['1.0.0', '1.1.0'])
-  t.match(await catalog.find({ type: 'provider', name: 'new' }), { value: { version: '1.0.0' } })
-  t.match((await catalog.file({ ...aws, version: '1.1.0' })).value, { file: { name: 'aws.tar.gz' } })
+  matchStrictly(t, await catalog.find({ type: 'provider', name: 'new' }), { value: { version: '1.0.0' } })
+  matchStrictly(t, (await catalog.file({ ...aws, version: '1.1.0' })).value, { file: { name: 'aws.tar.gz' } })
 })
 
 await t.test('requests for an absent extension cause one upstream request within the negative TTL', async t => {
@@ -244,8 +245,8 @@ await t.test('an unreadable repository keeps its last known version and does not
   const partial = await list()
   matchStrictly(t, partial, { missing: [{ instance: 'gitea' }], ttl: 0 })
   t.ok(partial.names.includes('provider/aws gitea'))
-  t.match((await catalog.find(aws)).value, { version: '1.0.0', source: 'gitea' })
-  t.match((await catalog.find({ type: 'provider', name: 'gcp' })).value, { version: '2.0.0' })
+  matchStrictly(t, (await catalog.find(aws)).value, { version: '1.0.0', source: 'gitea' })
+  matchStrictly(t, (await catalog.find({ type: 'provider', name: 'gcp' })).value, { version: '2.0.0' })
   gitea.broken.delete('provider/aws')
   gitea.broken.delete('provider/new')
   clock.forward(31)
@@ -284,7 +285,7 @@ await t.test('an upstream that fails repeatedly receives no requests during a sh
   t.equal(gitea.calls.load, 3)
   gitea.fault = undefined
   clock.forward(2)
-  t.match(await catalog.find(aws), { value: { version: '1.0.0' } })
+  matchStrictly(t, await catalog.find(aws), { value: { version: '1.0.0' } })
 })
 
 await t.test('a failing repository does not affect the others', async t => {
@@ -323,7 +324,7 @@ await t.test('during an outage the newer of two stale entries is used, and an ex
     { value: [{ version: '1.0.0' }], stale: [{ instance: 'gitea' }] },
     'older versions are served when the newest list is not available'
   )
-  t.match((await catalog.find(gone)).value, { version: '7.0.0', source: 'oci' })
+  matchStrictly(t, (await catalog.find(gone)).value, { version: '7.0.0', source: 'oci' })
   matchStrictly(t, (await catalog.versions(gone)).value, [{ version: '7.0.0' }])
 })
 
@@ -372,7 +373,7 @@ await t.test('requests respect the Retry-After of an upstream, and responses pas
   clock.forward(20)
   await t.rejects(async () => await catalog.find(aws), { code: 'rate_limit', retryAfter: 40 })
   clock.forward(41)
-  t.match(await catalog.find(aws), { value: { version: '1.0.0' } })
+  matchStrictly(t, await catalog.find(aws), { value: { version: '1.0.0' } })
 })
 
 await t.test('search ranks the extensions of all instances and returns their total', async t => {

@@ -1,5 +1,6 @@
 import t from 'tap'
 import { createMapping } from '../../../backends/driver/mapping.ts'
+import { matchStrictly } from '../../fakes/match.ts'
 
 const gitea = createMapping({
   provider: ['{name}_prov', '{name}_provider'],
@@ -13,14 +14,14 @@ const oci = createMapping({
 })
 
 await t.test('the name of a repository decides about its type and extension, and other names are ignored', async t => {
-  t.match(gitea.identify('aws_prov'), { type: 'provider', name: 'aws' })
-  t.match(gitea.identify('upcloud_provider'), { type: 'provider', name: 'upcloud' })
-  t.match(gitea.identify('my.k3s_taskserv'), { type: 'taskserv', name: 'my.k3s' })
+  matchStrictly(t, gitea.identify('aws_prov'), { type: 'provider', name: 'aws' })
+  matchStrictly(t, gitea.identify('upcloud_provider'), { type: 'provider', name: 'upcloud' })
+  matchStrictly(t, gitea.identify('my.k3s_taskserv'), { type: 'taskserv', name: 'my.k3s' })
   for (const other of ['website', '_prov', 'prov', '-x_prov', `${'x'.repeat(129)}_prov`, 'a b_prov']) {
     t.equal(gitea.identify(other), undefined, other)
   }
-  t.match(oci.identify('provider/aws'), { type: 'provider', name: 'aws' })
-  t.match(oci.identify('aws-prov'), { type: 'provider', name: 'aws' })
+  matchStrictly(t, oci.identify('provider/aws'), { type: 'provider', name: 'aws' })
+  matchStrictly(t, oci.identify('aws-prov'), { type: 'provider', name: 'aws' })
   for (const other of ['provider/aws/deep', 'provider/', 'other/aws_prov']) {
     t.equal(oci.identify(other), undefined, other)
   }

@@ -11,6 +11,7 @@ import {
   type GiteaOptions
 } from '../../fakes/gitea.ts'
 import type { LoopbackAnswer } from '../../fakes/loopback.ts'
+import { matchStrictly } from '../../fakes/match.ts'
 
 async function setUp (
   t: Test,
@@ -55,7 +56,7 @@ await t.test('a server that requires sign-in causes an auth_error, and never an 
   for (const [name, { get }] of Object.entries({ signin, pages, away })) {
     for (const path of ['', '/search?q=aws', '/provider/aws', '/provider/aws/versions', '/provider/aws/1.2.0']) {
       const answer = await get(`/api/v1/extensions${path}`)
-      t.match([answer.statusCode, answer.json()], [401, {
+      matchStrictly(t, [answer.statusCode, answer.json()], [401, {
         error: 'auth_error',
         message: "Instance gitea refuses the registry's credentials"
       }], `${name} ${path}`)
@@ -68,7 +69,7 @@ await t.test('a download that is redirected to the login page fails with an auth
   await get('/api/v1/extensions')
   gitea.options.requireSignin = true
   const { statusCode, body } = await get('/api/v1/extensions/taskserv/k3s/1.27.5+k3s1')
-  t.match([statusCode, JSON.parse(body)], [401, { error: 'auth_error' }])
+  matchStrictly(t, [statusCode, JSON.parse(body)], [401, { error: 'auth_error' }])
 })
 
 await t.test('an invalid token, or one without the scope, causes an auth_error for public data as well', async t => {
@@ -86,39 +87,52 @@ await t.test('an invalid token, or one without the scope, causes an auth_error f
 
 await t.test('a missing organization is not an empty catalog', async t => {
   const { get } = await setUp(t, { config: { organization: 'nobody' } })
-  t.match((await get('/api/v1/extensions')).json(), { ...unavailable, details: 'Organization not found' })
+  matchStrictly(t, (await get('/api/v1/extensions')).json(), { ...unavailable, details: 'Organization not found' })
 })
 
 await t.test('a repository with disabled releases does not affect the others', async t => {
   const { gitea, get } = await setUp(t)
   const answer = await get('/api/v1/extensions')
-  t.match([answer.statusCode, answer.headers['x-partial'], answer.headers['x-total-count']], [200, undefined, '10'])
+  matchStrictly(t, [answer.statusCode, answer.headers['x-partial'], answer.headers['x-total-count']], [
+    200,
+    undefined,
+    '10'
+  ])
   t.equal((await get('/api/v1/extensions/taskserv/nounit')).statusCode, 404)
   t.equal(gitea.count(/nounit_taskserv\/releases/), 0)
 })
 
-await t.test('a failing repository among others makes the list partial, keeps its last known version, and is not a ' +
-  '404', async t => {
-  const cold = await setUp(t, { fault: ({ path }) => path.includes('/aws_prov/releases') ? json(500, {}) : undefined })
-  const first = await cold.get('/api/v1/extensions')
-  t.match([
-    first.statusCode,
-    first.headers['x-partial'],
-    first.headers['x-total-count'],
-    first.headers['cache-control']
-  ], [200, 'gitea', '9', 'no-cache'])
-  t.match((await cold.get('/api/v1/extensions/provider/aws')).json(), unavailable)
-  t.equal((await cold.get('/api/v1/extensions/provider/upcloud')).statusCode, 200)
+await t.test(
+  'a failing repository among others makes the list partial, keeps its last known version, and is not a ' +
+    '404',
+  async t => {
+    const cold = await setUp(t, {
+      fault: ({ path }) => path.includes('/aws_prov/releases') ? json(500, {}) : undefined
+    })
+    const first = await cold.get('/api/v1/extensions')
+    matchStrictly(t, [
+      first.statusCode,
+      first.headers['x-partial'],
+      first.headers['x-total-count'],
+      first.headers['cache-control']
+    ], [200, 'gitea', '9', 'no-cache'])
+    matchStrictly(t, (await cold.get('/api/v1/extensions/provider/aws')).json(), unavailable)
+    t.equal((await cold.get('/api/v1/extensions/provider/upcloud')).statusCode, 200)
 
-  const warm = await setUp(t, { config: { reconcile_seconds: 0 } })
-  await warm.get('/api/v1/extensions')
-  warm.gitea.fault = cold.gitea.fault
-  warm.clock.forward(301)
-  const second = await warm.get('/api/v1/extensions')
-  t.match([second.statusCode, second.headers['x-partial'], second.headers['x-total-count']], [200, undefined, '10'])
-  t.match(second.headers['cache-status'], /^gitea; hit; detail=stale, extension-registry; /)
-  t.match((await warm.get('/api/v1/extensions/provider/aws')).json(), { version: '1.2.0' })
-})
+    const warm = await setUp(t, { config: { reconcile_seconds: 0 } })
+    await warm.get('/api/v1/extensions')
+    warm.gitea.fault = cold.gitea.fault
+    warm.clock.forward(301)
+    const second = await warm.get('/api/v1/extensions')
+    matchStrictly(t, [second.statusCode, second.headers['x-partial'], second.headers['x-total-count']], [
+      200,
+      undefined,
+      '10'
+    ])
+    t.match(second.headers['cache-status'], /^gitea; hit; detail=stale, extension-registry; /)
+    matchStrictly(t, (await warm.get('/api/v1/extensions/provider/aws')).json(), { version: '1.2.0' })
+  }
+)
 
 await t.test('every failure is a 503 with its reason, and never a 404 or 500', async t => {
   const faults: Array<[string, NonNullable<GiteaFake['fault']>, string]> = [
@@ -147,7 +161,7 @@ await t.test('every failure is a 503 with its reason, and never a 404 or 500', a
   for (const [name, fault, details] of faults) {
     const { get } = await setUp(t, { fault })
     for (const path of ['', '/search?q=aws']) {
-      t.match((await get(`/api/v1/extensions${path}`)).json(), { ...unavailable, details }, `${name} ${path}`)
+      matchStrictly(t, (await get(`/api/v1/extensions${path}`)).json(), { ...unavailable, details }, `${name} ${path}`)
     }
     const one = await get('/api/v1/extensions/provider/aws')
     t.equal(one.statusCode, 503, name)
@@ -158,7 +172,7 @@ await t.test('every failure is a 503 with its reason, and never a 404 or 500', a
 await t.test('the rate limit of the upstream is respected, and passed on with its Retry-After', async t => {
   const { gitea, get, clock } = await setUp(t, { fault: () => json(429, {}, { 'retry-after': '120' }) })
   const answer = await get('/api/v1/extensions')
-  t.match([answer.statusCode, answer.json<{ error: string }>().error, answer.headers['retry-after']], [
+  matchStrictly(t, [answer.statusCode, answer.json<{ error: string }>().error, answer.headers['retry-after']], [
     429,
     'rate_limit',
     '120'
@@ -183,37 +197,44 @@ await t.test('malformed items make the list partial and do not affect the others
     })
   }
   const answer = await get('/api/v1/extensions')
-  t.match([answer.statusCode, answer.headers['x-partial'], answer.headers['x-total-count']], [200, 'gitea', '10'])
+  matchStrictly(t, [answer.statusCode, answer.headers['x-partial'], answer.headers['x-total-count']], [
+    200,
+    'gitea',
+    '10'
+  ])
   t.match((await get('/metrics')).body, /extensions_skipped_total\{backend="gitea",reason="malformed"\} \d/)
 })
 
-await t.test('credentials are sent only to the configured server, and redirects are followed only to configured ' +
-  'hosts', async t => {
-  const tokens = { 'canary-token': { scopes: ['all'] } }
-  const refused = await setUp(t, { options: { serveDirect: true, tokens }, config: { token: 'canary-token' } })
-  t.match((await refused.get('/api/v1/extensions/taskserv/k3s/1.27.5+k3s1')).json(), {
-    ...unavailable,
-    details: 'Redirect to a host that is not configured'
-  })
-  t.equal(refused.gitea.storage?.requests.length, 0)
+await t.test(
+  'credentials are sent only to the configured server, and redirects are followed only to configured ' +
+    'hosts',
+  async t => {
+    const tokens = { 'canary-token': { scopes: ['all'] } }
+    const refused = await setUp(t, { options: { serveDirect: true, tokens }, config: { token: 'canary-token' } })
+    matchStrictly(t, (await refused.get('/api/v1/extensions/taskserv/k3s/1.27.5+k3s1')).json(), {
+      ...unavailable,
+      details: 'Redirect to a host that is not configured'
+    })
+    t.equal(refused.gitea.storage?.requests.length, 0)
 
-  const gitea = await createGiteaFake(provisioningContent(), { serveDirect: true, tokens })
-  t.teardown(gitea.close)
-  const { get } = await startApp(t, {
-    gitea: {
-      url: gitea.url,
-      organization: 'provisioning',
-      token: 'canary-token',
-      redirect_hosts: [`127.0.0.1:${gitea.storage?.port ?? 0}`]
-    }
-  })
-  const answer = await get('/api/v1/extensions/taskserv/k3s/1.27.5+k3s1')
-  t.equal(answer.statusCode, 200)
-  t.ok((gitea.storage?.requests.length ?? 0) >= 2, 'the checksum files and the file')
-  t.ok(gitea.storage?.requests.every(({ headers }) => headers.authorization === undefined))
-  t.ok(gitea.requests.every(({ headers }) => headers.authorization === 'token canary-token'))
-  t.notMatch(JSON.stringify(answer.headers), /canary|storage|X-Amz|signature/i)
-})
+    const gitea = await createGiteaFake(provisioningContent(), { serveDirect: true, tokens })
+    t.teardown(gitea.close)
+    const { get } = await startApp(t, {
+      gitea: {
+        url: gitea.url,
+        organization: 'provisioning',
+        token: 'canary-token',
+        redirect_hosts: [`127.0.0.1:${gitea.storage?.port ?? 0}`]
+      }
+    })
+    const answer = await get('/api/v1/extensions/taskserv/k3s/1.27.5+k3s1')
+    t.equal(answer.statusCode, 200)
+    t.ok((gitea.storage?.requests.length ?? 0) >= 2, 'the checksum files and the file')
+    t.ok(gitea.storage?.requests.every(({ headers }) => headers.authorization === undefined))
+    t.ok(gitea.requests.every(({ headers }) => headers.authorization === 'token canary-token'))
+    t.notMatch(JSON.stringify(answer.headers), /canary|storage|X-Amz|signature/i)
+  }
+)
 
 await t.test('a 404 or a redirect of a proxy in front of the upstream does not prove an absence', async t => {
   const faults: Array<[string, GiteaFake['fault']]> = [
@@ -227,7 +248,7 @@ await t.test('a 404 or a redirect of a proxy in front of the upstream does not p
     await get('/api/v1/extensions')
     clock.forward(301)
     gitea.fault = fault
-    t.match((await get('/api/v1/extensions/provider/aws')).json(), { version: '1.2.0' }, name)
+    matchStrictly(t, (await get('/api/v1/extensions/provider/aws')).json(), { version: '1.2.0' }, name)
     for (const path of ['taskserv/many/versions', 'provider/nowhere', 'provider/aws/1.2.0']) {
       t.equal((await get(`/api/v1/extensions/${path}`)).statusCode, 503, `${name}: ${path}`)
     }
@@ -306,66 +327,76 @@ await t.test('files of one instance do not affect another instance, even with th
   t.equal((await get('/api/v1/extensions/provider/x')).json<Extension>().checksum, `sha256:${'a'.repeat(64)}`)
 })
 
-await t.test('a stopped upstream leaves known extensions stale, unknown names 503 and health degraded; after a ' +
-  'restart it is healthy', async t => {
-  const { gitea, get, clock } = await setUp(t, { registry: { probeInterval: 20 } })
-  await get('/api/v1/extensions')
-  await get('/api/v1/extensions/provider/aws/versions')
-  await gitea.stop()
-  clock.forward(301)
-  const list = await get('/api/v1/extensions')
-  t.match(
-    [list.statusCode, list.headers['x-total-count'], list.headers['x-cache-ttl'], list.headers['cache-control']],
-    [200, '10', '0', 'no-cache']
-  )
-  t.match(list.headers, {
-    'cache-status': /^gitea; hit; detail=stale, /,
-    'proxy-status': 'gitea; error=connection_refused'
-  })
-  t.match((await get('/api/v1/extensions/provider/aws')).json(), { version: '1.2.0' })
-  t.equal((await get('/api/v1/extensions/provider/aws/versions')).json<Extension[]>().length, 4)
-  for (
-    const path of [
-      'provider/unknown',
-      'provider/unknown/versions',
-      'provider/aws/9.9.9',
-      'provider/aws/1.2.0',
-      'taskserv/k3s/versions'
-    ]
-  ) {
-    t.equal((await get(`/api/v1/extensions/${path}`)).statusCode, 503, path)
-  }
-  const health = async (status: string) => {
-    for (;;) {
-      const { statusCode, body } = await get('/health')
-      const answer = JSON.parse(body) as HealthResponse
-      if (answer.status === status) return { statusCode, ...answer }
-      await turn()
+await t.test(
+  'a stopped upstream leaves known extensions stale, unknown names 503 and health degraded; after a ' +
+    'restart it is healthy',
+  async t => {
+    const { gitea, get, clock } = await setUp(t, { registry: { probeInterval: 20 } })
+    await get('/api/v1/extensions')
+    await get('/api/v1/extensions/provider/aws/versions')
+    await gitea.stop()
+    clock.forward(301)
+    const list = await get('/api/v1/extensions')
+    matchStrictly(
+      t,
+      [list.statusCode, list.headers['x-total-count'], list.headers['x-cache-ttl'], list.headers['cache-control']],
+      [200, '10', '0', 'no-cache']
+    )
+    matchStrictly(t, list.headers, {
+      'cache-status': /^gitea; hit; detail=stale, /,
+      'proxy-status': 'gitea; error=connection_refused'
+    })
+    matchStrictly(t, (await get('/api/v1/extensions/provider/aws')).json(), { version: '1.2.0' })
+    t.equal((await get('/api/v1/extensions/provider/aws/versions')).json<Extension[]>().length, 4)
+    for (
+      const path of [
+        'provider/unknown',
+        'provider/unknown/versions',
+        'provider/aws/9.9.9',
+        'provider/aws/1.2.0',
+        'taskserv/k3s/versions'
+      ]
+    ) {
+      t.equal((await get(`/api/v1/extensions/${path}`)).statusCode, 503, path)
     }
+    const health = async (status: string) => {
+      for (;;) {
+        const { statusCode, body } = await get('/health')
+        const answer = JSON.parse(body) as HealthResponse
+        if (answer.status === status) return { statusCode, ...answer }
+        await turn()
+      }
+    }
+    matchStrictly(t, await health('degraded'), {
+      statusCode: 200,
+      backends: { gitea: { enabled: true, healthy: false, error: 'Connection refused' } }
+    })
+    t.equal((await get('/readyz')).statusCode, 200, 'cached data can be served')
+    await gitea.start()
+    matchStrictly(t, await health('healthy'), { backends: { gitea: { enabled: true, healthy: true } } })
+    matchStrictly(t, (await get('/api/v1/extensions')).headers, {
+      'x-cache-ttl': '300',
+      'cache-status': /^extension-registry; /
+    })
   }
-  t.match(await health('degraded'), {
-    statusCode: 200,
-    backends: { gitea: { enabled: true, healthy: false, error: 'Connection refused' } }
-  })
-  t.equal((await get('/readyz')).statusCode, 200, 'cached data can be served')
-  await gitea.start()
-  t.match(await health('healthy'), { backends: { gitea: { enabled: true, healthy: true } } })
-  t.match((await get('/api/v1/extensions')).headers, { 'x-cache-ttl': '300', 'cache-status': /^extension-registry; / })
-})
+)
 
-await t.test('an instance is healthy as soon as the upstream recovers, when the outage interrupted a ' +
-  'crawl', async t => {
-  const { gitea, get, clock } = await setUp(t, { config: { reconcile_seconds: 0 }, registry: { probeInterval: 20 } })
-  await get('/api/v1/extensions')
-  const health = async () => (await get('/health')).json<HealthResponse>()
-  clock.forward(301)
-  gitea.fault = ({ path }) => path.includes('/releases') || path.endsWith('/version') ? 'refuse-reset' : undefined
-  await get('/api/v1/extensions')
-  while ((await health()).backends.gitea.healthy) await turn()
-  gitea.fault = () => 'refuse-reset'
-  while ((await health()).backends.gitea.circuit !== 'open') await turn()
-  gitea.fault = undefined
-  // The clock does not move, so no listing expires.
-  while ((await health()).status !== 'healthy') await turn()
-  t.match((await get('/api/v1/extensions')).headers, { 'x-cache-hit': 'true', 'cache-control': /^public/ })
-})
+await t.test(
+  'an instance is healthy as soon as the upstream recovers, when the outage interrupted a ' +
+    'crawl',
+  async t => {
+    const { gitea, get, clock } = await setUp(t, { config: { reconcile_seconds: 0 }, registry: { probeInterval: 20 } })
+    await get('/api/v1/extensions')
+    const health = async () => (await get('/health')).json<HealthResponse>()
+    clock.forward(301)
+    gitea.fault = ({ path }) => path.includes('/releases') || path.endsWith('/version') ? 'refuse-reset' : undefined
+    await get('/api/v1/extensions')
+    while ((await health()).backends.gitea.healthy) await turn()
+    gitea.fault = () => 'refuse-reset'
+    while ((await health()).backends.gitea.circuit !== 'open') await turn()
+    gitea.fault = undefined
+    // The clock does not move, so no listing expires.
+    while ((await health()).status !== 'healthy') await turn()
+    matchStrictly(t, (await get('/api/v1/extensions')).headers, { 'x-cache-hit': 'true', 'cache-control': /^public/ })
+  }
+)

@@ -121,7 +121,7 @@ await t.test('a download returns the file of that version under its own name', a
   const answer = await get('/api/v1/extensions/taskserv/kubernetes/1.28.0')
   t.equal(answer.statusCode, 200)
   t.ok(answer.rawPayload.equals(Buffer.from(archive ?? '')))
-  t.match(answer.headers, {
+  matchStrictly(t, answer.headers, {
     'content-type': 'application/octet-stream',
     'content-disposition': 'attachment; filename=kubernetes_taskserv.tar.gz',
     'content-length': String(archive?.length),
@@ -176,7 +176,7 @@ await t.test('the file is the archive named after the repository, the version or
     '2.0.0 aws_prov-2.0.0.tar.xz',
     '1.0.0 aws_prov.tar.gz'
   ])
-  t.match((await get('/api/v1/extensions/provider/aws/6.0.0')).json(), {
+  matchStrictly(t, (await get('/api/v1/extensions/provider/aws/6.0.0')).json(), {
     error: 'not_found',
     message: 'Extension provider/aws version 6.0.0 has no file'
   })
@@ -278,7 +278,7 @@ await t.test('of two repositories of one extension the first with a version is u
 
 await t.test('private repositories are included with a token, unless include_private is false', async t => {
   const shown = await setUp(t, { options: reader, config: { token: 'reader-token' } })
-  t.match((await shown.get('/api/v1/extensions/provider/secret')).json(), { version: '5.0.0' })
+  matchStrictly(t, (await shown.get('/api/v1/extensions/provider/secret')).json(), { version: '5.0.0' })
   t.equal((await shown.get('/api/v1/extensions/provider/secret/5.0.0')).statusCode, 200)
   t.equal((await shown.get('/api/v1/extensions')).headers['x-total-count'], '11')
   const hidden = await setUp(t, { options: reader, config: { token: 'reader-token', include_private: false } })

@@ -4,6 +4,7 @@ import type { Extension, ExtensionVersion } from '../../../schemas/extension.ts'
 import { startApp } from '../../fakes/app.ts'
 import { createGiteaFake, type GiteaContent } from '../../fakes/gitea.ts'
 import { sha256 } from '../../fakes/gitea/provisioning.ts'
+import { matchStrictly } from '../../fakes/match.ts'
 
 const versions = Array.from({ length: 60 }, (_, minor) => `1.${minor}.0`)
 const bytesOf = (version: string) => `archive of ${version}`
@@ -70,7 +71,7 @@ await t.test('a cold download of one of 60 versions sends five requests: reposit
   for (const version of [newest, '1.3.0']) {
     const { get, requested } = await setUp(t)
     const answer = await get(`${path}/${version}`)
-    t.match([answer.statusCode, answer.body], [200, bytesOf(version)])
+    matchStrictly(t, [answer.statusCode, answer.body], [200, bytesOf(version)])
     t.equal(
       answer.headers['repr-digest'],
       `sha-256=:${Buffer.from(sha256(bytesOf(version)), 'hex').toString('base64')}:`,
@@ -83,7 +84,7 @@ await t.test('a cold download of one of 60 versions sends five requests: reposit
 await t.test('metadata of an extension with 60 versions reads only the checksum file of the current ' +
   'version', async t => {
   const { get, requested } = await setUp(t)
-  t.match((await get(path)).json<Extension>(), { version: newest, checksum: checksumOf(newest) })
+  matchStrictly(t, (await get(path)).json<Extension>(), { version: newest, checksum: checksumOf(newest) })
   t.equal(requested().length, 4, requested().join('\n'))
 })
 
@@ -214,7 +215,7 @@ await t.test('a missing checksum file means that its release has changed: the re
   gitea.attach('x_prov', '1.3.0', { name: 'x_prov.tar.gz', content: 'mended' })
   gitea.attach('x_prov', '1.3.0', { name: 'x_prov.tar.gz.sha256', content: sha256('mended') })
   const answer = await get(`${path}/1.3.0`)
-  t.match([answer.statusCode, answer.body], [200, 'mended'])
+  matchStrictly(t, [answer.statusCode, answer.body], [200, 'mended'])
   t.equal(answer.headers['repr-digest'], `sha-256=:${Buffer.from(sha256('mended'), 'hex').toString('base64')}:`)
   t.equal(
     requested().filter(path => path.includes('/repos/')).length,
@@ -265,7 +266,7 @@ await t.test('after a restart without an upstream only the checksums that were l
   await gitea.stop()
   const { get } = await startApp(t, config)
   const answer = await get(`${path}/versions`)
-  t.match([answer.statusCode, answer.headers['x-cache-ttl']], [200, '0'], 'stale')
+  matchStrictly(t, [answer.statusCode, answer.headers['x-cache-ttl']], [200, '0'], 'stale')
   t.strictSame(
     shown(answer.json()),
     complete.map(([version, checksum]) => [version, version === '1.3.0' || version === newest ? checksum : undefined])
@@ -337,5 +338,5 @@ await t.test('after a restart a checksum that a download looks up is included in
   })
   t.equal((await ask(`${path}/2.0.0`)).body, 'two')
   t.equal((await ask(`${path}/versions`)).json<ExtensionVersion[]>()[0]?.checksum, `sha256:${sha256('two')}`)
-  t.match((await ask(path)).json<Extension>(), { version: '2.0.0', checksum: `sha256:${sha256('two')}` })
+  matchStrictly(t, (await ask(path)).json<Extension>(), { version: '2.0.0', checksum: `sha256:${sha256('two')}` })
 })

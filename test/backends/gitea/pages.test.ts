@@ -2,6 +2,7 @@ import { setImmediate as turn } from 'node:timers/promises'
 import t, { type Test } from 'tap'
 import { startApp } from '../../fakes/app.ts'
 import { createGiteaFake, provisioningContent, type GiteaFake } from '../../fakes/gitea.ts'
+import { matchStrictly } from '../../fakes/match.ts'
 
 async function setUp (t: Test, config: object = {}, registry: object = {}) {
   const gitea = await createGiteaFake(provisioningContent())
@@ -67,7 +68,7 @@ await t.test('an extension that disappears from a complete listing is removed wi
     await turn()
   }
   t.equal((await list()).total, '9')
-  t.match((await get('/api/v1/extensions/provider/aws')).json(), { version: '1.1.0' })
+  matchStrictly(t, (await get('/api/v1/extensions/provider/aws')).json(), { version: '1.1.0' })
   t.equal((await get('/api/v1/extensions/taskserv/k3s/versions')).statusCode, 404)
 })
 
@@ -79,7 +80,7 @@ await t.test('a version of a listing is among the versions at once, and can be d
   gitea.publish('k3s_taskserv', { tag: '1.28.0', assets: [{ name: 'k3s_taskserv.tar.gz', content: 'new' }] })
   clock.forward(101)
   await list()
-  t.match((await get('/api/v1/extensions/taskserv/k3s')).json(), { version: '1.28.0' })
+  matchStrictly(t, (await get('/api/v1/extensions/taskserv/k3s')).json(), { version: '1.28.0' })
   t.equal((await get('/api/v1/extensions/taskserv/k3s/1.28.0')).body, 'new')
   t.equal((await get('/api/v1/extensions/taskserv/k3s/versions')).json<unknown[]>().length, 2)
 })
@@ -87,7 +88,7 @@ await t.test('a version of a listing is among the versions at once, and can be d
 await t.test('a list that changes during a crawl is read once more; a list that keeps changing removes no ' +
   'extension', async t => {
   const { gitea, clock, list } = await setUp(t)
-  t.match(await list(), { partial: undefined, total: '10' })
+  matchStrictly(t, await list(), { partial: undefined, total: '10' })
   // A repository of the first page is deleted between the pages. Therefore one repository of the second page is missed.
   const shrunk = new Set([7])
   let walks = 0
@@ -99,7 +100,7 @@ await t.test('a list that changes during a crawl is read once more; a list that 
         : { rows: shrunk.has(7) && walks === 1 ? rows.slice(1) : rows, total: walks === 1 ? total - 1 : total }
   )
   clock.forward(301)
-  t.match(await list(), { partial: undefined, total: '10' })
+  matchStrictly(t, await list(), { partial: undefined, total: '10' })
   t.equal(walks, 2)
 
   gitea.fault = changing(
@@ -108,11 +109,11 @@ await t.test('a list that changes during a crawl is read once more; a list that 
   )
   clock.forward(301)
   const unsteady = await list()
-  t.match(unsteady, { statusCode: 200, partial: 'gitea', total: '10' })
+  matchStrictly(t, unsteady, { statusCode: 200, partial: 'gitea', total: '10' })
   t.ok(unsteady.names.includes('aws'), 'both crawls missed the first row')
   gitea.fault = undefined
   clock.forward(61)
-  t.match(await list(), { partial: undefined, total: '10' })
+  matchStrictly(t, await list(), { partial: undefined, total: '10' })
 })
 
 await t.test('a listing with a repeated page is rejected: known extensions stay and are marked stale', async t => {
@@ -132,8 +133,8 @@ await t.test('a listing with a repeated page is rejected: known extensions stay 
     }
   }
   clock.forward(301)
-  t.match(await list(), { statusCode: 200, total: '10' })
-  t.match((await get('/api/v1/health')).json(), {
+  matchStrictly(t, await list(), { statusCode: 200, total: '10' })
+  matchStrictly(t, (await get('/api/v1/health')).json(), {
     backends: { gitea: { healthy: false, error: 'Response has a page twice' } }
   })
 })

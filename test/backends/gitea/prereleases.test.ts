@@ -2,6 +2,7 @@ import t, { type Test } from 'tap'
 import type { Extension, ExtensionVersion } from '../../../schemas/extension.ts'
 import { startApp } from '../../fakes/app.ts'
 import { createGiteaFake, type ReleaseContent } from '../../fakes/gitea.ts'
+import { matchStrictly } from '../../fakes/match.ts'
 
 const path = '/api/v1/extensions/provider/x'
 
@@ -87,7 +88,7 @@ await t.test('after a restart without an upstream a marked release is still not 
   await former.app.close()
   await gitea.stop()
   const { get } = await startApp(t, config)
-  t.match((await get(path)).json(), { version: '1.0.0' })
+  matchStrictly(t, (await get(path)).json(), { version: '1.0.0' })
   t.strictSame((await get(`${path}/versions`)).json<ExtensionVersion[]>().map(({ version }) => version), [
     '2.0.0',
     '1.0.0'

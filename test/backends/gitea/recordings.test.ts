@@ -204,8 +204,9 @@ await t.test('every recording is read with the expected result', async t => {
       }
     }
     const got = await outcome(question())
-    if (typeof gives === 'object') t.match(got, gives as object, `${name}: ${recordings.get(name)?.note ?? ''}`)
-    else t.equal(got, gives, `${name}: ${recordings.get(name)?.note ?? ''}`)
+    const label = `${name}: ${recordings.get(name)?.note ?? ''}`
+    if (typeof gives === 'object') matchStrictly(t, got, gives, label)
+    else t.equal(got, gives, label)
     if (Array.isArray(gives)) t.equal((got as unknown[]).length, gives.length, `${name}: the exact number`)
   }
 })

@@ -2,6 +2,7 @@ import t, { type Test } from 'tap'
 import type { Extension, ExtensionVersion } from '../../../schemas/extension.ts'
 import { startApp } from '../../fakes/app.ts'
 import { createGiteaFake, type GiteaContent } from '../../fakes/gitea.ts'
+import { matchStrictly } from '../../fakes/match.ts'
 
 const names = ['a', 'b', 'c', 'd', 'e', 'f', 'g', 'h']
 const archive = (tag: string) => ({ name: 'x.tar.gz', content: tag })
@@ -71,7 +72,7 @@ await t.test('a crawl without changes requests only the listing and a repository
   'versions', async t => {
   const { walk } = await setUp(t)
   for (let round = 0; round < 3; round++) {
-    t.match(await walk(), { asked: [listing, unversioned], versions: all }, `crawl ${round}`)
+    matchStrictly(t, await walk(), { asked: [listing, unversioned], versions: all }, `crawl ${round}`)
   }
 })
 
@@ -79,7 +80,7 @@ await t.test('changed fields of a listing take effect at once, although the rele
   const { gitea, get, walk } = await setUp(t)
   gitea.repository('a_prov').description = 'another one'
   t.strictSame((await walk()).asked, [listing, unversioned])
-  t.match((await get('/api/v1/extensions/provider/a')).json(), {
+  matchStrictly(t, (await get('/api/v1/extensions/provider/a')).json(), {
     description: 'another one',
     checksum: `sha256:${'a'.repeat(64)}`
   })
@@ -89,7 +90,7 @@ await t.test('a new release causes requests for only its repository and its chec
   const { gitea, walk } = await setUp(t)
   gitea.publish('b_prov', { tag: '2.0.0', assets: [archive('2.0.0'), checksum] })
   const { asked, versions } = await walk()
-  t.match(asked, [/^\/attachments\//, 'b_prov/releases', listing, unversioned])
+  matchStrictly(t, asked, [/^\/attachments\//, 'b_prov/releases', listing, unversioned])
   t.equal(asked.length, 4)
   t.ok(versions.includes('b 2.0.0'))
 })
@@ -135,7 +136,7 @@ await t.test('each crawl requests a repository for an hour after its change, bec
   t.strictSame((await walk()).asked, [...releases('e'), listing, unversioned])
   gitea.attach('e_prov', '2.0.0', archive('2.0.0'))
   t.strictSame((await walk()).asked, [...releases('e'), listing, unversioned])
-  t.match((await get('/api/v1/extensions/provider/e')).json(), { version: '2.0.0', size: 5 })
+  matchStrictly(t, (await get('/api/v1/extensions/provider/e')).json(), { version: '2.0.0', size: 5 })
   for (let gone = 301; gone < 3600; gone += 301) await walk()
   t.strictSame((await walk()).asked, [listing, unversioned], 'an hour after the change')
 })
@@ -155,7 +156,7 @@ await t.test('files may follow a release of the last hour, although the first cr
   gitea.attach('new_prov', '1.0.0', archive('1.0.0'))
   clock.forward(301)
   await get('/api/v1/extensions')
-  t.match((await get('/api/v1/extensions/provider/new')).json(), { size: 5 })
+  matchStrictly(t, (await get('/api/v1/extensions/provider/new')).json(), { size: 5 })
   t.equal(gitea.count(/pushed_prov\/releases/), 2)
 })
 
@@ -194,11 +195,11 @@ await t.test('a changed repository that cannot be read keeps its last version, s
   gitea.publish('f_prov', { tag: '2.0.0' })
   gitea.fault = ({ path }) => path.includes('f_prov') ? { status: 500, body: '' } : undefined
   const failed = await walk()
-  t.match(failed, { status: 200, versions: all, partial: /^gitea; / })
+  matchStrictly(t, failed, { status: 200, versions: all, partial: /^gitea; / })
   t.ok(failed.asked.every(path => [listing, unversioned, 'f_prov/releases'].includes(path)))
   gitea.fault = undefined
   const mended = await walk(61)
-  t.match(mended, { asked: [...releases('f'), listing, unversioned], partial: undefined })
+  matchStrictly(t, mended, { asked: [...releases('f'), listing, unversioned], partial: undefined })
   t.ok(mended.versions.includes('f 2.0.0'))
 })
 
@@ -213,7 +214,7 @@ await t.test('the next crawl requests a checksum file again that could not be re
     for (let gone = 0; gone < 3700; gone += 301) await walk()
     gitea.fault = undefined
     t.ok((await walk()).asked.includes('g_prov/releases'), String(status))
-    t.match((await get('/api/v1/extensions/provider/g')).json(), {
+    matchStrictly(t, (await get('/api/v1/extensions/provider/g')).json(), {
       version: '2.0.0',
       checksum: `sha256:${'b'.repeat(64)}`
     })
@@ -226,7 +227,7 @@ await t.test('a crawl uses the result of an earlier request by name, so that the
   gitea.attach('h_prov', '1.0.0', { name: 'x.tar.gz', content: 'another file' })
   t.equal((await get('/api/v1/extensions/provider/h/versions')).json<ExtensionVersion[]>()[0]?.size, 12)
   await walk()
-  t.match((await get('/api/v1/extensions/provider/h')).json(), { size: 12 })
+  matchStrictly(t, (await get('/api/v1/extensions/provider/h')).json(), { size: 12 })
 })
 
 await t.test('a crawl does not replace a newer result of a client request during the crawl', async t => {
@@ -248,28 +249,39 @@ await t.test('a crawl does not replace a newer result of a client request during
   released.resolve(undefined)
   await walking
   const listed = (await get('/api/v1/extensions')).json<Extension[]>()
-  t.match(listed.find(({ name }) => name === 'a'), { version: '2.0.0' })
-  t.match(listed.find(({ name }) => name === 'h'), { size: 12 })
+  matchStrictly(t, listed.find(({ name }) => name === 'a'), { version: '2.0.0' })
+  matchStrictly(t, listed.find(({ name }) => name === 'h'), { size: 12 })
 })
 
-await t.test('a repository that disappears and returns is requested again, and so is another one with its ' +
-  'name', async t => {
-  const { gitea, walk } = await setUp(t)
-  gitea.remove('a_prov')
-  t.strictSame(await walk(), { asked: [listing, unversioned], versions: all.slice(1), status: 200, partial: undefined })
-  gitea.add({ name: 'a_prov', releases: [{ tag: '3.0.0' }] })
-  t.match(await walk(), { asked: [...releases('a'), listing, unversioned], versions: ['a 3.0.0', ...all.slice(1)] })
-  // The number of releases is the same, without a push.
-  gitea.remove('b_prov')
-  gitea.add({ name: 'b_prov', releases: [{ tag: '4.0.0' }] })
-  const [c, d] = [gitea.repository('c_prov'), gitea.repository('d_prov')]
-  Object.assign(c, { name: 'd_prov' })
-  Object.assign(d, { name: 'c_prov' })
-  Object.assign(d.releases[0] ?? {}, { tag: '5.0.0' })
-  const { asked, versions } = await walk()
-  t.ok(releases('b', 'c', 'd').every(path => asked.includes(path)))
-  t.strictSame(versions.slice(1, 4), ['b 4.0.0', 'c 5.0.0', 'd 1.0.0'])
-})
+await t.test(
+  'a repository that disappears and returns is requested again, and so is another one with its ' +
+    'name',
+  async t => {
+    const { gitea, walk } = await setUp(t)
+    gitea.remove('a_prov')
+    t.strictSame(await walk(), {
+      asked: [listing, unversioned],
+      versions: all.slice(1),
+      status: 200,
+      partial: undefined
+    })
+    gitea.add({ name: 'a_prov', releases: [{ tag: '3.0.0' }] })
+    matchStrictly(t, await walk(), {
+      asked: [...releases('a'), listing, unversioned],
+      versions: ['a 3.0.0', ...all.slice(1)]
+    })
+    // The number of releases is the same, without a push.
+    gitea.remove('b_prov')
+    gitea.add({ name: 'b_prov', releases: [{ tag: '4.0.0' }] })
+    const [c, d] = [gitea.repository('c_prov'), gitea.repository('d_prov')]
+    Object.assign(c, { name: 'd_prov' })
+    Object.assign(d, { name: 'c_prov' })
+    Object.assign(d.releases[0] ?? {}, { tag: '5.0.0' })
+    const { asked, versions } = await walk()
+    t.ok(releases('b', 'c', 'd').every(path => asked.includes(path)))
+    t.strictSame(versions.slice(1, 4), ['b 4.0.0', 'c 5.0.0', 'd 1.0.0'])
+  }
+)
 
 await t.test('a repository that becomes private, or disables its releases, is absent after the next crawl', async t => {
   const { gitea, walk } = await setUp(t, { include_private: false })
@@ -278,21 +290,21 @@ await t.test('a repository that becomes private, or disables its releases, is ab
   t.strictSame((await walk()).versions, all.slice(2))
   gitea.repository('a_prov').private = false
   gitea.repository('b_prov').has_releases = true
-  t.match(await walk(), { asked: [...releases('a', 'b'), listing, unversioned], versions: all })
+  matchStrictly(t, await walk(), { asked: [...releases('a', 'b'), listing, unversioned], versions: all })
 })
 
 await t.test('a published draft, and a version that replaces another tag, are found by the next crawl and by ' +
   'name', async t => {
   const { gitea, get, walk } = await setUp(t)
   const draft = gitea.publish('a_prov', { tag: '2.0.0', draft: true })
-  t.match(await walk(), { asked: [listing, unversioned], versions: all })
+  matchStrictly(t, await walk(), { asked: [listing, unversioned], versions: all })
   draft.draft = false
   gitea.withdraw('unversioned_prov', 'nightly')
   gitea.publish('unversioned_prov', { tag: '0.1.0' })
   const { versions } = await walk()
   t.ok(versions.includes('a 2.0.0'))
   t.ok(versions.includes('unversioned 0.1.0'))
-  t.match((await get('/api/v1/extensions/provider/unversioned')).json(), { version: '0.1.0' })
+  matchStrictly(t, (await get('/api/v1/extensions/provider/unversioned')).json(), { version: '0.1.0' })
 })
 
 await t.test('the next crawl requests a repository again whose scheduled request failed, although the listing shows ' +
@@ -301,11 +313,11 @@ await t.test('the next crawl requests a repository again whose scheduled request
   gitea.fault = ({ path }) => /[a-h]_prov\/releases/.test(path) ? { status: 500, body: '' } : undefined
   const failed = await walk()
   const [turn = ''] = failed.asked.filter(path => path.endsWith('/releases') && path !== unversioned)
-  t.match(failed, { versions: all, partial: /^gitea; / })
+  matchStrictly(t, failed, { versions: all, partial: /^gitea; / })
   gitea.fault = undefined
   const next = await walk(61)
   t.ok(next.asked.includes(turn), turn)
-  t.match(next, { versions: all, partial: undefined })
+  matchStrictly(t, next, { versions: all, partial: undefined })
 })
 
 await t.test('when a page of the list fails, the other extensions are listed, and later crawls do not request them ' +
@@ -320,9 +332,9 @@ await t.test('when a page of the list fails, the other extensions are listed, an
       body: JSON.stringify(rows.slice(0, 3))
     }
   }
-  t.match(await walk(), { versions: all, partial: /^gitea; / })
+  matchStrictly(t, await walk(), { versions: all, partial: /^gitea; / })
   gitea.fault = undefined
-  t.match(await walk(), { asked: [listing, unversioned], versions: all, partial: undefined })
+  matchStrictly(t, await walk(), { asked: [listing, unversioned], versions: all, partial: undefined })
 })
 
 for (const field of ['updated_at', 'release_counter']) {

@@ -60,7 +60,7 @@ await t.test('the configured platform of an index is served, and a version witho
       ])
       t.equal(await file('1.2.0'), 404)
       const { items } = app.catalog.skipped()
-      t.match(items.find(({ kind }) => kind === 'tag'), {
+      matchStrictly(t, items.find(({ kind }) => kind === 'tag'), {
         instance: 'oci',
         kind: 'tag',
         reason: 'other_platform',
@@ -70,7 +70,7 @@ await t.test('the configured platform of an index is served, and a version witho
         version: '1.2.0',
         tag: '1.2.0'
       })
-      t.match(items.find(({ kind, tag }) => kind === 'manifest' && tag === '1.1.0'), {
+      matchStrictly(t, items.find(({ kind, tag }) => kind === 'manifest' && tag === '1.1.0'), {
         reason: 'other_platform',
         version: '1.1.0',
         file: 'linux/amd64',
@@ -91,7 +91,7 @@ await t.test('without a configured platform the first one of an index is served,
       reason: 'other_platform',
       count: 2
     }])
-    t.match(app.catalog.skipped().items[0], { kind: 'manifest', file: 'linux/arm64', chosen: 'linux/amd64' })
+    matchStrictly(t, app.catalog.skipped().items[0], { kind: 'manifest', file: 'linux/arm64', chosen: 'linux/amd64' })
   }
 })
 

@@ -3,6 +3,7 @@ import t, { type Test } from 'tap'
 import type { Extension, ExtensionVersion } from '../../../schemas/extension.ts'
 import { startApp } from '../../fakes/app.ts'
 import { writeLayout } from '../../fakes/layout.ts'
+import { matchStrictly } from '../../fakes/match.ts'
 import { contentOf, createRegistryFake } from '../../fakes/registry.ts'
 
 const names = ['a', 'b', 'c']
@@ -56,7 +57,7 @@ await t.test('the first crawl requests the catalog, the tags of each repository,
 await t.test('a crawl without changes requests the tags and one digest of each repository', async t => {
   const { walk } = await setUp(t)
   for (let round = 0; round < 2; round++) {
-    t.match(await walk(), { asked: ['GET _catalog', ...tags, ...heads].sort(), versions: current('1.1.0') })
+    matchStrictly(t, await walk(), { asked: ['GET _catalog', ...tags, ...heads].sort(), versions: current('1.1.0') })
   }
 })
 

@@ -4,6 +4,7 @@ import { setImmediate as turn } from 'node:timers/promises'
 import t, { type Test } from 'tap'
 import { startApp } from '../../fakes/app.ts'
 import { createGiteaFake, provisioningContent, type GiteaFake } from '../../fakes/gitea.ts'
+import { matchStrictly } from '../../fakes/match.ts'
 
 const paths = ['', '?limit=3', '/search?q=aws', '/provider/aws', '/provider/aws/versions', '/taskserv/k3s']
 
@@ -31,13 +32,13 @@ await t.test('a restart during an outage serves the data of the former process, 
   t.equal((await get('/readyz')).statusCode, 200)
   for (const [at, path] of paths.entries()) {
     const answer = await get(`/api/v1/extensions${path}`)
-    t.match([answer.statusCode, answer.headers['cache-control']], [200, 'no-cache'], path)
+    matchStrictly(t, [answer.statusCode, answer.headers['cache-control']], [200, 'no-cache'], path)
     t.match(answer.headers['cache-status'], /^gitea; hit; detail=stale, /, path)
     t.equal(answer.body, before[at], path)
   }
   t.equal((await get('/api/v1/extensions/provider/nowhere')).statusCode, 503, 'an absence is not proven')
   t.equal((await get('/api/v1/extensions/provider/aws/9.9.9')).statusCode, 503)
-  t.match((await get('/api/v1/health')).json(), { status: 'degraded' })
+  matchStrictly(t, (await get('/api/v1/health')).json(), { status: 'degraded' })
 })
 
 await t.test('a restart with a healthy upstream is fresh after its first request', async t => {
@@ -107,7 +108,7 @@ await t.test('a repository that cannot be read for a long time does not age the 
   const { app, get, clock } = await startApp(t, configuration(gitea, directory))
   while (!/status 500/.test((await get('/api/v1/health')).body)) await turn()
   clock.forward(3600)
-  t.match((await get('/api/v1/extensions')).headers, { age: /^[1-9]\d{3,}$/ })
+  matchStrictly(t, (await get('/api/v1/extensions')).headers, { age: /^[1-9]\d{3,}$/ })
   await app.close()
   const [listing] = (await readFile(join(directory, 'gitea.ndjson'), 'utf8')).split('\n').map(line =>
     JSON.parse(line || '{}') as {
@@ -117,6 +118,6 @@ await t.test('a repository that cannot be read for a long time does not age the 
       kept?: Array<{ name: string, at: number }>
     }
   ).filter(({ kind, type }) => kind === 'listing' && type === 'provider')
-  t.match(listing?.kept, [{ name: 'aws' }])
+  matchStrictly(t, listing?.kept, [{ name: 'aws' }])
   t.ok((listing?.at ?? 0) - (listing?.kept?.[0]?.at ?? Infinity) > 3_000_000, 'each entry has its own age')
 })

@@ -8,6 +8,7 @@ import {
 } from '../../../plugins/cache/cache.ts'
 import { registryError } from '../../../lib/errors.ts'
 import { createClock } from '../../fakes/clock.ts'
+import { matchStrictly } from '../../fakes/match.ts'
 
 function setUp (options: Partial<CacheOptions> = {}) {
   const clock = createClock()
@@ -47,12 +48,12 @@ const settled = async () => { await new Promise(resolve => setImmediate(resolve)
 
 await t.test('an entry is loaded once and returned from memory until it expires', async t => {
   const { cache, clock, aws, loader, loads } = setUp()
-  t.match(await cache.get(aws, loader()), { value: 'one', hit: false, age: 0, ttl: 300 })
+  matchStrictly(t, await cache.get(aws, loader()), { value: 'one', hit: false, age: 0, ttl: 300 })
   clock.forward(100)
-  t.match(await cache.get(aws, loader()), { value: 'one', hit: true, age: 100, ttl: 200 })
+  matchStrictly(t, await cache.get(aws, loader()), { value: 'one', hit: true, age: 100, ttl: 200 })
   t.equal(loads(), 1)
   clock.forward(201)
-  t.match(await cache.get(aws, loader()), { hit: false, age: 0 })
+  matchStrictly(t, await cache.get(aws, loader()), { hit: false, age: 0 })
   t.equal(loads(), 2)
 })
 
@@ -61,7 +62,7 @@ await t.test('two hundred concurrent requests share one load', async t => {
   const all = await Promise.all(Array.from({ length: 200 }, async () => await cache.get(aws, loader())))
   t.equal(loads(), 1)
   t.ok(all.every(({ value, hit }) => value === 'one' && !hit))
-  t.match(cache.statistics().metadata, { hits: 0, misses: 200, coalesced: 199 })
+  matchStrictly(t, cache.statistics().metadata, { hits: 0, misses: 200, coalesced: 199 })
 })
 
 await t.test('a failed load does not prevent the next load', async t => {
@@ -69,7 +70,7 @@ await t.test('a failed load does not prevent the next load', async t => {
   answers(down)
   await t.rejects(cache.get(aws, loader()), { code: 'service_unavailable' })
   answers(async () => [loadedEntry(aws, 'back')])
-  t.match(await cache.get(aws, loader()), { value: 'back' })
+  matchStrictly(t, await cache.get(aws, loader()), { value: 'back' })
   t.equal(loads(), 2)
 })
 
@@ -82,10 +83,10 @@ await t.test('an entry in use is loaded again in the background before it expire
   await settled()
   t.equal(loads(), 1, 'too early')
   clock.forward(2)
-  t.match(await cache.get(aws, loader()), { value: 'one', hit: true }, 'the request gets the cached value')
+  matchStrictly(t, await cache.get(aws, loader()), { value: 'one', hit: true }, 'the request gets the cached value')
   await settled()
   t.equal(loads(), 2)
-  t.match(await cache.get(aws, loader()), { value: 'two', hit: true, age: 0 })
+  matchStrictly(t, await cache.get(aws, loader()), { value: 'two', hit: true, age: 0 })
 })
 
 await t.test('an expired entry is returned and marked stale while its load fails, until it is too old', async t => {
@@ -93,7 +94,12 @@ await t.test('an expired entry is returned and marked stale while its load fails
   await cache.get(aws, loader())
   answers(down)
   clock.forward(301)
-  t.match(await cache.get(aws, loader()), { value: 'one', ttl: 0, age: 301, error: { code: 'service_unavailable' } })
+  matchStrictly(t, await cache.get(aws, loader()), {
+    value: 'one',
+    ttl: 0,
+    age: 301,
+    error: { code: 'service_unavailable' }
+  })
   clock.forward(1000)
   await t.rejects(cache.get(aws, loader()), { code: 'service_unavailable' })
 })
@@ -101,14 +107,14 @@ await t.test('an expired entry is returned and marked stale while its load fails
 await t.test('an absence is cached for a short time, separate from the entries', async t => {
   const { cache, clock, aws, loader, loads, answers } = setUp()
   answers(async () => [loadedEntry(aws, undefined)])
-  t.match(await cache.get(aws, loader()), { value: undefined, hit: false })
+  matchStrictly(t, await cache.get(aws, loader()), { value: undefined, hit: false })
   clock.forward(29)
-  t.match(await cache.get(aws, loader()), { value: undefined, hit: true })
+  matchStrictly(t, await cache.get(aws, loader()), { value: undefined, hit: true })
   t.equal(loads(), 1)
   t.equal(cache.statistics().metadata.entries, 0)
   clock.forward(2)
   answers(async () => [loadedEntry(aws, 'published')])
-  t.match(await cache.get(aws, loader()), { value: 'published' })
+  matchStrictly(t, await cache.get(aws, loader()), { value: 'published' })
 })
 
 await t.test('requests for ten thousand unknown names evict nothing', async t => {
@@ -118,9 +124,9 @@ await t.test('requests for ten thousand unknown names evict nothing', async t =>
     const name = cacheKey<string>('metadata', `gitea:provider/x${at}`)
     await cache.get(name, { flight: `x${at}`, load: async () => [loadedEntry(name, undefined)] })
   }
-  t.match(await cache.get(aws, loader()), { hit: true })
+  matchStrictly(t, await cache.get(aws, loader()), { hit: true })
   t.equal(loads(), 1)
-  t.match(cache.statistics().metadata, { entries: 1, evictions: 0 })
+  matchStrictly(t, cache.statistics().metadata, { entries: 1, evictions: 0 })
 })
 
 await t.test('an entry that was deleted upstream is removed by the next load', async t => {
@@ -128,7 +134,7 @@ await t.test('an entry that was deleted upstream is removed by the next load', a
   await cache.get(aws, loader())
   answers(async () => [loadedEntry(aws, undefined)])
   clock.forward(301)
-  t.match(await cache.get(aws, loader()), { value: undefined })
+  matchStrictly(t, await cache.get(aws, loader()), { value: undefined })
   t.equal(cache.read(aws), undefined)
   t.equal(cache.statistics().metadata.entries, 0)
 })
@@ -159,7 +165,7 @@ await t.test('one load fills several cache keys', async t => {
   const answers = await Promise.all(lists.map(async list => await cache.get(list, loader)))
   t.strictSame(answers.map(({ value }) => value), ['list 0', 'list 1', 'list 2'])
   t.equal(loads, 1)
-  t.match(cache.statistics().list, { misses: 3, coalesced: 2, entries: 3 })
+  matchStrictly(t, cache.statistics().list, { misses: 3, coalesced: 2, entries: 3 })
 })
 
 await t.test('the least recently used entry is evicted first, and counted', async t => {
@@ -172,7 +178,7 @@ await t.test('the least recently used entry is evicted first, and counted', asyn
   }
   t.not(first === undefined ? undefined : cache.read(first), undefined, 'read again and again')
   t.equal(second === undefined ? undefined : cache.read(second), undefined)
-  t.match(cache.statistics().versions, { entries: 16, evictions: 1 })
+  matchStrictly(t, cache.statistics().versions, { entries: 16, evictions: 1 })
 })
 
 await t.test('the budget of a request ends its wait but not the load', async t => {
@@ -182,7 +188,7 @@ await t.test('the budget of a request ends its wait but not the load', async t =
   await t.rejects(cache.get(aws, loader()), { code: 'service_unavailable', proxyError: 'http_response_timeout' })
   finish([loadedEntry(aws, 'late')])
   await settled()
-  t.match(await cache.get(aws, loader()), { value: 'late', hit: true })
+  matchStrictly(t, await cache.get(aws, loader()), { value: 'late', hit: true })
 })
 
 await t.test('while an upstream is blocked nothing is loaded: a stale entry is returned, or its failure is ' +
@@ -192,7 +198,7 @@ await t.test('while an upstream is blocked nothing is loaded: a stale entry is r
   await t.rejects(cache.get(aws, resting()), { message: 'resting' })
   await cache.get(aws, loader())
   clock.forward(301)
-  t.match(await cache.get(aws, resting()), { value: 'one', hit: true, ttl: 0, error: { message: 'resting' } })
+  matchStrictly(t, await cache.get(aws, resting()), { value: 'one', hit: true, ttl: 0, error: { message: 'resting' } })
   t.equal(loads(), 1)
 })
 
@@ -202,9 +208,9 @@ await t.test('a request with a stale entry does not wait for a load that is slow
   let finish = (_found: LoadedEntry[]): void => {}
   answers(async () => await new Promise(resolve => { finish = resolve }))
   clock.forward(250)
-  t.match(await cache.get(aws, loader()), { value: 'one', hit: true }, 'a load starts in the background')
+  matchStrictly(t, await cache.get(aws, loader()), { value: 'one', hit: true }, 'a load starts in the background')
   clock.forward(51)
-  t.match(await cache.get(aws, loader()), {
+  matchStrictly(t, await cache.get(aws, loader()), {
     value: 'one',
     hit: true,
     age: 301,
@@ -214,7 +220,7 @@ await t.test('a request with a stale entry does not wait for a load that is slow
   t.equal(loads(), 2)
   finish([loadedEntry(aws, 'two')])
   await settled()
-  t.match(await cache.get(aws, loader()), { value: 'two', hit: true, age: 0 })
+  matchStrictly(t, await cache.get(aws, loader()), { value: 'two', hit: true, age: 0 })
 })
 
 await t.test('a request with a stale entry does not wait for the retry of a load that has just failed', async t => {
@@ -222,9 +228,9 @@ await t.test('a request with a stale entry does not wait for the retry of a load
   await cache.get(aws, loader())
   clock.forward(301)
   answers(down)
-  t.match(await cache.get(aws, loader()), { value: 'one', hit: false, error: { message: 'down' } })
+  matchStrictly(t, await cache.get(aws, loader()), { value: 'one', hit: false, error: { message: 'down' } })
   answers(async () => await new Promise(() => {}))
-  t.match(await cache.get(aws, loader()), { value: 'one', hit: true, error: { message: 'down' } })
+  matchStrictly(t, await cache.get(aws, loader()), { value: 'one', hit: true, error: { message: 'down' } })
   await settled()
   t.equal(loads(), 3)
 })
@@ -237,7 +243,7 @@ await t.test('a failure is forgotten after two minutes, and a request waits for 
   await cache.get(aws, loader())
   clock.forward(121)
   answers(async () => [loadedEntry(aws, 'two')])
-  t.match(await cache.get(aws, loader()), { value: 'two', hit: false })
+  matchStrictly(t, await cache.get(aws, loader()), { value: 'two', hit: false })
 })
 
 await t.test('a wait ends when the budget of the load is over, or at the deadline of the request ' +
@@ -267,7 +273,7 @@ await t.test('an entry outside the young generation can be refreshed without a r
   await settled()
   t.equal(loads(), 2)
   t.equal(cache.read(aws)?.value, 'two')
-  t.match(cache.statistics().metadata, { hits: 0, misses: 0 })
+  matchStrictly(t, cache.statistics().metadata, { hits: 0, misses: 0 })
 })
 
 await t.test('a request with a stale result of another source waits as briefly as one with a stale entry', async t => {

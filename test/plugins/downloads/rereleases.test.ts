@@ -3,6 +3,7 @@ import t from 'tap'
 import { createStoreHealth, createStorePaths } from '../../../plugins/downloads/store/directory.ts'
 import { createPins, createRereleases, type RereleasesOptions } from '../../../plugins/downloads/rereleases.ts'
 import { createLog } from '../../fakes/log.ts'
+import { matchStrictly } from '../../fakes/match.ts'
 
 const digest = (digit: string) => `sha256:${digit.repeat(64)}`
 const subject = { instance: 'gitea', type: 'provider', name: 'aws', version: '1.0.0' }
@@ -57,7 +58,7 @@ await t.test('a rerelease with on_rerelease = refuse is refused and logged once,
   const directory = t.testdir()
   const { releases, found } = setUp(directory, { onRerelease: 'refuse' })
   await releases.settle(subject, first, digest('a'), 5)
-  t.match(await releases.look(subject, second), { doubtful: true })
+  matchStrictly(t, await releases.look(subject, second), { doubtful: true })
   const conflict = {
     code: 'conflict',
     statusCode: 409,

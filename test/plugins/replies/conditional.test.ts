@@ -6,6 +6,7 @@ import {
   isConditional,
   type ConditionalRequest
 } from '../../../plugins/replies/conditional.ts'
+import { matchStrictly } from '../../fakes/match.ts'
 
 const etag = '"current"'
 const modified = Date.parse('2026-01-02T03:04:05.678Z')
@@ -185,7 +186,8 @@ await t.test('a refusal contains the name of the failed header, or the ETag of t
 await t.test('a repeated date is ignored', async t => {
   const headers = { 'if-unmodified-since': date(-1) }
   const validators = { current: () => [etag], usable: [etag], modified }
-  t.match(
+  matchStrictly(
+    t,
     evaluateConditions({
       method: 'GET',
       headers,
@@ -224,7 +226,7 @@ await t.test('a list of entity tags is parsed in linear time, and matches only i
       `${'"x" '.repeat(50_000)}`,
       `"${' '.repeat(200_000)}`
     ]
-  ) t.match(evaluateConditions(request(field), validators), { status: 412 })
+  ) matchStrictly(t, evaluateConditions(request(field), validators), { status: 412 })
   const tag = fc.tuple(
     fc.boolean(),
     fc.string({ unit: fc.constantFrom('a', ',', '*', 'W/', '\\', ' ', 'current', 'é'), maxLength: 4 })

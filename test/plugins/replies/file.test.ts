@@ -91,7 +91,7 @@ await t.test('a file that does not begin in time is reported as a timeout', asyn
     const { url } = await listen(t, async () => content, budgetMs)
     const answer = await fetch(url)
     t.equal(answer.status, 503)
-    t.match(await answer.json(), { error: 'service_unavailable', details: 'Response timeout' })
+    matchStrictly(t, await answer.json(), { error: 'service_unavailable', details: 'Response timeout' })
     t.ok(content.stream.destroyed)
   }
 })
@@ -138,7 +138,7 @@ await t.test('conditions apply to the opened file, even if another file was look
     mismatch.headers.get('content-range'),
     mismatch.headers.get('cache-control')
   ], [412, null, null, 'no-store'])
-  t.match(await mismatch.json(), { error: 'precondition_failed' })
+  matchStrictly(t, await mismatch.json(), { error: 'precondition_failed' })
   t.equal(released, 1)
   const known = await get({ 'if-none-match': '"two"' })
   matchStrictly(t, [known.status, known.headers.get('etag'), await known.text()], [304, '"two"', ''])

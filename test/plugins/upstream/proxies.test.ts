@@ -1,6 +1,7 @@
 import t from 'tap'
 import { ConfigError } from '../../../lib/config/parse.ts'
 import { readProxies } from '../../../plugins/upstream/proxies.ts'
+import { matchStrictly } from '../../fakes/match.ts'
 
 const proxy = { HTTPS_PROXY: 'http://proxy.test:3128' }
 const direct = (list: string, url: string): boolean => readProxies({ ...proxy, NO_PROXY: list }).isDirect(new URL(url))
@@ -130,7 +131,7 @@ await t.test('a malformed network or port in NO_PROXY is refused with a line tha
         t.fail(entry)
       } catch (error) {
         t.ok(error instanceof ConfigError, entry)
-        t.match(error, {
+        matchStrictly(t, error, {
           exitCode: 78,
           message:
             `${variable}: entry 2: expected a network such as 10.0.0.0/8 or fd00::/8, or a host with a port from 1 ` +

@@ -164,7 +164,8 @@ await t.test('a replaced ca_file is trusted without a restart, and an invalid on
   const { code, stdout } = await server.end
   t.equal(code, 0)
   t.equal(stdout.filter(line => line.includes('"key":"ca_file"')).length, 2, 'one line per change')
-  t.match(
+  matchStrictly(
+    t,
     await run(t, {
       args: ['--check-config'],
       env: { ...env, REGISTRY_GITEA_CA_FILE: join(directory, '..1', 'ca.pem') }
@@ -194,11 +195,11 @@ await t.test('an upstream that redirects http to https of the same host is unhea
     const { app, get } = await startApp(t, config)
     await app.health.firstRound
     const advice = `Redirect from http to https: set ${key} to the https address`
-    t.match((await get('/health')).json(), {
+    matchStrictly(t, (await get('/health')).json(), {
       status: 'degraded',
       backends: { [key.split('.')[0] ?? '']: { healthy: false, error: advice } }
     })
-    t.match((await get('/api/v1/extensions')).json(), { error: 'service_unavailable', details: advice })
+    matchStrictly(t, (await get('/api/v1/extensions')).json(), { error: 'service_unavailable', details: advice })
     t.notMatch((await get('/api/v1/extensions')).body, '127.0.0.1')
   }
 })

@@ -10,6 +10,7 @@ import { createSearch } from '../../fakes/canary.ts'
 import { createGiteaFake, provisioningContent } from '../../fakes/gitea.ts'
 import { writeLayout } from '../../fakes/layout.ts'
 import { createLoopback } from '../../fakes/loopback.ts'
+import { matchStrictly } from '../../fakes/match.ts'
 import { run, start } from '../../fakes/process.ts'
 
 const root = resolve(import.meta.dirname, '../../..')
@@ -38,23 +39,23 @@ await t.test('--help prints the options and exit codes', async t => {
 
 await t.test('--version prints the version of the package', async t => {
   const { version } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as { version: string }
-  t.match(await run(t, { args: ['--version'] }).end, { code: 0, stdout: [version], stderr: '' })
+  matchStrictly(t, await run(t, { args: ['--version'] }).end, { code: 0, stdout: [version], stderr: '' })
 })
 
 await t.test('compiled code is stored in the cache directory of the user; without a writable directory the program ' +
   'starts', async t => {
   const home = t.testdir({ file: 'no folder', empty: {} })
   for (let time = 0; time < 2; time++) {
-    t.match(await run(t, { args: ['--version'], env: { XDG_CACHE_HOME: home, NODE_COMPILE_CACHE: '' } }).end, {
+    matchStrictly(t, await run(t, { args: ['--version'], env: { XDG_CACHE_HOME: home, NODE_COMPILE_CACHE: '' } }).end, {
       code: 0,
       stderr: ''
     })
   }
   t.equal(readdirSync(join(home, 'extension-registry/compiled')).length, 1, 'one directory for this version of Node.js')
   const notKept = { XDG_CACHE_HOME: join(home, 'file'), NODE_COMPILE_CACHE: '' }
-  t.match(await run(t, { args: ['--version'], env: notKept }).end, { code: 0, stderr: '' })
+  matchStrictly(t, await run(t, { args: ['--version'], env: notKept }).end, { code: 0, stderr: '' })
   const empty = join(home, 'empty')
-  t.match(await run(t, { args: ['--version'], cwd: empty, env: { HOME: '', NODE_COMPILE_CACHE: '' } }).end, {
+  matchStrictly(t, await run(t, { args: ['--version'], cwd: empty, env: { HOME: '', NODE_COMPILE_CACHE: '' } }).end, {
     code: 0,
     stderr: ''
   })
@@ -155,7 +156,7 @@ await t.test('the server listens on an IPv6 address with or without brackets, an
       ['[::1]']
     ], ['localhost', '127.0.0.1', ['127.0.0.1']]] as const
   ) {
-    t.match(await run(t, { args: ['--check-config'], env: { ...env, REGISTRY_SERVER_HOST: host } }).end, {
+    matchStrictly(t, await run(t, { args: ['--check-config'], env: { ...env, REGISTRY_SERVER_HOST: host } }).end, {
       code: 0,
       stdout: ['OK'],
       stderr: ''
@@ -165,7 +166,7 @@ await t.test('the server listens on an IPv6 address with or without brackets, an
       (await server.line(new RegExp(`"msg":"Server listening at http://${at.replaceAll(/[[\]]/g, '\\$&')}:(\\d+)"`)))[1]
     for (const name of asked) t.equal((await fetch(`http://${name}:${port}/livez`)).status, 200, `${host} at ${name}`)
     server.kill('SIGTERM')
-    t.match(await server.end, { code: 0 })
+    matchStrictly(t, await server.end, { code: 0 })
   }
 })
 
@@ -182,7 +183,7 @@ await t.test('the server listens on 0.0.0.0 for :: if the machine has no IPv6', 
   const port = (await server.line(/"msg":"Server listening at http:\/\/127\.0\.0\.1:(\d+)"/))[1]
   t.equal((await fetch(`http://127.0.0.1:${port}/livez`)).status, 200)
   server.kill('SIGTERM')
-  t.match(await server.end, { code: 0 })
+  matchStrictly(t, await server.end, { code: 0 })
 })
 
 await t.test('an occupied port fails the start with one line and exit code 1', async t => {
@@ -205,7 +206,7 @@ await t.test('SIGTERM ends readiness but not responses for shutdown_delay_second
   t.equal(alive.status, 200)
   t.equal(alive.headers.get('connection'), 'close')
   kill('SIGTERM')
-  t.match(await end, { code: 1 })
+  matchStrictly(t, await end, { code: 1 })
 })
 
 await t.test('a request in progress completes after the server stops listening, and the process exits with ' +
@@ -224,7 +225,7 @@ await t.test('a request in progress completes after the server stops listening, 
   socket.write('\r\n')
   await once(socket, 'close')
   t.match(received, /^HTTP\/1\.1 200 .*connection: close/s)
-  t.match(await end, { code: 0 })
+  matchStrictly(t, await end, { code: 0 })
 })
 
 await t.test('shutdown waits for a download in progress, but not for its kept-alive connection', async t => {
@@ -243,14 +244,14 @@ await t.test('shutdown waits for a download in progress, but not for its kept-al
     get({ port, host: '127.0.0.1', agent, path: '/api/v1/extensions/provider/big/1.0.0' }),
     'response'
   ) as [IncomingMessage]
-  t.match(response, { statusCode: 200, headers: { connection: 'keep-alive' } })
+  matchStrictly(t, response, { statusCode: 200, headers: { connection: 'keep-alive' } })
   kill('SIGTERM')
   await refused(port)
   const stopped = performance.now()
   let received = 0
   for await (const chunk of response) received += (chunk as Buffer).length
   t.equal(received, size)
-  t.match(await end, { code: 0 })
+  matchStrictly(t, await end, { code: 0 })
   t.ok(performance.now() - stopped < 20_000, 'well before the end of the grace period')
 })
 
@@ -261,7 +262,7 @@ await t.test('shutdown does not wait for an open connection without a request', 
   kill('SIGTERM')
   const signalled = performance.now()
   await once(socket.resume(), 'close')
-  t.match(await end, { code: 0 })
+  matchStrictly(t, await end, { code: 0 })
   t.ok(performance.now() - signalled < 20_000, 'well before the end of the grace period')
 })
 
@@ -277,12 +278,12 @@ await t.test('with an upstream that does not respond', async t => {
 
   await t.test('the server listens before the first health check of the upstream ends', async t => {
     const { get, kill, end } = await start(t, env)
-    t.match(await (await get('/health')).json(), {
+    matchStrictly(t, await (await get('/health')).json(), {
       status: 'degraded',
       backends: { gitea: { healthy: false, error: 'Not checked yet' }, oci: { healthy: true } }
     })
     kill('SIGTERM')
-    t.match(await end, { code: 0 })
+    matchStrictly(t, await end, { code: 0 })
   })
 
   await t.test('SIGTERM before the server listens ends the process', async t => {

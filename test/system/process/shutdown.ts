@@ -6,6 +6,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import t, { type Test } from 'tap'
 import { createGiteaFake, provisioningContent } from '../../fakes/gitea.ts'
 import { startProgram } from '../server.ts'
+import { matchStrictly } from '../../fakes/match.ts'
 
 const base = '/api/v1/extensions'
 const file = '/taskserv/kubernetes/1.28.0'
@@ -148,7 +149,7 @@ await t.test('requests that wait for their upstream when listening ends complete
   await refused(address)
   release(undefined)
   const [one, two, three, ...others] = await Promise.all(outcomes)
-  t.match([one, two, three], Array.from({ length: 3 }, () => ({ status: 200, sha256: wanted, closes: true })))
+  matchStrictly(t, [one, two, three], Array.from({ length: 3 }, () => ({ status: 200, sha256: wanted, closes: true })))
   t.strictSame(others.map(({ status, closes }) => [status, closes]), [[200, true], [200, true]])
   t.equal(await end, 0)
 })
@@ -165,5 +166,5 @@ await t.test('a second signal ends the process at once during a request', async 
   await refused(address)
   kill('SIGINT')
   t.equal(await end, 1)
-  t.match(await outcome, { error: 'ECONNRESET' })
+  matchStrictly(t, await outcome, { error: 'ECONNRESET' })
 })

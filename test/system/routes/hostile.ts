@@ -8,6 +8,7 @@ import registry, { serverOptions } from '../../../app.ts'
 import { notFoundHandler } from '../../../plugins/errors.ts'
 import { createGiteaFake, type GiteaContent, type RepositoryContent } from '../../fakes/gitea.ts'
 import { writeLayout } from '../../fakes/layout.ts'
+import { matchStrictly } from '../../fakes/match.ts'
 import { askRaw, plainHead } from '../../fakes/raw.ts'
 import { contentOf, createRegistryFake } from '../../fakes/registry.ts'
 
@@ -250,7 +251,10 @@ await t.test('harmful content of an OCI registry reaches no response and no log 
   })
   const list = await walk(t, server, 'https://registry.example.com/api/v1/extensions/')
   t.equal(list.filter(({ name }) => /^p\d+$/.test(name)).length, hostile.length - 1)
-  t.ok(list.every(({ name }) => /^(?:p\d+|x{128})$/.test(name)), 'a repository with an invalid name is not an extension')
+  t.ok(
+    list.every(({ name }) => /^(?:p\d+|x{128})$/.test(name)),
+    'a repository with an invalid name is not an extension'
+  )
   t.strictSame(
     fake.requests.map(({ path }) => path).filter(path =>
       !/^\/v2\/(?:_catalog\?[\w=&%.-]+|ns\/(?:provider\/[a-z0-9]+|providers\/absent|absent[_-]prov(?:ider)?)\/(?:tags\/list(?:\?[\w=&]+)?|manifests\/[\w.:-]+|blobs\/[\w.:-]+))?$/
@@ -363,7 +367,7 @@ await t.test('any text in a path or a query gets a response in the envelope, and
       if (target.startsWith('/docs/') && status < 400) continue
       t.ok(status === 400 || status === 404 || (status === 431 && text.length > 5000), `${status} ${where}`)
       const told = JSON.parse(body) as { error: string, message: string }
-      t.match(told, { error: /^(?:not_found|invalid_\w+)$/, message: String }, where)
+      matchStrictly(t, told, { error: /^(?:not_found|invalid_\w+)$/, message: String }, where)
       t.notMatch(body, harmful, where)
       t.ok(body.length < 1000, where)
     }

@@ -4,6 +4,7 @@ import t, { type Test } from 'tap'
 import registry, { serverOptions } from '../../../app.ts'
 import { unknownRoutes } from '../../../plugins/errors.ts'
 import { whole } from '../../fakes/app.ts'
+import { matchStrictly } from '../../fakes/match.ts'
 
 const oci = { registry: 'examples/registry' }
 const server = { max_event_loop_delay_seconds: 0 }
@@ -74,7 +75,7 @@ for (
           type: 'nosniff',
           id: 'string'
         }, where)
-        t.match(answer.json(), {
+        matchStrictly(t, answer.json(), {
           error: 'method_not_allowed',
           message: `Method ${method} is not allowed for ${path}: use GET or HEAD`
         }, where)

@@ -4,6 +4,7 @@ import type { Extension } from '../../../schemas/extension.ts'
 import { startApp } from '../../fakes/app.ts'
 import { createGiteaFake, type GiteaContent } from '../../fakes/gitea.ts'
 import { writeLayout } from '../../fakes/layout.ts'
+import { matchStrictly } from '../../fakes/match.ts'
 import { contentOf, createRegistryFake, type RegistryFakeOptions } from '../../fakes/registry.ts'
 
 /**
@@ -12,7 +13,13 @@ import { contentOf, createRegistryFake, type RegistryFakeOptions } from '../../f
  */
 const only = (...repositories: string[]) => new RegExp(`^(?!repository:(?:${repositories.join('|')}):)repository:`)
 
-interface Line { level: number, msg: string, repository?: string, backend?: string, refused?: number }
+interface Line {
+  level: number
+  msg: string
+  repository?: string
+  backend?: string
+  refused?: number
+}
 
 /**
  * Starts the registry with an OCI registry that requires a token, as `first`, and layouts with twins of lower trust, as
@@ -72,7 +79,7 @@ const healthy = { enabled: true, healthy: true }
 await t.test('a refused repository of the configuration fails only itself, and is reported by name', async t => {
   const { fake, start } = await setUp(t, ...mostly)
   const { names, status, first, logged, skipped, clock, crawl } = await start()
-  t.match(await names(), {
+  matchStrictly(t, await names(), {
     statusCode: 200,
     partial: undefined,
     stale: false,
@@ -93,7 +100,7 @@ await t.test('a refused repository of the configuration fails only itself, and i
   }
   t.equal(fake.count(/nowhere|other/), 0, 'only configured repositories are requested')
   await crawl()
-  t.match(skipped(), {
+  matchStrictly(t, skipped(), {
     items: [{
       instance: 'first',
       kind: 'repository',
@@ -105,79 +112,87 @@ await t.test('a refused repository of the configuration fails only itself, and i
     }],
     counts: [{ instance: 'first', kind: 'repository', reason: 'refused', count: 1 }]
   })
-  t.match(logged(), [
+  matchStrictly(t, logged(), [
     { level: 40, repository: 'provider/secret', msg: /^the upstream refuses a configured repository \(401 or 403\)/ },
     { level: 30, msg: 'skipped 1 repository: 1 refused' }
   ], 'once, not at each crawl')
 })
 
-await t.test('a repository that is refused after it was read is served as stale, and keeps its owner after a ' +
-  'restart', async t => {
-  const { fake, folder, start } = await setUp(t, { denied: undefined }, mostly[1])
-  const { app, names, status, first, logged, skipped, crawl, get } = await start({
-    cache: { directory: join(folder, 'snapshots') }
-  })
-  await names()
-  t.equal(await status('provider/secret/versions'), 200)
-  fake.options.denied = mostly[0].denied
-  fake.revoke()
-  t.match(await crawl(), {
-    partial: undefined,
-    stale: true,
-    items: [
+await t.test(
+  'a repository that is refused after it was read is served as stale, and keeps its owner after a ' +
+    'restart',
+  async t => {
+    const { fake, folder, start } = await setUp(t, { denied: undefined }, mostly[1])
+    const { app, names, status, first, logged, skipped, crawl, get } = await start({
+      cache: { directory: join(folder, 'snapshots') }
+    })
+    await names()
+    t.equal(await status('provider/secret/versions'), 200)
+    fake.options.denied = mostly[0].denied
+    fake.revoke()
+    matchStrictly(t, await crawl(), {
+      partial: undefined,
+      stale: true,
+      items: [
+        'provider/aws 1.0.0',
+        'provider/other 9.0.0',
+        'provider/secret 1.0.0',
+        'taskserv/hidden 9.0.0',
+        'taskserv/k3s 1.0.0'
+      ]
+    })
+    t.strictSame(await first(), healthy)
+    for (const path of ['provider/secret', 'provider/secret/versions']) {
+      const { statusCode, headers, body } = await get(`/api/v1/extensions/${path}`)
+      matchStrictly(t, [statusCode, headers['x-cache-ttl'], headers['cache-status'], body], [
+        200,
+        '0',
+        /first; hit; detail=stale/,
+        /1\.0\.0/
+      ], path)
+    }
+    matchStrictly(
+      t,
+      (await get('/api/v1/extensions/provider/aws')).headers,
+      { 'cache-control': /^public/ },
+      'another extension is fresh'
+    )
+    t.equal(await status('provider/nowhere'), 404)
+    matchStrictly(t, logged().map(({ msg, repository }) => repository ?? msg), [
+      'provider/secret',
+      'skipped 1 repository: 1 refused'
+    ])
+    fake.options.denied = undefined
+    fake.revoke()
+    matchStrictly(t, await crawl(), { stale: false, partial: undefined })
+    matchStrictly(t, logged(), [{ level: 30, repository: 'provider/secret', msg: 'a repository is accessible again' }, {
+      level: 30,
+      msg: 'nothing is skipped any more'
+    }])
+    t.strictSame(skipped(), { items: [], counts: [] }, 'removed when a complete crawl no longer finds it')
+
+    fake.options.denied = only('provider/aws')
+    fake.revoke()
+    const config = { cache: { directory: join(folder, 'cold') } }
+    const before = await start(config)
+    matchStrictly(t, (await before.names()).items, [
       'provider/aws 1.0.0',
       'provider/other 9.0.0',
-      'provider/secret 1.0.0',
-      'taskserv/hidden 9.0.0',
-      'taskserv/k3s 1.0.0'
-    ]
-  })
-  t.strictSame(await first(), healthy)
-  for (const path of ['provider/secret', 'provider/secret/versions']) {
-    const { statusCode, headers, body } = await get(`/api/v1/extensions/${path}`)
-    t.match([statusCode, headers['x-cache-ttl'], headers['cache-status'], body], [
-      200,
-      '0',
-      /first; hit; detail=stale/,
-      /1\.0\.0/
-    ], path)
+      'taskserv/hidden 9.0.0'
+    ])
+    await before.app.close()
+    await app.close()
+    await fake.stop()
+    const after = await start(config)
+    matchStrictly(t, await after.names(), {
+      partial: undefined,
+      stale: true,
+      items: ['provider/aws 1.0.0', 'provider/other 9.0.0', 'taskserv/hidden 9.0.0']
+    })
+    t.equal(await after.status('provider/secret'), 503, 'no twin replaces it')
+    await fake.start()
   }
-  t.match(
-    (await get('/api/v1/extensions/provider/aws')).headers,
-    { 'cache-control': /^public/ },
-    'another extension is fresh'
-  )
-  t.equal(await status('provider/nowhere'), 404)
-  t.match(logged().map(({ msg, repository }) => repository ?? msg), [
-    'provider/secret',
-    'skipped 1 repository: 1 refused'
-  ])
-  fake.options.denied = undefined
-  fake.revoke()
-  t.match(await crawl(), { stale: false, partial: undefined })
-  t.match(logged(), [{ level: 30, repository: 'provider/secret', msg: 'a repository is accessible again' }, {
-    level: 30,
-    msg: 'nothing is skipped any more'
-  }])
-  t.strictSame(skipped(), { items: [], counts: [] }, 'removed when a complete crawl no longer finds it')
-
-  fake.options.denied = only('provider/aws')
-  fake.revoke()
-  const config = { cache: { directory: join(folder, 'cold') } }
-  const before = await start(config)
-  t.match((await before.names()).items, ['provider/aws 1.0.0', 'provider/other 9.0.0', 'taskserv/hidden 9.0.0'])
-  await before.app.close()
-  await app.close()
-  await fake.stop()
-  const after = await start(config)
-  t.match(await after.names(), {
-    partial: undefined,
-    stale: true,
-    items: ['provider/aws 1.0.0', 'provider/other 9.0.0', 'taskserv/hidden 9.0.0']
-  })
-  t.equal(await after.status('provider/secret'), 503, 'no twin replaces it')
-  await fake.start()
-})
+)
 
 await t.test('a refusal of the only repository fails only it while the registry accepts the credentials', async t => {
   const { fake, start } = await setUp(t, { denied: /^repository:/ }, {
@@ -185,13 +200,13 @@ await t.test('a refusal of the only repository fails only it while the registry 
     repositories: ['provider/secret']
   })
   const { names, status, first, crawl } = await start()
-  t.match(await names(), { partial: undefined, items: ['provider/other 9.0.0', 'taskserv/hidden 9.0.0'] })
+  matchStrictly(t, await names(), { partial: undefined, items: ['provider/other 9.0.0', 'taskserv/hidden 9.0.0'] })
   t.strictSame(await first(), healthy)
   t.equal(await status('provider/secret'), 401)
   fake.options.guests = false
   fake.revoke()
-  t.match(await crawl(), { partial: undefined, stale: true })
-  t.match(await first(), { healthy: false, error: 'Authentication failed' }, 'refused by the registry itself')
+  matchStrictly(t, await crawl(), { partial: undefined, stale: true })
+  matchStrictly(t, await first(), { healthy: false, error: 'Authentication failed' }, 'refused by the registry itself')
 })
 
 await t.test('a token server that issues no token for one repository refuses that repository only', async t => {
@@ -205,33 +220,36 @@ await t.test('a token server that issues no token for one repository refuses tha
         }
       : undefined
   const { names, status, first, skipped } = await start()
-  t.match(await names(), {
+  matchStrictly(t, await names(), {
     partial: undefined,
     stale: false,
     items: ['provider/aws 1.0.0', 'provider/other 9.0.0', 'taskserv/hidden 9.0.0', 'taskserv/k3s 1.0.0']
   })
   t.strictSame(await first(), healthy)
   t.equal(await status('provider/secret'), 401)
-  t.match(skipped().items, [{ repository: 'provider/secret', reason: 'refused' }])
+  matchStrictly(t, skipped().items, [{ repository: 'provider/secret', reason: 'refused' }])
 })
 
-await t.test('credentials that are refused for all of several repositories are a failure of the ' +
-  'instance', async t => {
-  const { start } = await setUp(t, { denied: /^repository:/ }, {
-    discovery: 'list',
-    repositories: ['provider/secret', 'provider/aws']
-  })
-  const { names, status, first, skipped } = await start()
-  t.match(await names(), { partial: 'first' })
-  t.match(await first(), { healthy: false, error: 'Authentication failed' })
-  t.equal(await status('provider/secret'), 401)
-  t.strictSame(skipped(), { items: [], counts: [] })
-})
+await t.test(
+  'credentials that are refused for all of several repositories are a failure of the ' +
+    'instance',
+  async t => {
+    const { start } = await setUp(t, { denied: /^repository:/ }, {
+      discovery: 'list',
+      repositories: ['provider/secret', 'provider/aws']
+    })
+    const { names, status, first, skipped } = await start()
+    matchStrictly(t, await names(), { partial: 'first' })
+    matchStrictly(t, await first(), { healthy: false, error: 'Authentication failed' })
+    t.equal(await status('provider/secret'), 401)
+    t.strictSame(skipped(), { items: [], counts: [] })
+  }
+)
 
 await t.test('refused repositories that the crawl discovered are counted but never named', async t => {
   const { fake, start } = await setUp(t, { denied: only('provider/aws', 'taskserv/k3s') }, {})
   const { app, get, names, first, skipped, crawl, logged, lines, status } = await start()
-  t.match(await names(), {
+  matchStrictly(t, await names(), {
     partial: undefined,
     stale: false,
     items: ['provider/aws 1.0.0', 'provider/other 9.0.0', 'taskserv/k3s 1.0.0']
@@ -247,7 +265,7 @@ await t.test('refused repositories that the crawl discovered are counted but nev
   )
   t.notMatch(shown, /secret|hidden/, 'in no log line of any level, metric or report')
   t.match(shown, /extensions_skipped_total\{backend="first",reason="refused"\} 2/)
-  t.match(logged(), [{ level: 40, refused: 2, msg: /^the upstream refuses repositories that it lists/ }, {
+  matchStrictly(t, logged(), [{ level: 40, refused: 2, msg: /^the upstream refuses repositories that it lists/ }, {
     level: 30,
     msg: 'skipped 2 repositories: 2 refused'
   }])
@@ -255,10 +273,10 @@ await t.test('refused repositories that the crawl discovered are counted but nev
   fake.options.denied = only('provider/aws', 'taskserv/k3s', 'provider/secret')
   fake.revoke()
   await crawl()
-  t.match(logged(), [{ level: 30, refused: 1 }, { level: 30, msg: 'skipped 1 repository: 1 refused' }])
+  matchStrictly(t, logged(), [{ level: 30, refused: 1 }, { level: 30, msg: 'skipped 1 repository: 1 refused' }])
   fake.content.delete('taskserv/hidden')
   await crawl()
-  t.match((await names()).items, [
+  matchStrictly(t, (await names()).items, [
     'provider/aws 1.0.0',
     'provider/other 9.0.0',
     'provider/secret 1.0.0',
@@ -268,30 +286,33 @@ await t.test('refused repositories that the crawl discovered are counted but nev
   t.strictSame(app.catalog.skipped().counts, [])
 })
 
-await t.test('a registry that denies unknown repositories responds 404 for a name that its complete list ' +
-  'lacks', async t => {
-  const { fake, start } = await setUp(t, { denied: only('provider/aws', 'taskserv/k3s', 'provider/new') }, {})
-  const { names, status, clock } = await start()
-  await names()
-  for (const seconds of [0, 60, 301]) {
-    clock.forward(seconds)
-    for (const path of ['provider/nowhere', 'provider/nowhere/versions', 'provider/nowhere/1.0.0']) {
-      t.equal(await status(path), 404, `${path} after ${seconds} s`)
+await t.test(
+  'a registry that denies unknown repositories responds 404 for a name that its complete list ' +
+    'lacks',
+  async t => {
+    const { fake, start } = await setUp(t, { denied: only('provider/aws', 'taskserv/k3s', 'provider/new') }, {})
+    const { names, status, clock } = await start()
+    await names()
+    for (const seconds of [0, 60, 301]) {
+      clock.forward(seconds)
+      for (const path of ['provider/nowhere', 'provider/nowhere/versions', 'provider/nowhere/1.0.0']) {
+        t.equal(await status(path), 404, `${path} after ${seconds} s`)
+      }
     }
-  }
-  const asked = fake.count(/_catalog/)
-  for (let name = 0; name < 50; name++) t.equal(await status(`provider/nowhere${name}`), 404)
-  t.ok(fake.count(/_catalog/) - asked <= 1, 'the list is not requested again for each name')
-  t.equal(await status('provider/secret'), 401)
+    const asked = fake.count(/_catalog/)
+    for (let name = 0; name < 50; name++) t.equal(await status(`provider/nowhere${name}`), 404)
+    t.ok(fake.count(/_catalog/) - asked <= 1, 'the list is not requested again for each name')
+    t.equal(await status('provider/secret'), 401)
 
-  clock.forward(31)
-  const content = fake.content.get('provider/aws')
-  if (content !== undefined) fake.content.set('provider/new', content)
-  t.equal(await status('provider/new'), 200, 'a repository that was published a moment ago')
-  clock.forward(31)
-  fake.options.catalogRefused = true
-  t.equal(await status('provider/nowhere'), 401, 'without the list an absence is not proven')
-})
+    clock.forward(31)
+    const content = fake.content.get('provider/aws')
+    if (content !== undefined) fake.content.set('provider/new', content)
+    t.equal(await status('provider/new'), 200, 'a repository that was published a moment ago')
+    clock.forward(31)
+    fake.options.catalogRefused = true
+    t.equal(await status('provider/nowhere'), 401, 'without the list an absence is not proven')
+  }
+)
 
 await t.test('a failing list of repositories is not requested again for each denied name', async t => {
   const { fake, start } = await setUp(t, { denied: only('provider/aws', 'taskserv/k3s') }, {})
@@ -324,19 +345,22 @@ await t.test('a name outside the configuration is reported as 404 during an outa
   await fake.start()
 })
 
-await t.test('the second repository of an extension is used if the first one is refused, in lists and ' +
-  'by name', async t => {
-  const { fake, start } = await setUp(t, { denied: only('aws_prov', 'taskserv/k3s') }, {
-    discovery: 'list',
-    repositories: ['provider/aws', 'aws_prov', 'taskserv/k3s']
-  })
-  const content = fake.content.get('provider/aws')
-  if (content !== undefined) fake.content.set('aws_prov', content)
-  const { names, status, skipped } = await start()
-  t.match(await names(), { partial: undefined, stale: false, items: ['provider/aws 1.0.0'] })
-  t.equal(await status('provider/aws/versions'), 200)
-  t.match(skipped().items, [{ repository: 'provider/aws', reason: 'refused' }])
-})
+await t.test(
+  'the second repository of an extension is used if the first one is refused, in lists and ' +
+    'by name',
+  async t => {
+    const { fake, start } = await setUp(t, { denied: only('aws_prov', 'taskserv/k3s') }, {
+      discovery: 'list',
+      repositories: ['provider/aws', 'aws_prov', 'taskserv/k3s']
+    })
+    const content = fake.content.get('provider/aws')
+    if (content !== undefined) fake.content.set('aws_prov', content)
+    const { names, status, skipped } = await start()
+    matchStrictly(t, await names(), { partial: undefined, stale: false, items: ['provider/aws 1.0.0'] })
+    t.equal(await status('provider/aws/versions'), 200)
+    matchStrictly(t, skipped().items, [{ repository: 'provider/aws', reason: 'refused' }])
+  }
+)
 
 await t.test('a Gitea repository with refused releases fails only itself, and is never named', async t => {
   const content: GiteaContent = {
@@ -366,7 +390,7 @@ await t.test('a Gitea repository with refused releases fails only itself, and is
       return [headers['x-partial'], (JSON.parse(body) as Extension[]).map(({ name }) => name)]
     }
     t.strictSame(await list(), [undefined, ['aws', 'k3s']], String(answer.status))
-    t.match((await get('/health')).json(), { status: 'healthy' })
+    matchStrictly(t, (await get('/health')).json(), { status: 'healthy' })
     t.strictSame(app.catalog.skipped(), {
       items: [],
       counts: [{ instance: 'gitea', kind: 'repository', reason: 'refused', count: 1 }]
@@ -395,7 +419,7 @@ await t.test('a Gitea token that may not read any releases is a failure of the i
   const { app, get } = await startApp(t, { gitea: { url: gitea.url, organization: 'team' } })
   await app.health.firstRound
   t.equal((await get('/api/v1/extensions')).statusCode, 401)
-  t.match((await get('/health')).json(), {
+  matchStrictly(t, (await get('/health')).json(), {
     status: 'degraded',
     backends: { gitea: { healthy: false, error: 'Authentication failed' } }
   })

@@ -1,6 +1,7 @@
 import { readdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import t from 'tap'
+import { matchStrictly } from '../../fakes/match.ts'
 import { bytesOf, contentOfFiles, digestOf, fileOf, listenBeforeStorage } from '../../fakes/storage.ts'
 
 const big = fileOf(8 * 1024 * 1024)
@@ -13,7 +14,7 @@ await t.test('ten concurrent downloads share one transfer, which resumes where t
   const { url, storage, metric, idle } = await listenBeforeStorage(t, big, { cuts: [at(0.3), at(0.6), at(0.9)] })
   const all = await Promise.all(Array.from({ length: 10 }, async () => await bytesOf(await fetch(url))))
   for (const bytes of all) t.ok(bytes.equals(big))
-  t.match(storage.requests, [undefined, part, part, part])
+  matchStrictly(t, storage.requests, [undefined, part, part, part])
   t.ok(storage.sent <= big.length * 1.1, `${storage.sent} bytes for ${big.length}`)
   t.equal(await metric('transfers_resumed_total{backend="oci"}'), 3)
   t.equal(await metric('download_bytes_total{source="upstream"}'), big.length)
@@ -36,7 +37,7 @@ await t.test('if the upstream has no range support, or another file, the transfe
   other.storage.etag = '"two"'
   opened.resolve()
   t.ok((await bytesOf(answer)).equals(big))
-  t.match(other.storage.requests, [undefined, part, undefined], 'a part with another validator is not used')
+  matchStrictly(t, other.storage.requests, [undefined, part, undefined], 'a part with another validator is not used')
 })
 
 await t.test('a transfer fails if the file has changed when it starts again', async t => {
@@ -60,7 +61,7 @@ await t.test('a corrupt file is never complete, is counted and not stored, and r
   await t.rejects(async () => { for await (const chunk of answer.body ?? []) seen += (chunk as Uint8Array).length })
   t.equal(seen, big.length - held, 'everything except the end was sent')
   t.equal(await metric('checksum_failures_total{backend="oci"}'), 1)
-  t.match(statistics(), { entries: 0, bytes: 0 })
+  matchStrictly(t, statistics(), { entries: 0, bytes: 0 })
   t.equal(
     (await fetch(url, { headers: { range: `bytes=${big.length - 10}-` } })).status,
     503,
@@ -69,7 +70,7 @@ await t.test('a corrupt file is never complete, is counted and not stored, and r
   storage.content = big
   t.ok((await bytesOf(await fetch(url))).equals(big))
   await idle()
-  t.match(statistics(), { entries: 1, bytes: big.length })
+  matchStrictly(t, statistics(), { entries: 1, bytes: big.length })
 })
 
 await t.test('a corrupt file is logged once, even after its client has disconnected', async t => {
@@ -85,7 +86,7 @@ await t.test('a corrupt file is logged once, even after its client has disconnec
   hangUp.abort()
   opened.resolve()
   await idle()
-  t.match(warnings().map(({ args }) => args), [[{
+  matchStrictly(t, warnings().map(({ args }) => args), [[{
     backend: 'oci',
     extension: 'taskserv/big',
     version: '1.0.0',
@@ -99,7 +100,7 @@ await t.test('the end of a range of a file in transfer is withheld, like the end
   storage.hold = [at(0.5), opened.promise]
   const whole = await fetch(url)
   const answer = await fetch(url, { headers: { range: `bytes=1000-${1000 + 100 * 1024 - 1}` } })
-  t.match([answer.status, answer.headers.get('content-range'), answer.headers.get('content-length')], [
+  matchStrictly(t, [answer.status, answer.headers.get('content-range'), answer.headers.get('content-length')], [
     206,
     `bytes 1000-${1000 + 100 * 1024 - 1}/${big.length}`,
     String(100 * 1024)
@@ -184,7 +185,7 @@ await t.test('another instance with the same file continues where its owner fail
   await fake.stop()
   broken.resolve()
   t.ok((await bytesOf(answer)).equals(big))
-  t.match(twin.storage.requests, [part])
+  matchStrictly(t, twin.storage.requests, [part])
   t.equal(storage.requests.length, 1)
   t.type(await metric('transfers_active'), 'number')
   t.not(url, both.url)
@@ -208,7 +209,7 @@ await t.test('a file that cannot be transferred evicts nothing from the store', 
   await bytesOf(await fetch(url))
   await idle()
   t.equal((await fetch(url.replace('/big/', '/other/'))).status, 503)
-  t.match(statistics(), { entries: 1, bytes: small.length, reserved: 0, evictions: 0 })
+  matchStrictly(t, statistics(), { entries: 1, bytes: small.length, reserved: 0, evictions: 0 })
 })
 
 await t.test('partial files are removed, and a directory that cannot be written does not fail ' +

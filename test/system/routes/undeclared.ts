@@ -2,6 +2,7 @@ import t, { type Test } from 'tap'
 import type { Extension } from '../../../schemas/extension.ts'
 import { startApp } from '../../fakes/app.ts'
 import { createGiteaFake, provisioningContent } from '../../fakes/gitea.ts'
+import { matchStrictly } from '../../fakes/match.ts'
 import { askRaw } from '../../fakes/raw.ts'
 
 const base = '/api/v1/extensions'
@@ -106,7 +107,7 @@ await t.test('a query parameter never replaces a part of the path', async t => {
   ) {
     const { statusCode, body } = await get(`${base}/provider/aws?${query}`)
     t.equal(statusCode, 200, query)
-    t.match(JSON.parse(body) as Extension, { type: 'provider', name: 'aws' }, query)
+    matchStrictly(t, JSON.parse(body) as Extension, { type: 'provider', name: 'aws' }, query)
   }
 })
 

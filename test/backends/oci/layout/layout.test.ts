@@ -15,6 +15,7 @@ import {
   type FakeLayoutOptions,
   type Fault
 } from '../../../fakes/layout.ts'
+import { matchStrictly } from '../../../fakes/match.ts'
 
 const { signal } = new AbortController()
 const unavailable = { code: 'service_unavailable', instance: 'oci' }
@@ -64,7 +65,7 @@ await t.test('a tree has one repository per layout, named by its path', async t 
     truncated: false
   })
   t.strictSame(await tags(tree, 'provider/aws'), ['1.0.0', '1.1.0'])
-  t.match(await tree.transport.resolve('provider/aws', '1.0.0'), { digest: tree.manifest })
+  matchStrictly(t, await tree.transport.resolve('provider/aws', '1.0.0'), { digest: tree.manifest })
   t.equal(await tree.transport.resolve('provider/aws', '9.9.9'), undefined)
   for (
     const absent of ['provider', 'provider/gcp', '', '../root/provider/aws', 'provider/./aws', 'provider/aws/blobs']
@@ -229,7 +230,7 @@ await t.test('a stream ends when its request is aborted', async t => {
   const closed = new Promise(resolve => stream?.once('close', resolve))
   const failed = new Promise(resolve => stream?.once('error', resolve))
   hangUp.abort()
-  t.match(await failed, { name: 'AbortError' })
+  matchStrictly(t, await failed, { name: 'AbortError' })
   await closed
   t.equal(stream?.destroyed, true)
   await t.rejects(transport.blob('provider/aws', big, { signal: hangUp.signal }), { name: 'AbortError' })
@@ -287,7 +288,7 @@ await t.test('a layout that was never complete fails without its path in the err
   const tree = await layout(t, [aws])
   await halfWriteIndex(join(tree.root, 'provider/aws'))
   const error: unknown = await tree.transport.tags('provider/aws').catch((error: unknown) => error)
-  t.match(error, { ...unavailable, details: 'Image layout is damaged', cause: Error })
+  matchStrictly(t, error, { ...unavailable, details: 'Image layout is damaged', cause: Error })
   t.notMatch(JSON.stringify(error), tree.root)
   const newer = await layout(t, [kubernetes])
   await writeFile(join(newer.root, 'taskserv/kubernetes/oci-layout'), '{"imageLayoutVersion":"9.0"}')

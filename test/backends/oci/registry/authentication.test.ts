@@ -7,6 +7,7 @@ import type { Resolver } from '../../../../plugins/upstream/addresses.ts'
 import { startApp } from '../../../fakes/app.ts'
 import { writeLayout } from '../../../fakes/layout.ts'
 import { createLoopback } from '../../../fakes/loopback.ts'
+import { matchStrictly } from '../../../fakes/match.ts'
 import { contentOf, createRegistryFake, type RegistryFakeOptions } from '../../../fakes/registry.ts'
 import { createRegistryTransport } from '../../../fakes/registry-driver.ts'
 
@@ -55,7 +56,7 @@ await t.test('a token is fetched once for a repository, and used until shortly b
     await transport.tags(aws)
     await transport.resolve(aws, '1.0.0')
     t.equal(fake.count(tokens), 1)
-    t.match(fake.requests.find(({ path }) => tokens.test(path)), {
+    matchStrictly(t, fake.requests.find(({ path }) => tokens.test(path)), {
       path: '/token?service=registry&scope=repository%3Aprovisioning%2Fprovider%2Faws%3Apull',
       headers: { authorization: basic }
     })
@@ -92,7 +93,7 @@ await t.test('concurrent requests for one token share one fetch, and a failed fe
 
   const failing = await setUp(t, {}, login)
   failing.fake.fault = ({ path }) => tokens.test(path) ? { status: 404, body: '' } : undefined
-  t.match(await outcome(failing.transport.tags(aws)), { code: 'service_unavailable' })
+  matchStrictly(t, await outcome(failing.transport.tags(aws)), { code: 'service_unavailable' })
   failing.fake.fault = undefined
   t.strictSame(await failing.transport.tags(aws), [{ name: '1.0.0' }])
 })
@@ -124,7 +125,7 @@ await t.test('a refused token is replaced once, and then the refusal is returned
   fake.options.denied = /provider/
   fake.revoke()
   fake.requests.length = 0
-  t.match(await outcome(transport.tags(aws)), { code: 'auth_error', instance: 'oci' })
+  matchStrictly(t, await outcome(transport.tags(aws)), { code: 'auth_error', instance: 'oci' })
   t.equal(fake.count(/tags\/list/), 2, 'two requests')
   t.equal(fake.count(tokens), 1)
   t.strictSame(await transport.tags(k3s), [{ name: '1.0.0' }], 'another repository is not affected')
@@ -156,13 +157,16 @@ await t.test('refused credentials cause an auth_error, and so do missing credent
       { auth, guests: false },
       folder => ({ username: 'other', password_file: join(folder, 'password') })
     )
-    t.match(await outcome(wrong.transport.ping(signal())), { code: 'auth_error', details: 'Authentication failed' })
-    t.match(await outcome(wrong.transport.repositories('provisioning')), { code: 'auth_error' })
+    matchStrictly(t, await outcome(wrong.transport.ping(signal())), {
+      code: 'auth_error',
+      details: 'Authentication failed'
+    })
+    matchStrictly(t, await outcome(wrong.transport.repositories('provisioning')), { code: 'auth_error' })
     const none = await setUp(t, { auth, guests: false })
-    t.match(await outcome(none.transport.ping(signal())), { code: 'auth_error' })
+    matchStrictly(t, await outcome(none.transport.ping(signal())), { code: 'auth_error' })
   }
   const token = await setUp(t, {}, () => ({ token: 'canary-wrong' }))
-  t.match(await outcome(token.transport.ping(signal())), { code: 'auth_error' })
+  matchStrictly(t, await outcome(token.transport.ping(signal())), { code: 'auth_error' })
   t.equal(token.fake.requests.length, 1, 'a configured token is not replaced by another one')
 })
 
@@ -185,7 +189,7 @@ await t.test('a bearer token of the configuration or of a file is sent with ever
     'Bearer canary-second!'
   ])
   await rm(join(folder, 'token'))
-  t.match(await outcome(transport.tags(aws)), { code: 'config_error' })
+  matchStrictly(t, await outcome(transport.tags(aws)), { code: 'config_error' })
 })
 
 await t.test('a changed password is used for the next request, and gets a new token', async t => {
@@ -220,7 +224,7 @@ await t.test('credentials for a token server on another host', async t => {
     'credentials', async t => {
     const { server, transport } = await elsewhere(t, () => ({}))
     const error = await outcome(transport.tags(aws))
-    t.match(error, {
+    matchStrictly(t, error, {
       code: 'config_error',
       message: 'Instance oci requires a token from a host that is not configured',
       details: `Token server ${new URL(server.url).host} is not in auth_hosts`
@@ -243,13 +247,13 @@ await t.test('credentials for a token server on another host', async t => {
   await t.test('a token server that redirects, or has an invalid address, receives no credentials', async t => {
     const redirecting = await elsewhere(t, host => ({ auth_hosts: [host] }))
     redirecting.server.fault = () => ({ status: 302, headers: { location: 'http://169.254.169.254/' }, body: '' })
-    t.match(await outcome(redirecting.transport.tags(aws)), {
+    matchStrictly(t, await outcome(redirecting.transport.tags(aws)), {
       code: 'service_unavailable',
       details: 'Redirect to a host that is not configured'
     })
     for (const realm of ['token', '/token', 'ftp://x/', 'http://user:pw@127.0.0.1/']) {
       const { transport } = await elsewhere(t, () => ({}), () => realm)
-      t.match(await outcome(transport.tags(aws)), {
+      matchStrictly(t, await outcome(transport.tags(aws)), {
         code: 'service_unavailable',
         details: 'Token server has no usable address'
       }, realm)
@@ -270,10 +274,13 @@ await t.test('invalid responses of a token server are failures', async t => {
   for (const [body, details] of bodies) {
     fake.fault = ({ path }) =>
       tokens.test(path) ? { status: 200, headers: { 'content-type': 'application/json' }, body } : undefined
-    t.match(await outcome(transport.tags(aws)), { code: 'service_unavailable', details }, body)
+    matchStrictly(t, await outcome(transport.tags(aws)), { code: 'service_unavailable', details }, body)
   }
   fake.fault = ({ path }) => tokens.test(path) ? 'endless' : undefined
-  t.match(await outcome(transport.tags(aws)), { code: 'service_unavailable', details: 'Response is too large' })
+  matchStrictly(t, await outcome(transport.tags(aws)), {
+    code: 'service_unavailable',
+    details: 'Response is too large'
+  })
 })
 
 await t.test('a storage that a blob is redirected to receives no credentials, also after its challenge', async t => {
@@ -289,7 +296,7 @@ await t.test('a storage that a blob is redirected to receives no credentials, al
     folder => ({ ...login(folder), redirect_hosts: [new URL(storage.url).host] })
   )
   const digest = [...fake.content.get(aws)?.blobs.keys() ?? []][0] ?? ''
-  t.match(await outcome(transport.blob(aws, { digest, size: 1 }, { signal: signal() })), {
+  matchStrictly(t, await outcome(transport.blob(aws, { digest, size: 1 }, { signal: signal() })), {
     code: 'service_unavailable'
   })
   t.strictSame(storage.requests.map(({ headers }) => headers.authorization), [undefined])
@@ -321,7 +328,7 @@ await t.test('a realm that was wrong once is read again', async t => {
           headers: { 'www-authenticate': 'Bearer realm="http://wrong.example/token",service="x"' },
           body: ''
         }
-  t.match(await outcome(transport.tags(aws)), { code: 'config_error' })
+  matchStrictly(t, await outcome(transport.tags(aws)), { code: 'config_error' })
   fake.fault = undefined
   await outcome(transport.tags(aws))
   t.strictSame(await transport.tags(aws), [{ name: '1.0.0' }])

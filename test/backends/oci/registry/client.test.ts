@@ -131,14 +131,14 @@ await t.test('repositories of a registry', async t => {
   await t.test('an unavailable registry is a failure', async t => {
     const { fake, transport, told } = await setUp(t)
     fake.fault = () => ({ status: 404, headers: { 'content-type': 'text/html' }, body: '' })
-    t.match(await outcome(transport.repositories('provisioning')), {
+    matchStrictly(t, await outcome(transport.repositories('provisioning')), {
       code: 'service_unavailable',
       details: 'No registry at this address'
     })
     fake.fault = () => ({ status: 401, headers: { 'www-authenticate': 'Basic realm="x"' }, body: '' })
-    t.match(await outcome(transport.repositories('provisioning')), { code: 'auth_error' })
+    matchStrictly(t, await outcome(transport.repositories('provisioning')), { code: 'auth_error' })
     fake.fault = ({ path }) => path === '/v2/' ? undefined : { status: 503, body: '' }
-    t.match(await outcome(transport.repositories('provisioning')), {
+    matchStrictly(t, await outcome(transport.repositories('provisioning')), {
       code: 'service_unavailable',
       details: 'Upstream responded with status 503'
     })
@@ -162,7 +162,7 @@ await t.test('a 404 that is not from the registry does not prove an absence', as
       const question of [async () => await driver.list(), async () =>
         await driver.load('provider', 'aws'), async () =>
         await driver.load('provider', 'nowhere')]
-    ) t.match(await outcome(question()), { code: 'service_unavailable' })
+    ) matchStrictly(t, await outcome(question()), { code: 'service_unavailable' })
   }
 })
 
@@ -206,7 +206,8 @@ await t.test('an endless catalog is truncated, and reported as truncated', async
 await t.test('a file that is refused before it is read does not keep its connection', async t => {
   const { fake, driver, file } = await setUp(t)
   fake.fault = ({ path }) => path.includes('/blobs/') ? { status: 200, body: Buffer.alloc(8 * 1024 * 1024) } : undefined
-  t.match(
+  matchStrictly(
+    t,
     await outcome(
       driver.open({ name: 'x', validator: file.digest, locator: `${repository}@${file.digest}`, size: 8 }, {
         signal: signal()
@@ -226,7 +227,7 @@ await t.test('a denied repository is refused alone, and does not hide a reposito
       : undefined
   matchStrictly(t, await driver.load('provider', 'aws'), { releases: [{ version: '0.1.0' }] })
   fake.fault = ({ path }) => path.includes('/taskserv/') ? { status: 403, body: '' } : undefined
-  t.match(await outcome(driver.load('taskserv', 'k3s')), { code: 'auth_error' })
+  matchStrictly(t, await outcome(driver.load('taskserv', 'k3s')), { code: 'auth_error' })
   matchStrictly(t, await driver.list(), {
     found: [{ metadata: { name: 'aws' } }],
     failed: [],
@@ -264,7 +265,7 @@ await t.test('a tag of a registry', async t => {
       const { fake, transport, manifest } = await setUp(t)
       fake.fault = ({ method }) => method === 'HEAD' ? answer : undefined
       const target = await transport.resolve(repository, '1.0.0')
-      t.match(target, { digest: manifest, mediaType: manifestType, manifest: { digest: manifest } })
+      matchStrictly(t, target, { digest: manifest, mediaType: manifestType, manifest: { digest: manifest } })
       t.equal(sha256(target?.manifest?.bytes ?? ''), manifest)
       t.equal(await transport.resolve(repository, '9.9.9'), undefined)
     }
@@ -337,7 +338,7 @@ await t.test('a file of a registry', async t => {
     const storage = await createLoopback(() => ({ status: 200, body: 'the file' }))
     t.teardown(storage.close)
     const refused = await setUp(t, { storage: storage.url })
-    t.match(await outcome(refused.transport.blob(repository, refused.file, { signal: signal() })), {
+    matchStrictly(t, await outcome(refused.transport.blob(repository, refused.file, { signal: signal() })), {
       code: 'service_unavailable',
       details: 'Redirect to a host that is not configured'
     })

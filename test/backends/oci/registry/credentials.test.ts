@@ -126,9 +126,9 @@ await t.test('credentials in config.json of Docker', async t => {
       t,
       `\uFEFF${JSON.stringify({ auths: { 'ghcr.io': { auth: encoded('me:one') } } })}`
     )
-    t.match(await read(), { password: 'one' })
+    matchStrictly(t, await read(), { password: 'one' })
     await writeFile(file, JSON.stringify({ auths: { 'ghcr.io': { auth: encoded('me:another') } } }))
-    t.match(await read(), { password: 'another' })
+    matchStrictly(t, await read(), { password: 'another' })
     await writeFile(file, JSON.stringify({ credsStore: 'canary-store' }))
     for (let time = 0; time < 2; time++) {
       await t.rejects(read(), { code: 'config_error', message: 'docker_config of instance oci cannot be used' })

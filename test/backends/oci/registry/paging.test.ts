@@ -112,7 +112,7 @@ await t.test('an empty page is the last; repeated or endless pages are a failure
         link: `<${url.pathname}?n=2&last=b>; rel="next"`
       })
   )
-  t.match(await outcome(repeated.transport.tags('provider/aws')), {
+  matchStrictly(t, await outcome(repeated.transport.tags('provider/aws')), {
     code: 'service_unavailable',
     details: 'Response has a page twice'
   })
@@ -127,7 +127,7 @@ await t.test('an empty page is the last; repeated or endless pages are a failure
     const last = Number(url.searchParams.get('last') ?? 0)
     return json({ tags: [`t${last}`] }, { link: `<${url.pathname}?n=1&last=${last + 1}>; rel="next"` })
   })
-  t.match(await outcome(endless.transport.tags('provider/aws')), {
+  matchStrictly(t, await outcome(endless.transport.tags('provider/aws')), {
     code: 'service_unavailable',
     details: 'Response has too many pages'
   })
@@ -213,7 +213,7 @@ await t.test('any other repeated page does not prove the end', async t => {
   ]
   for (const [what, page] of pages) {
     const { transport } = await scripted(t, (_request, url) => page(url))
-    t.match(await outcome(transport.tags('provider/aws')), {
+    matchStrictly(t, await outcome(transport.tags('provider/aws')), {
       code: 'service_unavailable',
       details: 'Response has a page twice'
     }, what)
@@ -228,13 +228,14 @@ await t.test('the list of Harbor ends with a Link to the page just read, unless 
         link: `<${url.pathname}${url.search}>; rel="next"`
       })
     }), { discovery: 'harbor', namespace: 'provider' })
-    t.match(await transport.repositories('provider'), { names: [...twelve].sort(), truncated })
+    matchStrictly(t, await transport.repositories('provider'), { names: [...twelve].sort(), truncated })
   }
   const counted = await scripted(t, () => json(twelve.map(name => ({ name })), { 'x-total-count': '230' }), {
     discovery: 'harbor',
     namespace: 'provider'
   })
-  t.match(
+  matchStrictly(
+    t,
     await counted.transport.repositories('provider'),
     { names: [...twelve].sort(), truncated: true },
     'the same page by its number'
@@ -271,7 +272,7 @@ await t.test('a Link may be absolute on the same host, also with another scheme,
     ]
   ) {
     const { fake, transport } = await scripted(t, paged(() => elsewhere), { token: 'canary' })
-    t.match(await outcome(transport.tags('provider/aws')), {
+    matchStrictly(t, await outcome(transport.tags('provider/aws')), {
       code: 'service_unavailable',
       details: 'Next page is on another host'
     }, elsewhere)
@@ -328,7 +329,8 @@ await t.test('a response that is not from a registry is a failure, and never an 
   ]
   for (const [what, answer, details] of answers) {
     const { transport } = await scripted(t, () => answer)
-    t.match(
+    matchStrictly(
+      t,
       await outcome(transport.tags('provider/aws')),
       { code: 'service_unavailable', instance: 'oci', details },
       what

@@ -5,6 +5,7 @@ import { createBlobs, type BlobsOptions } from '../../../../plugins/downloads/st
 import { createStoreHealth, createStorePaths } from '../../../../plugins/downloads/store/directory.ts'
 import { createClock } from '../../../fakes/clock.ts'
 import { createLog } from '../../../fakes/log.ts'
+import { matchStrictly } from '../../../fakes/match.ts'
 import { digestOf, fileOf } from '../../../fakes/storage.ts'
 
 async function setUp (
@@ -45,10 +46,10 @@ await t.test('a stored file is found, even after a restart', async t => {
   t.ok(await put(a))
   t.ok((await read(a))?.equals(a))
   t.equal(await read(b), undefined)
-  t.match(blobs.statistics(), { entries: 1, bytes: 400, hits: 1, misses: 1 })
+  matchStrictly(t, blobs.statistics(), { entries: 1, bytes: 400, hits: 1, misses: 1 })
   await blobs.close()
   const next = await setUp(t, { directory })
-  t.match(next.blobs.statistics(), { entries: 1, bytes: 400 })
+  matchStrictly(t, next.blobs.statistics(), { entries: 1, bytes: 400 })
   t.ok((await next.read(a))?.equals(a))
   t.equal((await stat(names.blob(digestOf(a)))).mode & 0o777, 0o600, 'only its user may read the file')
 })
@@ -62,7 +63,7 @@ await t.test('the least recently used file is evicted first, and an open file re
   t.equal(await read(b), undefined)
   t.ok(await read(a))
   await gone(names.blob(digestOf(b)))
-  t.match(blobs.statistics(), { entries: 2, bytes: 800, evictions: 1 })
+  matchStrictly(t, blobs.statistics(), { entries: 2, bytes: 800, evictions: 1 })
   const [held, other] = [await blobs.open(digestOf(a)), await blobs.open(digestOf(c))]
   t.notOk(await put(b), 'open files leave no room')
   held?.release()
@@ -86,7 +87,7 @@ await t.test('a counted file is on disk, even if it is opened while it would be 
     files.filter(file => file.isFile()).map(({ name }) => name).sort(),
     [a, c].map(content => digestOf(content).slice(7)).sort()
   )
-  t.match(blobs.statistics(), { entries: 2, bytes: 800 })
+  matchStrictly(t, blobs.statistics(), { entries: 2, bytes: 800 })
 })
 
 await t.test('a file that is opened during its eviction is not found, and can be stored again', async t => {
@@ -97,7 +98,7 @@ await t.test('a file that is opened during its eviction is not found, and can be
   partial?.reserve(400)
   const stored = await blobs.open(digestOf(a))
   t.equal(stored, undefined)
-  t.match(blobs.statistics(), { entries: 1, bytes: 400, reserved: 400 })
+  matchStrictly(t, blobs.statistics(), { entries: 1, bytes: 400, reserved: 400 })
   await partial?.close()
   t.ok(await put(a))
   t.ok((await stat(names.blob(digestOf(a)))).isFile())
@@ -124,7 +125,7 @@ await t.test('partial files count, including those of unknown size', async t => 
   t.ok(partial?.grow(600))
   t.ok(partial?.grow(400), 'a is evicted')
   t.notOk(partial?.grow(1))
-  t.match(blobs.statistics(), { entries: 0, bytes: 0, reserved: 1000 })
+  matchStrictly(t, blobs.statistics(), { entries: 0, bytes: 0, reserved: 1000 })
   await partial?.close()
   t.equal(blobs.statistics().reserved, 0)
 })
@@ -145,7 +146,7 @@ await t.test('a damaged or missing file is removed at its first use, and counted
     await damage(path)
     t.equal(await next.read(a), undefined, name)
     await gone(path)
-    t.match(next.blobs.statistics(), { entries: 0, bytes: 0, damaged: name === 'gone' ? 0 : 1 })
+    matchStrictly(t, next.blobs.statistics(), { entries: 0, bytes: 0, damaged: name === 'gone' ? 0 : 1 })
     t.ok(await next.put(a))
     t.ok((await next.read(a))?.equals(a), `${name}: stored again`)
   }
