@@ -35,7 +35,7 @@ const providers: Example[] = [
     keywords: ['cloud', 'aws', 'infrastructure'],
     versions: [
       { version: '1.0.0', created: '2025-04-02T08:00:00Z', changes: 'First release: servers, networks and volumes.' },
-      { version: '1.1.0', created: '2025-07-14T09:20:00Z', changes: 'Volumes are encrypted unless told otherwise.' },
+      { version: '1.1.0', created: '2025-07-14T09:20:00Z', changes: 'Volumes are encrypted by default.' },
       {
         version: '1.2.0',
         created: '2025-10-06T12:00:00Z',

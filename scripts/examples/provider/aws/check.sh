@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Tells whether the credentials in the environment work in a region.
+# Checks in one region the credentials that are in the environment.
 set -euo pipefail
 
 region="$1"

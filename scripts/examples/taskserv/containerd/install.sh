@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs containerd @VERSION@ and checks what was downloaded.
+# Installs containerd @VERSION@ and verifies the downloaded archive.
 set -euo pipefail
 
 arch="$(dpkg --print-architecture)"
