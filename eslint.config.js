@@ -35,7 +35,7 @@ export default [
       // A schema and its type share one name, and wire formats have names of their own; the compiler checks both.
       '@typescript-eslint/no-redeclare': 'off',
       camelcase: 'off',
-      // How no-floating-promises is told that nobody waits.
+      // `void` marks a promise that is not awaited, for no-floating-promises.
       'no-void': ['error', { allowAsStatement: true }],
       '@typescript-eslint/no-floating-promises': 'error',
       '@typescript-eslint/no-explicit-any': 'error',

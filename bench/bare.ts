@@ -11,27 +11,27 @@ const keepAliveTimeout = 72_000
 const host = '127.0.0.1'
 
 if (kind === 'http') {
-  const answers = new Map(
-    recorded.map(({ path, body, ...answer }) => [path, { ...answer, body: Buffer.from(body, 'base64') }])
+  const responses = new Map(
+    recorded.map(({ path, body, ...result }) => [path, { ...result, body: Buffer.from(body, 'base64') }])
   )
   const server = createServer({ keepAliveTimeout }, (request, response) => {
-    const answer = answers.get(request.url ?? '')
-    if (answer === undefined) response.writeHead(404).end()
-    else if (answer.status === 304) response.writeHead(304, answer.headers).end()
-    else response.writeHead(answer.status, answer.headers).end(answer.body)
+    const recorded = responses.get(request.url ?? '')
+    if (recorded === undefined) response.writeHead(404).end()
+    else if (recorded.status === 304) response.writeHead(304, recorded.headers).end()
+    else response.writeHead(recorded.status, recorded.headers).end(recorded.body)
   })
   server.listen(Number(port), host)
 } else {
-  const answers = new Map(recorded.map(({ path, status, headers, body }) => [path, {
+  const replies = new Map(recorded.map(({ path, status, headers, body }) => [path, {
     status,
     headers: Object.fromEntries(headers.flatMap((name, at) => at % 2 === 0 ? [[name, headers[at + 1]]] : [])),
     body: status === 304 ? undefined : Buffer.from(body, 'base64')
   }]))
   const app = Fastify({ keepAliveTimeout })
   app.get('/*', (request, reply) => {
-    const answer = answers.get(request.url)
-    if (answer === undefined) reply.callNotFound()
-    else reply.code(answer.status).headers(answer.headers).send(answer.body)
+    const recorded = replies.get(request.url)
+    if (recorded === undefined) reply.callNotFound()
+    else reply.code(recorded.status).headers(recorded.headers).send(recorded.body)
   })
   await app.listen({ port: Number(port), host })
 }

@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto'
 import { setTimeout as delay } from 'node:timers/promises'
 import { parentPort, workerData } from 'node:worker_threads'
 import { createGiteaFake, type ReleaseContent, type RepositoryContent } from '../test/fakes/gitea.ts'
-import type { Loopback, LoopbackAnswer } from '../test/fakes/loopback.ts'
+import type { Loopback, LoopbackResponse } from '../test/fakes/loopback.ts'
 import { createRegistryFake, type RegistryContent } from '../test/fakes/registry.ts'
 
 /*
@@ -30,7 +30,7 @@ export type Order = { order: 'delay', milliseconds: number } | {
   count: number,
   version: string
 } | { order: 'count' }
-export interface Told {
+export interface Observed {
   urls: Record<Source, string>
   requests: Record<Source, number>
 }
@@ -97,23 +97,23 @@ const registry = await createRegistryFake(artifacts)
 const upstreams: Record<Source, Loopback> = { gitea, oci: registry }
 
 /** Prepared responses of Gitea by path. */
-const prepared = new Map<string, LoopbackAnswer>()
+const prepared = new Map<string, LoopbackResponse>()
 let milliseconds = 0
 for (const upstream of Object.values(upstreams)) {
   upstream.fault = async ({ path }) => {
-    const answer = prepared.get(path)
+    const response = prepared.get(path)
     if (milliseconds > 0) await delay(milliseconds)
-    return answer
+    return response
   }
 }
 
 async function prepare (path: string): Promise<void> {
-  const answer = await fetch(gitea.url + path)
-  const kept = [...answer.headers].filter(([name]) => ['content-type', 'link', 'x-total-count'].includes(name))
+  const response = await fetch(gitea.url + path)
+  const kept = [...response.headers].filter(([name]) => ['content-type', 'link', 'x-total-count'].includes(name))
   prepared.set(path, {
-    status: answer.status,
+    status: response.status,
     headers: Object.fromEntries(kept),
-    body: Buffer.from(await answer.arrayBuffer())
+    body: Buffer.from(await response.arrayBuffer())
   })
 }
 
@@ -150,7 +150,7 @@ async function publish (source: Source, count: number, version: string): Promise
 await prepareAll(gitea.repositories.filter(({ releases }) => releases.length > 0))
 
 /** Returns the addresses and the numbers of requests since the last call. */
-function told (): Told {
+function observed (): Observed {
   const requests = { gitea: gitea.requests.length, oci: registry.requests.length }
   gitea.requests.length = 0
   registry.requests.length = 0
@@ -161,7 +161,7 @@ parentPort?.on('message', (order: Order) => {
   const done = async (): Promise<void> => {
     if (order.order === 'delay') milliseconds = order.milliseconds
     if (order.order === 'publish') await publish(order.source, order.count, order.version)
-    parentPort?.postMessage(told())
+    parentPort?.postMessage(observed())
   }
   void done()
 })

@@ -9,7 +9,7 @@ import type { Backend } from '../backends/cached/backend.ts'
 import type { Extension } from '../schemas/extension.ts'
 import { createClock } from '../test/fakes/clock.ts'
 import { writePart } from './document.ts'
-import type { Order, Sizes, Source, Told } from './crawl-upstreams.ts'
+import type { Order, Sizes, Source, Observed } from './crawl-upstreams.ts'
 
 /*
  * Measures the requests that the registry needs to read its upstreams and to keep the catalog current. `npm run
@@ -55,12 +55,12 @@ const titles: Record<Source, string> = {
 
 const upstreams = new Worker(new URL('./crawl-upstreams.ts', import.meta.url), { workerData: sizes })
 /** Sends an order to the upstreams; returns the requests since the last order. */
-async function ask (order: Order): Promise<Told> {
+async function send (order: Order): Promise<Observed> {
   upstreams.postMessage(order)
-  const [told] = await once(upstreams, 'message') as [Told]
-  return told
+  const [observed] = await once(upstreams, 'message') as [Observed]
+  return observed
 }
-const requests = async (source: Source): Promise<number> => (await ask({ order: 'count' })).requests[source]
+const requests = async (source: Source): Promise<number> => (await send({ order: 'count' })).requests[source]
 
 interface Running { app: FastifyInstance, instance: Backend, clock: ReturnType<typeof createClock> }
 
@@ -86,16 +86,16 @@ async function start (source: Source, url: string): Promise<Running> {
 }
 
 async function list (app: FastifyInstance, version: string, count: number): Promise<void> {
-  const answer = await app.inject('/api/v1/extensions?limit=1000')
-  const found = answer.statusCode === 200 ? answer.json<Extension[]>() : []
+  const response = await app.inject('/api/v1/extensions?limit=1000')
+  const found = response.statusCode === 200 ? response.json<Extension[]>() : []
   const right = found.filter(extension => extension.version === version).length
   if (found.length !== 1000 || right !== count) {
-    throw new Error(`The catalog is wrong: ${answer.statusCode}, ${found.length} extensions, ${right} at ${version}`)
+    throw new Error(`The catalog is wrong: ${response.statusCode}, ${found.length} extensions, ${right} at ${version}`)
   }
 }
 
 /** Crawls an expired listing as a probe does; returns the duration in seconds. */
-async function walk ({ instance, clock }: Running): Promise<number> {
+async function crawl ({ instance, clock }: Running): Promise<number> {
   const { loads } = instance
   clock.forward(ttl * refreshAhead + 1)
   const began = performance.now()
@@ -107,8 +107,8 @@ async function walk ({ instance, clock }: Running): Promise<number> {
   return (performance.now() - began) / 1000
 }
 
-interface Walk { source: Source, kind: keyof typeof kinds, requests: number, seconds: number }
-const walks: Walk[] = []
+interface Crawl { source: Source, kind: keyof typeof kinds, requests: number, seconds: number }
+const crawls: Crawl[] = []
 const steady: string[] = []
 const round = (value: number, digits = 0): string =>
   value.toLocaleString('en', { minimumFractionDigits: digits, maximumFractionDigits: digits })
@@ -117,15 +117,15 @@ const round = (value: number, digits = 0): string =>
 async function idleHour (
   source: Source,
   running: Running
-): Promise<{ walks: number, requests: number, probes: number }> {
-  const wanted = Math.floor(3600 / (ttl * refreshAhead))
-  await ask({ order: 'delay', milliseconds: 0 })
-  let asked = 0
-  for (let at = 0; at < wanted; at++) {
-    await walk(running)
-    asked += await requests(source)
+): Promise<{ crawlCount: number, requests: number, probes: number }> {
+  const expected = Math.floor(3600 / (ttl * refreshAhead))
+  await send({ order: 'delay', milliseconds: 0 })
+  let requested = 0
+  for (let at = 0; at < expected; at++) {
+    await crawl(running)
+    requested += await requests(source)
   }
-  return { walks: wanted, requests: asked, probes: 3600 / 15 }
+  return { crawlCount: expected, requests: requested, probes: 3600 / 15 }
 }
 
 /** Measures the upstream requests of 1,000 client requests while all entries are fresh. */
@@ -144,24 +144,24 @@ async function clients (
 }
 
 async function measure (source: Source, url: string): Promise<void> {
-  const note = async (kind: Walk['kind'], seconds: number) => {
-    walks.push({ source, kind, seconds, requests: await requests(source) })
+  const note = async (kind: Crawl['kind'], seconds: number) => {
+    crawls.push({ source, kind, seconds, requests: await requests(source) })
   }
   const running = await start(source, url)
   const { app } = running
-  await ask({ order: 'delay', milliseconds: latency })
+  await send({ order: 'delay', milliseconds: latency })
   const began = performance.now()
   await app.ready()
   await list(app, '1.2.0', 1000)
   await note('cold', (performance.now() - began) / 1000)
-  await note('unchanged', await walk(running))
-  await ask({ order: 'publish', source, count: changed, version: '2.0.0' })
-  await note('changed', await walk(running))
+  await note('unchanged', await crawl(running))
+  await send({ order: 'publish', source, count: changed, version: '2.0.0' })
+  await note('changed', await crawl(running))
   await list(app, '2.0.0', changed)
 
   // Changed repositories are requested again for a while, so the idle hour begins after that time.
   running.clock.forward(3600)
-  await walk(running)
+  await crawl(running)
   await requests(source)
   const hour = await idleHour(source, running)
   const looking = await clients(source, running, (at, { type, name }) => {
@@ -180,19 +180,19 @@ async function measure (source: Source, url: string): Promise<void> {
     (_at, { type, name }) => `/api/v1/extensions/${type}/${name}/versions`
   )
   steady.push(
-    `| ${titles[source]} | ${round(hour.walks)} | ${round(hour.requests)} | ${round(hour.probes)} | ${
+    `| ${titles[source]} | ${round(hour.crawlCount)} | ${round(hour.requests)} | ${round(hour.probes)} | ${
       round(hour.requests + hour.probes)
     } | ${round(looking)} | ${round(versions)} |`
   )
   await app.close()
 }
 
-const { urls } = await ask({ order: 'count' })
+const { urls } = await send({ order: 'count' })
 for (const source of ['gitea', 'oci'] as const) await measure(source, urls[source])
 await upstreams.terminate()
 
 const missed: string[] = []
-const rows = walks.map(({ source, kind, requests, seconds }) => {
+const rows = crawls.map(({ source, kind, requests, seconds }) => {
   const least = fewest[source][kind]
   const again = kind === 'cold' ? 0 : share[source]
   const limit = allowance * requests / atOnce[source] * latency / 1000

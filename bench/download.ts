@@ -66,12 +66,12 @@ async function push (url: string, name: string, path: string, digest: string, si
     config: { mediaType: 'application/vnd.oci.empty.v1+json', digest: emptyDigest, size: 2 },
     layers: [{ mediaType: 'application/vnd.oci.image.layer.v1.tar+gzip', digest, size }]
   }
-  const answer = await fetch(`${base}/manifests/1.0.0`, {
+  const response = await fetch(`${base}/manifests/1.0.0`, {
     method: 'PUT',
     headers: { 'content-type': mediaType },
     body: JSON.stringify(manifest)
   })
-  if (!answer.ok) throw new Error(`The registry did not accept ${name}: ${answer.status}`)
+  if (!response.ok) throw new Error(`The registry did not accept ${name}: ${response.status}`)
 }
 
 async function measure (port: number, path: string, count: number, time: number): Promise<number> {

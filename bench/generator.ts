@@ -81,9 +81,9 @@ const autocannon = (): Generator => ({
     const origin = `http://127.0.0.1:${port}`
     const [path = '/'] = paths
     // Each connection prepares all requests itself, so their number is limited; each address is among them.
-    const asked = [...new Set(paths), ...paths].slice(0, 2000)
+    const requested = [...new Set(paths), ...paths].slice(0, 2000)
     if (paths.length > 1) {
-      const entries = asked.map(path => ({
+      const entries = requested.map(path => ({
         request: {
           method: 'GET',
           url: `${origin}${path}`,
@@ -106,24 +106,24 @@ const autocannon = (): Generator => ({
     ], load)
     const { duration, errors, timeouts, statusCodeStats, latency } = JSON.parse(printed) as Summary
     const refused = Object.entries(statusCodeStats).filter(([status]) => status !== '200' && status !== '304')
-    const answered = Object.values(statusCodeStats).reduce((sum, { count }) => sum + count, 0)
-    if (errors + timeouts + refused.length > 0 || answered === 0) {
+    const completed = Object.values(statusCodeStats).reduce((sum, { count }) => sum + count, 0)
+    if (errors + timeouts + refused.length > 0 || completed === 0) {
       throw new Error(
         `Requests for ${path} failed: ${errors} errors, ${timeouts} timeouts, statuses ${
           Object.keys(statusCodeStats).join(', ')
         }`
       )
     }
-    return { perSecond: answered / duration, p50: latency.p50, p99: latency.p99 }
+    return { perSecond: completed / duration, p50: latency.p50, p99: latency.p99 }
   }
 })
 
 /**
  * Creates a generator: wrk if it is installed, since it loads a server more than JavaScript can; otherwise autocannon.
  */
-export function createGenerator (wanted?: 'wrk' | 'autocannon'): Generator {
+export function createGenerator (expected?: 'wrk' | 'autocannon'): Generator {
   const { error, stdout } = spawnSync('wrk', ['--version'], { encoding: 'utf8' })
-  if (error === undefined && wanted !== 'autocannon') return wrk(/^wrk (\S+)/.exec(stdout)?.[1] ?? '')
-  if (wanted === 'wrk') throw new Error('wrk is not installed')
+  if (error === undefined && expected !== 'autocannon') return wrk(/^wrk (\S+)/.exec(stdout)?.[1] ?? '')
+  if (expected === 'wrk') throw new Error('wrk is not installed')
   return autocannon()
 }

@@ -22,7 +22,7 @@ export interface Series {
   scenario: string
   measured: Map<Target['name'], Measured[]>
   /** Numbers of requests that a registry sent upstream and of client requests that it served, by target. */
-  upstream: Map<Target['name'], { sent: number, answered: number }>
+  upstream: Map<Target['name'], { sent: number, completed: number }>
 }
 
 /**
@@ -103,10 +103,10 @@ export async function measure (
       const before = await upstreamRequests(target)
       await sleep(Math.max(0, due - performance.now()))
       const { perSecond } = await once(target)
-      const { sent, answered } = series.upstream.get(target.name) ?? { sent: 0, answered: 0 }
+      const { sent, completed } = series.upstream.get(target.name) ?? { sent: 0, completed: 0 }
       series.upstream.set(target.name, {
         sent: sent + await upstreamRequests(target) - before,
-        answered: answered + perSecond * seconds
+        completed: completed + perSecond * seconds
       })
     }
   }

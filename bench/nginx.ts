@@ -17,14 +17,14 @@ export const nginxPath = (number: number): string => `/${number}`
 export async function writeNginx (folder: string, port: number, recorded: readonly Recorded[]): Promise<string> {
   const files = join(folder, 'nginx')
   await mkdir(files)
-  const locations = await Promise.all(recorded.map(async (answer, number) => {
-    await writeFile(join(files, String(number)), Buffer.from(answer.body, 'base64'))
-    const added = answer.headers.flatMap((name, at, all) =>
+  const locations = await Promise.all(recorded.map(async (response, number) => {
+    await writeFile(join(files, String(number)), Buffer.from(response.body, 'base64'))
+    const added = response.headers.flatMap((name, at, all) =>
       at % 2 === 1 || own.has(name.toLowerCase()) ? [] : [`add_header ${name} ${quoted(all[at + 1] ?? '')};`]
     )
-    return `location = ${nginxPath(number)} { default_type ${quoted(header(answer, 'content-type') ?? 'text/plain')}; ${
-      added.join(' ')
-    } }`
+    return `location = ${nginxPath(number)} { default_type ${
+      quoted(header(response, 'content-type') ?? 'text/plain')
+    }; ${added.join(' ')} }`
   }))
   const path = join(folder, 'nginx.conf')
   await writeFile(path, `daemon off; master_process off; pid ${folder}/nginx.pid; error_log stderr crit;

@@ -56,10 +56,10 @@ function latencyTable (all: readonly Series[]): string[] {
 
 function upstreamLines (all: readonly Series[]): string[] {
   return all.flatMap(({ scenario, upstream }) =>
-    [...upstream].map(([target, { sent, answered }]) =>
+    [...upstream].map(([target, { sent, completed }]) =>
       `- ${scenario}, ${target}: ${sent} requests to the upstream for ${
-        Math.round(answered).toLocaleString('en-US')
-      } client requests, ${(sent / answered * 1000).toFixed(1)} per 1,000`
+        Math.round(completed).toLocaleString('en-US')
+      } client requests, ${(sent / completed * 1000).toFixed(1)} per 1,000`
     )
   )
 }

@@ -17,7 +17,7 @@ import { measure, type Series } from './measurement.ts'
 import { stop } from './process.ts'
 import { ratioTable, report, toRatios } from './results.ts'
 import { createScenarios } from './scenarios.ts'
-import { recordAnswers, refreshingSeconds, startBare, startRegistry, startUpstreams, type Target } from './targets.ts'
+import { recordResponses, refreshingSeconds, startBare, startRegistry, startUpstreams, type Target } from './targets.ts'
 
 const { values } = parseArgs({
   options: {
@@ -31,13 +31,14 @@ const { values } = parseArgs({
     'save-baseline': { type: 'boolean', default: false }
   }
 })
-const { quick, generator: wanted, only } = values
+const { quick, generator: expected, only } = values
 const rounds = Number(values.rounds ?? (quick ? 1 : 5))
 const seconds = Number(values.seconds ?? (quick ? 1 : 2))
-const bounded = (value: number, most: number): boolean => Number.isSafeInteger(value) && value > 0 && value <= most
+const bounded = (value: number, maximum: number): boolean =>
+  Number.isSafeInteger(value) && value > 0 && value <= maximum
 if (
   !bounded(rounds, 50) || !bounded(seconds, 60) || (values.check && values['save-baseline']) ||
-  (wanted !== undefined && wanted !== 'wrk' && wanted !== 'autocannon')
+  (expected !== undefined && expected !== 'wrk' && expected !== 'autocannon')
 ) {
   console.error(
     'Usage: npm run bench -- [--quick] [--rounds 1..50] [--seconds 1..60] [--generator wrk|autocannon] [--only NAME] ' +
@@ -58,7 +59,7 @@ const folder = await mkdtemp(join(tmpdir(), 'extension-registry-bench-'))
 process.once('exit', () => { rmSync(folder, { recursive: true, force: true }) })
 const cores = chooseCores()
 const setting = { folder, cores, ...(values.profile !== undefined && { profile: resolve(values.profile) }) }
-const generator = createGenerator(wanted)
+const generator = createGenerator(expected)
 const options = {
   generator,
   core: cores.load,
@@ -90,7 +91,7 @@ const startBoth = async (refreshing: boolean) =>
   )
 const registries = await startBoth(false)
 const [first] = registries as [Target]
-const bare = await startBare(setting, await recordAnswers(first, scenarios), scenarios)
+const bare = await startBare(setting, await recordResponses(first, scenarios), scenarios)
 await measureAll(false, [...bare, ...registries])
 await Promise.all(registries.map(async ({ running }) => { await stop(running) }))
 if (scenarios.some(({ refreshing }) => refreshing)) {

@@ -58,22 +58,22 @@ function releaseOf (number: number, version: string): Release {
  * Creates an upstream in this process with this number of extensions. Each crawl finds one more extension, and new
  * versions of some extensions.
  */
-function createDriver (count: number): Driver & { walks: () => number } {
-  let walks = 0
+function createDriver (count: number): Driver & { crawls: () => number } {
+  let crawls = 0
   return {
     name: 'generated',
     source: 'gitea',
-    walks: () => walks,
+    crawls: () => crawls,
     async list () {
       const found: Crawl['found'] = []
-      for (let number = 0; number < count + walks; number++) {
+      for (let number = 0; number < count + crawls; number++) {
         if (number % pageSize === 0) await turn()
         found.push({
           metadata: metadataOf(number),
-          release: releaseOf(number, `1.${versions}.${number % 100 === 0 ? walks : 0}`)
+          release: releaseOf(number, `1.${versions}.${number % 100 === 0 ? crawls : 0}`)
         })
       }
-      walks++
+      crawls++
       return { found, failed: [] }
     },
     async load (_type, name): Promise<Loaded> {
@@ -93,7 +93,7 @@ export interface ScaleApp {
   /** Moves the clock of the cache by these seconds. */
   forward: (seconds: number) => void
   /** Returns the number of completed crawls of the upstream. */
-  walks: () => number
+  crawlCount: () => number
 }
 
 /** Creates the routes of the catalog as in `app.ts`, over one generated upstream. */
@@ -127,5 +127,5 @@ export async function createScaleApp (count: number): Promise<ScaleApp> {
   )
   await app.register(extensions, { prefix: '/api/v1' })
   await app.ready()
-  return { app, forward: seconds => { now += seconds * 1000 }, walks: driver.walks }
+  return { app, forward: seconds => { now += seconds * 1000 }, crawlCount: driver.crawls }
 }

@@ -8,7 +8,7 @@ import { createScaleApp } from './scale-app.ts'
 import { describe, words } from './words.ts'
 
 /** Milliseconds of one kind of request. */
-export interface Times { p50: number, p99: number, most: number }
+export interface Times { p50: number, p99: number, maximum: number }
 export interface ScaleResult {
   extensions: number
   list: Times
@@ -40,11 +40,11 @@ async function resident (): Promise<number> {
 
 async function run (count: number, withVersions: boolean): Promise<ScaleResult> {
   const random = createRandom(7)
-  const { app, forward, walks } = await createScaleApp(count)
+  const { app, forward, crawlCount } = await createScaleApp(count)
   const get = async (url: string) => {
-    const answer = await app.inject({ url })
-    if (answer.statusCode !== 200) throw new Error(`${url} returned ${answer.statusCode}`)
-    return answer
+    const response = await app.inject({ url })
+    if (response.statusCode !== 200) throw new Error(`${url} returned ${response.statusCode}`)
+    return response
   }
   const total = async (query: string) => Number((await get(`${path}${query}`)).headers['x-total-count'])
   const page = () => `${path}?limit=${limit}&offset=${Math.floor(random() * count)}`
@@ -59,7 +59,7 @@ async function run (count: number, withVersions: boolean): Promise<ScaleResult> 
     }
     // The first requests include compilation, so they are skipped.
     const warm = times.slice(rounds / 10)
-    return { p50: quantile(warm, 0.5), p99: quantile(warm, 0.99), most: Math.max(...warm) }
+    return { p50: quantile(warm, 0.5), p99: quantile(warm, 0.99), maximum: Math.max(...warm) }
   }
 
   await get(`${path}/provider/${describe(0).name}`)
@@ -80,13 +80,13 @@ async function run (count: number, withVersions: boolean): Promise<ScaleResult> 
   const blocks: number[] = []
   for (let refresh = 0; refresh < refreshes; refresh++) {
     globalThis.gc?.()
-    const before = walks()
+    const before = crawlCount()
     // The listing is old enough for a refresh in the background, but has not expired.
     forward(250)
     const delay = monitorEventLoopDelay({ resolution: 1 })
     delay.enable()
     const extensions = await total('?limit=1')
-    while (walks() === before) {
+    while (crawlCount() === before) {
       await get(page())
       await turn()
     }

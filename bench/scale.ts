@@ -40,7 +40,8 @@ const direct = await measureStartup(process.execPath, ['server.ts'], { times, me
 const anew = await measureStartup(process.execPath, ['server.ts'], { times, env: { NODE_DISABLE_COMPILE_CACHE: '1' } })
 const npm = await measureStartup('npm', ['start'], { times })
 
-const milliseconds = ({ p50, p99, most }: Times): string => `${p50.toFixed(2)} / ${p99.toFixed(2)} / ${most.toFixed(1)}`
+const milliseconds = ({ p50, p99, maximum }: Times): string =>
+  `${p50.toFixed(2)} / ${p99.toFixed(2)} / ${maximum.toFixed(1)}`
 const perTenThousand = (bytes: number, extensions: number): string =>
   `${Math.round(bytes / mib / (extensions / per))} MiB`
 const row = (
@@ -72,7 +73,7 @@ const catalog = table([
     ({ empty, versions: held, extensions }) => held === undefined ? '' : perTenThousand(held - empty, extensions)
   )
 ])
-const first = ({ firstAnswer: { median, least, greatest } }: typeof direct): string =>
+const first = ({ firstResponse: { median, least, greatest } }: typeof direct): string =>
   `${Math.round(median)} (${Math.round(least)}–${Math.round(greatest)})`
 const starting = table(['', 'goal', 'result'], [
   ['first response after `node server.ts`', '< 500', first(direct)],

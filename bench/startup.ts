@@ -9,7 +9,7 @@ const root = join(import.meta.dirname, '..')
 const idle = 3000
 
 /** Result of a start: milliseconds until the first response of the catalog, and bytes of memory when idle. */
-export interface Startup { firstAnswer: Spread, idle?: number }
+export interface Startup { firstResponse: Spread, idle?: number }
 
 async function status (port: number): Promise<number | undefined> {
   return await new Promise(resolve => {
@@ -24,7 +24,7 @@ async function once (
   args: readonly string[],
   looksAtMemory: boolean,
   env: Record<string, string>
-): Promise<{ firstAnswer: number, idle?: number }> {
+): Promise<{ firstResponse: number, idle?: number }> {
   const port = await freePort()
   const began = performance.now()
   const program = start(command, args, {
@@ -42,10 +42,10 @@ async function once (
       if (performance.now() - began > 30_000) throw new Error(`${command} does not respond`)
       await sleep(2)
     }
-    const firstAnswer = performance.now() - began
-    if (!looksAtMemory) return { firstAnswer }
+    const firstResponse = performance.now() - began
+    if (!looksAtMemory) return { firstResponse }
     await sleep(idle)
-    return { firstAnswer, idle: await resident(program.pid) }
+    return { firstResponse, idle: await resident(program.pid) }
   } finally {
     await stop(program)
   }
@@ -65,7 +65,7 @@ export async function measureStartup (
   for (let time = 0; time < times; time++) starts.push(await once(command, args, memory && time === 0, env))
   const held = starts[0]?.idle
   return {
-    firstAnswer: spread(starts.map(({ firstAnswer }) => firstAnswer)),
+    firstResponse: spread(starts.map(({ firstResponse: firstReply }) => firstReply)),
     ...(held !== undefined && { idle: held })
   }
 }

@@ -120,10 +120,10 @@ export async function startRegistry (
 /** Waits until the server responds to a list from its cache. */
 export async function settle ({ port }: Target): Promise<void> {
   for (let tries = 0; tries < 600; tries++) {
-    const answer = await record(port, '/api/v1/extensions?limit=1')
+    const response = await record(port, '/api/v1/extensions?limit=1')
     if (
-      answer.status === 200 && header(answer, 'x-cache-hit') === 'true' &&
-      Number(header(answer, 'x-total-count')) >= extensions
+      response.status === 200 && header(response, 'x-cache-hit') === 'true' &&
+      Number(header(response, 'x-total-count')) >= extensions
     ) return
     await sleep(100)
   }
@@ -131,27 +131,27 @@ export async function settle ({ port }: Target): Promise<void> {
 }
 
 /** Records the responses of the registry to every request of the scenarios. */
-export async function recordAnswers ({ port }: Target, scenarios: readonly Scenario[]): Promise<Recorded[]> {
+export async function recordResponses ({ port }: Target, scenarios: readonly Scenario[]): Promise<Recorded[]> {
   const agent = new Agent({ keepAlive: true, maxSockets: 8 })
-  const answers = new Map<string, Recorded>()
+  const responses = new Map<string, Recorded>()
   for (const { paths, conditional = false } of scenarios) {
     for (const path of new Set(paths)) {
       const first = await record(port, path, { agent })
       const etag = header(first, 'etag')
       // A response that needed the upstream is recorded again from the cache.
       const again = header(first, 'x-cache-hit') === 'false' || conditional
-      const answer = again
+      const response = again
         ? await record(port, path, {
           agent,
           ...(conditional && etag !== undefined && { headers: { 'if-none-match': etag } })
         })
         : first
-      if (answer.status !== (conditional ? 304 : 200)) throw new Error(`${path} returned ${answer.status}`)
-      answers.set(path, answer)
+      if (response.status !== (conditional ? 304 : 200)) throw new Error(`${path} returned ${response.status}`)
+      responses.set(path, response)
     }
   }
   agent.destroy()
-  return [...answers.values()]
+  return [...responses.values()]
 }
 
 /** Starts servers that only serve the recorded bytes. */
@@ -161,7 +161,7 @@ export async function startBare (
   scenarios: readonly Scenario[]
 ): Promise<Target[]> {
   const core = cores.server === undefined ? {} : { core: cores.server }
-  const file = join(folder, 'answers.json')
+  const file = join(folder, 'responses.json')
   await writeFile(file, JSON.stringify(recorded))
   const targets: Target[] = []
   for (const [name, kind] of [['node:http', 'http'], ['Fastify', 'fastify']] as const) {
@@ -175,7 +175,9 @@ export async function startBare (
     // nginx evaluates If-None-Match itself, so it needs a complete response.
     const whole = new Set(scenarios.filter(({ conditional }) => conditional).flatMap(({ paths }) => paths))
     const files = await Promise.all(
-      recorded.map(async answer => whole.has(answer.path) ? { ...recorded[0] ?? answer, path: answer.path } : answer)
+      recorded.map(async response =>
+        whole.has(response.path) ? { ...recorded[0] ?? response, path: response.path } : response
+      )
     )
     const running = start('nginx', ['-c', await writeNginx(folder, port, files)], core)
     await listening(port, running)

@@ -217,7 +217,7 @@ export function envelope (
 }
 
 /** Headers that describe a successful response, and that an error must not have. Other headers may be the host's. */
-const ofAnAnswer = [
+const ofAResponse = [
   'etag',
   'age',
   'cache-control',
@@ -247,6 +247,6 @@ export function errorHandler (thrown: unknown, request: FastifyRequest, reply: F
   } else if (error.statusCode >= 500) request.log.warn({ err: error }, error.message)
   const { status, headers, body } = envelope(error)
   // These headers describe the response that the error replaces, so they would be wrong.
-  for (const name of ofAnAnswer) reply.removeHeader(name)
+  for (const name of ofAResponse) reply.removeHeader(name)
   return reply.code(status).type('application/json; charset=utf-8').headers(headers).send(body)
 }

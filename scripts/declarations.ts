@@ -54,10 +54,10 @@ export function typedExports (exports: Exports): Record<string, string> {
 /** Removes declaration files that no export of the package in `folder` loads. */
 function prune (folder: string): void {
   const { exports } = JSON.parse(readFileSync(join(folder, 'package.json'), 'utf8')) as { exports: Exports }
-  const wanted = Object.values(typedExports(exports)).flatMap(types => declarationsOf(folder, types).files)
+  const expected = Object.values(typedExports(exports)).flatMap(types => declarationsOf(folder, types).files)
   for (const name of readdirSync(join(folder, 'dist'), { recursive: true, encoding: 'utf8' })) {
     const file = join('dist', name)
-    if (file.endsWith('.d.ts') && !wanted.includes(file)) rmSync(join(folder, file))
+    if (file.endsWith('.d.ts') && !expected.includes(file)) rmSync(join(folder, file))
   }
 }
 

@@ -84,8 +84,8 @@ async function outdated (root: string): Promise<Map<string, string>> {
       if (error.code !== 'ENOENT') throw error
       return ''
     })
-    const wanted = file === 'config.example.toml' ? example() : fill(current, file)
-    if (wanted !== current) changed.set(file, wanted)
+    const expected = file === 'config.example.toml' ? example() : fill(current, file)
+    if (expected !== current) changed.set(file, expected)
   }
   return changed
 }

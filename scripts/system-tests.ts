@@ -55,11 +55,11 @@ function count (code: number, lines: readonly string[]): Pick<Result, 'passed' |
 
 /** Returns the lines that explain why a script failed: its failed assertions, or else its last lines. */
 function explanation (lines: readonly string[]): string[] {
-  const wanted = new Set<number>()
+  const expected = new Set<number>()
   for (const [at, line] of lines.entries()) {
-    if (/^ *not ok /.test(line)) for (let next = at; next < at + linesOfFailure; next++) wanted.add(next)
+    if (/^ *not ok /.test(line)) for (let next = at; next < at + linesOfFailure; next++) expected.add(next)
   }
-  const chosen = wanted.size > 0 ? lines.filter((_, at) => wanted.has(at)) : lines.slice(-lastLines)
+  const chosen = expected.size > 0 ? lines.filter((_, at) => expected.has(at)) : lines.slice(-lastLines)
   return chosen.slice(0, maxLines).map(line => line.slice(0, maxLength))
 }
 

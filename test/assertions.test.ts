@@ -5,7 +5,7 @@ import ts from 'typescript'
 
 const folder = fileURLToPath(new URL('.', import.meta.url))
 
-/** Returns what is written in parentheses, without them and without type assertions. */
+/** Returns an expression without its parentheses and type assertions. */
 function bare (node: ts.Expression): ts.Expression {
   return ts.isParenthesizedExpression(node) || ts.isAsExpression(node) || ts.isSatisfiesExpression(node)
     ? bare(node.expression)

@@ -137,8 +137,8 @@ await t.test('the manifest', async t => {
   ) as unknown as Manifest
   const pod = deployment.spec.template.spec
   const [container] = pod.containers
-  const mountOf = (wanted: (volume: typeof pod.volumes[number]) => boolean): string | undefined => {
-    const volume = pod.volumes.find(wanted)
+  const mountOf = (expected: (volume: typeof pod.volumes[number]) => boolean): string | undefined => {
+    const volume = pod.volumes.find(expected)
     return container.volumeMounts.find(({ name }) => name === volume?.name)?.mountPath
   }
 

@@ -1,6 +1,7 @@
-import { cpSync } from 'node:fs'
+import { cpSync, readdirSync, readFileSync } from 'node:fs'
 import { registerHooks } from 'node:module'
 import { join, resolve } from 'node:path'
+import { fileURLToPath } from 'node:url'
 import Fastify, { type FastifyInstance, type FastifyServerOptions } from 'fastify'
 import fp from 'fastify-plugin'
 import t, { type Test } from 'tap'
@@ -87,29 +88,26 @@ await t.test('a module namespace and a promise of a module namespace can be regi
   }
 })
 
+const root = fileURLToPath(new URL('..', import.meta.url))
+
+/** Returns the names of all decorators in the sources, and those of the plugins that the registry registers. */
+function decorators (method: 'decorate' | 'decorateReply'): string[] {
+  const sources = ['plugins', 'backends'].flatMap(room =>
+    readdirSync(`${root}${room}`, { recursive: true, encoding: 'utf8' }).filter(file => file.endsWith('.ts'))
+      .map(file => readFileSync(`${root}${room}/${file}`, 'utf8'))
+  )
+  const own = sources.flatMap(source =>
+    [...source.matchAll(new RegExp(`\\.${method}\\(\\s*'(\\w+)'`, 'g'))].map(([, name = '']) => name)
+  )
+  return [...own, ...(method === 'decorate' ? ['rateLimit', 'httpMetrics'] : ['sendFile'])]
+}
+
 /** Returns all properties of a host that a registration could change. */
 function tracesOf (host: ReturnType<typeof createHost>): Record<string, unknown> {
-  const inner = [
-    'cache',
-    'catalog',
-    'commonHeaders',
-    'downloads',
-    'gitea',
-    'health',
-    'httpMetrics',
-    'oci',
-    'openapiDocument',
-    'rateLimit',
-    'swagger',
-    'telemetry',
-    'upstream'
-  ]
   return {
     keys: Reflect.ownKeys(host).map(String).sort(),
-    inner: inner.filter(name => host.hasDecorator(name)),
-    replies: ['answer', 'answerFile', 'answerPage', 'answerVersion', 'sendFile'].filter(name =>
-      host.hasReplyDecorator(name)
-    ),
+    inner: decorators('decorate').filter(name => host.hasDecorator(name)),
+    replies: decorators('decorateReply').filter(name => host.hasReplyDecorator(name)),
     requests: ['corsPreflightEnabled'].filter(name => host.hasRequestDecorator(name)),
     schemas: Object.keys(host.getSchemas()),
     parsers: ['application/json', 'text/plain', '*'].filter(type => host.hasContentTypeParser(type)),

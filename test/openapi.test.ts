@@ -102,13 +102,13 @@ await t.test('every response header is documented', async t => {
     ['/api/v1/cache/stats', '/api/v1/cache/stats', 200]
   ]
   for (const [url, path, status] of cases) {
-    const answer = await get(url)
-    t.equal(answer.statusCode, status, url)
+    const response = await get(url)
+    t.equal(response.statusCode, status, url)
     const documented = Object.keys(paths[path]?.['get']?.responses[status]?.headers ?? {}).map(name =>
       name.toLowerCase()
     )
     t.strictSame(
-      Object.keys(answer.headers).filter(name => !undocumented.has(name) && !documented.includes(name)),
+      Object.keys(response.headers).filter(name => !undocumented.has(name) && !documented.includes(name)),
       [],
       url
     )

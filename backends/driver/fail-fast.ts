@@ -18,12 +18,12 @@ export const isUpstreamResponse = ({ code, proxyError = '', retryAfter }: Regist
 export function createFailFast () {
   let silences = 0
   let last: RegistryError | undefined
-  return async <T> (question: () => Promise<T>): Promise<T> => {
+  return async <T> (operation: () => Promise<T>): Promise<T> => {
     if (last !== undefined && silences >= tolerated) throw last
     try {
-      const answer = await question()
+      const response = await operation()
       silences = 0
-      return answer
+      return response
     } catch (error) {
       if (isRegistryError(error) && !isUpstreamResponse(error)) {
         silences++

@@ -79,7 +79,7 @@ export function chooseFile (
   const [first] = [...built.filter(({ stem }) => stems.has(stem)), ...built].filter(archive =>
     platform === undefined || archive.platform === platform
   )
-  const named = names.map(wanted => archives.find(({ asset }) => asset.name === wanted)).find(archive =>
+  const named = names.map(expected => archives.find(({ asset }) => asset.name === expected)).find(archive =>
     archive !== undefined
   )
   const only = neutral.length === 1 && (built.length === 0 || platform !== undefined) ? neutral[0] : undefined

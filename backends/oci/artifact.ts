@@ -87,9 +87,9 @@ const childName = (child: Descriptor): string => platformText(child) ?? child.di
  * artifacts of one file.
  */
 function isAttestation ({ annotations, platform }: Descriptor): boolean {
-  const has = (value: unknown, key: string, wanted?: string) =>
+  const has = (value: unknown, key: string, expected?: string) =>
     typeof value === 'object' && value !== null && key in value &&
-    (wanted === undefined || (value as Record<string, unknown>)[key] === wanted)
+    (expected === undefined || (value as Record<string, unknown>)[key] === expected)
   return has(platform, 'os', 'unknown') || has(annotations, 'vnd.docker.reference.type')
 }
 
@@ -111,9 +111,9 @@ function childrenOf ({ manifests }: ImageIndex): Descriptor[] {
 /** Returns the children that fit a configured platform: those of the platform, then those without a platform. */
 function fitting (children: readonly Descriptor[], platform: Platform | undefined): readonly Descriptor[] {
   if (platform === undefined) return children
-  const wanted = describePlatform(platform)
+  const expected = describePlatform(platform)
   return [
-    ...children.filter(child => platformText(child) === wanted),
+    ...children.filter(child => platformText(child) === expected),
     ...children.filter(child => platformText(child) === undefined)
   ]
 }

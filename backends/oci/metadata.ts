@@ -81,7 +81,7 @@ export function metadataOf (
 }
 
 /** Returns whether a config may have the time of its image, and is small enough to be read. */
-export function tellsTime (config: Descriptor | undefined): config is Descriptor {
+export function hasTime (config: Descriptor | undefined): config is Descriptor {
   return config !== undefined && imageConfigTypes.has(baseType(config.mediaType)) && config.size <= maxManifestBytes
 }
 
@@ -93,8 +93,8 @@ export async function publishedAt (
   annotations: readonly unknown[],
   readConfig: () => Promise<Buffer | undefined>
 ): Promise<string> {
-  const said = annotation(annotations, `${prefix}created`, publicationTime)
-  if (said !== undefined) return said
+  const described = annotation(annotations, `${prefix}created`, publicationTime)
+  if (described !== undefined) return described
   const bytes = await readConfig()
   try {
     const config: unknown = bytes === undefined ? undefined : parseJson(bytes)

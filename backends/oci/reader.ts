@@ -7,7 +7,7 @@ import { readVerified } from './content.ts'
 import type { Platform } from '../driver/platform.ts'
 import { fileName } from './layers.ts'
 import { chooseArtifact } from './artifact.ts'
-import { publishedAt, tellsTime } from './metadata.ts'
+import { publishedAt, hasTime } from './metadata.ts'
 import { ContentError, type Manifest, type Tag, type Target, type Transport } from './transport.ts'
 
 /** Stores verified content by its digest. It may remove content at any time. */
@@ -74,7 +74,7 @@ export function createReader (
 
   /** Reads a config; undefined when it is missing or damaged. The release then lacks only its publication time. */
   async function configOf (repository: string, config: Descriptor | undefined): Promise<Buffer | undefined> {
-    if (!tellsTime(config)) return undefined
+    if (!hasTime(config)) return undefined
     const known = await immutable?.get(config.digest)
     if (known !== undefined) return known
     const bytes = await limit(async () => {

@@ -136,16 +136,16 @@ async function replies (
       reply.header('vary', vary === undefined ? 'Accept-Encoding' : `${String(vary)}, Accept-Encoding`)
     }
     const { request } = reply
-    const wanted = representations.preferredCoding(body, request.headers['accept-encoding'])
+    const expected = representations.preferredCoding(body, request.headers['accept-encoding'])
     const refusal = isConditional(request)
-      ? evaluateConditions(request, { current: () => etagsOf(body), usable: [etagOf(body, wanted), body.plain.etag] })
+      ? evaluateConditions(request, { current: () => etagsOf(body), usable: [etagOf(body, expected), body.plain.etag] })
       : undefined
     if (refusal?.status === 412) throw preconditionFailed(refusal.header)
     if (refusal !== undefined) {
       void reply.header('etag', refusal.etag).code(304).send()
       return
     }
-    const { content, etag, coding } = representations.take(body, wanted)
+    const { content, etag, coding } = representations.take(body, expected)
     if (coding !== undefined) reply.header('content-encoding', coding)
     void reply.header('etag', etag).header('content-type', json).send(content)
   }

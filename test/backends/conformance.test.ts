@@ -147,10 +147,10 @@ await t.test('the registry of a real Gitea passes the conformance suite', {
       })
     )
   })
-  const wanted = await everything(t, { registry: join(folder, 'layouts'), namespace: organization })
+  const expected = await everything(t, { registry: join(folder, 'layouts'), namespace: organization })
   t.strictSame(
     await everything(t, { registry: url, namespace: organization }),
-    wanted,
+    expected,
     'all results equal those of a directory with the same content'
   )
 })

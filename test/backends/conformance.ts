@@ -154,13 +154,13 @@ export async function conformance (t: Test, open: (t: Test) => Promise<Subject>)
   if (stop === undefined) return
   await t.test('an unavailable upstream fails with a registry error that has its name and the cause', async t => {
     await stop()
-    const questions = [
+    const operations = [
       driver.list(),
       driver.load('provider', 'aws'),
       driver.load('provider', 'nowhere'),
       driver.ping(signal())
     ]
-    for (const outcome of await Promise.allSettled<unknown>(questions)) {
+    for (const outcome of await Promise.allSettled<unknown>(operations)) {
       const error: unknown = outcome.status === 'rejected' ? outcome.reason : undefined
       if (!isRegistryError(error)) return t.fail('not a registry error', { outcome })
       matchStrictly(t, error, { code: 'service_unavailable', instance: driver.name, cause: Error })

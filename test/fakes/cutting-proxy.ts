@@ -39,9 +39,9 @@ export async function createCuttingProxy (t: Test, url: string, options: Cutting
     for (const [index, end] of ends.entries()) yield chunk.subarray(ends[index - 1] ?? 0, end)
   }
 
-  async function send (answer: IncomingMessage, response: ServerResponse): Promise<void> {
-    let at = startOf(answer)
-    for await (const chunk of answer) {
+  async function send (reply: IncomingMessage, response: ServerResponse): Promise<void> {
+    let at = startOf(reply)
+    for await (const chunk of reply) {
       for (const piece of divide(chunk as Buffer, at)) {
         if (proxy.hold !== undefined && at >= proxy.hold[0]) await proxy.hold[1]
         // Bytes are counted after the system accepted them; the client receives at most as many.
@@ -67,21 +67,21 @@ export async function createCuttingProxy (t: Test, url: string, options: Cutting
     const headers = { ...request.headers }
     if (isFile) proxy.requests.push(headers.range)
     if (isFile && !proxy.ranges) delete headers.range
-    const asked = ask({
+    const requested = ask({
       host: upstream.hostname,
       port: upstream.port,
       path: request.url,
       method: request.method,
       headers,
       agent: false
-    }, answer => {
-      response.writeHead(answer.statusCode ?? 500, answer.headers)
-      if (isFile) send(answer, response).catch(() => { response.destroy() })
-      else answer.pipe(response)
+    }, result => {
+      response.writeHead(result.statusCode ?? 500, result.headers)
+      if (isFile) send(result, response).catch(() => { response.destroy() })
+      else result.pipe(response)
     })
-    asked.on('error', () => { response.destroy() })
-    response.once('close', () => { asked.destroy() })
-    asked.end()
+    requested.on('error', () => { response.destroy() })
+    response.once('close', () => { requested.destroy() })
+    requested.end()
   })
   await new Promise<void>(resolve => { server.listen(0, '127.0.0.1', resolve) })
   t.teardown(() => {

@@ -35,14 +35,14 @@ export function createFakeDriver (name: string, source: ExtensionSource, extensi
     })))
     return { metadata: { type, name: extension, description: `${extension} of ${name}` }, releases }
   }
-  const answer = () => { if (state.fault !== undefined) throw state.fault }
+  const response = () => { if (state.fault !== undefined) throw state.fault }
 
   const driver: Driver = {
     name,
     source,
     async list () {
       calls.list++
-      answer()
+      response()
       const crawl: Awaited<ReturnType<Driver['list']>> = { found: [], failed: [] }
       for (const key of content.keys()) {
         const error = state.broken.get(key)
@@ -56,14 +56,14 @@ export function createFakeDriver (name: string, source: ExtensionSource, extensi
     },
     async load (type, extension) {
       calls.load++
-      answer()
+      response()
       const error = state.broken.get(`${type}/${extension}`)
       if (error !== undefined) throw error
       return loaded(`${type}/${extension}`)
     },
     async open (file) {
       calls.open++
-      answer()
+      response()
       const [key = '', version = ''] = file.locator.split('@')
       return content.get(key)?.includes(version) === true
         ? { file, stream: Readable.from([Buffer.from('bytes')]), length: 5 }
@@ -71,7 +71,7 @@ export function createFakeDriver (name: string, source: ExtensionSource, extensi
     },
     async ping () {
       calls.ping++
-      answer()
+      response()
     }
   }
   return Object.assign(state, { driver })

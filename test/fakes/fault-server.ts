@@ -2,7 +2,7 @@ import { request as ask } from 'node:http'
 import { buffer } from 'node:stream/consumers'
 import { connect, type Socket } from 'node:net'
 import { Worker } from 'node:worker_threads'
-import { createLoopback, type Loopback, type LoopbackAnswer, type LoopbackRequest } from './loopback.ts'
+import { createLoopback, type Loopback, type LoopbackResponse, type LoopbackRequest } from './loopback.ts'
 
 /**
  * A server on 127.0.0.1 in front of any upstream, fake or real. It passes requests on with their headers, including
@@ -11,7 +11,7 @@ import { createLoopback, type Loopback, type LoopbackAnswer, type LoopbackReques
  */
 export interface FaultServer extends Loopback {
   /** Returns the response of the upstream to a request, or to the same request with another path. */
-  truth: (request: LoopbackRequest, path?: string) => Promise<LoopbackAnswer & { body: Buffer }>
+  truth: (request: LoopbackRequest, path?: string) => Promise<LoopbackResponse & { body: Buffer }>
   /** Leaves new connections neither accepted nor refused, like a firewall that drops packets. */
   deafen: () => Promise<void>
 }
@@ -23,8 +23,8 @@ async function pass (
   upstream: URL,
   request: LoopbackRequest,
   path: string
-): Promise<LoopbackAnswer & { body: Buffer }> {
-  const { promise, resolve, reject } = Promise.withResolvers<LoopbackAnswer & { body: Buffer }>()
+): Promise<LoopbackResponse & { body: Buffer }> {
+  const { promise, resolve, reject } = Promise.withResolvers<LoopbackResponse & { body: Buffer }>()
   const passed = ask({
     host: upstream.hostname,
     port: upstream.port,
@@ -32,9 +32,9 @@ async function pass (
     method: request.method,
     headers: request.headers,
     agent: false
-  }, answer => {
-    const headers = Object.fromEntries(Object.entries(answer.headers).filter(([name]) => !ofAConnection.has(name)))
-    buffer(answer).then(body => { resolve({ status: answer.statusCode ?? 500, headers, body }) }, reject)
+  }, response => {
+    const headers = Object.fromEntries(Object.entries(response.headers).filter(([name]) => !ofAConnection.has(name)))
+    buffer(response).then(body => { resolve({ status: response.statusCode ?? 500, headers, body }) }, reject)
   })
   passed.once('error', reject)
   passed.end(request.body)
@@ -69,19 +69,19 @@ export async function createFaultServer (url: string): Promise<FaultServer> {
   const upstream = new URL(url)
   const truth = async (request: LoopbackRequest, path = request.path) => await pass(upstream, request, path)
   const loopback = await createLoopback(truth)
-  let hear: (() => Promise<void>) | undefined
+  let receive: (() => Promise<void>) | undefined
 
   async function stop (): Promise<void> {
     await loopback.stop()
-    await hear?.()
-    hear = undefined
+    await receive?.()
+    receive = undefined
   }
 
   return Object.assign(loopback, {
     truth,
     deafen: async () => {
       await stop()
-      hear = await listenDeaf(loopback.port)
+      receive = await listenDeaf(loopback.port)
     },
     close: stop
   })

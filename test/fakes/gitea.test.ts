@@ -63,7 +63,7 @@ function recordedContent (): GiteaContent {
   return content
 }
 
-async function ask (
+async function send (
   fake: GiteaFake,
   path: string,
   headers: OutgoingHttpHeaders = {},
@@ -78,8 +78,8 @@ async function ask (
   return await promise
 }
 
-async function askJson<T> (fake: GiteaFake, path: string, token?: string): Promise<T> {
-  const { status, bytes } = await ask(fake, path, token === undefined ? {} : { authorization: `token ${token}` })
+async function getJson<T> (fake: GiteaFake, path: string, token?: string): Promise<T> {
+  const { status, bytes } = await send(fake, path, token === undefined ? {} : { authorization: `token ${token}` })
   if (status !== 200) throw new Error(`${path}: ${status} ${bytes.toString()}`)
   return JSON.parse(bytes.toString()) as T
 }
@@ -130,7 +130,7 @@ for (
     const authorization = headers['authorization'] === undefined
       ? {}
       : { authorization: `token ${redacted[name] ?? 'reader'}` }
-    const received = await ask(fake, path, { ...headers, ...authorization, host: '127.0.0.1:3000' }, method)
+    const received = await send(fake, path, { ...headers, ...authorization, host: '127.0.0.1:3000' }, method)
     t.equal(received.status, response.status)
     t.strictSame(
       comparableHeaders(received.headers, response.json !== undefined),
@@ -147,7 +147,7 @@ for (
 await t.test('a draft is listed only for a writer, and not with draft=false', async (t) => {
   const fake = await start(t)
   const tags = async (query: string, token?: string): Promise<string[]> => {
-    const releases = await askJson<Array<{ tag_name: string }>>(
+    const releases = await getJson<Array<{ tag_name: string }>>(
       fake,
       `/api/v1/repos/provisioning/aws_prov/releases${query}`,
       token
@@ -166,17 +166,17 @@ await t.test('a draft is listed only for a writer, and not with draft=false', as
 
 await t.test('names are found in any letter case, and the response has the original spelling', async (t) => {
   const fake = await start(t)
-  matchStrictly(t, await askJson(fake, '/api/v1/repos/Provisioning/AWS_Prov'), { full_name: 'provisioning/aws_prov' })
+  matchStrictly(t, await getJson(fake, '/api/v1/repos/Provisioning/AWS_Prov'), { full_name: 'provisioning/aws_prov' })
 })
 
 await t.test('the total counts rows that a signed-in user may not see, and the page does not contain ' +
   'them', async (t) => {
   const fake = await start(t)
   const path = '/api/v1/orgs/provisioning/repos?limit=50'
-  const { headers, bytes } = await ask(fake, path, { authorization: 'Bearer stranger' })
+  const { headers, bytes } = await send(fake, path, { authorization: 'Bearer stranger' })
   t.equal(headers['x-total-count'], '66')
   t.equal((JSON.parse(bytes.toString()) as unknown[]).length, 49)
-  t.equal((await askJson<unknown[]>(fake, path, 'reader')).length, 50)
+  t.equal((await getJson<unknown[]>(fake, path, 'reader')).length, 50)
 })
 
 await t.test('a token is accepted in each form that Gitea accepts', async (t) => {
@@ -192,33 +192,36 @@ await t.test('a token is accepted in each form that Gitea accepts', async (t) =>
       basic('reader:x-oauth-basic')
     ]
   ) {
-    t.equal((await ask(fake, '/api/v1/repos/provisioning/secret_prov', { authorization })).status, 200, authorization)
+    t.equal((await send(fake, '/api/v1/repos/provisioning/secret_prov', { authorization })).status, 200, authorization)
   }
   for (const authorization of ['token wrong', basic('anyone:wrong')]) {
-    t.equal((await ask(fake, '/api/v1/version', { authorization })).status, 401, authorization)
+    t.equal((await send(fake, '/api/v1/version', { authorization })).status, 401, authorization)
   }
 })
 
 await t.test('disabled releases are hidden, except from an administrator', async (t) => {
   const fake = await start(t)
-  t.equal((await askJson<unknown[]>(fake, '/api/v1/repos/provisioning/nounit_taskserv/releases', 'admin')).length, 1)
-  t.equal((await ask(fake, '/provisioning/nounit_taskserv/releases/download/1.0.0/nounit_taskserv.tar.gz')).status, 404)
+  t.equal((await getJson<unknown[]>(fake, '/api/v1/repos/provisioning/nounit_taskserv/releases', 'admin')).length, 1)
+  t.equal(
+    (await send(fake, '/provisioning/nounit_taskserv/releases/download/1.0.0/nounit_taskserv.tar.gz')).status,
+    404
+  )
 })
 
 await t.test('a user as owner is found only under /users', async (t) => {
   const content = provisioningContent()
   const fake = await start(t, {}, { ...content, owner: { login: 'somebody', kind: 'user' } })
-  t.equal((await ask(fake, '/api/v1/orgs/somebody')).status, 404)
-  matchStrictly(t, await askJson(fake, '/api/v1/users/somebody'), { login: 'somebody', full_name: '' })
-  t.equal((await askJson<unknown[]>(fake, '/api/v1/users/somebody/repos')).length, 30)
-  t.equal((await ask(fake, '/api/v1/users/nobody')).status, 404)
+  t.equal((await send(fake, '/api/v1/orgs/somebody')).status, 404)
+  matchStrictly(t, await getJson(fake, '/api/v1/users/somebody'), { login: 'somebody', full_name: '' })
+  t.equal((await getJson<unknown[]>(fake, '/api/v1/users/somebody/repos')).length, 30)
+  t.equal((await send(fake, '/api/v1/users/nobody')).status, 404)
 })
 
 await t.test('content may change while the fake runs', async (t) => {
   const fake = await start(t)
   const path = '/api/v1/repos/provisioning/web_cluster'
   const releases = async (): Promise<Array<{ tag_name: string, assets: Array<{ uuid: string }> }>> =>
-    await askJson(fake, `${path}/releases`)
+    await getJson(fake, `${path}/releases`)
   fake.publish('web_cluster', {
     tag: '1.0.0',
     published_at: '2027-01-01T00:00:00Z',
@@ -226,26 +229,26 @@ await t.test('content may change while the fake runs', async (t) => {
   })
   const [before] = await releases()
   t.equal(before?.tag_name, '1.0.0')
-  matchStrictly(t, await askJson(fake, path), { release_counter: 2 })
+  matchStrictly(t, await getJson(fake, path), { release_counter: 2 })
   fake.detach('web_cluster', '1.0.0', 'a.tar.gz')
   fake.attach('web_cluster', '1.0.0', { name: 'a.tar.gz', content: 'b' })
   const [after] = await releases()
   t.not(after?.assets[0]?.uuid, before?.assets[0]?.uuid, 'a replaced file has a new uuid')
-  t.equal((await ask(fake, `/attachments/${before?.assets[0]?.uuid ?? ''}`)).status, 404)
+  t.equal((await send(fake, `/attachments/${before?.assets[0]?.uuid ?? ''}`)).status, 404)
   fake.withdraw('web_cluster', '1.0.0')
   t.equal((await releases()).length, 1)
   fake.repository('web_cluster').private = true
-  t.equal((await ask(fake, path)).status, 404)
+  t.equal((await send(fake, path)).status, 404)
   fake.remove('aws_prov')
-  t.equal((await ask(fake, '/api/v1/repos/provisioning/aws_prov')).status, 404)
+  t.equal((await send(fake, '/api/v1/repos/provisioning/aws_prov')).status, 404)
 })
 
 await t.test('topics are absent as in Gitea before 1.23, and null as in Forgejo', async (t) => {
   const old = await start(t, { topics: false })
-  t.notOk('topics' in await askJson<object>(old, '/api/v1/repos/provisioning/aws_prov'))
+  t.notOk('topics' in await getJson<object>(old, '/api/v1/repos/provisioning/aws_prov'))
   const forgejo = await start(t, { forgejo: true })
-  matchStrictly(t, await askJson(forgejo, '/api/v1/repos/provisioning/web_cluster'), { topics: null, parent: null })
-  matchStrictly(t, await askJson(forgejo, '/api/v1/version'), { version: /\+gitea-/ })
+  matchStrictly(t, await getJson(forgejo, '/api/v1/repos/provisioning/web_cluster'), { topics: null, parent: null })
+  matchStrictly(t, await getJson(forgejo, '/api/v1/version'), { version: /\+gitea-/ })
 })
 
 await t.test('an external asset is redirected to its address, as in Forgejo', async (t) => {
@@ -256,13 +259,13 @@ await t.test('an external asset is redirected to its address, as in Forgejo', as
     type: 'external',
     url: 'https://elsewhere.example.net/far.tar.gz'
   })
-  const [release] = await askJson<Array<{ assets: object[] }>>(fake, '/api/v1/repos/provisioning/web_cluster/releases')
+  const [release] = await getJson<Array<{ assets: object[] }>>(fake, '/api/v1/repos/provisioning/web_cluster/releases')
   matchStrictly(t, release?.assets[0], {
     type: 'external',
     size: 0,
     browser_download_url: 'https://elsewhere.example.net/far.tar.gz'
   })
-  const { status, headers } = await ask(fake, `/attachments/${uuid}`)
+  const { status, headers } = await send(fake, `/attachments/${uuid}`)
   t.equal(status, 303)
   t.equal(headers.location, 'https://elsewhere.example.net/far.tar.gz')
 })
@@ -270,15 +273,15 @@ await t.test('an external asset is redirected to its address, as in Forgejo', as
 await t.test('an asset has a digest when configured', async (t) => {
   const fake = await start(t, { digests: 'digest' })
   const path = '/api/v1/repos/provisioning/k3s_taskserv/releases'
-  matchStrictly(t, await askJson(fake, path), [{ assets: [{ digest: /^sha256:[0-9a-f]{64}$/ }, {}] }])
+  matchStrictly(t, await getJson(fake, path), [{ assets: [{ digest: /^sha256:[0-9a-f]{64}$/ }, {}] }])
   fake.options.digests = 'sha256'
-  matchStrictly(t, await askJson(fake, path), [{ assets: [{ sha256: /^[0-9a-f]{64}$/ }, {}] }])
+  matchStrictly(t, await getJson(fake, path), [{ assets: [{ sha256: /^[0-9a-f]{64}$/ }, {}] }])
 })
 
 await t.test('a download is redirected to an object storage that refuses the token', async (t) => {
   const fake = await start(t, { serveDirect: true })
   const path = '/provisioning/aws_prov/releases/download/1.2.0/aws_prov.tar.gz'
-  const { status, headers } = await ask(fake, path)
+  const { status, headers } = await send(fake, path)
   t.equal(status, 303)
   const location = headers.location ?? ''
   t.ok(location.startsWith(fake.storage?.url ?? 'no storage'))
@@ -296,9 +299,9 @@ await t.test('each GET, HEAD and 304 counts as a download', async (t) => {
   const fake = await start(t)
   const asset = fake.repository('aws_prov').releases[0]?.assets[0]
   const path = `/attachments/${asset?.uuid ?? ''}`
-  await ask(fake, path)
-  await ask(fake, path, {}, 'HEAD')
-  t.equal((await ask(fake, path, { 'if-modified-since': 'Fri, 01 Jan 2100 00:00:00 GMT' })).status, 304)
+  await send(fake, path)
+  await send(fake, path, {}, 'HEAD')
+  t.equal((await send(fake, path, { 'if-modified-since': 'Fri, 01 Jan 2100 00:00:00 GMT' })).status, 304)
   t.equal(asset?.download_count, 3)
 })
 
@@ -314,12 +317,12 @@ await t.test('a file is found by tag and name as in the web interface', async (t
     ['renamed_old_taskserv/releases/download/1.0.0/renamed_taskserv.tar.gz', 301],
     ['nothing/releases/download/1.0.0/nothing.tar.gz', 404]
   ]
-  for (const [path, status] of statuses) t.equal((await ask(fake, at + path)).status, status, path)
-  const { headers } = await ask(fake, `${at}edge_cluster/releases/download/1.0.0/edge%20cluster%20(1.0.0).tar.gz`)
+  for (const [path, status] of statuses) t.equal((await send(fake, at + path)).status, status, path)
+  const { headers } = await send(fake, `${at}edge_cluster/releases/download/1.0.0/edge%20cluster%20(1.0.0).tar.gz`)
   t.equal(headers['content-disposition'], 'inline; filename="edge cluster (1.0.0).tar.gz"')
 })
 
 await t.test('methods other than GET are refused below /api/v1', async (t) => {
   const fake = await start(t)
-  matchStrictly(t, await ask(fake, '/api/v1/version', {}, 'HEAD'), { status: 405, headers: { allow: 'GET' } })
+  matchStrictly(t, await send(fake, '/api/v1/version', {}, 'HEAD'), { status: 405, headers: { allow: 'GET' } })
 })

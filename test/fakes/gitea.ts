@@ -4,7 +4,7 @@ import { createLoopback } from './loopback.ts'
 import { createStorage, createWeb } from './gitea/web.ts'
 import { createStore, epoch } from './gitea/store.ts'
 import type { GiteaContent } from './gitea/content.ts'
-import type { Loopback, LoopbackAnswer, LoopbackRequest } from './loopback.ts'
+import type { Loopback, LoopbackResponse, LoopbackRequest } from './loopback.ts'
 import type { Store } from './gitea/store.ts'
 import type { TokenContent } from './gitea/access.ts'
 
@@ -45,7 +45,7 @@ export interface GiteaFake extends Loopback, Omit<Store, 'find'> {
   readonly storage: Loopback | undefined
 }
 
-function health (): LoopbackAnswer {
+function health (): LoopbackResponse {
   const pass = [{ status: 'pass', time: epoch }]
   const value = { status: 'pass', description: 'Gitea', checks: { 'cache:ping': pass, 'database:ping': pass } }
   return {
@@ -87,7 +87,7 @@ export async function createGiteaFake (content: GiteaContent, options: GiteaOpti
   const api = createApi(store)
   const web = createWeb(store, storage)
 
-  function handle (request: LoopbackRequest): LoopbackAnswer {
+  function handle (request: LoopbackRequest): LoopbackResponse {
     const url = new URL(request.path, 'http://fake')
     const names = url.pathname.split('/').filter((each) => each !== '').map(decode)
     if (names.join('/') === 'api/healthz') return health()

@@ -3,13 +3,13 @@ import { Agent, request } from 'node:http'
 import { createLoopback } from './loopback.ts'
 import type { IncomingMessage } from 'node:http'
 import type { Test } from 'tap'
-import type { Loopback, LoopbackAnswer } from './loopback.ts'
+import type { Loopback, LoopbackResponse } from './loopback.ts'
 import { matchStrictly } from './match.ts'
 
-const answer: LoopbackAnswer = { status: 200, headers: { 'content-type': 'text/plain' }, body: 'ten bytes!' }
+const reply: LoopbackResponse = { status: 200, headers: { 'content-type': 'text/plain' }, body: 'ten bytes!' }
 
 async function start (test: Test): Promise<Loopback> {
-  const server = await createLoopback(() => answer)
+  const server = await createLoopback(() => reply)
   test.teardown(() => server.close())
   return server
 }
@@ -31,11 +31,11 @@ async function text (response: IncomingMessage): Promise<string> {
 
 await t.test('requests are recorded, and the response of the handler is sent', async (t) => {
   const server = await start(t)
-  const response = await fetch(`${server.url}/a?b=c`, { method: 'POST', body: 'asked', headers: { 'x-one': '1' } })
+  const response = await fetch(`${server.url}/a?b=c`, { method: 'POST', body: 'sent', headers: { 'x-one': '1' } })
   t.equal(await response.text(), 'ten bytes!')
-  matchStrictly(t, server.requests, [{ method: 'POST', path: '/a?b=c', headers: { 'x-one': '1' }, body: 'asked' }])
+  matchStrictly(t, server.requests, [{ method: 'POST', path: '/a?b=c', headers: { 'x-one': '1' }, body: 'sent' }])
   t.equal(server.count(/^\/a/), 1)
-  t.equal(await server.requests[0]?.over, 'answered')
+  t.equal(await server.requests[0]?.over, 'completed')
 })
 
 await t.test('an error of the handler is a 500 with the error as text', async (t) => {

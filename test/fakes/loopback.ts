@@ -12,13 +12,13 @@ export interface LoopbackRequest {
   /** Body of requests other than GET and HEAD. */
   body?: string
   /**
-   * Settles when the exchange ends: `answered` after the whole response, `aborted` after an earlier end of the
+   * Settles when the exchange ends: `completed` after the whole response, `aborted` after an earlier end of the
    * connection.
    */
-  over: Promise<'answered' | 'aborted'>
+  over: Promise<'completed' | 'aborted'>
 }
 
-export interface LoopbackAnswer {
+export interface LoopbackResponse {
   status: number
   headers?: OutgoingHttpHeaders
   /** A stream is sent without a length. */
@@ -36,7 +36,15 @@ export interface LoopbackAnswer {
  * - `endless`: the real body without its length, then endless blanks
  * - a response: replaces the real one
  */
-export type FaultAction = 'refuse-reset' | 'hang' | 'stall' | 'truncate' | 'reset' | 'drip' | 'endless' | LoopbackAnswer
+export type FaultAction =
+  | 'refuse-reset'
+  | 'hang'
+  | 'stall'
+  | 'truncate'
+  | 'reset'
+  | 'drip'
+  | 'endless'
+  | LoopbackResponse
 
 /**
  * Returns the fault of a request before the fake responds; undefined means no fault. A promise delays the response
@@ -44,7 +52,7 @@ export type FaultAction = 'refuse-reset' | 'hang' | 'stall' | 'truncate' | 'rese
  */
 export type Fault = (request: LoopbackRequest) => FaultAction | undefined | Promise<FaultAction | undefined>
 
-export type LoopbackHandler = (request: LoopbackRequest) => LoopbackAnswer | Promise<LoopbackAnswer>
+export type LoopbackHandler = (request: LoopbackRequest) => LoopbackResponse | Promise<LoopbackResponse>
 
 /** A server on 127.0.0.1. Its functions need no `this`. */
 export interface Loopback {
@@ -86,7 +94,7 @@ function * endlessly (start: Buffer): Generator<Buffer> {
 }
 
 /** Sends the head of a response, with its length unless it has `transfer-encoding`, and returns the body. */
-function send (response: ServerResponse, { status, headers = {}, body = '' }: LoopbackAnswer): Buffer {
+function send (response: ServerResponse, { status, headers = {}, body = '' }: LoopbackResponse): Buffer {
   if (body instanceof Readable) throw new TypeError('a fault cannot change a stream')
   const bytes = Buffer.from(body)
   const framed = 'content-length' in headers || 'transfer-encoding' in headers || status === 304
@@ -95,28 +103,28 @@ function send (response: ServerResponse, { status, headers = {}, body = '' }: Lo
 }
 
 /** Sends a complete response. */
-function sendWhole (response: ServerResponse, answer: LoopbackAnswer): void {
-  if (!(answer.body instanceof Readable)) response.end(send(response, answer))
-  else pipeline(answer.body, response.writeHead(answer.status, answer.headers), () => {})
+function sendWhole (response: ServerResponse, reply: LoopbackResponse): void {
+  if (!(reply.body instanceof Readable)) response.end(send(response, reply))
+  else pipeline(reply.body, response.writeHead(reply.status, reply.headers), () => {})
 }
 
 async function misbehave (
   response: ServerResponse,
-  action: Exclude<FaultAction, LoopbackAnswer>,
-  answer: LoopbackAnswer
+  action: Exclude<FaultAction, LoopbackResponse>,
+  reply: LoopbackResponse
 ): Promise<void> {
   const socket = response.socket as Socket
   if (action === 'refuse-reset') socket.resetAndDestroy()
   if (action === 'refuse-reset' || action === 'hang') return
   if (action === 'endless') {
-    const { 'content-length': _, ...headers } = answer.headers ?? {}
-    const bytes = send(response, { ...answer, headers: { ...headers, 'transfer-encoding': 'chunked' } })
+    const { 'content-length': _, ...headers } = reply.headers ?? {}
+    const bytes = send(response, { ...reply, headers: { ...headers, 'transfer-encoding': 'chunked' } })
     const source = Readable.from(endlessly(bytes))
     response.once('close', () => source.destroy())
     source.pipe(response)
     return
   }
-  const bytes = send(response, answer)
+  const bytes = send(response, reply)
   if (action === 'drip') {
     const size = Math.max(1, Math.ceil(bytes.length / 256))
     for (let start = 0; start < bytes.length && !socket.destroyed; start += size) {
@@ -150,11 +158,11 @@ export async function createLoopback (handler: LoopbackHandler): Promise<Loopbac
   }
 
   function record (message: IncomingMessage, response: ServerResponse): LoopbackRequest {
-    const { promise, resolve } = Promise.withResolvers<'answered' | 'aborted'>()
+    const { promise, resolve } = Promise.withResolvers<'completed' | 'aborted'>()
     pending++
     response.once('close', () => {
       pending--
-      resolve(response.writableFinished ? 'answered' : 'aborted')
+      resolve(response.writableFinished ? 'completed' : 'aborted')
     })
     const request = { method: message.method ?? '', path: message.url ?? '', headers: message.headers, over: promise }
     requests.push(request)
@@ -167,7 +175,7 @@ export async function createLoopback (handler: LoopbackHandler): Promise<Loopbac
     for (const waiter of due) waiter.resolve(request)
   }
 
-  async function answer (message: IncomingMessage, response: ServerResponse): Promise<void> {
+  async function reply (message: IncomingMessage, response: ServerResponse): Promise<void> {
     const request = record(message, response)
     announce(request)
     if (request.method === 'GET' || request.method === 'HEAD') message.resume()
@@ -180,7 +188,7 @@ export async function createLoopback (handler: LoopbackHandler): Promise<Loopbac
   }
 
   const server = createServer((message, response) => {
-    answer(message, response).catch((error: unknown) => {
+    reply(message, response).catch((error: unknown) => {
       if (response.headersSent) response.destroy()
       else response.writeHead(500, { 'content-type': 'text/plain' }).end(String(error))
     })

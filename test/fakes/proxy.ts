@@ -5,7 +5,7 @@ import type { Test } from 'tap'
 export interface ProxyFake {
   url: string
   /** Requests of clients: `CONNECT host:port`, or `GET http://…`. */
-  readonly asked: string[]
+  readonly requested: string[]
   /** `Proxy-Authorization` of each request. */
   readonly authorizations: Array<string | undefined>
   /** Status of all responses while it is set. */
@@ -16,7 +16,7 @@ export interface ProxyFake {
 export async function createProxy (t: Test, port: number): Promise<ProxyFake> {
   const sockets = new Set<Socket>()
   const server = createServer((message, response) => {
-    proxy.asked.push(`${message.method ?? ''} ${message.url ?? ''}`)
+    proxy.requested.push(`${message.method ?? ''} ${message.url ?? ''}`)
     proxy.authorizations.push(message.headers['proxy-authorization'])
     if (proxy.refuses !== undefined) return response.writeHead(proxy.refuses).end()
     const { pathname, search, host } = new URL(message.url ?? '')
@@ -26,14 +26,14 @@ export async function createProxy (t: Test, port: number): Promise<ProxyFake> {
       path: pathname + search,
       method: message.method,
       headers: { ...message.headers, host }
-    }, answer => {
-      response.writeHead(answer.statusCode ?? 500, answer.headers)
-      answer.pipe(response)
+    }, reply => {
+      response.writeHead(reply.statusCode ?? 500, reply.headers)
+      reply.pipe(response)
     }).end()
   })
   server.on('connection', socket => { sockets.add(socket) })
   server.on('connect', (message, client: Socket) => {
-    proxy.asked.push(`CONNECT ${message.url ?? ''}`)
+    proxy.requested.push(`CONNECT ${message.url ?? ''}`)
     proxy.authorizations.push(message.headers['proxy-authorization'])
     if (proxy.refuses !== undefined) return client.end(`HTTP/1.1 ${proxy.refuses} Refused\r\n\r\n`)
     const target = connect(port, '127.0.0.1', () => {
@@ -50,7 +50,7 @@ export async function createProxy (t: Test, port: number): Promise<ProxyFake> {
   })
   const proxy: ProxyFake = {
     url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
-    asked: [],
+    requested: [],
     authorizations: [],
     refuses: undefined
   }

@@ -1,10 +1,14 @@
 import { connect } from 'node:net'
 
 /** A response with one character for each byte of its head, and its body decoded as UTF-8. */
-export interface RawAnswer { status: number, head: string, body: string }
+export interface RawResponse { status: number, head: string, body: string }
 
 /** Sends an unmodified request, and returns the response. Each character of the request is one byte. */
-export async function askRaw (port: number, target: string, { method = 'GET', headers = '' } = {}): Promise<RawAnswer> {
+export async function sendRaw (
+  port: number,
+  target: string,
+  { method = 'GET', headers = '' } = {}
+): Promise<RawResponse> {
   const text = await new Promise<string>((resolve, reject) => {
     const socket = connect(port, '127.0.0.1')
     let received = ''

@@ -11,7 +11,7 @@ interface Recording {
 const folder = new URL('../recordings/oci/', import.meta.url)
 const sha256 = (bytes: Buffer) => `sha256:${createHash('sha256').update(bytes).digest('hex')}`
 /** Recordings that the fake does not reproduce: it has no referrers and no ranges, and its own tokens. */
-const notAsked = /^(?:referrers|blob-range|blob-range-past-the-end|blob-head|token-anonymous)\.json$/
+const notRequested = /^(?:referrers|blob-range|blob-range-past-the-end|blob-head|token-anonymous)\.json$/
 /** Headers that depend on the time or on the machine, or that no client reads. */
 const ignored = /^(?:access-control-|content-length|content-type|www-authenticate|date)/
 
@@ -47,13 +47,13 @@ for (const flavour of ['docker-registry', 'zot', 'gitea'] as const) {
     const fake = await createRegistryFake(contentFrom(recordings), { flavour, tokens: ['<redacted>'] })
     t.teardown(fake.close)
     for (const [name, { request, response }] of recordings) {
-      if (notAsked.test(name)) continue
-      const answer = await fetch(fake.url + request.path, { method: request.method, headers: request.headers })
-      t.equal(answer.status, response.status, name)
+      if (notRequested.test(name)) continue
+      const reply = await fetch(fake.url + request.path, { method: request.method, headers: request.headers })
+      t.equal(reply.status, response.status, name)
       for (const [header, value] of Object.entries(response.headers)) {
-        if (!ignored.test(header)) t.equal(answer.headers.get(header), value, `${name}: ${header}`)
+        if (!ignored.test(header)) t.equal(reply.headers.get(header), value, `${name}: ${header}`)
       }
-      const body = Buffer.from(await answer.arrayBuffer())
+      const body = Buffer.from(await reply.arrayBuffer())
       // The error texts of Zot are long, and the registry reads only their codes.
       if (response.status < 400 || flavour !== 'zot') {
         t.equal(
@@ -63,7 +63,7 @@ for (const flavour of ['docker-registry', 'zot', 'gitea'] as const) {
         )
       }
       const type = response.headers['content-type']
-      if (type !== undefined) t.equal(answer.headers.get('content-type') ?? '', type, `${name}: content-type`)
+      if (type !== undefined) t.equal(reply.headers.get('content-type') ?? '', type, `${name}: content-type`)
     }
   })
 }

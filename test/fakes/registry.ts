@@ -2,7 +2,7 @@ import { createAccess, type AccessOptions } from './registry/access.ts'
 import { contentOf, type RegistryContent } from './registry/content.ts'
 import { flavours, type FlavourName } from './registry/flavours.ts'
 import { indexType, manifestType } from './layout.ts'
-import { createLoopback, type Loopback, type LoopbackAnswer, type LoopbackRequest } from './loopback.ts'
+import { createLoopback, type Loopback, type LoopbackResponse, type LoopbackRequest } from './loopback.ts'
 
 export { contentOf }
 export type { FlavourName, RegistryContent }
@@ -30,7 +30,7 @@ const usual: Record<FlavourName, Partial<AccessOptions>> = {
   'docker-registry': {},
   zot: {},
   gitea: { auth: 'bearer', service: 'container_registry', scope: '*' },
-  harbor: { auth: 'bearer', service: 'harbor-registry', tokenAnswer: { expires_in: 1800 } }
+  harbor: { auth: 'bearer', service: 'harbor-registry', tokenResponse: { expires_in: 1800 } }
 }
 
 /**
@@ -48,7 +48,7 @@ export async function createRegistryFake (
     users: {},
     guests: true,
     service: 'registry',
-    tokenAnswer: {},
+    tokenResponse: {},
     tokenField: 'token',
     tokens: [],
     denied: undefined,
@@ -57,14 +57,14 @@ export async function createRegistryFake (
   }
   const access = createAccess(settings)
 
-  const json = (status: number, body: string, headers = {}): LoopbackAnswer => ({
+  const json = (status: number, body: string, headers = {}): LoopbackResponse => ({
     status,
     headers: { ...flavour.common, 'content-type': flavour.json, ...headers },
     body
   })
   const error = (status: number, code: string, message: string, detail: unknown, headers = {}) =>
     json(status, flavour.error(code, message, detail), headers)
-  const unknownPath: LoopbackAnswer = {
+  const unknownPath: LoopbackResponse = {
     status: 404,
     headers: { ...flavour.common, 'content-type': 'text/plain; charset=utf-8' },
     body: '404 page not found\n'
@@ -72,7 +72,7 @@ export async function createRegistryFake (
   const refuse = (challenge: string) =>
     error(401, 'UNAUTHORIZED', 'authentication required', null, { 'www-authenticate': challenge })
 
-  function names (key: string, page: { names: string[] | null, link?: string }, more = {}): LoopbackAnswer {
+  function names (key: string, page: { names: string[] | null, link?: string }, more = {}): LoopbackResponse {
     const end = name === 'zot' ? '' : '\n'
     return json(
       200,
@@ -81,7 +81,7 @@ export async function createRegistryFake (
     )
   }
 
-  function catalog (request: LoopbackRequest, url: URL): LoopbackAnswer {
+  function catalog (request: LoopbackRequest, url: URL): LoopbackResponse {
     // Harbor issues no token for the catalog.
     if (name === 'harbor' && access.user(request) !== 'known') return refuse('Basic realm="harbor"')
     if (settings.catalogRefused === true) {
@@ -95,7 +95,7 @@ export async function createRegistryFake (
       : names('repositories', page)
   }
 
-  function tags (repository: string, url: URL): LoopbackAnswer {
+  function tags (repository: string, url: URL): LoopbackResponse {
     const found = content.get(repository)
     if (found === undefined) {
       return error(404, 'NAME_UNKNOWN', 'repository name not known to registry', { name: repository })
@@ -111,7 +111,7 @@ export async function createRegistryFake (
       : names('tags', page, { name: repository })
   }
 
-  function manifest (request: LoopbackRequest, repository: string, reference: string): LoopbackAnswer {
+  function manifest (request: LoopbackRequest, repository: string, reference: string): LoopbackResponse {
     const found = content.get(repository)
     const target = found?.tags.get(reference)
     const digest = target?.digest ?? reference
@@ -144,7 +144,7 @@ export async function createRegistryFake (
     }
   }
 
-  function blob (repository: string, digest: string): LoopbackAnswer {
+  function blob (repository: string, digest: string): LoopbackResponse {
     const body = content.get(repository)?.blobs.get(digest)
     if (body === undefined) return error(404, 'BLOB_UNKNOWN', 'blob unknown to registry', digest)
     if (settings.storage !== undefined) {
@@ -167,7 +167,7 @@ export async function createRegistryFake (
   }
 
   /** Returns the response of the Harbor API with one page of the repositories of a project. */
-  function project (request: LoopbackRequest, url: URL, project: string): LoopbackAnswer {
+  function project (request: LoopbackRequest, url: URL, project: string): LoopbackResponse {
     const header = { 'content-type': 'application/json; charset=utf-8' }
     const failed = (status: number, code: string) => ({
       status,
@@ -203,7 +203,7 @@ export async function createRegistryFake (
     }
   }
 
-  function handle (request: LoopbackRequest): LoopbackAnswer {
+  function handle (request: LoopbackRequest): LoopbackResponse {
     const url = new URL(request.path, 'http://fake')
     const path = decodeURIComponent(url.pathname)
     if (path === '/token' || path === '/v2/token') return access.token(request, url)

@@ -47,7 +47,7 @@ export async function createStorage (t: Test, content: Buffer, given: Partial<St
   } as StorageBehaviour & { content: Buffer, sent: number, requests: Array<string | undefined> }
   const used = new WeakSet<Socket>()
   const server = createServer((request, response) => {
-    const answer = async () => {
+    const reply = async () => {
       if (!state.reuse && used.has(request.socket)) {
         request.socket.resetAndDestroy()
         return
@@ -86,7 +86,7 @@ export async function createStorage (t: Test, content: Buffer, given: Partial<St
       }
       response.end()
     }
-    answer().catch(() => { response.destroy() })
+    reply().catch(() => { response.destroy() })
   })
   await new Promise<void>(resolve => { server.listen(0, '127.0.0.1', resolve) })
   t.teardown(() => {
@@ -150,4 +150,4 @@ export async function listenBeforeStorage (
 }
 
 /** Returns the bytes of a response. */
-export const bytesOf = async (answer: Response): Promise<Buffer> => Buffer.from(await answer.arrayBuffer())
+export const bytesOf = async (response: Response): Promise<Buffer> => Buffer.from(await response.arrayBuffer())

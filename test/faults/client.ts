@@ -17,27 +17,33 @@ const paths: Record<UpstreamRequest, string> = {
 }
 
 /** Sends a request without keep-alive; returns undefined if no complete response arrives in time. */
-export async function ask (url: string, question: UpstreamRequest): Promise<Observation | undefined> {
+export async function send (url: string, operation: UpstreamRequest): Promise<Observation | undefined> {
   const began = processTime()
   const late = AbortSignal.timeout(patience)
   return await new Promise((resolve, reject) => {
-    const asked = request(url + paths[question], { agent: false, signal: late }, answer => {
-      const headers = Object.fromEntries(Object.entries(answer.headers).map(([name, value]) => [name, String(value)]))
+    const requested = request(url + paths[operation], { agent: false, signal: late }, response => {
+      const headers = Object.fromEntries(Object.entries(response.headers).map(([name, value]) => [name, String(value)]))
       const begun = processTime() - began
       const chunks: Buffer[] = []
-      answer.on('data', (chunk: Buffer) => { chunks.push(chunk) })
+      response.on('data', (chunk: Buffer) => { chunks.push(chunk) })
       // A truncated body emits an error first; only its completeness is observed.
-      answer.on('error', () => {})
-      answer.once('close', () => {
-        const took = question === 'download' ? begun : processTime() - began
+      response.on('error', () => {})
+      response.once('close', () => {
+        const took = operation === 'download' ? begun : processTime() - began
         resolve(
           late.aborted
             ? undefined
-            : { status: answer.statusCode ?? 0, headers, body: Buffer.concat(chunks), complete: answer.complete, took }
+            : {
+                status: response.statusCode ?? 0,
+                headers,
+                body: Buffer.concat(chunks),
+                complete: response.complete,
+                took
+              }
         )
       })
     })
-    asked.once('error', error => { if (late.aborted) resolve(undefined); else reject(error) })
-    asked.end()
+    requested.once('error', error => { if (late.aborted) resolve(undefined); else reject(error) })
+    requested.end()
   })
 }

@@ -3,7 +3,7 @@ import type { Test } from 'tap'
 import { faultNames, faults, type FaultName } from './faults.ts'
 import { labelOf } from './outcomes.ts'
 import type { Seen } from './runner.ts'
-import { questions, table, type UpstreamRequest, type Source, type Temperature } from './table.ts'
+import { operations, table, type UpstreamRequest, type Source, type Temperature } from './table.ts'
 
 const file = new URL('../../docs/fault-matrix.md', import.meta.url)
 
@@ -13,26 +13,26 @@ const line = (cells: readonly string[]): string => `| ${cells.join(' | ')} |`
  * Returns the text of a cell in the document: the observed outcome, or the documented one. If the promise permits both,
  * timing decides between them.
  */
-export type Tell = (fault: FaultName, question: UpstreamRequest, told: string) => string
+export type Describe = (fault: FaultName, operation: UpstreamRequest, observed: string) => string
 
 /** Returns the observed half of the matrix for one kind of upstream: a row for each fault. */
 export function tableOf (
   source: Source,
   temperature: Temperature,
   seen: readonly Seen[],
-  tell: Tell = (_fault, _question, told) => told
+  describe: Describe = (_fault, _operation, observed) => observed
 ): string {
   const reasons: string[] = []
   const rows = faultNames.map(fault =>
     line([
       faults[fault].title,
-      ...questions.map(question => {
-        const cell = table[fault][source][question][temperature]
+      ...operations.map(operation => {
+        const cell = table[fault][source][operation][temperature]
         if ('outcomes' in cell) {
-          return tell(
+          return describe(
             fault,
-            question,
-            seen.find(candidate => candidate.fault === fault && candidate.question === question)?.told ?? 'not tested'
+            operation,
+            seen.find(cell => cell.fault === fault && cell.operation === operation)?.reported ?? 'not tested'
           )
         }
         if (!reasons.includes(cell.notApplicable)) reasons.push(cell.notApplicable)
@@ -41,9 +41,10 @@ export function tableOf (
     ])
   )
   const legend = reasons.length === 0 ? [] : ['', ...reasons.map((reason, at) => `${at + 1}. ${reason}`)]
-  return [line(['The upstream', ...questions]), line(['---', ...questions.map(() => '---')]), ...rows, ...legend].join(
-    '\n'
-  )
+  return [line(['The upstream', ...operations]), line(['---', ...operations.map(() => '---')]), ...rows, ...legend]
+    .join(
+      '\n'
+    )
 }
 
 /** Compares the observed outcomes with the document; with `FAULT_MATRIX=write` writes them into it. */
@@ -59,15 +60,15 @@ export function checkDocument (t: Test, source: Source, temperature: Temperature
   const documented = new Map(
     whole.split('\n').map(row => row.slice(2, -2).split(' | ')).map(([title = '', ...cells]) => [title, cells])
   )
-  const tell: Tell = (fault, question, told) => {
-    const cell = table[fault][source][question][temperature]
+  const describe: Describe = (fault, operation, observed) => {
+    const cell = table[fault][source][operation][temperature]
     const open: string[] = 'outcomes' in cell ? cell.outcomes.map(labelOf) : []
-    const known = documented.get(faults[fault].title)?.[questions.indexOf(question)]
-    return known !== undefined && open.includes(told) && open.includes(known) ? known : told
+    const known = documented.get(faults[fault].title)?.[operations.indexOf(operation)]
+    return known !== undefined && open.includes(observed) && open.includes(known) ? known : observed
   }
   t.equal(
     whole,
-    `${start}\n${tableOf(source, temperature, seen, tell)}\n\n${end}`,
+    `${start}\n${tableOf(source, temperature, seen, describe)}\n\n${end}`,
     'docs/fault-matrix.md contains the observed outcomes; npm run faults writes it'
   )
 }

@@ -24,11 +24,11 @@ function lookupOrInvent (hostname: string, options: dns.LookupOptions, callback:
       syscall: 'getaddrinfo',
       hostname
     })
-  const answer = { address: '127.0.0.1', family: 4 }
+  const response = { address: '127.0.0.1', family: 4 }
   process.nextTick(() => {
     if (error !== null) callback(error, '', 4)
-    else if (options.all === true) callback(null, [answer])
-    else callback(null, answer.address, answer.family)
+    else if (options.all === true) callback(null, [response])
+    else callback(null, response.address, response.family)
   })
 }
 Object.assign(dns, {

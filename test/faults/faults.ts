@@ -2,7 +2,7 @@ import { Readable } from 'node:stream'
 import { setTimeout as wait } from 'node:timers/promises'
 import { gzipSync } from 'node:zlib'
 import type { FaultServer } from '../fakes/fault-server.ts'
-import type { FaultAction, LoopbackAnswer, LoopbackRequest } from '../fakes/loopback.ts'
+import type { FaultAction, LoopbackResponse, LoopbackRequest } from '../fakes/loopback.ts'
 import { names, setWallClock } from './environment.ts'
 
 /** Properties of an upstream kind that the faults need. */
@@ -18,13 +18,13 @@ export interface Grounds {
   /** Returns a JSON document in the form of the lists, with these items. */
   wrap: (items: string) => string
   /** Returns the true response of a list with invalid items among the valid ones. */
-  spoil: (answer: LoopbackAnswer & { body: Buffer }) => LoopbackAnswer
+  spoil: (response: LoopbackResponse & { body: Buffer }) => LoopbackResponse
   /** Returns the path of a first page with few items. */
   firstPage: (path: string) => string
   /** Returns the true response for a later page as if the items of earlier pages had been deleted. */
-  shrunk: (answer: LoopbackAnswer & { body: Buffer }) => LoopbackAnswer
+  shrunk: (reply: LoopbackResponse & { body: Buffer }) => LoopbackResponse
   /** Returns a page that is always followed by another page. */
-  endless: (path: string, answer: LoopbackAnswer & { body: Buffer }) => LoopbackAnswer
+  endless: (path: string, result: LoopbackResponse & { body: Buffer }) => LoopbackResponse
   /** Address of a server that must not receive any request. */
   elsewhere: string
 }
@@ -43,8 +43,8 @@ const page = '<!doctype html><title>Maintenance</title><p>We will be back soon.'
 const always = (action: FaultAction): Fault['begin'] => server => {
   server.fault = () => action
 }
-const each = (answer: () => LoopbackAnswer): Fault['begin'] => server => {
-  server.fault = () => answer()
+const each = (response: () => LoopbackResponse): Fault['begin'] => server => {
+  server.fault = () => response()
 }
 const status = (code: number, headers: Record<string, string> = {}): Fault['begin'] =>
   always({ status: code, headers: { ...json, ...headers }, body: '{"message":"something is wrong"}' })
@@ -56,11 +56,11 @@ const where =
     act: (
       grounds: Grounds,
       server: FaultServer
-    ) => (request: LoopbackRequest) => LoopbackAnswer | Promise<LoopbackAnswer>
+    ) => (request: LoopbackRequest) => LoopbackResponse | Promise<LoopbackResponse>
   ): Fault['begin'] =>
     (server, grounds) => {
-      const [matching, answer] = [which(grounds), act(grounds, server)]
-      server.fault = request => matching.test(request.path) ? answer(request) : undefined
+      const [matching, response] = [which(grounds), act(grounds, server)]
+      server.fault = request => matching.test(request.path) ? response(request) : undefined
     }
 
 const megabyte = Buffer.alloc(1024 * 1024, 'x')
@@ -101,8 +101,8 @@ export const faults = {
     title: 'slow drip',
     begin: server => {
       server.fault = async request => {
-        const { body, ...answer } = await server.truth(request)
-        return { ...answer, body: Readable.from(drip(body)) }
+        const { body, ...response } = await server.truth(request)
+        return { ...response, body: Readable.from(drip(body)) }
       }
     }
   },
@@ -141,8 +141,8 @@ export const faults = {
     title: 'wrong content type',
     begin: server => {
       server.fault = async request => {
-        const answer = await server.truth(request)
-        return { ...answer, headers: { ...answer.headers, 'content-type': 'text/plain; charset=utf-8' } }
+        const reply = await server.truth(request)
+        return { ...reply, headers: { ...reply.headers, 'content-type': 'text/plain; charset=utf-8' } }
       }
     }
   },

@@ -76,16 +76,16 @@ function parsed (body: Buffer): unknown {
 const isTwin = (entry: Entry | undefined) => entry?.version === twinVersion
 
 /** Returns the details of a 200: the owner of the entry, and its marks. */
-function ofSuccess (question: UpstreamRequest, { headers, body }: Observation): string {
+function ofSuccess (operation: UpstreamRequest, { headers, body }: Observation): string {
   const value = parsed(body)
-  if (question === 'health') return ` ${String((value as { status?: string } | undefined)?.status)}`
+  if (operation === 'health') return ` ${String((value as { status?: string } | undefined)?.status)}`
   const stale = headers['cache-status']?.includes(`${instance}; hit; detail=stale`) === true ? ' stale' : ''
   const partial = headers['x-partial'] === undefined ? '' : ' partial'
-  if (question === 'download') {
+  if (operation === 'download') {
     return stale + (body.toString() === content ? '' : body.toString() === twinContent ? ', of the twin' : ', damaged')
   }
-  if (question === 'metadata') return stale + (isTwin(value as Entry) ? ', of the twin' : '')
-  if (question === 'versions') {
+  if (operation === 'metadata') return stale + (isTwin(value as Entry) ? ', of the twin' : '')
+  if (operation === 'versions') {
     const versions = value as Entry[]
     return stale + (versions.some(isTwin) ? ', of the twin' : versions.length === 3 ? '' : ', not all')
   }
@@ -96,29 +96,31 @@ function ofSuccess (question: UpstreamRequest, { headers, body }: Observation): 
 }
 
 /** Returns the label of an observation, as in the promises and the document. */
-export function describe (question: UpstreamRequest, observation: Observation | undefined): string {
+export function describe (operation: UpstreamRequest, observation: Observation | undefined): string {
   if (observation === undefined) return 'no response'
   if (!observation.complete) return 'broken transfer'
   const { status, body } = observation
-  if (status === 200) return `200${ofSuccess(question, observation)}`
+  if (status === 200) return `200${ofSuccess(operation, observation)}`
   return `${status} ${String((parsed(body) as { error?: string } | undefined)?.error)}`
 }
 
 /** Returns the required headers that the observation lacks, and inner addresses in its body. */
 export function faultsOf (
-  question: UpstreamRequest,
+  operation: UpstreamRequest,
   temperature: Temperature,
   observation: Observation | undefined
 ): string[] {
   if (observation === undefined) return []
-  const outcome = outcomes.find(candidate => labelOf(candidate) === describe(question, observation))
-  const wanted: Record<string, RegExp> = outcome === undefined ? {} : { ...forms[outcome].headers }
+  const outcome = outcomes.find(candidate => labelOf(candidate) === describe(operation, observation))
+  const expected: Record<string, RegExp> = outcome === undefined ? {} : { ...forms[outcome].headers }
   // A download always waits for the bytes of its file, so X-Cache-Hit may have either value.
-  if (question === 'download') delete wanted['x-cache-hit']
-  else if (temperature === 'warm' && outcome === 'fresh') wanted['x-cache-hit'] = /^true$/
-  const problems = Object.entries(wanted).filter(([name, value]) => !value.test(observation.headers[name] ?? '')).map((
-    [name]
-  ) => `${name}: ${String(observation.headers[name])}`)
+  if (operation === 'download') delete expected['x-cache-hit']
+  else if (temperature === 'warm' && outcome === 'fresh') expected['x-cache-hit'] = /^true$/
+  const problems = Object.entries(expected).filter(([name, value]) => !value.test(observation.headers[name] ?? '')).map(
+    (
+      [name]
+    ) => `${name}: ${String(observation.headers[name])}`
+  )
   const addresses = observation.status >= 400 && /127\.0\.0\.1|169\.254|\.invalid/.test(observation.body.toString())
   return addresses ? [...problems, 'an inner address in the body'] : problems
 }

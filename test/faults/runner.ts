@@ -4,15 +4,15 @@ import type { Test } from 'tap'
 import { extensionTypes } from '../../schemas/extension.ts'
 import { startApp } from '../fakes/app.ts'
 import type { FaultServer } from '../fakes/fault-server.ts'
-import { ask } from './client.ts'
+import { send } from './client.ts'
 import { setWallClock } from './environment.ts'
 import { faultNames, faults, type FaultName } from './faults.ts'
 import { describe, faultsOf, instance, labelOf, type Observation } from './outcomes.ts'
 import { createSetting, stand, type Setting } from './setting.ts'
-import { budget, questions, table, type Cell, type UpstreamRequest, type Source, type Temperature } from './table.ts'
+import { budget, operations, table, type Cell, type UpstreamRequest, type Source, type Temperature } from './table.ts'
 
 /** Observation of one cell: its label, and the violations of its promise. */
-export interface Seen { fault: FaultName, question: UpstreamRequest, told: string, problems: string[] }
+export interface Seen { fault: FaultName, operation: UpstreamRequest, reported: string, problems: string[] }
 
 /** Milliseconds that the registry may need above a bound: half of a timeout, so that one wait differs from two. */
 const tolerance = budget / 4
@@ -46,20 +46,20 @@ async function quiet (server: FaultServer): Promise<void> {
 /** Returns the differences between the observation and the promise of the cell. */
 function judge (
   cell: Cell,
-  question: UpstreamRequest,
+  operation: UpstreamRequest,
   temperature: Temperature,
   seen: Observation | undefined,
   settled = true
 ): string[] {
   if ('notApplicable' in cell) return []
-  const told = describe(question, seen)
+  const observed = describe(operation, seen)
   const labels = [...cell.outcomes, ...settled ? [] : cell.meanwhile ?? []].map(labelOf)
   return [
-    ...labels.includes(told) ? [] : [`${told}, not ${labels.join(' or ')}`],
+    ...labels.includes(observed) ? [] : [`${observed}, not ${labels.join(' or ')}`],
     ...seen !== undefined && seen.took > cell.bound + tolerance
       ? [`after ${Math.round(seen.took)} ms, not ${cell.bound}`]
       : [],
-    ...faultsOf(question, temperature, seen)
+    ...faultsOf(operation, temperature, seen)
   ]
 }
 
@@ -67,16 +67,16 @@ function judge (
  * Sends the request of a cell. Health is requested after a round of probes, and repeated while running loads may change
  * it.
  */
-async function askCell (
+async function runCell (
   { app, url }: Running,
   cell: Cell,
-  question: UpstreamRequest
+  operation: UpstreamRequest
 ): Promise<Observation | undefined> {
-  const wanted = 'outcomes' in cell ? cell.outcomes.map(labelOf) : []
-  if (question === 'health') await app.health.start()
+  const expected = 'outcomes' in cell ? cell.outcomes.map(labelOf) : []
+  if (operation === 'health') await app.health.start()
   for (let tries = 1; ; tries++) {
-    const seen = await ask(url, question)
-    if (question !== 'health' || tries === 200 || wanted.includes(describe(question, seen))) return seen
+    const seen = await send(url, operation)
+    if (operation !== 'health' || tries === 200 || expected.includes(describe(operation, seen))) return seen
     await wait(50)
   }
 }
@@ -91,8 +91,8 @@ async function ended (app: { close: () => PromiseLike<unknown> }, server: FaultS
 }
 
 /** Sends a request to a registry that started during the fault, and again after its loads have ended. */
-async function cold (t: Test, setting: Setting, fault: FaultName, question: UpstreamRequest): Promise<Seen> {
-  const cell = table[fault][setting.source][question].cold
+async function cold (t: Test, setting: Setting, fault: FaultName, operation: UpstreamRequest): Promise<Seen> {
+  const cell = table[fault][setting.source][operation].cold
   const { server, grounds, start } = await ready(t, setting)
   await faults[fault].begin(server, grounds)
   const running = await start()
@@ -101,28 +101,30 @@ async function cold (t: Test, setting: Setting, fault: FaultName, question: Upst
   for (const other of app.catalog.instances.filter(({ name }) => name !== instance)) {
     while (await (async () => await other.list(extensionTypes))().then(() => false, () => true)) await wait(20)
   }
-  const first = await askCell(running, cell, question)
+  const first = await runCell(running, cell, operation)
   await quiet(server)
   // A crawl with endless pages takes time, and its result is unknown until then.
   const own = app.catalog.instances.find(({ name }) => name === instance)
   for (
     let round = 0; round < 200 && own?.failure === undefined && own?.peek('provider') === undefined; round++
   ) { await wait(50) }
-  const second = await askCell(running, cell, question)
-  const again = judge(cell, question, 'cold', second).map(problem => `repeated request: ${problem}`)
+  const second = await runCell(running, cell, operation)
+  const again = judge(cell, operation, 'cold', second).map(problem => `repeated request: ${problem}`)
   return {
     fault,
-    question,
-    told: describe(question, second),
-    problems: [...judge(cell, question, 'cold', first, false), ...again, ...await ended(app, server)]
+    operation,
+    reported: describe(operation, second),
+    problems: [...judge(cell, operation, 'cold', first, false), ...again, ...await ended(app, server)]
   }
 }
 
 /** Starts a registry and fills its caches; returns undefined if the upstream was too slow, as on a busy machine. */
 async function warmUp ({ start, server }: Awaited<ReturnType<typeof ready>>) {
   const begun = await start()
-  for (const question of questions) {
-    for (let tries = 0; !['200', '200 healthy'].includes(describe(question, await ask(begun.url, question))); tries++) {
+  for (const operation of operations) {
+    for (
+      let tries = 0; !['200', '200 healthy'].includes(describe(operation, await send(begun.url, operation))); tries++
+    ) {
       if (tries === 5) return await begun.app.close()
       await wait(50)
       begun.clock.forward(1)
@@ -145,23 +147,23 @@ async function warm (t: Test, setting: Setting, fault: FaultName): Promise<Seen[
   clock.forward(used)
   await faults[fault].begin(server, grounds)
   const problems: string[] = []
-  for (const question of questions) {
-    const told = describe(question, await ask(url, question))
-    if (question !== 'download' && question !== 'health' && told !== '200') {
-      problems.push(`while it was fresh, ${question}: ${told}`)
+  for (const operation of operations) {
+    const observed = describe(operation, await send(url, operation))
+    if (operation !== 'download' && operation !== 'health' && observed !== '200') {
+      problems.push(`while it was fresh, ${operation}: ${observed}`)
     }
   }
   await quiet(server)
   clock.forward(expired)
   const seen: Seen[] = []
-  for (const question of questions) {
-    const cell = table[fault][setting.source][question].warm
-    const observation = await askCell(begun, cell, question)
+  for (const operation of operations) {
+    const cell = table[fault][setting.source][operation].warm
+    const observation = await runCell(begun, cell, operation)
     seen.push({
       fault,
-      question,
-      told: describe(question, observation),
-      problems: judge(cell, question, 'warm', observation)
+      operation,
+      reported: describe(operation, observation),
+      problems: judge(cell, operation, 'warm', observation)
     })
     // A refresh of the previous request must not affect the next request.
     await quiet(server)
@@ -180,7 +182,7 @@ async function observe (t: Test, setting: Setting, temperature: Temperature): Pr
     const turn = isAlone(fault) ? one : limit
     const works = temperature === 'warm'
       ? [async () => await warm(t, setting, fault)]
-      : questions.map(question => async () => [await cold(t, setting, fault, question)])
+      : operations.map(operation => async () => [await cold(t, setting, fault, operation)])
     return (await Promise.all(works.map(async work => await turn(work)))).flat()
   }
   const seen = (await Promise.all(faultNames.filter(fault => !isAlone(fault)).map(cells))).flat()
@@ -215,8 +217,8 @@ export async function runMatrix (
   t.strictSame(rejections, [], 'every rejection is handled')
   for (const fault of faultNames) {
     await t.test(`${faults[fault].title}: ${source}, ${temperature}`, async t => {
-      for (const { question, problems } of seen.filter(cell => cell.fault === fault)) {
-        t.strictSame(problems, [], question)
+      for (const { operation, problems } of seen.filter(cell => cell.fault === fault)) {
+        t.strictSame(problems, [], operation)
       }
     })
   }

@@ -3,7 +3,7 @@ import type { Test } from 'tap'
 import { createFaultServer, type FaultServer } from '../fakes/fault-server.ts'
 import { createGiteaFake, type RepositoryContent } from '../fakes/gitea.ts'
 import { writeLayout, type FakeArtifact } from '../fakes/layout.ts'
-import { createLoopback, type Loopback, type LoopbackAnswer } from '../fakes/loopback.ts'
+import { createLoopback, type Loopback, type LoopbackResponse } from '../fakes/loopback.ts'
 import { contentOf, createRegistryFake } from '../fakes/registry.ts'
 import { sha256 } from '../fakes/gitea/provisioning.ts'
 import { names } from './environment.ts'
@@ -92,9 +92,9 @@ export async function createSetting (t: Test, source: Source, given?: string): P
 }
 
 const next = (target: string) => ({ link: `<${target}>; rel="next"` })
-const withBody = (answer: LoopbackAnswer, value: unknown, headers = {}): LoopbackAnswer => {
-  const { 'content-length': _, ...rest } = answer.headers ?? {}
-  return { ...answer, headers: { ...rest, ...headers }, body: JSON.stringify(value) }
+const withBody = (response: LoopbackResponse, value: unknown, headers = {}): LoopbackResponse => {
+  const { 'content-length': _, ...rest } = response.headers ?? {}
+  return { ...response, headers: { ...rest, ...headers }, body: JSON.stringify(value) }
 }
 const rowsOf = ({ body }: { body: Buffer }) => JSON.parse(body.toString()) as unknown[]
 const pageOf = ({ body }: { body: Buffer }) => JSON.parse(body.toString()) as Record<string, unknown[]>
@@ -106,11 +106,11 @@ const grounds: Record<Source, Omit<Grounds, 'hostname' | 'elsewhere'>> = {
     lists: /^\/api\/v1\/(?:(?:orgs|users)\/[^/]+\/repos|repos\/[^/]+\/[^/]+\/releases)/,
     repository: /^\/api\/v1\/repos\/[^/]+\/vault_taskserv(?:\/|$)/,
     wrap: items => `[${items}]`,
-    spoil: answer => withBody(answer, [null, ...rowsOf(answer), { name: 7, tag_name: [] }]),
+    spoil: response => withBody(response, [null, ...rowsOf(response), { name: 7, tag_name: [] }]),
     firstPage: path => path.replace(/([?&]page=)\d+/, '$11'),
-    shrunk: answer => withBody(answer, rowsOf(answer).slice(1), { 'x-total-count': '3' }),
-    endless: (path, answer) =>
-      withBody(answer, rowsOf(answer), {
+    shrunk: reply => withBody(reply, rowsOf(reply).slice(1), { 'x-total-count': '3' }),
+    endless: (path, result) =>
+      withBody(result, rowsOf(result), {
         'x-total-count': '100000000',
         link: `<${path.replace(/([?&]page=)\d+/, '$150000000')}>; rel="last"`
       })
@@ -120,9 +120,9 @@ const grounds: Record<Source, Omit<Grounds, 'hostname' | 'elsewhere'>> = {
     lists: /^\/v2\/(?:_catalog|.+\/tags\/list)/,
     repository: /^\/v2\/fleet\/taskserv\/vault\/(?:tags|manifests)\//,
     wrap: items => `{"name":"fleet/taskserv/vault","repositories":[${items}],"tags":[${items}]}`,
-    spoil: answer => {
-      const page = pageOf(answer)
-      return withBody(answer, {
+    spoil: original => {
+      const page = pageOf(original)
+      return withBody(original, {
         ...page,
         [listOf(page)]: [null, ...page[listOf(page)] ?? [], 7, '../..', { name: 'x' }]
       })
@@ -133,11 +133,11 @@ const grounds: Record<Source, Omit<Grounds, 'hostname' | 'elsewhere'>> = {
       headers: { 'content-type': 'application/json' },
       body: '{"errors":[{"code":"NAME_UNKNOWN","message":"no such page"}]}'
     }),
-    endless: (path, answer) => {
-      const page = pageOf(answer)
+    endless: (path, original) => {
+      const page = pageOf(original)
       const at = Number(/[?&]last=x-(\d+)/.exec(path)?.[1] ?? 0) + 1
       const names = at === 1 ? page[listOf(page)] ?? [] : [`${listOf(page) === 'tags' ? '0.0.' : 'fleet/x-'}${at}`]
-      return withBody(answer, { ...page, [listOf(page)]: names }, next(`${path.replace(/\?.*/, '')}?n=2&last=x-${at}`))
+      return withBody(original, { ...page, [listOf(page)]: names }, next(`${path.replace(/\?.*/, '')}?n=2&last=x-${at}`))
     }
   }
 }

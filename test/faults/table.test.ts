@@ -1,6 +1,6 @@
 import t from 'tap'
 import { faultNames, faults } from './faults.ts'
-import { budget, questions, sources, table, temperatures } from './table.ts'
+import { budget, operations, sources, table, temperatures } from './table.ts'
 
 await t.test('every fault has a promise for every request to every kind of upstream, cold and warm', async t => {
   t.strictSame(Object.keys(table), faultNames)
@@ -12,15 +12,15 @@ await t.test('every fault has a promise for every request to every kind of upstr
   let cells = 0
   for (const fault of faultNames) {
     for (const source of sources) {
-      for (const question of questions) {
+      for (const operation of operations) {
         for (const temperature of temperatures) {
-          const cell = table[fault][source][question][temperature]
+          const cell = table[fault][source][operation][temperature]
           cells++
           if ('notApplicable' in cell) t.match(cell.notApplicable, /\w+ \w+/, 'the reason is text')
           else {
             t.ok(
               cell.outcomes.length > 0 && cell.bound > 0 && cell.bound <= budget,
-              `${fault}, ${source}, ${question}, ${temperature}`
+              `${fault}, ${source}, ${operation}, ${temperature}`
             )
           }
         }

@@ -6,8 +6,8 @@ export type Source = typeof sources[number]
 /** `cold`: the caches are empty when the fault begins; `warm`: they are filled, and expired at the request. */
 export const temperatures = ['cold', 'warm'] as const
 export type Temperature = typeof temperatures[number]
-export const questions = ['list', 'search', 'metadata', 'versions', 'download', 'health'] as const
-export type UpstreamRequest = typeof questions[number]
+export const operations = ['list', 'search', 'metadata', 'versions', 'download', 'health'] as const
+export type UpstreamRequest = typeof operations[number]
 
 /**
  * Promise of a cell: one of these outcomes within `bound` milliseconds, or the reason for a cell without a promise.

@@ -8,8 +8,8 @@ import { matchStrictly } from '../fakes/match.ts'
 
 await t.test('the envelope of every error type has its status and its name', async t => {
   for (const [type, { status }] of Object.entries(errorTable)) {
-    const { status: answered, body } = envelope(registryError(type as ErrorType, 'why', { details: 'more' }))
-    t.strictSame([answered, body], [status, { error: type, message: 'why', details: 'more' }])
+    const { status: completed, body } = envelope(registryError(type as ErrorType, 'why', { details: 'more' }))
+    t.strictSame([completed, body], [status, { error: type, message: 'why', details: 'more' }])
   }
 })
 
@@ -25,9 +25,9 @@ await t.test('an unexpected error is reported as internal_error, without its mes
   t.teardown(async () => { await app.close() })
   await app.register(errors)
   app.get('/bug', async () => { throw new Error('password=hunter2 at 10.0.0.1') })
-  const answer = await app.inject({ url: '/bug' })
-  matchStrictly(t, [answer.statusCode, answer.headers['cache-control']], [500, 'no-store'])
-  t.strictSame(answer.json(), { error: 'internal_error', message: 'Internal server error' })
+  const response = await app.inject({ url: '/bug' })
+  matchStrictly(t, [response.statusCode, response.headers['cache-control']], [500, 'no-store'])
+  t.strictSame(response.json(), { error: 'internal_error', message: 'Internal server error' })
 })
 
 await t.test('errors of Fastify are mapped to the error table', async t => {

@@ -49,13 +49,13 @@ const embedded = async (app: FastifyInstance) => await app.register(registry, { 
 /** Checks a refused request: its status, its body, and that the connection is closed afterwards. */
 function checkRefusal (
   t: Test,
-  answer: string,
+  response: string,
   status: number,
   body: { error: string, message: string },
   where: string,
   method = 'GET'
 ): void {
-  const [head = '', payload = ''] = answer.split('\r\n\r\n')
+  const [head = '', payload = ''] = response.split('\r\n\r\n')
   t.match(head, new RegExp(`^HTTP/1\\.1 ${status} \\w`), where)
   if (method === 'HEAD') t.equal(payload, '', where)
   else t.strictSame(payload === '' ? undefined : JSON.parse(payload), body, where)
@@ -221,12 +221,12 @@ for (const [what, register, path] of [['alone', alone, '/livez'], ['embedded', e
     what, async t => {
     const { send, lines, app } = await start(t, register)
     for (const target of ['example.com:443', path, '*']) {
-      const answer = await send(`CONNECT ${target} HTTP/1.1\r\nHost: example.com:443\r\n\r\n`)
-      checkRefusal(t, answer, 405, {
+      const response = await send(`CONNECT ${target} HTTP/1.1\r\nHost: example.com:443\r\n\r\n`)
+      checkRefusal(t, response, 405, {
         error: 'method_not_allowed',
         message: 'Method CONNECT is not allowed: use GET or HEAD'
       }, target)
-      t.match(answer, /^allow: GET, HEAD\r$/im)
+      t.match(response, /^allow: GET, HEAD\r$/im)
     }
     matchStrictly(t, lines.findLast(({ msg }) => msg === 'request'), {
       msg: 'request',
@@ -281,10 +281,10 @@ await t.test('CONNECT after a request whose response is in progress neither writ
   })
   const connect = 'CONNECT example.com:443 HTTP/1.1\r\nHost: example.com:443\r\n\r\n'
   for (const path of ['/begun', '/waits']) {
-    const answer = await send(`GET ${path} HTTP/1.1\r\nHost: a\r\n\r\n${connect}`).catch((error: unknown) =>
+    const response = await send(`GET ${path} HTTP/1.1\r\nHost: a\r\n\r\n${connect}`).catch((error: unknown) =>
       String(error)
     )
-    t.notMatch(answer, /405|method_not_allowed/, path)
+    t.notMatch(response, /405|method_not_allowed/, path)
   }
   const { port } = await start(t, async app => { app.get('/ended', async () => 'ended') })
   const client = netConnect(port, '127.0.0.1')
@@ -307,10 +307,10 @@ await t.test('malformed bytes after a request whose response has begun do not wr
       request.raw.socket.once('close', () => { reply.raw.destroy() })
     })
   })
-  const answer = await send('GET /slow HTTP/1.1\r\nHost: a\r\n\r\nnonsense\r\n\r\n').catch((error: unknown) =>
+  const response = await send('GET /slow HTTP/1.1\r\nHost: a\r\n\r\nnonsense\r\n\r\n').catch((error: unknown) =>
     String(error)
   )
-  t.notMatch(answer, 'Malformed request')
+  t.notMatch(response, 'Malformed request')
 })
 
 await t.test('a server on localhost listens on each address of that name, with the same responses', async t => {

@@ -25,7 +25,7 @@ await t.test('the target of a relation is found in every valid form of the heade
     ['</a>; rel="prev"; rel="next"', undefined],
     ['</a>; title="rel=next", </b>; rel="next"', '/b'],
     ['</a>; title="</x>; rel=next, ", </b>; rel="next"', '/b'],
-    ['</a>; title="say \\"</x>; rel=next\\""; rel="next"', '/a'],
+    ['</a>; title="see \\"</x>; rel=next\\""; rel="next"', '/a'],
     ['</a>; xrel="next"', undefined],
     ['</a>', undefined],
     ['</a>; rel', undefined],

@@ -89,15 +89,15 @@ await t.test('a request that arrives too slowly is refused in the envelope; a co
     await app.close()
   })
   const port = Number(new URL(await app.listen({ host: '127.0.0.1', port: 0 })).port)
-  const said = async (start: string): Promise<string> => {
+  const described = async (start: string): Promise<string> => {
     const client = connect(port, '127.0.0.1')
     if (start !== '') client.write(start)
     return await text(client)
   }
-  const answer = await said('GET / HTTP/1.1\r\nHost: localhost\r\nX-Slow')
-  t.match(answer, /^HTTP\/1\.1 400 Bad Request\r\n/)
-  t.match(answer, '{"error":"invalid_request","message":"Request took too long to arrive"}')
-  t.equal(await said(''), '')
+  const response = await described('GET / HTTP/1.1\r\nHost: localhost\r\nX-Slow')
+  t.match(response, /^HTTP\/1\.1 400 Bad Request\r\n/)
+  t.match(response, '{"error":"invalid_request","message":"Request took too long to arrive"}')
+  t.equal(await described(''), '')
 })
 
 await t.test('routes of the host receive the errors of Fastify for an empty body and the abort event of ' +
@@ -117,10 +117,10 @@ await t.test('routes of the host receive the errors of Fastify for an empty body
   poster.setTimeout(5000, () => { poster.destroy() })
   poster.write('POST /own HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Type: application/json\r\n\r\n')
   t.match(await text(poster), /^HTTP\/1\.1 400 [^]*FST_ERR_CTP_EMPTY_JSON_BODY/)
-  const asked = new Promise<void>(resolve => { app.server.once('request', () => { resolve() }) })
+  const requested = new Promise<void>(resolve => { app.server.once('request', () => { resolve() }) })
   const client = connect(port, '127.0.0.1')
   client.write('GET /slow HTTP/1.1\r\nHost: localhost\r\n\r\n')
-  await asked
+  await requested
   client.destroy()
   await gone
 })

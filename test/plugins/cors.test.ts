@@ -88,10 +88,10 @@ await t.test('a preflight gets a response that permits reading, with the headers
 await t.test('an OPTIONS request that is not a preflight gets 405', async t => {
   const { app } = await startApp(t, { oci })
   for (const headers of [{}, { origin: 'https://portal.example.com' }]) {
-    const answer = await app.inject({ method: 'OPTIONS', url: '/api/v1/extensions', headers })
-    t.equal(answer.statusCode, 405)
-    t.equal(answer.headers.allow, 'GET, HEAD')
-    matchStrictly(t, answer.json(), {
+    const response = await app.inject({ method: 'OPTIONS', url: '/api/v1/extensions', headers })
+    t.equal(response.statusCode, 405)
+    t.equal(response.headers.allow, 'GET, HEAD')
+    matchStrictly(t, response.json(), {
       error: 'method_not_allowed',
       message: 'Method OPTIONS is not allowed for /api/v1/extensions: use GET or HEAD'
     })
@@ -115,8 +115,12 @@ await t.test('with a list only its origins may read, and responses vary by Origi
     const { headers } = await get('/api/v1/extensions', { origin })
     t.equal(headers['access-control-allow-origin'], allowed ? origin : undefined, origin)
     t.equal(headers.vary, 'Origin, Accept-Encoding', origin)
-    const answer = await app.inject({ method: 'OPTIONS', url: '/api/v1/extensions', headers: { ...preflight, origin } })
-    t.equal(answer.headers['access-control-allow-origin'], allowed ? origin : undefined, `preflight of ${origin}`)
+    const response = await app.inject({
+      method: 'OPTIONS',
+      url: '/api/v1/extensions',
+      headers: { ...preflight, origin }
+    })
+    t.equal(response.headers['access-control-allow-origin'], allowed ? origin : undefined, `preflight of ${origin}`)
   }
   t.equal((await get('/api/v1/extensions')).headers.vary, 'Origin, Accept-Encoding', 'without an origin')
   t.equal((await get('/api/v1/extensions/plugin/x')).headers.vary, 'Origin', 'on an error')

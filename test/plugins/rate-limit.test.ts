@@ -160,7 +160,7 @@ await t.test('a client cannot choose its address: X-Forwarded-For needs a truste
       await app.close()
     })
     await app.register(whole, { config })
-    const ask = async (forged: string, url = list) =>
+    const send = async (forged: string, url = list) =>
       await app.inject({
         url,
         remoteAddress: peer,
@@ -170,8 +170,8 @@ await t.test('a client cannot choose its address: X-Forwarded-For needs a truste
           'x-forwarded-proto': 'gopher'
         }
       })
-    t.equal((await ask('203.0.113.1')).statusCode, 200, what)
-    t.equal((await ask('203.0.113.2')).statusCode, 429, `${what}: another forged address is the same client`)
+    t.equal((await send('203.0.113.1')).statusCode, 200, what)
+    t.equal((await send('203.0.113.2')).statusCode, 429, `${what}: another forged address is the same client`)
     const logged = lines.map(line => JSON.parse(line) as { ip?: string, url?: string }).filter(({ url }) =>
       url === list
     )
@@ -231,7 +231,7 @@ for (const [what, proxies, peer] of [
       await app.close()
     })
     await app.register(whole, { config })
-    const ask = async (forwarded: string | string[]) => {
+    const send = async (forwarded: string | string[]) => {
       lines.length = 0
       const { statusCode } = await app.inject({
         url: list,
@@ -247,33 +247,33 @@ for (const [what, proxies, peer] of [
     for (const [item, address = peer] of items) {
       const status = seen.has(address) ? 429 : 200
       seen.add(address)
-      t.strictSame(await ask(item), [status, address], JSON.stringify(item))
+      t.strictSame(await send(item), [status, address], JSON.stringify(item))
     }
     for (const port of [1, 2, 65535]) {
-      t.strictSame(await ask(`203.0.113.1:${port}`), [429, '203.0.113.1'], 'another port is the same client')
+      t.strictSame(await send(`203.0.113.1:${port}`), [429, '203.0.113.1'], 'another port is the same client')
     }
-    t.strictSame(await ask('[2001:db8:1::2]:9'), [429, '2001:db8:1::2'], 'another address of the same network')
+    t.strictSame(await send('[2001:db8:1::2]:9'), [429, '2001:db8:1::2'], 'another address of the same network')
     // Trusted hops may have ports as well.
     const hops = proxies.length === 0 || proxies[0] === '10.0.0.9'
       ? '10.0.0.9:5555'
       : '10.1.1.1:5555, 10.2.2.2, "10.3.3.3:1"'
-    t.strictSame(await ask(`198.51.100.7:4711, ${hops}`), [200, '198.51.100.7'], 'after hops with ports')
-    t.strictSame(await ask(['198.51.100.8:1', hops]), [200, '198.51.100.8'], 'in several headers')
+    t.strictSame(await send(`198.51.100.7:4711, ${hops}`), [200, '198.51.100.7'], 'after hops with ports')
+    t.strictSame(await send(['198.51.100.8:1', hops]), [200, '198.51.100.8'], 'in several headers')
     // With a list, the nearest hop outside it is the client; without a list, the client is the farthest address.
-    t.strictSame(await ask('198.51.100.9:1, 192.0.2.55:2, 10.0.0.9:3'), [
+    t.strictSame(await send('198.51.100.9:1, 192.0.2.55:2, 10.0.0.9:3'), [
       200,
       proxies.length === 0 ? '198.51.100.9' : '192.0.2.55'
     ], 'beyond an untrusted hop')
     // Node.js accepts more texts for zones than the library that compares networks.
     for (const zone of ['eth0', 'eth-0', 'eth0.100', 'a:b']) {
       t.strictSame(
-        (await ask(`198.51.100.11:1, fe80::1%${zone}, 10.0.0.9:3`)).at(-1),
+        (await send(`198.51.100.11:1, fe80::1%${zone}, 10.0.0.9:3`)).at(-1),
         proxies.length === 0 ? '198.51.100.11' : `fe80::1%${zone}`,
         `beyond a hop with the zone ${zone}`
       )
     }
     t.strictSame(
-      await ask('198.51.100.10, unknown'),
+      await send('198.51.100.10, unknown'),
       proxies.length === 0 ? [200, '198.51.100.10'] : [429, peer],
       'beyond a hop without an address'
     )
@@ -329,8 +329,8 @@ await t.test('forwarded host and scheme never appear in a response', async t => 
       '/docs'
     ]
   ) {
-    const answer = await app.inject({ url, headers })
-    t.notMatch(`${JSON.stringify(answer.headers)}${answer.body}`, /evil\.example|gopher/, url)
+    const response = await app.inject({ url, headers })
+    t.notMatch(`${JSON.stringify(response.headers)}${response.body}`, /evil\.example|gopher/, url)
   }
   t.equal(
     (await app.inject({ url: '/api/v1/extensions/provider/aws', headers })).json<{ download_url: string }>()

@@ -19,10 +19,10 @@ await t.test('the serializer of every response schema can be created', async t =
   const serializer = SerializerSelector()(app.getSchemas())
   let made = 0
   for (const { url, method, schema } of routes) {
-    for (const [httpStatus, answer] of Object.entries(schema?.response ?? {})) {
-      const parts = 'content' in answer
-        ? Object.values(answer.content as Record<string, { schema: unknown }>).map(part => part.schema)
-        : [answer]
+    for (const [httpStatus, response] of Object.entries(schema?.response ?? {})) {
+      const parts = 'content' in response
+        ? Object.values(response.content as Record<string, { schema: unknown }>).map(part => part.schema)
+        : [response]
       for (const part of parts) {
         t.doesNotThrow(
           () => serializer({ schema: part, method: String(method), url, httpStatus }),

@@ -69,7 +69,7 @@ const q = fc.oneof(
   fc.constantFrom('a', 'A', 'aws', ' gcp ', 's'),
   fc.string({ unit: 'binary', minLength: 1, maxLength: 3 }).filter(value => value.trim() !== '')
 )
-const question = fc.oneof(
+const operation = fc.oneof(
   {
     weight: 4,
     arbitrary: fc.record({
@@ -94,7 +94,7 @@ const question = fc.oneof(
   }
 )
 const step = fc.oneof(
-  { weight: 6, arbitrary: fc.record({ ask: question }) },
+  { weight: 6, arbitrary: fc.record({ send: operation }) },
   { weight: 1, arbitrary: fc.record({ publish: content, at: fc.constantFrom(...extensionSources) }) },
   { weight: 1, arbitrary: fc.record({ later: fc.integer({ min: 1, max: 400 }) }) }
 )
@@ -121,19 +121,19 @@ function createUpstream (source: ExtensionSource, content: readonly Loaded[]) {
 }
 
 /** Sends each value unchanged, so that Fastify serializes it with the schema of the route. */
-const plainAnswers = fp(async (fastify: FastifyInstance) => {
-  fastify.decorateReply('sendResource', async function (answer) {
-    return await this.send((await answer).value)
+const plainResponses = fp(async (fastify: FastifyInstance) => {
+  fastify.decorateReply('sendResource', async function (response) {
+    return await this.send((await response).value)
   })
-  fastify.decorateReply('sendList', async function (answer) {
-    return await this.send((await answer).value.items)
+  fastify.decorateReply('sendList', async function (reply) {
+    return await this.send((await reply).value.items)
   })
 }, { name: 'registry-replies' })
 
 /** Creates the routes with a catalog that can be replaced. */
 async function createRoutes (
   current: () => Catalog,
-  plugin: typeof plainAnswers | typeof replies
+  plugin: typeof plainResponses | typeof replies
 ): Promise<FastifyInstance> {
   const app = Fastify({ logger: false })
   await app.register(schemas)
@@ -142,7 +142,7 @@ async function createRoutes (
   await app.register(telemetry)
   await app.register(plugin as typeof replies, { stale_if_error_seconds: 300, max_downloads: 1 })
   const { log } = createLog()
-  const questions: Omit<Catalog, 'instances' | 'file' | 'open' | 'skipped' | 'census'> = {
+  const operations: Omit<Catalog, 'instances' | 'file' | 'open' | 'skipped' | 'census'> = {
     cachedList: query => current().cachedList(query),
     cachedSearch: query => current().cachedSearch(query),
     cachedFind: name => current().cachedFind(name),
@@ -152,7 +152,7 @@ async function createRoutes (
     find: name => current().find(name),
     versions: name => current().versions(name)
   }
-  app.decorate('catalog', questions as Catalog)
+  app.decorate('catalog', operations as Catalog)
   app.decorate('health', createHealth([], log) as never)
   app.decorate('downloads', { statistics: () => ({ entries: 0, bytes: 0 }) } as never)
   await app.register(extensions, { prefix: '/api/v1' })
@@ -164,7 +164,7 @@ async function createRoutes (
 await t.test('every response has the same bytes as its value serialized with its response schema, in each ' +
   'coding', async t => {
   let catalog: Catalog
-  const [ours, plain] = [await createRoutes(() => catalog, replies), await createRoutes(() => catalog, plainAnswers)]
+  const [ours, plain] = [await createRoutes(() => catalog, replies), await createRoutes(() => catalog, plainResponses)]
   t.teardown(async () => {
     await Promise.all([ours.close(), plain.close()])
   })
@@ -197,7 +197,7 @@ await t.test('every response has the same bytes as its value serialized with its
           if ('later' in one) clock.forward(one.later)
           else if ('publish' in one) upstreams[one.at].content = one.publish
           else {
-            const { path, query } = one.ask
+            const { path, query } = one.send
             const url = `/api/v1/extensions${path}?${
               new URLSearchParams(Object.entries(query).map(([key, value]): [string, string] => [key, String(value)]))
                 .toString()
@@ -205,30 +205,30 @@ await t.test('every response has the same bytes as its value serialized with its
             // The first request may start a refresh in the background; the second request gets its result.
             await ours.inject({ url })
             await turn()
-            const answer = await ours.inject({ url })
+            const response = await ours.inject({ url })
             const expected = await plain.inject({ url })
-            equal(answer.statusCode, expected.statusCode, url)
-            deepEqual(answer.rawPayload, expected.rawPayload, url)
-            if (answer.statusCode !== 200) continue
-            equal(answer.headers['content-type'], expected.headers['content-type'])
-            const etag = String(answer.headers.etag)
+            equal(response.statusCode, expected.statusCode, url)
+            deepEqual(response.rawPayload, expected.rawPayload, url)
+            if (response.statusCode !== 200) continue
+            equal(response.headers['content-type'], expected.headers['content-type'])
+            const etag = String(response.headers.etag)
             match(etag, /^"[\w-]{27}"$/)
-            equal(etags.get(answer.body) ?? etag, etag, 'equal bodies have the same ETag')
+            equal(etags.get(response.body) ?? etag, etag, 'equal bodies have the same ETag')
             for (const [body, other] of etags) {
-              if (body !== answer.body) notEqual(other, etag, 'different bodies have different ETags')
+              if (body !== response.body) notEqual(other, etag, 'different bodies have different ETags')
             }
-            etags.set(answer.body, etag)
+            etags.set(response.body, etag)
             for (const [coding, decode] of [['br', brotliDecompressSync], ['gzip', gunzipSync]] as const) {
               let form = await ours.inject({ url, headers: { 'accept-encoding': coding } })
               for (
                 let turns = 0;
-                answer.rawPayload.length >= 1024 && form.headers['content-encoding'] === undefined && turns < 1000;
+                response.rawPayload.length >= 1024 && form.headers['content-encoding'] === undefined && turns < 1000;
                 turns++
               ) {
                 await turn()
                 form = await ours.inject({ url, headers: { 'accept-encoding': coding } })
               }
-              equal(form.headers['content-encoding'], answer.rawPayload.length < 1024 ? undefined : coding)
+              equal(form.headers['content-encoding'], response.rawPayload.length < 1024 ? undefined : coding)
               if (form.headers['content-encoding'] === undefined) { continue }
               coded++
               deepEqual(decode(form.rawPayload), expected.rawPayload, `${url} in ${coding}`)

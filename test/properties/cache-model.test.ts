@@ -69,14 +69,14 @@ function createReal () {
     replies,
     loader,
     loads: () => loads,
-    ask ({ key, ...more }: UpstreamRequest, id: number): void {
-      const answered = cache.get(place(key), loader(key, more)).then(
+    send ({ key, ...more }: UpstreamRequest, id: number): void {
+      const completed = cache.get(place(key), loader(key, more)).then(
         ({ error, ...rest }): Reply => error === undefined ? rest : { ...rest, error: error.message },
         (thrown: unknown): Reply => ({
           thrown: isRegistryError(thrown) || thrown instanceof Error ? thrown.message : String(thrown)
         })
       )
-      void answered.then(reply => {
+      void completed.then(reply => {
         replies.set(id, reply)
       })
     }
@@ -84,7 +84,7 @@ function createReal () {
 }
 type Real = ReturnType<typeof createReal>
 
-let asked = 0
+let requested = 0
 let commands = 0
 
 /** Creates a command for both, after which the cache and the model must have the same statistics. */
@@ -118,11 +118,11 @@ async function finish (model: Model, real: Real, flight: number, outcome: Outcom
   for (const [id, reply] of expected) deepEqual(real.replies.get(id), reply)
 }
 
-const get = (question: UpstreamRequest) =>
-  command(`get ${JSON.stringify(question)}`, async (model, real) => {
-    const id = asked++
-    const expected = model.get(question, id)
-    real.ask(question, id)
+const get = (operation: UpstreamRequest) =>
+  command(`get ${JSON.stringify(operation)}`, async (model, real) => {
+    const id = requested++
+    const expected = model.get(operation, id)
+    real.send(operation, id)
     await turn()
     deepEqual(real.replies.get(id), expected)
   })
@@ -170,13 +170,13 @@ const outcome = fc.oneof(
   { weight: 2, arbitrary: fc.constant('fail' as const) },
   { weight: 1, arbitrary: fc.constant('crash' as const) }
 )
-const question = fc.record(
+const call = fc.record(
   { key, maxAge: fc.constantFrom(-1, 0, 10, 30, 240), maxAbsence: fc.constantFrom(0, 10, 30) },
   { requiredKeys: ['key'] }
 )
 const anything = fc.commands<Model, Real, false>([
-  question.map(get),
-  question.map(get),
+  call.map(get),
+  call.map(get),
   key.map(key => get({ key })),
   fc.tuple(flight, outcome).map(([flight, outcome]) => end(flight, outcome)),
   fc.tuple(flight, outcome).map(([flight, outcome]) => end(flight, outcome)),

@@ -1,5 +1,5 @@
 import { valid } from 'semver'
-import type { LoopbackAnswer } from '../fakes/loopback.ts'
+import type { LoopbackResponse } from '../fakes/loopback.ts'
 
 /*
  * Absences that a response of Gitea proves, derived independently of the product: only these responses permit another
@@ -9,7 +9,7 @@ import type { LoopbackAnswer } from '../fakes/loopback.ts'
 const isObject = (value: unknown): value is Record<string, unknown> =>
   typeof value === 'object' && value !== null && !Array.isArray(value)
 
-function jsonOf ({ headers = {}, body = '' }: LoopbackAnswer): unknown {
+function jsonOf ({ headers = {}, body = '' }: LoopbackResponse): unknown {
   if (!/^application\/(?:[\w.+-]+\+)?json\b/i.test(String(headers['content-type'] ?? ''))) return undefined
   try {
     return JSON.parse(Buffer.from(body as string).toString('utf8'))
@@ -58,22 +58,23 @@ function hasNoVersion (body: unknown): boolean {
  */
 export function provenAbsent (
   path: string,
-  answer: LoopbackAnswer,
+  response: LoopbackResponse,
   all: readonly string[],
   onPage: (repository: string) => number
 ): string[] {
   const url = new URL(path, 'http://gitea')
   const parts = url.pathname.split('/').filter(part => part !== '').slice(2)
-  const json = jsonOf(answer)
+  const json = jsonOf(response)
   if (parts[0] === 'orgs' || parts[0] === 'users') {
-    return answer.status === 200 ? withoutRow(json, all, Number(url.searchParams.get('page') ?? 1), onPage) : []
+    return response.status === 200 ? withoutRow(json, all, Number(url.searchParams.get('page') ?? 1), onPage) : []
   }
   const [, , repository = '', rest] = parts
   if (parts[0] !== 'repos' || !all.includes(repository)) return []
-  if (rest === 'releases') return answer.status === 200 && hasNoVersion(json) ? [repository] : []
+  if (rest === 'releases') return response.status === 200 && hasNoVersion(json) ? [repository] : []
   // A 404 of Gitea itself is JSON, and a redirect within its API is a rename.
   if (
-    answer.status === 404 && /^application\/(?:[\w.+-]+\+)?json\b/i.test(String(answer.headers?.['content-type'] ?? ''))
+    response.status === 404 &&
+    /^application\/(?:[\w.+-]+\+)?json\b/i.test(String(response.headers?.['content-type'] ?? ''))
   ) return [repository]
-  return answer.status === 200 && isNamed(json) && (json.name !== repository || isNone(json)) ? [repository] : []
+  return response.status === 200 && isNamed(json) && (json.name !== repository || isNone(json)) ? [repository] : []
 }

@@ -1,5 +1,5 @@
 import fc from 'fast-check'
-import type { LoopbackAnswer } from '../fakes/loopback.ts'
+import type { LoopbackResponse } from '../fakes/loopback.ts'
 
 type Json = null | boolean | number | string | Json[] | { [key: string]: Json }
 /** Path into a value as indexes; each index is taken modulo the number of children. */
@@ -107,25 +107,25 @@ function text (body: Buffer, how: Extract<Mutation, { kind: 'text' }>['how']): B
 }
 
 /** Returns the response with a mutation; a mutation that does not apply leaves it unchanged. */
-export function mutate (answer: LoopbackAnswer, mutation: Mutation): LoopbackAnswer {
-  const body = Buffer.from(answer.body as string ?? '')
+export function mutate (response: LoopbackResponse, mutation: Mutation): LoopbackResponse {
+  const body = Buffer.from(response.body as string ?? '')
   switch (mutation.kind) {
-    case 'status': return { ...answer, status: mutation.status }
+    case 'status': return { ...response, status: mutation.status }
     case 'header': {
-      const { [mutation.name]: _, ...headers } = answer.headers ?? {}
+      const { [mutation.name]: _, ...headers } = response.headers ?? {}
       return {
-        ...answer,
+        ...response,
         headers: mutation.value === undefined ? headers : { ...headers, [mutation.name]: mutation.value }
       }
     }
-    case 'text': return { ...answer, body: text(body, mutation.how) }
+    case 'text': return { ...response, body: text(body, mutation.how) }
     case 'bytes': {
       const at = body.length === 0 ? 0 : mutation.at % body.length
       const bytes = Buffer.from(mutation.bytes)
       const rest =
         { overwrite: at + bytes.length, insert: at, cut: at + 1 + bytes.length, end: body.length }[mutation.how]
       return {
-        ...answer,
+        ...response,
         body: Buffer.concat([
           body.subarray(0, at),
           ...mutation.how === 'overwrite' || mutation.how === 'insert' ? [bytes] : [],
@@ -136,11 +136,11 @@ export function mutate (answer: LoopbackAnswer, mutation: Mutation): LoopbackAns
     case 'structure': {
       try {
         return {
-          ...answer,
+          ...response,
           body: JSON.stringify(change(JSON.parse(body.toString('utf8')) as Json, mutation.way, mutation.change))
         }
       } catch {
-        return answer
+        return response
       }
     }
   }

@@ -95,8 +95,8 @@ export function createJudge (document: Document) {
 
   return {
     /** Throws unless the response is documented for the operation. */
-    check ({ path, method, operation }: Route, answer: LightMyRequestResponse): void {
-      const { statusCode: status, headers } = answer
+    check ({ path, method, operation }: Route, response: LightMyRequestResponse): void {
+      const { statusCode: status, headers } = response
       const given = operation.responses[status] as Described | undefined
       ok(given !== undefined, `status ${status} is documented`)
       const shared = given.$ref?.split('/').at(-1)
@@ -119,23 +119,23 @@ export function createJudge (document: Document) {
       }
 
       const [type, content] = Object.entries(described.content ?? {})[0] ?? []
-      if (content === undefined || (method === 'HEAD' && answer.rawPayload.length === 0)) {
-        return equal(answer.rawPayload.length, 0, 'the body is empty')
+      if (content === undefined || (method === 'HEAD' && response.rawPayload.length === 0)) {
+        return equal(response.rawPayload.length, 0, 'the body is empty')
       }
       equal(String(headers['content-type']).split(';')[0], type, 'the body has its documented type')
       if (type !== 'application/json') return
-      const body: unknown = JSON.parse(decode(answer).toString())
+      const body: unknown = JSON.parse(decode(response).toString())
       validate(`${pointer}/content/${escaped(type)}/schema`, body)
       if (status >= 400) error(status, body)
     },
 
     /** Throws unless the response is valid for a path without an operation. */
-    checkUnknown (answer: LightMyRequestResponse): void {
-      ok(answer.statusCode === 404 || answer.statusCode === 400, `status ${answer.statusCode} of an unknown path`)
+    checkUnknown (reply: LightMyRequestResponse): void {
+      ok(reply.statusCode === 404 || reply.statusCode === 400, `status ${reply.statusCode} of an unknown path`)
       // A response to HEAD has no body.
-      if (answer.rawPayload.length === 0) return
-      validate('components/schemas/ErrorResponse', answer.json())
-      error(answer.statusCode, answer.json())
+      if (reply.rawPayload.length === 0) return
+      validate('components/schemas/ErrorResponse', reply.json())
+      error(reply.statusCode, reply.json())
     }
   }
 }

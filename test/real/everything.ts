@@ -8,9 +8,9 @@ import { startApp } from '../fakes/app.ts'
  */
 export async function everything (t: Test, config: object): Promise<Record<string, unknown>> {
   const { get } = await startApp(t, { server: { public_url: 'https://registry.example.com' }, oci: config })
-  const said: Record<string, unknown> = {}
-  const ask = async (path: string) => {
-    const answer = await get(`/api/v1/extensions${path}`)
+  const described: Record<string, unknown> = {}
+  const send = async (path: string) => {
+    const response = await get(`/api/v1/extensions${path}`)
     const {
       etag,
       'content-type': type,
@@ -20,15 +20,15 @@ export async function everything (t: Test, config: object): Promise<Record<strin
       'x-total-count': total,
       'x-partial': partial,
       location
-    } = answer.headers
-    said[path] = {
-      status: answer.statusCode,
+    } = response.headers
+    described[path] = {
+      status: response.statusCode,
       headers: { etag, type, length, disposition, digest, total, partial, location },
-      body: answer.body
+      body: response.body
     }
-    return answer
+    return response
   }
-  const extensions = (await ask('')).json<Extension[]>()
+  const extensions = (await send('')).json<Extension[]>()
   for (
     const path of [
       '?type=cluster',
@@ -43,12 +43,12 @@ export async function everything (t: Test, config: object): Promise<Record<strin
       '/provider/aws/latest',
       '/cluster/web/0.9.0'
     ]
-  ) await ask(path)
+  ) await send(path)
   for (const { type, name } of extensions) {
-    await ask(`/${type}/${name}`)
-    for (const { version } of (await ask(`/${type}/${name}/versions`)).json<ExtensionVersion[]>()) {
-      await ask(`/${type}/${name}/${encodeURIComponent(version)}`)
+    await send(`/${type}/${name}`)
+    for (const { version } of (await send(`/${type}/${name}/versions`)).json<ExtensionVersion[]>()) {
+      await send(`/${type}/${name}/${encodeURIComponent(version)}`)
     }
   }
-  return said
+  return described
 }

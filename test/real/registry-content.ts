@@ -37,7 +37,7 @@ const special: FakeArtifact[] = [
   { repository: 'hetzner-provider', tag: '1.4.0', annotations: annotations('Named with a hyphen') },
   { repository: 'taskserv/signed', tag: '1.0.0', annotations: annotations('With a signature') },
   { repository: 'taskserv/signed', tag: `sha256-${'a'.repeat(64)}.sig`, annotations: annotations('A signature') },
-  { repository: 'taskserv/signed', tag: 'latest', annotations: annotations('A tag that is no version') },
+  { repository: 'taskserv/signed', tag: 'latest', annotations: annotations('A tag that is not a version') },
   helmChart('taskserv/chart', '1.0.0', [chart('chart 1.0.0')]),
   helmChart('taskserv/chart', '1.1.0', [chart('chart 1.1.0'), provenance('provenance of 1.1.0')]),
   helmChart('taskserv/chart', '1.2.0_build.1', [provenance('provenance of 1.2.0'), chart('chart 1.2.0')]),

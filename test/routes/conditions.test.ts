@@ -256,7 +256,7 @@ await t.test('repeated header lines form one list of entity tags, and a repeated
   const origin = await app.listen({ host: '127.0.0.1', port: 0 })
   t.teardown(() => { app.server.closeAllConnections() })
   const { headers } = await fetch(`${origin}${file}`)
-  const ask = async (lines: Array<[string, string]>) => {
+  const send = async (lines: Array<[string, string]>) => {
     const { promise, resolve, reject } = Promise.withResolvers<number | undefined>()
     httpRequest(`${origin}${file}`, { headers: ['Host', 'registry.test', ...lines.flat()] as never }, response => {
       response.resume()
@@ -266,10 +266,10 @@ await t.test('repeated header lines form one list of entity tags, and a repeated
   }
   const etag = headers.get('etag') ?? ''
   const old = 'Sat, 01 Jan 2000 00:00:00 GMT'
-  t.equal(await ask([['If-Match', '"a"'], ['If-Match', etag]]), 200)
-  t.equal(await ask([['If-Match', '"a"'], ['if-match', '"b"']]), 412)
-  t.equal(await ask([['If-Match', '*'], ['If-Match', '"b"']]), 412, 'an asterisk in a list is malformed')
-  t.equal(await ask([['If-None-Match', '"a"'], ['If-None-Match', etag]]), 304)
-  t.equal(await ask([['If-Unmodified-Since', old]]), 412)
-  t.equal(await ask([['If-Unmodified-Since', old], ['If-Unmodified-Since', old]]), 200)
+  t.equal(await send([['If-Match', '"a"'], ['If-Match', etag]]), 200)
+  t.equal(await send([['If-Match', '"a"'], ['if-match', '"b"']]), 412)
+  t.equal(await send([['If-Match', '*'], ['If-Match', '"b"']]), 412, 'an asterisk in a list is malformed')
+  t.equal(await send([['If-None-Match', '"a"'], ['If-None-Match', etag]]), 304)
+  t.equal(await send([['If-Unmodified-Since', old]]), 412)
+  t.equal(await send([['If-Unmodified-Since', old], ['If-Unmodified-Since', old]]), 200)
 })

@@ -20,8 +20,8 @@ async function untilCoded (
   coding: Coding
 ): Promise<LightMyRequestResponse> {
   for (let turns = 0; turns < 10_000; turns++) {
-    const answer = await get(url, { 'accept-encoding': coding })
-    if (answer.headers['content-encoding'] !== undefined) return answer
+    const response = await get(url, { 'accept-encoding': coding })
+    if (response.headers['content-encoding'] !== undefined) return response
     await setImmediate()
   }
   return t.fail(`${url} is never sent in ${coding}`) as never

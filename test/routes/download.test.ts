@@ -30,9 +30,9 @@ await t.test('a client that disconnects stops the transfer from the upstream, if
   const { gitea, url } = await listen(t, { finish_bytes: 262_243 })
   gitea.fault = ({ path }) => archive.test(path) ? 'stall' : undefined
   const hangUp = new AbortController()
-  const answer = await fetch(`${url}/taskserv/kubernetes/1.28.0`, { signal: hangUp.signal })
-  t.equal(answer.status, 200, 'the headers arrive before the complete file')
-  const reader = answer.body?.getReader()
+  const response = await fetch(`${url}/taskserv/kubernetes/1.28.0`, { signal: hangUp.signal })
+  t.equal(response.status, 200, 'the headers arrive before the complete file')
+  const reader = response.body?.getReader()
   t.ok((await reader?.read())?.value?.length, 'the first bytes arrive')
   const transfer = await gitea.arrived(archive)
   hangUp.abort()
@@ -43,10 +43,10 @@ await t.test('a client that disconnects before the upstream responds stops the r
   const { gitea, url } = await listen(t, { finish_bytes: 0 })
   gitea.fault = ({ path }) => archive.test(path) ? 'hang' : undefined
   const hangUp = new AbortController()
-  const answer = fetch(`${url}/taskserv/kubernetes/1.28.0`, { signal: hangUp.signal })
+  const response = fetch(`${url}/taskserv/kubernetes/1.28.0`, { signal: hangUp.signal })
   const transfer = await gitea.arrived(archive)
   hangUp.abort()
-  await t.rejects(answer, { name: 'AbortError' })
+  await t.rejects(response, { name: 'AbortError' })
   t.equal(await transfer.over, 'aborted')
 })
 
@@ -54,13 +54,13 @@ await t.test('a file that is truncated or stalls never appears complete', async 
   for (const fault of ['truncate', 'stall'] as const) {
     const { gitea, url } = await listen(t)
     gitea.fault = ({ path }) => archive.test(path) ? fault : undefined
-    const answer = await fetch(`${url}/taskserv/kubernetes/1.28.0`)
-    t.equal(answer.status, 200, fault)
-    await t.rejects(answer.arrayBuffer(), fault)
+    const response = await fetch(`${url}/taskserv/kubernetes/1.28.0`)
+    t.equal(response.status, 200, fault)
+    await t.rejects(response.arrayBuffer(), fault)
     gitea.fault = undefined
     t.equal(
       (await (await fetch(`${url}/taskserv/kubernetes/1.28.0`)).arrayBuffer()).byteLength,
-      Number(answer.headers.get('content-length')),
+      Number(response.headers.get('content-length')),
       'the next download is complete'
     )
   }
@@ -69,15 +69,15 @@ await t.test('a file that is truncated or stalls never appears complete', async 
 await t.test('a file in many small pieces is complete', async t => {
   const { gitea, url } = await listen(t)
   gitea.fault = ({ path }) => archive.test(path) ? 'drip' : undefined
-  const answer = await fetch(`${url}/taskserv/kubernetes/1.28.0`)
-  const bytes = await answer.arrayBuffer()
+  const response = await fetch(`${url}/taskserv/kubernetes/1.28.0`)
+  const bytes = await response.arrayBuffer()
   t.match(
     await (await fetch(new URL('/metrics', url))).text(),
     `download_bytes_total{source="upstream"} ${bytes.byteLength}`
   )
   t.equal(
     `sha-256=:${Buffer.from(await crypto.subtle.digest('SHA-256', bytes)).toString('base64')}:`,
-    answer.headers.get('repr-digest')
+    response.headers.get('repr-digest')
   )
 })
 
@@ -89,9 +89,9 @@ await t.test('a file that replaces a known version is found at its new address',
   // The checksum of the earlier file is not valid for the new one.
   gitea.detach('aws_prov', '1.2.0', 'aws_prov.tar.gz.sha256')
   gitea.attach('aws_prov', '1.2.0', { name: 'aws_prov.tar.gz', content: 'another content' })
-  const answer = await fetch(`${url}/provider/aws/1.2.0`)
-  const stated = answer.headers.get('etag')
-  t.equal(await answer.text(), 'another content')
+  const response = await fetch(`${url}/provider/aws/1.2.0`)
+  const stated = response.headers.get('etag')
+  t.equal(await response.text(), 'another content')
   t.not(before, 'another content')
   t.equal(
     (await fetch(`${url}/provider/aws/1.2.0`, { method: 'HEAD' })).headers.get('etag'),
@@ -106,12 +106,12 @@ await t.test('an upstream that fails before the first byte is reported in the en
   'file', async t => {
   const { gitea, url } = await listen(t)
   gitea.fault = ({ path }) => archive.test(path) ? 'refuse-reset' : undefined
-  const answer = await fetch(`${url}/taskserv/kubernetes/1.28.0`)
-  matchStrictly(t, [answer.status, await answer.json()], [503, { error: 'service_unavailable' }])
+  const response = await fetch(`${url}/taskserv/kubernetes/1.28.0`)
+  matchStrictly(t, [response.status, await response.json()], [503, { error: 'service_unavailable' }])
   for (const name of ['etag', 'content-disposition', 'x-cache-ttl', 'repr-digest']) {
-    t.equal(answer.headers.get(name), null, name)
+    t.equal(response.headers.get(name), null, name)
   }
-  t.match(answer.headers.get('content-type'), /^application\/json/)
+  t.match(response.headers.get('content-type'), /^application\/json/)
 })
 
 await t.test('a file with another length than published never appears complete, even if the response has no ' +
@@ -128,9 +128,9 @@ await t.test('a file with another length than published never appears complete, 
       archive.test(path)
         ? { status: 200, headers: { 'content-type': type, 'transfer-encoding': 'chunked' }, body }
         : undefined
-    const answer = await fetch(`${url}/taskserv/kubernetes/1.28.0`)
-    t.equal(answer.status, status, body.slice(0, 10))
-    if (status === 200) await t.rejects(answer.arrayBuffer(), body.slice(0, 10))
+    const response = await fetch(`${url}/taskserv/kubernetes/1.28.0`)
+    t.equal(response.status, status, body.slice(0, 10))
+    if (status === 200) await t.rejects(response.arrayBuffer(), body.slice(0, 10))
   }
 })
 

@@ -28,10 +28,10 @@ await t.test('the pages of the Link header contain every extension once', async 
   const seen: string[] = []
   let at: string | undefined = `${list}?type=provider&limit=3`
   while (at !== undefined) {
-    const answer = await get(at)
-    t.equal(answer.headers['x-total-count'], '7')
-    seen.push(...answer.json<Extension[]>().map(({ name }) => name))
-    const next: string | undefined = links(answer.headers.link)['next']
+    const response = await get(at)
+    t.equal(response.headers['x-total-count'], '7')
+    seen.push(...response.json<Extension[]>().map(({ name }) => name))
+    const next: string | undefined = links(response.headers.link)['next']
     at = next === undefined ? undefined : new URL(next, `http://host${list}`).href.slice('http://host'.length)
   }
   t.strictSame(seen, [...names].sort())
@@ -276,9 +276,9 @@ await t.test('invalid input is refused in the envelope, with the name of its par
     ['/provider/alpha/1.0.0/more', 404, 'not_found', /^Route GET .* not found$/]
   ]
   for (const [path, status, error, message] of cases) {
-    const answer = await get(list + path)
-    matchStrictly(t, [answer.statusCode, answer.json()], [status, { error, message }], path.slice(0, 60))
-    matchStrictly(t, answer.headers, {
+    const response = await get(list + path)
+    matchStrictly(t, [response.statusCode, response.json()], [status, { error, message }], path.slice(0, 60))
+    matchStrictly(t, response.headers, {
       'content-type': /^application\/json/,
       'cache-control': 'no-store',
       'x-content-type-options': 'nosniff',

@@ -9,9 +9,9 @@ await t.test('parts of a file', async t => {
   const { url, storage, idle } = await listenBeforeStorage(t, file)
   const get = async (headers: Record<string, string>, method = 'GET') => await fetch(url, { method, headers })
   for (const where of ['during the transfer', 'from the store']) {
-    const answer = await get({ range: 'bytes=100-299' })
-    t.equal(answer.status, 206, where)
-    matchStrictly(t, Object.fromEntries(answer.headers), {
+    const response = await get({ range: 'bytes=100-299' })
+    t.equal(response.status, 206, where)
+    matchStrictly(t, Object.fromEntries(response.headers), {
       'content-range': 'bytes 100-299/300000',
       'content-length': '200',
       'accept-ranges': 'bytes',
@@ -19,7 +19,7 @@ await t.test('parts of a file', async t => {
       'content-disposition': /big\.tar\.gz/,
       'repr-digest': /^sha-256=:/
     })
-    t.ok((await bytesOf(answer)).equals(file.subarray(100, 300)))
+    t.ok((await bytesOf(response)).equals(file.subarray(100, 300)))
     await idle()
   }
   t.equal(storage.requests.length, 1)
@@ -32,34 +32,34 @@ await t.test('parts of a file', async t => {
         300_000
       ], ['bytes=100000-400000', 100_000, 300_000]] as const
     ) {
-      const answer = await get({ range })
+      const reply = await get({ range })
       matchStrictly(
         t,
-        [answer.status, answer.headers.get('content-range')],
+        [reply.status, reply.headers.get('content-range')],
         [206, `bytes ${start}-${end - 1}/300000`],
         range
       )
-      t.ok((await bytesOf(answer)).equals(file.subarray(start, end)))
+      t.ok((await bytesOf(reply)).equals(file.subarray(start, end)))
     }
   })
 
   await t.test('are not sent for several ranges, another unit or an invalid header, which get the file', async t => {
     for (const range of ['bytes=0-1,5-6', 'lines=1-2', 'bytes=5-1', 'x']) {
-      const answer = await get({ range })
-      matchStrictly(t, [answer.status, answer.headers.get('content-range')], [200, null], range)
-      t.ok((await bytesOf(answer)).equals(file))
+      const result = await get({ range })
+      matchStrictly(t, [result.status, result.headers.get('content-range')], [200, null], range)
+      t.ok((await bytesOf(result)).equals(file))
     }
   })
 
   await t.test('are refused with 416 beyond its end', async t => {
     for (const range of ['bytes=300000-', 'bytes=-0']) {
-      const answer = await get({ range })
-      matchStrictly(t, [answer.status, answer.headers.get('content-range'), answer.headers.get('etag')], [
+      const ranged = await get({ range })
+      matchStrictly(t, [ranged.status, ranged.headers.get('content-range'), ranged.headers.get('etag')], [
         416,
         'bytes */300000',
         null
       ], range)
-      matchStrictly(t, await answer.json(), {
+      matchStrictly(t, await ranged.json(), {
         error: 'range_not_satisfiable',
         message: 'The file has no such range: it has 300000 bytes'
       })
@@ -69,9 +69,9 @@ await t.test('parts of a file', async t => {
   await t.test('are sent with If-Range for the same file only', async t => {
     t.equal((await get({ range: 'bytes=5-', 'if-range': etag })).status, 206)
     for (const other of ['"another"', `W/${etag}`, 'Mon, 15 Jan 2025 10:30:00 GMT']) {
-      const answer = await get({ range: 'bytes=5-', 'if-range': other })
-      t.equal(answer.status, 200, other)
-      t.ok((await bytesOf(answer)).equals(file))
+      const ranged = await get({ range: 'bytes=5-', 'if-range': other })
+      t.equal(ranged.status, 200, other)
+      t.ok((await bytesOf(ranged)).equals(file))
     }
     t.equal(
       (await get({ range: 'bytes=300000-', 'if-range': '"another"' })).status,
@@ -106,8 +106,8 @@ await t.test('parts of a file', async t => {
 await t.test('an empty file is complete, and every range of it is refused', async t => {
   const { url, storage, idle } = await listenBeforeStorage(t, Buffer.alloc(0))
   for (let times = 0; times < 2; times++) {
-    const answer = await fetch(url)
-    matchStrictly(t, [answer.status, answer.headers.get('content-length'), (await bytesOf(answer)).length], [
+    const response = await fetch(url)
+    matchStrictly(t, [response.status, response.headers.get('content-length'), (await bytesOf(response)).length], [
       200,
       '0',
       0

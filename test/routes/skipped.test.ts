@@ -40,8 +40,8 @@ const giteaContent = (): GiteaContent => ({
 function spoil (gitea: GiteaFake): void {
   gitea.fault = async ({ path, headers }) => {
     if (!path.includes('/odd_prov/releases') || headers['x-again'] !== undefined) return undefined
-    const answer = await fetch(gitea.url + path, { headers: { 'x-again': '1' } })
-    const rows = await answer.json() as Array<{ tag_name: string, assets: unknown[] }>
+    const response = await fetch(gitea.url + path, { headers: { 'x-again': '1' } })
+    const rows = await response.json() as Array<{ tag_name: string, assets: unknown[] }>
     for (const row of rows) {
       if (row.tag_name === '2.0.0') Object.assign(row, { published_at: 'yesterday', created_at: 7 })
       else row.assets.push({ name: 'broken.zip', size: -1 })

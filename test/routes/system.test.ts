@@ -16,24 +16,24 @@ async function layouts (t: Test) {
 await t.test('an instance is unhealthy before its first probe, and its health is correct afterwards', async t => {
   const { app, get } = await startApp(t, { oci: { registry: await layouts(t) } })
   await app.health.firstRound
-  const answer = await get('/health')
-  matchStrictly(t, [answer.statusCode, answer.headers['cache-control']], [200, 'no-store'])
-  matchStrictly(t, answer.json(), {
+  const response = await get('/health')
+  matchStrictly(t, [response.statusCode, response.headers['cache-control']], [200, 'no-store'])
+  matchStrictly(t, response.json(), {
     status: 'healthy',
     version: /^\d+\.\d+\.\d+/,
     backends: { gitea: { enabled: false, healthy: false }, oci: { enabled: true, healthy: true } }
   })
-  t.ok(Number.isInteger(answer.json<HealthResponse>().uptime))
+  t.ok(Number.isInteger(response.json<HealthResponse>().uptime))
   const { version } = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8')) as {
     version: string
   }
-  t.equal(answer.json<HealthResponse>().version, version)
+  t.equal(response.json<HealthResponse>().version, version)
   t.strictSame(
-    Object.keys(answer.json<HealthResponse>().backends.oci).sort(),
+    Object.keys(response.json<HealthResponse>().backends.oci).sort(),
     ['enabled', 'healthy'],
     'no error if healthy'
   )
-  t.strictSame((await get('/api/v1/health')).json<HealthResponse>().backends, answer.json<HealthResponse>().backends)
+  t.strictSame((await get('/api/v1/health')).json<HealthResponse>().backends, response.json<HealthResponse>().backends)
 
   const gitea = await createGiteaFake(provisioningContent())
   t.teardown(gitea.close)
@@ -159,8 +159,8 @@ await t.test('cache statistics count the entries of each section', async t => {
   const { get } = await startApp(t, { oci: { registry: await layouts(t) } })
   await get('/api/v1/extensions')
   await get('/api/v1/extensions/provider/aws/versions')
-  const answer = await get('/api/v1/cache/stats')
-  t.strictSame(answer.json(), {
+  const response = await get('/api/v1/cache/stats')
+  t.strictSame(response.json(), {
     list_entries: 3,
     metadata_entries: 1,
     version_entries: 1,

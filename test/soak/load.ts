@@ -21,7 +21,7 @@ interface LoadOptions {
 const hung = 20_000
 
 /** Sends one request over a kept connection; returns undefined when the response is truncated. */
-async function ask (agent: Agent, address: string, { method = 'GET', headers = {} } = {}): Promise<Reply | undefined> {
+async function send (agent: Agent, address: string, { method = 'GET', headers = {} } = {}): Promise<Reply | undefined> {
   return await new Promise((resolve, reject) => {
     const sent = request(address, { agent, method, headers, signal: AbortSignal.timeout(hung) }, response => {
       const chunks: Buffer[] = []
@@ -49,7 +49,7 @@ export function createLoad ({ url, expected, random, fail }: LoadOptions) {
   const agent = new Agent({ keepAlive: true, maxSockets: 24 })
   const tallies = new Map<string, Tally>()
   /** Keys with a successful response; later requests for them must succeed as well. */
-  const answered = new Set<string>()
+  const completed = new Set<string>()
   const etags = new Map<string, string>()
   const byName = new Map(expected.map(each => [`${each.type}/${each.name}`, each]))
   const one = (): Expected => expected[Math.floor(random() * expected.length)] as Expected
@@ -57,12 +57,12 @@ export function createLoad ({ url, expected, random, fail }: LoadOptions) {
   async function measured (
     route: string,
     path: string,
-    options?: Parameters<typeof ask>[2]
+    options?: Parameters<typeof send>[2]
   ): Promise<Reply | undefined> {
-    const tally = tallies.get(route) ?? { statuses: new Map<string, number>(), times: [], stale: 0, answered: 0 }
+    const tally = tallies.get(route) ?? { statuses: new Map<string, number>(), times: [], stale: 0, responded: 0 }
     tallies.set(route, tally)
     const started = performance.now()
-    const reply = await ask(agent, `${url}${path}`, options).catch((error: unknown) => {
+    const reply = await send(agent, `${url}${path}`, options).catch((error: unknown) => {
       fail(`${path}: ${String(error)}`)
       return undefined
     })
@@ -74,7 +74,7 @@ export function createLoad ({ url, expected, random, fail }: LoadOptions) {
           ? String(status)
           : `${Math.floor(status / 100)}xx`
     tally.statuses.set(kind, (tally.statuses.get(kind) ?? 0) + 1)
-    if (status === 200 || status === 304) tally.answered++
+    if (status === 200 || status === 304) tally.responded++
     if ((status === 200 || status === 304) && reply?.headers['cache-control'] === 'no-cache') tally.stale++
     if (status === 500 || ![0, 200, 302, 304, 404, 429, 503].includes(status)) {
       fail(`${path}: ${status} ${reply?.body.toString() ?? ''}`)
@@ -89,27 +89,28 @@ export function createLoad ({ url, expected, random, fail }: LoadOptions) {
   async function exists<T> (
     route: string,
     path: string,
-    { key = path, known = [] as string[], options = {} as Parameters<typeof ask>[2] } = {}
+    { key = path, known = [] as string[], options = {} as Parameters<typeof send>[2] } = {}
   ): Promise<{ body: T, headers: IncomingHttpHeaders } | undefined> {
-    const before = [key, ...known].some(each => answered.has(each))
+    const before = [key, ...known].some(each => completed.has(each))
     const reply = await measured(route, path, options)
     if (reply === undefined) fail(`${path}: the response was truncated`)
     else if (reply.status === 404) fail(`${path}: 404 for an existing extension`)
     else if (reply.status >= 400) {
       if (before) fail(`${path}: ${reply.status} after an earlier success: ${reply.body.toString()}`)
-    } else answered.add(key)
+    } else completed.add(key)
     if (reply?.status === 200 && typeof reply.headers.etag === 'string') etags.set(path, reply.headers.etag)
     if (reply?.status !== 200 || options?.method === 'HEAD') return undefined
     return { body: JSON.parse(reply.body.toString()) as T, headers: reply.headers }
   }
 
-  function compare (path: string, extension: Extension, wanted: Expected | undefined): void {
-    const [highest] = wanted?.versions ?? []
+  function compare (path: string, extension: Extension, required: Expected | undefined): void {
+    const [highest] = required?.versions ?? []
     if (
-      wanted === undefined || extension.source !== wanted.source || extension.description !== wanted.description ||
+      required === undefined || extension.source !== required.source ||
+      extension.description !== required.description ||
       extension.version !== highest?.version
     ) {
-      fail(`${path}: ${JSON.stringify(extension)} is not ${JSON.stringify(wanted)}`)
+      fail(`${path}: ${JSON.stringify(extension)} is not ${JSON.stringify(required)}`)
     }
   }
 
@@ -143,23 +144,23 @@ export function createLoad ({ url, expected, random, fail }: LoadOptions) {
     {
       share: 8,
       run: async () => {
-        const wanted = one()
-        const path = `${base}/${wanted.type}/${wanted.name}`
+        const requested = one()
+        const path = `${base}/${requested.type}/${requested.name}`
         const found = await exists<Extension>('metadata', path, { known: ['whole list'] })
-        if (found !== undefined) compare(path, found.body, wanted)
+        if (found !== undefined) compare(path, found.body, requested)
       }
     },
     {
       share: 4,
       run: async () => {
-        const wanted = one()
-        const path = `${base}/${wanted.type}/${wanted.name}/versions`
+        const expected = one()
+        const path = `${base}/${expected.type}/${expected.name}/versions`
         const found = await exists<ExtensionVersion[]>('versions', path)
-        const [said, must] = [
+        const [described, must] = [
           found?.body.map(({ version }) => version).join(),
-          wanted.versions.map(({ version }) => version).join()
+          expected.versions.map(({ version }) => version).join()
         ]
-        if (said !== undefined && said !== must) fail(`${path}: ${said} is not ${must}`)
+        if (described !== undefined && described !== must) fail(`${path}: ${described} is not ${must}`)
       }
     },
     {
@@ -240,19 +241,19 @@ export function createLoad ({ url, expected, random, fail }: LoadOptions) {
      * refused.
      */
     async whole (): Promise<boolean> {
-      const reply = await ask(agent, `${url}${base}?limit=1000`)
+      const reply = await send(agent, `${url}${base}?limit=1000`)
       if (reply?.status !== 200 || reply.headers['cache-control'] === 'no-cache') return false
       const extensions = JSON.parse(reply.body.toString()) as Extension[]
       for (const extension of extensions) {
         compare('the whole list', extension, byName.get(`${extension.type}/${extension.name}`))
       }
-      if (extensions.length === expected.length) answered.add('whole list').add('list')
+      if (extensions.length === expected.length) completed.add('whole list').add('list')
       return extensions.length === expected.length
     },
 
     /** Returns a function that returns the sum of a metric over its labels. */
     async metrics (): Promise<(name: string) => number> {
-      const text = (await ask(agent, `${url}/metrics`))?.body.toString() ?? ''
+      const text = (await send(agent, `${url}/metrics`))?.body.toString() ?? ''
       return name =>
         [...text.matchAll(new RegExp(`^${name}(?:\\{[^}]*\\})? (\\S+)$`, 'gm'))].reduce(
           (sum, [, value]) => sum + Number(value),
@@ -260,7 +261,7 @@ export function createLoad ({ url, expected, random, fail }: LoadOptions) {
         )
     },
     health: async (): Promise<string> =>
-      (JSON.parse((await ask(agent, `${url}/health`))?.body.toString() ?? '{}') as { status: string }).status,
+      (JSON.parse((await send(agent, `${url}/health`))?.body.toString() ?? '{}') as { status: string }).status,
     close (): void {
       agent.destroy()
     }

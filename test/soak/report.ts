@@ -5,7 +5,7 @@ export interface Tally {
   times: number[]
   /** Number of 200 and 304 responses with stale or missing content. */
   stale: number
-  answered: number
+  responded: number
 }
 
 /** Resources of the process at one time. */
@@ -81,14 +81,14 @@ export function growth (
     name,
     from: of(first),
     to: of(last),
-    most: allowed(of(first), warmUp)
+    maximum: allowed(of(first), warmUp)
   }))
   return {
     rows: compared.map((
-      { name, from, to, most }
-    ) => [name, from.toFixed(0), to.toFixed(0), most === Infinity ? 'any, in so short a time' : most.toFixed(0)]),
-    grown: compared.filter(({ to, most }) => to > most).map(({ name, from, to, most }) =>
-      `${name} grew from ${from.toFixed(0)} to ${to.toFixed(0)}, above the maximum of ${most.toFixed(0)}`
+      { name, from, to, maximum: limit }
+    ) => [name, from.toFixed(0), to.toFixed(0), limit === Infinity ? 'any, in so short a time' : limit.toFixed(0)]),
+    grown: compared.filter(({ to, maximum }) => to > maximum).map(({ name, from, to, maximum }) =>
+      `${name} grew from ${from.toFixed(0)} to ${to.toFixed(0)}, above the maximum of ${maximum.toFixed(0)}`
     )
   }
 }
@@ -99,11 +99,11 @@ const classes = ['2xx', '3xx', '404', '429', '503', 'broken off'] as const
 export function routeTable (tallies: ReadonlyMap<string, Tally>): string[] {
   return table(
     ['Request', 'Number', ...classes, 'Stale', 'p50 (ms)', 'p99 (ms)'],
-    [...tallies].map(([route, { statuses, times, stale, answered }]) => [
+    [...tallies].map(([route, { statuses, times, stale, responded }]) => [
       route,
       times.length,
       ...classes.map(name => statuses.get(name) ?? 0),
-      `${(100 * stale / Math.max(1, answered)).toFixed(0)} %`,
+      `${(100 * stale / Math.max(1, responded)).toFixed(0)} %`,
       quantile(times, 0.5).toFixed(1),
       quantile(times, 0.99).toFixed(1)
     ])

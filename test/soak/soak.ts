@@ -23,7 +23,7 @@ export interface SoakOptions {
 
 const root = resolve(import.meta.dirname, '../..')
 /** Maximum number of reported reasons; one is enough to fail. */
-const mostReasons = 20
+const maxReasons = 20
 /** Maximum milliseconds until the catalog is complete before the load, and healthy after it. */
 const settling = 60_000
 
@@ -63,10 +63,10 @@ async function startRegistry (file: string) {
   })
   const exit = once(child, 'exit').then(([code, signal]: Array<number | string | null>) => code ?? signal ?? null)
   const fatal: string[] = []
-  createInterface(child.stderr).on('line', line => { if (fatal.length < mostReasons) fatal.push(line) })
+  createInterface(child.stderr).on('line', line => { if (fatal.length < maxReasons) fatal.push(line) })
   const address = await new Promise<string>((resolve, reject) => {
     createInterface(child.stdout).on('line', line => {
-      if (/"level":[56]0/.test(line) && fatal.length < mostReasons) fatal.push(line)
+      if (/"level":[56]0/.test(line) && fatal.length < maxReasons) fatal.push(line)
       const listening = /"msg":"Server listening at (http:\/\/127\.0\.0\.1:\d+)"/.exec(line)?.[1]
       if (listening !== undefined) resolve(listening)
     })
@@ -80,9 +80,9 @@ async function startRegistry (file: string) {
   }
 }
 
-async function eventually (question: () => Promise<boolean>): Promise<boolean> {
+async function eventually (operation: () => Promise<boolean>): Promise<boolean> {
   for (const end = performance.now() + settling; performance.now() < end; await sleep(250)) {
-    if (await question()) return true
+    if (await operation()) return true
   }
   return false
 }
@@ -95,7 +95,7 @@ export async function soak (
   { seconds, seed, names = 1000, clients = 16, rate = 80 }: SoakOptions
 ): Promise<{ lines: string[], reasons: string[] }> {
   const reasons: string[] = []
-  const fail = (reason: string): void => { if (reasons.length < mostReasons) reasons.push(reason) }
+  const fail = (reason: string): void => { if (reasons.length < maxReasons) reasons.push(reason) }
   const content = createContent(names)
   const upstreams = [await createGiteaFake(content.gitea), await createRegistryFake(content.registry)] as const
   const flappings = upstreams.map((upstream, at) => createFlapping(upstream, seed + at + 1))

@@ -52,7 +52,7 @@ await t.test('a client generated from openapi.yaml compiles strictly, calls ever
     [name, address]
   ) => [`--${name}`, address])
   const { stdout } = await promisify(execFile)(process.execPath, ['dist/client.js', ...args], { cwd: client })
-  const told = (kind: string): string[] =>
+  const observed = (kind: string): string[] =>
     [...stdout.matchAll(new RegExp(`^${kind} (.*)$`, 'gm'))].map(([, name = '']) => name).sort()
 
   // The program in the README, with the address of this registry.
@@ -70,8 +70,8 @@ await t.test('a client generated from openapi.yaml compiles strictly, calls ever
     paths: Record<string, Record<string, { operationId: string }>>
   }
   t.strictSame(
-    told('operation'),
+    observed('operation'),
     Object.values(paths).flatMap(methods => Object.values(methods).map(({ operationId }) => operationId)).sort()
   )
-  t.strictSame(told('error'), Object.keys(errorTable).filter(type => !ofTheRegistry.includes(type)).sort())
+  t.strictSame(observed('error'), Object.keys(errorTable).filter(type => !ofTheRegistry.includes(type)).sort())
 })

@@ -65,11 +65,11 @@ await t.test('a process that is killed at any moment leaves verified files only;
     let seen = 0
     const kill = () => { child.kill('SIGKILL') }
     try {
-      const answer = await fetch(url)
+      const response = await fetch(url)
       // The store has been cleaned by now: its directory for temporary files contains only those of this process.
       if ((await readdir(join(directory, 'tmp')).catch(() => [])).length > 1) leaked++
       if (moment === 0) kill()
-      for await (const chunk of answer.body ?? []) {
+      for await (const chunk of response.body ?? []) {
         const bytes = Buffer.from(chunk as Uint8Array)
         if (!bytes.equals(file.subarray(seen, seen + bytes.length))) wrong++
         hash.update(bytes)

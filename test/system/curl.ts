@@ -16,7 +16,7 @@ export interface Curled {
   headers: Record<string, string>
 }
 
-interface Told {
+interface Observed {
   facts: { http_code: number, size_download: number, filename_effective: string | null }
   headers: Record<string, string[]>
 }
@@ -32,7 +32,7 @@ export async function curl (directory: string, ...args: string[]): Promise<Curle
         reject(error)
         return
       }
-      const { facts, headers } = JSON.parse(stdout.split('\u001e').at(-1) ?? '') as Told
+      const { facts, headers } = JSON.parse(stdout.split('\u001e').at(-1) ?? '') as Observed
       resolve({
         exit: Number(error?.code ?? 0),
         status: facts.http_code,

@@ -75,9 +75,10 @@ async function withToken (t: Test) {
   })
   const token = async (repository: string) => {
     const query = new URLSearchParams({ service, scope: `repository:${repository}:pull,push` })
-    const answer = await (await fetch(`${server.url}/token?${query.toString()}`, { headers: { authorization: basic } }))
-      .json() as { token: string }
-    return `Bearer ${answer.token}`
+    const response =
+      await (await fetch(`${server.url}/token?${query.toString()}`, { headers: { authorization: basic } }))
+        .json() as { token: string }
+    return `Bearer ${response.token}`
   }
   await push(content, { url, authorization: token })
   return { registry: url, auth_hosts: [new URL(server.url).host], ...login }
@@ -94,47 +95,47 @@ for (const [name, config] of Object.entries(configs)) {
 }
 
 await t.test('three registries and a directory with the same content give identical responses', async t => {
-  const wanted = await everything(t, { namespace, registry: root })
-  t.ok(Object.keys(wanted).length > 50, 'more than 50 responses are compared')
-  matchStrictly(t, wanted['/taskserv/containerd/versions'], {
+  const expected = await everything(t, { namespace, registry: root })
+  t.ok(Object.keys(expected).length > 50, 'more than 50 responses are compared')
+  matchStrictly(t, expected['/taskserv/containerd/versions'], {
     status: 200,
     body: /"version":"1\.7\.0".*"version":"1\.7\.0\+build\.5"/
   })
-  matchStrictly(t, wanted['/taskserv/signed/versions'], { status: 200, body: /^\[\{"version":"1\.0\.0"[^{]*\}\]$/ })
-  matchStrictly(t, wanted['/taskserv/bare'], {
+  matchStrictly(t, expected['/taskserv/signed/versions'], { status: 200, body: /^\[\{"version":"1\.0\.0"[^{]*\}\]$/ })
+  matchStrictly(t, expected['/taskserv/bare'], {
     status: 200,
     body: /"description":"".*"published_at":"1970-01-01T00:00:00Z"/
   })
-  matchStrictly(t, wanted['/taskserv/cilium'], {
+  matchStrictly(t, expected['/taskserv/cilium'], {
     status: 200,
     body: /"version":"1\.16\.0".*"published_at":"2026-11-22T10:00:00Z"/
   })
-  matchStrictly(t, wanted['/cluster/multi'], { status: 200, body: /"description":"From an index"/ })
-  matchStrictly(t, wanted['/cluster/typed'], { status: 200, body: /"version":"2\.0\.0"/ })
-  matchStrictly(t, wanted['/provider/nightlyonly'], { status: 404 })
-  matchStrictly(t, wanted['/taskserv/chart'], { status: 200, body: /"version":"1\.2\.0\+build\.1"/ })
-  matchStrictly(t, wanted['/taskserv/chart/versions'], {
+  matchStrictly(t, expected['/cluster/multi'], { status: 200, body: /"description":"From an index"/ })
+  matchStrictly(t, expected['/cluster/typed'], { status: 200, body: /"version":"2\.0\.0"/ })
+  matchStrictly(t, expected['/provider/nightlyonly'], { status: 404 })
+  matchStrictly(t, expected['/taskserv/chart'], { status: 200, body: /"version":"1\.2\.0\+build\.1"/ })
+  matchStrictly(t, expected['/taskserv/chart/versions'], {
     status: 200,
     body: /^\[\{"version":"1\.2\.0\+build\.1"[^{]*\},\{"version":"1\.1\.0"[^{]*\},\{"version":"1\.0\.0"[^{]*\}\]$/
   })
-  matchStrictly(t, wanted['/taskserv/chart/1.1.0'], {
+  matchStrictly(t, expected['/taskserv/chart/1.1.0'], {
     status: 200,
     headers: { disposition: 'attachment; filename=chart-1.1.0.tar.gz' },
     body: 'chart 1.1.0'
   })
-  matchStrictly(t, wanted['/taskserv/chart/1.2.0%2Bbuild.1'], {
+  matchStrictly(t, expected['/taskserv/chart/1.2.0%2Bbuild.1'], {
     status: 200,
     headers: { disposition: /filename="?chart-1\.2\.0\+build\.1\.tar\.gz/ },
     body: 'chart 1.2.0'
   })
   for (const version of ['1.0.0', '1.1.0']) {
-    matchStrictly(t, wanted[`/provider/directory/${version}`], {
+    matchStrictly(t, expected[`/provider/directory/${version}`], {
       status: 200,
       headers: { disposition: 'attachment; filename=mydir.tar.gz' },
       body: `directory ${version}`
     })
   }
   for (const [name, config] of Object.entries(configs)) {
-    t.strictSame(await everything(t, { namespace, ...config }), wanted, name)
+    t.strictSame(await everything(t, { namespace, ...config }), expected, name)
   }
 })

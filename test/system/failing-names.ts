@@ -4,9 +4,9 @@ import { startApp } from '../fakes/app.ts'
 import { createGiteaFake } from '../fakes/gitea.ts'
 import { writeLayout } from '../fakes/layout.ts'
 import { contentOf, createRegistryFake } from '../fakes/registry.ts'
-import type { Loopback, LoopbackAnswer } from '../fakes/loopback.ts'
+import type { Loopback, LoopbackResponse } from '../fakes/loopback.ts'
 
-const broken: LoopbackAnswer = { status: 500, headers: { 'content-type': 'application/json' }, body: '{}' }
+const broken: LoopbackResponse = { status: 500, headers: { 'content-type': 'application/json' }, body: '{}' }
 /** Matches the requests that do not concern a name: pings, lists of repositories. */
 const general = /^\/v2\/(?:_catalog.*)?$|^\/api\/v1\/orgs\//
 
@@ -145,20 +145,20 @@ await t.test('one name that fails repeatedly does not open the circuit, nor do f
 })
 
 await t.test('refused, absent and malformed names count as responses and do not open the circuit', async t => {
-  const answers: LoopbackAnswer[] = [401, 403, 404].map(status => ({
+  const responses: LoopbackResponse[] = [401, 403, 404].map(status => ({
     ...broken,
     status,
     body: '{"errors":[{"code":"DENIED","message":"denied"}]}'
   }))
   for (const upstream of await upstreams(t)) {
     const { fake, kind } = upstream
-    for (const answer of [...answers, { ...broken, status: 200, body: '{"a":' }]) {
+    for (const response of [...responses, { ...broken, status: 200, body: '{"a":' }]) {
       const { status, clock, circuit } = await start(t, upstream)
       t.equal(await status(''), 200)
       clock.forward(60)
-      fake.fault = ({ path }) => /unknown/.test(path) ? answer : undefined
+      fake.fault = ({ path }) => /unknown/.test(path) ? response : undefined
       for (let at = 0; at < 12; at++) await status(`/provider/unknown${at}`)
-      t.equal(circuit(), 'closed', `${kind} ${answer.status}`)
+      t.equal(circuit(), 'closed', `${kind} ${response.status}`)
       fake.fault = undefined
     }
   }
@@ -185,12 +185,12 @@ await t.test('files of different extensions that fail consecutively open the cir
 
 await t.test('a failing token server and a rate limit open the circuit of the instance although each request has ' +
   'another name', async t => {
-  const failures: Array<[title: string, circuit: string, answer: LoopbackAnswer]> = [
+  const failures: Array<[title: string, circuit: string, response: LoopbackResponse]> = [
     ['the token server responds 500', 'open', broken],
     ['429 without Retry-After', 'open', { ...broken, status: 429 }],
     ['503 with Retry-After', 'open', { ...broken, status: 503, headers: { ...broken.headers, 'retry-after': '120' } }]
   ]
-  for (const [title, expected, answer] of failures) {
+  for (const [title, expected, response] of failures) {
     const [, registry] = await upstreams(t)
     if (registry === undefined) throw new Error('no registry')
     const { fake } = registry
@@ -199,10 +199,10 @@ await t.test('a failing token server and a rate limit open the circuit of the in
     const { status, clock, circuit, get } = await start(t, registry)
     t.equal(await status(''), 200)
     clock.forward(60)
-    fake.fault = ({ path }) => /unknown/.test(path) ? answer : undefined
+    fake.fault = ({ path }) => /unknown/.test(path) ? response : undefined
     for (let at = 0; at < 6; at++) await status(`/provider/unknown${at}`)
     t.equal(circuit(), expected, title)
-    if (answer.status === 503) {
+    if (response.status === 503) {
       t.equal((await get('/api/v1/extensions/provider/unknown')).headers['retry-after'], '120', 'the Retry-After of ' +
         'the upstream is passed on')
       clock.forward(119)

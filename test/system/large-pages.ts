@@ -93,9 +93,9 @@ await t.test('repositories whose descriptions make a page too large are listed i
       releases: [{ tag: '1.0.0' }]
     }))
   })
-  const answer = await get('/api/v1/extensions')
-  t.strictSame(answer.json<Extension[]>().map(({ name }) => name), names)
-  t.equal(answer.headers['x-partial'], undefined)
+  const response = await get('/api/v1/extensions')
+  t.strictSame(response.json<Extension[]>().map(({ name }) => name), names)
+  t.equal(response.headers['x-partial'], undefined)
 })
 
 await t.test('release notes of more than the registry keeps are read as long as the rest is small', async t => {
@@ -108,8 +108,8 @@ await t.test('all releases are read in pages of any size behind a proxy that dro
     const { gitea, shown } = await setUp(t, single(versions(count).map(tag => ({ tag, notes: kilobytes(size) }))))
     gitea.fault = async ({ path, headers }) => {
       if (!path.includes('/releases') || headers['x-again'] !== undefined) return undefined
-      const answer = await fetch(gitea.url + path, { headers: { 'x-again': '1' } })
-      return { status: 200, headers: { 'content-type': 'application/json' }, body: await answer.text() }
+      const response = await fetch(gitea.url + path, { headers: { 'x-again': '1' } })
+      return { status: 200, headers: { 'content-type': 'application/json' }, body: await response.text() }
     }
     t.strictSame(await shown(), versions(count).reverse(), `${count} releases of ${size} kB`)
   }

@@ -45,20 +45,20 @@ await t.test('cached data is served and marked stale while a real docker-registr
 
   /** Returns the results of all requests: every hot request, every unknown extension and three files. */
   async function everything (): Promise<Record<string, unknown>> {
-    const said: Record<string, unknown> = {}
+    const described: Record<string, unknown> = {}
     for (
       const path of [...hot, ...unknown, '/provider/aws/1.2.0', '/taskserv/kubernetes/1.28.0', '/cluster/multi/1.0.0']
     ) {
       // A compressed body is created in the background with another ETag, so compression is not requested.
-      const answer = await get(path, { headers: { 'accept-encoding': 'identity' } })
-      said[path] = {
-        status: answer.status,
-        etag: answer.headers.get('etag'),
-        stale: answer.headers.get('cache-control') === 'no-cache',
-        body: await answer.text()
+      const response = await get(path, { headers: { 'accept-encoding': 'identity' } })
+      described[path] = {
+        status: response.status,
+        etag: response.headers.get('etag'),
+        stale: response.headers.get('cache-control') === 'no-cache',
+        body: await response.text()
       }
     }
-    return said
+    return described
   }
 
   let phase = 'healthy'
@@ -69,15 +69,15 @@ await t.test('cached data is served and marked stale while a real docker-registr
   async function client (start: number): Promise<void> {
     for (let at = start; !over.signal.aborted; at++, await sleep(20)) {
       const path = hot[at % hot.length] ?? ''
-      const [asked, begin] = [phase, performance.now()]
-      const answer = await get(path)
-      await answer.arrayBuffer()
-      times.set(asked, [...times.get(asked) ?? [], performance.now() - begin])
-      if (answer.status !== 200) wrong.push(`${asked}: ${answer.status} for ${path}`)
-      const old = answer.headers.get('cache-control') === 'no-cache'
+      const [requested, begin] = [phase, performance.now()]
+      const reply = await get(path)
+      await reply.arrayBuffer()
+      times.set(requested, [...times.get(requested) ?? [], performance.now() - begin])
+      if (reply.status !== 200) wrong.push(`${requested}: ${reply.status} for ${path}`)
+      const old = reply.headers.get('cache-control') === 'no-cache'
       if (old) stale++
-      if (old !== /detail=stale/.test(answer.headers.get('cache-status') ?? '')) {
-        wrong.push(`${asked}: ${path} is badly marked: ${answer.headers.get('cache-status') ?? ''}`)
+      if (old !== /detail=stale/.test(reply.headers.get('cache-status') ?? '')) {
+        wrong.push(`${requested}: ${path} is badly marked: ${reply.headers.get('cache-status') ?? ''}`)
       }
     }
   }
@@ -103,7 +103,7 @@ await t.test('cached data is served and marked stale while a real docker-registr
 
   while ((await health()).status !== 'healthy') await sleep(50)
   const before = await everything()
-  t.ok(Object.values(before).every(answer => !(answer as { stale: boolean }).stale))
+  t.ok(Object.values(before).every(result => !(result as { stale: boolean }).stale))
   for (const path of unknown) matchStrictly(t, before[path], { status: 404 })
   const clients = [client(0), client(3), client(6)]
   try {

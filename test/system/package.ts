@@ -138,8 +138,8 @@ await t.test('TypeScript hosts compile against the declarations of the package a
     skipLibCheck: false,
     noEmit: true
   }
-  const wanted = ['@types/node', 'typescript'].map(name => `${name}@${devDependencies[name]}`)
-  run(host, 'npm', ['install', '--no-audit', '--no-fund', '--save-dev', ...wanted])
+  const expected = ['@types/node', 'typescript'].map(name => `${name}@${devDependencies[name]}`)
+  run(host, 'npm', ['install', '--no-audit', '--no-fund', '--save-dev', ...expected])
   // Separate programs: an import of the second export extends the types of Fastify in all files of a program.
   for (
     const [name, ...files] of [['encapsulated', 'test/types/encapsulated.ts'], [

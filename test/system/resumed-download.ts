@@ -108,12 +108,12 @@ await t.test('curl -C - resumes a download after the registry was killed and res
 await t.test('eight concurrent ranges form the complete file, during the transfer and from the store', async t => {
   const parts = 8
   const { url, proxy, open, metric, idle } = await start(t, 'ranges', { holdAt: size - 1000 * 1000 })
-  const ask = () =>
+  const send = () =>
     Array.from(
       { length: parts },
       (_, part) => startCurl('--range', `${part * size / parts}-${(part + 1) * size / parts - 1}`, url)
     )
-  const curls = ask()
+  const curls = send()
   const bodies = Promise.all(curls.map(async ({ body }) => await buffer(body)))
   // Every range has started and has not ended.
   await Promise.race([Promise.all(curls.map(async ({ begun }) => await begun)), bodies])
@@ -122,7 +122,7 @@ await t.test('eight concurrent ranges form the complete file, during the transfe
   t.ok(Buffer.concat(await bodies).equals(content))
   t.equal(await metric('download_bytes_total{source="store"}'), 0)
   await idle()
-  t.ok(Buffer.concat(await Promise.all(ask().map(async ({ body }) => await buffer(body)))).equals(content))
+  t.ok(Buffer.concat(await Promise.all(send().map(async ({ body }) => await buffer(body)))).equals(content))
   t.equal(await metric('download_bytes_total{source="store"}'), size)
   t.strictSame(proxy.requests, [undefined], 'the upstream received one request')
 })
@@ -130,9 +130,9 @@ await t.test('eight concurrent ranges form the complete file, during the transfe
 await t.test('the real curl receives correct ranges, conditional responses, file names and HEAD responses', async t => {
   const { url } = await start(t, 'http')
   const got = join(folder, 'got')
-  const ask = async (...args: string[]) => await curl(folder, '--output', got, ...args, url)
+  const send = async (...args: string[]) => await curl(folder, '--output', got, ...args, url)
 
-  matchStrictly(t, await ask(), { exit: 0, status: 200 })
+  matchStrictly(t, await send(), { exit: 0, status: 200 })
   const ranges: Record<string, [number, number]> = {
     '0-0': [0, 1],
     '100-299': [100, 300],
@@ -141,7 +141,7 @@ await t.test('the real curl receives correct ranges, conditional responses, file
     '15999990-99999999': [15_999_990, size]
   }
   for (const [range, [start, end]] of Object.entries(ranges)) {
-    matchStrictly(t, await ask('--range', range), {
+    matchStrictly(t, await send('--range', range), {
       exit: 0,
       status: 206,
       headers: { 'content-range': `bytes ${start}-${end - 1}/${size}`, 'content-length': String(end - start) }
@@ -151,30 +151,30 @@ await t.test('the real curl receives correct ranges, conditional responses, file
   for (const range of [`${size}-`, '99999999-']) {
     matchStrictly(
       t,
-      await ask('--range', range),
+      await send('--range', range),
       { exit: 0, status: 416, headers: { 'content-range': `bytes */${size}` } },
       `a range ${range}`
     )
     matchStrictly(t, JSON.parse(await readFile(got, 'utf8')), { error: 'range_not_satisfiable' })
   }
-  matchStrictly(t, await ask('--fail', '--range', `${size}-`), { exit: 22, status: 416 })
+  matchStrictly(t, await send('--fail', '--range', `${size}-`), { exit: 22, status: 416 })
 
-  matchStrictly(t, await ask('--range', '100-299', '--header', `If-Range: ${etag}`), { status: 206, size: 200 })
+  matchStrictly(t, await send('--range', '100-299', '--header', `If-Range: ${etag}`), { status: 206, size: 200 })
   for (const other of [`"sha256:${'0'.repeat(64)}"`, `W/${etag}`, new Date(published).toUTCString()]) {
     matchStrictly(
       t,
-      await ask('--range', '100-299', '--header', `If-Range: ${other}`),
+      await send('--range', '100-299', '--header', `If-Range: ${other}`),
       { status: 200, size },
       `If-Range: ${other}`
     )
     t.equal(digestOf(await readFile(got)), digest)
   }
 
-  matchStrictly(t, await ask('--etag-save', join(folder, 'etag')), { status: 200, size })
+  matchStrictly(t, await send('--etag-save', join(folder, 'etag')), { status: 200, size })
   t.equal(await readFile(join(folder, 'etag'), 'utf8'), `${etag}\n`)
-  const known = await ask('--etag-compare', join(folder, 'etag'))
+  const known = await send('--etag-compare', join(folder, 'etag'))
   matchStrictly(t, known, { exit: 0, status: 304, size: 0, headers: { etag } })
-  matchStrictly(t, await ask('--header', 'If-None-Match: "other"'), { status: 200, size })
+  matchStrictly(t, await send('--header', 'If-None-Match: "other"'), { status: 200, size })
 
   const named = await curl(folder, '--remote-name', '--remote-header-name', url)
   matchStrictly(t, named, { exit: 0, status: 200, file: 'big taskserv.tar.gz' })

@@ -15,7 +15,7 @@ const readers = 100
 /** Seconds of reading, in which the complete file is received from its upstream. */
 const seconds = 15
 /** Maximum resident memory of the process, in bytes. */
-const mostMemory = 150e6
+const maxMemory = 150e6
 const block = randomBytes(mib)
 const blocks = 1024
 
@@ -115,21 +115,21 @@ await t.test('a hundred slow readers of 1 GiB neither exhaust memory nor delay o
   t.teardown(async () => { await stop(program) })
   await listening(port, program)
   const { pid } = program
-  const ask = async () => {
+  const send = async () => {
     const began = performance.now()
-    const answer = await fetch(`http://127.0.0.1:${port}/api/v1/extensions`)
-    await answer.arrayBuffer()
-    t.equal(answer.status, 200)
+    const response = await fetch(`http://127.0.0.1:${port}/api/v1/extensions`)
+    await response.arrayBuffer()
+    t.equal(response.status, 200)
     return performance.now() - began
   }
-  await ask()
+  await send()
   const idle = await peakRss(pid)
 
   const slow = Array.from({ length: readers }, (_, number) => readSlowly(port, 400 + number))
   t.teardown(() => { for (const { socket } of slow) socket.destroy() })
   const times: number[] = []
   for (const end = performance.now() + seconds * 1000; performance.now() < end; await sleep(200)) {
-    times.push(await ask())
+    times.push(await send())
   }
 
   const [peak, last] = [await peakRss(pid), await resident(pid)]
@@ -140,6 +140,6 @@ await t.test('a hundred slow readers of 1 GiB neither exhaust memory nor delay o
   )
   t.ok(slow.every(({ bytes }) => bytes() > mib), 'every reader receives data')
   t.equal(upstream.files(), 1, 'all readers share one transfer')
-  t.ok(peak < mostMemory, `${(peak / mib).toFixed(0)} MiB at most`)
+  t.ok(peak < maxMemory, `${(peak / mib).toFixed(0)} MiB at most`)
   t.ok(Math.max(...times) < 1000, 'JSON responses are not delayed')
 })

@@ -72,13 +72,13 @@ function createTokens ({ instance, upstream, authHosts, publicHost, clock }: Tok
     return url
   }
 
-  async function fetchToken (who: Credentials, grant: Grant, key: string): Promise<string> {
+  async function fetchToken (identity: Credentials, grant: Grant, key: string): Promise<string> {
     const requestedAt = clock()
     const url = tokenServer(grant)
     const { status, headers, body } = await upstream.request(url, maxTokenResponseBytes, {
       accept: 'application/json',
       urgent: true,
-      ...(who.kind === 'basic' && { authorization: basic(who) })
+      ...(identity.kind === 'basic' && { authorization: basic(identity) })
     })
     if (status !== 200) throw statusError(instance, status, headers)
     let response: unknown
@@ -101,8 +101,8 @@ function createTokens ({ instance, upstream, authHosts, publicHost, clock }: Tok
   }
 
   /** Returns a token other than `refused`, the header that the registry has just refused. */
-  async function get (who: Credentials, grant: Grant, refused?: string): Promise<string> {
-    const authorization = who.kind === 'basic' ? basic(who) : ''
+  async function get (account: Credentials, grant: Grant, refused?: string): Promise<string> {
+    const authorization = account.kind === 'basic' ? basic(account) : ''
     const key = createHash('sha256').update(JSON.stringify([grant.realm, grant.service, grant.scope, authorization]))
       .digest('base64')
     const known = tokens.get(key)
@@ -110,7 +110,7 @@ function createTokens ({ instance, upstream, authHosts, publicHost, clock }: Tok
     let flight = flights.get(key)
     if (flight === undefined) {
       tokens.delete(key)
-      flight = fetchToken(who, grant, key).finally(() => {
+      flight = fetchToken(account, grant, key).finally(() => {
         flights.delete(key)
       })
       flights.set(key, flight)
@@ -160,12 +160,12 @@ export function createAuthentication (
 
   /** Returns the header for a challenge; a password is sent unless a token is required. */
   async function header (
-    who: Credentials,
+    identity: Credentials,
     way: ReturnType<typeof choose>,
     refused?: string
   ): Promise<string | undefined> {
-    if (way?.kind === 'bearer') return `Bearer ${await tokens.get(who, way.grant, refused)}`
-    return who.kind === 'basic' ? basic(who) : undefined
+    if (way?.kind === 'bearer') return `Bearer ${await tokens.get(identity, way.grant, refused)}`
+    return identity.kind === 'basic' ? basic(identity) : undefined
   }
 
   return {
@@ -180,8 +180,8 @@ export function createAuthentication (
     ): Promise<T> {
       const sendWith = async (authorization: string | undefined) =>
         await request(authorization === undefined ? {} : { authorization })
-      const who = await credentials()
-      if (who.kind === 'bearer') return await sendWith(`Bearer ${who.token}`)
+      const account = await credentials()
+      if (account.kind === 'bearer') return await sendWith(`Bearer ${account.token}`)
       const general = await learn()
       const learnt = greeting
       const way = challenges.get(scope ?? '') ??
@@ -190,7 +190,7 @@ export function createAuthentication (
           : general)
       let first: string | undefined
       try {
-        first = await header(who, way)
+        first = await header(account, way)
       } catch (error) {
         // The registry may have changed its challenge: the next request reads it again.
         challenges.delete(scope ?? '')
@@ -203,11 +203,11 @@ export function createAuthentication (
       const stated = choose(response.headers['www-authenticate'])
       // After a token Harbor names only Basic, and some registries name no scheme: then a new token may be accepted.
       const challenge =
-        way?.kind === 'bearer' && stated?.kind !== 'bearer' && !(stated?.kind === 'basic' && who.kind === 'basic')
+        way?.kind === 'bearer' && stated?.kind !== 'bearer' && !(stated?.kind === 'basic' && account.kind === 'basic')
           ? way
           : stated
       if (challenge === undefined) return response
-      const second = await header(who, challenge, first)
+      const second = await header(account, challenge, first)
       if (second === undefined || second === first) return response
       challenges.set(scope ?? '', challenge)
       return await sendWith(second)
@@ -215,10 +215,10 @@ export function createAuthentication (
 
     /** Returns the header for an API without token flow, such as that of Harbor. */
     async direct (): Promise<{ authorization?: string }> {
-      const who = await credentials()
-      return who.kind === 'anonymous'
+      const account = await credentials()
+      return account.kind === 'anonymous'
         ? {}
-        : { authorization: who.kind === 'basic' ? basic(who) : `Bearer ${who.token}` }
+        : { authorization: account.kind === 'basic' ? basic(account) : `Bearer ${account.token}` }
     }
   }
 }

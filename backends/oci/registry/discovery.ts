@@ -32,30 +32,30 @@ const refusals = new Set([401, 403, 404, 405])
 /** Creates the discovery of the repositories of a registry, for which the specification has no request. */
 export function createDiscovery (options: DiscoveryOptions) {
   const { instance, upstream, authentication, kind, named } = options
-  let told = false
+  let observed = false
   /** Whether the registry has ever listed its repositories. */
   let listed = false
 
   /** Reads one page of the catalog, without `n` from a registry that refuses the parameter. */
   async function catalogPage (url: URL): Promise<NamesPage | 'refused'> {
-    const ask = async (target: URL) =>
+    const send = async (target: URL) =>
       await authentication.send(
         'registry:catalog:*',
         async authorization =>
           await upstream.request(target, pageBytes, { accept: 'application/json', ...authorization })
       )
-    let answer = await ask(url)
-    if (answer.status === 400 && url.searchParams.has('n')) {
+    let response = await send(url)
+    if (response.status === 400 && url.searchParams.has('n')) {
       const smaller = new URL(url)
       smaller.searchParams.delete('n')
-      answer = await ask(smaller)
+      response = await send(smaller)
     }
-    const { status, headers, body } = answer
+    const { status, headers, body } = response
     if (refusals.has(status)) return 'refused'
     if (status !== 200) throw statusError(instance, status, headers)
     return {
       names: checked(upstream, RepositoryList, headers, body).repositories ?? [],
-      ...nextPage(upstream, headers.link, answer.url)
+      ...nextPage(upstream, headers.link, response.url)
     }
   }
 
@@ -78,7 +78,7 @@ export function createDiscovery (options: DiscoveryOptions) {
   }
 
   /** Reads all pages; undefined when the registry refuses its list. */
-  async function walk (
+  async function crawl (
     first: URL,
     namespace: string,
     read: (page: URL) => Promise<NamesPage | 'refused'>
@@ -96,12 +96,12 @@ export function createDiscovery (options: DiscoveryOptions) {
     }
   }
 
-  async function ask (namespace: string): Promise<NamesResult | undefined> {
+  async function fetchFrom (namespace: string): Promise<NamesResult | undefined> {
     if (kind === 'catalog') {
-      return await walk(upstream.address(['v2', '_catalog'], { n: pageSize }), namespace, catalogPage)
+      return await crawl(upstream.address(['v2', '_catalog'], { n: pageSize }), namespace, catalogPage)
     }
     const [project = ''] = namespace.split('/')
-    return await walk(
+    return await crawl(
       upstream.address(['api', 'v2.0', 'projects', project, 'repositories'], { page: 1, page_size: harborPageSize }),
       namespace,
       harborPage
@@ -127,11 +127,11 @@ export function createDiscovery (options: DiscoveryOptions) {
      */
     async repositories (namespace: string): Promise<RepositoryNames> {
       if (kind === 'list') return { names: named }
-      const found = await ask(namespace)
+      const found = await fetchFrom(namespace)
       if (found === undefined || found.lost) {
         await options.ping()
-        if (!told) options.onRefused?.()
-        told = true
+        if (!observed) options.onRefused?.()
+        observed = true
       }
       if (found?.damaged === true && found.names.length === 0) {
         throw upstream.unexpected('Response has an unexpected structure', 'http_protocol_error')

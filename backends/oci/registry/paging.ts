@@ -86,7 +86,7 @@ function isPageJustRead (
 export async function readPages (
   first: URL,
   read: (page: URL) => Promise<NamesPage | undefined>,
-  most: number,
+  maximum: number,
   keep: (name: string) => boolean
 ): Promise<NamesResult | undefined> {
   const names = new Set<string>()
@@ -94,7 +94,7 @@ export async function readPages (
   let damaged = false
   let next: URL | undefined = first
   for (let page = 0; next !== undefined; page++) {
-    if (page === most || names.size > maxNames) {
+    if (page === maximum || names.size > maxNames) {
       return { names: [...names], truncated: 'too many pages', lost: false, damaged }
     }
     const address: URL = next

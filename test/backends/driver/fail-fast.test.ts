@@ -9,9 +9,9 @@ const fails = (error: Error) => async () => { throw error }
 await t.test('a crawl sends no further request after three consecutive requests without a response', async t => {
   const fused = createFailFast()
   for (let times = 0; times < 3; times++) await t.rejects(fused(fails(silent)), silent)
-  let asked = false
-  await t.rejects(fused(async () => { asked = true }), silent)
-  t.equal(asked, false)
+  let requested = false
+  await t.rejects(fused(async () => { requested = true }), silent)
+  t.equal(requested, false)
 })
 
 await t.test('a response in between, successful or not, lets the crawl continue', async t => {
@@ -21,7 +21,7 @@ await t.test('a response in between, successful or not, lets the crawl continue'
     await t.rejects(fused(fails(silent)), silent)
     await t.rejects(fused(fails(broken)), broken)
   }
-  t.equal(await fused(async () => 'answer'), 'answer')
+  t.equal(await fused(async () => 'result'), 'result')
 })
 
 await t.test('a failed response is distinguished from a missing response and from a rate limit', async t => {

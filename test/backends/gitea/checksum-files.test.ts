@@ -149,9 +149,9 @@ await t.test('a digest is returned only when the list states it for that file al
         const content = entries.map(({ digest, directory, base, form }) => write[form]?.(digest, directory + base))
           .join(newline)
         const result = digestIn(Buffer.from(content), name, own)
-        const of = (wanted: (directory: string) => boolean) =>
+        const of = (required: (directory: string) => boolean) =>
           new Set(
-            entries.filter(({ base, directory }) => base === name && wanted(directory)).map(({ digest }) => digest)
+            entries.filter(({ base, directory }) => base === name && required(directory)).map(({ digest }) => digest)
           )
         const [exact, all] = [of(directory => directory === '' || directory === './'), of(() => true)]
         const alone = new Set(

@@ -118,17 +118,17 @@ await t.test('a download returns the file of that version under its own name', a
   const { get, gitea } = await setUp(t)
   const archive = provisioningContent().repositories.find(({ name }) => name === 'kubernetes_taskserv')?.releases?.[0]
     ?.assets?.[0]?.content
-  const answer = await get('/api/v1/extensions/taskserv/kubernetes/1.28.0')
-  t.equal(answer.statusCode, 200)
-  t.ok(answer.rawPayload.equals(Buffer.from(archive ?? '')))
-  matchStrictly(t, answer.headers, {
+  const response = await get('/api/v1/extensions/taskserv/kubernetes/1.28.0')
+  t.equal(response.statusCode, 200)
+  t.ok(response.rawPayload.equals(Buffer.from(archive ?? '')))
+  matchStrictly(t, response.headers, {
     'content-type': 'application/octet-stream',
     'content-disposition': 'attachment; filename=kubernetes_taskserv.tar.gz',
     'content-length': String(archive?.length),
     'repr-digest': `sha-256=:${Buffer.from(sha256(archive ?? ''), 'hex').toString('base64')}:`,
     etag: /^"[0-9a-f-]{36}"$/
   })
-  t.equal(answer.headers['set-cookie'], undefined, 'headers of the upstream are not passed on')
+  t.equal(response.headers['set-cookie'], undefined, 'headers of the upstream are not passed on')
   t.equal(gitea.count(/releases\/download/), 0, 'fetched by uuid')
   t.equal(
     (await get('/api/v1/extensions/cluster/edge/1.0.0')).headers['content-disposition'],

@@ -29,17 +29,17 @@ function changing (
 ): NonNullable<GiteaFake['fault']> {
   return async ({ path, headers }) => {
     if (!/\/orgs\/provisioning\/repos/.test(path) || headers['x-again'] !== undefined) return undefined
-    const answer = await fetch(gitea.url + path, { headers: { 'x-again': '1' } })
+    const response = await fetch(gitea.url + path, { headers: { 'x-again': '1' } })
     const { rows, total } = change(
       Number(new URL(path, 'http://x').searchParams.get('page')),
-      await answer.json() as unknown[],
-      Number(answer.headers.get('x-total-count'))
+      await response.json() as unknown[],
+      Number(response.headers.get('x-total-count'))
     )
     return {
       status: 200,
       headers: {
         'content-type': 'application/json',
-        link: answer.headers.get('link') ?? '',
+        link: response.headers.get('link') ?? '',
         'x-total-count': String(total)
       },
       body: JSON.stringify(rows)
@@ -54,17 +54,17 @@ await t.test('an extension that disappears from a complete listing is removed wi
   await get('/api/v1/extensions/taskserv/k3s/versions')
   gitea.remove('k3s_taskserv')
   gitea.withdraw('aws_prov', '1.2.0')
-  const asked = gitea.count(/orgs\/provisioning\/repos.*page=1/)
+  const requested = gitea.count(/orgs\/provisioning\/repos.*page=1/)
   clock.forward(241)
   // The crawl in the background starts without a client request.
   while (
     gitea.count(/orgs\/provisioning\/repos\?limit=50/) < 1 ||
-    gitea.count(/orgs\/provisioning\/repos.*page=1/) - asked < 2
+    gitea.count(/orgs\/provisioning\/repos.*page=1/) - requested < 2
   ) await turn()
   clock.forward(58)
   for (;;) {
-    const answer = await get('/api/v1/extensions/taskserv/k3s')
-    if (answer.statusCode === 404) break
+    const response = await get('/api/v1/extensions/taskserv/k3s')
+    if (response.statusCode === 404) break
     await turn()
   }
   t.equal((await list()).total, '9')
@@ -91,17 +91,17 @@ await t.test('a list that changes during a crawl is read once more; a list that 
   matchStrictly(t, await list(), { partial: undefined, total: '10' })
   // A repository of the first page is deleted between the pages. Therefore one repository of the second page is missed.
   const shrunk = new Set([7])
-  let walks = 0
+  let crawls = 0
   gitea.fault = changing(
     gitea,
     (page, rows, total) =>
       page === 1
-        ? (walks++, { rows, total })
-        : { rows: shrunk.has(7) && walks === 1 ? rows.slice(1) : rows, total: walks === 1 ? total - 1 : total }
+        ? (crawls++, { rows, total })
+        : { rows: shrunk.has(7) && crawls === 1 ? rows.slice(1) : rows, total: crawls === 1 ? total - 1 : total }
   )
   clock.forward(301)
   matchStrictly(t, await list(), { partial: undefined, total: '10' })
-  t.equal(walks, 2)
+  t.equal(crawls, 2)
 
   gitea.fault = changing(
     gitea,
@@ -121,15 +121,15 @@ await t.test('a listing with a repeated page is rejected: known extensions stay 
   await list()
   gitea.fault = async ({ path, headers }) => {
     if (!/\/orgs\/provisioning\/repos.*page=2/.test(path) || headers['x-again'] !== undefined) return undefined
-    const answer = await fetch(gitea.url + path.replace('page=2', 'page=1'), { headers: { 'x-again': '1' } })
+    const response = await fetch(gitea.url + path.replace('page=2', 'page=1'), { headers: { 'x-again': '1' } })
     return {
       status: 200,
       headers: {
         'content-type': 'application/json',
-        link: answer.headers.get('link') ?? '',
-        'x-total-count': answer.headers.get('x-total-count') ?? ''
+        link: response.headers.get('link') ?? '',
+        'x-total-count': response.headers.get('x-total-count') ?? ''
       },
-      body: await answer.text()
+      body: await response.text()
     }
   }
   clock.forward(301)
@@ -147,23 +147,23 @@ await t.test('a crawl of an upstream that stops responding ends after a few requ
   while (
     gitea.requests.some(({ path }) => path.includes('/releases')) && performance.now() - started < 1500
   ) { await turn() }
-  const asked = gitea.count(/\/releases/)
-  t.ok(asked >= 1 && asked <= 4, `${asked} of 11 repositories were requested`)
+  const requested = gitea.count(/\/releases/)
+  t.ok(requested >= 1 && requested <= 4, `${requested} of 11 repositories were requested`)
 })
 
 await t.test('an incomplete listing is read again after increasing delays', async t => {
   const { gitea, clock, list } = await setUp(t)
   gitea.fault = ({ path }) => path.includes('/aws_prov/releases') ? { status: 500, body: '' } : undefined
-  const walks = () => gitea.count(/orgs\/provisioning\/repos.*page=1/)
+  const crawls = () => gitea.count(/orgs\/provisioning\/repos.*page=1/)
   await list()
-  const first = walks()
+  const first = crawls()
   clock.forward(31)
   await list()
-  t.equal(walks(), first + 1)
+  t.equal(crawls(), first + 1)
   clock.forward(31)
   await list()
-  t.equal(walks(), first + 1, 'the second delay is longer')
+  t.equal(crawls(), first + 1, 'the second delay is longer')
   clock.forward(30)
   await list()
-  t.equal(walks(), first + 2)
+  t.equal(crawls(), first + 2)
 })

@@ -20,11 +20,11 @@ async function setUp (t: Test, releases: Record<string, string[]>, config: objec
   })
   t.teardown(gitea.close)
   const { app, get } = await startApp(t, { gitea: { url: gitea.url, organization: 'org', ...config } })
-  const answer = await get(`${path}/versions`)
-  const files = answer.statusCode !== 200
-    ? answer.statusCode
+  const response = await get(`${path}/versions`)
+  const files = response.statusCode !== 200
+    ? response.statusCode
     : Object.fromEntries(
-      answer.json<ExtensionVersion[]>().map(({ version, download_url: url }) => [version, url?.split('/').at(-1)])
+      response.json<ExtensionVersion[]>().map(({ version, download_url: url }) => [version, url?.split('/').at(-1)])
     )
   const skipped = () =>
     app.catalog.skipped().items.map(({ kind, reason, version, file, chosen }) =>

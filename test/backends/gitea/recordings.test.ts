@@ -7,7 +7,7 @@ import { createMapping } from '../../../backends/driver/mapping.ts'
 import { isRegistryError } from '../../../lib/errors.ts'
 import { createUpstream } from '../../../plugins/upstream/client.ts'
 import { parseConfig } from '../../../lib/config/parse.ts'
-import { createLoopback, type LoopbackAnswer, type LoopbackRequest } from '../../fakes/loopback.ts'
+import { createLoopback, type LoopbackResponse, type LoopbackRequest } from '../../fakes/loopback.ts'
 import { matchStrictly } from '../../fakes/match.ts'
 import { notingSkips } from '../../fakes/skips.ts'
 
@@ -18,10 +18,12 @@ interface Recording {
 }
 
 const folder = new URL('../../recordings/gitea/', import.meta.url)
-const recordings = new Map(readdirSync(folder).filter(name => name.endsWith('.json'))
-  .map(name => [name.replace(/\.json$/, ''), JSON.parse(readFileSync(new URL(name, folder), 'utf8')) as Recording]))
+const recordings = new Map(
+  readdirSync(folder).filter(name => name.endsWith('.json'))
+    .map(name => [name.replace(/\.json$/, ''), JSON.parse(readFileSync(new URL(name, folder), 'utf8')) as Recording])
+)
 
-function answerOf (name: string): LoopbackAnswer {
+function responseOf (name: string): LoopbackResponse {
   const recording = recordings.get(name)
   if (recording === undefined) throw new Error(`recording ${name} is missing`)
   const { status, headers, json, text, base64 } = recording.response
@@ -34,13 +36,13 @@ function answerOf (name: string): LoopbackAnswer {
 }
 
 /** Returns a driver whose upstream responds with the recording that `answers` names. */
-async function replay (t: Test, answers: (request: LoopbackRequest) => string) {
+async function replay (t: Test, responses: (request: LoopbackRequest) => string) {
   // A recording is the first page; further pages are empty.
   const server = await createLoopback(request => {
-    const answer = answerOf(answers(request))
+    const response = responseOf(responses(request))
     return Number(new URL(request.path, 'http://server').searchParams.get('page') ?? 1) > 1
-      ? { ...answer, body: '[]' }
-      : answer
+      ? { ...response, body: '[]' }
+      : response
   })
   const { gitea: [config] } = parseConfig({ gitea: { url: server.url, organization: 'provisioning' } })
   if (config === undefined) throw new Error('No configuration')
@@ -53,7 +55,10 @@ async function replay (t: Test, answers: (request: LoopbackRequest) => string) {
     redirectHosts: [],
     concurrency: 8
   })
-  t.teardown(async () => { upstream.close(); await server.close() })
+  t.teardown(async () => {
+    upstream.close()
+    await server.close()
+  })
   const api = createGiteaApi(upstream, { owner: 'provisioning' })
   const checksums = createChecksums(api, { instance: 'gitea', immutable: { get: () => undefined, set: () => {} } })
   const { driver, skipped } = notingSkips(
@@ -68,24 +73,25 @@ async function replay (t: Test, answers: (request: LoopbackRequest) => string) {
   return { api, driver, skipped, server }
 }
 
-const outcome = async (question: Promise<unknown>) => await question.catch((error: unknown) => {
-  if (!isRegistryError(error)) throw error
-  return error.code
-})
+const outcome = async (operation: Promise<unknown>) =>
+  await operation.catch((error: unknown) => {
+    if (!isRegistryError(error)) throw error
+    return error.code
+  })
 const release = (version: string, more: object = {}) => ({ version, ...more })
 const tags = (names: string[]) => names.map(tag_name => ({ tag_name }))
 
 /** Expected result of each recording, written by hand from the content of its server. */
 const expected: Record<
   string,
-  { ask: 'repositories' | 'repository' | 'releases' | 'file' | 'ping', as?: string, gives: unknown }
+  { send: 'repositories' | 'repository' | 'releases' | 'file' | 'ping', as?: string, gives: unknown }
 > = {
   'org-repos-page-2': {
-    ask: 'repositories',
+    send: 'repositories',
     gives: Array.from({ length: 15 }, (_, at) => ({ name: `filler-${35 + at}`, release_counter: 0 }))
   },
   'org-repos-small-page': {
-    ask: 'repositories',
+    send: 'repositories',
     gives: [
       { name: 'aws_prov', topics: ['aws', 'cloud', 'infrastructure'], release_counter: 5 },
       { name: 'upcloud_provider' },
@@ -95,70 +101,70 @@ const expected: Record<
     ]
   },
   'user-repos-of-an-org': {
-    ask: 'repositories',
+    send: 'repositories',
     gives: [{ name: 'aws_prov', owner: { login: 'provisioning', full_name: 'Provisioning team' } }, {
       name: 'upcloud_provider'
     }]
   },
-  'org-repos-past-the-end': { ask: 'repositories', gives: [] },
-  'org-missing': { ask: 'repositories', gives: 'service_unavailable' },
-  'signin-required-org-repos': { ask: 'repositories', gives: 'auth_error' },
-  'token-invalid': { ask: 'repositories', gives: 'auth_error' },
-  'token-lacks-org-scope': { ask: 'repositories', gives: 'auth_error' },
-  'repos-search': { ask: 'repositories', gives: 'service_unavailable' },
-  org: { ask: 'repositories', gives: 'service_unavailable' },
+  'org-repos-past-the-end': { send: 'repositories', gives: [] },
+  'org-missing': { send: 'repositories', gives: 'service_unavailable' },
+  'signin-required-org-repos': { send: 'repositories', gives: 'auth_error' },
+  'token-invalid': { send: 'repositories', gives: 'auth_error' },
+  'token-lacks-org-scope': { send: 'repositories', gives: 'auth_error' },
+  'repos-search': { send: 'repositories', gives: 'service_unavailable' },
+  org: { send: 'repositories', gives: 'service_unavailable' },
   repo: {
-    ask: 'repository',
+    send: 'repository',
     as: 'aws_prov',
     gives: { name: 'aws_prov', private: false, mirror: false, has_releases: true }
   },
-  'api-unknown-path': { ask: 'repository', as: 'aws_prov', gives: 'service_unavailable' },
+  'api-unknown-path': { send: 'repository', as: 'aws_prov', gives: 'service_unavailable' },
   'releases-aws': {
-    ask: 'releases',
+    send: 'releases',
     gives: tags(['nightly', '2.0.0-rc.1', '1.2.0', '1.1.0', 'v1.0.0']).map(release => ({
       ...release,
       prerelease: release.tag_name === '2.0.0-rc.1'
     }))
   },
-  'releases-aws-as-writer': { ask: 'releases', gives: [] },
-  'releases-upcloud': { ask: 'releases', gives: tags(['v2.1.3']) },
-  'releases-kubernetes': { ask: 'releases', gives: tags(['1.27.5', '1.27.4', '1.28.0']) },
-  'releases-k3s': { ask: 'releases', gives: tags(['v1.27.5+k3s1']) },
-  'releases-edge': { ask: 'releases', gives: tags(['1.1.0', '1.0.0']) },
-  'releases-onlyrc': { ask: 'releases', gives: tags(['0.1.0-alpha.9', '0.1.0-alpha.10', '0.1.0-alpha.1']) },
-  'releases-slash': { ask: 'releases', gives: tags(['1.0.1', 'release/1.0.0']) },
-  'releases-without-asset': { ask: 'releases', gives: [{ tag_name: '0.9.0', assets: [] }] },
+  'releases-aws-as-writer': { send: 'releases', gives: [] },
+  'releases-upcloud': { send: 'releases', gives: tags(['v2.1.3']) },
+  'releases-kubernetes': { send: 'releases', gives: tags(['1.27.5', '1.27.4', '1.28.0']) },
+  'releases-k3s': { send: 'releases', gives: tags(['v1.27.5+k3s1']) },
+  'releases-edge': { send: 'releases', gives: tags(['1.1.0', '1.0.0']) },
+  'releases-onlyrc': { send: 'releases', gives: tags(['0.1.0-alpha.9', '0.1.0-alpha.10', '0.1.0-alpha.1']) },
+  'releases-slash': { send: 'releases', gives: tags(['1.0.1', 'release/1.0.0']) },
+  'releases-without-asset': { send: 'releases', gives: [{ tag_name: '0.9.0', assets: [] }] },
   'releases-many-page-2': {
-    ask: 'releases',
+    send: 'releases',
     gives: tags(['0.6.0', '0.5.0', '0.4.0', '0.3.0', '0.2.0', '0.1.0', '0.0.0'])
   },
-  'releases-empty-repository': { ask: 'releases', gives: [] },
-  'releases-of-a-mirror': { ask: 'releases', gives: [] },
-  'releases-private-with-token': { ask: 'releases', gives: tags(['5.0.0']) },
-  'signin-required-with-token': { ask: 'repositories', gives: [{ name: 'aws_prov' }] },
-  'releases-private-anonymous': { ask: 'releases', gives: undefined },
-  'releases-renamed': { ask: 'releases', gives: undefined },
-  'releases-unit-off': { ask: 'releases', gives: 'auth_error' },
-  'signin-required-releases': { ask: 'releases', gives: 'auth_error' },
-  'token-lacks-scope': { ask: 'releases', gives: 'auth_error' },
-  asset: { ask: 'file', gives: 106 },
-  'asset-by-name': { ask: 'file', gives: 106 },
-  'asset-checksum-file': { ask: 'file', gives: 93 },
-  'signin-required-asset-with-token': { ask: 'file', gives: 106 },
-  'asset-missing': { ask: 'file', gives: undefined },
-  'asset-private-anonymous': { ask: 'file', gives: undefined },
-  'asset-private-bad-token': { ask: 'file', gives: 'auth_error' },
-  'signin-required-asset': { ask: 'file', gives: 'auth_error' },
-  'signin-required-login-page': { ask: 'file', gives: 'auth_error' },
-  healthz: { ask: 'ping', gives: undefined },
-  version: { ask: 'ping', gives: undefined },
-  'settings-api': { ask: 'ping', gives: undefined },
-  'signin-required-healthz': { ask: 'ping', gives: undefined },
-  'signin-required-version': { ask: 'ping', gives: 'auth_error' },
-  'v2-anonymous': { ask: 'ping', gives: 'auth_error' }
+  'releases-empty-repository': { send: 'releases', gives: [] },
+  'releases-of-a-mirror': { send: 'releases', gives: [] },
+  'releases-private-with-token': { send: 'releases', gives: tags(['5.0.0']) },
+  'signin-required-with-token': { send: 'repositories', gives: [{ name: 'aws_prov' }] },
+  'releases-private-anonymous': { send: 'releases', gives: undefined },
+  'releases-renamed': { send: 'releases', gives: undefined },
+  'releases-unit-off': { send: 'releases', gives: 'auth_error' },
+  'signin-required-releases': { send: 'releases', gives: 'auth_error' },
+  'token-lacks-scope': { send: 'releases', gives: 'auth_error' },
+  asset: { send: 'file', gives: 106 },
+  'asset-by-name': { send: 'file', gives: 106 },
+  'asset-checksum-file': { send: 'file', gives: 93 },
+  'signin-required-asset-with-token': { send: 'file', gives: 106 },
+  'asset-missing': { send: 'file', gives: undefined },
+  'asset-private-anonymous': { send: 'file', gives: undefined },
+  'asset-private-bad-token': { send: 'file', gives: 'auth_error' },
+  'signin-required-asset': { send: 'file', gives: 'auth_error' },
+  'signin-required-login-page': { send: 'file', gives: 'auth_error' },
+  healthz: { send: 'ping', gives: undefined },
+  version: { send: 'ping', gives: undefined },
+  'settings-api': { send: 'ping', gives: undefined },
+  'signin-required-healthz': { send: 'ping', gives: undefined },
+  'signin-required-version': { send: 'ping', gives: 'auth_error' },
+  'v2-anonymous': { send: 'ping', gives: 'auth_error' }
 }
 /** Recordings of conditional and partial responses to headers that the registry does not send yet, and of a HEAD. */
-const notAsked = [
+const notRequested = [
   'asset-head',
   'asset-not-modified',
   'asset-range',
@@ -169,13 +175,17 @@ const notAsked = [
 ]
 
 await t.test('every recording is read with the expected result', async t => {
-  t.strictSame([...recordings.keys()].sort(), [...Object.keys(expected), ...notAsked].sort(), 'every recording has ' +
-    'an expectation or is listed as unused')
-  for (const [name, { ask, as = 'x', gives }] of Object.entries(expected)) {
+  t.strictSame(
+    [...recordings.keys()].sort(),
+    [...Object.keys(expected), ...notRequested].sort(),
+    'every recording has ' +
+      'an expectation or is listed as unused'
+  )
+  for (const [name, { send, as = 'x', gives }] of Object.entries(expected)) {
     const { api, driver } = await replay(t, () => name)
     const size = recordings.get(name)?.response.headers['content-length']
-    const question = async () => {
-      switch (ask) {
+    const operation = async () => {
+      switch (send) {
         case 'repositories':
           return (await api.repositories(() => {})).found
         case 'repository':
@@ -203,7 +213,7 @@ await t.test('every recording is read with the expected result', async t => {
         }
       }
     }
-    const got = await outcome(question())
+    const got = await outcome(operation())
     const label = `${name}: ${recordings.get(name)?.note ?? ''}`
     if (typeof gives === 'object') matchStrictly(t, got, gives, label)
     else t.equal(got, gives, label)

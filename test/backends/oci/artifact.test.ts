@@ -3,7 +3,7 @@ import t from 'tap'
 import { chooseLayer, fileName } from '../../../backends/oci/layers.ts'
 import { chooseArtifact, parseDocument } from '../../../backends/oci/artifact.ts'
 import { parsePlatform } from '../../../backends/driver/platform.ts'
-import { metadataOf, publishedAt, tellsTime } from '../../../backends/oci/metadata.ts'
+import { metadataOf, publishedAt, hasTime } from '../../../backends/oci/metadata.ts'
 import { ContentError, type Manifest } from '../../../backends/oci/transport.ts'
 import type { Descriptor } from '../../../schemas/oci.ts'
 import { indexType, manifestType } from '../../fakes/layout.ts'
@@ -114,7 +114,7 @@ await t.test('media types are compared without letter case and parameters', asyn
   )
   t.throws(() => parseDocument(bodyOf({ layers: [] }, indexType)), ContentError, 'a kind other than the server sends')
   t.throws(() => parseDocument(bodyOf({ blobs: [] }, 'application/json')), ContentError, 'neither form')
-  t.ok(tellsTime({ mediaType: 'application/vnd.OCI.image.config.v1+JSON', digest: digestOf('c'), size: 100 }))
+  t.ok(hasTime({ mediaType: 'application/vnd.OCI.image.config.v1+JSON', digest: digestOf('c'), size: 100 }))
 })
 
 await t.test('a malformed or ambiguous document is refused', async t => {
@@ -244,7 +244,7 @@ await t.test('the child of an index', async t => {
       { body: titled('v7'), descriptor: on('linux', 'arm', 'v7') },
       { body: titled('windows'), descriptor: on('windows', 'amd64') }
     ]
-    const wanted = {
+    const expected = {
       'linux/arm64': 'arm64',
       'linux/aarch64': 'arm64',
       'Linux/x86_64': 'amd64',
@@ -252,7 +252,7 @@ await t.test('the child of an index', async t => {
       'linux/arm': 'v7',
       'windows/amd64': 'windows'
     }
-    for (const [platform, title] of Object.entries(wanted)) {
+    for (const [platform, title] of Object.entries(expected)) {
       const index = indexOf(children)
       t.equal(await fileOf(index, platform), digestOf(title), platform)
       t.equal(index.fetched.length, 1)
@@ -340,14 +340,14 @@ await t.test('the child of an index', async t => {
       ]),
       firstPlatform: 'linux/amd64'
     })
-    const wanted = await chooseArtifact(index.root, { fetch: index.fetch, platform: parsePlatform('linux/arm64') })
-    matchStrictly(t, wanted, {
+    const required = await chooseArtifact(index.root, { fetch: index.fetch, platform: parsePlatform('linux/arm64') })
+    matchStrictly(t, required, {
       passedOver: besides('linux/arm64', ['other_platform', 'linux/386'], ['other_platform', 'linux/amd64'], [
         'not_chosen',
         bare
       ])
     })
-    t.notOk(Object.hasOwn(Object(wanted), 'firstPlatform'))
+    t.notOk(Object.hasOwn(Object(required), 'firstPlatform'))
     const anyPlatform = await chooseArtifact(
       indexOf([{ body: titled('a'), descriptor: on('linux', 'amd64') }, { body: titled('b') }]).root,
       { fetch: index.fetch }
@@ -504,8 +504,8 @@ await t.test('the time of publication is read from the nearest annotation, then 
 
 await t.test('the time is read only from the config of an image, and only from a small one', async t => {
   const config = { mediaType: 'application/vnd.oci.image.config.v1+json', digest: digestOf('c'), size: 100 }
-  t.ok(tellsTime(config))
-  t.notOk(tellsTime({ ...config, size: 5 * 1024 * 1024 }))
-  t.notOk(tellsTime(emptyLayer))
-  t.notOk(tellsTime(undefined))
+  t.ok(hasTime(config))
+  t.notOk(hasTime({ ...config, size: 5 * 1024 * 1024 }))
+  t.notOk(hasTime(emptyLayer))
+  t.notOk(hasTime(undefined))
 })

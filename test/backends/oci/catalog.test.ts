@@ -151,7 +151,7 @@ await t.test('canary credentials of every kind are absent from log lines, metric
       users: { 'canary-user': 'canary-password' },
       guests: false,
       tokens: ['canary-token'],
-      tokenAnswer: { access_token: 'canary-issued' }
+      tokenResponse: { access_token: 'canary-issued' }
     }, { password: 'canary-password\n', token: 'canary-token\n' })
     const host = new URL(fake.url).host
     await writeFile(
@@ -187,10 +187,10 @@ await t.test('canary credentials of every kind are absent from log lines, metric
     app.setNotFoundHandler(notFoundHandler)
     await app.register(fp(registry), { config: parsed, probeInterval: 20 })
     await app.ready()
-    const said: string[] = []
-    const ask = async (path: string) => {
+    const described: string[] = []
+    const send = async (path: string) => {
       const { statusCode, headers, body } = await app.inject(path)
-      said.push(`${path} ${statusCode} ${JSON.stringify(headers)} ${body}`)
+      described.push(`${path} ${statusCode} ${JSON.stringify(headers)} ${body}`)
       return statusCode
     }
     const everything = async () => {
@@ -203,9 +203,9 @@ await t.test('canary credentials of every kind are absent from log lines, metric
           '/health',
           '/metrics'
         ]
-      ) await ask(path)
+      ) await send(path)
     }
-    t.equal(await ask('/api/v1/extensions/provider/aws/1.2.0'), 200, kind)
+    t.equal(await send('/api/v1/extensions/provider/aws/1.2.0'), 200, kind)
     await everything()
     fake.options.storage = storage.url
     await everything()
@@ -223,11 +223,11 @@ await t.test('canary credentials of every kind are absent from log lines, metric
       ] as const
     ) {
       fake.fault = () => fault
-      await ask('/api/v1/extensions/provider/other')
+      await send('/api/v1/extensions/provider/other')
       await everything()
     }
     t.ok(lines.some(line => line.includes('"err"')), 'failures are logged')
     t.notMatch(lines.filter(line => canary.test(line)).map(line => line.slice(0, 2000)).join('\n'), canary, kind)
-    t.notMatch(said.filter(line => canary.test(line)).join('\n'), canary, kind)
+    t.notMatch(described.filter(line => canary.test(line)).join('\n'), canary, kind)
   }
 })

@@ -30,60 +30,70 @@ async function setUp (t: Test) {
     if (target !== undefined) fake.content.get(repository(name))?.tags.set(tag, target)
   }
   const { get, clock } = await startApp(t, { oci: { registry: fake.url } })
-  const asked = () =>
+  const requested = () =>
     fake.requests.flatMap(({ method, path }) =>
       path === '/v2/'
         ? []
         : [`${method} ${path.replace(/\?.*/, '').replace('/v2/', '').replace(/sha256:.*/, 'digest')}`]
     ).sort()
-  async function walk () {
+  async function crawl () {
     clock.forward(301)
     fake.requests.length = 0
     const extensions = (await get('/api/v1/extensions')).json<Extension[]>()
-    return { asked: asked(), versions: extensions.map(({ name, version }) => `${name} ${version}`), extensions }
+    return { requested: requested(), versions: extensions.map(({ name, version }) => `${name} ${version}`), extensions }
   }
   await get('/api/v1/extensions')
-  return { fake, get, walk, asked, push }
+  return { fake, get, crawl, requested, push }
 }
 const tags = names.map(name => `GET provider/${name}/tags/list`)
 const heads = names.map(name => `HEAD provider/${name}/manifests/1.1.0`)
 
-await t.test('the first crawl requests the catalog, the tags of each repository, and one manifest of each by its ' +
-  'tag', async t => {
-  const { asked } = await setUp(t)
-  t.strictSame(asked(), ['GET _catalog', ...tags, ...names.map(name => `GET provider/${name}/manifests/1.1.0`)].sort())
-})
+await t.test(
+  'the first crawl requests the catalog, the tags of each repository, and one manifest of each by its ' +
+    'tag',
+  async t => {
+    const { requested } = await setUp(t)
+    t.strictSame(
+      requested(),
+      ['GET _catalog', ...tags, ...names.map(name => `GET provider/${name}/manifests/1.1.0`)].sort()
+    )
+  }
+)
 
 await t.test('a crawl without changes requests the tags and one digest of each repository', async t => {
-  const { walk } = await setUp(t)
+  const { crawl } = await setUp(t)
   for (let round = 0; round < 2; round++) {
-    matchStrictly(t, await walk(), { asked: ['GET _catalog', ...tags, ...heads].sort(), versions: current('1.1.0') })
+    matchStrictly(t, await crawl(), {
+      requested: ['GET _catalog', ...tags, ...heads].sort(),
+      versions: current('1.1.0')
+    })
   }
 })
 
 await t.test('a new version causes a request for only its manifest', async t => {
-  const { walk, push } = await setUp(t)
+  const { crawl, push } = await setUp(t)
   push('b', '2.0.0')
-  const { asked, versions } = await walk()
-  t.strictSame(asked, ['GET _catalog', ...tags, heads[0], 'GET provider/b/manifests/2.0.0', heads[2]].sort())
+  const { requested, versions } = await crawl()
+  t.strictSame(requested, ['GET _catalog', ...tags, heads[0], 'GET provider/b/manifests/2.0.0', heads[2]].sort())
   t.strictSame(versions, ['a 1.1.0', 'b 2.0.0', 'c 1.1.0'])
 })
 
 await t.test('a changed target of a tag causes a request for its manifest', async t => {
-  const { walk, push } = await setUp(t)
-  const before = (await walk()).extensions.find(({ name }) => name === 'c')?.checksum
+  const { crawl, push } = await setUp(t)
+  const before = (await crawl()).extensions.find(({ name }) => name === 'c')?.checksum
   push('c', '1.1.0')
-  const { asked, extensions } = await walk()
-  t.strictSame(asked, ['GET _catalog', ...tags, ...heads, 'GET provider/c/manifests/digest'].sort())
+  const { requested, extensions } = await crawl()
+  t.strictSame(requested, ['GET _catalog', ...tags, ...heads, 'GET provider/c/manifests/digest'].sort())
   t.not(extensions.find(({ name }) => name === 'c')?.checksum, before)
-  t.equal((await walk()).asked.includes('GET provider/c/manifests/digest'), false, 'the manifest is requested once')
+  const again = (await crawl()).requested
+  t.notOk(again.includes('GET provider/c/manifests/digest'), 'the manifest is requested once')
 })
 
 await t.test('a deleted tag is absent after the next crawl, and so is a deleted repository', async t => {
-  const { fake, walk } = await setUp(t)
+  const { fake, crawl } = await setUp(t)
   fake.content.get(repository('a'))?.tags.delete('1.1.0')
   fake.content.delete(repository('b'))
-  t.strictSame((await walk()).versions, ['a 1.0.0', 'c 1.1.0'])
+  t.strictSame((await crawl()).versions, ['a 1.0.0', 'c 1.1.0'])
 })
 
 await t.test('each version of an extension causes one request, for the first list and later ones', async t => {

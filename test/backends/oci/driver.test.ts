@@ -383,10 +383,10 @@ await t.test('a body that is sent with its digest is cached and not read again, 
 
 await t.test('the number of concurrent requests is limited', async t => {
   let open = 0
-  let most = 0
-  const slow = <A extends unknown[], R>(ask: (...args: A) => Promise<R>) => async (...args: A) => {
-    most = Math.max(most, ++open)
-    return await ask(...args).finally(() => { open-- })
+  let maximum = 0
+  const slow = <A extends unknown[], R>(send: (...args: A) => Promise<R>) => async (...args: A) => {
+    maximum = Math.max(maximum, ++open)
+    return await send(...args).finally(() => { open-- })
   }
   const artifacts = Array.from({ length: 20 }, (_, index) => provider(`p${index}`, '1.0.0'))
   const { list } = await driverOf(t, artifacts, {
@@ -394,7 +394,7 @@ await t.test('the number of concurrent requests is limited', async t => {
     change: transport => ({ ...transport, tags: slow(transport.tags), manifest: slow(transport.manifest) })
   })
   t.equal((await list()).length, 20)
-  t.equal(most, 3)
+  t.equal(maximum, 3)
 })
 
 await t.test('a file is opened from its first byte, with its length', async t => {
@@ -533,11 +533,11 @@ await t.test('the file of the configured platform in an index is served, and oth
     'other_platform provider/aws:1.0.0 linux/amd64',
     'other_platform provider/aws:1.1.0'
   ])
-  const told: unknown[] = []
-  const first = await driverOf(t, artifacts.slice(0, 1), { onFirstPlatform: choice => { told.push(choice) } })
+  const observed: unknown[] = []
+  const first = await driverOf(t, artifacts.slice(0, 1), { onFirstPlatform: choice => { observed.push(choice) } })
   t.strictSame(await first.versions('aws'), ['1.0.0'])
   t.strictSame(first.skipped, ['missing_content provider/aws:1.0.0 linux/amd64'])
-  t.strictSame(told, [{ repository: 'provider/aws', tag: '1.0.0', platform: 'linux/arm64' }])
+  t.strictSame(observed, [{ repository: 'provider/aws', tag: '1.0.0', platform: 'linux/arm64' }])
   t.strictSame(
     await (await driverOf(t, artifacts.slice(1), { platform: 'linux/arm64' })).list(),
     [],

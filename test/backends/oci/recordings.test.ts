@@ -3,7 +3,7 @@ import { buffer } from 'node:stream/consumers'
 import t, { type Test } from 'tap'
 import type { Transport } from '../../../backends/oci/transport.ts'
 import { isRegistryError } from '../../../lib/errors.ts'
-import { createLoopback, type LoopbackAnswer } from '../../fakes/loopback.ts'
+import { createLoopback, type LoopbackResponse } from '../../fakes/loopback.ts'
 import { createRegistryTransport } from '../../fakes/registry-driver.ts'
 
 interface Recording {
@@ -29,7 +29,7 @@ const recordings = new Map(servers.map(server => [
 ]))
 
 /** Returns a recorded response without its length and transfer coding, because a replaced token has another length. */
-function answerOf ({ request, response: { status, headers, json, text, base64 } }: Recording): LoopbackAnswer {
+function responseOf ({ request, response: { status, headers, json, text, base64 } }: Recording): LoopbackResponse {
   const { 'content-length': length = '', 'transfer-encoding': _coding, ...kept } = headers
   const body = json !== undefined ? JSON.stringify(json) : text ?? Buffer.from(base64 ?? '', 'base64')
   return { status, headers: request.method === 'HEAD' ? { ...kept, 'content-length': length } : kept, body }
@@ -43,18 +43,19 @@ async function replay (t: Test, server: Server, name: string) {
   const next = /<([^>]+)>/.exec(recording.response.headers['link'] ?? '')?.[1]
   const fake = await createLoopback(({ path, headers }) => {
     const token = found.get('token-anonymous')
-    if (token !== undefined && path.startsWith('/v2/token')) return { ...answerOf(token), body: '{"token":"recorded"}' }
+    const isToken = token !== undefined && path.startsWith('/v2/token')
+    if (isToken) return { ...responseOf(token), body: '{"token":"recorded"}' }
     if (token !== undefined && headers.authorization === undefined) {
       const ping = found.get('ping')
       if (ping === undefined) throw new Error('the recording of a ping is missing')
       const challenge = ping.response.headers['www-authenticate']?.replace('127.0.0.1:3000', headers.host ?? '')
-      return { ...answerOf(ping), headers: { ...ping.response.headers, 'www-authenticate': challenge } }
+      return { ...responseOf(ping), headers: { ...ping.response.headers, 'www-authenticate': challenge } }
     }
     // The pages after the recorded one are empty.
-    if (path === next) return answerOf(found.get(path.includes('_catalog') ? 'catalog-end' : 'tags-end') ?? recording)
+    if (path === next) return responseOf(found.get(path.includes('_catalog') ? 'catalog-end' : 'tags-end') ?? recording)
     return path === '/v2/' && !name.startsWith('ping')
-      ? answerOf(found.get(token === undefined ? 'ping' : 'ping-with-token') ?? recording)
-      : answerOf(recording)
+      ? responseOf(found.get(token === undefined ? 'ping' : 'ping-with-token') ?? recording)
+      : responseOf(recording)
   })
   t.teardown(fake.close)
   return {
@@ -86,7 +87,7 @@ const ping = async (transport: Transport) => {
 }
 
 interface Expectation {
-  ask: (transport: Transport) => Promise<unknown>
+  send: (transport: Transport) => Promise<unknown>
   gives: unknown
   but?: Partial<Record<Server, unknown>>
 }
@@ -95,74 +96,74 @@ const unsorted = names(
 )
 const all =
   'buildkit_cluster cilium_taskserv cluster/multi hetzner-provider provider/aws provider/gcp provider/nightlyonly ' +
-    'taskserv/bare taskserv/withreadme taskservs/containerd tools/cli'
+  'taskserv/bare taskserv/withreadme taskservs/containerd tools/cli'
 const shown = all.replace('provider/nightlyonly ', '')
 
 /** Expected result of each recording, written by hand from the content of the servers. */
 const expected: Record<string, Expectation> = {
   // The recorded challenge has the host of the recorded server, which differs from the host of this test.
-  ping: { ask: ping, gives: undefined, but: { gitea: 'config_error' } },
-  'ping-with-token': { ask: ping, gives: undefined },
-  'token-anonymous': { ask: ping, gives: undefined },
-  catalog: { ask: repositories, gives: all, but: { gitea: shown } },
+  ping: { send: ping, gives: undefined, but: { gitea: 'config_error' } },
+  'ping-with-token': { send: ping, gives: undefined },
+  'token-anonymous': { send: ping, gives: undefined },
+  catalog: { send: repositories, gives: all, but: { gitea: shown } },
   'catalog-n': {
-    ask: repositories,
+    send: repositories,
     gives: 'buildkit_cluster cilium_taskserv cluster/multi hetzner-provider',
     but: { gitea: 'buildkit_cluster cilium_taskserv cluster/multi hetzner-provider provider/aws' }
   },
   'catalog-n-last': {
-    ask: repositories,
+    send: repositories,
     gives: 'provider/aws provider/gcp provider/nightlyonly taskserv/bare taskserv/withreadme',
     but: { gitea: 'provider/aws provider/gcp taskserv/bare taskserv/withreadme taskservs/containerd' }
   },
-  'catalog-end': { ask: repositories, gives: '' },
-  'catalog-huge-n': { ask: repositories, gives: all, but: { 'docker-registry': 'service_unavailable', gitea: shown } },
+  'catalog-end': { send: repositories, gives: '' },
+  'catalog-huge-n': { send: repositories, gives: all, but: { 'docker-registry': 'service_unavailable', gitea: shown } },
   tags: {
-    ask: tags,
+    send: tags,
     gives: [...unsorted].sort((a, b) => a.name < b.name ? -1 : 1),
     but: { 'docker-registry': unsorted }
   },
-  'tags-n': { ask: tags, gives: names('0.9.0 1.0.0'), but: { 'docker-registry': unsorted } },
-  'tags-n-last': { ask: tags, gives: names('2.0.0-beta.1 latest'), but: { 'docker-registry': unsorted } },
-  'tags-end': { ask: tags, gives: [], but: { 'docker-registry': unsorted, zot: undefined } },
-  'tags-missing': { ask: tags, gives: undefined },
-  manifest: { ask: manifestOf(digests.gcp), gives: digests.gcp },
-  'manifest-by-digest': { ask: manifestOf(digests.gcp), gives: digests.gcp },
-  'manifest-bare': { ask: manifestOf(digests.bare), gives: digests.bare },
-  'manifest-index': { ask: manifestOf(digests.multi), gives: digests.multi },
-  'manifest-with-build-metadata': { ask: manifestOf(digests.containerd), gives: digests.containerd },
+  'tags-n': { send: tags, gives: names('0.9.0 1.0.0'), but: { 'docker-registry': unsorted } },
+  'tags-n-last': { send: tags, gives: names('2.0.0-beta.1 latest'), but: { 'docker-registry': unsorted } },
+  'tags-end': { send: tags, gives: [], but: { 'docker-registry': unsorted, zot: undefined } },
+  'tags-missing': { send: tags, gives: undefined },
+  manifest: { send: manifestOf(digests.gcp), gives: digests.gcp },
+  'manifest-by-digest': { send: manifestOf(digests.gcp), gives: digests.gcp },
+  'manifest-bare': { send: manifestOf(digests.bare), gives: digests.bare },
+  'manifest-index': { send: manifestOf(digests.multi), gives: digests.multi },
+  'manifest-with-build-metadata': { send: manifestOf(digests.containerd), gives: digests.containerd },
   'manifest-without-accept': {
-    ask: manifestOf(digests.gcp),
+    send: manifestOf(digests.gcp),
     gives: digests.gcp,
     but: { 'docker-registry': undefined }
   },
-  'manifest-missing': { ask: manifestOf(digests.gcp), gives: undefined },
+  'manifest-missing': { send: manifestOf(digests.gcp), gives: undefined },
   'manifest-head': {
-    ask: async transport => await transport.resolve(gcp, '1.0.0'),
+    send: async transport => await transport.resolve(gcp, '1.0.0'),
     gives: { digest: digests.gcp, mediaType: 'application/vnd.oci.image.manifest.v1+json' }
   },
   // The request was not conditional, so an empty 304 is invalid.
   'manifest-not-modified': {
-    ask: manifestOf(digests.gcp),
+    send: manifestOf(digests.gcp),
     gives: digests.gcp,
     but: { 'docker-registry': 'service_unavailable' }
   },
-  blob: { ask: blob, gives: 62 },
-  'blob-missing': { ask: blob, gives: undefined },
+  blob: { send: blob, gives: 62 },
+  'blob-missing': { send: blob, gives: undefined },
   // No range was requested, so a partial response is invalid. A server that ignores Range sends the whole file.
-  'blob-range': { ask: blob, gives: 'service_unavailable', but: { gitea: 62 } },
-  'blob-range-past-the-end': { ask: blob, gives: 'service_unavailable', but: { gitea: 62 } },
+  'blob-range': { send: blob, gives: 'service_unavailable', but: { gitea: 62 } },
+  'blob-range-past-the-end': { send: blob, gives: 'service_unavailable', but: { gitea: 62 } },
   // There are only headers: missing or empty content is absent.
   'blob-head': {
-    ask: async transport => await transport.resolve(gcp, '1.0.0').then(target => target?.digest),
+    send: async transport => await transport.resolve(gcp, '1.0.0').then(target => target?.digest),
     gives: digests.blob
   },
   // Referrers are not requested yet; their responses are not manifests.
-  referrers: { ask: manifestOf(digests.gcp), gives: 'service_unavailable', but: { zot: 'ContentError' } }
+  referrers: { send: manifestOf(digests.gcp), gives: 'service_unavailable', but: { zot: 'ContentError' } }
 }
 
-const outcome = async (question: Promise<unknown>) =>
-  await question.catch((error: unknown) =>
+const outcome = async (operation: Promise<unknown>) =>
+  await operation.catch((error: unknown) =>
     isRegistryError(error)
       ? error.code
       : error instanceof Error && error.name === 'ContentError'
@@ -178,9 +179,9 @@ for (const server of servers) {
     for (const name of known) {
       const expectation = expected[name]
       if (expectation === undefined) continue
-      const { ask, gives, but = {} } = expectation
+      const { send, gives, but = {} } = expectation
       const { transport } = await replay(t, server, name)
-      t.strictSame(await outcome(ask(transport)), Object.hasOwn(but, server) ? but[server] : gives, name)
+      t.strictSame(await outcome(send(transport)), Object.hasOwn(but, server) ? but[server] : gives, name)
     }
   })
 }

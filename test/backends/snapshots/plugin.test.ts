@@ -31,10 +31,10 @@ await t.test('a restart during an outage serves the data of the former process, 
   const { get } = await startApp(t, configuration(gitea, directory))
   t.equal((await get('/readyz')).statusCode, 200)
   for (const [at, path] of paths.entries()) {
-    const answer = await get(`/api/v1/extensions${path}`)
-    matchStrictly(t, [answer.statusCode, answer.headers['cache-control']], [200, 'no-cache'], path)
-    t.match(answer.headers['cache-status'], /^gitea; hit; detail=stale, /, path)
-    t.equal(answer.body, before[at], path)
+    const response = await get(`/api/v1/extensions${path}`)
+    matchStrictly(t, [response.statusCode, response.headers['cache-control']], [200, 'no-cache'], path)
+    t.match(response.headers['cache-status'], /^gitea; hit; detail=stale, /, path)
+    t.equal(response.body, before[at], path)
   }
   t.equal((await get('/api/v1/extensions/provider/nowhere')).statusCode, 503, 'an absence is not proven')
   t.equal((await get('/api/v1/extensions/provider/aws/9.9.9')).statusCode, 503)
@@ -44,8 +44,8 @@ await t.test('a restart during an outage serves the data of the former process, 
 await t.test('a restart with a healthy upstream is fresh after its first request', async t => {
   const { gitea, directory } = await setUp(t)
   const { get } = await startApp(t, configuration(gitea, directory, { timeout_seconds: 5 }))
-  const answer = await get('/api/v1/extensions')
-  t.match(answer.headers['cache-status'], /^extension-registry; fwd=miss/)
+  const response = await get('/api/v1/extensions')
+  t.match(response.headers['cache-status'], /^extension-registry; fwd=miss/)
 })
 
 await t.test('a snapshot is not used with another configuration, or with credentials that may have fewer ' +

@@ -12,7 +12,7 @@ import type { components, operations, paths } from './generated/registry.ts'
 
 type Extension = components['schemas']['Extension']
 type ErrorResponse = components['schemas']['ErrorResponse']
-/** What an operation gave: `data` when it succeeded, else `error`. */
+/** Result of an operation: `data` after success, otherwise `error`. */
 interface Result<T> { data?: T, error?: ErrorResponse, response: Response }
 
 // Addresses of registries: one that serves the examples, and one for each kind of trouble with its only upstream.
@@ -41,8 +41,8 @@ function dataOf<T> ({ data, error, response }: Result<T>, status = 200): T {
 interface Part { limit: number, offset: number }
 
 /**
- * What `Link` says of the page after this one: a relative reference, of which only the query matters to a generated
- * client.
+ * Returns the query of the next page from `Link`. The link is a relative reference, and a generated client needs only
+ * its query.
  */
 function nextOf ({ headers, url }: Response): Part | undefined {
   const next = /<([^>]*)>; rel="next"/.exec(headers.get('link') ?? '')?.[1]
@@ -58,9 +58,9 @@ async function sha256Of (file: string): Promise<string> {
 }
 
 /**
- * Every operation of the document: the compiler refuses this when one is missing. Each asks, and looks at the answer.
+ * Every operation of the document; a missing one is a compile error. Each sends a request and checks the response.
  */
-const asked: Record<keyof operations, () => Promise<void>> = {
+const checks: Record<keyof operations, () => Promise<void>> = {
   async listExtensions () {
     // Along `Link` to the last page, and each page again: nothing changed.
     const found: Extension[] = []
@@ -246,8 +246,8 @@ const provoked: Record<string, { status: number, provoke: () => Promise<Result<u
   service_unavailable: { status: 503, provoke: async () => await list(addresses.unavailable) }
 }
 
-for (const [operation, ask] of Object.entries(asked)) {
-  await ask()
+for (const [operation, check] of Object.entries(checks)) {
+  await check()
   console.log(`operation ${operation}`)
 }
 for (const [type, { status, provoke }] of Object.entries(provoked)) {
@@ -257,7 +257,7 @@ for (const [type, { status, provoke }] of Object.entries(provoked)) {
   assert.equal(error?.error, type)
   assert.ok(error.message !== '', type)
   if (status === 429 || status === 503) {
-    assert.ok(Number(response.headers.get('retry-after')) > 0, `${type} says when to ask again`)
+    assert.ok(Number(response.headers.get('retry-after')) > 0, `${type} has Retry-After`)
   }
   console.log(`error ${type}`)
 }

@@ -1,5 +1,5 @@
 import { organizationJson, releaseJson, repositoryJson, userJson } from './json.ts'
-import type { LoopbackAnswer, LoopbackRequest } from '../loopback.ts'
+import type { LoopbackResponse, LoopbackRequest } from '../loopback.ts'
 import type { View } from './json.ts'
 import type { Release, Repository, Store } from './store.ts'
 
@@ -8,13 +8,17 @@ export const common = { 'x-content-type-options': 'nosniff', 'x-frame-options': 
 export const uncached = { ...common, 'cache-control': 'max-age=0, private, must-revalidate, no-transform' }
 
 /** Returns a text response, with a length in the cases where Go sends one. */
-export function textAnswer (status: number, text: string, headers: Record<string, string | string[]>): LoopbackAnswer {
+export function textResponse (
+  status: number,
+  text: string,
+  headers: Record<string, string | string[]>
+): LoopbackResponse {
   const framing = Buffer.byteLength(text) > 2048 ? { 'transfer-encoding': 'chunked' } : {}
   return { status, headers: { ...headers, ...framing }, body: text }
 }
 
-function json (status: number, value: unknown, headers: Record<string, string> = {}): LoopbackAnswer {
-  return textAnswer(status, `${JSON.stringify(value)}\n`, {
+function json (status: number, value: unknown, headers: Record<string, string> = {}): LoopbackResponse {
+  return textResponse(status, `${JSON.stringify(value)}\n`, {
     ...uncached,
     ...headers,
     'content-type': 'application/json;charset=utf-8'
@@ -25,10 +29,10 @@ export function redirect (
   status: number,
   location: string,
   headers: Record<string, string | string[]>
-): LoopbackAnswer {
+): LoopbackResponse {
   const reason = status === 301 ? 'Moved Permanently' : 'See Other'
   const text = `<a href="${location.replaceAll('&', '&amp;')}">${reason}</a>.\n\n`
-  return textAnswer(status, text, { ...headers, 'content-type': 'text/html; charset=utf-8', location })
+  return textResponse(status, text, { ...headers, 'content-type': 'text/html; charset=utf-8', location })
 }
 
 /** Returns the new path of a request for a former name of a repository; undefined when no repository had the name. */
@@ -53,8 +57,8 @@ function paginate<T> (
   { options: { maxResponseItems, defaultPagingNum, rootUrl } }: View,
   { pathname, searchParams }: URL
 ): Page<T> {
-  const asked = Number(searchParams.get('limit')) || 0
-  const limit = Math.min(asked > 0 ? asked : defaultPagingNum, maxResponseItems)
+  const requested = Number(searchParams.get('limit')) || 0
+  const limit = Math.min(requested > 0 ? requested : defaultPagingNum, maxResponseItems)
   const page = Math.max(1, Number(searchParams.get('page')) || 1)
   const pages = Math.ceil(rows.length / limit)
   const current = Math.min(page, pages)
@@ -80,7 +84,7 @@ function paginate<T> (
 
 /** Creates the responses below `/api/v1`. */
 export function createApi (store: Store) {
-  function failed (view: View, status: number, message: string, errors?: string[] | null): LoopbackAnswer {
+  function failed (view: View, status: number, message: string, errors?: string[] | null): LoopbackResponse {
     return json(status, {
       ...(errors === undefined ? {} : { errors }),
       message,
@@ -88,7 +92,7 @@ export function createApi (store: Store) {
     })
   }
 
-  function notFound (view: View): LoopbackAnswer {
+  function notFound (view: View): LoopbackResponse {
     return failed(view, 404, view.options.forgejo ? "The target couldn't be found." : 'not found', null)
   }
 
@@ -99,13 +103,13 @@ export function createApi (store: Store) {
   }
 
   /** Rows that a signed-in user may not see are counted, and removed from their page afterwards. */
-  function repositories (view: View, url: URL): LoopbackAnswer {
+  function repositories (view: View, url: URL): LoopbackResponse {
     const rows = store.repositories.filter((each) => view.access.signedIn || !each.private)
     const { items, headers } = paginate(rows, view, url)
     return json(200, items.filter(view.access.reads).map((each) => repositoryJson(view, each)), headers)
   }
 
-  function organization (view: View, url: URL, [name = '', rest]: string[]): LoopbackAnswer | undefined {
+  function organization (view: View, url: URL, [name = '', rest]: string[]): LoopbackResponse | undefined {
     const lack = view.access.lacks('read:organization')
     if (lack !== undefined) return failed(view, 403, lack)
     if (!isOwner(name) || store.owner.kind !== 'organization') {
@@ -115,7 +119,7 @@ export function createApi (store: Store) {
     return rest === undefined ? json(200, organizationJson(view)) : undefined
   }
 
-  function user (view: View, url: URL, [name = '', rest]: string[]): LoopbackAnswer | undefined {
+  function user (view: View, url: URL, [name = '', rest]: string[]): LoopbackResponse | undefined {
     const { lacks } = view.access
     const lack = lacks('read:user') ?? (rest === 'repos' ? lacks('read:repository') : undefined)
     if (lack !== undefined) return failed(view, 403, lack)
@@ -124,16 +128,16 @@ export function createApi (store: Store) {
     return rest === undefined ? json(200, userJson(view)) : undefined
   }
 
-  function releases (view: View, url: URL, repository: Repository): LoopbackAnswer {
+  function releases (view: View, url: URL, repository: Repository): LoopbackResponse {
     if (repository.has_releases === false && !view.access.admin) {
       return failed(view, 403, 'user should have specific read permission or be a repo admin or a site admin')
     }
     const { access, options } = view
     const drafts = access.writes && (options.forgejo || access.lacks('write:repository') === undefined)
-    const wanted = (parameter: string, value: boolean): boolean =>
+    const expected = (parameter: string, value: boolean): boolean =>
       (url.searchParams.get(parameter) ?? String(value)) === String(value)
     const rows = newestFirst(repository.releases).filter(({ draft, prerelease }) =>
-      (drafts || !draft) && wanted('draft', draft) && wanted('pre-release', prerelease))
+      (drafts || !draft) && expected('draft', draft) && expected('pre-release', prerelease))
     const { items, headers } = paginate(rows, view, url)
     return json(200, items.map((each) => releaseJson(view, repository, each)), headers)
   }
@@ -142,7 +146,7 @@ export function createApi (store: Store) {
     view: View,
     url: URL,
     [owner = '', name = '', rest, which]: string[]
-  ): LoopbackAnswer | undefined {
+  ): LoopbackResponse | undefined {
     const lack = view.access.lacks('read:repository')
     if (lack !== undefined) return failed(view, 403, lack)
     if (!isOwner(owner)) return failed(view, 404, 'GetUserByName', [unknownName(owner)])
@@ -158,7 +162,7 @@ export function createApi (store: Store) {
     return rest === undefined ? json(200, repositoryJson(view, found)) : undefined
   }
 
-  function settings ({ options }: View): LoopbackAnswer {
+  function settings ({ options }: View): LoopbackResponse {
     return json(200, {
       max_response_items: options.maxResponseItems,
       default_paging_num: options.defaultPagingNum,
@@ -169,14 +173,17 @@ export function createApi (store: Store) {
   }
 
   /** @param view undefined when the credentials of the request are unknown */
-  return function answer (
+  return function response (
     request: LoopbackRequest,
     url: URL,
     names: string[],
     options: View['options'],
     view: View | undefined
-  ): LoopbackAnswer {
-    const unknown = textAnswer(404, '404 page not found\n', { ...common, 'content-type': 'text/plain; charset=utf-8' })
+  ): LoopbackResponse {
+    const unknown = textResponse(404, '404 page not found\n', {
+      ...common,
+      'content-type': 'text/plain; charset=utf-8'
+    })
     const [noun = '', ...rest] = names
     const known = ['orgs', 'users', 'repos'].includes(noun) || names.join('/') === 'version' ||
       names.join('/') === 'settings/api'
@@ -190,7 +197,7 @@ export function createApi (store: Store) {
     }
     if (noun === 'version') return json(200, { version: options.version })
     if (noun === 'settings') return settings(view)
-    const answers = { orgs: organization, users: user, repos: repository }
-    return answers[noun as keyof typeof answers](view, url, rest) ?? unknown
+    const responses = { orgs: organization, users: user, repos: repository }
+    return responses[noun as keyof typeof responses](view, url, rest) ?? unknown
   }
 }

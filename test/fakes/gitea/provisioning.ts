@@ -141,7 +141,7 @@ export function provisioningContent (login = 'provisioning'): GiteaContent {
       },
       {
         name: 'secret_prov',
-        description: 'For those who may see it',
+        description: 'For its members only',
         private: true,
         releases: [summed('secret_prov', '5.0.0')]
       },

@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto'
 import { createLoopback } from '../loopback.ts'
-import { movedPath, newestFirst, redirect, textAnswer, uncached } from './api.ts'
-import type { Loopback, LoopbackAnswer, LoopbackRequest } from '../loopback.ts'
+import { movedPath, newestFirst, redirect, textResponse, uncached } from './api.ts'
+import type { Loopback, LoopbackResponse, LoopbackRequest } from '../loopback.ts'
 import type { View } from './json.ts'
 import type { Asset, Repository, Store } from './store.ts'
 
@@ -44,7 +44,7 @@ function rangeOf (header: string, size: number): Range | { status: number, compl
   return { start, end }
 }
 
-function served ({ headers }: LoopbackRequest, asset: Asset): LoopbackAnswer {
+function served ({ headers }: LoopbackRequest, asset: Asset): LoopbackResponse {
   const { content, uuid, name } = asset
   const etag = `"${uuid}"`
   const modified = new Date(asset.created_at).toUTCString()
@@ -65,7 +65,9 @@ function served ({ headers }: LoopbackRequest, asset: Asset): LoopbackAnswer {
     return { status: 200, headers: typed, body: content }
   }
   const range = rangeOf(headers.range, content.length)
-  if ('complaint' in range) return textAnswer(range.status, `${range.complaint}\n`, { ...about, 'content-type': plain })
+  if ('complaint' in range) {
+    return textResponse(range.status, `${range.complaint}\n`, { ...about, 'content-type': plain })
+  }
   const { start, end } = range
   return {
     status: 206,
@@ -76,7 +78,7 @@ function served ({ headers }: LoopbackRequest, asset: Asset): LoopbackAnswer {
 
 const signature = 'X-Amz-Signature=0000000000000000'
 
-function s3Error (status: number, code: string): LoopbackAnswer {
+function s3Error (status: number, code: string): LoopbackResponse {
   const body = `<?xml version="1.0" encoding="UTF-8"?>\n<Error><Code>${code}</Code></Error>`
   return { status, headers: { 'content-type': 'application/xml' }, body }
 }
@@ -109,10 +111,10 @@ export async function createStorage (store: Store): Promise<Loopback> {
 
 /** Creates the responses outside `/api`: assets, and the sign-in page. */
 export function createWeb (store: Store, storage: Loopback | undefined) {
-  const noAsset = textAnswer(404, 'Not Found\n', { ...page, 'content-type': plain })
-  const noPage = textAnswer(404, 'Not found.\n', { ...page, 'content-type': 'text/plain;charset=utf-8' })
+  const noAsset = textResponse(404, 'Not Found\n', { ...page, 'content-type': plain })
+  const noPage = textResponse(404, 'Not found.\n', { ...page, 'content-type': 'text/plain;charset=utf-8' })
 
-  function give (request: LoopbackRequest, asset: Asset): LoopbackAnswer {
+  function give (request: LoopbackRequest, asset: Asset): LoopbackResponse {
     asset.download_count++
     if (asset.type === 'external' && asset.url !== undefined) return redirect(303, asset.url, page)
     if (storage === undefined) return served(request, asset)
@@ -128,7 +130,7 @@ export function createWeb (store: Store, storage: Loopback | undefined) {
     return access.reads(repository) && repository.has_releases !== false
   }
 
-  function attachment (view: View, request: LoopbackRequest, uuid: string): LoopbackAnswer {
+  function attachment (view: View, request: LoopbackRequest, uuid: string): LoopbackResponse {
     const repository = store.repositories.find(({ releases }) =>
       releases.some(({ assets }) => assets.some((each) => each.uuid === uuid))
     )
@@ -143,7 +145,7 @@ export function createWeb (store: Store, storage: Loopback | undefined) {
     request: LoopbackRequest,
     url: URL,
     [owner, name = '', tag, file]: Array<string | undefined>
-  ): LoopbackAnswer {
+  ): LoopbackResponse {
     if (owner?.toLowerCase() !== store.owner.login.toLowerCase()) return noPage
     const repository = store.find(name)
     const moved = repository === undefined ? movedPath(store, name, `${url.pathname}${url.search}`) : undefined
@@ -156,7 +158,7 @@ export function createWeb (store: Store, storage: Loopback | undefined) {
     return asset === undefined ? noAsset : give(request, asset)
   }
 
-  function login (): LoopbackAnswer {
+  function login (): LoopbackResponse {
     const cookies = [
       session,
       `redirect_to=%2F; ${attributes}`,
@@ -175,12 +177,19 @@ export function createWeb (store: Store, storage: Loopback | undefined) {
   }
 
   /** @param view undefined when the credentials of the request are unknown */
-  return function answer (request: LoopbackRequest, url: URL, names: string[], view: View | undefined): LoopbackAnswer {
+  return function response (
+    request: LoopbackRequest,
+    url: URL,
+    names: string[],
+    view: View | undefined
+  ): LoopbackResponse {
     if (names.join('/') === 'user/login') return login()
     const [first, second = '', third, fourth, tag, file] = names
     const byUuid = first === 'attachments' && names.length === 2
     if (!byUuid && !(third === 'releases' && fourth === 'download' && names.length === 6)) return noPage
-    if (view === undefined) return textAnswer(401, 'Failed to authenticate user\n', { ...page, 'content-type': plain })
+    if (view === undefined) {
+      return textResponse(401, 'Failed to authenticate user\n', { ...page, 'content-type': plain })
+    }
     if (view.options.requireSignin && !view.access.signedIn) {
       return redirect(303, `/user/login?redirect_to=${encodeURIComponent(request.path)}`, page)
     }

@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto'
-import type { LoopbackAnswer, LoopbackRequest } from '../loopback.ts'
+import type { LoopbackResponse, LoopbackRequest } from '../loopback.ts'
 
 /** Settings of the authentication of a registry. */
 export interface AccessOptions {
@@ -14,7 +14,7 @@ export interface AccessOptions {
   /** `scope` of every challenge, as in Gitea; the default is the scope that the request needs. */
   scope?: string
   /** Further fields in the response of the token server. */
-  tokenAnswer: Record<string, unknown>
+  tokenResponse: Record<string, unknown>
   /** Name of the field with the token. */
   tokenField: 'token' | 'access_token'
   /** Tokens that are accepted in addition to the issued ones. */
@@ -43,9 +43,9 @@ export function createAccess (options: AccessOptions) {
     revoke: (): void => { given.clear() },
 
     /** Returns the response of the token server. */
-    token (request: LoopbackRequest, url: URL): LoopbackAnswer {
-      const who = user(request)
-      if (who === 'unknown' || (who === 'nobody' && !options.guests)) {
+    token (request: LoopbackRequest, url: URL): LoopbackResponse {
+      const identity = user(request)
+      if (identity === 'unknown' || (identity === 'nobody' && !options.guests)) {
         return {
           status: 401,
           headers: { 'content-type': 'application/json' },
@@ -57,7 +57,7 @@ export function createAccess (options: AccessOptions) {
       return {
         status: 200,
         headers: { 'content-type': 'application/json' },
-        body: JSON.stringify({ [options.tokenField]: token, ...options.tokenAnswer })
+        body: JSON.stringify({ [options.tokenField]: token, ...options.tokenResponse })
       }
     },
 
@@ -71,10 +71,10 @@ export function createAccess (options: AccessOptions) {
       if (
         scopes !== undefined && (scope === undefined || options.scope !== undefined || scopes.includes(scope))
       ) { return undefined }
-      const wanted = options.scope ?? scope
+      const expected = options.scope ?? scope
       return `Bearer realm="${
         options.realm ?? `http://${request.headers.host ?? ''}/token`
-      }",service="${options.service}"${wanted === undefined ? '' : `,scope="${wanted}"`}${
+      }",service="${options.service}"${expected === undefined ? '' : `,scope="${expected}"`}${
         token === '' ? '' : ',error="invalid_token"'
       }`
     }

@@ -41,13 +41,13 @@ const dockerRegistry: Flavour = {
     'content-type': 'application/octet-stream'
   },
   catalog: (names, n, last) => {
-    const most = Number(n ?? 100)
-    if (most > 1000) return most
+    const maximum = Number(n ?? 100)
+    if (maximum > 1000) return maximum
     const rest = after([...names].sort(), last)
-    const page = rest.slice(0, most)
+    const page = rest.slice(0, maximum)
     return {
       names: page,
-      ...(rest.length > most && { link: `/v2/_catalog?last=${encodeURIComponent(page.at(-1) ?? '')}&n=${most}` })
+      ...(rest.length > maximum && { link: `/v2/_catalog?last=${encodeURIComponent(page.at(-1) ?? '')}&n=${maximum}` })
     }
   },
   tags: names => ({ names: names.length === 0 ? null : names }),
@@ -84,11 +84,12 @@ const gitea: Flavour = {
   conditional: false,
   blobHeaders: { 'content-type': 'application/vnd.oci.image.layer.v1.tar+gzip' },
   catalog: (names, n, last) => {
-    const most = Math.min(100, Math.max(1, Number(n ?? 100)))
-    const page = after([...names].sort(), last).slice(0, most)
+    const maximum = Math.min(100, Math.max(1, Number(n ?? 100)))
+    const page = after([...names].sort(), last).slice(0, maximum)
     return {
       names: page,
-      ...(page.length === most && { link: `/v2/_catalog?last=${encodeURIComponent(page.at(-1) ?? '')}&n=${most}` })
+      ...(page.length === maximum &&
+        { link: `/v2/_catalog?last=${encodeURIComponent(page.at(-1) ?? '')}&n=${maximum}` })
     }
   },
   tags: (names, path, n, last) => {

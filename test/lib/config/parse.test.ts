@@ -7,7 +7,7 @@ const refuse = async (input: unknown): Promise<string> => await refusal(() => pa
 
 await t.test('an object', async t => {
   await t.test('gets every default of the schema', async t => {
-    const wanted: Config = {
+    const expected: Config = {
       server: {
         host: '0.0.0.0',
         port: 8082,
@@ -69,7 +69,7 @@ await t.test('an object', async t => {
         }
       }]
     }
-    t.strictSame(parseConfig({ gitea: [gitea], oci: [oci] }), wanted)
+    t.strictSame(parseConfig({ gitea: [gitea], oci: [oci] }), expected)
   })
 
   await t.test('may be empty, and a backend is optional for embedding applications', async t => {

@@ -22,20 +22,20 @@ function setUp (options: Partial<CacheOptions> = {}) {
   })
   const aws = cacheKey<string>('metadata', 'gitea:provider/aws')
   let loads = 0
-  let answer: () => Promise<LoadedEntry[]> = async () => [loadedEntry(aws, 'one')]
+  let response: () => Promise<LoadedEntry[]> = async () => [loadedEntry(aws, 'one')]
   return {
     cache,
     clock,
     aws,
     loads: () => loads,
-    answers (next: () => Promise<LoadedEntry[]>) {
-      answer = next
+    responses (next: () => Promise<LoadedEntry[]>) {
+      response = next
     },
     loader: (maxAge?: number) => ({
       flight: 'aws',
       load: async () => {
         loads++
-        return await answer()
+        return await response()
       },
       ...(maxAge !== undefined && { maxAge })
     })
@@ -66,18 +66,18 @@ await t.test('two hundred concurrent requests share one load', async t => {
 })
 
 await t.test('a failed load does not prevent the next load', async t => {
-  const { cache, aws, loader, answers, loads } = setUp()
-  answers(down)
+  const { cache, aws, loader, responses, loads } = setUp()
+  responses(down)
   await t.rejects(cache.get(aws, loader()), { code: 'service_unavailable' })
-  answers(async () => [loadedEntry(aws, 'back')])
+  responses(async () => [loadedEntry(aws, 'back')])
   matchStrictly(t, await cache.get(aws, loader()), { value: 'back' })
   t.equal(loads(), 2)
 })
 
 await t.test('an entry in use is loaded again in the background before it expires', async t => {
-  const { cache, clock, aws, loader, loads, answers } = setUp()
+  const { cache, clock, aws, loader, loads, responses } = setUp()
   await cache.get(aws, loader())
-  answers(async () => [loadedEntry(aws, 'two')])
+  responses(async () => [loadedEntry(aws, 'two')])
   clock.forward(239)
   await cache.get(aws, loader())
   await settled()
@@ -90,9 +90,9 @@ await t.test('an entry in use is loaded again in the background before it expire
 })
 
 await t.test('an expired entry is returned and marked stale while its load fails, until it is too old', async t => {
-  const { cache, clock, aws, loader, answers } = setUp()
+  const { cache, clock, aws, loader, responses } = setUp()
   await cache.get(aws, loader())
-  answers(down)
+  responses(down)
   clock.forward(301)
   matchStrictly(t, await cache.get(aws, loader()), {
     value: 'one',
@@ -105,15 +105,15 @@ await t.test('an expired entry is returned and marked stale while its load fails
 })
 
 await t.test('an absence is cached for a short time, separate from the entries', async t => {
-  const { cache, clock, aws, loader, loads, answers } = setUp()
-  answers(async () => [loadedEntry(aws, undefined)])
+  const { cache, clock, aws, loader, loads, responses } = setUp()
+  responses(async () => [loadedEntry(aws, undefined)])
   matchStrictly(t, await cache.get(aws, loader()), { value: undefined, hit: false })
   clock.forward(29)
   matchStrictly(t, await cache.get(aws, loader()), { value: undefined, hit: true })
   t.equal(loads(), 1)
   t.equal(cache.statistics().metadata.entries, 0)
   clock.forward(2)
-  answers(async () => [loadedEntry(aws, 'published')])
+  responses(async () => [loadedEntry(aws, 'published')])
   matchStrictly(t, await cache.get(aws, loader()), { value: 'published' })
 })
 
@@ -130,9 +130,9 @@ await t.test('requests for ten thousand unknown names evict nothing', async t =>
 })
 
 await t.test('an entry that was deleted upstream is removed by the next load', async t => {
-  const { cache, clock, aws, loader, answers } = setUp()
+  const { cache, clock, aws, loader, responses } = setUp()
   await cache.get(aws, loader())
-  answers(async () => [loadedEntry(aws, undefined)])
+  responses(async () => [loadedEntry(aws, undefined)])
   clock.forward(301)
   matchStrictly(t, await cache.get(aws, loader()), { value: undefined })
   t.equal(cache.read(aws), undefined)
@@ -162,8 +162,8 @@ await t.test('one load fills several cache keys', async t => {
       return lists.map((list, at) => loadedEntry(list, `list ${at}`))
     }
   }
-  const answers = await Promise.all(lists.map(async list => await cache.get(list, loader)))
-  t.strictSame(answers.map(({ value }) => value), ['list 0', 'list 1', 'list 2'])
+  const responses = await Promise.all(lists.map(async list => await cache.get(list, loader)))
+  t.strictSame(responses.map(({ value }) => value), ['list 0', 'list 1', 'list 2'])
   t.equal(loads, 1)
   matchStrictly(t, cache.statistics().list, { misses: 3, coalesced: 2, entries: 3 })
 })
@@ -182,9 +182,9 @@ await t.test('the least recently used entry is evicted first, and counted', asyn
 })
 
 await t.test('the budget of a request ends its wait but not the load', async t => {
-  const { cache, aws, loader, answers } = setUp({ budget: 5 })
+  const { cache, aws, loader, responses } = setUp({ budget: 5 })
   let finish = (_found: LoadedEntry[]): void => {}
-  answers(async () => await new Promise(resolve => { finish = resolve }))
+  responses(async () => await new Promise(resolve => { finish = resolve }))
   await t.rejects(cache.get(aws, loader()), { code: 'service_unavailable', proxyError: 'http_response_timeout' })
   finish([loadedEntry(aws, 'late')])
   await settled()
@@ -203,10 +203,10 @@ await t.test('while an upstream is blocked nothing is loaded: a stale entry is r
 })
 
 await t.test('a request with a stale entry does not wait for a load that is slow already', async t => {
-  const { cache, clock, aws, loader, answers, loads } = setUp()
+  const { cache, clock, aws, loader, responses, loads } = setUp()
   await cache.get(aws, loader())
   let finish = (_found: LoadedEntry[]): void => {}
-  answers(async () => await new Promise(resolve => { finish = resolve }))
+  responses(async () => await new Promise(resolve => { finish = resolve }))
   clock.forward(250)
   matchStrictly(t, await cache.get(aws, loader()), { value: 'one', hit: true }, 'a load starts in the background')
   clock.forward(51)
@@ -224,32 +224,32 @@ await t.test('a request with a stale entry does not wait for a load that is slow
 })
 
 await t.test('a request with a stale entry does not wait for the retry of a load that has just failed', async t => {
-  const { cache, clock, aws, loader, answers, loads } = setUp()
+  const { cache, clock, aws, loader, responses, loads } = setUp()
   await cache.get(aws, loader())
   clock.forward(301)
-  answers(down)
+  responses(down)
   matchStrictly(t, await cache.get(aws, loader()), { value: 'one', hit: false, error: { message: 'down' } })
-  answers(async () => await new Promise(() => {}))
+  responses(async () => await new Promise(() => {}))
   matchStrictly(t, await cache.get(aws, loader()), { value: 'one', hit: true, error: { message: 'down' } })
   await settled()
   t.equal(loads(), 3)
 })
 
 await t.test('a failure is forgotten after two minutes, and a request waits for the next load again', async t => {
-  const { cache, clock, aws, loader, answers } = setUp()
+  const { cache, clock, aws, loader, responses } = setUp()
   await cache.get(aws, loader())
   clock.forward(301)
-  answers(down)
+  responses(down)
   await cache.get(aws, loader())
   clock.forward(121)
-  answers(async () => [loadedEntry(aws, 'two')])
+  responses(async () => [loadedEntry(aws, 'two')])
   matchStrictly(t, await cache.get(aws, loader()), { value: 'two', hit: false })
 })
 
 await t.test('a wait ends when the budget of the load is over, or at the deadline of the request ' +
   'itself', async t => {
-  const { cache, clock, aws, loader, answers, loads } = setUp({ budget: 60_000 })
-  answers(async () => await new Promise(() => {}))
+  const { cache, clock, aws, loader, responses, loads } = setUp({ budget: 60_000 })
+  responses(async () => await new Promise(() => {}))
   await t.rejects(cache.get(aws, { ...loader(), signal: AbortSignal.timeout(5) }), {
     code: 'service_unavailable',
     proxyError: 'http_response_timeout'
@@ -260,14 +260,14 @@ await t.test('a wait ends when the budget of the load is over, or at the deadlin
 })
 
 await t.test('an entry outside the young generation can be refreshed without a request', async t => {
-  const { cache, clock, aws, loader, answers, loads } = setUp()
+  const { cache, clock, aws, loader, responses, loads } = setUp()
   cache.refresh(aws, loader())
   await settled()
   cache.refresh(aws, loader())
   await settled()
   t.equal(loads(), 1)
   clock.forward(241)
-  answers(async () => [loadedEntry(aws, 'two')])
+  responses(async () => [loadedEntry(aws, 'two')])
   cache.refresh(aws, { ...loader(), blocked: () => registryError('service_unavailable', 'resting') })
   cache.refresh(aws, loader())
   await settled()
@@ -277,8 +277,8 @@ await t.test('an entry outside the young generation can be refreshed without a r
 })
 
 await t.test('a request with a stale result of another source waits as briefly as one with a stale entry', async t => {
-  const { cache, clock, aws, loader, answers, loads } = setUp({ budget: 60_000, staleBudget: 5 })
-  answers(async () => await new Promise(() => {}))
+  const { cache, clock, aws, loader, responses, loads } = setUp({ budget: 60_000, staleBudget: 5 })
+  responses(async () => await new Promise(() => {}))
   await t.rejects(cache.get(aws, { ...loader(), standIn: true }), {
     code: 'service_unavailable',
     proxyError: 'http_response_timeout'

@@ -99,8 +99,8 @@ await t.test('a checksum that is published later is compared with the pin at onc
 await t.test('a file with a checksum is not pinned, and a pin of one instance does not apply to another', async t => {
   const directory = t.testdir()
   const { releases, names } = setUp(directory)
-  const told = { ...first, checksum: digest('a') } as typeof first
-  await releases.settle(subject, told, digest('a'), 5)
+  const observed = { ...first, checksum: digest('a') } as typeof first
+  await releases.settle(subject, observed, digest('a'), 5)
   t.equal(await known(releases), undefined)
   await releases.settle(subject, first, digest('a'), 5)
   t.equal(await known(setUp(directory, { identities: new Map([['gitea', 'gitea elsewhere']]) }).releases), undefined)

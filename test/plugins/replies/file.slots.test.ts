@@ -31,8 +31,8 @@ async function listen (t: Test, options: object = {}) {
   gitea.fault = ({ path }) => archive.test(path) ? 'stall' : undefined
   const active = async () => Number(/^downloads_active (\d+)$/m.exec((await app.inject('/metrics')).body)?.[1])
   /** Resolves when this number of downloads is active; the timeout of the test limits the wait. */
-  const settled = async (wanted: number) => {
-    while (await active() !== wanted) {
+  const settled = async (expected: number) => {
+    while (await active() !== expected) {
       await new Promise(resolve => {
         setImmediate(resolve)
       })

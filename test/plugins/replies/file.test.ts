@@ -57,15 +57,15 @@ function silent (): OpenContent & { stream: Readable } {
 
 await t.test('a client that disconnects before its file begins is not logged, and its slot is released ' +
   'at once', async t => {
-  const asked = Promise.withResolvers<void>()
+  const requested = Promise.withResolvers<void>()
   const content = silent()
   const opens: Array<OpenDownload<Download>> = [
     async (_download, { signal }) => await new Promise((_resolve, reject) => {
       signal.addEventListener('abort', () => { reject(new Error('given up')) })
-      asked.resolve()
+      requested.resolve()
     }),
     async () => {
-      setImmediate(asked.resolve)
+      setImmediate(requested.resolve)
       return content
     }
   ]
@@ -73,7 +73,7 @@ await t.test('a client that disconnects before its file begins is not logged, an
     const { port, lines, slots, handled } = await listen(t, open)
     const socket = connect(port, '127.0.0.1')
     socket.write('GET / HTTP/1.1\r\nHost: registry.test\r\n\r\n')
-    await asked.promise
+    await requested.promise
     while (slots.active() === 0) await turn()
     socket.destroy()
     await once(socket, 'close')
@@ -89,9 +89,9 @@ await t.test('a file that does not begin in time is reported as a timeout', asyn
   for (const budgetMs of [1, 0]) {
     const content = silent()
     const { url } = await listen(t, async () => content, budgetMs)
-    const answer = await fetch(url)
-    t.equal(answer.status, 503)
-    matchStrictly(t, await answer.json(), { error: 'service_unavailable', details: 'Response timeout' })
+    const response = await fetch(url)
+    t.equal(response.status, 503)
+    matchStrictly(t, await response.json(), { error: 'service_unavailable', details: 'Response timeout' })
     t.ok(content.stream.destroyed)
   }
 })
@@ -109,11 +109,11 @@ await t.test('a small part of a large file may begin after the deadline, since i
   ) {
     const content = { ...silent(), file: { ...file, size }, size }
     const { url } = await listen(t, async () => content, 0)
-    const answer = fetch(url, { headers: { range } })
+    const response = fetch(url, { headers: { range } })
     content.stream.push('x')
     content.stream.push(null)
     // Only the status is checked; the body may fail.
-    t.equal((await answer).status, status, `${range} of ${size}`)
+    t.equal((await response).status, status, `${range} of ${size}`)
   }
 })
 

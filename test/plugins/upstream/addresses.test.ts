@@ -127,11 +127,11 @@ await t.test('a lookup returns all public addresses or the first, and fails with
   for (const options of [{}, { all: true }]) {
     t.equal(await look(['169.254.169.254', '::ffff:8.8.8.8'], options), prohibited)
   }
-  const asked: unknown[] = []
+  const requested: unknown[] = []
   createLookup(isPublic, (hostname, options) => {
-    asked.push(hostname, options)
+    requested.push(hostname, options)
   })('host.test', { family: 6, hints: 1 }, () => {})
-  t.strictSame(asked, ['host.test', { family: 6, hints: 1, all: true }])
+  t.strictSame(requested, ['host.test', { family: 6, hints: 1, all: true }])
   const failing: Resolver = (_hostname, _options, callback) => {
     callback(Object.assign(new Error('no'), { code: 'ENOTFOUND' }), [])
   }
@@ -140,27 +140,30 @@ await t.test('a lookup returns all public addresses or the first, and fails with
   })
 })
 
-await t.test('configured hosts match in any case, and with the default port of the ' +
-  'scheme', async t => {
-  const names = (host: string, url: string) => namesHost([host], new URL(url))
-  for (
-    const [host, url] of [
-      ['CDN.example.com', 'https://cdn.example.com:8443/'],
-      ['cdn.example.com:443', 'https://cdn.example.com/'],
-      ['[::1]:80', 'http://[::1]/'],
-      ['10.0.0.1:81', 'http://10.1:81/']
-    ] as const
-  ) t.ok(names(host, url), `${host} ${url}`)
-  for (
-    const [host, url] of [
-      ['cdn.example.com:443', 'https://cdn.example.com:444/'],
-      ['example.com', 'https://cdn.example.com/'],
-      ['cdn.example.com', 'https://cdn.example.com./'],
-      ['cdn.example.com', 'https://cdn.example.com@other.example/'],
-      ['', 'https://x/']
-    ] as const
-  ) t.notOk(names(host, url), `${host} ${url}`)
-})
+await t.test(
+  'configured hosts match in any case, and with the default port of the ' +
+    'scheme',
+  async t => {
+    const names = (host: string, url: string) => namesHost([host], new URL(url))
+    for (
+      const [host, url] of [
+        ['CDN.example.com', 'https://cdn.example.com:8443/'],
+        ['cdn.example.com:443', 'https://cdn.example.com/'],
+        ['[::1]:80', 'http://[::1]/'],
+        ['10.0.0.1:81', 'http://10.1:81/']
+      ] as const
+    ) t.ok(names(host, url), `${host} ${url}`)
+    for (
+      const [host, url] of [
+        ['cdn.example.com:443', 'https://cdn.example.com:444/'],
+        ['example.com', 'https://cdn.example.com/'],
+        ['cdn.example.com', 'https://cdn.example.com./'],
+        ['cdn.example.com', 'https://cdn.example.com@other.example/'],
+        ['', 'https://x/']
+      ] as const
+    ) t.notOk(names(host, url), `${host} ${url}`)
+  }
+)
 
 await t.test('a name stays one segment of an address', async t => {
   const base = new URL('https://git.test/sub/')
@@ -196,8 +199,18 @@ await t.test('a name stays one segment of an address', async t => {
   }
 })
 
-interface More { log?: FastifyBaseLogger, guard?: Guard, resolver?: Resolver, environment?: Record<string, string> }
-function asking (t: Test, url: string, { environment = {}, ...more }: More, options: Partial<UpstreamOptions> = {}) {
+interface More {
+  log?: FastifyBaseLogger
+  guard?: Guard
+  resolver?: Resolver
+  environment?: Record<string, string>
+}
+function createSender (
+  t: Test,
+  url: string,
+  { environment = {}, ...more }: More,
+  options: Partial<UpstreamOptions> = {}
+) {
   const made = createUpstream({ userAgent: 'test', random: () => 0, environment, ...more }, {
     instance: 'oci',
     url,
@@ -210,19 +223,19 @@ function asking (t: Test, url: string, { environment = {}, ...more }: More, opti
   t.teardown(() => {
     made.close()
   })
-  const told = (error: unknown) => {
+  const observed = (error: unknown) => {
     if (!isRegistryError(error)) throw error
     t.notMatch(`${error.message} ${error.details ?? ''}`, /\d+\.\d+|::|\.test|localhost/, 'no address in the error')
     return [error.code, error.details, error.proxyError]
   }
   return {
-    ask: async (target: string) => await made.request(new URL(target), 1000).then(({ status }) => status, told),
+    send: async (target: string) => await made.request(new URL(target), 1000).then(({ status }) => status, observed),
     stream: async (target: string) =>
       await made.stream(new URL(target), { signal: AbortSignal.timeout(5000) }).then(({ status, stream }) => {
         stream?.destroy()
         return status
-      }, told),
-    json: async (target: string) => await made.json(new URL(target)).then(({ kind }) => kind, told)
+      }, observed),
+    json: async (target: string) => await made.json(new URL(target)).then(({ kind }) => kind, observed)
   }
 }
 const refused = [
@@ -240,7 +253,7 @@ await t.test('an inner address is refused in any notation, as a request and as a
   t.teardown(own.close)
   const { port } = target
   const inside: Resolver = known(['127.0.0.1'])
-  const { ask, stream, json } = asking(t, own.url, { resolver: inside })
+  const { send, stream, json } = createSender(t, own.url, { resolver: inside })
   const hosts = [
     '2852039166',
     '0251.0376.0251.0376',
@@ -267,10 +280,10 @@ await t.test('an inner address is refused in any notation, as a request and as a
   ]
   for (const host of hosts) {
     for (const to of [`http://${host}/`, `http://${host}:${port}/`]) {
-      t.strictSame(await ask(to), refused, to)
+      t.strictSame(await send(to), refused, to)
       t.strictSame(await stream(to), refused, to)
       location = Buffer.from(to).toString('latin1')
-      t.strictSame(await ask(`${own.url}/x`), elsewhere, `redirect to ${to}`)
+      t.strictSame(await send(`${own.url}/x`), elsewhere, `redirect to ${to}`)
       t.strictSame(await stream(`${own.url}/x`), elsewhere, `redirect to ${to}`)
     }
   }
@@ -288,7 +301,7 @@ await t.test('an inner address is refused in any notation, as a request and as a
     ]
   ) {
     location = to
-    for (const way of [ask, stream]) {
+    for (const way of [send, stream]) {
       t.strictSame(
         await way(`${own.url}/x`),
         to === '' ? ['service_unavailable', 'Too many redirects', 'http_protocol_error'] : elsewhere,
@@ -306,7 +319,7 @@ await t.test('a redirect from http to https of the same host is reported with th
   const own = await createLoopback(() => ({ status: 301, headers: { location }, body: '' }))
   t.teardown(own.close)
   const { log, lines } = createLog()
-  const client = asking(t, own.url, { log }, { addressKey: 'oci.registry' })
+  const client = createSender(t, own.url, { log }, { addressKey: 'oci.registry' })
   const advice = [
     'service_unavailable',
     'Redirect from http to https: set oci.registry to the https address',
@@ -320,11 +333,11 @@ await t.test('a redirect from http to https of the same host is reported with th
     ]
   ) {
     location = to
-    for (const way of [client.ask, client.stream, client.json]) t.strictSame(await way(`${own.url}/x`), advice, to)
+    for (const way of [client.send, client.stream, client.json]) t.strictSame(await way(`${own.url}/x`), advice, to)
   }
   for (const to of ['https://www.other.test/x', 'http://127.0.0.1:1/x', 'https://localhost/x']) {
     location = to
-    for (let time = 0; time < 2; time++) t.strictSame(await client.ask(`${own.url}/x`), elsewhere, to)
+    for (let time = 0; time < 2; time++) t.strictSame(await client.send(`${own.url}/x`), elsewhere, to)
   }
   const logged = lines.map(line => JSON.parse(line) as { origin: string, msg: string })
   t.strictSame(logged.map(({ origin }) => origin), [
@@ -343,12 +356,12 @@ await t.test('a redirect from http to https of the same host is reported with th
   matchStrictly(t, logged[3], {
     msg:
       'the upstream redirects to a host that is not configured: the request failed; add the host to redirect_hosts ' +
-        'if files are stored there, or set oci.registry to the address that the upstream redirects to'
+      'if files are stored there, or set oci.registry to the address that the upstream redirects to'
   })
   t.notMatch(lines.join(), 'canary')
   for (let host = 0; host < 30; host++) {
     location = `https://h${host}.test/`
-    t.strictSame(await client.ask(`${own.url}/x`), elsewhere)
+    t.strictSame(await client.send(`${own.url}/x`), elsewhere)
   }
   t.equal(lines.length, 20, 'bounded')
 })
@@ -364,54 +377,62 @@ await t.test('hosts in the configuration may be on any network', async t => {
   t.teardown(own.close)
   const resolver = known(['127.0.0.1'])
   t.equal(
-    await asking(t, `http://own.test:${own.port}`, { resolver }, { redirectHosts: ['cdn.test'] }).ask(
+    await createSender(t, `http://own.test:${own.port}`, { resolver }, { redirectHosts: ['cdn.test'] }).send(
       `http://own.test:${own.port}/`
     ),
     200
   )
   t.equal(
-    await asking(t, own.url, { resolver }, { namedHosts: [`auth.test:${target.port}`] }).ask(
+    await createSender(t, own.url, { resolver }, { namedHosts: [`auth.test:${target.port}`] }).send(
       `http://auth.test:${target.port}/`
     ),
     200
   )
-  t.equal(await asking(t, own.url, { resolver }, { namedHosts: ['127.0.0.1'] }).ask(target.url), 200)
+  t.equal(await createSender(t, own.url, { resolver }, { namedHosts: ['127.0.0.1'] }).send(target.url), 200)
   t.strictSame(
-    await asking(t, own.url, { resolver }, { namedHosts: ['auth.test:1'] }).ask(`http://auth.test:${target.port}/`),
+    await createSender(t, own.url, { resolver }, { namedHosts: ['auth.test:1'] }).send(
+      `http://auth.test:${target.port}/`
+    ),
     refused
   )
 })
 
-await t.test('a DNS result that changes between two lookups bypasses nothing: each connection is checked with its ' +
-  'own lookup', async t => {
-  const target = await createLoopback(() => ({ status: 200, headers: { connection: 'close' }, body: 'x' }))
-  t.teardown(target.close)
-  // 127.0.0.1 represents the public internet, 127.0.0.2 an inner network; the same server listens on both.
-  const answers: string[][] = []
-  let lookups = 0
-  const resolver: Resolver = (hostname, options, callback) => {
-    lookups++
-    known(answers.shift() ?? ['127.0.0.2'])(hostname, options, callback)
+await t.test(
+  'a DNS result that changes between two lookups bypasses nothing: each connection is checked with its ' +
+    'own lookup',
+  async t => {
+    const target = await createLoopback(() => ({ status: 200, headers: { connection: 'close' }, body: 'x' }))
+    t.teardown(target.close)
+    // 127.0.0.1 represents the public internet, 127.0.0.2 an inner network; the same server listens on both.
+    const responses: string[][] = []
+    let lookups = 0
+    const resolver: Resolver = (hostname, options, callback) => {
+      lookups++
+      known(responses.shift() ?? ['127.0.0.2'])(hostname, options, callback)
+    }
+    const { send, stream } = createSender(t, 'http://own.test', {
+      resolver,
+      guard: address => address === '127.0.0.1'
+    })
+    responses.push(['127.0.0.1'])
+    t.equal(await send(`http://auth.test:${target.port}/`), 200)
+    t.strictSame([lookups, target.connections], [1, 1], 'looked up once')
+    t.strictSame(await send(`http://auth.test:${target.port}/`), refused)
+    t.strictSame([lookups, target.connections], [2, 1], 'a refusal is not retried')
+    responses.push(['127.0.0.2', '127.0.0.1'])
+    t.equal(await stream(`http://auth.test:${target.port}/`), 200, 'connected to the permitted address')
+    t.strictSame(await stream(`http://auth.test:${target.port}/`), refused)
+    t.equal(target.connections, 2)
   }
-  const { ask, stream } = asking(t, 'http://own.test', { resolver, guard: address => address === '127.0.0.1' })
-  answers.push(['127.0.0.1'])
-  t.equal(await ask(`http://auth.test:${target.port}/`), 200)
-  t.strictSame([lookups, target.connections], [1, 1], 'looked up once')
-  t.strictSame(await ask(`http://auth.test:${target.port}/`), refused)
-  t.strictSame([lookups, target.connections], [2, 1], 'a refusal is not retried')
-  answers.push(['127.0.0.2', '127.0.0.1'])
-  t.equal(await stream(`http://auth.test:${target.port}/`), 200, 'connected to the permitted address')
-  t.strictSame(await stream(`http://auth.test:${target.port}/`), refused)
-  t.equal(target.connections, 2)
-})
+)
 
 await t.test('a proxy may be on an inner network, but inner addresses are refused through it', async t => {
   const server = await createLoopback(() => ({ status: 200, body: 'x' }))
   t.teardown(server.close)
   const proxy = await createProxy(t, server.port)
   const environment = { HTTP_PROXY: proxy.url.replace('127.0.0.1', 'localhost'), HTTPS_PROXY: proxy.url }
-  const { ask } = asking(t, 'http://own.test', { environment, resolver: known([]) })
-  t.equal(await ask('http://auth.test/'), 200)
-  t.strictSame(await ask('http://169.254.169.254/'), refused)
-  t.strictSame(proxy.asked, ['GET http://auth.test/'])
+  const { send } = createSender(t, 'http://own.test', { environment, resolver: known([]) })
+  t.equal(await send('http://auth.test/'), 200)
+  t.strictSame(await send('http://169.254.169.254/'), refused)
+  t.strictSame(proxy.requested, ['GET http://auth.test/'])
 })

@@ -73,7 +73,7 @@ function upstream (
     made.close()
   })
   return {
-    ask: async (path = 'x') =>
+    send: async (path = 'x') =>
       await made.request(made.address([path]), 1000).then(
         ({ status, body }) => `${status} ${body.toString()}`,
         (error: unknown) => {
@@ -99,14 +99,14 @@ function upstream (
 await t.test('a certificate of a private authority is trusted with ca_file, and only with it', async t => {
   const { port } = await secureServer(t)
   const url = `https://127.0.0.1:${port}`
-  t.equal(await upstream(t, url, {}).ask(), 'service_unavailable: Certificate is not trusted')
-  t.equal(await upstream(t, url, {}, { caFile }).ask(), '200 over TLS')
+  t.equal(await upstream(t, url, {}).send(), 'service_unavailable: Certificate is not trusted')
+  t.equal(await upstream(t, url, {}, { caFile }).send(), '200 over TLS')
   t.equal(await upstream(t, url, {}, { caFile }).stream(), 'over TLS')
   t.equal(
-    await upstream(t, `https://127.0.0.2:${port}`, {}, { caFile }).ask(),
+    await upstream(t, `https://127.0.0.2:${port}`, {}, { caFile }).send(),
     'service_unavailable: Connection refused'
   )
-  t.equal(await upstream(t, url, {}, { verifySsl: false }).ask(), '200 over TLS')
+  t.equal(await upstream(t, url, {}, { verifySsl: false }).send(), '200 over TLS')
   t.throws(() => upstream(t, url, {}, { caFile: '/nowhere/ca.pem' }), {
     code: 'config_error',
     message: 'ca_file of instance oci cannot be used'
@@ -117,7 +117,7 @@ await t.test('a certificate for another host is refused', async t => {
   const { port } = await secureServer(t)
   const proxy = await createProxy(t, port)
   t.equal(
-    await upstream(t, 'https://other.test', { HTTPS_PROXY: proxy.url }, { caFile }).ask(),
+    await upstream(t, 'https://other.test', { HTTPS_PROXY: proxy.url }, { caFile }).send(),
     'service_unavailable: Certificate is for another host'
   )
 })
@@ -125,17 +125,17 @@ await t.test('a certificate for another host is refused', async t => {
 await t.test('a request with HTTPS_PROXY uses a tunnel, and the certificate is verified in it', async t => {
   const proxy = await createProxy(t, (await secureServer(t)).port)
   for (const name of ['HTTPS_PROXY', 'https_proxy']) {
-    proxy.asked.length = 0
-    t.equal(await upstream(t, 'https://registry.test', { [name]: proxy.url }, { caFile }).ask(), '200 over TLS')
-    t.strictSame(proxy.asked, ['CONNECT registry.test:443'], name)
+    proxy.requested.length = 0
+    t.equal(await upstream(t, 'https://registry.test', { [name]: proxy.url }, { caFile }).send(), '200 over TLS')
+    t.strictSame(proxy.requested, ['CONNECT registry.test:443'], name)
   }
   t.equal(await upstream(t, 'https://registry.test', { HTTPS_PROXY: proxy.url }, { caFile }).stream(), 'over TLS')
   t.equal(
-    await upstream(t, 'https://registry.test', { HTTPS_PROXY: proxy.url }).ask(),
+    await upstream(t, 'https://registry.test', { HTTPS_PROXY: proxy.url }).send(),
     'service_unavailable: Certificate is not trusted'
   )
   t.equal(
-    await upstream(t, 'https://registry.test', { HTTPS_PROXY: proxy.url }, { verifySsl: false }).ask(),
+    await upstream(t, 'https://registry.test', { HTTPS_PROXY: proxy.url }, { verifySsl: false }).send(),
     '200 over TLS'
   )
 })
@@ -145,14 +145,14 @@ await t.test('a request with HTTP_PROXY sends its address to the proxy', async t
   t.teardown(server.close)
   const proxy = await createProxy(t, server.port)
   t.equal(
-    await upstream(t, 'http://registry.test:5000', { HTTP_PROXY: proxy.url }).ask(),
+    await upstream(t, 'http://registry.test:5000', { HTTP_PROXY: proxy.url }).send(),
     '200 plain for registry.test:5000'
   )
   t.equal(
     await upstream(t, 'http://registry.test:5000', { HTTP_PROXY: proxy.url }).stream(),
     'plain for registry.test:5000'
   )
-  t.strictSame(proxy.asked, ['GET http://registry.test:5000/x', 'GET http://registry.test:5000/x'])
+  t.strictSame(proxy.requested, ['GET http://registry.test:5000/x', 'GET http://registry.test:5000/x'])
 })
 
 await t.test('hosts of NO_PROXY are requested directly, and each redirect is decided by its own host', async t => {
@@ -164,21 +164,21 @@ await t.test('hosts of NO_PROXY are requested directly, and each redirect is dec
   t.teardown(server.close)
   const proxy = await createProxy(t, server.port)
   for (const value of ['127.0.0.1', '127.0.0.0-127.0.0.9', `127.0.0.1:${server.port}`, 'x.test, 127.0.0.1', '*']) {
-    t.equal(await upstream(t, server.url, { HTTP_PROXY: proxy.url, NO_PROXY: value }).ask(), '200 direct', value)
+    t.equal(await upstream(t, server.url, { HTTP_PROXY: proxy.url, NO_PROXY: value }).send(), '200 direct', value)
   }
-  t.strictSame(proxy.asked, [])
+  t.strictSame(proxy.requested, [])
   t.equal(
     await upstream(t, server.url, { HTTP_PROXY: proxy.url, NO_PROXY: '127.0.0.1' }, { redirectHosts: ['cdn.test'] })
-      .ask('away'),
+      .send('away'),
     '200 direct'
   )
-  t.strictSame(proxy.asked, ['GET http://cdn.test/file'])
+  t.strictSame(proxy.requested, ['GET http://cdn.test/file'])
   t.equal(
-    await upstream(t, 'http://registry.test', { HTTP_PROXY: proxy.url.replace('http://', '') }).ask(),
+    await upstream(t, 'http://registry.test', { HTTP_PROXY: proxy.url.replace('http://', '') }).send(),
     '200 direct',
     'a proxy without scheme'
   )
-  t.equal(await upstream(t, server.url, { HTTP_PROXY: '', HTTPS_PROXY: '  ' }).ask(), '200 direct', 'empty is unset')
+  t.equal(await upstream(t, server.url, { HTTP_PROXY: '', HTTPS_PROXY: '  ' }).send(), '200 direct', 'empty is unset')
 })
 
 await t.test('the credentials of a proxy are sent to the proxy only, and are in no message', async t => {
@@ -186,11 +186,11 @@ await t.test('the credentials of a proxy are sent to the proxy only, and are in 
   t.teardown(server.close)
   const proxy = await createProxy(t, server.port)
   const withUser = proxy.url.replace('://', '://user:canary-proxy@')
-  t.equal(await upstream(t, 'http://registry.test', { HTTP_PROXY: withUser }).ask(), '200 x')
+  t.equal(await upstream(t, 'http://registry.test', { HTTP_PROXY: withUser }).send(), '200 x')
   matchStrictly(t, proxy.authorizations, [/^Basic /])
   proxy.refuses = 407
   t.equal(
-    await upstream(t, 'https://registry.test', { HTTPS_PROXY: withUser }).ask(),
+    await upstream(t, 'https://registry.test', { HTTPS_PROXY: withUser }).send(),
     'service_unavailable: Proxy refuses the connection'
   )
   for (const bad of ['http://[canary', 'http://user:canary@', 'socks5://user:canary@127.0.0.1:1']) {
@@ -214,22 +214,22 @@ await t.test('a request to a host in a network of NO_PROXY does not reach the pr
   const proxy = await createProxy(t, target.port)
   const options = { redirectHosts: ['localhost'], authorization: async () => 'token canary' }
   for (const list of ['10.0.0.0/8;127.0.0.0/8', 'fd00::/8 127.0.0.0/8', '127.0.0.0/8']) {
-    proxy.asked.length = 0
+    proxy.requested.length = 0
     const client = upstream(t, server.url, { HTTP_PROXY: proxy.url, NO_PROXY: list }, options)
-    t.equal(await client.ask(), '200 direct', list)
+    t.equal(await client.send(), '200 direct', list)
     t.equal(await client.stream(), 'direct', list)
-    t.strictSame(proxy.asked, [], list)
-    t.equal(await client.ask('away'), '200 target', 'a name does not match a network')
-    t.strictSame(proxy.asked, [`GET http://localhost:${target.port}/file`], list)
+    t.strictSame(proxy.requested, [], list)
+    t.equal(await client.send('away'), '200 target', 'a name does not match a network')
+    t.strictSame(proxy.requested, [`GET http://localhost:${target.port}/file`], list)
   }
   t.equal(
-    await upstream(t, server.url, { HTTP_PROXY: proxy.url, NO_PROXY: '10.0.0.0/8' }, options).ask(),
+    await upstream(t, server.url, { HTTP_PROXY: proxy.url, NO_PROXY: '10.0.0.0/8' }, options).send(),
     '200 target',
     'another network'
   )
   t.equal(
     await upstream(t, `http://localhost:${server.port}`, { HTTP_PROXY: proxy.url, NO_PROXY: '127.0.0.0/8' }, options)
-      .ask(),
+      .send(),
     '200 target',
     'names are not resolved'
   )
@@ -238,7 +238,7 @@ await t.test('a request to a host in a network of NO_PROXY does not reach the pr
     key: 'NO_PROXY'
   })
   t.equal(
-    await upstream(t, server.url, { NO_PROXY: '10.0.0.0/33' }).ask(),
+    await upstream(t, server.url, { NO_PROXY: '10.0.0.0/33' }).send(),
     '200 direct',
     'without a proxy the list is not parsed'
   )
@@ -265,14 +265,14 @@ await t.test('with a ca_file that is replaced', async t => {
 
   await t.test('new connections trust the new authorities, and idle connections are closed', async t => {
     const { file, messages, first, other, servers } = await setUp(t, ca)
-    t.equal(await first.ask(), '200 over TLS')
-    t.equal(await other.ask(), untrusted)
+    t.equal(await first.send(), '200 over TLS')
+    t.equal(await other.send(), untrusted)
     t.strictSame(messages(), [], 'nothing has changed')
     const idle = servers.first.closed()
     await writeFile(`${file}.new`, pem('other-ca.pem'))
     await rename(`${file}.new`, file)
-    t.equal(await other.ask(), '200 over TLS')
-    t.equal(await first.ask(), untrusted, 'the idle connection is not reused')
+    t.equal(await other.send(), '200 over TLS')
+    t.equal(await first.send(), untrusted, 'the idle connection is not reused')
     await idle
     matchStrictly(t, messages(), [
       {
@@ -285,7 +285,7 @@ await t.test('with a ca_file that is replaced', async t => {
       { level: 30 }
     ], 'once for each of the two instances')
     await writeFile(file, `# both of them\n${ca}\nCommentaire \u00e9\n${pem('other-ca.pem')}`)
-    t.strictSame([await first.ask(), await other.ask(), await other.stream()], [
+    t.strictSame([await first.send(), await other.send(), await other.stream()], [
       '200 over TLS',
       '200 over TLS',
       'over TLS'
@@ -315,7 +315,7 @@ await t.test('with a ca_file that is replaced', async t => {
     ]
     for (const [what, content, problem] of bad) {
       await writeFile(file, content)
-      for (let time = 0; time < 2; time++) t.equal(await first.ask(), '200 over TLS', what)
+      for (let time = 0; time < 2; time++) t.equal(await first.send(), '200 over TLS', what)
       const logged = messages()
       matchStrictly(t, logged, [{
         level: 50,
@@ -328,10 +328,10 @@ await t.test('with a ca_file that is replaced', async t => {
       t.equal(logged.length, 1, `${what}: once`)
     }
     await rm(file)
-    for (let time = 0; time < 2; time++) t.equal(await first.ask(), '200 over TLS')
+    for (let time = 0; time < 2; time++) t.equal(await first.send(), '200 over TLS')
     matchStrictly(t, messages().map(({ msg }) => msg), [/no such file or directory/])
     await writeFile(file, `\uFEFF${ca.replaceAll('\n', '\r\n')}`)
-    t.equal(await first.ask(), '200 over TLS')
+    t.equal(await first.send(), '200 over TLS')
     t.equal(messages().length, 1, 'the file can be used again')
   })
 
@@ -339,8 +339,8 @@ await t.test('with a ca_file that is replaced', async t => {
     const { file, first, other, servers } = await setUp(t, ca)
     const { resume, text } = await first.slow(servers.first)
     await writeFile(file, pem('other-ca.pem'))
-    t.equal(await first.ask(), untrusted)
-    t.equal(await other.ask(), '200 over TLS')
+    t.equal(await first.send(), untrusted)
+    t.equal(await other.send(), '200 over TLS')
     const closed = servers.first.closed()
     resume()
     t.equal(await text, 'half and half')

@@ -47,47 +47,47 @@ await t.test('an upstream', async t => {
       upstream.close()
       await server.close()
     })
-    return { server, clock, upstream, ask: async (path: string) => await upstream.json(upstream.address([path])) }
+    return { server, clock, upstream, send: async (path: string) => await upstream.json(upstream.address([path])) }
   }
 
   await t.test('that fails gets few more requests than without retries', async t => {
-    const { server, ask } = await setUp(t, () => ({ status: 502, body: '' }))
-    for (let times = 0; times < 40; times++) await t.rejects(ask('x'))
+    const { server, send } = await setUp(t, () => ({ status: 502, body: '' }))
+    for (let times = 0; times < 40; times++) await t.rejects(send('x'))
     t.ok(server.requests.length > 40 && server.requests.length <= 40 + 10 + 8, `${server.requests.length} requests`)
   })
 
   await t.test('that sends Retry-After gets no requests from any client until then', async t => {
-    const { server, clock, ask } = await setUp(
+    const { server, clock, send } = await setUp(
       t,
       ({ path }) =>
         path === '/limited'
           ? { status: 429, headers: { 'retry-after': '120' }, body: '' }
           : { status: 200, headers: { 'content-type': 'application/json' }, body: '[]' }
     )
-    await t.rejects(ask('limited'), { code: 'rate_limit', retryAfter: 120 })
-    await t.rejects(ask('other'), { code: 'rate_limit', retryAfter: 120 })
+    await t.rejects(send('limited'), { code: 'rate_limit', retryAfter: 120 })
+    await t.rejects(send('other'), { code: 'rate_limit', retryAfter: 120 })
     t.equal(server.requests.length, 1)
     clock.forward(121)
-    matchStrictly(t, await ask('other'), { kind: 'found' })
+    matchStrictly(t, await send('other'), { kind: 'found' })
   })
 
   await t.test('gets no requests beyond the limit of its queue', async t => {
     const { promise, resolve } = Promise.withResolvers<undefined>()
-    const { server, ask } = await setUp(
+    const { server, send } = await setUp(
       t,
       () => ({ status: 200, headers: { 'content-type': 'application/json' }, body: '[]' }),
       { concurrency: 1, waiting: 1 }
     )
     server.fault = async () => await promise
-    const [first, second] = [ask('x'), ask('x')]
-    await t.rejects(ask('x'), { code: 'service_unavailable', proxyError: 'connection_limit_reached' })
+    const [first, second] = [send('x'), send('x')]
+    await t.rejects(send('x'), { code: 'service_unavailable', proxyError: 'connection_limit_reached' })
     resolve(undefined)
     matchStrictly(t, await Promise.all([first, second]), [{ kind: 'found' }, { kind: 'found' }])
   })
 
   await t.test('during a pause: a download without a client, or one that fails to connect, fails only its own ' +
     'request', async t => {
-    const { server, upstream, ask } = await setUp(
+    const { server, upstream, send } = await setUp(
       t,
       ({ path }) =>
         path === '/limited' ? { status: 429, headers: { 'retry-after': '1' }, body: '' } : { status: 200, body: 'file' }
@@ -95,7 +95,7 @@ await t.test('an upstream', async t => {
     const open = async (signal: AbortSignal) => await upstream.open(upstream.address(['file']), { signal, offset: 0 })
     await t.rejects(open(AbortSignal.abort()), 'the client disconnected while its request waited in the queue')
     t.equal(server.requests.length, 0)
-    await t.rejects(ask('limited'), { code: 'rate_limit' })
+    await t.rejects(send('limited'), { code: 'rate_limit' })
     await server.stop()
     await t.rejects(open(new AbortController().signal), {
       code: 'service_unavailable',
@@ -104,7 +104,7 @@ await t.test('an upstream', async t => {
   })
 
   await t.test('that compresses without Accept-Encoding is refused, and nothing is decompressed', async t => {
-    const { ask } = await setUp(
+    const { send } = await setUp(
       t,
       () => ({
         status: 200,
@@ -112,6 +112,6 @@ await t.test('an upstream', async t => {
         body: Buffer.alloc(100)
       })
     )
-    await t.rejects(ask('x'), { code: 'service_unavailable', details: 'Response has an unrequested content coding' })
+    await t.rejects(send('x'), { code: 'service_unavailable', details: 'Response has an unrequested content coding' })
   })
 })

@@ -37,8 +37,8 @@ await t.test('a credential is in no log line, response or metric, for any failur
   t.teardown(() => { app.server.closeAllConnections() })
   const seen: string[] = []
   const get = async (path: string) => {
-    const answer = await fetch(url + path)
-    seen.push(JSON.stringify([...answer.headers]), await answer.text().catch(String))
+    const response = await fetch(url + path)
+    seen.push(JSON.stringify([...response.headers]), await response.text().catch(String))
   }
   const paths = [
     '/api/v1/extensions',

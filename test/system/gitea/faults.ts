@@ -10,7 +10,7 @@ import {
   type GiteaFake,
   type GiteaOptions
 } from '../../fakes/gitea.ts'
-import type { LoopbackAnswer } from '../../fakes/loopback.ts'
+import type { LoopbackResponse } from '../../fakes/loopback.ts'
 import { matchStrictly } from '../../fakes/match.ts'
 
 async function setUp (
@@ -35,12 +35,12 @@ async function setUp (
     )
   }
 }
-const html: LoopbackAnswer = {
+const html: LoopbackResponse = {
   status: 200,
   headers: { 'content-type': 'text/html; charset=utf-8' },
   body: '<html>Sign in</html>'
 }
-const json = (status: number, body: unknown, headers: Record<string, string> = {}): LoopbackAnswer => ({
+const json = (status: number, body: unknown, headers: Record<string, string> = {}): LoopbackResponse => ({
   status,
   headers: { 'content-type': 'application/json', ...headers },
   body: typeof body === 'string' ? body : JSON.stringify(body)
@@ -55,8 +55,8 @@ await t.test('a server that requires sign-in causes an auth_error, and never an 
   })
   for (const [name, { get }] of Object.entries({ signin, pages, away })) {
     for (const path of ['', '/search?q=aws', '/provider/aws', '/provider/aws/versions', '/provider/aws/1.2.0']) {
-      const answer = await get(`/api/v1/extensions${path}`)
-      matchStrictly(t, [answer.statusCode, answer.json()], [401, {
+      const response = await get(`/api/v1/extensions${path}`)
+      matchStrictly(t, [response.statusCode, response.json()], [401, {
         error: 'auth_error',
         message: "Instance gitea refuses the registry's credentials"
       }], `${name} ${path}`)
@@ -92,8 +92,8 @@ await t.test('a missing organization is not an empty catalog', async t => {
 
 await t.test('a repository with disabled releases does not affect the others', async t => {
   const { gitea, get } = await setUp(t)
-  const answer = await get('/api/v1/extensions')
-  matchStrictly(t, [answer.statusCode, answer.headers['x-partial'], answer.headers['x-total-count']], [
+  const response = await get('/api/v1/extensions')
+  matchStrictly(t, [response.statusCode, response.headers['x-partial'], response.headers['x-total-count']], [
     200,
     undefined,
     '10'
@@ -171,16 +171,16 @@ await t.test('every failure is a 503 with its reason, and never a 404 or 500', a
 
 await t.test('the rate limit of the upstream is respected, and passed on with its Retry-After', async t => {
   const { gitea, get, clock } = await setUp(t, { fault: () => json(429, {}, { 'retry-after': '120' }) })
-  const answer = await get('/api/v1/extensions')
-  matchStrictly(t, [answer.statusCode, answer.json<{ error: string }>().error, answer.headers['retry-after']], [
+  const response = await get('/api/v1/extensions')
+  matchStrictly(t, [response.statusCode, response.json<{ error: string }>().error, response.headers['retry-after']], [
     429,
     'rate_limit',
     '120'
   ])
   await turn()
-  const asked = gitea.requests.length
+  const requested = gitea.requests.length
   await get('/api/v1/extensions/provider/aws')
-  t.equal(gitea.requests.length, asked)
+  t.equal(gitea.requests.length, requested)
   gitea.fault = undefined
   clock.forward(121)
   t.equal((await get('/api/v1/extensions')).statusCode, 200)
@@ -190,14 +190,14 @@ await t.test('malformed items make the list partial and do not affect the others
   const { gitea, get } = await setUp(t)
   gitea.fault = async ({ path, headers }) => {
     if (!/\/orgs\/provisioning\/repos/.test(path) || headers['x-again'] !== undefined) return undefined
-    const answer = await fetch(gitea.url + path, { headers: { 'x-again': '1' } })
-    return json(200, [{ name: 'broken_prov', owner: null }, 'x', null, ...await answer.json() as unknown[]], {
-      link: answer.headers.get('link') ?? '',
-      'x-total-count': answer.headers.get('x-total-count') ?? ''
+    const response = await fetch(gitea.url + path, { headers: { 'x-again': '1' } })
+    return json(200, [{ name: 'broken_prov', owner: null }, 'x', null, ...await response.json() as unknown[]], {
+      link: response.headers.get('link') ?? '',
+      'x-total-count': response.headers.get('x-total-count') ?? ''
     })
   }
-  const answer = await get('/api/v1/extensions')
-  matchStrictly(t, [answer.statusCode, answer.headers['x-partial'], answer.headers['x-total-count']], [
+  const reply = await get('/api/v1/extensions')
+  matchStrictly(t, [reply.statusCode, reply.headers['x-partial'], reply.headers['x-total-count']], [
     200,
     'gitea',
     '10'
@@ -227,12 +227,12 @@ await t.test(
         redirect_hosts: [`127.0.0.1:${gitea.storage?.port ?? 0}`]
       }
     })
-    const answer = await get('/api/v1/extensions/taskserv/k3s/1.27.5+k3s1')
-    t.equal(answer.statusCode, 200)
+    const response = await get('/api/v1/extensions/taskserv/k3s/1.27.5+k3s1')
+    t.equal(response.statusCode, 200)
     t.ok((gitea.storage?.requests.length ?? 0) >= 2, 'the checksum files and the file')
     t.ok(gitea.storage?.requests.every(({ headers }) => headers.authorization === undefined))
     t.ok(gitea.requests.every(({ headers }) => headers.authorization === 'token canary-token'))
-    t.notMatch(JSON.stringify(answer.headers), /canary|storage|X-Amz|signature/i)
+    t.notMatch(JSON.stringify(response.headers), /canary|storage|X-Amz|signature/i)
   }
 )
 
@@ -259,11 +259,11 @@ await t.test('a server with small pages is read completely when a proxy drops it
   const { gitea, get } = await setUp(t, { options: { maxResponseItems: 20 } })
   gitea.fault = async ({ path, headers }) => {
     if (!path.startsWith('/api/') || headers['x-again'] !== undefined) return undefined
-    const answer = await fetch(gitea.url + path, { headers: { 'x-again': '1' } })
+    const response = await fetch(gitea.url + path, { headers: { 'x-again': '1' } })
     return {
-      status: answer.status,
-      headers: { 'content-type': 'application/json', 'x-total-count': answer.headers.get('x-total-count') ?? '' },
-      body: await answer.text()
+      status: response.status,
+      headers: { 'content-type': 'application/json', 'x-total-count': response.headers.get('x-total-count') ?? '' },
+      body: await response.text()
     }
   }
   t.equal((await get('/api/v1/extensions')).headers['x-total-count'], '10')
@@ -362,8 +362,8 @@ await t.test(
     const health = async (status: string) => {
       for (;;) {
         const { statusCode, body } = await get('/health')
-        const answer = JSON.parse(body) as HealthResponse
-        if (answer.status === status) return { statusCode, ...answer }
+        const response = JSON.parse(body) as HealthResponse
+        if (response.status === status) return { statusCode, ...response }
         await turn()
       }
     }

@@ -23,7 +23,7 @@ await t.test('an unread log does not delay requests, and all its lines are writt
   t.teardown(() => program.kill('SIGKILL'))
   const agent = new Agent({ keepAlive: true, maxSockets: 8 })
   t.teardown(() => { agent.destroy() })
-  const ask = async (path: string, id: string): Promise<number | undefined> => {
+  const send = async (path: string, id: string): Promise<number | undefined> => {
     const [response] = await once(
       get({ port, host: '127.0.0.1', path, agent, headers: { 'x-request-id': id } }),
       'response'
@@ -31,11 +31,11 @@ await t.test('an unread log does not delay requests, and all its lines are writt
     await text(response)
     return response.statusCode
   }
-  while (await ask('/livez', 'start').catch(() => undefined) !== 200) await sleep(20)
+  while (await send('/livez', 'start').catch(() => undefined) !== 200) await sleep(20)
 
   // The log lines exceed the capacity of a pipe.
   const ids = Array.from({ length: 3000 }, (_, at) => `${at}-${'x'.repeat(120)}`)
-  const statuses = await Promise.all(ids.map(async id => await ask('/api/v1/extensions', id)))
+  const statuses = await Promise.all(ids.map(async id => await send('/api/v1/extensions', id)))
   t.ok(statuses.every(status => status === 200))
 
   program.kill('SIGTERM')

@@ -48,7 +48,7 @@ await t.test('requests to an upstream in a NO_PROXY network, and their token, by
     return (await server.end).stdout
   }
   const lines = await read({ NO_PROXY: '10.0.0.0/8;127.0.0.0/8 fd00::/8,<local>,192.168.' })
-  t.strictSame(proxy.asked, [])
+  t.strictSame(proxy.requested, [])
   t.equal(gitea.requests.every(({ headers }) => headers.authorization === `token ${token}`), true)
   const warnings = lines.filter(line => line.includes('NO_PROXY')).map(line => JSON.parse(line) as unknown)
   matchStrictly(t, warnings, [{
@@ -59,7 +59,7 @@ await t.test('requests to an upstream in a NO_PROXY network, and their token, by
   }])
   t.equal(warnings.length, 1)
   await read({ NO_PROXY: '10.0.0.0/8' })
-  t.ok(proxy.asked.length > 0, 'the proxy is used if NO_PROXY does not contain the network')
+  t.ok(proxy.requested.length > 0, 'the proxy is used if NO_PROXY does not contain the network')
 })
 
 await t.test('a malformed proxy variable fails the start and --check-config with its name, if an upstream could use ' +

@@ -150,7 +150,7 @@ await t.test('the server listens on an IPv6 address with or without brackets, an
 }, async t => {
   const env = { REGISTRY_OCI_REGISTRY: t.testdir({}) }
   for (
-    const [host, at, asked] of [['[::]', '[::]', ['[::1]', '127.0.0.1']], ['::', '[::]', ['[::1]', '127.0.0.1']], [
+    const [host, at, requested] of [['[::]', '[::]', ['[::1]', '127.0.0.1']], ['::', '[::]', ['[::1]', '127.0.0.1']], [
       '[::1]',
       '[::1]',
       ['[::1]']
@@ -164,7 +164,7 @@ await t.test('the server listens on an IPv6 address with or without brackets, an
     const server = run(t, { env: { ...env, REGISTRY_SERVER_HOST: host } })
     const port =
       (await server.line(new RegExp(`"msg":"Server listening at http://${at.replaceAll(/[[\]]/g, '\\$&')}:(\\d+)"`)))[1]
-    for (const name of asked) t.equal((await fetch(`http://${name}:${port}/livez`)).status, 200, `${host} at ${name}`)
+    for (const name of requested) { t.equal((await fetch(`http://${name}:${port}/livez`)).status, 200, `${host} at ${name}`) }
     server.kill('SIGTERM')
     matchStrictly(t, await server.end, { code: 0 })
   }
@@ -287,9 +287,9 @@ await t.test('with an upstream that does not respond', async t => {
   })
 
   await t.test('SIGTERM before the server listens ends the process', async t => {
-    const asked = once(silent, 'request')
+    const requested = once(silent, 'request')
     const { kill, end } = run(t, { env: { ...env, REGISTRY_SERVER_SHUTDOWN_DELAY_SECONDS: '300' } })
-    await asked
+    await requested
     kill('SIGTERM')
     const { code, stdout } = await end
     t.equal(code, 0)

@@ -11,7 +11,7 @@ import { matchStrictly } from '../../fakes/match.ts'
 const base = '/api/v1/extensions'
 const file = '/taskserv/kubernetes/1.28.0'
 const content = provisioningContent('provisioning')
-const wanted = createHash('sha256').update(
+const expected = createHash('sha256').update(
   content.repositories.find(({ name }) => name === 'kubernetes_taskserv')?.releases?.find(({ tag }) => tag === '1.28.0')
     ?.assets?.[0]?.content ?? ''
 ).digest('hex')
@@ -33,7 +33,7 @@ interface Outcome {
 }
 
 /** Sends a request and reads its response; returns `error` for a missing or incomplete response. */
-async function ask (agent: Agent, address: string, path: string, id: string): Promise<Outcome> {
+async function send (agent: Agent, address: string, path: string, id: string): Promise<Outcome> {
   const request = get(`${address}${base}${path}`, { agent, headers: { 'x-request-id': id } })
   const outcome = () => ({ id, path, reused: request.reusedSocket })
   try {
@@ -100,7 +100,7 @@ async function underLoad (t: Test, store: boolean): Promise<void> {
     const agent = new Agent({ keepAlive: true, maxSockets: 1 })
     for (let at = number; ; at++) {
       const afterwards = signalled
-      const outcome = await ask(agent, address, paths[at % paths.length] ?? '', `client-${number}-${at}`)
+      const outcome = await send(agent, address, paths[at % paths.length] ?? '', `client-${number}-${at}`)
       outcomes.push(outcome)
       if (afterwards) late.push(outcome)
       if (outcome.error !== undefined) break
@@ -115,12 +115,12 @@ async function underLoad (t: Test, store: boolean): Promise<void> {
   await Promise.all(clients)
   t.equal(await end, 0)
 
-  const answered = new Map(outcomes.filter(({ error }) => error === undefined).map(outcome => [outcome.id, outcome]))
+  const completed = new Map(outcomes.filter(({ error }) => error === undefined).map(outcome => [outcome.id, outcome]))
   t.ok(accepted.size > 200)
-  t.strictSame([...accepted].filter(id => !answered.has(id)), [], 'every accepted request has a response')
-  t.strictSame([...answered.values()].filter(({ status }) => status !== 200), [])
+  t.strictSame([...accepted].filter(id => !completed.has(id)), [], 'every accepted request has a response')
+  t.strictSame([...completed.values()].filter(({ status }) => status !== 200), [])
   t.strictSame(
-    [...answered.values()].filter(({ path, sha256 }) => path === file && sha256 !== wanted),
+    [...completed.values()].filter(({ path, sha256 }) => path === file && sha256 !== expected),
     [],
     'every file is complete'
   )
@@ -139,17 +139,21 @@ await t.test('requests that wait for their upstream when listening ends complete
   const { gitea, accepted, address, kill, end } = await setUp(t, 0)
   const agent = new Agent({ keepAlive: true })
   t.teardown(() => { agent.destroy() })
-  await ask(agent, address, file, 'first')
+  await send(agent, address, file, 'first')
   const { promise: released, resolve: release } = Promise.withResolvers<undefined>()
   gitea.fault = async () => await released
   const paths = [file, file, file, '/provider/aws/versions', '/provider/upcloud/versions']
-  const outcomes = paths.map(async (path, at) => await ask(agent, address, path, `waits-${at}`))
+  const outcomes = paths.map(async (path, at) => await send(agent, address, path, `waits-${at}`))
   while (accepted.size < paths.length + 1) await sleep(5)
   kill('SIGTERM')
   await refused(address)
   release(undefined)
   const [one, two, three, ...others] = await Promise.all(outcomes)
-  matchStrictly(t, [one, two, three], Array.from({ length: 3 }, () => ({ status: 200, sha256: wanted, closes: true })))
+  matchStrictly(
+    t,
+    [one, two, three],
+    Array.from({ length: 3 }, () => ({ status: 200, sha256: expected, closes: true }))
+  )
   t.strictSame(others.map(({ status, closes }) => [status, closes]), [[200, true], [200, true]])
   t.equal(await end, 0)
 })
@@ -158,9 +162,9 @@ await t.test('a second signal ends the process at once during a request', async 
   const { gitea, accepted, address, kill, end } = await setUp(t, 0)
   const agent = new Agent({ keepAlive: true })
   t.teardown(() => { agent.destroy() })
-  await ask(agent, address, file, 'first')
+  await send(agent, address, file, 'first')
   gitea.fault = () => 'hang'
-  const outcome = ask(agent, address, file, 'never')
+  const outcome = send(agent, address, file, 'never')
   while (!accepted.has('never')) await sleep(5)
   kill('SIGTERM')
   await refused(address)

@@ -8,18 +8,18 @@ import registry, { serverOptions } from '../../../app.ts'
 import { notFoundHandler } from '../../../plugins/errors.ts'
 import { createClock } from '../../fakes/clock.ts'
 import { createGiteaFake, provisioningContent } from '../../fakes/gitea.ts'
-import type { FaultAction, LoopbackAnswer } from '../../fakes/loopback.ts'
+import type { FaultAction, LoopbackResponse } from '../../fakes/loopback.ts'
 import { contentOf, createRegistryFake } from '../../fakes/registry.ts'
 import { createJudge, routesOf, type Document } from '../../properties/openapi-answer.ts'
 import { inputs, type Input } from '../../properties/openapi-input.ts'
 import { holds, share, until } from '../../properties/run.ts'
 
 /** Number of requests in a full run; fewer without `PROPERTIES=full`. */
-const wanted = share(10_000)
+const required = share(10_000)
 const budget = 0.6
 const timeout = 0.3
 /** Maximum milliseconds of a response: several request budgets on a busy machine. */
-const most = 6000
+const maximum = 6000
 
 const owned = ['aws_prov', 'k3s_taskserv', 'web_cluster', 'onlyrc_prov', 'edge_cluster']
 const content = provisioningContent()
@@ -30,8 +30,8 @@ const known = {
   q: ['aws', 'kubernetes', 'K', 'load balancer']
 }
 
-const html: LoopbackAnswer = { status: 404, headers: { 'content-type': 'text/html' }, body: '<html>Not here</html>' }
-const said = (status: number, body: string, headers = {}): LoopbackAnswer => ({
+const html: LoopbackResponse = { status: 404, headers: { 'content-type': 'text/html' }, body: '<html>Not here</html>' }
+const described = (status: number, body: string, headers = {}): LoopbackResponse => ({
   status,
   headers: { 'content-type': 'application/json', ...headers },
   body
@@ -45,19 +45,19 @@ const faults: FaultAction[] = [
   'drip',
   html,
   { ...html, status: 200 },
-  said(500, '{}'),
-  said(502, 'x'),
-  said(503, '{}', { 'retry-after': '3' }),
-  said(429, '{}', { 'retry-after': '7' }),
-  said(429, '{}'),
-  said(401, '{}'),
-  said(403, '{}'),
-  said(200, '[{'),
-  said(200, '"text"'),
-  said(200, '{"ok":true}'),
-  said(302, '', { location: 'http://169.254.169.254/' }),
-  said(302, '', { location: '/user/login' }),
-  said(200, '[]', { 'x-total-count': '99999999', link: '<https://x/?page=99999>; rel="last"' })
+  described(500, '{}'),
+  described(502, 'x'),
+  described(503, '{}', { 'retry-after': '3' }),
+  described(429, '{}', { 'retry-after': '7' }),
+  described(429, '{}'),
+  described(401, '{}'),
+  described(403, '{}'),
+  described(200, '[{'),
+  described(200, '"text"'),
+  described(200, '{"ok":true}'),
+  described(302, '', { location: 'http://169.254.169.254/' }),
+  described(302, '', { location: '/user/login' }),
+  described(200, '[]', { 'x-total-count': '99999999', link: '<https://x/?page=99999>; rel="last"' })
 ]
 const places = [/./, /\/(?:repos|_catalog)\b/, /\/releases/, /\/(?:tags|manifests)\//, /\/(?:attachments|blobs)\//]
 
@@ -153,33 +153,33 @@ await t.test('every operation responds to any request as documented, for any fau
   async function compare (
     app: FastifyInstance,
     { route, url, declaredUrl, headers }: Input,
-    answer: LightMyRequestResponse
+    response: LightMyRequestResponse
   ): Promise<void> {
     if (url === declaredUrl || !comparable.has(route.operation.operationId)) return
     const plain = await app.inject({ url: declaredUrl, headers, method: route.method as 'GET' })
     // Either request may be late on a busy machine.
-    if (plain.statusCode === 503 || answer.statusCode === 503) return
+    if (plain.statusCode === 503 || response.statusCode === 503) return
     compared++
     const { headers: expected } = plain
-    equal(answer.statusCode, plain.statusCode, `undeclared parameters change the status: ${answer.body}`)
+    equal(response.statusCode, plain.statusCode, `undeclared parameters change the status: ${response.body}`)
     for (const name of ['link', 'x-total-count', 'content-disposition', 'content-range', 'repr-digest']) {
-      equal(answer.headers[name], expected[name], `undeclared parameters change ${name}`)
+      equal(response.headers[name], expected[name], `undeclared parameters change ${name}`)
     }
     equal(
-      String(answer.headers.location).split('?', 1)[0],
+      String(response.headers.location).split('?', 1)[0],
       String(expected.location).split('?', 1)[0],
       'undeclared parameters change the target'
     )
     // The coding of a body may change once it has been compressed in the background.
-    if (answer.headers['content-encoding'] === expected['content-encoding']) {
-      ok(answer.rawPayload.equals(plain.rawPayload), `undeclared parameters change the body: ${answer.body}`)
+    if (response.headers['content-encoding'] === expected['content-encoding']) {
+      ok(response.rawPayload.equals(plain.rawPayload), `undeclared parameters change the body: ${response.body}`)
     }
   }
 
-  async function ask (app: FastifyInstance, input: Input, troubled: boolean): Promise<void> {
+  async function send (app: FastifyInstance, input: Input, troubled: boolean): Promise<void> {
     const { route, kind, url, parameters, headers } = input
     const began = performance.now()
-    const answer = await app.inject({ url, headers, method: route.method as 'GET' }).catch((error: unknown) =>
+    const reply = await app.inject({ url, headers, method: route.method as 'GET' }).catch((error: unknown) =>
       error as Error
     )
     const took = performance.now() - began
@@ -187,40 +187,40 @@ await t.test('every operation responds to any request as documented, for any fau
     const id = route.operation.operationId
     counts.set(id, (counts.get(id) ?? 0) + 1)
     const what = `${route.method} ${url}`
-    ok(took < most, `${what}: ${took} ms`)
-    if (answer instanceof Error) {
+    ok(took < maximum, `${what}: ${took} ms`)
+    if (reply instanceof Error) {
       // A download that fails after its headers cannot change its status.
-      ok(troubled && id === 'downloadExtension', `${what}: ${answer.message}`)
+      ok(troubled && id === 'downloadExtension', `${what}: ${reply.message}`)
       return
     }
     try {
-      const { statusCode: status } = answer
+      const { statusCode: status } = reply
       statuses.set(status, (statuses.get(status) ?? 0) + 1)
       notEqual(status, 500)
       const late = status === 503 && id !== 'getReadiness' &&
-        /timeout|^$/.test(String(answer.headers['proxy-status'] ?? ''))
+        /timeout|^$/.test(String(reply.headers['proxy-status'] ?? ''))
       if (!troubled && late) slow++
       else {
         ok(
           troubled || ![401, 429, 503].includes(status),
-          `${status} without a fault: ${answer.body} ${JSON.stringify(answer.headers)}`
+          `${status} without a fault: ${reply.body} ${JSON.stringify(reply.headers)}`
         )
       }
       // An unencoded value may reach another operation, so the response is checked against the operation that handled
       // it.
-      const template = answer.headers['x-test-route']
-      if (template === 'none') return judge.checkUnknown(answer)
+      const template = reply.headers['x-test-route']
+      if (template === 'none') return judge.checkUnknown(reply)
       const answering = template === undefined ? route : byRoute.get(`${route.method} ${String(template)}`)
       if (answering === undefined) return ok(kind === 'either', 'another route')
-      judge.check(answering, answer)
-      if (kind === 'valid') notEqual(status, 400, answer.body)
+      judge.check(answering, reply)
+      if (kind === 'valid') notEqual(status, 400, reply.body)
       if (kind === 'invalid') equal(status, 400)
       const { type, name, source } = parameters
       if (
         kind === 'valid' && (id === 'getExtension' || id === 'listExtensionVersions') && type === 'provider' &&
         name === 'aws' && source !== 'source=oci'
       ) notEqual(status, 404, 'an outage is not reported as 404')
-      if (!troubled) await compare(app, input, answer)
+      if (!troubled) await compare(app, input, reply)
     } catch (error) {
       throw new Error(`${what} ${JSON.stringify(headers)}: ${error instanceof Error ? error.message : String(error)}`, {
         cause: error
@@ -253,12 +253,12 @@ await t.test('every operation responds to any request as documented, for any fau
   })
 
   const steps = fc.array(step, { minLength: 5, maxLength: 8, size: 'max' })
-  const asked = () => [...counts.values()].reduce((sum, count) => sum + count, 0)
+  const requested = () => [...counts.values()].reduce((sum, count) => sum + count, 0)
   await holds(
     t,
     fc.asyncProperty(
       steps,
-      until(() => asked() >= wanted, async steps => {
+      until(() => requested() >= required, async steps => {
         heal()
         const { app, clock } = await start()
         try {
@@ -274,7 +274,7 @@ await t.test('every operation responds to any request as documented, for any fau
             }
             clock.forward(forward)
             await Promise.all(inputs.map(async input => {
-              await ask(app, input, troubled)
+              await send(app, input, troubled)
             }))
           }
           heal()
@@ -287,7 +287,7 @@ await t.test('every operation responds to any request as documented, for any fau
     { runs: share(60) }
   )
 
-  const cases = asked()
+  const cases = requested()
   t.comment(
     `${cases} cases over ${routes.length} operations: ${[...counts].map(([id, count]) => `${id} ${count}`).join(', ')}`
   )
@@ -298,7 +298,7 @@ await t.test('every operation responds to any request as documented, for any fau
       ).join(', ')
     }; slowest ${Math.round(slowest)} ms, ${slow} late though nothing was wrong`
   )
-  t.ok(cases >= wanted, `at least ${wanted} cases`)
+  t.ok(cases >= required, `at least ${required} cases`)
   t.comment(`${compared} responses compared with those to the same requests without undeclared parameters`)
   t.ok(compared >= cases / 50, 'enough responses to undeclared parameters are compared')
   t.ok(slow <= cases / 20, 'few responses are late without a fault')

@@ -10,14 +10,14 @@ import type { Extension, ExtensionVersion } from '../../../schemas/extension.ts'
 import { createClock } from '../../fakes/clock.ts'
 import { createGiteaFake, provisioningContent } from '../../fakes/gitea.ts'
 import { writeLayout } from '../../fakes/layout.ts'
-import type { Loopback, LoopbackAnswer, LoopbackRequest } from '../../fakes/loopback.ts'
+import type { Loopback, LoopbackResponse, LoopbackRequest } from '../../fakes/loopback.ts'
 import { contentOf, createRegistryFake } from '../../fakes/registry.ts'
 import { provenAbsent } from '../../properties/gitea-proof.ts'
 import { mutate, mutations, type Mutation } from '../../properties/mutations.ts'
 import { holds, share, until } from '../../properties/run.ts'
 
 /** Number of mutated responses in a full run; fewer without `PROPERTIES=full`. */
-const wanted = share(5000)
+const expected = share(5000)
 /** Number of registries that are fuzzed at the same time: some of them wait while others work. */
 const lanes = 6
 
@@ -52,22 +52,22 @@ async function upstreams (t: Test) {
 
 /** Returns a function that returns the true response of an upstream to a request, and caches it. */
 function createTruth (upstream: Loopback) {
-  const known = new Map<string, Promise<LoopbackAnswer>>()
-  async function ask ({ method, path, headers: { accept = '*/*' } }: LoopbackRequest): Promise<LoopbackAnswer> {
-    const answer = await fetch(upstream.url + path, {
+  const known = new Map<string, Promise<LoopbackResponse>>()
+  async function send ({ method, path, headers: { accept = '*/*' } }: LoopbackRequest): Promise<LoopbackResponse> {
+    const response = await fetch(upstream.url + path, {
       method,
       redirect: 'manual',
       headers: { accept, 'accept-encoding': 'identity' }
     })
     const { connection, 'keep-alive': _, 'transfer-encoding': __, 'content-length': ___, date, ...headers } = Object
-      .fromEntries(answer.headers)
-    return { status: answer.status, headers, body: Buffer.from(await answer.arrayBuffer()) }
+      .fromEntries(response.headers)
+    return { status: response.status, headers, body: Buffer.from(await response.arrayBuffer()) }
   }
-  return async (request: LoopbackRequest): Promise<LoopbackAnswer> => {
+  return async (request: LoopbackRequest): Promise<LoopbackResponse> => {
     const key = `${request.method} ${request.path} ${request.headers.accept ?? ''}`
-    const answer = known.get(key) ?? ask(request)
-    known.set(key, answer)
-    return await answer
+    const reply = known.get(key) ?? send(request)
+    known.set(key, reply)
+    return await reply
   }
 }
 type Truth = ReturnType<typeof createTruth>
@@ -97,13 +97,13 @@ async function createWorld ([gitea, oci]: readonly [Loopback, Loopback], truths:
       if (mutation === undefined) return undefined
       mutated++
       done.push(`${request.method} ${request.path} ${JSON.stringify(mutation).slice(0, 300)}`)
-      const answer = mutate(await truths[at](request), mutation)
+      const response = mutate(await truths[at](request), mutation)
       if (at === 0) {
-        for (const name of provenAbsent(request.path, answer, repositories, onPage)) {
+        for (const name of provenAbsent(request.path, response, repositories, onPage)) {
           absent.add(owned[name as keyof typeof owned])
         }
       }
-      return answer
+      return response
     }
   }
   const app = Fastify({ ...serverOptions(), logger: { level: 'warn', stream: { write: () => {} } } })
@@ -118,24 +118,24 @@ async function createWorld ([gitea, oci]: readonly [Loopback, Loopback], truths:
   await app.ready()
 
   async function get (path: string) {
-    const answer = await app.inject({ url: `/api/v1/extensions${path}` }).catch(() => undefined)
+    const reply = await app.inject({ url: `/api/v1/extensions${path}` }).catch(() => undefined)
     // The download failed after its headers.
-    if (answer === undefined) return undefined
-    statuses.set(answer.statusCode, (statuses.get(answer.statusCode) ?? 0) + 1)
-    ok([200, 302, 401, 404, 429, 503].includes(answer.statusCode), `${path}: ${answer.statusCode} ${answer.body}`)
-    return answer
+    if (reply === undefined) return undefined
+    statuses.set(reply.statusCode, (statuses.get(reply.statusCode) ?? 0) + 1)
+    ok([200, 302, 401, 404, 429, 503].includes(reply.statusCode), `${path}: ${reply.statusCode} ${reply.body}`)
+    return reply
   }
 
   const isOwned = ({ type, name }: Extension) =>
     !absent.has(`${type}/${name}`) && !before.has(`${type}/${name}`) && names.includes(`${type}/${name}`)
 
   /** Requests to every route; a response for a name that the trusted instance owns must be of the trusted instance. */
-  const questions: Array<() => Promise<void>> = [
+  const operations: Array<() => Promise<void>> = [
     ...['', '/search?q=a', '?type=provider'].map(path => async () => {
-      const answer = await get(path)
-      if (answer?.statusCode === 200) {
+      const result = await get(path)
+      if (result?.statusCode === 200) {
         deepEqual(
-          answer.json<Extension[]>().filter(isOwned).filter(({ source }) => source !== 'gitea'),
+          result.json<Extension[]>().filter(isOwned).filter(({ source }) => source !== 'gitea'),
           [],
           `${path}: owner`
         )
@@ -146,22 +146,24 @@ async function createWorld ([gitea, oci]: readonly [Loopback, Loopback], truths:
       const held = () => isOwned({ type, name: short } as Extension)
       return [
         async () => {
-          const answer = await get(`/${name}`)
-          if (answer?.statusCode === 200 && held()) equal(answer.json<Extension>().source, 'gitea', `owner of ${name}`)
-        },
-        async () => {
-          const answer = await get(`/${name}/versions`)
-          if (answer?.statusCode === 200 && held()) {
-            ok(!answer.json<ExtensionVersion[]>().some(({ version }) => version === twin), `versions of ${name}`)
+          const received = await get(`/${name}`)
+          if (received?.statusCode === 200 && held()) {
+            equal(received.json<Extension>().source, 'gitea', `owner of ${name}`)
           }
         },
         async () => {
-          const answer = await get(`/${name}/${twin}`)
-          if (held()) notEqual(answer?.statusCode, 200, `the twin's file of ${name}`)
+          const received = await get(`/${name}/versions`)
+          if (received?.statusCode === 200 && held()) {
+            ok(!received.json<ExtensionVersion[]>().some(({ version }) => version === twin), `versions of ${name}`)
+          }
         },
         async () => {
-          const answer = await get(`/${name}/latest`)
-          if (held()) notEqual(answer?.headers.location, twin, `latest of ${name}`)
+          const received = await get(`/${name}/${twin}`)
+          if (held()) notEqual(received?.statusCode, 200, `the twin's file of ${name}`)
+        },
+        async () => {
+          const received = await get(`/${name}/latest`)
+          if (held()) notEqual(received?.headers.location, twin, `latest of ${name}`)
         }
       ]
     }),
@@ -178,10 +180,10 @@ async function createWorld ([gitea, oci]: readonly [Loopback, Loopback], truths:
       plans[1] = [...oci]
       clock.forward(301)
       // The order changes, so that each request meets cold, fresh and stale entries.
-      const turned = [...questions.slice(order % questions.length), ...questions.slice(0, order % questions.length)]
+      const turned = [...operations.slice(order % operations.length), ...operations.slice(0, order % operations.length)]
       done = []
       try {
-        for (const question of turned) await question()
+        for (const operation of turned) await operation()
       } catch (error) {
         throw new Error(`${error instanceof Error ? error.message : String(error)}, after\n${done.join('\n')}`, {
           cause: error
@@ -198,11 +200,11 @@ async function createWorld ([gitea, oci]: readonly [Loopback, Loopback], truths:
       let last: unknown
       for (let attempt = 0; attempt < 60; attempt++) {
         clock.forward(301)
-        const answer = await get('')
-        const listed = answer?.statusCode === 200 ? answer.json<Extension[]>() : []
-        last = [answer?.statusCode, answer?.headers, listed.map(({ name, source }) => `${source} ${name}`)]
+        const received = await get('')
+        const listed = received?.statusCode === 200 ? received.json<Extension[]>() : []
+        last = [received?.statusCode, received?.headers, listed.map(({ name, source }) => `${source} ${name}`)]
         if (
-          answer?.headers['proxy-status'] === undefined &&
+          received?.headers['proxy-status'] === undefined &&
           listed.filter(({ source }) => source === 'gitea').length === names.length
         ) return
         await delay(50)
@@ -227,7 +229,7 @@ await t.test('no mutation of an upstream response crashes the registry or change
     t,
     fc.asyncProperty(
       fc.array(lane, { minLength: lanes, maxLength: lanes, size: 'max' }),
-      until(() => mutated >= wanted, async lanes => {
+      until(() => mutated >= expected, async lanes => {
         const ended = await Promise.allSettled(lanes.map(async rounds => {
           const fakes = await create()
           const world = await createWorld(fakes, truths)
@@ -260,5 +262,5 @@ await t.test('no mutation of an upstream response crashes the registry or change
       [...statuses].sort(([a], [b]) => a - b).map(([status, count]) => `${status} ${count}`).join(', ')
     }`
   )
-  t.ok(mutated >= wanted, `at least ${wanted} mutations`)
+  t.ok(mutated >= expected, `at least ${expected} mutations`)
 })

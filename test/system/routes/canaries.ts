@@ -133,7 +133,7 @@ await t.test('headers and query parameters of a client are not sent to an upstre
   for (const method of ['GET', 'HEAD'] as const) {
     if (method === 'HEAD') clock.forward(301)
     for (const url of [...paths, ...system]) {
-      const { statusCode, headers: answered, body } = await app.inject({
+      const { statusCode, headers: completed, body } = await app.inject({
         method,
         url: `${url}${url.includes('?') ? '&' : '?'}token=client-canary-query`,
         headers
@@ -141,7 +141,7 @@ await t.test('headers and query parameters of a client are not sent to an upstre
       statuses.add(statusCode)
       t.ok([200, 302, 400, 404].includes(statusCode), `${method} ${url} ${statusCode}`)
       t.notMatch(
-        `${JSON.stringify({ ...answered, 'x-request-id': '', location: '' })} ${body}`,
+        `${JSON.stringify({ ...completed, 'x-request-id': '', location: '' })} ${body}`,
         /client-canary/,
         `${method} ${url}`
       )
@@ -206,7 +206,7 @@ await t.test('a presigned address is in no log line, response, header or metric,
   const files = ['/taskserv/kubernetes/1.28.0', '/taskserv/kubernetes/1.28.0?source=oci'].map(path =>
     `/api/v1/extensions${path}`
   )
-  const ask = async (url: string) => {
+  const send = async (url: string) => {
     const { statusCode, headers, rawPayload } = await get(url).catch(() => ({
       statusCode: 0,
       headers: {},
@@ -215,7 +215,7 @@ await t.test('a presigned address is in no log line, response, header or metric,
     seen.push(JSON.stringify(headers), rawPayload.toString('latin1'))
     return statusCode
   }
-  for (const url of files) t.equal(await ask(url), 200, url)
+  for (const url of files) t.equal(await send(url), 200, url)
   const signed = (path: string): string =>
     storages.map(({ url }) => `${url}${path}?X-Amz-Signature=canary-signature`).join('')
   const faults: Array<Exclude<ReturnType<Fault>, Promise<unknown>>> = [
@@ -249,10 +249,10 @@ await t.test('a presigned address is in no log line, response, header or metric,
     // Every circuit has left the open state.
     clock.forward(31)
     for (const storage of storages) storage.fault = () => fault
-    for (const url of files) t.not(await ask(url), 500, `${url} ${JSON.stringify(fault)}`)
+    for (const url of files) t.not(await send(url), 500, `${url} ${JSON.stringify(fault)}`)
   }
   for (const storage of storages) await storage.stop()
-  for (const url of files) t.equal(await ask(url), 503, 'no storage')
+  for (const url of files) t.equal(await send(url), 503, 'no storage')
   for (const upstream of [gitea, oci]) {
     upstream.fault = ({ path }) =>
       /attachments|blobs/.test(path)
@@ -263,8 +263,8 @@ await t.test('a presigned address is in no log line, response, header or metric,
           }
         : undefined
   }
-  for (const url of files) t.equal(await ask(url), 503, 'a storage that is not configured')
-  for (const url of system) await ask(url)
+  for (const url of files) t.equal(await send(url), 503, 'a storage that is not configured')
+  for (const url of system) await send(url)
   // Every test of the suite checks the log and the metrics.
   t.strictSame(seen.filter(text => /X-Amz|canary/.test(text)), [])
 })

@@ -9,7 +9,7 @@ import { notFoundHandler } from '../../../plugins/errors.ts'
 import { createGiteaFake, type GiteaContent, type RepositoryContent } from '../../fakes/gitea.ts'
 import { writeLayout } from '../../fakes/layout.ts'
 import { matchStrictly } from '../../fakes/match.ts'
-import { askRaw, plainHead } from '../../fakes/raw.ts'
+import { sendRaw, plainHead } from '../../fakes/raw.ts'
 import { contentOf, createRegistryFake } from '../../fakes/registry.ts'
 
 /** Names, versions and texts of a malicious author. */
@@ -64,7 +64,7 @@ async function listen (t: Test, config: object) {
   await app.register(fp(registry), { config })
   await app.listen({ host: '127.0.0.1', port: 0 })
   const { port } = app.server.address() as AddressInfo
-  return { lines, ask: async (target: string, more = {}) => await askRaw(port, target, more) }
+  return { lines, send: async (target: string, more = {}) => await sendRaw(port, target, more) }
 }
 type Server = Awaited<ReturnType<typeof listen>>
 
@@ -76,19 +76,19 @@ const strings = (value: unknown): string[] =>
       : []
 
 /** Requests every route of the catalog and checks that no response contains harmful text. */
-async function walk (t: Test, { ask, lines }: Server, publicUrl: string) {
+async function crawl (t: Test, { send, lines }: Server, publicUrl: string) {
   const get = async (target: string) => {
-    const answer = await ask(target)
-    t.match(answer.head, plainHead, target)
-    t.notMatch(answer.head, /^x-evil/im, target)
-    t.ok([200, 302, 404].includes(answer.status), `${target} ${answer.status}`)
-    if (!/^content-type: application\/json/m.test(answer.head)) return answer
-    const body: unknown = JSON.parse(answer.body)
+    const response = await send(target)
+    t.match(response.head, plainHead, target)
+    t.notMatch(response.head, /^x-evil/im, target)
+    t.ok([200, 302, 404].includes(response.status), `${target} ${response.status}`)
+    if (!/^content-type: application\/json/m.test(response.head)) return response
+    const body: unknown = JSON.parse(response.body)
     for (const text of strings(body)) {
       t.notMatch(text, harmful, target)
       t.ok(text.length <= 4096, `${target} ${text.length}`)
     }
-    return { ...answer, body }
+    return { ...response, body }
   }
   const base = '/api/v1/extensions'
   const list = (await get(base)).body as Array<
@@ -112,7 +112,7 @@ async function walk (t: Test, { ask, lines }: Server, publicUrl: string) {
       if (disposition !== undefined) {
         t.match(parse(disposition).parameters['filename'], /^[^\\/\p{Cc}\p{Cf}"]{1,200}$/u, disposition.slice(0, 200))
       }
-      t.match((await ask(`${base}/${type}/${name}/${version}`, { method: 'HEAD' })).head, plainHead)
+      t.match((await send(`${base}/${type}/${name}/${version}`, { method: 'HEAD' })).head, plainHead)
     }
     await get(`${base}/${type}/${name}/latest`)
   }
@@ -150,7 +150,7 @@ await t.test('harmful content of a Gitea reaches no response and no log line', a
       ) => [
         repository(`${name.slice(0, 250)}_prov`),
         repository(name),
-        repository(`told${at}_taskserv`, { description: name, topics: [name, `b${name}`] })
+        repository(`shown${at}_taskserv`, { description: name, topics: [name, `b${name}`] })
       ]),
       repository('good_prov', {
         releases: [
@@ -175,14 +175,14 @@ await t.test('harmful content of a Gitea reaches no response and no log line', a
   const server = await listen(t, {
     gitea: { url: gitea.url, organization: 'provisioning', public_url: 'https://git.example.com/sub' }
   })
-  const list = await walk(t, server, 'https://git.example.com/sub/')
+  const list = await crawl(t, server, 'https://git.example.com/sub/')
   t.strictSame(
     list.filter(({ type }) => type === 'provider').map(({ name }) => name),
     ['good'],
     'a repository with an invalid name is not an extension'
   )
-  t.equal(list.filter(({ name }) => name.startsWith('told')).length, hostile.length)
-  const versions = JSON.parse((await server.ask('/api/v1/extensions/provider/good/versions')).body) as Array<
+  t.equal(list.filter(({ name }) => name.startsWith('shown')).length, hostile.length)
+  const versions = JSON.parse((await server.send('/api/v1/extensions/provider/good/versions')).body) as Array<
     { version: string }
   >
   for (const major of ['2', '4']) {
@@ -249,7 +249,7 @@ await t.test('harmful content of an OCI registry reaches no response and no log 
     server: { public_url: 'https://registry.example.com' },
     oci: { registry: fake.url, namespace: 'ns' }
   })
-  const list = await walk(t, server, 'https://registry.example.com/api/v1/extensions/')
+  const list = await crawl(t, server, 'https://registry.example.com/api/v1/extensions/')
   t.equal(list.filter(({ name }) => /^p\d+$/.test(name)).length, hostile.length - 1)
   t.ok(
     list.every(({ name }) => /^(?:p\d+|x{128})$/.test(name)),
@@ -275,8 +275,8 @@ await t.test('any text in a path or a query gets a response in the envelope, and
     }]
   })
   t.teardown(gitea.close)
-  const { ask, lines } = await listen(t, { gitea: { url: gitea.url, organization: 'provisioning' } })
-  t.equal((await ask('/api/v1/extensions')).status, 200)
+  const { send, lines } = await listen(t, { gitea: { url: gitea.url, organization: 'provisioning' } })
+  t.equal((await send('/api/v1/extensions')).status, 200)
   const raw = [
     '\0',
     '\x01',
@@ -358,7 +358,7 @@ await t.test('any text in a path or a query gets a response in the envelope, and
   ]
   for (const text of [...raw, ...escaped]) {
     for (const target of [...places(text), ...free(text)]) {
-      const { status, head, body } = await ask(target)
+      const { status, head, body } = await send(target)
       const where = JSON.stringify(target.slice(0, 120))
       t.match(head, plainHead, where)
       t.notMatch(head, /^x-evil/im, where)
@@ -366,8 +366,8 @@ await t.test('any text in a path or a query gets a response in the envelope, and
       // A path that is empty or ends in dots may be a page of the documentation.
       if (target.startsWith('/docs/') && status < 400) continue
       t.ok(status === 400 || status === 404 || (status === 431 && text.length > 5000), `${status} ${where}`)
-      const told = JSON.parse(body) as { error: string, message: string }
-      matchStrictly(t, told, { error: /^(?:not_found|invalid_\w+)$/, message: String }, where)
+      const observed = JSON.parse(body) as { error: string, message: string }
+      matchStrictly(t, observed, { error: /^(?:not_found|invalid_\w+)$/, message: String }, where)
       t.notMatch(body, harmful, where)
       t.ok(body.length < 1000, where)
     }
@@ -383,7 +383,7 @@ await t.test('any text in a path or a query gets a response in the envelope, and
       'X-Forwarded-Host: evil.example\r\n'
     ]
   ) {
-    const { status, head } = await ask('/api/v1/extensions/provider/good', { headers })
+    const { status, head } = await send('/api/v1/extensions/provider/good', { headers })
     t.equal(status, 200, JSON.stringify(headers))
     t.match(head, plainHead)
     t.notMatch(head, /evil|\n\S*id: a(?![0-9a-f]{7}-)/)

@@ -55,27 +55,27 @@ for (
     for (const { url, methods: served } of routes.values()) {
       const path = pathOf(url)
       for (const method of methods) {
-        const answer = await app.inject({ method, url: `${path}?limit=1` })
+        const response = await app.inject({ method, url: `${path}?limit=1` })
         const where = `${method} ${path}`
         if (served.has(method)) {
-          if (answer.statusCode === 405) t.fail(where)
+          if (response.statusCode === 405) t.fail(where)
           continue
         }
-        const told = {
-          status: answer.statusCode,
-          allow: answer.headers.allow,
-          cache: answer.headers['cache-control'],
-          type: answer.headers['x-content-type-options'],
-          id: typeof answer.headers['x-request-id']
+        const observed = {
+          status: response.statusCode,
+          allow: response.headers.allow,
+          cache: response.headers['cache-control'],
+          type: response.headers['x-content-type-options'],
+          id: typeof response.headers['x-request-id']
         }
-        t.strictSame(told, {
+        t.strictSame(observed, {
           status: 405,
           allow: ['GET', 'HEAD'].filter(one => served.has(one)).join(', '),
           cache: 'no-store',
           type: 'nosniff',
           id: 'string'
         }, where)
-        matchStrictly(t, answer.json(), {
+        matchStrictly(t, response.json(), {
           error: 'method_not_allowed',
           message: `Method ${method} is not allowed for ${path}: use GET or HEAD`
         }, where)
@@ -97,8 +97,8 @@ await t.test('an unknown path is 404 for every method', async t => {
     ]
   ) {
     for (const method of methods) {
-      const answer = await app.inject({ method, url })
-      t.strictSame([answer.statusCode, answer.headers.allow], [404, undefined], `${method} ${url}`)
+      const response = await app.inject({ method, url })
+      t.strictSame([response.statusCode, response.headers.allow], [404, undefined], `${method} ${url}`)
     }
   }
   t.equal((await app.inject({ url: '/docs/static/nothing.js' })).statusCode, 404, 'a file that does not exist')
@@ -115,8 +115,8 @@ await t.test('another spelling of a path has the same methods', async t => {
       `/api/v1/extensions/provider/${'x'.repeat(400)}`
     ]
   ) {
-    const answer = await app.inject({ method: 'DELETE', url })
-    t.strictSame([answer.statusCode, answer.headers.allow], [405, 'GET, HEAD'], url)
+    const response = await app.inject({ method: 'DELETE', url })
+    t.strictSame([response.statusCode, response.headers.allow], [405, 'GET, HEAD'], url)
   }
 })
 
@@ -128,13 +128,13 @@ await t.test('a body is not read, for any content type', async t => {
     const prefix = app === host ? '/registry' : ''
     for (const type of ['application/json', 'text/plain', 'application/x-www-form-urlencoded', 'not a type', '']) {
       for (const method of ['POST', 'PUT', 'QUERY', 'DELETE'] as const) {
-        const answer = await app.inject({
+        const response = await app.inject({
           method,
           url: `${prefix}/api/v1/extensions`,
           payload: '{',
           headers: type === '' ? {} : { 'content-type': type }
         })
-        t.strictSame([answer.statusCode, answer.headers.allow], [405, 'GET, HEAD'], `${prefix} ${method} ${type}`)
+        t.strictSame([response.statusCode, response.headers.allow], [405, 'GET, HEAD'], `${prefix} ${method} ${type}`)
       }
     }
   }
@@ -150,8 +150,8 @@ await t.test('HEAD is not allowed if the host has no HEAD routes', async t => {
       'GET, HEAD'
     ]] as const
   ) {
-    const answer = await host.inject({ method: 'PATCH', url })
-    t.strictSame([answer.statusCode, answer.headers.allow], [405, allow], url)
+    const response = await host.inject({ method: 'PATCH', url })
+    t.strictSame([response.statusCode, response.headers.allow], [405, allow], url)
     t.equal((await host.inject({ method: 'HEAD', url })).statusCode, allow === 'GET' ? 405 : 200, url)
   }
 })
@@ -174,9 +174,9 @@ await t.test('an embedded registry responds 405 only for its own paths, and neve
     ] as const
   ) {
     for (const method of ['POST', 'TRACE', 'OPTIONS', 'PROPFIND'] as Array<'POST'>) {
-      const answer = await host.inject({ method, url })
-      t.equal(answer.statusCode, status, `${method} ${url}`)
-      t.equal(answer.headers['x-request-id'] !== undefined, url.startsWith('/registry/'), `${method} ${url}`)
+      const response = await host.inject({ method, url })
+      t.equal(response.statusCode, status, `${method} ${url}`)
+      t.equal(response.headers['x-request-id'] !== undefined, url.startsWith('/registry/'), `${method} ${url}`)
     }
   }
   const bare = Fastify()

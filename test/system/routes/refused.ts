@@ -299,9 +299,9 @@ await t.test(
         t.equal(await status(path), 404, `${path} after ${seconds} s`)
       }
     }
-    const asked = fake.count(/_catalog/)
+    const requested = fake.count(/_catalog/)
     for (let name = 0; name < 50; name++) t.equal(await status(`provider/nowhere${name}`), 404)
-    t.ok(fake.count(/_catalog/) - asked <= 1, 'the list is not requested again for each name')
+    t.ok(fake.count(/_catalog/) - requested <= 1, 'the list is not requested again for each name')
     t.equal(await status('provider/secret'), 401)
 
     clock.forward(31)
@@ -368,7 +368,7 @@ await t.test('a Gitea repository with refused releases fails only itself, and is
     repositories: ['aws_prov', 'secret_prov', 'k3s_taskserv'].map(name => ({ name, releases: [{ tag: '1.0.0' }] }))
   }
   for (
-    const answer of [{ status: 403, message: 'user should have specific read permission' }, {
+    const response of [{ status: 403, message: 'user should have specific read permission' }, {
       status: 404,
       message: 'not found'
     }]
@@ -378,9 +378,9 @@ await t.test('a Gitea repository with refused releases fails only itself, and is
     gitea.fault = ({ path }) =>
       path.includes('/secret_prov/releases')
         ? {
-            status: answer.status,
+            status: response.status,
             headers: { 'content-type': 'application/json' },
-            body: JSON.stringify({ message: answer.message })
+            body: JSON.stringify({ message: response.message })
           }
         : undefined
     const { app, get, lines, clock } = await startApp(t, { gitea: { url: gitea.url, organization: 'team' } })
@@ -389,7 +389,7 @@ await t.test('a Gitea repository with refused releases fails only itself, and is
       const { headers, body } = await get('/api/v1/extensions')
       return [headers['x-partial'], (JSON.parse(body) as Extension[]).map(({ name }) => name)]
     }
-    t.strictSame(await list(), [undefined, ['aws', 'k3s']], String(answer.status))
+    t.strictSame(await list(), [undefined, ['aws', 'k3s']], String(response.status))
     matchStrictly(t, (await get('/health')).json(), { status: 'healthy' })
     t.strictSame(app.catalog.skipped(), {
       items: [],

@@ -33,10 +33,10 @@ await t.test('if the upstream has no range support, or another file, the transfe
   const other = await listenBeforeStorage(t, big, { cuts: [at(0.5)] })
   const opened = Promise.withResolvers<void>()
   other.storage.hold = [at(0.25), opened.promise]
-  const answer = await fetch(other.url)
+  const response = await fetch(other.url)
   other.storage.etag = '"two"'
   opened.resolve()
-  t.ok((await bytesOf(answer)).equals(big))
+  t.ok((await bytesOf(response)).equals(big))
   matchStrictly(t, other.storage.requests, [undefined, part, undefined], 'a part with another validator is not used')
 })
 
@@ -44,10 +44,10 @@ await t.test('a transfer fails if the file has changed when it starts again', as
   const { url, storage, metric } = await listenBeforeStorage(t, big, { ranges: false, cuts: [at(0.5)] })
   const opened = Promise.withResolvers<void>()
   storage.hold = [at(0.25), opened.promise]
-  const answer = await fetch(url)
+  const response = await fetch(url)
   storage.content = fileOf(big.length, 'another')
   opened.resolve()
-  await t.rejects(answer.arrayBuffer())
+  await t.rejects(response.arrayBuffer())
   t.equal(await metric('checksum_failures_total{backend="oci"}'), 1)
 })
 
@@ -55,10 +55,10 @@ await t.test('a corrupt file is never complete, is counted and not stored, and r
   const { url, storage, metric, idle, statistics } = await listenBeforeStorage(t, big)
   storage.content = Buffer.from(big)
   storage.content.writeUInt8(storage.content.readUInt8(5) ^ 1, 5)
-  const answer = await fetch(url)
-  t.equal(Number(answer.headers.get('content-length')), big.length)
+  const response = await fetch(url)
+  t.equal(Number(response.headers.get('content-length')), big.length)
   let seen = 0
-  await t.rejects(async () => { for await (const chunk of answer.body ?? []) seen += (chunk as Uint8Array).length })
+  await t.rejects(async () => { for await (const chunk of response.body ?? []) seen += (chunk as Uint8Array).length })
   t.equal(seen, big.length - held, 'everything except the end was sent')
   t.equal(await metric('checksum_failures_total{backend="oci"}'), 1)
   matchStrictly(t, statistics(), { entries: 0, bytes: 0 })
@@ -81,8 +81,8 @@ await t.test('a corrupt file is logged once, even after its client has disconnec
   const opened = Promise.withResolvers<void>()
   storage.hold = [at(0.5), opened.promise]
   const hangUp = new AbortController()
-  const answer = await fetch(url, { signal: hangUp.signal })
-  await answer.body?.getReader().read()
+  const response = await fetch(url, { signal: hangUp.signal })
+  await response.body?.getReader().read()
   hangUp.abort()
   opened.resolve()
   await idle()
@@ -99,13 +99,13 @@ await t.test('the end of a range of a file in transfer is withheld, like the end
   const opened = Promise.withResolvers<void>()
   storage.hold = [at(0.5), opened.promise]
   const whole = await fetch(url)
-  const answer = await fetch(url, { headers: { range: `bytes=1000-${1000 + 100 * 1024 - 1}` } })
-  matchStrictly(t, [answer.status, answer.headers.get('content-range'), answer.headers.get('content-length')], [
+  const response = await fetch(url, { headers: { range: `bytes=1000-${1000 + 100 * 1024 - 1}` } })
+  matchStrictly(t, [response.status, response.headers.get('content-range'), response.headers.get('content-length')], [
     206,
     `bytes 1000-${1000 + 100 * 1024 - 1}/${big.length}`,
     String(100 * 1024)
   ])
-  const reader = answer.body?.getReader()
+  const reader = response.body?.getReader()
   const read: Buffer[] = []
   let seen = 0
   for (let chunk = await reader?.read(); chunk?.value !== undefined; chunk = await reader?.read()) {
@@ -181,10 +181,10 @@ await t.test('another instance with the same file continues where its owner fail
   const broken = Promise.withResolvers<void>()
   storage.hold = [at(0.5), broken.promise]
   storage.cuts = [at(0.5)]
-  const answer = await fetch(both.url)
+  const response = await fetch(both.url)
   await fake.stop()
   broken.resolve()
-  t.ok((await bytesOf(answer)).equals(big))
+  t.ok((await bytesOf(response)).equals(big))
   matchStrictly(t, twin.storage.requests, [part])
   t.equal(storage.requests.length, 1)
   t.type(await metric('transfers_active'), 'number')

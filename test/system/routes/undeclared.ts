@@ -3,7 +3,7 @@ import type { Extension } from '../../../schemas/extension.ts'
 import { startApp } from '../../fakes/app.ts'
 import { createGiteaFake, provisioningContent } from '../../fakes/gitea.ts'
 import { matchStrictly } from '../../fakes/match.ts'
-import { askRaw } from '../../fakes/raw.ts'
+import { sendRaw } from '../../fakes/raw.ts'
 
 const base = '/api/v1/extensions'
 
@@ -60,7 +60,7 @@ const spellings = (name: string, value: string): string[] => [
 ]
 
 /** Headers that describe the content of a response. */
-const told = [
+const observed = [
   'content-type',
   'content-length',
   'content-disposition',
@@ -118,7 +118,7 @@ await t.test('an undeclared parameter does not change the response, for GET and 
       const seen = async (url: string) => {
         const { statusCode, headers, rawPayload } = await app.inject({ method, url })
         // Other headers report the state of the cache, which changes between requests.
-        const { location, ...described } = Object.fromEntries(told.map(name => [name, headers[name]]))
+        const { location, ...described } = Object.fromEntries(observed.map(name => [name, headers[name]]))
         return { statusCode, described, location: String(location).split('?', 1)[0], rawPayload }
       }
       const expected = await seen(`${base}${path}`)
@@ -166,9 +166,9 @@ await t.test('a repeated declared parameter is refused, for any of its values', 
     ]
   ]
   for (const [query, error, message] of cases) {
-    const answer = await app.inject({ url: `${base}${query}` })
-    t.equal(answer.statusCode, 400, query)
-    t.strictSame(answer.json(), { error, message }, query)
+    const response = await app.inject({ url: `${base}${query}` })
+    t.equal(response.statusCode, 400, query)
+    t.strictSame(response.json(), { error, message }, query)
     t.equal((await app.inject({ method: 'HEAD', url: `${base}${query}` })).statusCode, 400, `HEAD ${query}`)
   }
 })
@@ -187,7 +187,7 @@ await t.test('latest redirects with the query of the request to an equivalent ta
   ]
   for (const method of ['GET', 'HEAD'] as const) {
     for (const [query, location] of cases) {
-      const { status, head } = await askRaw(port, `${base}/provider/aws/latest${query}`, { method })
+      const { status, head } = await sendRaw(port, `${base}/provider/aws/latest${query}`, { method })
       t.equal(status, 302, `${method} ${query}`)
       t.equal(/^location: (.*)\r$/m.exec(head)?.[1], location, `${method} ${query}`)
     }

@@ -39,19 +39,19 @@ async function setUp (
 const login = (folder: string) => ({ username: 'user', password_file: join(folder, 'password') })
 const signal = () => AbortSignal.timeout(5000)
 const tokens = /^\/(?:v2\/)?token/
-const outcome = async (question: Promise<unknown>) => await question.then(() => 'no error', (error: unknown) => {
+const outcome = async (operation: Promise<unknown>) => await operation.then(() => 'no error', (error: unknown) => {
   if (!isRegistryError(error)) throw error
   return error
 })
 
 await t.test('a token is fetched once for a repository, and used until shortly before its end', async t => {
   for (
-    const [answer, seconds] of [[{}, 60], [{ expires_in: 300 }, 300], [{ expires_in: 5 }, 60], [
+    const [response, seconds] of [[{}, 60], [{ expires_in: 300 }, 300], [{ expires_in: 5 }, 60], [
       { expires_in: 'soon' },
       60
     ]] as const
   ) {
-    const { fake, transport, time } = await setUp(t, { tokenAnswer: answer }, login)
+    const { fake, transport, time } = await setUp(t, { tokenResponse: response }, login)
     await transport.tags(aws)
     await transport.tags(aws)
     await transport.resolve(aws, '1.0.0')
@@ -99,7 +99,7 @@ await t.test('concurrent requests for one token share one fetch, and a failed fe
 })
 
 await t.test('an aborted request does not abort the token fetch of others', async t => {
-  const { fake, transport } = await setUp(t, { tokenAnswer: {} }, login)
+  const { fake, transport } = await setUp(t, { tokenResponse: {} }, login)
   const release = Promise.withResolvers<undefined>()
   fake.fault = async ({ path }) => tokens.test(path) ? await release.promise : undefined
   const hangUp = new AbortController()

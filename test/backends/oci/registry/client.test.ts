@@ -6,7 +6,7 @@ import t, { type Test } from 'tap'
 import { ContentError, maxManifestBytes } from '../../../../backends/oci/transport.ts'
 import { isRegistryError } from '../../../../lib/errors.ts'
 import { indexType, manifestType, writeLayout } from '../../../fakes/layout.ts'
-import { createLoopback, type LoopbackAnswer } from '../../../fakes/loopback.ts'
+import { createLoopback, type LoopbackResponse } from '../../../fakes/loopback.ts'
 import { matchStrictly } from '../../../fakes/match.ts'
 import { contentOf, createRegistryFake, type RegistryFakeOptions } from '../../../fakes/registry.ts'
 import { createRegistryDriver, createRegistryTransport } from '../../../fakes/registry-driver.ts'
@@ -25,19 +25,19 @@ async function setUp (t: Test, options: RegistryFakeOptions = {}, config: object
   ])
   const fake = await createRegistryFake(await contentOf(root), options)
   t.teardown(fake.close)
-  const told: string[] = []
+  const observed: string[] = []
   const given = { registry: fake.url, namespace: 'provisioning', ...config }
-  const more = { onRefused: () => { told.push('refused') } }
+  const more = { onRefused: () => { observed.push('refused') } }
   return {
     fake,
-    told,
+    observed,
     transport: createRegistryTransport(t, given, more),
     driver: createRegistryDriver(t, given, more),
     manifest: written?.manifest ?? '',
     file: { digest: written?.file ?? '', size: 8 }
   }
 }
-const outcome = async (question: Promise<unknown>) => await question.catch((error: unknown) => {
+const outcome = async (operation: Promise<unknown>) => await operation.catch((error: unknown) => {
   if (!isRegistryError(error) && !(error instanceof ContentError)) throw error
   return error
 })
@@ -48,12 +48,12 @@ const below = ['provisioning/aws_prov', repository, 'provisioning/taskserv/k3s']
 
 await t.test('repositories of a registry', async t => {
   await t.test('the catalog below the namespace and the configured repositories are listed', async t => {
-    const { transport, told } = await setUp(t, {}, { repositories: ['provider/secret'] })
+    const { transport, observed } = await setUp(t, {}, { repositories: ['provider/secret'] })
     t.strictSame(await transport.repositories('provisioning'), {
       names: [below[0], below[1], 'provisioning/provider/secret', below[2]],
       truncated: false
     })
-    t.strictSame(told, [])
+    t.strictSame(observed, [])
   })
 
   await t.test('the repositories of a Harbor project are listed in pages of a hundred', async t => {
@@ -66,11 +66,11 @@ await t.test('repositories of a registry', async t => {
     // Some proxies drop Link; the total also shows the end.
     fake.fault = async ({ path, headers }) => {
       if (!path.startsWith('/api/') || headers['x-again'] !== undefined) return undefined
-      const answer = await fetch(fake.url + path, { headers: { 'x-again': '1' } })
+      const response = await fetch(fake.url + path, { headers: { 'x-again': '1' } })
       return {
         status: 200,
-        headers: { 'content-type': 'application/json', 'x-total-count': answer.headers.get('x-total-count') ?? '' },
-        body: await answer.text()
+        headers: { 'content-type': 'application/json', 'x-total-count': response.headers.get('x-total-count') ?? '' },
+        body: await response.text()
       }
     }
     t.equal((await transport.repositories('provisioning')).names.length, 233)
@@ -83,18 +83,18 @@ await t.test('repositories of a registry', async t => {
   })
 
   await t.test('repositories are found by name when the registry refuses or lacks the list, and the refusal is ' +
-    'reported once', async t => {
-    const refusals: Array<[string, LoopbackAnswer | undefined]> = [
+    'observed once', async t => {
+    const refusals: Array<[string, LoopbackResponse | undefined]> = [
       ['refused', undefined],
       ['absent', { status: 404, headers: { 'content-type': 'text/plain' }, body: '404 page not found' }],
       ['not allowed', { status: 405, body: '' }],
       ['no right', { status: 401, body: '' }]
     ]
-    for (const [what, answer] of refusals) {
-      const { fake, transport, driver, told } = await setUp(t, { catalogRefused: true }, {
+    for (const [what, reply] of refusals) {
+      const { fake, transport, driver, observed: seen } = await setUp(t, { catalogRefused: true }, {
         repositories: ['provider/aws']
       })
-      fake.fault = ({ path }) => path.startsWith('/v2/_catalog') ? answer : undefined
+      fake.fault = ({ path }) => path.startsWith('/v2/_catalog') ? reply : undefined
       matchStrictly(t, await transport.repositories('provisioning'), {
         names: [repository],
         truncated: true,
@@ -102,7 +102,7 @@ await t.test('repositories of a registry', async t => {
         truncatedBy: { details: 'Registry does not list its repositories' }
       }, what)
       await transport.repositories('provisioning')
-      t.strictSame(told, ['refused'])
+      t.strictSame(seen, ['refused'])
       matchStrictly(t, await driver.list(), { found: [{ metadata: { name: 'aws' } }], failed: [], truncated: true })
       matchStrictly(
         t,
@@ -114,7 +114,7 @@ await t.test('repositories of a registry', async t => {
     }
     const harbor = await setUp(t, { flavour: 'harbor' }, { discovery: 'harbor', namespace: 'nowhere' })
     matchStrictly(t, await harbor.transport.repositories('nowhere'), { names: [], truncated: true, expected: true })
-    t.strictSame(harbor.told, ['refused'])
+    t.strictSame(harbor.observed, ['refused'])
   })
 
   await t.test('a list that is no longer available is a failure, unlike a list that was never available', async t => {
@@ -129,7 +129,7 @@ await t.test('repositories of a registry', async t => {
   })
 
   await t.test('an unavailable registry is a failure', async t => {
-    const { fake, transport, told } = await setUp(t)
+    const { fake, transport, observed } = await setUp(t)
     fake.fault = () => ({ status: 404, headers: { 'content-type': 'text/html' }, body: '' })
     matchStrictly(t, await outcome(transport.repositories('provisioning')), {
       code: 'service_unavailable',
@@ -142,27 +142,27 @@ await t.test('repositories of a registry', async t => {
       code: 'service_unavailable',
       details: 'Upstream responded with status 503'
     })
-    t.strictSame(told, [])
+    t.strictSame(observed, [])
   })
 })
 
 await t.test('a 404 that is not from the registry does not prove an absence', async t => {
-  const answers: LoopbackAnswer[] = [
+  const responses: LoopbackResponse[] = [
     { status: 404, body: '' },
     { status: 404, headers: { 'content-type': 'application/json' }, body: '{"message":"no Route matched"}' },
     { status: 404, headers: { 'content-type': 'text/plain' }, body: '404 page not found' }
   ]
-  for (const answer of answers) {
+  for (const response of responses) {
     const { fake, driver } = await setUp(t, {}, {
       discovery: 'list',
       repositories: ['provider/aws', 'provider/nowhere']
     })
-    fake.fault = () => answer
+    fake.fault = () => response
     for (
-      const question of [async () => await driver.list(), async () =>
+      const operation of [async () => await driver.list(), async () =>
         await driver.load('provider', 'aws'), async () =>
         await driver.load('provider', 'nowhere')]
-    ) matchStrictly(t, await outcome(question()), { code: 'service_unavailable' })
+    ) matchStrictly(t, await outcome(operation()), { code: 'service_unavailable' })
   }
 })
 
@@ -185,7 +185,7 @@ await t.test('a page without names of the namespace is not the last page', async
   t.strictSame(await transport.repositories('provisioning'), { names: [repository], truncated: false })
 })
 
-await t.test('an endless catalog is truncated, and reported as truncated', async t => {
+await t.test('an endless catalog is truncated, and observed as truncated', async t => {
   const { fake, transport } = await setUp(t)
   let page = 0
   fake.fault = ({ path }) =>
@@ -256,14 +256,14 @@ await t.test('a tag of a registry', async t => {
 
   await t.test('a tag is resolved by its manifest when HEAD is not allowed or has no valid digest', async t => {
     for (
-      const answer of [{ status: 405, body: '' }, { status: 200, body: '' }, {
+      const response of [{ status: 405, body: '' }, { status: 200, body: '' }, {
         status: 200,
         headers: { 'docker-content-digest': '../../x' },
         body: ''
       }]
     ) {
       const { fake, transport, manifest } = await setUp(t)
-      fake.fault = ({ method }) => method === 'HEAD' ? answer : undefined
+      fake.fault = ({ method }) => method === 'HEAD' ? response : undefined
       const target = await transport.resolve(repository, '1.0.0')
       matchStrictly(t, target, { digest: manifest, mediaType: manifestType, manifest: { digest: manifest } })
       t.equal(sha256(target?.manifest?.bytes ?? ''), manifest)

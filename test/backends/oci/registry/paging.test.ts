@@ -1,6 +1,6 @@
 import t, { type Test } from 'tap'
 import { isRegistryError } from '../../../../lib/errors.ts'
-import { createLoopback, type LoopbackAnswer, type LoopbackRequest } from '../../../fakes/loopback.ts'
+import { createLoopback, type LoopbackResponse, type LoopbackRequest } from '../../../fakes/loopback.ts'
 import { matchStrictly } from '../../../fakes/match.ts'
 import { createRegistryFake, type FlavourName, type RegistryContent } from '../../../fakes/registry.ts'
 import { createRegistryTransport } from '../../../fakes/registry-driver.ts'
@@ -11,36 +11,40 @@ const content = (tags: string[]): RegistryContent =>
     tags: new Map(tags.map(tag => [tag, { digest: `sha256:${'0'.repeat(64)}`, mediaType: 'x' }])),
     blobs: new Map()
   }]])
-const json = (body: unknown, headers: Record<string, string> = {}, status = 200): LoopbackAnswer => ({
+const json = (body: unknown, headers: Record<string, string> = {}, status = 200): LoopbackResponse => ({
   status,
   headers: { 'content-type': 'application/json', ...headers },
   body: JSON.stringify(body)
 })
-const outcome = async (question: Promise<unknown>) =>
-  await question.catch((error: unknown) => {
+const outcome = async (operation: Promise<unknown>) =>
+  await operation.catch((error: unknown) => {
     if (!isRegistryError(error)) throw error
     return error
   })
 
-async function scripted (t: Test, answer: (request: LoopbackRequest, url: URL) => LoopbackAnswer, config: object = {}) {
+async function scripted (
+  t: Test,
+  response: (request: LoopbackRequest, url: URL) => LoopbackResponse,
+  config: object = {}
+) {
   const fake = await createLoopback(request =>
-    request.path === '/v2/' ? json({}) : answer(request, new URL(request.path, 'http://fake'))
+    request.path === '/v2/' ? json({}) : response(request, new URL(request.path, 'http://fake'))
   )
   t.teardown(fake.close)
-  const told: string[] = []
+  const observed: string[] = []
   return {
     fake,
-    told,
+    observed,
     transport: createRegistryTransport(t, { registry: fake.url, ...config }, {
       onRefused: () => {
-        told.push('refused')
+        observed.push('refused')
       }
     })
   }
 }
 
 await t.test('all tags of every kind of registry are read, with a minimum of requests', async t => {
-  const questions: Record<FlavourName, number> = { 'docker-registry': 1, zot: 3, gitea: 4, harbor: 3 }
+  const operations: Record<FlavourName, number> = { 'docker-registry': 1, zot: 3, gitea: 4, harbor: 3 }
   for (const flavour of ['docker-registry', 'zot', 'gitea', 'harbor'] as const) {
     const fake = await createRegistryFake(content(many), { flavour })
     t.teardown(fake.close)
@@ -51,7 +55,7 @@ await t.test('all tags of every kind of registry are read, with a minimum of req
         path.includes('/tags/list') &&
         (headers.authorization !== undefined) === (flavour === 'gitea' || flavour === 'harbor')
       ).length,
-      questions[flavour],
+      operations[flavour],
       flavour
     )
     t.ok(fake.requests.every(({ path }) => !path.includes('/tags/') || /[?&]n=1000/.test(path)))
@@ -65,11 +69,11 @@ await t.test('an empty tag list is empty, also when it is null, and a missing re
     const transport = createRegistryTransport(t, { registry: fake.url })
     t.strictSame(await transport.tags('provider/aws'), [], flavour)
     t.equal(await transport.tags('provider/none'), undefined, flavour)
-    const asked = fake.requests.length
+    const requested = fake.requests.length
     for (const impossible of ['provider/AWS', '../secret', 'a//b', 'provider/a..b', 'x'.repeat(256), '']) {
       t.equal(await transport.tags(impossible), undefined, impossible)
     }
-    t.equal(fake.requests.length, asked, 'an impossible name is not requested')
+    t.equal(fake.requests.length, requested, 'an impossible name is not requested')
   }
 })
 
@@ -140,7 +144,7 @@ await t.test('an empty page is the last; repeated or endless pages are a failure
 })
 
 /** Returns a response with these names of tags or repositories. */
-const named = (url: URL, names: unknown[], link?: string): LoopbackAnswer =>
+const named = (url: URL, names: unknown[], link?: string): LoopbackResponse =>
   json(
     url.pathname.endsWith('_catalog') ? { repositories: names } : { tags: names },
     link === undefined ? {} : { link: `<${link}>; rel="next"` }
@@ -190,7 +194,7 @@ await t.test('a page with a new name when it is read again is not the end', asyn
 })
 
 await t.test('any other repeated page does not prove the end', async t => {
-  const pages: Array<[what: string, page: (url: URL) => LoopbackAnswer]> = [
+  const pages: Array<[what: string, page: (url: URL) => LoopbackResponse]> = [
     [
       'the page before the last',
       url =>
@@ -305,7 +309,7 @@ await t.test('malformed names do not affect the others', async t => {
 
 await t.test('a response that is not from a registry is a failure, and never an absence', async t => {
   const page = '<html>Sign in</html>'
-  const answers: Array<[what: string, answer: LoopbackAnswer, details: string]> = [
+  const responses: Array<[name: string, response: LoopbackResponse, details: string]> = [
     ['HTML', { status: 200, headers: { 'content-type': 'text/html' }, body: page }, 'Response is not from a registry'],
     [
       'a 404 of a proxy',
@@ -327,8 +331,8 @@ await t.test('a response that is not from a registry is a failure, and never an 
     ['a list', json([]), 'Response has an unexpected structure'],
     ['an error of the server', json({}, {}, 500), 'Upstream responded with status 500']
   ]
-  for (const [what, answer, details] of answers) {
-    const { transport } = await scripted(t, () => answer)
+  for (const [what, response, details] of responses) {
+    const { transport } = await scripted(t, () => response)
     matchStrictly(
       t,
       await outcome(transport.tags('provider/aws')),

@@ -30,7 +30,7 @@ function createOrigin (
     size?: number
   } = {}
 ) {
-  const asked: number[] = []
+  const requested: number[] = []
   function * send (from: number): Generator<Buffer> {
     for (let at = from; at < bytes.length; at += size) {
       const end = breaks.findIndex(offset => offset >= at && offset < at + size)
@@ -45,7 +45,7 @@ function createOrigin (
   const origin: DownloadSource = {
     instance,
     async open ({ offset }: OpenAt) {
-      asked.push(offset)
+      requested.push(offset)
       const from = ranges ? offset : 0
       return {
         file,
@@ -56,7 +56,7 @@ function createOrigin (
       }
     }
   }
-  return { origin, asked }
+  return { origin, requested }
 }
 
 async function flowOf (
@@ -103,10 +103,10 @@ const all = async (flow: VerifiedSource) => await buffer(createDirectReader(flow
 
 await t.test('a source resumes after a failure, and all of its bytes are verified', async t => {
   for (const ranges of [true, false]) {
-    const { origin, asked } = createOrigin('a', { breaks: [123_456, 500_000, 999_999], ranges })
+    const { origin, requested } = createOrigin('a', { breaks: [123_456, 500_000, 999_999], ranges })
     const resumed: string[] = []
     t.ok((await all(await flowOf([origin], { onResume: instance => { resumed.push(instance) } }))).equals(content))
-    t.strictSame(asked, [0, 123_456, 500_000, 999_999])
+    t.strictSame(requested, [0, 123_456, 500_000, 999_999])
     t.equal(resumed.length, 3)
   }
 })
@@ -114,7 +114,7 @@ await t.test('a source resumes after a failure, and all of its bytes are verifie
 await t.test('a source without progress fails, and a source with progress continues', async t => {
   const stuck = createOrigin('a', { breaks: Array.from({ length: 20 }, () => 500_000) })
   await t.rejects(all(await flowOf([stuck.origin])), broken)
-  t.equal(stuck.asked.length, 6)
+  t.equal(stuck.requested.length, 6)
   const slow = createOrigin('a', { breaks: [1, 2, 3, 4, 5, 6, 7, 8, 9, 10].map(times => times * 70_000) })
   t.ok((await all(await flowOf([slow.origin]))).equals(content))
 })
@@ -169,7 +169,7 @@ await t.test('a file that is too long fails at once, and a short or damaged file
   ]]
   for (const [details, bytes] of damaged) {
     const damages: string[] = []
-    const { origin, asked } = createOrigin('a', { bytes })
+    const { origin, requested } = createOrigin('a', { bytes })
     await t.rejects(
       all(
         await flowOf([origin], {
@@ -180,7 +180,7 @@ await t.test('a file that is too long fails at once, and a short or damaged file
       ),
       { code: 'service_unavailable', details: new RegExp(details) }
     )
-    t.strictSame([damages, asked], [['a'], [0]], 'a damaged file is not requested again')
+    t.strictSame([damages, requested], [['a'], [0]], 'a damaged file is not requested again')
   }
   await t.rejects(all(await flowOf([createOrigin('a', { bytes: content.subarray(0, 999_000) }).origin])), {
     code: 'service_unavailable',
@@ -266,7 +266,7 @@ await t.test('readers of a transfer in progress get the complete file at their o
 
 await t.test('when the disk is full, readers continue with requests of their own and miss no bytes', async t => {
   for (const room of [0, 1, 420_000, 990_000]) {
-    const { origin, asked } = createOrigin('a')
+    const { origin, requested } = createOrigin('a')
     const partial = await partialOf(t, room)
     let aborted = 0
     const transfer = createTransfer({ source: await flowOf([origin]), partial, abort: () => { aborted++ } })
@@ -279,7 +279,7 @@ await t.test('when the disk is full, readers continue with requests of their own
     t.ok(part.equals(content.subarray(5, 10)))
     await transfer.settled
     await partial.closed
-    t.strictSame([aborted, partial.committed.length, asked.length], [1, 0, 3])
+    t.strictSame([aborted, partial.committed.length, requested.length], [1, 0, 3])
   }
   const wrong = createOrigin('a', { bytes: fileOf(content.length, 'another') })
   const transfer = createTransfer({

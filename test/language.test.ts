@@ -1,0 +1,162 @@
+import { execFileSync } from 'node:child_process'
+import { readFileSync } from 'node:fs'
+import { fileURLToPath } from 'node:url'
+import t from 'tap'
+import ts from 'typescript'
+
+const root = fileURLToPath(new URL('..', import.meta.url))
+
+/** Words with a plain term in the glossary of CONTRIBUTING.md, and that term. */
+const glossary: ReadonlyArray<{ pattern: RegExp, use: string }> = [
+  { pattern: /\b(?:who|whom|whoever|whatever|what)\b/i, use: 'the noun: request, client, response, entry, file' },
+  { pattern: /\b(?:question|questions|ask|asks|asked|asking)\b/i, use: 'request' },
+  { pattern: /\b(?:answer|answers|answered|answering)\b/i, use: 'response, result, return, respond' },
+  { pattern: /\b(?:walk|walks|walked|walking)\b/i, use: 'list, crawl, read' },
+  { pattern: /\b(?:stand|stands|standing|stood) in\b(?! (?:the|a|an|its|one|this|that|their|[`[]))/i, use: 'stale' },
+  { pattern: /\bold(?:est|er)? word\b|\b(?:its|their|last|own) word\b/i, use: 'stale entry, response' },
+  { pattern: /\b(?:say|says|said|saying|tell|tells|told|telling)\b/i, use: 'report, return, log, state, contain' },
+  { pattern: /\b(?:hear|hears|heard)\b/i, use: 'revalidate, refresh, receive' },
+  { pattern: /\bbehind (?:it|that|them|those|the (?:caller|request|response|client|one))\b/i, use: 'in the background' },
+  { pattern: /\bunder way\b/i, use: 'in progress' },
+  { pattern: /\b(?:get|gets|got|getting|go|goes|went|going) on\b/i, use: 'resume, continue' },
+  { pattern: /\b(?:leave|leaves|left|leaving) (?:it |them )?out\b/i, use: 'skip, skipped' },
+  { pattern: /\bwhat is young\b/i, use: 'young generation' },
+  { pattern: /\b(?<!\bthere )(?:is|are) no (?!longer\b|more\b)/i, use: 'is not a' }
+]
+
+/** Words of the glossary that a declared name may not contain. */
+const namesPattern =
+  /^(?:answer(?:s|ed)?|ask(?:s|ed|ing)?|questions?|tells?|told|says?|said|hears?|heard|walk(?:s|ed|ing)?|whom?)$/i
+
+/** Texts that keep such a word, each with its reason. */
+const exceptions: ReadonlyArray<{ file: RegExp, text: RegExp, reason: string }> = []
+
+/** Longest sentence of README and docs, in words. */
+const maxWords = 30
+
+interface Text { line: number, text: string }
+
+/** Recorded responses and binary files are data; the checked texts of this file are the glossary itself. */
+const isData = (file: string): boolean =>
+  /^(?:examples\/registry|test\/(?:recordings|fixtures|language\.test\.ts)|LICENSE)|\.json$|package-lock/.test(file)
+
+const files = execFileSync('git', ['ls-files', '-z'], { cwd: root, encoding: 'utf8' }).split('\0')
+  .filter(file => file !== '' && !isData(file))
+const contents = new Map(files.map(file => [file, readFileSync(`${root}${file}`, 'utf8')]))
+
+/** Returns the comments, the texts and the declared names of a program, each with its line. */
+function textsOf (file: string, source: string): { texts: Text[], names: Text[] } {
+  const parsed = ts.createSourceFile(file, source, ts.ScriptTarget.Latest, true)
+  const texts = new Map<number, string>()
+  const names = new Map<number, string>()
+  const inspect = (at: number): void => {
+    const comments = [...ts.getLeadingCommentRanges(source, at) ?? [], ...ts.getTrailingCommentRanges(source, at) ?? []]
+    for (const { pos, end } of comments) texts.set(pos, source.slice(pos, end))
+  }
+  const visit = (node: ts.Node): void => {
+    inspect(node.getFullStart())
+    inspect(node.end)
+    const isText = ts.isStringLiteralLike(node) || ts.isTemplateHead(node) || ts.isTemplateMiddleOrTemplateTail(node)
+    if (isText && !ts.isImportDeclaration(node.parent)) texts.set(node.getStart(), node.text)
+    const name = 'name' in node && !ts.isPropertyAccessExpression(node) && !ts.isImportSpecifier(node) && node.name
+    if (typeof name === 'object' && ts.isIdentifier(name as ts.Node)) {
+      names.set((name as ts.Identifier).getStart(), (name as ts.Identifier).text)
+    }
+    // A comment in front of a closing bracket is behind the last node of its list.
+    ts.forEachChild(node, visit, nodes => {
+      inspect(nodes.end)
+      nodes.forEach(visit)
+    })
+  }
+  visit(parsed)
+  inspect(parsed.endOfFileToken.getFullStart())
+  const listed = (found: Map<number, string>): Text[] =>
+    [...found].map(([at, text]) => ({
+      line: parsed.getLineAndCharacterOfPosition(at).line + 1,
+      text: text.replace(/\n\s*\*?\s?/g, ' ')
+    }))
+  return { texts: listed(texts), names: listed(names) }
+}
+
+/** Returns the texts of a document without its code: paragraphs, items of lists, cells of tables. */
+function paragraphsOf (source: string): Text[] {
+  const found: Text[] = []
+  let code = false
+  let open: Text | undefined
+  for (const [at, line] of source.split('\n').entries()) {
+    if (/^\s*```/.test(line)) code = !code
+    if (code || /^\s*(?:$|[|#>]|[-*] |\d+\. |```)/.test(line)) open = undefined
+    if (code || /^\s*(?:$|```)/.test(line)) continue
+    if (line.startsWith('|')) found.push(...line.split(/(?<!\\)\|/).map(text => ({ line: at + 1, text })))
+    else if (open === undefined) found.push(open = { line: at + 1, text: line })
+    else open.text += ` ${line.trim()}`
+  }
+  return found
+}
+
+const linesOf = (source: string): Text[] => source.split('\n').map((text, at) => ({ line: at + 1, text }))
+
+/** Returns a text without its quoted code. */
+const plain = (text: string): string => text.replace(/`[^`]*`/g, '`x`')
+
+/** Returns the words of the glossary in the texts and names of a file, as `file:line "word": term`. */
+function violationsOf (file: string, source: string): string[] {
+  const isProgram = /\.(?:ts|js)$/.test(file)
+  const { texts, names } = isProgram
+    ? textsOf(file, source)
+    : { texts: file.endsWith('.md') ? paragraphsOf(source) : linesOf(source), names: [] }
+  const isAllowed = (text: string) =>
+    exceptions.some(exception => exception.file.test(file) && exception.text.test(text))
+  const words = texts.flatMap(({ line, text }) =>
+    glossary.flatMap(({ pattern, use }) => {
+      const word = pattern.exec(plain(text))?.[0]
+      return word === undefined || isAllowed(text) ? [] : [`${file}:${line} "${word}": ${use}`]
+    })
+  )
+  const parts = (name: string) => name.split(/_|(?<=[a-z0-9])(?=[A-Z])/)
+  const named = names.filter(({ text }) => parts(text).some(part => namesPattern.test(part)) && !isAllowed(text))
+  return [...words, ...named.map(({ line, text }) => `${file}:${line} name ${text}`)]
+}
+
+await t.test('comments, messages, documents, names and test names use the terms of the glossary', async t => {
+  const found = [...contents].flatMap(([file, source]) => violationsOf(file, source))
+  t.strictSame(found.slice(0, 50), [], `${found.length} in all`)
+})
+
+await t.test(`sentences of README and docs have at most ${maxWords} words`, async t => {
+  const sentences = [...contents].filter(([file]) => /^(?:[A-Z]+|docs\/.*)\.md$/.test(file)).flatMap(([file, source]) =>
+    paragraphsOf(source).flatMap(({ line, text }) =>
+      plain(text).split(/(?<=[.!?:;])\s/).map(sentence => ({ at: `${file}:${line}`, sentence }))
+    )
+  )
+  t.ok(sentences.length > 1000, 'all documents are read')
+  const isLong = (sentence: string) => sentence.split(/\s+/).filter(word => /\w/.test(word)).length > maxWords
+  t.strictSame(sentences.filter(({ sentence }) => isLong(sentence)), [])
+})
+
+await t.test('words of the glossary are found in each kind of text', async t => {
+  const cases: Array<[file: string, source: string]> = [
+    ['a.ts', '// What is kept'],
+    ['a.ts', 'const text = `was asked`'],
+    ['a.ts', 'const told = 1'],
+    ['a.ts', 'interface A { lastAnswer: string }'],
+    ['a.ts', 'f([ // who comes first\n])'],
+    ['a.md', 'A file that is\nleft out.'],
+    ['a.md', '| a | the walk |'],
+    ['a.toml', '# Tells the port'],
+    ['a.lua', '-- no one is asked']
+  ]
+  for (const [file, source] of cases) t.equal(violationsOf(file, source).length, 1, source)
+  const plainTexts: Array<[file: string, source: string]> = [
+    ['a.ts', "// There is no file. It is no longer behind a proxy.\nconst response = 'at most'"],
+    ['a.md', 'Run `ask` first.\n\n```\nwho\n```']
+  ]
+  for (const [file, source] of plainTexts) t.strictSame(violationsOf(file, source), [], source)
+})
+
+await t.test('each exception is needed and has a reason', async t => {
+  for (const { file, text, reason } of exceptions) {
+    t.not(reason, '')
+    t.ok(files.some(name => file.test(name) && text.test(contents.get(name) ?? '')), `${file} ${text}`)
+  }
+})
