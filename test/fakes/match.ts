@@ -25,3 +25,8 @@ function reduced (found: unknown, pattern: unknown): unknown {
 export function matchStrictly (t: Test, found: unknown, pattern: unknown, message = 'matches'): void {
   t.strictSame(reduced(found, pattern), pattern, message)
 }
+
+/** Asserts that a text has a line, such as a sample of a metric. In `t.match` the value 1 is also found in 10. */
+export function hasLine (t: Test, text: string, line: string, message = line): void {
+  t.ok(text.split('\n').includes(line), message)
+}

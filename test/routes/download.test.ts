@@ -4,7 +4,7 @@ import { text } from 'node:stream/consumers'
 import t, { type Test } from 'tap'
 import { startApp } from '../fakes/app.ts'
 import { createGiteaFake, provisioningContent, type GiteaFake } from '../fakes/gitea.ts'
-import { matchStrictly } from '../fakes/match.ts'
+import { hasLine, matchStrictly } from '../fakes/match.ts'
 
 /** Starts the registry on a real port, with a fake Gitea. */
 async function listen (t: Test, store: object = {}): Promise<{ gitea: GiteaFake, url: string, port: number }> {
@@ -71,7 +71,8 @@ await t.test('a file in many small pieces is complete', async t => {
   gitea.fault = ({ path }) => archive.test(path) ? 'drip' : undefined
   const response = await fetch(`${url}/taskserv/kubernetes/1.28.0`)
   const bytes = await response.arrayBuffer()
-  t.match(
+  hasLine(
+    t,
     await (await fetch(new URL('/metrics', url))).text(),
     `download_bytes_total{source="upstream"} ${bytes.byteLength}`
   )

@@ -5,7 +5,7 @@ import { readFileSync } from 'node:fs'
 import { startApp } from '../fakes/app.ts'
 import { createGiteaFake, provisioningContent, type GiteaFake } from '../fakes/gitea.ts'
 import { writeLayout } from '../fakes/layout.ts'
-import { matchStrictly } from '../fakes/match.ts'
+import { hasLine, matchStrictly } from '../fakes/match.ts'
 
 async function layouts (t: Test) {
   const root = join(t.testdir({}), 'layouts')
@@ -116,15 +116,15 @@ await t.test('the documented metrics exist from the start, at both paths', async
   await get('/api/v1/extensions/provider/secret-name')
   await get('/secret-path')
   const { body } = await get('/api/v1/metrics')
-  t.match(body, 'http_requests_total{method="GET",route="/api/v1/extensions",status="200"} 1')
-  t.match(body, 'http_requests_total{method="GET",route="/api/v1/extensions/:type/:name",status="404"} 1')
-  t.match(body, 'http_requests_total{method="GET",route="unknown",status="404"} 1')
-  t.match(body, 'extensions_total{type="provider",source="oci"} 1')
-  t.match(body, 'extensions_total{type="cluster",source="oci"} 0')
+  hasLine(t, body, 'http_requests_total{method="GET",route="/api/v1/extensions",status="200"} 1')
+  hasLine(t, body, 'http_requests_total{method="GET",route="/api/v1/extensions/:type/:name",status="404"} 1')
+  hasLine(t, body, 'http_requests_total{method="GET",route="unknown",status="404"} 1')
+  hasLine(t, body, 'extensions_total{type="provider",source="oci"} 1')
+  hasLine(t, body, 'extensions_total{type="cluster",source="oci"} 0')
   t.notMatch(body, /secret/, 'paths are not labels')
   const { hits, misses } = app.cache.statistics().list
-  t.match(body, `cache_hits_total{section="list"} ${hits}`)
-  t.match(body, `cache_misses_total{section="list"} ${misses}`)
+  hasLine(t, body, `cache_hits_total{section="list"} ${hits}`)
+  hasLine(t, body, `cache_misses_total{section="list"} ${misses}`)
   t.ok(hits > 0 && misses > 0)
   for (const name of ['process_cpu_seconds_total', 'nodejs_eventloop_lag_seconds', 'process_resident_memory_bytes']) {
     t.match(body, new RegExp(`^${name} \\d`, 'm'), name)
@@ -141,8 +141,8 @@ await t.test('upstream requests, skipped items and circuit states are counted', 
   clock.forward(301)
   await get('/api/v1/extensions')
   const { body } = await get('/metrics')
-  t.match(body, `upstream_requests_total{backend="gitea",status="200"} ${gitea.requests.length}`)
-  t.match(body, 'extensions_skipped_total{backend="gitea",reason="not_semver"} 2', 'each item is counted once')
+  hasLine(t, body, `upstream_requests_total{backend="gitea",status="200"} ${gitea.requests.length}`)
+  hasLine(t, body, 'extensions_skipped_total{backend="gitea",reason="not_semver"} 2', 'each item is counted once')
   t.match(body, /^backend_circuit\{backend="gitea",state="closed"\} 1$/m)
   await gitea.stop()
   clock.forward(31)

@@ -3,7 +3,7 @@ import type { Extension, ExtensionVersion } from '../../../schemas/extension.ts'
 import { startApp } from '../../fakes/app.ts'
 import { createGiteaFake, provisioningContent, type GiteaContent, type GiteaOptions } from '../../fakes/gitea.ts'
 import { sha256 } from '../../fakes/gitea/provisioning.ts'
-import { matchStrictly } from '../../fakes/match.ts'
+import { hasLine, matchStrictly } from '../../fakes/match.ts'
 
 const reader: GiteaOptions = {
   tokens: { 'reader-token': { scopes: ['read:organization', 'read:repository', 'read:user'] } }
@@ -273,7 +273,7 @@ await t.test('of two repositories of one extension the first with a version is u
     (await get('/api/v1/extensions/provider/aws')).json<Extension>().version,
     (await get('/api/v1/extensions/provider/gcp')).json<Extension>().version
   ], ['1.0.0', '2.0.0'])
-  t.match((await get('/metrics')).body, /extensions_skipped_total\{backend="gitea",reason="duplicate"\} 1/)
+  hasLine(t, (await get('/metrics')).body, 'extensions_skipped_total{backend="gitea",reason="duplicate"} 1')
 })
 
 await t.test('private repositories are included with a token, unless include_private is false', async t => {

@@ -13,7 +13,7 @@ import { artifacts } from '../../fakes/artifacts.ts'
 import { createGiteaFake, provisioningContent } from '../../fakes/gitea.ts'
 import { writeLayout } from '../../fakes/layout.ts'
 import { createLoopback } from '../../fakes/loopback.ts'
-import { matchStrictly } from '../../fakes/match.ts'
+import { hasLine, matchStrictly } from '../../fakes/match.ts'
 import { contentOf, createRegistryFake, type RegistryFakeOptions } from '../../fakes/registry.ts'
 
 async function fakeRegistry (t: Test, options: RegistryFakeOptions = {}, files: Record<string, string> = {}) {
@@ -111,7 +111,7 @@ await t.test('a Gitea and a registry form one catalog: duplicates are shadowed, 
   t.ok(all.includes('gitea provider/aws 1.2.0'))
   t.notOk(all.includes('oci provider/aws 1.2.0'))
   t.ok(names((await get('/api/v1/extensions?source=oci')).json<Extension[]>()).includes('oci provider/aws 1.2.0'))
-  t.match((await get('/metrics')).body, /extensions_shadowed_total\{backend="oci"\} 5/)
+  hasLine(t, (await get('/metrics')).body, 'extensions_shadowed_total{backend="oci"} 5')
   await gitea.stop()
   clock.forward(301)
   const aws = await get('/api/v1/extensions/provider/aws')

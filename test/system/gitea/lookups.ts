@@ -4,7 +4,7 @@ import type { Extension, ExtensionVersion } from '../../../schemas/extension.ts'
 import { startApp } from '../../fakes/app.ts'
 import { createGiteaFake, type GiteaContent } from '../../fakes/gitea.ts'
 import { sha256 } from '../../fakes/gitea/provisioning.ts'
-import { matchStrictly } from '../../fakes/match.ts'
+import { hasLine, matchStrictly } from '../../fakes/match.ts'
 
 const versions = Array.from({ length: 60 }, (_, minor) => `1.${minor}.0`)
 const bytesOf = (version: string) => `archive of ${version}`
@@ -241,7 +241,7 @@ await t.test('a file that does not match its checksum file is refused', async t 
       if (statusCode !== 200 || body !== bytesOf('1.3.0')) throw new Error(String(statusCode))
     })
   )
-  t.match((await get('/metrics')).body, /checksum_failures_total\{backend="gitea"\} 1/)
+  hasLine(t, (await get('/metrics')).body, 'checksum_failures_total{backend="gitea"} 1')
 })
 
 await t.test('the crawl uses a checksum that was looked up, and looks up a missing one', async t => {

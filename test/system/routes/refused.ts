@@ -4,7 +4,7 @@ import type { Extension } from '../../../schemas/extension.ts'
 import { startApp } from '../../fakes/app.ts'
 import { createGiteaFake, type GiteaContent } from '../../fakes/gitea.ts'
 import { writeLayout } from '../../fakes/layout.ts'
-import { matchStrictly } from '../../fakes/match.ts'
+import { hasLine, matchStrictly } from '../../fakes/match.ts'
 import { contentOf, createRegistryFake, type RegistryFakeOptions } from '../../fakes/registry.ts'
 
 /**
@@ -264,7 +264,7 @@ await t.test('refused repositories that the crawl discovered are counted but nev
     '\n'
   )
   t.notMatch(shown, /secret|hidden/, 'in no log line of any level, metric or report')
-  t.match(shown, /extensions_skipped_total\{backend="first",reason="refused"\} 2/)
+  hasLine(t, shown, 'extensions_skipped_total{backend="first",reason="refused"} 2')
   matchStrictly(t, logged(), [{ level: 40, refused: 2, msg: /^the upstream refuses repositories that it lists/ }, {
     level: 30,
     msg: 'skipped 2 repositories: 2 refused'
