@@ -136,7 +136,7 @@ export function createOrigin (
   { guard = isPublic, resolver = lookup }: HostDependencies,
   options: OriginOptions
 ) {
-  const base = new URL(options.url.endsWith('/') ? options.url : `${options.url}/`)
+  const base: URL = new URL(options.url.endsWith('/') ? options.url : `${options.url}/`)
   const findHost = createGate({
     guard,
     resolver,

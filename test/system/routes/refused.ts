@@ -356,7 +356,17 @@ await t.test(
     const content = fake.content.get('provider/aws')
     if (content !== undefined) fake.content.set('aws_prov', content)
     const { names, status, skipped } = await start()
-    matchStrictly(t, await names(), { partial: undefined, stale: false, items: ['provider/aws 1.0.0'] })
+    matchStrictly(t, await names(), {
+      partial: undefined,
+      stale: false,
+      items: [
+        'provider/aws 1.0.0',
+        'provider/other 9.0.0',
+        'provider/secret 9.0.0',
+        'taskserv/hidden 9.0.0',
+        'taskserv/k3s 1.0.0'
+      ]
+    })
     t.equal(await status('provider/aws/versions'), 200)
     matchStrictly(t, skipped().items, [{ repository: 'provider/aws', reason: 'refused' }])
   }
