@@ -27,7 +27,9 @@ export const errorTable = {
   },
   conflict: {
     status: 409,
-    when: 'The version was published again with different content, and `store.on_rerelease` is `refuse`'
+    when:
+      'The version was published again with different content, its first download had no published checksum, and ' +
+        '`store.on_rerelease` is `refuse`'
   },
   precondition_failed: {
     status: 412,

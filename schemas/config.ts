@@ -127,8 +127,8 @@ export const StoreConfig = Type.Object({
   ),
   on_rerelease: StringEnum(['serve', 'refuse'], {
     description:
-      'Response for a version that is published again with different content, if its publisher gives no checksum: ' +
-        'the new file, or 409',
+      'Response for a version that is published again with different content, if its first download had no ' +
+        'published checksum: the new file, or 409',
     default: 'serve'
   })
 }, { additionalProperties: false, default: {}, description: 'Store of verified files on disk' })

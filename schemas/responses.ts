@@ -162,7 +162,8 @@ const errorDescriptions = {
   401: '`auth_error`: the upstreams that could have the data refuse the credentials of the registry',
   404: '`not_found`: the resource does not exist',
   409:
-    '`conflict`: the version was published again with different content, and `store.on_rerelease` is `refuse`',
+    '`conflict`: the version was published again with different content, its first download had no published ' +
+      'checksum, and `store.on_rerelease` is `refuse`',
   412:
     '`precondition_failed`: `If-Match` does not name a current `ETag`, or the file was published after ' +
       '`If-Unmodified-Since`',

@@ -76,7 +76,7 @@ const DownloadUrls = (value: 'upstream' | 'gateway') =>
   StringEnum(['upstream', 'gateway'], {
     description:
       'Target of `download_url`: the address of the upstream, or the download route of this registry at ' +
-        '`server.public_url`',
+        '`server.public_url`. Without that key, `gateway` means no `download_url`',
     default: value
   })
 
