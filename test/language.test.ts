@@ -1,5 +1,5 @@
-import { execFileSync } from 'node:child_process'
-import { readFileSync } from 'node:fs'
+import { globSync, readFileSync } from 'node:fs'
+import { join, relative } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import t from 'tap'
 import ts from 'typescript'
@@ -40,8 +40,11 @@ interface Text { line: number, text: string }
 const isData = (file: string): boolean =>
   /^(?:examples\/registry|test\/(?:recordings|fixtures|language\.test\.ts)|LICENSE)|\.json$|package-lock/.test(file)
 
-const files = execFileSync('git', ['ls-files', '-z'], { cwd: root, encoding: 'utf8' }).split('\0')
-  .filter(file => file !== '' && !isData(file))
+/** Installed, built and temporary files, and the history. */
+const notOurs = ['**/node_modules', '**/dist', '**/generated', '.git', '.tap', '**/.tap', '**/tap-testdir-*']
+const found = globSync(['**/*', '.*', '.ci/*'], { cwd: root, exclude: notOurs, withFileTypes: true })
+const files = found.filter(entry => entry.isFile()).map(entry => relative(root, join(entry.parentPath, entry.name)))
+  .filter(file => !isData(file))
 const contents = new Map(files.map(file => [file, readFileSync(`${root}${file}`, 'utf8')]))
 
 /** Returns the comments, the texts and the declared names of a program, each with its line. */
@@ -119,8 +122,8 @@ function violationsOf (file: string, source: string): string[] {
 }
 
 await t.test('comments, messages, documents, names and test names use the terms of the glossary', async t => {
-  const found = [...contents].flatMap(([file, source]) => violationsOf(file, source))
-  t.strictSame(found.slice(0, 50), [], `${found.length} in all`)
+  const violations = [...contents].flatMap(([file, source]) => violationsOf(file, source))
+  t.strictSame(violations.slice(0, 50), [], `${violations.length} in all`)
 })
 
 await t.test(`sentences of README and docs have at most ${maxWords} words`, async t => {
