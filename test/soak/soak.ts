@@ -159,7 +159,7 @@ export async function soak (
   return {
     reasons,
     lines: [
-      `${seconds} s, seed ${seed}, ${names} names, ${clients} clients, at most ${rate} draws a second: ${total} ` +
+      `${seconds} s, seed ${seed}, ${names} names, ${clients} clients, at most ${rate} requests a second: ${total} ` +
         'requests',
       '',
       ...routeTable(load.tallies),
