@@ -15,6 +15,7 @@ interface Import {
 
 const sources = [
   'app.ts',
+  'global.ts',
   'server.ts',
   ...rooms.flatMap(room =>
     readdirSync(join(root, room), { recursive: true, encoding: 'utf8' }).filter(file => file.endsWith('.ts')).map(
@@ -78,6 +79,9 @@ const backendLaw: Record<string, string[]> = {
 function offence ({ from, to, typeOnly }: Import): string | undefined {
   if (from === 'app.ts' || from === 'server.ts') return undefined
   const [room, other] = [roomOf(from), roomOf(to)]
+  if (room === 'global.ts') {
+    return ['app.ts', 'lib', 'schemas'].includes(other) ? undefined : 'global.ts imports app.ts, lib and schemas only'
+  }
   if (room === 'schemas') return other === 'schemas' ? undefined : 'schemas import schemas only'
   if (room === 'lib') return ['lib', 'schemas'].includes(other) ? undefined : 'lib imports lib and schemas only'
   if (room === 'plugins') {

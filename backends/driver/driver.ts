@@ -76,7 +76,7 @@ export type OpenOptions = Partial<OpenAt> & Pick<OpenAt, 'signal'>
 /** Why an item is skipped; a metric label. */
 export type SkipReason =
   | 'not_semver' | 'not_an_artifact' | 'malformed' | 'mirror' | 'private'
-  | 'releases_off' | 'invalid_name' | 'duplicate' | 'bad_checksum_file' | 'missing_content'
+  | 'releases_off' | 'duplicate' | 'bad_checksum_file' | 'missing_content'
   | 'not_chosen' | 'other_platform' | 'too_large' | 'refused'
 
 /** An item of the upstream that a driver does not show. Only `kind` and `reason` are always known. */

@@ -30,7 +30,7 @@ const maxTokenResponseBytes = 128 * 1024
 const maxRemembered = 2000
 /** Minimum seconds that a token is valid, also when the token server does not state a time (token.md). */
 const minLifetimeSeconds = 60
-/** Seconds before its end from which a token is no longer used. */
+/** A token is renewed this number of seconds before it expires. */
 const skewSeconds = 10
 
 /** Returns the `Authorization` header of a user name and a password. */
