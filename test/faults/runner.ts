@@ -1,5 +1,4 @@
 import { setTimeout as wait } from 'node:timers/promises'
-import pLimit from 'p-limit'
 import type { Test } from 'tap'
 import { extensionTypes } from '../../schemas/extension.ts'
 import { startApp } from '../fakes/app.ts'
@@ -16,8 +15,8 @@ export interface Seen { fault: FaultName, operation: UpstreamRequest, reported: 
 
 /** Milliseconds that the registry may need above a bound: half of a timeout, so that one wait differs from two. */
 const tolerance = budget / 4
-/** Cells that run at the same time. */
-const together = 3
+/** Registries that are observed at the same time. */
+const together = 6
 /** Seconds: nearly the time that an entry is fresh, and then enough to expire it. */
 const [used, expired] = [270, 40]
 
@@ -90,8 +89,16 @@ async function ended (app: { close: () => PromiseLike<unknown> }, server: FaultS
   return left === 0 ? [] : [`${left} connections left`]
 }
 
-/** Sends a request to a registry that started during the fault, and again after its loads have ended. */
-async function cold (t: Test, setting: Setting, fault: FaultName, operation: UpstreamRequest): Promise<Seen> {
+/** A registry that is ready for its cells; `observe` sends their requests and closes it. */
+interface Prepared { observe: () => Promise<Seen[]> }
+
+/** Starts a registry during the fault, for one request and its repetition after the loads have ended. */
+async function prepareCold (
+  t: Test,
+  setting: Setting,
+  fault: FaultName,
+  operation: UpstreamRequest
+): Promise<Prepared> {
   const cell = table[fault][setting.source][operation].cold
   const { server, grounds, start } = await ready(t, setting)
   await faults[fault].begin(server, grounds)
@@ -101,21 +108,24 @@ async function cold (t: Test, setting: Setting, fault: FaultName, operation: Ups
   for (const other of app.catalog.instances.filter(({ name }) => name !== instance)) {
     while (await (async () => await other.list(extensionTypes))().then(() => false, () => true)) await wait(20)
   }
-  const first = await runCell(running, cell, operation)
-  await quiet(server)
-  // A crawl with endless pages takes time, and its result is unknown until then.
-  const own = app.catalog.instances.find(({ name }) => name === instance)
-  for (
-    let round = 0; round < 200 && own?.failure === undefined && own?.peek('provider') === undefined; round++
-  ) { await wait(50) }
-  const second = await runCell(running, cell, operation)
-  const again = judge(cell, operation, 'cold', second).map(problem => `repeated request: ${problem}`)
-  return {
-    fault,
-    operation,
-    reported: describe(operation, second),
-    problems: [...judge(cell, operation, 'cold', first, false), ...again, ...await ended(app, server)]
+  const observe = async () => {
+    const first = await runCell(running, cell, operation)
+    await quiet(server)
+    // A crawl with endless pages takes time, and its result is unknown until then.
+    const own = app.catalog.instances.find(({ name }) => name === instance)
+    for (
+      let round = 0; round < 200 && own?.failure === undefined && own?.peek('provider') === undefined; round++
+    ) { await wait(50) }
+    const second = await runCell(running, cell, operation)
+    const again = judge(cell, operation, 'cold', second).map(problem => `repeated request: ${problem}`)
+    return [{
+      fault,
+      operation,
+      reported: describe(operation, second),
+      problems: [...judge(cell, operation, 'cold', first, false), ...again, ...await ended(app, server)]
+    }]
   }
+  return { observe }
 }
 
 /** Starts a registry and fills its caches; returns undefined if the upstream was too slow, as on a busy machine. */
@@ -134,60 +144,68 @@ async function warmUp ({ start, server }: Awaited<ReturnType<typeof ready>>) {
   return begun
 }
 
-const warming = pLimit(1)
-
-/** Sends every request to a registry with filled caches after the fault has begun. */
-async function warm (t: Test, setting: Setting, fault: FaultName): Promise<Seen[]> {
+/** Starts a registry, fills its caches, and begins the fault. */
+async function prepareWarm (t: Test, setting: Setting, fault: FaultName): Promise<Prepared> {
   const stage = await ready(t, setting)
   let begun: Awaited<ReturnType<typeof warmUp>>
-  for (let tries = 0; tries < 10 && begun === undefined; tries++) begun = await warming(async () => await warmUp(stage))
+  for (let tries = 0; tries < 10 && begun === undefined; tries++) begun = await warmUp(stage)
   if (begun === undefined) throw new Error(`${fault}: the upstream was never well`)
   const { server, grounds } = stage
-  const { app, clock, url } = begun
+  const running = begun
+  const { app, clock, url } = running
   clock.forward(used)
   await faults[fault].begin(server, grounds)
-  const problems: string[] = []
-  for (const operation of operations) {
-    const observed = describe(operation, await send(url, operation))
-    if (operation !== 'download' && operation !== 'health' && observed !== '200') {
-      problems.push(`while it was fresh, ${operation}: ${observed}`)
+  const observe = async () => {
+    const problems: string[] = []
+    for (const operation of operations) {
+      const observed = describe(operation, await send(url, operation))
+      if (operation !== 'download' && operation !== 'health' && observed !== '200') {
+        problems.push(`while it was fresh, ${operation}: ${observed}`)
+      }
     }
-  }
-  await quiet(server)
-  clock.forward(expired)
-  const seen: Seen[] = []
-  for (const operation of operations) {
-    const cell = table[fault][setting.source][operation].warm
-    const observation = await runCell(begun, cell, operation)
-    seen.push({
-      fault,
-      operation,
-      reported: describe(operation, observation),
-      problems: judge(cell, operation, 'warm', observation)
-    })
-    // A refresh of the previous request must not affect the next request.
     await quiet(server)
+    clock.forward(expired)
+    const seen: Seen[] = []
+    for (const operation of operations) {
+      const cell = table[fault][setting.source][operation].warm
+      const observation = await runCell(running, cell, operation)
+      seen.push({
+        fault,
+        operation,
+        reported: describe(operation, observation),
+        problems: judge(cell, operation, 'warm', observation)
+      })
+      // A refresh of the previous request must not affect the next request.
+      await quiet(server)
+    }
+    const [first] = seen
+    first?.problems.push(...problems, ...await ended(app, server))
+    return seen
   }
-  const [first] = seen
-  first?.problems.push(...problems, ...await ended(app, server))
-  return seen
+  return { observe }
 }
 
 const isAlone = (fault: FaultName): boolean => 'alone' in faults[fault]
 
-/** Observes every cell of one kind of upstream, cold or warm. */
+/**
+ * Observes every cell of one kind of upstream, cold or warm. A group of registries is observed after all of it have
+ * started: a start takes so much CPU time that responses beside it would be too slow for their bounds.
+ */
 async function observe (t: Test, setting: Setting, temperature: Temperature): Promise<Seen[]> {
-  const [limit, one] = [pLimit(together), pLimit(1)]
-  const cells = async (fault: FaultName): Promise<Seen[]> => {
-    const turn = isAlone(fault) ? one : limit
-    const works = temperature === 'warm'
-      ? [async () => await warm(t, setting, fault)]
-      : operations.map(operation => async () => [await cold(t, setting, fault, operation)])
-    return (await Promise.all(works.map(async work => await turn(work)))).flat()
+  const preparations = (fault: FaultName) =>
+    temperature === 'warm'
+      ? [async () => await prepareWarm(t, setting, fault)]
+      : operations.map(operation => async () => await prepareCold(t, setting, fault, operation))
+  const seen: Seen[] = []
+  const observeGroup = async (group: Array<() => Promise<Prepared>>) => {
+    const prepared: Prepared[] = []
+    for (const prepare of group) prepared.push(await prepare())
+    seen.push(...(await Promise.all(prepared.map(async ({ observe }) => await observe()))).flat())
   }
-  const seen = (await Promise.all(faultNames.filter(fault => !isAlone(fault)).map(cells))).flat()
+  const shared = faultNames.filter(fault => !isAlone(fault)).flatMap(preparations)
+  for (let at = 0; at < shared.length; at += together) await observeGroup(shared.slice(at, at + together))
   for (const fault of faultNames.filter(isAlone)) {
-    seen.push(...await cells(fault))
+    for (const prepare of preparations(fault)) await observeGroup([prepare])
     setWallClock(0)
   }
   return seen
