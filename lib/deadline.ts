@@ -40,7 +40,8 @@ export async function withDeadline<T> (
   const controller = new AbortController()
   const abort = () => { controller.abort(reason()) }
   if (milliseconds <= 0 || parent?.aborted === true) abort()
-  const timer = setTimeout(abort, milliseconds)
+  // Node.js prints a warning for a timer with a negative delay.
+  const timer = setTimeout(abort, Math.max(0, milliseconds))
   parent?.addEventListener('abort', abort)
   try {
     return await work(controller.signal)

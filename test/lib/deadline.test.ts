@@ -32,6 +32,20 @@ await t.test('work with a deadline is abandoned at the deadline, immediately wit
   t.equal(await withDeadline(10_000, () => late, async () => 1), 1, 'the timer does not keep the process alive')
 })
 
+await t.test('a deadline in the past causes no warning of Node.js', async t => {
+  const warnings: string[] = []
+  const note = ({ name }: Error) => { warnings.push(name) }
+  process.on('warning', note)
+  t.teardown(() => { process.off('warning', note) })
+  const never = async (signal: AbortSignal) => await untilAborted(new Promise(() => {}), signal)
+  for (const milliseconds of [-0.5, -1, -1e9, -Infinity]) {
+    await t.rejects(withDeadline(milliseconds, () => late, never), late)
+  }
+  // Node.js emits a warning in the next tick.
+  await new Promise(resolve => { setImmediate(resolve) })
+  t.strictSame(warnings, [])
+})
+
 await t.test('work with a deadline is abandoned when its parent is aborted, before or during the work', async t => {
   const never = async (signal: AbortSignal) => await untilAborted(new Promise(() => {}), signal)
   const parent = new AbortController()
