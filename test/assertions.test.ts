@@ -18,6 +18,10 @@ function valueOf (node: ts.Expression, constants: ReadonlyMap<string, ts.Express
   return ts.isIdentifier(value) ? constants.get(value.text) ?? value : value
 }
 
+/** Returns whether a function is async. */
+const isAsync = (node: ts.Node): boolean => ts.isFunctionLike(node) && ts.canHaveModifiers(node) &&
+  ts.getModifiers(node)?.some(({ kind }) => kind === ts.SyntaxKind.AsyncKeyword) === true
+
 /**
  * Returns the assertions of a source that pass for other values than the stated one, each as `line: reason`. `t.match`
  * accepts longer lists, objects with further keys and longer numbers; an empty pattern matches everything; a promise is
@@ -26,17 +30,29 @@ function valueOf (node: ts.Expression, constants: ReadonlyMap<string, ts.Express
 function looseAssertions (text: string): string[] {
   const file = ts.createSourceFile('test.ts', text, ts.ScriptTarget.Latest, true)
   const constants = new Map<string, ts.Expression>()
+  const asyncNames = new Set(['inject', 'then', 'catch', 'finally'])
   const calls: Array<{ call: ts.CallExpression, method: string }> = []
   const visit = (node: ts.Node): void => {
     if (ts.isVariableDeclaration(node) && ts.isIdentifier(node.name) && node.initializer !== undefined) {
-      constants.set(node.name.text, bare(node.initializer))
+      const value = bare(node.initializer)
+      constants.set(node.name.text, value)
+      if (isAsync(value)) asyncNames.add(node.name.text)
     }
+    if (ts.isFunctionDeclaration(node) && node.name !== undefined && isAsync(node)) asyncNames.add(node.name.text)
     if (ts.isCallExpression(node) && ts.isPropertyAccessExpression(node.expression)) {
       calls.push({ call: node, method: node.expression.name.text })
     }
     ts.forEachChild(node, visit)
   }
   visit(file)
+
+  /** Returns whether an expression calls a function of this file that is async, or a method that returns a promise. */
+  const isPromise = (node: ts.Expression): boolean => {
+    if (!ts.isCallExpression(node)) return false
+    const { expression } = node
+    if (isAsync(bare(expression))) return true
+    return asyncNames.has(ts.isPropertyAccessExpression(expression) ? expression.name.text : expression.getText())
+  }
 
   const reasonOf = (method: string, args: readonly ts.Expression[]): string | undefined => {
     const [found, pattern] = args
@@ -55,9 +71,7 @@ function looseAssertions (text: string): string[] {
         return 'match accepts further digits after a number: use hasLine'
       }
     }
-    if (method === 'ok' && ts.isCallExpression(bare(found)) && /\.(?:inject|json\(\)\.then)\(/.test(found.getText())) {
-      return 'ok of a promise'
-    }
+    if (['ok', 'notOk'].includes(method) && isPromise(bare(found))) return `${method} of a promise`
     if (
       ['equal', 'same', 'strictSame'].includes(method) && pattern !== undefined &&
       found.getText() === pattern.getText() &&
@@ -92,7 +106,11 @@ await t.test('a loose assertion is found, a strict one is not', async t => {
     "t.match(text, '')",
     "t.match(metrics, 'a_total{b=\"c\"} 1')",
     't.match(metrics, /a_total\\{b="c"\\} 1/)',
-    't.equal(value.at, value.at)'
+    't.equal(value.at, value.at)',
+    "t.ok(app.inject('/livez'))",
+    't.ok(response.json().then(isValid))',
+    't.ok(isValid())\nasync function isValid () {}',
+    't.notOk((isValid()))\nconst isValid = async () => false'
   ]
   for (const source of loose) t.equal(looseAssertions(source).length, 1, source)
   const strict = [
@@ -101,7 +119,9 @@ await t.test('a loose assertion is found, a strict one is not', async t => {
     'matchStrictly(t, list, [1])',
     't.strictSame(list, [1])',
     "'a'.match(/a/)",
-    't.equal(count(), count())'
+    't.equal(count(), count())',
+    't.ok(await isValid())\nasync function isValid () {}',
+    't.ok(isValid())\nfunction isValid () {}'
   ]
   for (const source of strict) t.strictSame(looseAssertions(source), [], source)
 })
