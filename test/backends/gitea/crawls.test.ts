@@ -1,7 +1,8 @@
 import t, { type Test } from 'tap'
 import type { Extension, ExtensionVersion } from '../../../schemas/extension.ts'
 import { startApp } from '../../fakes/app.ts'
-import { createGiteaFake, type GiteaContent } from '../../fakes/gitea.ts'
+import { createGiteaFake, type GiteaContent, type GiteaFake } from '../../fakes/gitea.ts'
+import type { Fault } from '../../fakes/loopback.ts'
 import { matchStrictly } from '../../fakes/match.ts'
 
 const names = ['a', 'b', 'c', 'd', 'e', 'f', 'g', 'h']
@@ -59,6 +60,17 @@ const all = names.map(name => `${name} 1.0.0`)
 const listing = 'orgs/org/repos'
 /** May have a version now: each crawl requests it. */
 const unversioned = 'unversioned_prov/releases'
+
+/** Returns a fault that changes the rows of each page of the listing. */
+const changedRows = ({ url }: GiteaFake, change: (rows: object[]) => object[]): Fault => async ({ path, headers }) => {
+  if (!path.includes('/orgs/') || headers['x-again'] !== undefined) return undefined
+  const rows = await (await fetch(url + path, { headers: { 'x-again': '1' } })).json() as object[]
+  return {
+    status: 200,
+    headers: { 'content-type': 'application/json', 'x-total-count': String(rows.length) },
+    body: JSON.stringify(change(rows))
+  }
+}
 
 await t.test('the first crawl requests every repository with releases', async t => {
   const { requested } = await setUp(t)
@@ -323,15 +335,7 @@ await t.test('the next crawl requests a repository again whose scheduled request
 await t.test('when a page of the list fails, the other extensions are listed, and later crawls do not request them ' +
   'again', async t => {
   const { gitea, crawl } = await setUp(t)
-  gitea.fault = async ({ path, headers }) => {
-    if (!path.includes('/orgs/') || headers['x-again'] !== undefined) return undefined
-    const rows = await (await fetch(gitea.url + path, { headers: { 'x-again': '1' } })).json() as object[]
-    return {
-      status: 200,
-      headers: { 'content-type': 'application/json', 'x-total-count': String(rows.length) },
-      body: JSON.stringify(rows.slice(0, 3))
-    }
-  }
+  gitea.fault = changedRows(gitea, rows => rows.slice(0, 3))
   matchStrictly(t, await crawl(), { versions: all, partial: /^gitea; / })
   gitea.fault = undefined
   matchStrictly(t, await crawl(), { requested: [listing, unversioned], versions: all, partial: undefined })
@@ -340,15 +344,7 @@ await t.test('when a page of the list fails, the other extensions are listed, an
 for (const field of ['updated_at', 'release_counter']) {
   await t.test(`a server without ${field} receives requests for all repositories`, async t => {
     const { gitea, crawl } = await setUp(t)
-    gitea.fault = async ({ path, headers }) => {
-      if (!path.includes('/orgs/') || headers['x-again'] !== undefined) return undefined
-      const rows = await (await fetch(gitea.url + path, { headers: { 'x-again': '1' } })).json() as object[]
-      return {
-        status: 200,
-        headers: { 'content-type': 'application/json', 'x-total-count': String(rows.length) },
-        body: JSON.stringify(rows.map(row => ({ ...row, [field]: undefined })))
-      }
-    }
+    gitea.fault = changedRows(gitea, rows => rows.map(row => ({ ...row, [field]: undefined })))
     // An hour after the last rows that had the field.
     for (let gone = 0; gone < 3700; gone += 301) await crawl()
     const requested = (await crawl()).requested.filter(path => path.endsWith('/releases'))
