@@ -10,14 +10,13 @@ import { isRegistryError, type RegistryError } from '../../lib/errors.ts'
 import type { CachedResult } from '../../lib/result.ts'
 import { reuse, reuseAll } from '../../lib/reuse.ts'
 import type { Extension, ExtensionType } from '../../schemas/extension.ts'
-import type { Driver, Loaded, Release } from '../driver/driver.ts'
+import type { Loaded, Release } from '../driver/driver.ts'
 import { isUpstreamResponse } from '../driver/fail-fast.ts'
 import { currentRelease } from '../driver/version.ts'
 import type { CachedRead, ReadOptions } from './backend.ts'
-import { passes, type Breaker, type UpstreamCall } from './breaker.ts'
+import { passes } from './breaker.ts'
 import { isUnchecked, versionListing, type CacheKeys, type Described, type VersionListing } from './keys.ts'
-import type { Presenter } from './presenter.ts'
-import type { Skips } from './skips.ts'
+import type { UpstreamReadDependencies } from './listing.ts'
 
 export interface ListedNamesDependencies {
   cache: Cache
@@ -121,17 +120,8 @@ export function createListedNames ({ cache, keys, listUse }: ListedNamesDependen
 }
 export type ListedNames = ReturnType<typeof createListedNames>
 
-export interface NamedEntriesDependencies {
-  driver: Driver
-  cache: Cache
-  keys: CacheKeys
-  presenter: Presenter
-  skips: Skips
-  breaker: Breaker
-  call: UpstreamCall
+export interface NamedEntriesDependencies extends UpstreamReadDependencies {
   listed: ListedNames
-  /** Called when entries of the cache have changed. */
-  onChange: () => void
 }
 
 /** One of the two cached entries of an extension, and the value that a listing has in its place. */

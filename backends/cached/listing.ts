@@ -159,7 +159,8 @@ const pingTimeoutMs = 5000
 /** Maximum seconds for which an incomplete result is fresh at first. */
 const incompleteTtlSeconds = 30
 
-export interface CrawlsDependencies {
+/** Parts of an instance that a read of the upstream into the cache needs. */
+export interface UpstreamReadDependencies {
   driver: Driver
   cache: Cache
   keys: CacheKeys
@@ -167,10 +168,13 @@ export interface CrawlsDependencies {
   skips: Skips
   breaker: Breaker
   call: UpstreamCall
-  /** Called with each current release that a crawl has read. */
-  onRelease: (type: ExtensionType, name: string, release: Release) => void
   /** Called when entries of the cache have changed. */
   onChange: () => void
+}
+
+export interface CrawlsDependencies extends UpstreamReadDependencies {
+  /** Called with each current release that a crawl has read. */
+  onRelease: (type: ExtensionType, name: string, release: Release) => void
   /** Called after each crawl with its error; undefined when it has none. */
   onEnd?: ((failure: RegistryError | undefined) => void) | undefined
 }
