@@ -34,10 +34,10 @@ const { values } = parseArgs({
 const { quick, generator: expected, only } = values
 const rounds = Number(values.rounds ?? (quick ? 1 : 5))
 const seconds = Number(values.seconds ?? (quick ? 1 : 2))
-const bounded = (value: number, maximum: number): boolean =>
+const isWithin = (value: number, maximum: number): boolean =>
   Number.isSafeInteger(value) && value > 0 && value <= maximum
 if (
-  !bounded(rounds, 50) || !bounded(seconds, 60) || (values.check && values['save-baseline']) ||
+  !isWithin(rounds, 50) || !isWithin(seconds, 60) || (values.check && values['save-baseline']) ||
   (expected !== undefined && expected !== 'wrk' && expected !== 'autocannon')
 ) {
   console.error(

@@ -16,8 +16,8 @@ export type Document = { kind: 'manifest', manifest: ImageManifest } | { kind: '
 
 /**
  * Returns the media type that decides the kind of a document: its own, else the transport's where that names a kind.
- * Servers that do not know the kind call it `application/json`, `text/plain` or `application/octet-stream`; its form
- * decides then.
+ * Some servers send `application/json`, `text/plain` or `application/octet-stream` for every kind; its form decides
+ * then.
  */
 function decidingType (body: object, outer: string | undefined): string | undefined {
   const own = 'mediaType' in body && typeof body.mediaType === 'string' ? baseType(body.mediaType) : ''
@@ -141,8 +141,8 @@ function besides (
 }
 
 /**
- * Chooses the artifact of a tag's manifest or index. In an index the first child of the wanted platform that is an
- * artifact counts, one with a file before one without. A child without a platform fits every wanted platform. Missing,
+ * Chooses the artifact of a tag's manifest or index. In an index the first child of the configured platform that is
+ * an artifact counts, one with a file before one without. A child without a platform fits every platform. Missing,
  * malformed and unknown children are skipped. Returns the reason when no artifact is found: `other_platform` when an
  * index has only artifacts of other platforms. Throws a {@link ContentError} when the document itself is malformed.
  */

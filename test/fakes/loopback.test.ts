@@ -92,10 +92,10 @@ await t.test('a response hangs or stalls until the client disconnects', async (t
   const server = await start(t)
   const hanging = new AbortController()
   server.fault = () => 'hang'
-  const unanswered = head(server, '/hang', hanging.signal)
+  const pending = head(server, '/hang', hanging.signal)
   const { over } = await server.arrived(/hang/)
   hanging.abort()
-  await t.rejects(unanswered, { name: 'AbortError' })
+  await t.rejects(pending, { name: 'AbortError' })
   t.equal(await over, 'aborted')
 
   server.fault = () => 'stall'

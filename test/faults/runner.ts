@@ -13,7 +13,7 @@ import { budget, operations, table, type Cell, type UpstreamRequest, type Source
 /** Observation of one cell: its label, and the violations of its promise. */
 export interface Seen { fault: FaultName, operation: UpstreamRequest, reported: string, problems: string[] }
 
-/** Milliseconds that the registry may need above a bound: half of a timeout, so that one wait differs from two. */
+/** Milliseconds that the registry may need above a limit: half of a timeout, so that one wait differs from two. */
 const tolerance = budget / 4
 /** Registries that are observed at the same time. */
 const together = 6
@@ -55,8 +55,8 @@ function judge (
   const labels = [...cell.outcomes, ...settled ? [] : cell.meanwhile ?? []].map(labelOf)
   return [
     ...labels.includes(observed) ? [] : [`${observed}, not ${labels.join(' or ')}`],
-    ...seen !== undefined && seen.took > cell.bound + tolerance
-      ? [`after ${Math.round(seen.took)} ms, not ${cell.bound}`]
+    ...seen !== undefined && seen.took > cell.limit + tolerance
+      ? [`after ${Math.round(seen.took)} ms, not ${cell.limit}`]
       : [],
     ...faultsOf(operation, temperature, seen)
   ]
@@ -189,7 +189,7 @@ const isAlone = (fault: FaultName): boolean => 'alone' in faults[fault]
 
 /**
  * Observes every cell of one kind of upstream, cold or warm. A group of registries is observed after all of it have
- * started: a start takes so much CPU time that responses beside it would be too slow for their bounds.
+ * started: a start takes so much CPU time that responses beside it would be too slow for their limits.
  */
 async function observe (t: Test, setting: Setting, temperature: Temperature): Promise<Seen[]> {
   const preparations = (fault: FaultName) =>

@@ -19,7 +19,7 @@ await t.test('every fault has a promise for every request to every kind of upstr
           if ('notApplicable' in cell) t.match(cell.notApplicable, /\w+ \w+/, 'the reason is text')
           else {
             t.ok(
-              cell.outcomes.length > 0 && cell.bound > 0 && cell.bound <= budget,
+              cell.outcomes.length > 0 && cell.limit > 0 && cell.limit <= budget,
               `${fault}, ${source}, ${operation}, ${temperature}`
             )
           }

@@ -10,10 +10,10 @@ export const operations = ['list', 'search', 'metadata', 'versions', 'download',
 export type UpstreamRequest = typeof operations[number]
 
 /**
- * Promise of a cell: one of these outcomes within `bound` milliseconds, or the reason for a cell without a promise.
+ * Promise of a cell: one of these outcomes within `limit` milliseconds, or the reason for a cell without a promise.
  * While loads are in progress, an outcome of `meanwhile` is permitted too.
  */
-export type Cell = { outcomes: readonly Outcome[], bound: number, meanwhile?: readonly Outcome[] } | {
+export type Cell = { outcomes: readonly Outcome[], limit: number, meanwhile?: readonly Outcome[] } | {
   notApplicable: string
 }
 type Row = Record<UpstreamRequest, Record<Temperature, Cell>>
@@ -24,7 +24,7 @@ type Row = Record<UpstreamRequest, Record<Temperature, Cell>>
 export const budget = 900
 const atOnce = 100
 
-const within = (bound: number) => (...outcomes: Outcome[]): Cell => ({ outcomes, bound })
+const within = (limit: number) => (...outcomes: Outcome[]): Cell => ({ outcomes, limit })
 const waiting = within(budget)
 const known = within(atOnce)
 
@@ -86,7 +86,7 @@ const ofAKnownFile = (row: Row, ...outcomes: Outcome[]): Row => ({
  * afterwards one of them is known without its metadata.
  */
 const unread = {
-  cold: { outcomes: ['partial'], bound: budget, meanwhile: ['partialWithTwin'] },
+  cold: { outcomes: ['partial'], limit: budget, meanwhile: ['partialWithTwin'] },
   warm: known('stale')
 } satisfies Record<Temperature, Cell>
 const oneRepository: Row = {
@@ -149,7 +149,7 @@ export const table: Record<FaultName, Record<Source, Row>> = {
   // The failure is unknown until the crawl ends.
   endless: both({
     ...ofAKnownFile(outage(), 'fresh', 'stale', 'unavailable'),
-    health: { cold: { outcomes: ['degraded'], bound: atOnce, meanwhile: ['healthy'] }, warm: known('degraded') }
+    health: { cold: { outcomes: ['degraded'], limit: atOnce, meanwhile: ['healthy'] }, warm: known('degraded') }
   }),
   repeated: both(listingOnly),
   shrinking: both(listingOnly),

@@ -126,24 +126,24 @@ await t.test('routes of the host receive the errors of Fastify for an empty body
 })
 
 await t.test('requests have a limit for header time, header size and idle time', async t => {
-  const bounds = async (settings: Parameters<typeof serverOptions>[0]) => {
+  const limits = async (settings: Parameters<typeof serverOptions>[0]) => {
     const app = Fastify({ ...serverOptions(settings), logger: false })
     t.teardown(async () => { await app.close() })
     const { headersTimeout, requestTimeout, timeout, keepAliveTimeout } = app.server
     return { headersTimeout, requestTimeout, timeout, keepAliveTimeout }
   }
-  t.strictSame(await bounds({}), {
+  t.strictSame(await limits({}), {
     headersTimeout: 15_000,
     requestTimeout: 30_000,
     timeout: 120_000,
     keepAliveTimeout: 72_000
   })
   t.equal(
-    (await bounds({ oci: [{ timeout_seconds: 300 }, {}] })).timeout,
+    (await limits({ oci: [{ timeout_seconds: 300 }, {}] })).timeout,
     600_000,
     'the idle timeout is longer than the timeout of an upstream'
   )
-  t.equal((await bounds({ server: { request_budget_seconds: 100 } })).timeout, 200_000)
+  t.equal((await limits({ server: { request_budget_seconds: 100 } })).timeout, 200_000)
 
   const app = Fastify({ ...serverOptions(), logger: false })
   t.teardown(async () => { await app.close() })

@@ -11,7 +11,7 @@ await t.test('a name begins with a letter or digit and holds no separator, escap
   t.equal(isPathPart(`${longest}x`), true, 'a directory may have a longer name')
 })
 
-await t.test('the length limit is the same as that of a pattern with a bounded repeat', async () => {
+await t.test('the length limit is the same as that of a pattern whose repeat has a limit', async () => {
   const unit = fc.constantFrom('a', 'Z', '0', '.', '_', '-', '/', '\n', 'é')
   fc.assert(fc.property(fc.string({ unit, maxLength: 140, size: 'max' }), text =>
     isExtensionName(text) === /^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$/.test(text)))

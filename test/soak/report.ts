@@ -48,17 +48,17 @@ const measures = [
     allowed: (first: number, warmUp: number) => warmUp < settled ? Infinity : first * 1.15 + 32
   },
   {
-    name: 'Heap used (least, MiB)',
+    name: 'Heap used (minimum, MiB)',
     of: (samples: Sample[]) => Math.min(...samples.map(({ heap }) => heap)) / mib,
     allowed: (first: number, warmUp: number) => first * 1.2 + (warmUp < settled ? 128 : 16)
   },
   {
-    name: 'Open files and sockets (most)',
+    name: 'Open files and sockets (maximum)',
     of: (samples: Sample[]) => Math.max(...samples.map(({ files }) => files)),
     allowed: (first: number) => first * 1.1 + 16
   },
   {
-    name: 'Handles of Node (most)',
+    name: 'Handles of Node.js (maximum)',
     of: (samples: Sample[]) => Math.max(...samples.map(({ handles }) => handles)),
     allowed: (first: number) => first * 1.1 + 16
   }

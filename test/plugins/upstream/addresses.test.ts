@@ -363,7 +363,7 @@ await t.test('a redirect from http to https of the same host is reported with th
     location = `https://h${host}.test/`
     t.strictSame(await client.send(`${own.url}/x`), elsewhere)
   }
-  t.equal(lines.length, 20, 'bounded')
+  t.equal(lines.length, 20, 'the number of logged hosts is limited')
 })
 
 await t.test('hosts in the configuration may be on any network', async t => {
