@@ -217,7 +217,7 @@ const report = [
   `Requests to the upstream by the default settings. A crawl runs every ${
     ttl * refreshAhead
   } seconds, and a probe every 15 seconds.`,
-  'Each Gitea repository gets one request an hour.',
+  'Each Gitea repository of an extension is read at least once an hour.',
   '',
   '| Upstream | Crawls an hour | Requests of crawls | Of probes | Idle hour | Per 1,000 cached requests | Versions ' +
     'of 1,000 extensions |',
