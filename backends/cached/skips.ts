@@ -25,7 +25,7 @@ export interface SkipsOptions {
 interface Entry {
   skipped: ReturnType<typeof plain>
   since: number
-  /** Whether a crawl meets it; else only reading the whole extension does. */
+  /** Whether a crawl finds it; else only a read of the whole extension does. */
   crawled: boolean
 }
 
@@ -121,7 +121,7 @@ function createItems ({ instance, log, count, wallClock = Date.now }: SkipsOptio
     log?.debug({ backend: instance, ...(hidden ? { kind: item.kind, reason: item.reason } : item) }, 'skipped')
   }
 
-  /** Begins a read. `skip` takes its items, `crawled` is whether a crawl reads them, and `met` has their keys. */
+  /** Begins a read. `skip` takes its items, `met` has their keys, and `crawled` is whether the read is a crawl. */
   function collect (crawled: boolean): { met: ReadonlySet<string>, skip: Skip } {
     const met = new Set<string>()
     const skip: Skip = given => {
@@ -129,7 +129,7 @@ function createItems ({ instance, log, count, wallClock = Date.now }: SkipsOptio
       const key = keyOf(skipped)
       if (met.has(key)) return
       const known = entries.get(key)
-      // A kept item stays as long as it is met, in any order.
+      // A kept item stays as long as it is found, in any order.
       if (known === undefined && !hasRoom(skipped)) return
       met.add(key)
       if (known === undefined) add(key, skipped, crawled)
@@ -200,7 +200,7 @@ function shownItems (instance: string, entries: Items['entries']): SkippedItem[]
 
 /**
  * Creates the record of the items that an instance skips. An item of a crawl is kept until a complete crawl does not
- * meet it. An item that only reads of a whole extension show is kept until the next such read does not meet it. One
+ * find it. An item that only reads of a whole extension show is kept until the next such read does not find it. One
  * info line for each crawl reports the numbers when they have changed.
  */
 export function createSkips (options: SkipsOptions) {
@@ -208,11 +208,11 @@ export function createSkips (options: SkipsOptions) {
   const { collect, entries, remove } = items
   const logNumbers = createNumbersLog(options, items)
 
-  /** Removes the items that a complete crawl read and did not meet. */
+  /** Removes the items that a complete crawl read and did not find. */
   function endCrawl (met: ReadonlySet<string>, { found, failed, refused = [], truncated, unchanged }: Crawl): void {
     if (truncated === true) return
     const unread = new Set(failed.map(extensionOf))
-    // A refused repository was not read, so its items stay. The refusal itself stays only if the crawl met it.
+    // A refused repository was not read, so its items stay. The refusal itself stays only if the crawl found it.
     const refusedNames = new Set(refused.map(extensionOf))
     const present = new Set([...found.map(({ metadata }) => extensionOf(metadata)), ...unread, ...refusedNames])
     for (const [key, entry] of entries) {
@@ -225,7 +225,7 @@ export function createSkips (options: SkipsOptions) {
   }
 
   return {
-    /** Begins a crawl. `end` removes the items that a complete crawl did not meet, and logs the numbers. */
+    /** Begins a crawl. `end` removes the items that a complete crawl did not find, and logs the numbers. */
     crawl () {
       const { met, skip } = collect(true)
       return {
@@ -250,7 +250,7 @@ export function createSkips (options: SkipsOptions) {
       }
     },
 
-    /** Adds an item outside of crawls and reads. The next read of its extension removes it unless it is met again. */
+    /** Adds an item outside of crawls and reads. The next read of its extension removes it unless it is found again. */
     add (skipped: Skipped): void { collect(false).skip(skipped) },
 
     /** Returns the items and their numbers. Hidden items are in the numbers only. */
