@@ -93,12 +93,13 @@ await t.test('the system tests are counted over all scripts', async t => {
   }
 })
 
-const tests = 'run coverage'
+const tests = 'test -- --no-disable-coverage --coverage-report=json-summary'
 
 await t.test('.ci/run counts each of its commands, and ends with the number of passed and failed tests', async t => {
   const all: Record<string, Output> = {
     ci: 'plain',
     [tests]: 'passes',
+    'run --silent coverage:check': 'plain',
     'run --silent lint': 'plain',
     'run --silent typecheck': 'plain',
     'run test:system:one': 'passes',
@@ -111,33 +112,32 @@ await t.test('.ci/run counts each of its commands, and ends with the number of p
     status: number
     failures: string[]
   }> = [
-    { name: 'all pass', change: {}, last: '11 passed, 0 failed', status: 0, failures: [] },
+    { name: 'all pass', change: {}, last: '12 passed, 0 failed', status: 0, failures: [] },
     {
       name: 'tests fail',
       change: { [tests]: 'fails' },
-      last: '9 passed, 2 failed',
+      last: '10 passed, 2 failed',
       status: 1,
-      failures: ['coverage']
+      failures: ['npm test']
     },
     {
       name: 'the coverage is too low',
-      // The tests pass, and the command ends with an error.
-      change: { [tests]: 'stops' },
-      last: '12 passed, 1 failed',
+      change: { 'run --silent coverage:check': 'breaks' },
+      last: '11 passed, 1 failed',
       status: 1,
       failures: ['coverage']
     },
     {
       name: 'lint fails',
       change: { 'run --silent lint': 'breaks' },
-      last: '10 passed, 1 failed',
+      last: '11 passed, 1 failed',
       status: 1,
       failures: ['lint']
     },
     {
       name: 'two system tests fail',
       change: { 'run test:system:one': 'fails', 'run test:system:two': 'stops' },
-      last: '10 passed, 3 failed',
+      last: '11 passed, 3 failed',
       status: 1,
       failures: ['test:system:one', 'test:system:two']
     },
