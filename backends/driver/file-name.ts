@@ -14,8 +14,11 @@ export const archiveStem = (name: string): string => {
 /** Returns the archive names of a stem, in order of preference. */
 export const archiveNames = (stem: string): string[] => endings.map(ending => stem + ending)
 
-/** Characters that a file name must not have: separators, control characters, and marks that reorder or hide text. */
-const unsafe = /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Cs}\\/:*?"<>|]+/gu
+/**
+ * Characters that a file name must not have: separators, control characters, and marks that reorder or hide text.
+ * Unicode also reserves unassigned code points for such marks, and programs hide them.
+ */
+const unsafe = /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Cs}\u2065\ufff0-\ufff8\u{e0000}-\u{e007f}\\/:*?"<>|]+/gu
 
 /**
  * Returns a file name as a base name that is safe in a header and on a disk; undefined when nothing remains of it. The

@@ -5,7 +5,7 @@ export const maxTags = 64
 
 /** Control characters, and marks that reorder or hide text. */
 const unsafeCharacters =
-  /[\p{Cc}\u00ad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u2069\ufeff\ufff9-\ufffb\u{e0000}-\u{e007f}]/gu
+  /[\p{Cc}\u00ad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff0-\ufffb\u{e0000}-\u{e007f}]/gu
 
 /** Returns a text of an upstream as one line of at most `maxLength` characters; undefined when it is empty. */
 export function plainText (value: unknown, maxLength = maxText): string | undefined {

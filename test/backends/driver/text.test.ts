@@ -9,7 +9,7 @@ import { maxTags, plainTags, plainText } from '../../../backends/driver/text.ts'
 import { createLog } from '../../fakes/log.ts'
 
 /** Characters that must not pass from texts of an upstream to clients. */
-const harmful = /[\p{Cc}\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u2069\ufeff\u{e0001}]/u
+const harmful = /[\p{Cc}\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff0-\ufffb\u{e0001}]/u
 const nasty = fc.constantFrom(
   '\0',
   '\r\n',
@@ -52,7 +52,9 @@ await t.test('a text of an upstream becomes one line of limited length without m
   t.equal(plainText(' a\r\n\tb\0c\u202egpj.exe '), 'a bcgpj.exe')
   t.equal(plainText('x'.repeat(10_000)), 'x'.repeat(256))
   t.equal(plainText('x'.repeat(255) + '😀'), 'x'.repeat(255))
-  for (const nothing of ['', ' \r\n', '\u200b\u{e0041}', 7, null, undefined, {}]) t.equal(plainText(nothing), undefined)
+  for (
+    const nothing of ['', ' \r\n', '\u200b\u{e0041}', '\u2065\u206a\ufff0', 7, null, undefined, {}]
+  ) t.equal(plainText(nothing), undefined)
   t.strictSame(plainTags(['a', 'a ', 7, '\0', 'b\n']), ['a', 'b'])
   t.equal(plainTags(Array.from({ length: 1000 }, (_, at) => `tag-${at}`))?.length, maxTags)
   t.equal(plainTags([]), undefined)
@@ -73,6 +75,7 @@ await t.test('any text becomes a safe base name, which clients read unchanged fr
   t.equal(safeFileName('..\\..\\x.tar.gz'), 'x.tar.gz')
   t.equal(safeFileName('a"; filename=evil.exe\r\nSet-Cookie: x'), 'a_; filename=evil.exe_Set-Cookie_ x')
   t.equal(safeFileName('invoice\u202egpj.tar.gz'), 'invoice_gpj.tar.gz')
+  t.equal(safeFileName('invoice\u2065\ufff0\u{e0000}.tar.gz'), 'invoice_.tar.gz')
   t.equal(safeFileName(`${'x'.repeat(10_000)}.tar.gz`)?.length, 200)
   for (const nothing of ['', '.', '..', '/', 'a/', '\0', '\ud800', ' ', '\u202e']) {
     t.equal(safeFileName(nothing), undefined)
