@@ -20,7 +20,8 @@ await writeLayout(layouts, [
   { repository: 'provider/aws', tag: '1.1.0' },
   { repository: 'taskserv/k3s', tag: '2.0.0' }
 ])
-const config = { oci: { registry: layouts } }
+// A busy machine delays the event loop.
+const config = { oci: { registry: layouts }, server: { max_event_loop_delay_seconds: 0 } }
 
 function createHost (t: Test, options: FastifyServerOptions = {}) {
   const host = Fastify(options)

@@ -38,8 +38,8 @@ export async function startApp (t: Test, config: unknown, options: Partial<Regis
   await app.register(whole, {
     config: {
       ...given,
-      // A busy machine delays the event loop; tests of load shedding set their own limit.
-      server: { max_event_loop_delay_seconds: 0, ...given.server },
+      // A busy machine delays the event loop and responses; tests of these limits set their own.
+      server: { max_event_loop_delay_seconds: 0, request_budget_seconds: 60, ...given.server },
       store: { directory, ...given.store }
     },
     clock: clock.now,

@@ -10,7 +10,8 @@ import { unknownRoutes } from '../../plugins/errors.ts'
 import { whole } from '../fakes/app.ts'
 import { matchStrictly } from '../fakes/match.ts'
 
-const config = { oci: { registry: 'examples/registry' } }
+// A busy machine delays the event loop.
+const config = { oci: { registry: 'examples/registry' }, server: { max_event_loop_delay_seconds: 0 } }
 
 /** Starts a server; returns its log lines and a function that sends raw bytes. */
 async function start (t: Test, register: (app: FastifyInstance) => Promise<unknown>) {

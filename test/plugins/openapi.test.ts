@@ -14,7 +14,8 @@ import { startPrefixProxy } from '../fakes/prefix-proxy.ts'
 interface Served { info: { title: string }, servers: Array<{ url: string }>, paths: Record<string, unknown> }
 
 const documents = ['/openapi.json', '/openapi.yaml', '/docs/json', '/docs/yaml']
-const config = { oci: { registry: 'examples/registry' } }
+// A busy machine delays the event loop.
+const config = { oci: { registry: 'examples/registry' }, server: { max_event_loop_delay_seconds: 0 } }
 
 function startHost (t: Test, options: FastifyServerOptions = {}): FastifyInstance {
   const host = Fastify(options)

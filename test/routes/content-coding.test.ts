@@ -6,7 +6,8 @@ import registry, { serverOptions } from '../../app.ts'
 import { startApp } from '../fakes/app.ts'
 import { matchStrictly } from '../fakes/match.ts'
 
-const config = { oci: { registry: './examples/registry' } }
+// A busy machine delays the event loop.
+const config = { oci: { registry: './examples/registry' }, server: { max_event_loop_delay_seconds: 0 } }
 const decode = { br: brotliDecompressSync, gzip: gunzipSync }
 type Coding = keyof typeof decode
 const list = '/api/v1/extensions'
