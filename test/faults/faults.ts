@@ -33,7 +33,7 @@ export interface Fault {
   /** Title of the fault in the document. */
   title: string
   begin: (server: FaultServer, grounds: Grounds) => void | Promise<void>
-  /** Set if the fault affects or blocks the whole process, so that no other fault may run at the same time. */
+  /** Set if the fault affects or blocks the whole process, so that its registries are observed one after another. */
   alone?: true
 }
 

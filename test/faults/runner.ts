@@ -15,8 +15,6 @@ export interface Seen { fault: FaultName, operation: UpstreamRequest, reported: 
 
 /** Milliseconds that the registry may need above a limit: half of a timeout, so that one wait differs from two. */
 const tolerance = budget / 4
-/** Registries that are observed at the same time. */
-const together = 6
 /** Seconds: nearly the time that an entry is fresh, and then enough to expire it. */
 const [used, expired] = [270, 40]
 
@@ -185,27 +183,27 @@ async function prepareWarm (t: Test, setting: Setting, fault: FaultName): Promis
   return { observe }
 }
 
-const isAlone = (fault: FaultName): boolean => 'alone' in faults[fault]
+/** Returns the registries of a fault in groups that are observed together. */
+function groupsOf (t: Test, setting: Setting, fault: FaultName, temperature: Temperature) {
+  if (temperature === 'warm') return [[async () => await prepareWarm(t, setting, fault)]]
+  const prepare = (operation: UpstreamRequest) => async () => await prepareCold(t, setting, fault, operation)
+  if ('alone' in faults[fault]) return operations.map(operation => [prepare(operation)])
+  // Health is returned at once, and the loads of other registries would delay it.
+  return [operations.filter(operation => operation !== 'health').map(prepare), [prepare('health')]]
+}
 
 /**
- * Observes every cell of one kind of upstream, cold or warm. A group of registries is observed after all of it have
- * started: a start takes so much CPU time that responses beside it would be too slow for their limits.
+ * Observes every cell of one kind of upstream, cold or warm. All registries share one event loop. Therefore a group is
+ * observed after all of it have started, and a response that must come at once is observed alone.
  */
 async function observe (t: Test, setting: Setting, temperature: Temperature): Promise<Seen[]> {
-  const preparations = (fault: FaultName) =>
-    temperature === 'warm'
-      ? [async () => await prepareWarm(t, setting, fault)]
-      : operations.map(operation => async () => await prepareCold(t, setting, fault, operation))
   const seen: Seen[] = []
-  const observeGroup = async (group: Array<() => Promise<Prepared>>) => {
-    const prepared: Prepared[] = []
-    for (const prepare of group) prepared.push(await prepare())
-    seen.push(...(await Promise.all(prepared.map(async ({ observe }) => await observe()))).flat())
-  }
-  const shared = faultNames.filter(fault => !isAlone(fault)).flatMap(preparations)
-  for (let at = 0; at < shared.length; at += together) await observeGroup(shared.slice(at, at + together))
-  for (const fault of faultNames.filter(isAlone)) {
-    for (const prepare of preparations(fault)) await observeGroup([prepare])
+  for (const fault of faultNames) {
+    for (const group of groupsOf(t, setting, fault, temperature)) {
+      const prepared: Prepared[] = []
+      for (const prepare of group) prepared.push(await prepare())
+      seen.push(...(await Promise.all(prepared.map(async ({ observe }) => await observe()))).flat())
+    }
     setWallClock(0)
   }
   return seen
