@@ -1,5 +1,5 @@
 import { request } from 'node:http'
-import { processTime } from './environment.ts'
+import { waitingTime } from './environment.ts'
 import { version, type Observation } from './outcomes.ts'
 import type { UpstreamRequest } from './table.ts'
 
@@ -18,18 +18,18 @@ const paths: Record<UpstreamRequest, string> = {
 
 /** Sends a request without keep-alive; returns undefined if no complete response arrives in time. */
 export async function send (url: string, operation: UpstreamRequest): Promise<Observation | undefined> {
-  const began = processTime()
+  const began = waitingTime()
   const late = AbortSignal.timeout(patience)
   return await new Promise((resolve, reject) => {
     const requested = request(url + paths[operation], { agent: false, signal: late }, response => {
       const headers = Object.fromEntries(Object.entries(response.headers).map(([name, value]) => [name, String(value)]))
-      const begun = processTime() - began
+      const begun = waitingTime() - began
       const chunks: Buffer[] = []
       response.on('data', (chunk: Buffer) => { chunks.push(chunk) })
       // A truncated body emits an error first; only its completeness is observed.
       response.on('error', () => {})
       response.once('close', () => {
-        const took = operation === 'download' ? begun : processTime() - began
+        const took = operation === 'download' ? begun : waitingTime() - began
         resolve(
           late.aborted
             ? undefined
