@@ -196,7 +196,7 @@ function groupsOf (t: Test, setting: Setting, fault: FaultName, temperature: Tem
  * Observes every cell of one kind of upstream, cold or warm. All registries share one event loop. Therefore a group is
  * observed after all of it have started, and a response that must come at once is observed alone.
  */
-async function observe (t: Test, setting: Setting, temperature: Temperature): Promise<Seen[]> {
+async function observeMatrix (t: Test, setting: Setting, temperature: Temperature): Promise<Seen[]> {
   const seen: Seen[] = []
   for (const fault of faultNames) {
     for (const group of groupsOf(t, setting, fault, temperature)) {
@@ -224,7 +224,7 @@ export async function runMatrix (
   const before = handles()
   await t.test('every request of the matrix ends without a request to another host', async t => {
     const setting = await createSetting(t, source, upstream)
-    seen = await observe(t, setting, temperature)
+    seen = await observeMatrix(t, setting, temperature)
     t.equal(setting.elsewhere.requests.length, 0, 'redirects to another host are not followed')
   })
   for (let round = 0; round < 100 && handles() > before; round++) await wait(10)
