@@ -159,6 +159,13 @@ export const OciConfig = Type.Object({
       default: []
     }
   ),
+  reconcile_seconds: Integer(
+    'Maximum time until the versions of a repository are read again if the list of repositories shows no change; 0 ' +
+      'reads all at each crawl, as for a directory',
+    3600,
+    0,
+    86_400
+  ),
   platform: Platform(
     'Platform of the artifact to choose from an index; the first artifact if unset. A version without this platform ' +
       'is skipped'

@@ -15,7 +15,15 @@ import { isUpstreamResponse } from '../driver/fail-fast.ts'
 import { currentRelease } from '../driver/version.ts'
 import type { CachedRead, ReadOptions } from './backend.ts'
 import { passes } from './breaker.ts'
-import { isUnchecked, versionListing, type CacheKeys, type Described, type VersionListing } from './keys.ts'
+import {
+  isUnchecked,
+  readBefore,
+  versionListing,
+  type CacheKeys,
+  type Described,
+  type TypeListing,
+  type VersionListing
+} from './keys.ts'
 import type { UpstreamReadDependencies } from './listing.ts'
 
 export interface ListedNamesDependencies {
@@ -29,10 +37,17 @@ export interface ListedNamesDependencies {
 export function createListedNames ({ cache, keys, listUse }: ListedNamesDependencies) {
   const secondsSince = (at: number): number => (cache.now() - at) / 1000
 
+  /** Returns the seconds since an entry of a listing was read. */
+  function ageOf (name: string, { value, age }: { value: TypeListing, age: number }): number {
+    const at = readBefore(value, name)
+    return at === undefined ? age : Math.max(age, secondsSince(at))
+  }
+
   return {
     /**
      * Returns the extension of a name in a fresh listing, or its absence if that is at most `maxAge` seconds old.
-     * Returns undefined when the listing is older than `newerThan` seconds, or does not decide it.
+     * Returns undefined when the listing is older than `newerThan` seconds, or does not decide it. An entry that was
+     * read longer ago than the lifetime of cached data does not decide it.
      */
     fresh (
       type: ExtensionType,
@@ -44,13 +59,17 @@ export function createListedNames ({ cache, keys, listUse }: ListedNamesDependen
       if (listed === undefined || !listed.fresh || listed.age > newerThan) return undefined
       const { byName, error, missing, kept, unread } = listed.value
       const value = byName.get(name)
+      const age = ageOf(name, listed)
       if (value === undefined) {
         if (error !== undefined || missing || unread.has(name) || listed.age > maxAge) return undefined
-      } else if (kept.has(name) || (cache.absentFor(keys.metadata(type, name)) ?? Infinity) < listed.age) {
-        // The crawl could not read it, or a later load has found it absent.
+      } else if (
+        kept.has(name) || age > Math.min(cache.times.ttl, newerThan) ||
+        (cache.absentFor(keys.metadata(type, name)) ?? Infinity) < age
+      ) {
+        // The crawl could not read it or has not read it lately, or a later load has found it absent.
         return undefined
       }
-      return { value, age: listed.age, ttl: listed.ttl, hit: true, uses: [listUse(type)] }
+      return { value, age, ttl: Math.min(listed.ttl, cache.times.ttl - age), hit: true, uses: [listUse(type)] }
     },
 
     /**
@@ -65,13 +84,10 @@ export function createListedNames ({ cache, keys, listUse }: ListedNamesDependen
     ): CachedResult<T | undefined> {
       const listed = cache.read(keys.list(type))
       if (listed === undefined) throw error
-      const { byName, kept, proof, unread } = listed.value
+      const { byName, proof, unread } = listed.value
       const known = byName.get(name)
       const value = known === undefined ? undefined : toValue(known)
-      if (value !== undefined) {
-        const since = kept.get(name)
-        return { value, age: since === undefined ? listed.age : secondsSince(since), ttl: 0, hit: false, error }
-      }
+      if (value !== undefined) return { value, age: ageOf(name, listed), ttl: 0, hit: false, error }
       if (known !== undefined || proof === undefined || proof.names.has(name) || unread.has(name)) throw error
       const age = Math.max(0, secondsSince(proof.at))
       if (age > cache.times.ttl + cache.times.staleIfError) throw error
@@ -89,7 +105,7 @@ export function createListedNames ({ cache, keys, listUse }: ListedNamesDependen
       if (listed === undefined) return false
       const { byName, kept, proof } = listed.value
       const known = byName.get(name)
-      if (known !== undefined) return listed.age < age && !kept.has(name) && toValue(known) !== undefined
+      if (known !== undefined) return ageOf(name, listed) < age && !kept.has(name) && toValue(known) !== undefined
       return proof !== undefined && !proof.names.has(name) && secondsSince(proof.at) < age
     },
 
@@ -101,10 +117,10 @@ export function createListedNames ({ cache, keys, listUse }: ListedNamesDependen
       const cached = cache.peek(keys.versions(type, name))
       const listed = cache.read(keys.list(type))
       const version = listed?.value.kept.has(name) === true ? undefined : listed?.value.byName.get(name)?.version
-      if (cached === undefined || listed === undefined || version === undefined || listed.age >= cached.age) {
-        return undefined
-      }
-      return cached.value.releases.some(release => release.version === version) ? undefined : listed.age
+      if (cached === undefined || listed === undefined || version === undefined) return undefined
+      const age = ageOf(name, listed)
+      if (age >= cached.age) return undefined
+      return cached.value.releases.some(release => release.version === version) ? undefined : age
     },
 
     /**
@@ -113,7 +129,7 @@ export function createListedNames ({ cache, keys, listUse }: ListedNamesDependen
      */
     limits (type: ExtensionType, name: string, isResult: boolean): { standIn: boolean, maxAbsence?: number } {
       const listed = cache.read(keys.list(type))
-      if (listed?.value.byName.has(name) === true) return { standIn: isResult, maxAbsence: listed.age }
+      if (listed?.value.byName.has(name) === true) return { standIn: isResult, maxAbsence: ageOf(name, listed) }
       return { standIn: listed?.fresh === false && listed.value.proof?.names.has(name) === false }
     }
   }

@@ -18,10 +18,22 @@ export interface TypeListing {
   /** Names of the stale entries that are kept, and when each was read (milliseconds of the cache's clock). */
   kept: ReadonlyMap<string, number>
   /**
+   * Names of the entries that the crawl neither read nor found confirmed, and when each was read (milliseconds of the
+   * cache's clock). They are not stale, but a request for one of these names needs newer data.
+   */
+  unconfirmed: ReadonlyMap<string, number>
+  /**
    * Names that the last complete listing does not prove absent, and when that was (milliseconds of the cache's clock).
    */
   proof: { names: ReadonlySet<string>, at: number } | undefined
 }
+
+/**
+ * Returns when the entry of a name was read that is older than its listing (milliseconds of the cache's clock);
+ * undefined for an entry as new as its listing.
+ */
+export const readBefore = ({ kept, unconfirmed }: TypeListing, name: string): number | undefined =>
+  kept.get(name) ?? unconfirmed.get(name)
 
 /**
  * All versions of an extension, as the driver returns them and as the API shows them. `unchecked` is true while a

@@ -4,7 +4,7 @@ import type { Crawl, Metadata, Release, Driver } from '../driver/driver.ts'
 import { forEachYielding } from '../../lib/yielding.ts'
 import { reuse, reuseAll } from '../../lib/reuse.ts'
 import { combined, type CachedResult } from '../../lib/result.ts'
-import type { TypeListing, CacheKeys } from './keys.ts'
+import { readBefore, type TypeListing, type CacheKeys } from './keys.ts'
 import { registryError, isRegistryError, type RegistryError } from '../../lib/errors.ts'
 import type { CachedRead, Listing, ReadOptions } from './backend.ts'
 import type { Breaker, UpstreamCall } from './breaker.ts'
@@ -32,17 +32,20 @@ async function toListing (
   const at = now()
   const oldest = at - (times.ttl + times.staleIfError) * 1000
   const kept = new Map<string, number>()
+  const unconfirmed = new Map<string, number>()
   const unread = new Set<string>()
   const extensions = new Map<string, Extension>()
-  await forEachYielding(crawl.found, ({ metadata, release }) => {
+  await forEachYielding(crawl.found, ({ metadata, release, age }) => {
     if (metadata.type === type) {
       extensions.set(metadata.name, reuse(before?.byName.get(metadata.name), toExtension(metadata, release)))
+      if (age !== undefined) unconfirmed.set(metadata.name, at - age * 1000)
     }
   })
   const keep = (name: string): boolean => {
     const known = before?.byName.get(name)
-    const since = before?.kept.get(name) ?? at - (earlier?.age ?? Infinity) * 1000
-    if (known === undefined || since < oldest) return false
+    if (before === undefined || known === undefined) return false
+    const since = readBefore(before, name) ?? at - (earlier?.age ?? Infinity) * 1000
+    if (since < oldest) return false
     extensions.set(name, known)
     kept.set(name, since)
     return true
@@ -62,6 +65,7 @@ async function toListing (
     refusal: refused.find(({ name }) => kept.has(name))?.error,
     unread,
     kept,
+    unconfirmed,
     proof: complete ? { names: new Set([...extensions.keys(), ...unread]), at } : before?.proof
   }
 }

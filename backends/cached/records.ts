@@ -70,6 +70,8 @@ export function createRecords ({ cache, keys, presenter, wallClock = Date.now }:
         missing,
         unread: new Set(unread),
         kept: new Map(kept.map(({ name, at }) => [name, fromWall(at)])),
+        // A restored listing is stale: every request for a name reads the upstream until the next crawl.
+        unconfirmed: new Map(),
         proof: proof === undefined ? undefined : { names: new Set(proof.names), at: fromWall(proof.at) }
       }),
       fromWall(at)

@@ -40,8 +40,11 @@ export interface Loaded {
 
 /** Result of one crawl over an upstream. */
 export interface Crawl {
-  /** Each extension once, with its current release. */
-  found: Array<{ metadata: Metadata, release: Release }>
+  /**
+   * Each extension once, with its current release. `age` are the seconds since it was read, if this crawl neither read
+   * it nor has a sign of the upstream that it is unchanged; absent otherwise.
+   */
+  found: Array<{ metadata: Metadata, release: Release, age?: number }>
   /**
    * Extensions whose repository could not be read, while others could. With any of them the crawl does not prove the
    * absence of other extensions.

@@ -15,6 +15,16 @@ export interface LastRead<T> {
   result: T | undefined
   /** Time of the read, in milliseconds of the clock. */
   at: number
+  /** Time of the oldest data in the result, in milliseconds of the clock; at most `at`. */
+  oldest: number
+}
+
+/** Further facts of a read. */
+export interface ReadFacts {
+  /** Time of the oldest data that the read used, in milliseconds of the clock; the time of the read if unset. */
+  oldest?: number
+  /** Time at which the version of the result was published. */
+  publishedAt?: string | undefined
 }
 
 export interface ReadScheduleOptions<S> {
@@ -66,18 +76,27 @@ export function createReadSchedule<S, T> (options: ReadScheduleOptions<S>) {
   const isRecent = (time: unknown): boolean =>
     typeof time === 'string' && Math.abs(wallClock() - Date.parse(time)) < activeMs
 
-  /** Returns how many of the `available` unchanged repositories this crawl reads for the reconciliation. */
-  function reconciliationShare (rows: ReadonlyArray<ListedRepository<S>>, available: number, now: number): number {
+  /**
+   * Returns how many of the `available` unchanged repositories this crawl reads for the reconciliation: at least the
+   * `overdue` ones.
+   */
+  function reconciliationShare (
+    rows: ReadonlyArray<ListedRepository<S>>,
+    { available, overdue }: { available: number, overdue: number },
+    now: number
+  ): number {
     // The share is computed from all repositories: changed ones, which are read anyway, must not delay the others.
     const readable = rows.filter(({ state }) => !isEmpty(state)).length
     dueReads = available === 0
       ? 0
       : Math.min(available, dueReads + readable * (now - (lastCrawl ?? now)) / period)
     lastCrawl = now
-    const share = Math.min(available, Math.max(minReads, Math.floor(dueReads)))
+    const share = Math.min(available, Math.max(minReads, overdue, Math.floor(dueReads)))
     dueReads = Math.max(0, dueReads - share)
     return share
   }
+
+  const isOverdue = ({ oldest }: LastRead<T>, now: number): boolean => now - oldest >= period
 
   return {
     now: clock,
@@ -89,27 +108,27 @@ export function createReadSchedule<S, T> (options: ReadScheduleOptions<S>) {
       const candidates = rows.flatMap(({ name, state }) => {
         const last = known.get(name)
         if (last === undefined) return []
-        const isDue = !isSame(state, last.state) || now - last.at >= period
-        if (isDue) due.add(name)
+        const isChanged = !isSame(state, last.state)
         // A result without a version is not reused for a repository with content: a 404 depends on it.
-        const mustRead = isDue || now < last.activeUntil || (last.result === undefined && !isEmpty(last.state))
+        const mustRead = isChanged || now < last.activeUntil || (last.result === undefined && !isEmpty(last.state))
+        if (isChanged || (mustRead && isOverdue(last, now))) due.add(name)
         return mustRead ? [] : [{ name, last }]
       })
-      const queue = candidates.filter(({ last }) => !isEmpty(last.state)).sort((a, b) => a.last.at - b.last.at)
-      const share = reconciliationShare(rows, queue.length, now)
+      const queue = candidates.filter(({ last }) => !isEmpty(last.state) || isOverdue(last, now)).sort((a, b) =>
+        a.last.oldest - b.last.oldest
+      )
+      const overdue = queue.filter(({ last }) => isOverdue(last, now)).length
+      const share = reconciliationShare(rows, { available: queue.length, overdue }, now)
       for (const { name } of queue.slice(0, share)) due.add(name)
       return { unchanged: new Map(candidates.flatMap(({ name, last }) => due.has(name) ? [] : [[name, last]])), due }
     },
 
-    /**
-     * Remembers the result of a read at `at`; an older result does not replace a newer one. `publishedAt` is the time
-     * of its version.
-     */
+    /** Remembers the result of a read at `at`; an older result does not replace a newer one. */
     remember (
       { name, state, updatedAt }: ListedRepository<S>,
       result: T | undefined,
       at: number,
-      publishedAt?: string
+      { oldest = at, publishedAt }: ReadFacts = {}
     ): void {
       const before = known.peek(name)
       if (before !== undefined && before.at > at) return
@@ -120,6 +139,7 @@ export function createReadSchedule<S, T> (options: ReadScheduleOptions<S>) {
         state,
         result,
         at,
+        oldest,
         activeUntil: changed ? clock() + activeMs : before?.activeUntil ?? -Infinity
       })
     },

@@ -58,7 +58,7 @@ export function createChangeTracker (options: ChangeTrackerOptions) {
       // Without these fields a change cannot be seen: each crawl reads the repository.
       if (repository.state === undefined) {
         if (schedule.readSince(row.name, at + 1) === undefined) schedule.forget(row.name)
-      } else schedule.remember(repository, release, at, release?.published_at)
+      } else schedule.remember(repository, release, at, { publishedAt: release?.published_at })
     },
 
     /**

@@ -1,10 +1,13 @@
 import pLimit from 'p-limit'
 import { isRefusal, isRegistryError, type RegistryError } from '../../lib/errors.ts'
+import { forEachYielding } from '../../lib/yielding.ts'
 import type { Crawl, Skip } from '../driver/driver.ts'
-import { createFailFast } from '../driver/fail-fast.ts'
+import { createFailFast, isUpstreamResponse } from '../driver/fail-fast.ts'
+import type { CrawlPlan, LastRead } from '../driver/read-schedule.ts'
 import type { ExtensionRef, ExtensionRepositories, Repositories } from './repositories.ts'
-import type { Transport } from './transport.ts'
-import type { Current, Versions } from './versions.ts'
+import type { OciSchedule, TrackedVersions } from './tracked-versions.ts'
+import type { RepositoryState, Transport } from './transport.ts'
+import type { Current } from './versions.ts'
 
 /** Repositories that are refused, each with the extension that it would hold. */
 type Refusals = Array<{ extension: ExtensionRef, repository: string, error: RegistryError }>
@@ -12,52 +15,58 @@ type Refusals = Array<{ extension: ExtensionRef, repository: string, error: Regi
 export interface OciCrawlOptions {
   transport: Transport
   repositories: Repositories
-  versions: Pick<Versions, 'current'>
+  /** Creates the reader of the repositories that a crawl reads. */
+  versionsOf: (plan: CrawlPlan<Current>) => Pick<TrackedVersions, 'current'>
+  schedule: OciSchedule
   /** Maximum number of repositories that are read at the same time. */
   concurrency: number
   skip: Skip
 }
 
-/** Crawls all repositories that can be discovered. Throws when it could not read any of them. */
+/** State of one crawl. */
+interface CrawlReads extends Pick<OciCrawlOptions, 'schedule' | 'skip'> {
+  /** Time of its start, in milliseconds of the schedule's clock. */
+  startedAt: number
+  plan: CrawlPlan<Current>
+  versions: Pick<TrackedVersions, 'current'>
+  states: ReadonlyMap<string, RepositoryState>
+  refusals: Refusals
+}
+
+/** Current version of an extension, and the repository that has it. */
+interface FoundCurrent { repository: string, current: Current }
+
+/**
+ * Crawls the repositories that can be discovered. Those without a visible change are read in turns. Throws when it
+ * could not read any of them.
+ */
 export async function crawlRepositories (
-  { transport, repositories, versions, concurrency, skip }: OciCrawlOptions
+  { transport, repositories, versionsOf, schedule, concurrency, skip }: OciCrawlOptions
 ): Promise<Crawl> {
-  const { names, truncated, truncatedBy, expected } = await repositories.discover()
-  const refused: NonNullable<Crawl['refused']> = []
-  const refusals: Refusals = []
+  const startedAt = schedule.now()
+  const { names, states = new Map(), truncated, truncatedBy, expected } = await repositories.discover()
+  const groups = repositories.group(names)
+  const known = groups.flatMap(group => group.repositories)
+  const plan = schedule.plan(known.map(name => ({ name, state: states.get(name) })))
+  if (truncated !== true) schedule.retain(new Set(known))
+  const reads: CrawlReads = { startedAt, plan, versions: versionsOf(plan), states, schedule, skip, refusals: [] }
+  const { results, failed, refused } = await readGroups(groups, reads, concurrency)
+  if (!results.some(({ isRead }) => isRead)) await mustBeReachable({ results, failed, refused }, transport)
   const crawl: Crawl = {
     found: [],
-    failed: [],
+    failed,
+    ...(plan.unchanged.size > 0 && { unchanged: new Set(plan.unchanged.keys()) }),
     ...(truncated === true && { truncated, absent: [] }),
     ...(truncatedBy !== undefined && { truncatedBy }),
-    ...(expected === true && { expected })
+    ...(expected === true && { expected }),
+    ...(refused.length > 0 && { refused })
   }
-  const failFast = createFailFast()
-  // As many repositories as requests at the same time: a later repository then sees the failures of the earlier ones.
-  const limit = pLimit(concurrency)
-  let readCount = 0
-  await Promise.all(
-    repositories.group(names).map(async candidate => {
-      const { extension } = candidate
-      try {
-        const current = await limit(async () =>
-          await failFast(async () => await firstCurrent(candidate, versions, refusals, skip))
-        )
-        readCount++
-        if (current === undefined) crawl.absent?.push(extension)
-        else crawl.found.push(current)
-      } catch (error) {
-        if (!isRegistryError(error)) throw error
-        if (isRefusal(error)) refused.push({ ...extension, error })
-        else crawl.failed.push({ ...extension, error })
-      }
-    })
-  )
-  const [failure] = crawl.failed
-  if (failure !== undefined && readCount === 0) throw failure.error
-  if (readCount === 0) await mustAccept(refused, transport)
-  if (refused.length > 0) crawl.refused = refused
-  for (const { extension, repository } of refusals) {
+  await forEachYielding(results, ({ group, found }) => {
+    const newest = newestOf(group, found, reads)
+    if (newest === undefined) crawl.absent?.push(group.extension)
+    else crawl.found.push(newest)
+  })
+  for (const { extension, repository } of reads.refusals) {
     skip({
       kind: 'repository',
       reason: 'refused',
@@ -69,28 +78,64 @@ export async function crawlRepositories (
   return crawl
 }
 
+/** Result of a crawl for one extension; `isRead` is whether the crawl sent a request for it. */
+interface GroupResult { group: ExtensionRepositories, found: FoundCurrent | undefined, isRead: boolean }
+
+interface GroupResults extends Required<Pick<Crawl, 'failed' | 'refused'>> { results: GroupResult[] }
+
+/** Returns the last results of extensions without a visible change, and reads the others. */
+async function readGroups (
+  groups: readonly ExtensionRepositories[],
+  reads: CrawlReads,
+  concurrency: number
+): Promise<GroupResults> {
+  const { results, failed, refused }: GroupResults = { results: [], failed: [], refused: [] }
+  const changed: ExtensionRepositories[] = []
+  await forEachYielding(groups, group => {
+    const [first = ''] = group.repositories
+    const current = reads.plan.unchanged.get(first)?.result
+    if (current === undefined) changed.push(group)
+    else {
+      skipDuplicates(group, first, reads.skip)
+      results.push({ group, found: { repository: first, current }, isRead: false })
+    }
+  })
+  const failFast = createFailFast()
+  // As many repositories as requests at the same time: a later repository then sees the failures of the earlier ones.
+  const limit = pLimit(concurrency)
+  await Promise.all(
+    changed.map(async group => {
+      const { extension } = group
+      try {
+        const found = await limit(async () => await failFast(async () => await firstCurrent(group, reads)))
+        results.push({ group, found, isRead: true })
+      } catch (error) {
+        if (!isRegistryError(error)) throw error
+        if (isRefusal(error)) refused.push({ ...extension, error })
+        else failed.push({ ...extension, error })
+      }
+    })
+  )
+  return { results, failed, refused }
+}
+
 /**
  * Returns the current version of the first repository of an extension that has one. A refused repository is skipped;
  * its error is thrown when no other repository has a version.
  */
-async function firstCurrent (
-  { extension, repositories }: ExtensionRepositories,
-  versions: Pick<Versions, 'current'>,
-  refusals: Refusals,
-  skip: Skip
-): Promise<Current | undefined> {
+async function firstCurrent (group: ExtensionRepositories, reads: CrawlReads): Promise<FoundCurrent | undefined> {
+  const { extension, repositories } = group
   let refusal: RegistryError | undefined
-  for (const [index, repository] of repositories.entries()) {
+  for (const repository of repositories) {
     try {
-      const current = await versions.current(repository, extension)
+      const current = reads.plan.unchanged.get(repository)?.result ??
+        await reads.versions.current(repository, extension, reads.states.get(repository))
       if (current === undefined) continue
-      for (const shadowed of repositories.slice(index + 1)) {
-        skip({ kind: 'repository', reason: 'duplicate', ...extension, repository: shadowed })
-      }
-      return current
+      skipDuplicates(group, repository, reads.skip)
+      return { repository, current }
     } catch (error) {
       if (!isRefusal(error)) throw error
-      refusals.push({ extension, repository, error })
+      reads.refusals.push({ extension, repository, error })
       refusal ??= error
     }
   }
@@ -98,11 +143,50 @@ async function firstCurrent (
   return undefined
 }
 
+/** Skips the repositories of an extension after the one that is shown. */
+function skipDuplicates ({ extension, repositories }: ExtensionRepositories, shown: string, skip: Skip): void {
+  for (const repository of repositories.slice(repositories.indexOf(shown) + 1)) {
+    skip({ kind: 'repository', reason: 'duplicate', ...extension, repository })
+  }
+}
+
 /**
- * Throws when the refusals of a crawl that read nothing concern the whole instance. Several refusals always do; a
- * single one does when the registry itself refuses the credentials.
+ * Returns the newest result for an extension, since a request of a client may have read a repository after the crawl
+ * did; undefined when it has no version. With `age` when neither a read nor the list of repositories confirms it.
  */
-async function mustAccept ([first, second]: NonNullable<Crawl['refused']>, transport: Transport): Promise<void> {
+function newestOf (
+  { repositories }: ExtensionRepositories,
+  found: FoundCurrent | undefined,
+  { startedAt, plan, schedule, states }: CrawlReads
+): Crawl['found'][number] | undefined {
+  const withAge = (current: Current, last: LastRead<Current> | undefined, repository: string) => ({
+    ...current,
+    ...(last !== undefined && last.oldest < startedAt && !states.has(repository) &&
+      { age: (schedule.now() - last.oldest) / 1000 })
+  })
+  for (const repository of repositories) {
+    const read = schedule.readSince(repository, startedAt)
+    if (read?.result !== undefined) return withAge(read.result, read, repository)
+    const isOutdated = read !== undefined && repositories.length === 1
+    if (found?.repository === repository && !isOutdated) {
+      return withAge(found.current, plan.unchanged.get(repository), repository)
+    }
+  }
+  return undefined
+}
+
+/**
+ * Throws when a crawl without a successful read shows that the whole instance is unavailable, or refuses the
+ * credentials. Several refusals always do, and so does a failure, unless other repositories were read before and the
+ * upstream responds. A single refusal does when the registry itself refuses the credentials.
+ */
+async function mustBeReachable ({ results, failed, refused }: GroupResults, transport: Transport): Promise<void> {
+  const [failure] = failed
+  if (failure !== undefined) {
+    if (results.length === 0 || !isUpstreamResponse(failure.error)) throw failure.error
+    return
+  }
+  const [first, second] = refused
   if (first === undefined) return
   if (second !== undefined) throw first.error
   await transport.ping(new AbortController().signal)

@@ -12,6 +12,7 @@ import { parsePlatform } from '../driver/platform.ts'
 import { crawlRepositories } from './crawl.ts'
 import { createTagMemory, type ByteCache, type FirstPlatform } from './reader.ts'
 import { createRepositories } from './repositories.ts'
+import { createOciSchedule, createTrackedVersions, maxDigestAgeOf } from './tracked-versions.ts'
 import { ContentError, type Transport } from './transport.ts'
 import { createVersions } from './versions.ts'
 
@@ -32,6 +33,11 @@ export interface OciDriverOptions {
   onFirstPlatform?: (choice: FirstPlatform) => void
   /** Maximum number of requests of one crawl or load at the same time; 8 if unset. */
   concurrency?: number
+  /**
+   * Seconds within which a crawl reads every repository again, although no change is visible; 3600 if unset. Local
+   * repositories are read in each crawl.
+   */
+  reconcileSeconds?: number
   /** Returns the milliseconds of a monotonic clock. */
   clock?: () => number
 }
@@ -43,12 +49,15 @@ export interface OciDriverOptions {
  */
 export function createOciDriver (options: OciDriverOptions): Driver {
   const { name: instance, transport, immutable, concurrency = 8, onFirstPlatform } = options
+  const { clock = () => performance.now() } = options
+  const reconcileSeconds = transport.local ? 0 : options.reconcileSeconds ?? 3600
   const platform = options.platform === undefined ? undefined : parsePlatform(options.platform)
-  const repositories = createRepositories({ ...options, clock: options.clock ?? (() => performance.now()) })
-  const pointed = createTagMemory()
+  const repositories = createRepositories({ ...options, clock })
+  const pointed = createTagMemory(clock)
+  const schedule = createOciSchedule({ reconcileSeconds, clock })
 
-  const versionsFor = (skip: Skip) =>
-    createVersions({
+  const versionsFor = (skip: Skip, maxDigestAge = (_repository: string) => 0) =>
+    createTrackedVersions(createVersions({
       instance,
       transport,
       concurrency,
@@ -56,8 +65,9 @@ export function createOciDriver (options: OciDriverOptions): Driver {
       platform,
       onFirstPlatform,
       pointed,
+      maxDigestAge,
       ...(immutable !== undefined && { immutable })
-    })
+    }), schedule)
 
   return {
     name: instance,
@@ -66,7 +76,14 @@ export function createOciDriver (options: OciDriverOptions): Driver {
     covers: (type, name) => transport.closed !== true || repositories.candidates(type, name).length > 0,
 
     list: async ({ skip } = ignoreSkips) =>
-      await crawlRepositories({ transport, repositories, versions: versionsFor(skip), concurrency, skip }),
+      await crawlRepositories({
+        transport,
+        repositories,
+        versionsOf: plan => versionsFor(skip, maxDigestAgeOf(plan, reconcileSeconds)),
+        schedule,
+        concurrency,
+        skip
+      }),
 
     async load (type, name, { skip } = ignoreSkips) {
       const versions = versionsFor(skip)

@@ -63,6 +63,7 @@ async function createOci (fastify: FastifyInstance, oci: OciConfig, publicUrl: s
     mapping: createMapping(oci.mapping),
     transport: await transportOf(fastify, oci),
     concurrency: oci.concurrency,
+    reconcileSeconds: oci.reconcile_seconds,
     ...(oci.platform !== undefined && { platform: oci.platform }),
     onFirstPlatform: choice => {
       if (!logged) {

@@ -26,8 +26,15 @@ export interface ManifestReaderOptions {
   /** Called when the first platform of several is taken, because no platform is configured. */
   onFirstPlatform?: ((choice: FirstPlatform) => void) | undefined
   immutable?: ByteCache
-  /** Digests that tags pointed at when they were last read. */
+  /** Targets of tags when they were last read. */
   pointed?: TagMemory
+  /**
+   * Returns the maximum age in milliseconds of a tag's digest that is used without a request. By default each read of a
+   * tag requests its digest.
+   */
+  maxDigestAge?: (repository: string) => number
+  /** Called with the time at which a digest was read that is used without a request. */
+  onKnownDigest?: (repository: string, at: number) => void
 }
 
 /** A tag whose index has several platforms, and the one that is taken. */
@@ -36,25 +43,43 @@ export interface FirstPlatform { repository: string, tag: string, platform: stri
 /** Maximum number of tags whose digests are remembered. */
 const rememberedTags = 20_000
 
-/** Creates the memory of the digests that tags point at. It outlives a crawl. */
-export const createTagMemory = () => new LRUCache<string, string>({ max: rememberedTags })
+/** Creates the memory of the targets of tags, with the time of each read by `clock`. It outlives a crawl. */
+export function createTagMemory (clock: () => number) {
+  const targets = new LRUCache<string, Pick<Target, 'digest' | 'mediaType'> & { at: number }>({ max: rememberedTags })
+  const keyOf = (repository: string, tag: string) => `${repository}:${tag}`
+  return {
+    now: clock,
+    get: (repository: string, tag: string) => targets.get(keyOf(repository, tag)),
+    set (repository: string, tag: string, { digest, mediaType }: Target, at: number): void {
+      targets.set(keyOf(repository, tag), { digest, at, ...(mediaType !== undefined && { mediaType }) })
+    },
+    delete (repository: string, tag: string): void { targets.delete(keyOf(repository, tag)) }
+  }
+}
 export type TagMemory = ReturnType<typeof createTagMemory>
 
 /** Creates the reader of the artifacts that tags point at. */
 export function createReader (
-  { transport, limit, skip, platform, onFirstPlatform, immutable, pointed }: ManifestReaderOptions
+  { transport, limit, skip, platform, onFirstPlatform, immutable, pointed, ...known }: ManifestReaderOptions
 ) {
+  const { maxDigestAge = () => 0, onKnownDigest } = known
+
   /** Resolves a tag, together with its manifest unless the manifest that it pointed at last is cached. */
   async function targetOf (repository: string, tag: string): Promise<Target | undefined> {
-    const key = `${repository}:${tag}`
-    const last = pointed?.get(key)
-    const withManifest = last === undefined || await immutable?.get(last) === undefined
+    const last = pointed?.get(repository, tag)
+    const withManifest = last === undefined || await immutable?.get(last.digest) === undefined
+    const now = pointed?.now() ?? 0
+    if (last !== undefined && !withManifest && now - last.at < maxDigestAge(repository)) {
+      const { at, ...target } = last
+      onKnownDigest?.(repository, at)
+      return target
+    }
     const target = await limit(() => transport.resolve(repository, tag, { withManifest }))
     if (target === undefined) {
-      pointed?.delete(key)
+      pointed?.delete(repository, tag)
       return undefined
     }
-    pointed?.set(key, target.digest)
+    pointed?.set(repository, tag, target, now)
     if (target.manifest !== undefined) await immutable?.set(target.digest, target.manifest.bytes)
     return target
   }

@@ -34,9 +34,26 @@ export interface Tag {
   target?: Target
 }
 
+/** Fields of a repository in the registry's list of repositories. */
+export interface RepositoryState {
+  /** Differs after each change of the repository's versions that the list shows. */
+  revision: string
+  /** Time of the last change, by the registry. A pull also changes it, when `pulls` differs too. */
+  updated?: string
+  /** Number of pulls. */
+  pulls?: number
+}
+
+/** Returns whether a list shows no change of a repository since an earlier list. Without a state it shows none. */
+export const showsNoChange = (now: RepositoryState | undefined, before: RepositoryState | undefined): boolean =>
+  now === undefined ||
+  (now.revision === before?.revision && (now.updated === before.updated || now.pulls !== before.pulls))
+
 export interface RepositoryNames {
   /** Full names, each once; may include repositories outside of the requested namespace. */
   names: readonly string[]
+  /** States of repositories by their full names, as far as the registry lists them. */
+  states?: ReadonlyMap<string, RepositoryState>
   /** Whether a part that may hold more repositories was not read. */
   truncated?: boolean
   /** Reason why the names are truncated. */

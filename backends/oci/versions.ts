@@ -14,7 +14,7 @@ export interface Current { metadata: Metadata, release: Release }
 /** A release, and the annotations with the metadata of its extension. */
 interface AnnotatedRelease extends Release { annotations: unknown[] }
 
-export interface VersionsOptions extends Omit<ManifestReaderOptions, 'skip' | 'limit'> {
+export interface VersionsOptions extends Omit<ManifestReaderOptions, 'skip' | 'limit' | 'onKnownDigest'> {
   /** Name of the instance. */
   instance: string
   /** Maximum number of requests of one crawl or load at the same time. */
@@ -30,9 +30,13 @@ export function createVersions ({ instance, concurrency, skip, ...options }: Ver
   const { transport } = options
   const limit = pLimit(concurrency)
   const damaged = new Set<string>()
+  const oldestDigests = new Map<string, number>()
   const reader = createReader({
     ...options,
     limit,
+    onKnownDigest: (repository, at) => {
+      oldestDigests.set(repository, Math.min(at, oldestDigests.get(repository) ?? Infinity))
+    },
     skip: skipped => {
       const { reason, repository } = skipped
       if (repository !== undefined && (reason === 'malformed' || reason === 'missing_content')) damaged.add(repository)
@@ -70,6 +74,15 @@ export function createVersions ({ instance, concurrency, skip, ...options }: Ver
   }
 
   return {
+    /** Returns whether content of a repository was missing or malformed in a read. */
+    isDamaged: (repository: string): boolean => damaged.has(repository),
+
+    /**
+     * Returns the time at which the oldest digest was read that reads of a repository used without a request; Infinity
+     * when they used none.
+     */
+    oldestDigest: (repository: string): number => oldestDigests.get(repository) ?? Infinity,
+
     /**
      * Returns the current version of a repository, with as few manifests as possible; undefined when it has no version.
      */

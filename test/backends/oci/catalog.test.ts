@@ -34,7 +34,7 @@ await t.test('a registry becomes a catalog; a second crawl requests only tags an
   const { fake } = await fakeRegistry(t)
   const { get, clock } = await startApp(t, {
     server: { public_url: 'https://registry.example.com' },
-    oci: { registry: fake.url, namespace: 'provisioning' }
+    oci: { registry: fake.url, namespace: 'provisioning', reconcile_seconds: 0 }
   })
   const list = await get('/api/v1/extensions')
   matchStrictly(t, [list.statusCode, list.headers['x-partial']], [200, undefined])

@@ -11,8 +11,8 @@ const repository = (name: string) => `provider/${name}`
 const current = (version: string) => names.map(name => `${name} ${version}`)
 
 /**
- * Starts a registry with three repositories and two versions each, crawls once, and returns the requests of further
- * crawls.
+ * Starts a registry with three repositories and two versions each, all of which each crawl reads. Crawls once, and
+ * returns the requests of further crawls.
  */
 async function setUp (t: Test) {
   const root = join(t.testdir({}), 'layouts')
@@ -29,7 +29,7 @@ async function setUp (t: Test) {
     const target = later.get(name)
     if (target !== undefined) fake.content.get(repository(name))?.tags.set(tag, target)
   }
-  const { get, clock } = await startApp(t, { oci: { registry: fake.url } })
+  const { get, clock } = await startApp(t, { oci: { registry: fake.url, reconcile_seconds: 0 } })
   const requested = () =>
     fake.requests.flatMap(({ method, path }) =>
       path === '/v2/'

@@ -47,6 +47,7 @@ await t.test('an object', async t => {
         namespace: '',
         discovery: 'catalog',
         repositories: [],
+        reconcile_seconds: 3600,
         download_urls: 'gateway',
         timeout_seconds: 30,
         verify_ssl: true,
