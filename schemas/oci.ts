@@ -107,6 +107,52 @@ export const HarborRepositories = Type.Array(Type.Unknown(), {
 })
 export type HarborRepositories = Static<typeof HarborRepositories>
 
+/** A repository of a project, reduced to the fields that change with its artifacts. */
+export const HarborRepository = Type.Object({
+  name: Type.String({ description: 'Full name, which begins with the project' }),
+  id: Type.Optional(Type.Integer({ description: 'Another one after the repository was deleted and created again' })),
+  artifact_count: Type.Integer({ description: 'Number of artifacts, also of those without a tag' }),
+  pull_count: Type.Optional(Type.Integer({ description: 'Number of pulls; absent if zero' })),
+  update_time: Type.Optional(Type.String({ description: 'Time of the last update, which a pull is too' }))
+}, { description: 'A repository of Harbor' })
+export type HarborRepository = Static<typeof HarborRepository>
+
+/** Extensions of a registry (distribution-spec, "Extensions"). */
+export const ExtensionDiscovery = Type.Object({
+  extensions: Type.Union([
+    Type.Array(Type.Object({
+      endpoints: Type.Optional(Type.Union([Type.Array(Type.Unknown(), { description: 'Paths' }), Type.Null()]))
+    })),
+    Type.Null()
+  ])
+}, { description: 'Extensions that a registry offers' })
+export type ExtensionDiscovery = Static<typeof ExtensionDiscovery>
+
+const nullable = (description: string) => Type.Optional(Type.Union([Type.String({ description }), Type.Null()]))
+
+/** A repository of Zot's search, reduced to the fields that change with its tags. */
+export const ZotRepository = Type.Object({
+  Name: Type.String({ description: 'Full name' }),
+  LastUpdated: nullable('Time at which the newest image was created, or the last tag was set; the later one'),
+  Size: nullable('Bytes of all content that tags lead to'),
+  NewestImage: Type.Optional(Type.Union([
+    Type.Object({ Tag: nullable('Name of the tag'), Digest: nullable('Digest of its manifest or index') }),
+    Type.Null()
+  ]))
+}, { description: 'A repository of Zot with its newest image' })
+export type ZotRepository = Static<typeof ZotRepository>
+
+/** A page of the repositories of Zot's search extension. */
+export const ZotRepositoryPage = Type.Object({
+  data: Type.Object({
+    RepoListWithNewestImage: Type.Object({
+      Page: Type.Object({ TotalCount: Type.Integer({ minimum: 0, description: 'Number of repositories' }) }),
+      Results: Type.Union([Type.Array(Type.Unknown(), { description: 'Repositories' }), Type.Null()])
+    })
+  })
+}, { description: 'Repositories of Zot' })
+export type ZotRepositoryPage = Static<typeof ZotRepositoryPage>
+
 /** Response of a token server (distribution, token.md); either of the two fields contains the token. */
 export const TokenResponse = Type.Object({
   token: Type.Optional(Type.String()),

@@ -109,6 +109,8 @@ export function createReadSchedule<S, T> (options: ReadScheduleOptions<S>) {
         const last = known.get(name)
         if (last === undefined) return []
         const isChanged = !isSame(state, last.state)
+        // The next row is compared with this one, so that an ignored difference does not hide a later change.
+        if (!isChanged) last.state = state ?? last.state
         // A result without a version is not reused for a repository with content: a 404 depends on it.
         const mustRead = isChanged || now < last.activeUntil || (last.result === undefined && !isEmpty(last.state))
         if (isChanged || (mustRead && isOverdue(last, now))) due.add(name)

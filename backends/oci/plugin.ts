@@ -43,6 +43,8 @@ async function transportOf (fastify: FastifyInstance, oci: OciConfig): Promise<T
     discovery: oci.discovery,
     repositories: oci.repositories.map(repository => namespace === '' ? repository : `${namespace}/${repository}`),
     publicUrl,
+    readsStates: oci.reconcile_seconds > 0,
+    clock: fastify.cache.now,
     onRefused: () => {
       fastify.log.warn(
         { backend: name },

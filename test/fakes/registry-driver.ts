@@ -12,6 +12,7 @@ export interface TransportMore {
   /** Returns milliseconds for the lifetimes of tokens. */
   clock?: () => number
   onRefused?: () => void
+  readsStates?: boolean
 }
 
 /** Creates the transport of a registry from its `[[oci]]` table, without a server. */

@@ -1,6 +1,7 @@
 import { createAccess, type AccessOptions } from './registry/access.ts'
 import { contentOf, type RegistryContent } from './registry/content.ts'
 import { flavours, type FlavourName } from './registry/flavours.ts'
+import { createStates } from './registry/states.ts'
 import { indexType, manifestType } from './layout.ts'
 import { createLoopback, type Loopback, type LoopbackResponse, type LoopbackRequest } from './loopback.ts'
 
@@ -13,6 +14,12 @@ export interface RegistryFakeOptions extends Partial<AccessOptions> {
   catalogRefused?: boolean
   /** `Content-Type` of every manifest and index; the default is its own media type, else that of its tag. */
   manifestType?: string
+  /** Whether Zot offers its search extension. */
+  search?: boolean
+  /** Names of the repositories that Zot's search does not show. */
+  unlisted?: RegExp
+  /** Fields of Harbor's rows by the full name of the repository. */
+  rows?: Record<string, Record<string, unknown>>
   /** Address to which blobs are redirected: `{storage}/{digest}`. */
   storage?: string
 }
@@ -56,6 +63,7 @@ export async function createRegistryFake (
     ...options
   }
   const access = createAccess(settings)
+  const states = createStates(content)
 
   const json = (status: number, body: string, headers = {}): LoopbackResponse => ({
     status,
@@ -187,20 +195,39 @@ export async function createRegistryFake (
       ...page > 1 ? [link(page - 1, 'prev')] : [],
       ...page * size < all.length ? [link(page + 1, 'next')] : []
     ]
-    const body = all.slice((page - 1) * size, page * size).map((repository, id) => ({
-      id,
-      name: repository,
-      project_id: 1,
-      artifact_count: 1,
-      pull_count: 0,
-      creation_time: '2026-01-01T00:00:00.000Z',
-      update_time: '2026-01-01T00:00:00.000Z'
+    const body = all.slice((page - 1) * size, page * size).map(repository => ({
+      ...states.harbor(repository, [...content.keys()].indexOf(repository) + 1),
+      ...settings.rows?.[repository]
     }))
     return {
       status: 200,
       headers: { ...header, 'x-total-count': String(all.length), ...(links.length > 0 && { link: links.join(' , ') }) },
       body: JSON.stringify(body)
     }
+  }
+
+  /** Returns the extensions of Zot: the list of them, or a page of the repositories with their newest image. */
+  function extension (path: string, url: URL): LoopbackResponse | undefined {
+    const isOffered = name === 'zot' && settings.search === true
+    if (path === '/v2/_oci/ext/discover' && name === 'zot') {
+      const search = {
+        name: '_zot',
+        url: 'https://github.com/project-zot/zot/blob//pkg/extensions/_zot.md',
+        description: 'zot registry extensions',
+        endpoints: ['/v2/_zot/ext/search']
+      }
+      return json(200, JSON.stringify({ extensions: isOffered ? [search] : [] }))
+    }
+    if (path !== '/v2/_zot/ext/search' || !isOffered) return undefined
+    const query = url.searchParams.get('query') ?? ''
+    const [, limit = '', offset = ''] = /limit:(\d+),offset:(\d+)/.exec(query) ?? []
+    const all = [...content.keys()].filter(repository => settings.unlisted?.test(repository) !== true).sort()
+    const page = all.slice(Number(offset), Number(offset) + Number(limit))
+    const Page = { TotalCount: all.length }
+    return json(
+      200,
+      JSON.stringify({ data: { RepoListWithNewestImage: { Page, Results: page.map(states.zot) } } })
+    )
   }
 
   function handle (request: LoopbackRequest): LoopbackResponse {
@@ -229,6 +256,8 @@ export async function createRegistryFake (
         : json(200, name === 'zot' ? '' : '{}', version)
     }
     if (path === '/v2/_catalog') return catalog(request, url)
+    const found = extension(path, url)
+    if (found !== undefined) return found
     if (kind === 'tags' && reference === 'list') return tags(repository, url)
     if (kind === 'manifests') return manifest(request, repository, reference)
     return kind === 'blobs' ? blob(repository, reference) : unknownPath

@@ -5,8 +5,9 @@ import type { Upstream, UpstreamResponse, UpstreamRequest as RequestOptions } fr
 import { isRepositoryName, TagList } from '../../../schemas/oci.ts'
 import { createAuthentication, type AuthenticationOptions, type Authentication } from './authentication.ts'
 import { isDigest, verifyBytes } from '../content.ts'
-import { createDiscovery, pageBytes, type DiscoveryOptions } from './discovery.ts'
-import { checked, nextPage, readPages, type NamesPage } from './paging.ts'
+import { createDiscovery, type DiscoveryOptions } from './discovery.ts'
+import { checked, nextPage, pageBytes, readPages, type NamesPage } from './paging.ts'
+import { createZotSearch } from './zot-search.ts'
 import { ContentError, maxManifestBytes, type Transport, type Manifest, type Target } from '../transport.ts'
 import { isRegistryError } from '../../../lib/errors.ts'
 import { indexTypes, manifestTypes } from '../media-types.ts'
@@ -163,6 +164,8 @@ export interface OciRegistryOptions extends Omit<AuthenticationOptions, 'upstrea
   repositories: readonly string[]
   /** Base of the addresses that people open, without a trailing slash. */
   publicUrl: string
+  /** Whether the states of repositories are read where the registry offers them; false if unset. */
+  readsStates?: boolean
   /** Called once when the registry does not list its repositories. */
   onRefused?: () => void
 }
@@ -187,6 +190,7 @@ export function createOciRegistry (upstream: Upstream, options: OciRegistryOptio
     authentication,
     kind: options.discovery,
     named: options.repositories,
+    ...(options.readsStates === true && { search: createZotSearch({ ...options, upstream, authentication }) }),
     ping: async () => { await requests.ping() },
     ...(options.onRefused !== undefined && { onRefused: options.onRefused })
   })

@@ -1,10 +1,12 @@
+import { Value } from '@sinclair/typebox/value'
 import { isRegistryError, type RegistryError } from '../../../lib/errors.ts'
 import { statusError } from '../../../plugins/upstream/errors.ts'
 import type { Upstream } from '../../../plugins/upstream/plugin.ts'
-import { HarborRepositories, isRepositoryName, RepositoryList } from '../../../schemas/oci.ts'
+import { HarborRepositories, HarborRepository, isRepositoryName, RepositoryList } from '../../../schemas/oci.ts'
 import type { Authentication } from './authentication.ts'
-import { checked, nextPage, readPages, type NamesPage, type NamesResult } from './paging.ts'
-import type { RepositoryNames } from '../transport.ts'
+import { checked, nextPage, pageBytes, readPages, type NamesPage, type NamesResult } from './paging.ts'
+import type { RepositoryNames, RepositoryState } from '../transport.ts'
+import type { ZotSearch } from './zot-search.ts'
 
 export interface DiscoveryOptions {
   instance: string
@@ -13,6 +15,8 @@ export interface DiscoveryOptions {
   kind: 'catalog' | 'harbor' | 'list'
   /** Full names of repositories that exist even where the registry does not list them. */
   named: readonly string[]
+  /** Reads the states of the repositories of Zot; they are not read if unset. */
+  search?: ZotSearch | undefined
   /** Throws unless the registry itself responds. */
   ping: () => Promise<void>
   /** Called once when the registry does not list its repositories. */
@@ -24,10 +28,18 @@ const pageSize = 1000
 /** Number of names of a page of Harbor: its maximum. */
 const harborPageSize = 100
 const maxPages = 1000
-/** Maximum bytes of one page. */
-export const pageBytes = 16 * 1024 * 1024
 /** Statuses of a registry whose list is not public, or does not exist. */
 const refusals = new Set([401, 403, 404, 405])
+
+/**
+ * Returns the state of a repository of Harbor; undefined when the row has none. A new artifact and a deleted one change
+ * the number of artifacts. A tag that is added to an artifact or removed from it changes nothing.
+ */
+function harborState (row: unknown): [name: string, state: RepositoryState] | undefined {
+  if (!Value.Check(HarborRepository, row)) return undefined
+  const { name, id, artifact_count: artifacts, pull_count: pulls = 0, update_time: updated } = row
+  return [name, { revision: `${id ?? ''} ${artifacts}`, pulls, ...(updated !== undefined && { updated }) }]
+}
 
 /** Creates the discovery of the repositories of a registry, for which the specification has no request. */
 export function createDiscovery (options: DiscoveryOptions) {
@@ -59,7 +71,8 @@ export function createDiscovery (options: DiscoveryOptions) {
     }
   }
 
-  async function harborPage (url: URL): Promise<NamesPage | 'refused'> {
+  /** Reads one page of the repositories of a project, and adds their states to `states`. */
+  async function harborPage (url: URL, states: Map<string, RepositoryState>): Promise<NamesPage | 'refused'> {
     const { status, headers, body } = await upstream.request(url, pageBytes, {
       accept: 'application/json',
       ...await authentication.direct()
@@ -67,6 +80,10 @@ export function createDiscovery (options: DiscoveryOptions) {
     if (refusals.has(status)) return 'refused'
     if (status !== 200) throw statusError(instance, status, headers)
     const items = checked(upstream, HarborRepositories, headers, body)
+    for (const item of items) {
+      const found = harborState(item)
+      if (found !== undefined) states.set(...found)
+    }
     const names = items.map(item => typeof item === 'object' && item !== null && 'name' in item ? item.name : undefined)
     const page = Number(url.searchParams.get('page'))
     const more = page * harborPageSize < Number(headers['x-total-count'] ?? 0)
@@ -96,15 +113,23 @@ export function createDiscovery (options: DiscoveryOptions) {
     }
   }
 
-  async function fetchFrom (namespace: string): Promise<NamesResult | undefined> {
+  /** Returns the names of the registry's list; undefined when it is refused. Adds states of them to `states`. */
+  async function fetchFrom (
+    namespace: string,
+    states: Map<string, RepositoryState>
+  ): Promise<NamesResult | undefined> {
     if (kind === 'catalog') {
-      return await crawl(upstream.address(['v2', '_catalog'], { n: pageSize }), namespace, catalogPage)
+      const found = await crawl(upstream.address(['v2', '_catalog'], { n: pageSize }), namespace, catalogPage)
+      for (const [name, state] of found === undefined ? [] : await options.search?.(namespace) ?? []) {
+        states.set(name, state)
+      }
+      return found
     }
     const [project = ''] = namespace.split('/')
     return await crawl(
       upstream.address(['api', 'v2.0', 'projects', project, 'repositories'], { page: 1, page_size: harborPageSize }),
       namespace,
-      harborPage
+      async url => await harborPage(url, states)
     )
   }
 
@@ -127,7 +152,8 @@ export function createDiscovery (options: DiscoveryOptions) {
      */
     async repositories (namespace: string): Promise<RepositoryNames> {
       if (kind === 'list') return { names: named }
-      const found = await fetchFrom(namespace)
+      const states = new Map<string, RepositoryState>()
+      const found = await fetchFrom(namespace, states)
       if (found === undefined || found.lost) {
         await options.ping()
         if (!observed) options.onRefused?.()
@@ -142,6 +168,7 @@ export function createDiscovery (options: DiscoveryOptions) {
       const names = new Set([...named, ...found?.names ?? []])
       return {
         names: [...names].sort(),
+        ...(states.size > 0 && { states }),
         truncated: why !== undefined,
         ...(why !== undefined && { truncatedBy: why }),
         ...(usual && { expected: usual })

@@ -3,6 +3,9 @@ import { Value } from '@sinclair/typebox/value'
 import { linkTarget } from '../../../lib/link-header.ts'
 import type { Upstream, UpstreamResponse } from '../../../plugins/upstream/client.ts'
 
+/** Maximum bytes of one page of a list. */
+export const pageBytes = 16 * 1024 * 1024
+
 /** One page of a list of names. */
 export interface NamesPage {
   /** Names as they were read. An element that is not a string may hide a name. */
