@@ -3,7 +3,12 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { parentPort, workerData } from 'node:worker_threads'
 import { createGiteaFake, type ReleaseContent, type RepositoryContent } from '../test/fakes/gitea.ts'
 import type { Loopback, LoopbackResponse } from '../test/fakes/loopback.ts'
-import { createRegistryFake, type RegistryContent } from '../test/fakes/registry.ts'
+import {
+  createRegistryFake,
+  type RegistryContent,
+  type RegistryFake,
+  type RegistryFakeOptions
+} from '../test/fakes/registry.ts'
 
 /*
  * Runs the upstreams of the crawl benchmark in a separate thread. Each response has a fixed delay and is prepared in
@@ -15,11 +20,13 @@ export interface Sizes {
   /** Number of repositories in the Gitea organisation that are extensions, and of all repositories. */
   extensions: number
   repositories: number
-  /** Number of repositories in the OCI registry. */
+  /** Number of repositories in each OCI registry. */
   artifacts: number
 }
 
-export type Source = 'gitea' | 'oci'
+export const ociSources = ['oci', 'harbor', 'zot'] as const
+export type OciSource = (typeof ociSources)[number]
+export type Source = 'gitea' | OciSource
 /**
  * Order to the thread: delay each response by these milliseconds, publish a new version of this number of extensions,
  * or count the requests.
@@ -87,14 +94,23 @@ function push (content: RegistryContent, repository: string, tag: string): void 
 const types = ['provider', 'taskserv', 'cluster']
 const sizes = workerData as Sizes
 const gitea = await createGiteaFake({ owner: { login: 'org' }, repositories: repositoriesOf(sizes) })
-const artifacts: RegistryContent = new Map()
 const names = Array.from(
   { length: sizes.artifacts },
   (_, number) => `org/${types[number % types.length]}/extension-${number}`
 )
-for (const name of names) for (const tag of ['1.0.0', '1.1.0', '1.2.0']) push(artifacts, name, tag)
-const registry = await createRegistryFake(artifacts)
-const upstreams: Record<Source, Loopback> = { gitea, oci: registry }
+
+/** Starts a registry of a kind with all artifacts. */
+async function startRegistry (options: RegistryFakeOptions) {
+  const content: RegistryContent = new Map()
+  for (const name of names) for (const tag of ['1.0.0', '1.1.0', '1.2.0']) push(content, name, tag)
+  return await createRegistryFake(content, options)
+}
+const registries: Record<OciSource, RegistryFake> = {
+  oci: await startRegistry({}),
+  harbor: await startRegistry({ flavour: 'harbor', auth: 'anonymous' }),
+  zot: await startRegistry({ flavour: 'zot', search: true })
+}
+const upstreams: Record<Source, Loopback> = { gitea, ...registries }
 
 /** Prepared responses of Gitea by path. */
 const prepared = new Map<string, LoopbackResponse>()
@@ -136,8 +152,8 @@ async function prepareAll (changed: ReadonlyArray<(typeof gitea.repositories)[nu
 }
 
 async function publish (source: Source, count: number, version: string): Promise<void> {
-  if (source === 'oci') {
-    for (const name of names.slice(0, count)) push(artifacts, name, version)
+  if (source !== 'gitea') {
+    for (const name of names.slice(0, count)) push(registries[source].content, name, version)
     return
   }
   const changed = gitea.repositories.filter(({ releases }) => releases.length > 0).slice(0, count)
@@ -149,12 +165,19 @@ async function publish (source: Source, count: number, version: string): Promise
 }
 await prepareAll(gitea.repositories.filter(({ releases }) => releases.length > 0))
 
+/** Returns a value for each upstream. */
+const ofEach = <T>(read: (upstream: Loopback) => T): Record<Source, T> => ({
+  gitea: read(gitea),
+  oci: read(registries.oci),
+  harbor: read(registries.harbor),
+  zot: read(registries.zot)
+})
+
 /** Returns the addresses and the numbers of requests since the last call. */
 function observed (): Observed {
-  const requests = { gitea: gitea.requests.length, oci: registry.requests.length }
-  gitea.requests.length = 0
-  registry.requests.length = 0
-  return { urls: { gitea: gitea.url, oci: registry.url }, requests }
+  const requests = ofEach(upstream => upstream.requests.length)
+  for (const upstream of Object.values(upstreams)) upstream.requests.length = 0
+  return { urls: ofEach(({ url }) => url), requests }
 }
 
 parentPort?.on('message', (order: Order) => {
