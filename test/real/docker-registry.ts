@@ -31,6 +31,7 @@ export async function createDockerRegistry (t: Test, folder: string, auth: objec
         storage: {
           filesystem: { rootdirectory: join(folder, 'storage') },
           cache: { blobdescriptor: 'inmemory' },
+          delete: { enabled: true },
           maintenance: { uploadpurging: { enabled: false } }
         },
         http: { addr: address },

@@ -4,7 +4,10 @@ import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import t, { type Test } from 'tap'
+import type { Extension } from '../../schemas/extension.ts'
 import { conformance } from '../backends/conformance.ts'
+import { startApp } from '../fakes/app.ts'
+import { writeLayout } from '../fakes/layout.ts'
 import { matchStrictly } from '../fakes/match.ts'
 import { contentOf } from '../fakes/registry.ts'
 import { createRegistryDriver } from '../fakes/registry-driver.ts'
@@ -138,4 +141,51 @@ await t.test('three registries and a directory with the same content give identi
   for (const [name, config] of Object.entries(configs)) {
     t.strictSame(await everything(t, { namespace, ...config }), expected, name)
   }
+})
+
+await t.test('crawls of a real docker-registry read each repository within the bound', async t => {
+  const registry = await startDockerRegistry(t, join(folder, 'crawled'))
+  const names = Array.from({ length: 12 }, (_, number) => `n${String(number).padStart(2, '0')}`)
+  const layouts = join(folder, 'crawled-layouts')
+  await writeLayout(
+    layouts,
+    names.flatMap(name => ['1.0.0', '1.1.0'].map(tag => ({ repository: `${namespace}/provider/${name}`, tag })))
+  )
+  const all = await contentOf(layouts)
+  await push(all, { url: registry })
+  const { get, clock } = await startApp(t, { oci: { registry, namespace, reconcile_seconds: 3600 } })
+  const requestCount = async () =>
+    [...(await get('/metrics')).body.matchAll(/^upstream_requests_total\{backend="oci"[^}]*\} (\d+)$/gm)]
+      .reduce((sum, [, value]) => sum + Number(value), 0)
+  const list = async () => (await get('/api/v1/extensions?limit=1000')).json<Extension[]>()
+  const versionOf = async (name: string) => (await list()).find(extension => extension.name === name)?.version
+  const crawl = async () => { clock.forward(301); await list() }
+  /** Pushes another artifact under a tag. */
+  const publish = async (name: string, tag: string) => {
+    const from = join(folder, `${name}-${tag}`)
+    await writeLayout(from, [{ repository: `${namespace}/provider/${name}`, tag, artifactType: 'application/another' }])
+    await push(await contentOf(from), { url: registry })
+  }
+  const unpublish = async (name: string, tag: string) => {
+    const digest = all.get(`${namespace}/provider/${name}`)?.tags.get(tag)?.digest ?? ''
+    const address = `${registry}/v2/${namespace}/provider/${name}/manifests/${digest}`
+    t.equal((await fetch(address, { method: 'DELETE' })).status, 202)
+  }
+  t.equal((await list()).length, names.length)
+
+  const before = await requestCount()
+  for (let at = 0; at < 11; at++) await crawl()
+  const perCrawl = (await requestCount() - before) / 11
+  t.ok(perCrawl >= 3 && perCrawl <= 4, `the list, and the tags and a digest of one repository: ${perCrawl} requests`)
+
+  await publish('n01', '2.0.0')
+  await unpublish('n02', '1.1.0')
+  await publish('n03', '2.0.0')
+  await publish('n04', '2.0.0')
+  t.equal((await get('/api/v1/extensions/provider/n03')).json<Extension>().version, '2.0.0', 'metadata at once')
+  t.equal((await get('/api/v1/extensions/provider/n04/2.0.0')).statusCode, 200, 'a download at once')
+  await crawl()
+  t.strictSame([await versionOf('n03'), await versionOf('n04')], ['2.0.0', '2.0.0'], 'and then in the list')
+  for (let at = 0; at < 12; at++) await crawl()
+  t.strictSame([await versionOf('n01'), await versionOf('n02')], ['2.0.0', '1.0.0'], 'the others within the bound')
 })
