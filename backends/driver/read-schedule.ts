@@ -87,8 +87,8 @@ export function createReadSchedule<S, T> (options: ReadScheduleOptions<S>) {
   ): number {
     // The share is computed from all repositories: changed ones, which are read anyway, must not delay the others.
     const readable = rows.filter(({ state }) => !isEmpty(state)).length
-    dueReads = available === 0
-      ? 0
+    dueReads = available === 0 || period === 0
+      ? available
       : Math.min(available, dueReads + readable * (now - (lastCrawl ?? now)) / period)
     lastCrawl = now
     const share = Math.min(available, Math.max(minReads, overdue, Math.floor(dueReads)))
