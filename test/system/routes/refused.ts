@@ -37,7 +37,11 @@ async function setUp (t: Test, options: RegistryFakeOptions, config: object) {
   t.teardown(fake.close)
   const started = async (more: object = {}) => {
     const { app, get, clock, lines } = await startApp(t, {
-      oci: [{ name: 'first', registry: fake.url, ...config }, { name: 'second', registry: join(folder, 'twins') }],
+      // Each crawl reads every repository, so that it sees a refusal at once.
+      oci: [
+        { name: 'first', registry: fake.url, reconcile_seconds: 0, ...config },
+        { name: 'second', registry: join(folder, 'twins') }
+      ],
       ...more
     })
     await app.health.firstRound
