@@ -181,11 +181,15 @@ async function measure (source: Source, url: string): Promise<void> {
   await send({ order: 'publish', source, count: changed, version: '2.0.0' })
   await note('changed', await crawl(running))
   // Without a sign of changes, every repository is read within the bound.
-  if (!showsChanges[source]) for (let at = 0; at < reconcile / (ttl * refreshAhead); at++) await crawl(running)
+  if (!showsChanges[source]) {
+    running.clock.forward(reconcile)
+    await crawl(running)
+  }
   await list(app, '2.0.0', changed)
 
   // Changed repositories are requested again for a while, so the idle hour begins after that time.
-  for (let at = 0; at <= 3600 / (ttl * refreshAhead); at++) await crawl(running)
+  running.clock.forward(3600)
+  await crawl(running)
   await requests(source)
   const hour = await idleHour(source, running)
   const aim = hourAim[source] ?? Infinity
