@@ -26,8 +26,11 @@ const [ttl, refreshAhead] = [300, 0.8]
 /** Seconds in which every repository is read once, even if no change is visible: each crawl reads its share of them. */
 const reconcile = 3600
 const sources = ['gitea', 'oci', 'harbor', 'zot'] as const
-/** Number of repositories that a crawl reads without a visible change. */
-const share = Math.floor(sizes.extensions * (ttl * refreshAhead + 1) / reconcile)
+/** Default of `oci.crawl_repositories`. */
+const minReads = 130
+/** Returns the number of repositories that a crawl reads without a visible change. */
+const share = (source: Source): number =>
+  showsChanges[source] ? Math.floor(sizes.extensions * (ttl * refreshAhead + 1) / reconcile) : minReads
 /** Requests for one such repository. Gitea: its releases. OCI: its tags, and the digest of the current one. */
 const perRepository: Record<Source, number> = { gitea: 1, oci: 2, harbor: 2, zot: 2 }
 /** Whether the upstream's list of repositories shows changes. */
@@ -223,7 +226,7 @@ await upstreams.terminate()
 
 const rows = crawls.map(({ source, kind, requests, seconds }) => {
   const least = fewest(source, kind)
-  const again = kind === 'cold' ? 0 : share * perRepository[source]
+  const again = kind === 'cold' ? 0 : share(source) * perRepository[source]
   const limit = allowance * requests / atOnce[source] * latency / 1000
   // The first requests are those of a start: a probe, the settings of the instance, and the extensions of a registry.
   if (requests - again > least + 4) missed.push(`${source}, ${kinds[kind]}: ${requests} requests, not ${least + again}`)
@@ -249,6 +252,7 @@ const report = [
   `Every repository without a change is read once in ${reconcile} seconds: one request for the releases of a Gitea ` +
     'extension,',
   'two for the tags and the digest of a repository of a registry. A Gitea repository without releases gets none.',
+  `A registry that does not list changes is read by ${minReads} repositories in each crawl.`,
   '',
   '| Upstream | Crawls an hour | Requests of crawls | Of probes | Idle hour | Per 1,000 cached requests | Versions ' +
     'of 1,000 extensions |',

@@ -166,6 +166,13 @@ export const OciConfig = Type.Object({
     0,
     86_400
   ),
+  crawl_repositories: Integer(
+    'Minimum number of repositories that a crawl reads, if the registry does not list changes; smaller catalogs are ' +
+      'read completely by each crawl',
+    130,
+    1,
+    20_000
+  ),
   platform: Platform(
     'Platform of the artifact to choose from an index; the first artifact if unset. A version without this platform ' +
       'is skipped'

@@ -30,8 +30,8 @@ export interface ReadFacts {
 export interface ReadScheduleOptions<S> {
   /** Seconds within which every repository is read again, although no change is visible; 0 to read it in each crawl. */
   reconcileSeconds: number
-  /** Minimum number of unchanged repositories that a crawl reads, if there are any; 0 if unset. */
-  minReads?: number
+  /** Returns the minimum number of unchanged repositories of a list that a crawl reads; 0 if unset. */
+  minReads?: (rows: ReadonlyArray<ListedRepository<S>>) => number
   /** Returns whether two rows of a repository show no change. */
   isSame: (a: S | undefined, b: S | undefined) => boolean
   /** Returns whether a repository in this state has nothing to read, so that its last result needs no second read. */
@@ -66,7 +66,7 @@ const activeMs = 3_600_000
  * part of all others, so that each is read within `reconcileSeconds`.
  */
 export function createReadSchedule<S, T> (options: ReadScheduleOptions<S>) {
-  const { reconcileSeconds, minReads = 0, isSame, isEmpty = () => false, clock, wallClock = Date.now } = options
+  const { reconcileSeconds, minReads = () => 0, isSame, isEmpty = () => false, clock, wallClock = Date.now } = options
   const known = new LRUCache<string, ReadRepository<S, T>>({ max: maxRemembered })
   const period = reconcileSeconds * 1000
   let lastCrawl: number | undefined
@@ -91,7 +91,7 @@ export function createReadSchedule<S, T> (options: ReadScheduleOptions<S>) {
       ? available
       : Math.min(available, dueReads + readable * (now - (lastCrawl ?? now)) / period)
     lastCrawl = now
-    const share = Math.min(available, Math.max(minReads, overdue, Math.floor(dueReads)))
+    const share = Math.min(available, Math.max(minReads(rows), overdue, Math.floor(dueReads)))
     dueReads = Math.max(0, dueReads - share)
     return share
   }

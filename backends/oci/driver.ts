@@ -38,6 +38,8 @@ export interface OciDriverOptions {
    * repositories are read in each crawl.
    */
   reconcileSeconds?: number
+  /** Minimum number of repositories that a crawl reads, if the registry does not list changes; 130 if unset. */
+  minReads?: number
   /** Returns the milliseconds of a monotonic clock. */
   clock?: () => number
 }
@@ -48,13 +50,13 @@ export interface OciDriverOptions {
  * `Driver`.
  */
 export function createOciDriver (options: OciDriverOptions): Driver {
-  const { name: instance, transport, immutable, concurrency = 8, onFirstPlatform } = options
+  const { name: instance, transport, immutable, concurrency = 8, minReads = 130, onFirstPlatform } = options
   const { clock = () => performance.now() } = options
   const reconcileSeconds = transport.local ? 0 : options.reconcileSeconds ?? 3600
   const platform = options.platform === undefined ? undefined : parsePlatform(options.platform)
   const repositories = createRepositories({ ...options, clock })
   const pointed = createTagMemory(clock)
-  const schedule = createOciSchedule({ reconcileSeconds, clock })
+  const schedule = createOciSchedule({ reconcileSeconds, minReads, clock })
 
   const versionsFor = (skip: Skip, maxDigestAge = (_repository: string) => 0) =>
     createTrackedVersions(createVersions({

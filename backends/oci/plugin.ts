@@ -66,6 +66,7 @@ async function createOci (fastify: FastifyInstance, oci: OciConfig, publicUrl: s
     transport: await transportOf(fastify, oci),
     concurrency: oci.concurrency,
     reconcileSeconds: oci.reconcile_seconds,
+    minReads: oci.crawl_repositories,
     ...(oci.platform !== undefined && { platform: oci.platform }),
     onFirstPlatform: choice => {
       if (!logged) {

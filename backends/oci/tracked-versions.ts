@@ -12,6 +12,8 @@ export type OciSchedule = ReadSchedule<RepositoryState, Current>
 export interface OciScheduleOptions {
   /** Seconds within which a crawl reads every repository again, although no change is visible; 0 to read all. */
   reconcileSeconds: number
+  /** Minimum number of repositories that a crawl reads, if the registry does not list changes. */
+  minReads: number
   /** Returns the milliseconds of a monotonic clock. */
   clock: () => number
 }
@@ -20,8 +22,12 @@ export interface OciScheduleOptions {
  * Creates the schedule of the reads of a registry. Each crawl reads at least one repository: a registry may have a list
  * of repositories in the configuration only, and a crawl without a request would not notice its failure.
  */
-export const createOciSchedule = (options: OciScheduleOptions): OciSchedule =>
-  createReadSchedule<RepositoryState, Current>({ ...options, minReads: 1, isSame: showsNoChange })
+export const createOciSchedule = ({ minReads, ...options }: OciScheduleOptions): OciSchedule =>
+  createReadSchedule<RepositoryState, Current>({
+    ...options,
+    minReads: rows => rows.some(({ state }) => state !== undefined) ? 1 : minReads,
+    isSame: showsNoChange
+  })
 
 /**
  * Returns the maximum age in milliseconds of a tag's digest that a crawl uses without a request. A repository that is

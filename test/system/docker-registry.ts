@@ -153,7 +153,7 @@ await t.test('crawls of a real docker-registry read each repository within the b
   )
   const all = await contentOf(layouts)
   await push(all, { url: registry })
-  const { get, clock } = await startApp(t, { oci: { registry, namespace, reconcile_seconds: 3600 } })
+  const { get, clock } = await startApp(t, { oci: { registry, namespace, crawl_repositories: 1 } })
   const requestCount = async () =>
     [...(await get('/metrics')).body.matchAll(/^upstream_requests_total\{backend="oci"[^}]*\} (\d+)$/gm)]
       .reduce((sum, [, value]) => sum + Number(value), 0)

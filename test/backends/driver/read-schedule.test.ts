@@ -41,7 +41,7 @@ await t.test('each crawl reads its share, the oldest results first, and none twi
 })
 
 await t.test('a crawl reads the minimum number of repositories, if there are any', async t => {
-  const { schedule, rows, forward, read } = setUp({ minReads: 2 })
+  const { schedule, rows, forward, read } = setUp({ minReads: () => 2 })
   t.equal(schedule.plan(rows('abc')).due.size, 0)
   read('abc')
   for (let at = 0; at < 3; at++) {

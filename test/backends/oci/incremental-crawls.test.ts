@@ -31,7 +31,9 @@ async function setUp (t: Test, settings: object = {}, options: RegistryFakeOptio
     const target = later.get(name)
     if (target !== undefined) fake.content.get(repository(name))?.tags.set(tag, target)
   }
-  const { app, get, clock } = await startApp(t, { oci: { registry: fake.url, reconcile_seconds: bound, ...settings } })
+  const { app, get, clock } = await startApp(t, {
+    oci: { registry: fake.url, reconcile_seconds: bound, crawl_repositories: 1, ...settings }
+  })
   const requested = () =>
     fake.requests.flatMap(({ method, path }) => {
       const short = path.replace(/\?.*/, '').replace('/v2/', '').replace(/sha256:.*/, 'digest')
@@ -198,4 +200,11 @@ await t.test('items that an earlier crawl skipped stay as long as their reposito
   for (const name of names) tagsOf(name).delete('latest')
   for (let at = 0; at <= crawlsInBound; at++) await crawl()
   t.strictSame(skipped(), [], 'and leave when each repository was read')
+})
+
+await t.test('a catalog of at most crawl_repositories repositories is read completely by each crawl', async t => {
+  for (const [minimum, expected] of [[count, count], [count - 4, count - 4], [undefined, count]] as const) {
+    const { crawl } = await setUp(t, { crawl_repositories: minimum })
+    for (let at = 0; at < 2; at++) t.equal((await crawl()).requested.filter(isTags).length, expected)
+  }
 })

@@ -28,7 +28,13 @@ async function setUp (t: Test, options: RegistryFakeOptions, settings: object = 
     if (target !== undefined) fake.content.get(repository(name))?.tags.set(tag, target)
   }
   const { get, clock } = await startApp(t, {
-    oci: { registry: fake.url, namespace: 'project', reconcile_seconds: reconcileSeconds, ...settings }
+    oci: {
+      registry: fake.url,
+      namespace: 'project',
+      reconcile_seconds: reconcileSeconds,
+      crawl_repositories: 1,
+      ...settings
+    }
   })
   async function crawl () {
     clock.forward(301)

@@ -48,6 +48,7 @@ await t.test('an object', async t => {
         discovery: 'catalog',
         repositories: [],
         reconcile_seconds: 3600,
+        crawl_repositories: 130,
         download_urls: 'gateway',
         timeout_seconds: 30,
         verify_ssl: true,
