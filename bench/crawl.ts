@@ -60,7 +60,7 @@ const pages: Record<Source, number> = {
  * releases and a checksum file, for OCI the tags and a manifest. A change that no list shows needs no request.
  */
 const fewest = (source: Source, kind: keyof typeof kinds): number =>
-  pages[source] + (kind === 'cold' ? 2000 : kind === 'changed' && showsChanges[source] ? 2 * changed : 0)
+  pages[source] + (kind === 'cold' ? 2 * sizes.extensions : kind === 'changed' && showsChanges[source] ? 2 * changed : 0)
 const kinds = { cold: 'first', unchanged: 'no change', changed: '1 % has a new version' } as const
 const titles: Record<Source, string> = {
   gitea: `Gitea, ${sizes.extensions} extensions of ${sizes.repositories} repositories`,

@@ -51,7 +51,7 @@ interface ReadRepository<S, T> extends LastRead<T> {
 /** Repositories that a crawl does not read, with their last results, and those that it reads from the beginning. */
 export interface CrawlPlan<T> {
   unchanged: Map<string, LastRead<T>>
-  /** Names of the repositories whose row has changed, or whose last result is due for a new read. */
+  /** Names of the repositories whose row has changed, or that are due for a read: they have no result, or an old one. */
   due: ReadonlySet<string>
 }
 
@@ -107,7 +107,11 @@ export function createReadSchedule<S, T> (options: ReadScheduleOptions<S>) {
       const due = new Set<string>()
       const candidates = rows.flatMap(({ name, state }) => {
         const last = known.get(name)
-        if (last === undefined) return []
+        if (last === undefined) {
+          // It is new, or its last read failed: data from before must not be used.
+          due.add(name)
+          return []
+        }
         const isChanged = !isSame(state, last.state)
         // The next row is compared with this one, so that an ignored difference does not hide a later change.
         if (!isChanged) last.state = state ?? last.state
@@ -145,6 +149,9 @@ export function createReadSchedule<S, T> (options: ReadScheduleOptions<S>) {
         activeUntil: changed ? clock() + activeMs : before?.activeUntil ?? -Infinity
       })
     },
+
+    /** Returns whether a repository was read, and not forgotten since. */
+    has: (name: string): boolean => known.has(name),
 
     /** Returns the state that a repository had in the list when it was last read. */
     stateOf: (name: string): S | undefined => known.peek(name)?.state,

@@ -96,7 +96,7 @@ async function readGroups (
     const current = reads.plan.unchanged.get(first)?.result
     if (current === undefined) changed.push(group)
     else {
-      skipDuplicates(group, first, reads.skip)
+      skipDuplicates(group, first, reads)
       results.push({ group, found: { repository: first, current }, isRead: false })
     }
   })
@@ -131,7 +131,7 @@ async function firstCurrent (group: ExtensionRepositories, reads: CrawlReads): P
       const current = reads.plan.unchanged.get(repository)?.result ??
         await reads.versions.current(repository, extension, reads.states.get(repository))
       if (current === undefined) continue
-      skipDuplicates(group, repository, reads.skip)
+      skipDuplicates(group, repository, reads)
       return { repository, current }
     } catch (error) {
       if (!isRefusal(error)) throw error
@@ -143,9 +143,14 @@ async function firstCurrent (group: ExtensionRepositories, reads: CrawlReads): P
   return undefined
 }
 
-/** Skips the repositories of an extension after the one that is shown. */
-function skipDuplicates ({ extension, repositories }: ExtensionRepositories, shown: string, skip: Skip): void {
+/** Skips the repositories of an extension after the one that is shown. They need no turn in the schedule. */
+function skipDuplicates (
+  { extension, repositories }: ExtensionRepositories,
+  shown: string,
+  { schedule, skip }: Pick<CrawlReads, 'schedule' | 'skip'>
+): void {
   for (const repository of repositories.slice(repositories.indexOf(shown) + 1)) {
+    schedule.forget(repository)
     skip({ kind: 'repository', reason: 'duplicate', ...extension, repository })
   }
 }
@@ -177,17 +182,18 @@ function newestOf (
 
 /**
  * Throws when a crawl without a successful read shows that the whole instance is unavailable, or refuses the
- * credentials. Several refusals always do, and so does a failure, unless other repositories were read before and the
- * upstream responds. A single refusal does when the registry itself refuses the credentials.
+ * credentials. Without earlier results every failure does. Otherwise the registry itself decides, unless it has
+ * responded with the failure.
  */
 async function mustBeReachable ({ results, failed, refused }: GroupResults, transport: Transport): Promise<void> {
   const [failure] = failed
-  if (failure !== undefined) {
-    if (results.length === 0 || !isUpstreamResponse(failure.error)) throw failure.error
-    return
+  const [refusal, secondRefusal] = refused
+  if (results.length === 0) {
+    if (failure !== undefined) throw failure.error
+    if (refusal !== undefined && secondRefusal !== undefined) throw refusal.error
   }
-  const [first, second] = refused
-  if (first === undefined) return
-  if (second !== undefined) throw first.error
-  await transport.ping(new AbortController().signal)
+  const isRefusedOnly = failure === undefined && refusal !== undefined
+  if (isRefusedOnly || (failure !== undefined && !isUpstreamResponse(failure.error))) {
+    await transport.ping(new AbortController().signal)
+  }
 }

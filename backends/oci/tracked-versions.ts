@@ -50,6 +50,8 @@ export function createTrackedVersions (versions: Versions, schedule: OciSchedule
     try {
       const result = await read()
       const current = currentOf(result)
+      // Names that clients try must not displace the repositories of the list.
+      if (current === undefined && state === undefined && !schedule.has(repository)) return result
       if (versions.isDamaged(repository)) schedule.forget(repository)
       else {
         schedule.remember(
