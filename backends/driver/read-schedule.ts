@@ -51,7 +51,7 @@ interface ReadRepository<S, T> extends LastRead<T> {
 /** Repositories that a crawl does not read, with their last results, and those that it reads from the beginning. */
 export interface CrawlPlan<T> {
   unchanged: Map<string, LastRead<T>>
-  /** Names of the repositories whose row has changed, or that are due for a read: they have no result, or an old one. */
+  /** Names of the repositories whose row has changed, or that are due for a read. */
   due: ReadonlySet<string>
 }
 
