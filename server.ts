@@ -1,5 +1,4 @@
 #!/usr/bin/env node
-import { once } from 'node:events'
 import { readFileSync } from 'node:fs'
 import { enableCompileCache, findPackageJSON } from 'node:module'
 import type { Socket } from 'node:net'
@@ -18,7 +17,7 @@ if (compiled) enableCompileCache(compiled)
 const { default: closeWithGrace } = await import('close-with-grace')
 const { default: Fastify } = await import('fastify')
 const { default: fp } = await import('fastify-plugin')
-const { destination } = await import('pino')
+const { createLogStream } = await import('./lib/log-stream.ts')
 const { default: registry, serverOptions } = await import('./app.ts')
 const { checkDockerConfig } = await import('./backends/oci/registry/credentials.ts')
 const { ConfigError, formatKey } = await import('./lib/config/parse.ts')
@@ -104,7 +103,7 @@ async function listen (app: FastifyInstance, host: string, port: number): Promis
 
 async function serve ({ config, embedded }: LoadedConfig): Promise<void> {
   // Log lines are written in the background, several at a time. The remaining lines are written before the exit.
-  const output = destination({ dest: 1, sync: false, maxLength: unreadLog })
+  const output = createLogStream({ fd: 1, maxUnread: unreadLog })
   const { http, ...options } = serverOptions(config)
   // With `optimizeEmptyRequests`, a request without a body never emits `end`, and a body parser would wait for it. The
   // parsers are removed, because no route here reads a body; a host may have such routes.
@@ -136,9 +135,7 @@ async function serve ({ config, embedded }: LoadedConfig): Promise<void> {
       for (const socket of connections) if (socket.bytesRead === 0) socket.destroy()
     }, unusedGraceMs).unref()
     await app.close()
-    const written = once(output, 'drain')
-    output.write('')
-    await Promise.race([written, sleep(lastLines)])
+    await output.written(lastLines)
   })
 
   // Browsers open connections before they need them. Node does not close a connection as idle before its first request,

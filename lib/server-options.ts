@@ -1,4 +1,4 @@
-import { randomUUID } from 'node:crypto'
+import { randomBytes } from 'node:crypto'
 import type { Server } from 'node:http'
 import { isIP } from 'node:net'
 import {
@@ -125,10 +125,17 @@ class RequestLog extends LogController {
   }
 }
 
+/** The first part of the ids of new requests: 64 random bits, so that no two processes have the same. */
+const idPrefix = `${randomBytes(4).toString('hex')}-${randomBytes(4).toString('hex')}-`
+let requests = 0
+
+/** Returns the id of a new request, such as `1f0c93ab-77de0b12-2s`. Ids are unique, and not secret. */
+const newRequestId = (): string => idPrefix + (requests++).toString(36)
+
 /** Returns the request id of the client if it is safe in a log and a header, or a new id. */
 function requestId (headers: Record<string, string | string[] | undefined>): string {
   const given = headers['x-request-id']
-  return typeof given === 'string' && /^[\w.:/+=-]{1,128}$/.test(given) ? given : randomUUID()
+  return typeof given === 'string' && /^[\w.:/+=-]{1,128}$/.test(given) ? given : newRequestId()
 }
 
 /** Returns the error of a request that could not be read, by the code of Node.js. */
@@ -170,7 +177,7 @@ function createClientErrorHandler (commonHeaders: () => Record<string, string>) 
       socket.destroy()
       return
     }
-    const id = randomUUID()
+    const id = newRequestId()
     const refused = refusal(unreadable(error.code), id, headersOf(this, commonHeaders))
     this.log.info({ reqId: id, status: refused.status, code: error.code, ip: socket.remoteAddress }, 'request')
     writeRefusal(socket, refused)

@@ -62,12 +62,20 @@ export function createCacheKeys (instance: string) {
   const lists = Object.fromEntries(
     extensionTypes.map(type => [type, cacheKey('list', `${instance}:list:${type}`)])
   ) as Record<ExtensionType, CacheKey<TypeListing>>
+  const make = (type: ExtensionType, name: string) => ({
+    type,
+    name,
+    metadata: cacheKey<Described>('metadata', `${instance}:${type}/${name}`),
+    versions: cacheKey<VersionListing>('versions', `${instance}:${type}/${name}/versions`)
+  })
+  let last = make('provider', '')
+  /** Returns the keys of a name. One request reads several entries of the same name. */
+  const named = (type: ExtensionType, name: string) =>
+    last.name === name && last.type === type ? last : (last = make(type, name))
   return {
     list: (type: ExtensionType): CacheKey<TypeListing> => lists[type],
-    metadata: (type: ExtensionType, name: string): CacheKey<Described> =>
-      cacheKey('metadata', `${instance}:${type}/${name}`),
-    versions: (type: ExtensionType, name: string): CacheKey<VersionListing> =>
-      cacheKey('versions', `${instance}:${type}/${name}/versions`)
+    metadata: (type: ExtensionType, name: string): CacheKey<Described> => named(type, name).metadata,
+    versions: (type: ExtensionType, name: string): CacheKey<VersionListing> => named(type, name).versions
   }
 }
 export type CacheKeys = ReturnType<typeof createCacheKeys>

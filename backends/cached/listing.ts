@@ -1,4 +1,11 @@
-import { loadedEntry, type Cache, type CacheUse, type Loader, type LoadedEntry } from '../../plugins/cache/cache.ts'
+import {
+  loadedEntry,
+  type Cache,
+  type CacheKey,
+  type CacheUse,
+  type Loader,
+  type LoadedEntry
+} from '../../plugins/cache/cache.ts'
 import { extensionTypes, type Extension, type ExtensionType } from '../../schemas/extension.ts'
 import type { Crawl, Metadata, Release, Driver } from '../driver/driver.ts'
 import { forEachYielding } from '../../lib/yielding.ts'
@@ -95,12 +102,29 @@ function createMerge () {
   }
 }
 
+/** Creates the function that returns the uses and the keys of some types, the same arrays each time. */
+function createUses (uses: Readonly<Record<ExtensionType, CacheUse<TypeListing>>>) {
+  const made = new WeakMap<readonly ExtensionType[], {
+    used: ReadonlyArray<CacheUse<TypeListing>>,
+    keys: ReadonlyArray<CacheKey<TypeListing>>
+  }>()
+  return (types: readonly ExtensionType[]) => {
+    let found = made.get(types)
+    if (found === undefined) {
+      const used = types.map(type => uses[type])
+      made.set(types, found = { used, keys: used.map(({ key }) => key) })
+    }
+    return found
+  }
+}
+
 /** Creates the reads of an instance's listing, which is cached by type. */
 export function createListings ({ instance, cache, keys, loader }: ListingsDependencies) {
   const merge = createMerge()
   const uses = Object.fromEntries(
     extensionTypes.map(type => [type, { key: keys.list(type), loader }])
   ) as Record<ExtensionType, CacheUse<TypeListing>>
+  const usesOf = createUses(uses)
 
   /** Returns the seconds since the oldest entry that a listing keeps from an earlier crawl; at least `age`. */
   function ageWithKept (age: number, { kept }: TypeListing): number {
@@ -110,23 +134,22 @@ export function createListings ({ instance, cache, keys, loader }: ListingsDepen
     return Math.max(age, (cache.now() - oldest) / 1000)
   }
 
-  /** Returns the listings of some types as one result. */
-  function mergeResults (
+  /** Returns the listings of some types, which were read as one result. */
+  function toResult (
     types: readonly ExtensionType[],
-    results: ReadonlyArray<CachedResult<TypeListing>>
+    { value: parts, age, ttl, hit, error: failure }: CachedResult<readonly TypeListing[]>
   ): CachedResult<Listing> {
-    const parts = results.map(({ value }) => value)
-    const { age, ttl, hit } = combined(results)
-    const error = results.find(result => result.error !== undefined)?.error ??
-      parts.find(part => part.error !== undefined)?.error ??
-      parts.find(part => part.refusal !== undefined)?.refusal
-    return {
-      value: merge(types, parts),
-      age: parts.reduce(ageWithKept, age),
-      ttl: error === undefined ? ttl : 0,
-      hit,
-      ...(error !== undefined && { error })
+    let oldest = age
+    let error = failure
+    let refusal: RegistryError | undefined
+    for (const part of parts) {
+      oldest = ageWithKept(oldest, part)
+      error ??= part.error
+      refusal ??= part.refusal
     }
+    error ??= refusal
+    const value = merge(types, parts)
+    return error === undefined ? { value, age: oldest, ttl, hit } : { value, age: oldest, ttl: 0, hit, error }
   }
 
   async function readType (type: ExtensionType, { signal }: ReadOptions): Promise<CachedResult<TypeListing>> {
@@ -141,18 +164,17 @@ export function createListings ({ instance, cache, keys, loader }: ListingsDepen
 
     /** Returns the listing of some types from the cache, if every part of it is fresh; undefined otherwise. */
     cached (types: readonly ExtensionType[]): CachedRead<Listing> | undefined {
-      const results: Array<CachedResult<TypeListing>> = []
-      for (const type of types) {
-        const result = cache.fresh(uses[type].key)
-        if (result === undefined) return undefined
-        results.push(result)
-      }
-      return { ...mergeResults(types, results), uses: types.map(type => uses[type]) }
+      const { used, keys } = usesOf(types)
+      const result = cache.freshAll(keys)
+      return result && { ...toResult(types, result), uses: used }
     },
 
     /** Returns the listing of some types. Loads it when it is not fresh in the cache. */
     async read (types: readonly ExtensionType[], options: ReadOptions = {}): Promise<CachedResult<Listing>> {
-      return mergeResults(types, await Promise.all(types.map(async type => await readType(type, options))))
+      const results = await Promise.all(types.map(async type => await readType(type, options)))
+      const error = results.find(result => result.error !== undefined)?.error
+      const value = results.map(({ value }) => value)
+      return toResult(types, { value, ...combined(results), ...(error !== undefined && { error }) })
     }
   }
 }

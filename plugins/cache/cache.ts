@@ -1,17 +1,11 @@
-import { createRequire } from 'node:module'
 import { LRUCache } from 'lru-cache'
-import type * as mnemonist from 'mnemonist'
 import { isRegistryError, type RegistryError } from '../../lib/errors.ts'
 import type { CachedResult } from '../../lib/result.ts'
 import type { CacheConfig } from '../../schemas/config.ts'
+import { createCacheEntries, seconds, type CacheEntry, type Counts } from './entries.ts'
 import { createFlights, type CacheKey, type CacheSection, type LoadedEntry, type Loader } from './loads.ts'
 
 export { cacheSections, type CacheKey, type CacheSection, type LoadedEntry, type Loader } from './loads.ts'
-
-// Loads single modules, which mnemonist offers only as CommonJS, because the whole package has fifty files.
-const require = createRequire(import.meta.url)
-const LRUMap = require('mnemonist/lru-map') as typeof mnemonist.LRUMap
-const LRUMapWithDelete = require('mnemonist/lru-map-with-delete') as typeof mnemonist.LRUMapWithDelete
 
 export interface CacheOptions extends CacheConfig {
   /** Returns the milliseconds of a monotonic clock. */
@@ -28,130 +22,6 @@ export interface CacheOptions extends CacheConfig {
 /** A key that was read, and the loader of its entry. */
 export interface CacheUse<T = unknown> { key: CacheKey<T>, loader: Loader }
 
-interface CacheEntry { section: CacheSection, value: unknown, at: number, ttl: number }
-
-/** Counters of one section since the start, and its current number of entries. */
-interface Counts { hits: number, misses: number, coalesced: number, evictions: number, entries: number }
-
-/**
- * Maximum number of absences. They are separate from entries, so that a client that probes names cannot evict an entry.
- */
-const maxAbsences = 1000
-
-const noCounts = (): Counts => ({ hits: 0, misses: 0, coalesced: 0, evictions: 0, entries: 0 })
-
-const seconds = (milliseconds: number): number => Math.max(0, milliseconds / 1000)
-
-/**
- * Creates the entries of the cache: an LRU of three sections that share one capacity, and a separate LRU of absences.
- * It counts entries and evictions.
- */
-function createCacheEntries (options: CacheConfig & Required<Pick<CacheOptions, 'clock'>>) {
-  const { clock } = options
-  const staleIfErrorMs = options.stale_if_error_seconds * 1000
-  const negativeTtlMs = options.negative_ttl_seconds * 1000
-  const entries = new LRUMapWithDelete<string, CacheEntry>(options.capacity)
-  const absences = new LRUMap<string, number>(maxAbsences)
-  const counts: Record<CacheSection, Counts> = { list: noCounts(), metadata: noCounts(), versions: noCounts() }
-
-  function remove (key: string): void {
-    const removed = entries.peek(key)
-    if (removed === undefined) return
-    entries.delete(key)
-    counts[removed.section].entries--
-  }
-
-  function keep (
-    { section, key, value, ttl = options.ttl_seconds }: LoadedEntry,
-    life = { at: clock(), ttl: ttl * 1000 }
-  ): void {
-    if (value === undefined) {
-      remove(key)
-      absences.set(key, clock())
-      return
-    }
-    if (absences.has(key)) absences.set(key, -Infinity)
-    const replaced = entries.setpop(key, { section, value, ...life })
-    if (replaced === null || replaced === undefined) counts[section].entries++
-    else if (replaced.evicted) {
-      counts[section].entries++
-      counts[replaced.value.section].entries--
-      counts[replaced.value.section].evictions++
-    }
-  }
-
-  /** Returns the entry of a key if it may be used while its load fails. The order of eviction does not change. */
-  function usable (key: string): CacheEntry | undefined {
-    const entry = entries.peek(key)
-    return entry !== undefined && clock() - entry.at <= entry.ttl + staleIfErrorMs ? entry : undefined
-  }
-
-  /**
-   * Returns the entry of a key, fresh or expired, if it may be used while its load fails. It counts nothing and loads
-   * nothing, but the entry becomes the most recently used one.
-   */
-  function read<T> ({ key }: CacheKey<T>): { value: T, age: number, ttl: number, fresh: boolean } | undefined {
-    const entry = entries.get(key)
-    if (entry === undefined) return undefined
-    const age = clock() - entry.at
-    if (age > entry.ttl + staleIfErrorMs) return undefined
-    return { value: entry.value as T, age: seconds(age), ttl: seconds(entry.ttl - age), fresh: age <= entry.ttl }
-  }
-
-  /** Returns the entry of a key at any age. The order of eviction does not change. */
-  function peek<T> ({ key }: CacheKey<T>): { value: T, age: number } | undefined {
-    const entry = entries.peek(key)
-    return entry === undefined ? undefined : { value: entry.value as T, age: seconds(clock() - entry.at) }
-  }
-
-  /**
-   * Returns the entry of a key if it is fresh and not older than `maxAge` seconds; else undefined. The entry becomes
-   * the most recently used one. A hit is counted by `use`, when the entry is returned to a client.
-   */
-  function fresh<T> ({ key }: CacheKey<T>, maxAge = Infinity): CachedResult<T> | undefined {
-    const entry = entries.get(key)
-    if (entry === undefined) return undefined
-    const age = clock() - entry.at
-    if (age > entry.ttl || age > maxAge * 1000) return undefined
-    return { value: entry.value as T, age: seconds(age), ttl: seconds(entry.ttl - age), hit: true }
-  }
-
-  /** Returns the absence of a key if it has not expired and is not too old for the loader. */
-  function rememberedAbsence ({ key }: CacheKey<unknown>, loader: Loader): CachedResult<undefined> | undefined {
-    const { maxAge = Infinity, maxAbsence = Infinity } = loader
-    const since = entries.peek(key) === undefined ? absences.get(key) : undefined
-    if (since === undefined) return undefined
-    const age = clock() - since
-    if (age > negativeTtlMs || age > maxAge * 1000 || age > maxAbsence * 1000) return undefined
-    return { value: undefined, age: seconds(age), ttl: seconds(negativeTtlMs - age), hit: true }
-  }
-
-  /** Stores an entry that was loaded at the time `at` of the cache's clock. The entry is already expired. */
-  function restore ({ section, key, value }: LoadedEntry, at: number): void {
-    keep({ section, key, value }, { at, ttl: -1 })
-  }
-
-  /** Replaces the value of an entry if it is still `before`. Its age and its time to live do not change. */
-  function amend<T> ({ key }: CacheKey<T>, before: T, after: T): void {
-    const entry = entries.peek(key)
-    if (entry !== undefined && entry.value === before) entry.value = after
-  }
-
-  /** Returns the seconds since a key was proven absent; undefined when this is unknown or has expired. */
-  function absentFor ({ key }: CacheKey<unknown>): number | undefined {
-    const since = entries.peek(key) === undefined ? absences.peek(key) : undefined
-    const age = since === undefined ? Infinity : clock() - since
-    return age <= negativeTtlMs ? seconds(age) : undefined
-  }
-
-  /** Returns the age of an entry and its time to live, in milliseconds. The order of eviction does not change. */
-  function lifeOf (key: string): { age: number, ttl: number } | undefined {
-    const entry = entries.peek(key)
-    return entry === undefined ? undefined : { age: clock() - entry.at, ttl: entry.ttl }
-  }
-
-  return { absentFor, amend, counts, fresh, keep, lifeOf, peek, read, rememberedAbsence, restore, usable }
-}
 /** Maximum bytes of immutable content. */
 const maxImmutableBytes = 64 * 1024 * 1024
 /** Fraction of the time to live after which an entry in use is refreshed in the background. */
@@ -187,21 +57,24 @@ export function createCache (options: CacheOptions) {
     keep: entry => { entries.keep(entry) }
   })
 
-  /**
-   * Loads an entry in the background when its age exceeds `refreshAhead` of its time to live, or `maxAge` of the
-   * loader.
-   */
-  function refresh ({ key }: CacheKey<unknown>, loader: Loader): void {
-    const { age, ttl } = entries.lifeOf(key) ?? { age: Infinity, ttl: 0 }
+  /** Starts a load in the background for an age above `refreshAhead` of the time to live, or above `maxAge`. */
+  function refreshOld ({ age, ttl }: { age: number, ttl: number }, loader: Loader): void {
     const youngMs = Math.min(ttl * refreshAhead, (loader.maxAge ?? Infinity) * 1000)
     if (age > youngMs && loader.blocked?.() === undefined) flights.start(loader)
   }
 
+  /** Loads an entry in the background when it is missing or old. */
+  function refresh ({ key }: CacheKey<unknown>, loader: Loader): void {
+    refreshOld(entries.lifeOf(key, clock()) ?? { age: Infinity, ttl: 0 }, loader)
+  }
+
   /** Counts a hit of each entry, and refreshes an entry that expires soon. */
   function use (uses: readonly CacheUse[]): void {
-    for (const { key, loader } of uses) {
-      counts[key.section].hits++
-      if (entries.peek(key) !== undefined) refresh(key, loader)
+    const now = clock()
+    for (const { key: { section, key }, loader } of uses) {
+      counts[section].hits++
+      const life = entries.lifeOf(key, now)
+      if (life !== undefined) refreshOld(life, loader)
     }
   }
 
@@ -263,6 +136,7 @@ export function createCache (options: CacheOptions) {
     read: entries.read,
     peek: entries.peek,
     fresh: entries.fresh,
+    freshAll: entries.freshAll,
     restore: entries.restore,
     amend: entries.amend,
     absentFor: entries.absentFor,

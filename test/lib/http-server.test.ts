@@ -110,7 +110,7 @@ for (const [what, register, path] of [['alone', alone, '/livez'], ['embedded', e
       status: 400,
       method: 'OPTIONS',
       url: path,
-      reqId: /^[\w-]{36}$/
+      reqId: /^[0-9a-f]{8}-[0-9a-f]{8}-[0-9a-z]+$/
     })
     checkRefusal(t, await send(`POST ${path} HTTP/1.1\r\nContent-Length: 100000\r\n\r\n${'x'.repeat(100_000)}`), 400, {
       error: 'invalid_request',

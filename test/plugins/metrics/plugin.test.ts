@@ -1,7 +1,7 @@
 import client from '@prometheus-io/client'
 import fc from 'fast-check'
 import t from 'tap'
-import { createRequestMetrics } from '../../../plugins/metrics/plugin.ts'
+import { createRequestMetrics } from '../../../plugins/metrics/requests.ts'
 import { durationBuckets } from '../../../plugins/metrics/registry.ts'
 import { startApp } from '../../fakes/app.ts'
 import { matchStrictly } from '../../fakes/match.ts'
