@@ -8,8 +8,8 @@ import {
 } from '../../plugins/cache/cache.ts'
 import { extensionTypes, type Extension, type ExtensionType } from '../../schemas/extension.ts'
 import type { Crawl, Metadata, Release, Driver } from '../driver/driver.ts'
-import { forEachYielding } from '../../lib/yielding.ts'
-import { reuse, reuseAll } from '../../lib/reuse.ts'
+import { forEachYielding, sortYielding } from '../../lib/yielding.ts'
+import { reuse } from '../../lib/reuse.ts'
 import { combined, type CachedResult } from '../../lib/result.ts'
 import { readBefore, type TypeListing, type CacheKeys } from './keys.ts'
 import { registryError, isRegistryError, type RegistryError } from '../../lib/errors.ts'
@@ -64,8 +64,14 @@ async function toListing (
     for (const name of before?.byName.keys() ?? []) if (!extensions.has(name) && !gone.has(name)) keep(name)
   }
   const complete = failed.length === 0 && crawl.truncated !== true
+  const sorted = await sortYielding(extensions.values(), byName)
+  const names = new Set(unread)
+  if (complete) await forEachYielding(extensions.keys(), name => { names.add(name) })
+  // Unchanged extensions are the earlier objects here.
+  const isSame = before?.extensions.length === sorted.length &&
+    sorted.every((extension, at) => extension === before.extensions[at])
   return {
-    extensions: reuseAll(before?.extensions, [...extensions.values()].sort(byName)),
+    extensions: isSame ? before.extensions : sorted,
     byName: extensions,
     error: failed[0]?.error ?? crawl.truncatedBy,
     missing: crawl.truncated === true || failed.some(({ name }) => unread.has(name)),
@@ -73,7 +79,7 @@ async function toListing (
     unread,
     kept,
     unconfirmed,
-    proof: complete ? { names: new Set([...extensions.keys(), ...unread]), at } : before?.proof
+    proof: complete ? { names, at } : before?.proof
   }
 }
 

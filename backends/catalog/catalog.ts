@@ -213,8 +213,8 @@ type MatchQuery = ListScope & { q: string, limit: number }
 const toPage = (view: Result<CatalogView>, query: PageQuery): Result<ListPage<Extension>> =>
   ({ ...view, value: { items: view.value.page(query), total: view.value.extensions.length } })
 
-const toMatches = (view: Result<CatalogView>, { q, limit }: MatchQuery): Result<ListPage<Extension>> =>
-  ({ ...view, value: view.value.search(q, limit) })
+const toMatches = async (view: Result<CatalogView>, { q, limit }: MatchQuery): Promise<Result<ListPage<Extension>>> =>
+  ({ ...view, value: await view.value.search(q, limit) })
 
 /**
  * Creates one catalog over all instances. An extension belongs to the first instance, in order of ownership, that has
@@ -245,21 +245,22 @@ export function createCatalog ({ backends, downloads, log, negativeTtl, budget }
     /** Every instance, in order of ownership. */
     instances,
 
-    cachedList (query: PageQuery): Result<ListPage<Extension>> | undefined {
-      const view = listings.cached(query)
-      return view && toPage(view, query)
-    },
+    cachedList: (query: PageQuery): Result<ListPage<Extension>> | undefined =>
+      listings.cached(query, view => toPage(view, query)),
 
     /** Returns a page of all extensions, by type and then by name. */
     list: async (query: PageQuery): Promise<Result<ListPage<Extension>>> => toPage(await readView(query), query),
 
-    cachedSearch (query: MatchQuery): Result<ListPage<Extension>> | undefined {
-      const view = listings.cached(query)
-      return view && toMatches(view, query)
-    },
+    /** Returns undefined for a large catalog, too, unless the matches are cached. */
+    cachedSearch: (query: MatchQuery): Result<ListPage<Extension>> | undefined =>
+      listings.cached(query, view => {
+        const value = view.value.cachedSearch(query.q, query.limit)
+        return value && { ...view, value }
+      }),
 
     /** Returns the best matches for `q`, in the order of {@link search}. */
-    search: async (query: MatchQuery): Promise<Result<ListPage<Extension>>> => toMatches(await readView(query), query),
+    search: async (query: MatchQuery): Promise<Result<ListPage<Extension>>> =>
+      await toMatches(await readView(query), query),
 
     cachedFind: (name: ScopedName): Result<Extension> | undefined =>
       owners.cached(name, backend => backend.cachedFind(name.type, name.name)),

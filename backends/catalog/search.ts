@@ -1,3 +1,4 @@
+import { forEachYielding } from '../../lib/yielding.ts'
 import type { Extension } from '../../schemas/extension.ts'
 
 /** An extension with its texts in lower case. `text` has all of them; the description begins at `descriptionAt`. */
@@ -54,17 +55,39 @@ function rank ({ name, tags, text, descriptionAt }: Searchable, query: string): 
   return atWordStart(text, query, found, descriptionAt) ? 5 : 6
 }
 
+/** Creates the collection of the matches of a query. */
+function createMatches (query: string) {
+  const lower = query.trim().toLowerCase()
+  const ranks: Extension[][] = []
+  return {
+    add (candidate: Searchable): void {
+      const at = rank(candidate, lower)
+      if (at !== undefined) (ranks[at] ??= []).push(candidate.extension)
+    },
+
+    /** Returns the matches, the best ones first. */
+    ranked: (): Extension[] => ranks.flat()
+  }
+}
+
 /**
  * Returns every extension that has `query` in its name, a tag or its description, in any case. Exact names are first,
  * then name prefixes, word starts in the name, other matches in the name, tags, word starts in the description, other
  * matches. Equal matches keep their order.
  */
-export function search (candidates: readonly Searchable[], query: string): Extension[] {
-  const lower = query.trim().toLowerCase()
-  const ranks: Extension[][] = []
-  for (const candidate of candidates) {
-    const at = rank(candidate, lower)
-    if (at !== undefined) (ranks[at] ??= []).push(candidate.extension)
-  }
-  return ranks.flat()
+export function search (candidates: Iterable<Searchable>, query: string): Extension[] {
+  const matches = createMatches(query)
+  for (const candidate of candidates) matches.add(candidate)
+  return matches.ranked()
+}
+
+/** Returns the same as {@link search} for the extensions that `prepare` makes searchable; yields to the event loop. */
+export async function searchYielding (
+  extensions: Iterable<Extension>,
+  prepare: (extension: Extension) => Searchable,
+  query: string
+): Promise<Extension[]> {
+  const matches = createMatches(query)
+  await forEachYielding(extensions, extension => { matches.add(prepare(extension)) })
+  return matches.ranked()
 }

@@ -1,12 +1,11 @@
 import type { FastifyBaseLogger } from 'fastify'
-import { LRUCache } from 'lru-cache'
 import { extensionTypes, type Extension, type ExtensionSource, type ExtensionType } from '../../schemas/extension.ts'
-import { search, searchable, type Searchable } from './search.ts'
+import { createPages, type Pages } from './pages.ts'
+import { searchable, type Searchable } from './search.ts'
 import {
   toInstanceError,
   toResult,
   worstError,
-  type ListPage,
   type CachedResult,
   type InstanceIssue,
   type Result
@@ -29,33 +28,15 @@ interface InstanceListing {
 }
 
 /** The extensions of some instances together, at one moment. */
-export interface CatalogView {
+export interface CatalogView extends Pages {
   /** Each (type, name) once, as its owner has it: by type, then by name. */
   extensions: readonly Extension[]
   /** Number of extensions of each instance that an earlier instance owns. */
   shadowed: ReadonlyMap<string, number>
-  /** Returns a part of the list; the same array each time, while it is cached. */
-  page: (range: { limit: number, offset: number }) => readonly Extension[]
-  /** Returns the best matches for a query, the same way, and their number. */
-  search: (query: string, limit: number) => ListPage<Extension>
 }
 
 /** Maximum shadowed extensions that are logged. */
 const maxLogged = 10_000
-
-/** Maximum size of the cached pages of a view, in bytes of their representations (estimated). */
-const maxPageBytes = 16 * 1024 * 1024
-/** Estimated bytes of a page, and of an extension without its description and tags. */
-const overheadBytes = 512
-/** Maximum extensions in the cached searches of a view. */
-const maxMatches = 200_000
-
-const sizeOf = (page: readonly Extension[]): number =>
-  page.reduce(
-    (sum, { description, tags = [] }) =>
-      tags.reduce((sum, tag) => sum + tag.length, sum + overheadBytes + description.length),
-    overheadBytes
-  )
 
 /** Returns whether a listing is the same as before. */
 function isSame ({ instance, types, unread }: InstanceListing, before: InstanceListing | undefined): boolean {
@@ -67,39 +48,40 @@ function isSame ({ instance, types, unread }: InstanceListing, before: InstanceL
   return true
 }
 
-/** Returns the pages and searches of a merged list. The same array is returned again while it is cached. */
-function createPages (
-  extensions: readonly Extension[],
-  prepare: (extension: Extension) => Searchable
-): Pick<CatalogView, 'page' | 'search'> {
-  const pages = new LRUCache<string, readonly Extension[]>({ maxSize: maxPageBytes, sizeCalculation: sizeOf })
-  const matches = new LRUCache<string, readonly Extension[]>({
-    maxSize: maxMatches,
-    sizeCalculation: ({ length }) => length + 1
-  })
-  let candidates: Searchable[] | undefined
+/** An extension of one instance. */
+interface Held { instance: string, extension: Extension }
 
-  /** Returns part of a list. `list` has a suffix of its own in the keys of the cached pages. */
-  function part (list: readonly Extension[], suffix: string, start: number, end: number): readonly Extension[] {
-    const key = `${Math.min(start, list.length)}-${Math.min(end, list.length)}${suffix}`
-    let page = pages.get(key)
-    if (page === undefined) pages.set(key, page = list.slice(start, end))
-    return page
-  }
-
-  function find (query: string): readonly Extension[] {
-    let found = matches.get(query)
-    if (found === undefined) matches.set(query, found = search(candidates ??= extensions.map(prepare), query))
-    return found
-  }
-
-  return {
-    page: ({ limit, offset }) => part(extensions, '', offset, offset + limit),
-    search: (query, limit) => {
-      const normalized = query.trim().toLowerCase()
-      const found = find(normalized)
-      return { items: part(found, `?${normalized}`, 0, limit), total: found.length }
+/**
+ * Merges the listings of instances, which are sorted by name, without sorting them again. For each name it returns the
+ * owner, if there is one, and the extensions that are shadowed. A name that an instance could not read has no later
+ * owner.
+ */
+function * mergeByName (
+  type: ExtensionType,
+  listings: readonly InstanceListing[]
+): Generator<{ owner: Held | undefined, others: readonly Held[] }> {
+  const lists = listings.map(({ types, ...listing }) => ({ ...listing, list: types.get(type) ?? [], at: 0 }))
+  for (;;) {
+    let name: string | undefined
+    for (const { list, at } of lists) {
+      const next = list[at]?.name
+      if (next !== undefined && (name === undefined || next < name)) name = next
     }
+    if (name === undefined) return
+    let owner: Held | undefined
+    let isUnread = false
+    const others: Held[] = []
+    for (const one of lists) {
+      const extension = one.list[one.at]
+      if (extension?.name === name) {
+        one.at++
+        const held = { instance: one.instance, extension }
+        if (owner !== undefined) others.push(held)
+        else if (!isUnread) owner = held
+      }
+      isUnread ||= one.unread.size > 0 && one.unread.has(`${type}/${name}`)
+    }
+    yield { owner, others }
   }
 }
 
@@ -107,7 +89,8 @@ function createPages (
 export function createCatalogViews (log: FastifyBaseLogger) {
   const latest = new Map<string, { listings: readonly InstanceListing[], view: CatalogView }>()
   const logged = new Set<string>()
-  const prepared = new WeakMap<Extension, Searchable>()
+  // Not a WeakMap: with 100,000 keys, the garbage collector holds the event loop for up to 200 ms to mark its values.
+  const prepared = new Map<Extension, Searchable>()
 
   function prepare (extension: Extension): Searchable {
     let ready = prepared.get(extension)
@@ -131,26 +114,22 @@ export function createCatalogViews (log: FastifyBaseLogger) {
     const relevant = listings.filter(({ types, unread }) => unread.size > 0 || (types.get(type)?.length ?? 0) > 0)
     // The listing of one instance is in order.
     if (relevant.length <= 1) return relevant[0]?.types.get(type) ?? []
-    const owners = new Map<string, { extension: Extension, instance: string }>()
-    const held = new Set<string>()
-    for (const { instance, types, unread } of relevant) {
-      for (const extension of types.get(type) ?? []) {
-        if (held.has(`${type}/${extension.name}`)) continue
-        const owner = owners.get(extension.name)
-        if (owner === undefined) owners.set(extension.name, { extension, instance })
-        else {
-          shadowed.set(instance, (shadowed.get(instance) ?? 0) + 1)
-          shadow(instance, extension, owner.instance)
-        }
+    const merged: Extension[] = []
+    for (const { owner, others } of mergeByName(type, relevant)) {
+      if (owner !== undefined) merged.push(owner.extension)
+      for (const { instance, extension } of others) {
+        shadowed.set(instance, (shadowed.get(instance) ?? 0) + 1)
+        if (owner !== undefined) shadow(instance, extension, owner.instance)
       }
-      for (const name of unread) if (!owners.has(name.slice(type.length + 1))) held.add(name)
     }
-    return [...owners.values()].map(({ extension }) => extension).sort((a, b) => a.name < b.name ? -1 : 1)
+    return merged
   }
 
   function createView (listings: readonly InstanceListing[]): CatalogView {
     const shadowed = new Map<string, number>()
     const extensions = extensionTypes.flatMap(type => mergeType(type, listings, shadowed))
+    const shown = [...latest.values()].reduce((most, { view }) => Math.max(most, view.extensions.length), 0)
+    if (prepared.size > 2 * Math.max(shown, extensions.length)) prepared.clear()
     return { extensions, shadowed, ...createPages(extensions, prepare) }
   }
 
@@ -226,16 +205,20 @@ export function createMergedListings ({ views, instancesOf }: MergedListingsDepe
   }
 
   return {
-    /** Returns the view if every listing is fresh in the cache; undefined otherwise, and nothing is counted then. */
-    cached (scope: ListScope): Result<CatalogView> | undefined {
+    /**
+     * Returns the result of `read` for the view if every listing is fresh in the cache. Otherwise, or if that result is
+     * undefined, returns undefined, and nothing is counted.
+     */
+    cached<T> (scope: ListScope, read: (view: Result<CatalogView>) => T | undefined): T | undefined {
       const reads: Array<{ backend: Backend, result: CachedRead<Listing> }> = []
       for (const backend of instancesOf(scope)) {
         const result = backend.cachedList(typesOf(scope))
         if (result === undefined) return undefined
         reads.push({ backend, result })
       }
-      for (const { backend, result } of reads) backend.use(result.uses)
-      return merge(scope, reads)
+      const value = read(merge(scope, reads))
+      if (value !== undefined) for (const { backend, result } of reads) backend.use(result.uses)
+      return value
     },
 
     /** Reads the listings of all instances at once. Instances that fail are issues of the result. */
