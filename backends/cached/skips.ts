@@ -214,7 +214,18 @@ export function createSkips (options: SkipsOptions) {
     const unread = new Set(failed.map(extensionOf))
     // A refused repository was not read, so its items stay. The refusal itself stays only if the crawl found it.
     const refusedNames = new Set(refused.map(extensionOf))
-    const present = new Set([...found.map(({ metadata }) => extensionOf(metadata)), ...unread, ...refusedNames])
+    // The names of a large crawl are only compared with those of the items that need it, which are few or none.
+    const ofReads = new Set<string>()
+    for (const [key, { skipped, crawled }] of entries) {
+      if (!crawled && !met.has(key)) ofReads.add(extensionOf(skipped))
+    }
+    const present = new Set([...unread, ...refusedNames])
+    if (ofReads.size > 0) {
+      for (const { metadata } of found) {
+        const name = extensionOf(metadata)
+        if (ofReads.has(name)) present.add(name)
+      }
+    }
     for (const [key, entry] of entries) {
       const { skipped, crawled } = entry
       const extension = extensionOf(skipped)
