@@ -41,7 +41,8 @@ const browserHeaders: Headers = {
     '*'
   ),
   'Access-Control-Expose-Headers': text(
-    'Headers that those pages may read; absent if CORS is turned off'
+    'Headers that those pages may read: all; absent if CORS is turned off',
+    '*'
   ),
   Vary: text(
     '`Origin` if only some origins may read the responses, `Accept-Encoding` if the response has several content ' +
@@ -181,7 +182,7 @@ const perhapsRetryAfter: Headers = {
   'Retry-After': integer('Seconds to wait before a retry; absent if unknown', 5)
 }
 
-/** Names of the headers that clients use. Pages of other origins may read them. */
+/** Names of the headers that clients use. The documentation describes each of them. */
 export const exposedHeaders: readonly string[] = Object.keys({
   ...listHeaders,
   ...partHeaders,

@@ -33,7 +33,7 @@ const sizeOf = (page: readonly Extension[]): number =>
   )
 
 /** Returns the pages and searches of a merged list. The same array is returned again while it is cached. */
-export function createPages (
+export function createCatalogPages (
   extensions: readonly Extension[],
   prepare: (extension: Extension) => Searchable
 ): Pages {

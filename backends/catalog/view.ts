@@ -1,6 +1,6 @@
 import type { FastifyBaseLogger } from 'fastify'
 import { extensionTypes, type Extension, type ExtensionSource, type ExtensionType } from '../../schemas/extension.ts'
-import { createPages, type Pages } from './pages.ts'
+import { createCatalogPages, type Pages } from './pages.ts'
 import { searchable, type Searchable } from './search.ts'
 import {
   toInstanceError,
@@ -130,7 +130,7 @@ export function createCatalogViews (log: FastifyBaseLogger) {
     const extensions = extensionTypes.flatMap(type => mergeType(type, listings, shadowed))
     const shown = [...latest.values()].reduce((most, { view }) => Math.max(most, view.extensions.length), 0)
     if (prepared.size > 2 * Math.max(shown, extensions.length)) prepared.clear()
-    return { extensions, shadowed, ...createPages(extensions, prepare) }
+    return { extensions, shadowed, ...createCatalogPages(extensions, prepare) }
   }
 
   return {

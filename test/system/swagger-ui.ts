@@ -122,4 +122,21 @@ await t.test('Swagger UI shows the document, and "Try it out" on the list return
     }
     t.strictSame(strays.filter(path => path !== '/favicon.ico'), [])
   })
+
+  await t.test('a script of a page of another origin reads every header of a response', async t => {
+    const address = `${await startServer(t)}/api/v1/extensions?limit=1`
+    const other = Fastify()
+    t.teardown(async () => { await other.close() })
+    other.get('/', async (_request, reply) => await reply.type('text/html').send('<title>other</title>'))
+    const page = await browser.newPage()
+    await page.goto(await other.listen({ host: '127.0.0.1', port: 0 }))
+    const read = await page.evaluate(
+      async address => [...(await fetch(address)).headers.keys()],
+      address
+    )
+    const sent = [...(await fetch(address)).headers.keys()]
+    t.strictSame(read.sort(), sent.sort())
+    t.ok(read.includes('x-total-count') && read.includes('etag'))
+    await page.close()
+  })
 })
