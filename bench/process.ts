@@ -30,8 +30,11 @@ const { scripts } = JSON.parse(readFileSync(join(import.meta.dirname, '..', 'pac
   scripts: { start: string }
 }
 
+/** Command of `npm start`. */
+export const startCommand: string = scripts.start
+
 /** Options of Node.js in `npm start`. */
-export const startFlags: readonly string[] = scripts.start.split(' ').filter(word => word.startsWith('--'))
+export const startFlags: readonly string[] = startCommand.split(' ').filter(word => word.startsWith('--'))
 
 const running = new Set<ChildProcess>()
 // Every started process ends with this process.

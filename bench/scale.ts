@@ -5,7 +5,7 @@ import { parseArgs } from 'node:util'
 import { table } from '../test/soak/report.ts'
 import { writePart } from './document.ts'
 import { describeMachine, describeVersions } from './machine.ts'
-import { start, startFlags } from './process.ts'
+import { start, startCommand, startFlags } from './process.ts'
 import { versions } from './scale-app.ts'
 import type { ScaleResult, Times } from './scale-run.ts'
 import { measureStartup } from './startup.ts'
@@ -36,8 +36,11 @@ for (const extensions of quick ? [10_000] : [10_000, 100_000]) {
 }
 console.error('start …')
 const times = quick ? 3 : 9
-const direct = await measureStartup(process.execPath, ['server.ts'], { times, memory: true })
-const anew = await measureStartup(process.execPath, ['server.ts'], { times, env: { NODE_DISABLE_COMPILE_CACHE: '1' } })
+// The command of `npm start`, without npm.
+const command = ['-c', startCommand]
+const direct = await measureStartup('sh', command, { times, memory: true })
+const anew = await measureStartup('sh', command, { times, env: { NODE_DISABLE_COMPILE_CACHE: '1' } })
+const plain = await measureStartup(process.execPath, ['server.ts'], { times })
 const npm = await measureStartup('npm', ['start'], { times })
 
 const milliseconds = ({ p50, p99, maximum }: Times): string =>
@@ -76,10 +79,11 @@ const catalog = table([
 const first = ({ firstResponse: { median, least, greatest } }: typeof direct): string =>
   `${Math.round(median)} (${Math.round(least)}–${Math.round(greatest)})`
 const starting = table(['', 'goal', 'result'], [
-  ['first response after `node server.ts`', '< 500', first(direct)],
+  ['first response after the command of `npm start`', '< 500', first(direct)],
   ['the same without the compile cache, as at the first start', '', first(anew)],
-  ['first response after `npm start`', '', first(npm)],
-  ['idle memory after 3 s, with the embedded catalog', '', `${Math.round((direct.idle ?? NaN) / mib)} MiB`]
+  ['first response after `npm start`, with npm itself', '', first(npm)],
+  ['first response after `node server.ts`', '', first(plain)],
+  ['idle memory after 3 s, with the embedded catalog', '<= 120 MiB', `${Math.round((direct.idle ?? NaN) / mib)} MiB`]
 ])
 
 const document = [
