@@ -1,14 +1,26 @@
-// Serves recorded responses as the baseline of HTTP itself: `node bare.ts http|fastify PORT FILE` returns the recorded
-// response for each path of the file.
+// Serves recorded responses as the baseline of HTTP itself: `node bare.ts http|fastify|fastify-logging PORT FILE`
+// returns the recorded response for each path of the file. `fastify-logging` also logs each request in one line, with
+// the fields of the registry's log.
 import { readFileSync } from 'node:fs'
 import { createServer } from 'node:http'
-import Fastify from 'fastify'
+import Fastify, { LogController, type FastifyReply, type FastifyRequest } from 'fastify'
+import { destination } from 'pino'
 import type { Recorded } from './recording.ts'
 
 const [kind, port, file = ''] = process.argv.slice(2)
 const recorded = JSON.parse(readFileSync(file, 'utf8')) as Recorded[]
 const keepAliveTimeout = 72_000
 const host = '127.0.0.1'
+
+class RequestLog extends LogController {
+  override incomingRequest (): void {}
+
+  override requestCompleted (_error: Error | null | undefined, request: FastifyRequest, reply: FastifyReply): void {
+    const { method, url, ip } = request
+    const ms = Math.round(reply.elapsedTime * 10) / 10
+    reply.log.info({ method, url, status: reply.statusCode, ms, ip }, 'request')
+  }
+}
 
 if (kind === 'http') {
   const responses = new Map(
@@ -27,7 +39,13 @@ if (kind === 'http') {
     headers: Object.fromEntries(headers.flatMap((name, at) => at % 2 === 0 ? [[name, headers[at + 1]]] : [])),
     body: status === 304 ? undefined : Buffer.from(body, 'base64')
   }]))
-  const app = Fastify({ keepAliveTimeout })
+  const app = kind === 'fastify-logging'
+    ? Fastify({
+      keepAliveTimeout,
+      logController: new RequestLog(),
+      logger: { level: 'info', stream: destination({ dest: 1, sync: false }) }
+    })
+    : Fastify({ keepAliveTimeout })
   app.get('/*', (request, reply) => {
     const recorded = replies.get(request.url)
     if (recorded === undefined) reply.callNotFound()

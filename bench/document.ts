@@ -3,7 +3,7 @@ import { readFile, writeFile } from 'node:fs/promises'
 const file = new URL('../docs/performance.md', import.meta.url)
 
 /** Parts of docs/performance.md that the benchmarks write. */
-export const parts = ['requests', 'downloads', 'scale', 'crawl'] as const
+export const parts = ['cpu', 'requests', 'downloads', 'scale', 'crawl'] as const
 export type Part = typeof parts[number]
 
 /** Returns the document with one measured part replaced. Throws when the document does not have the part. */

@@ -44,7 +44,7 @@ async function upstreamRequests (target: Target): Promise<number> {
 }
 
 /** Returns the load for a target after a check of its status. */
-async function prepare (
+export async function prepare (
   { paths, conditional = false }: Scenario,
   target: Target,
   etag: string | undefined

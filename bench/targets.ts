@@ -20,7 +20,7 @@ export interface Target {
   /** Returns the path at which this server has the response for a path of the registry. */
   at: (path: string) => string
 }
-export type TargetName = 'node:http' | 'Fastify' | 'nginx' | 'registry' | 'registry, logging'
+export type TargetName = 'node:http' | 'Fastify' | 'Fastify, logging' | 'nginx' | 'registry' | 'registry, logging'
 
 export interface Setting {
   folder: string
@@ -35,6 +35,9 @@ export const refreshingTtl = 20
 export const refreshAfter = refreshingTtl * 0.8
 /** Seconds of a measurement with refreshes. */
 export const refreshingSeconds = 5
+
+/** Bare servers of Node.js, with their names for `bare.ts`. */
+const bareKinds = [['node:http', 'http'], ['Fastify', 'fastify'], ['Fastify, logging', 'fastify-logging']] as const
 
 const same = (path: string): string => path
 const root = join(import.meta.dirname, '..')
@@ -164,9 +167,13 @@ export async function startBare (
   const file = join(folder, 'responses.json')
   await writeFile(file, JSON.stringify(recorded))
   const targets: Target[] = []
-  for (const [name, kind] of [['node:http', 'http'], ['Fastify', 'fastify']] as const) {
+  for (const [name, kind] of bareKinds) {
     const port = await freePort()
-    const running = start(process.execPath, [join(import.meta.dirname, 'bare.ts'), kind, String(port), file], core)
+    const running = start(
+      process.execPath,
+      [...startFlags, join(import.meta.dirname, 'bare.ts'), kind, String(port), file],
+      core
+    )
     await listening(port, running)
     targets.push({ name, port, running, at: same })
   }

@@ -1,6 +1,7 @@
 import { readdirSync, readFileSync } from 'node:fs'
 import t from 'tap'
 import { parseCores } from '../bench/cores.ts'
+import { cpuTable, parseCpuSeconds, toCpuRatios } from '../bench/cpu.ts'
 import { margin, slower } from '../bench/guard.ts'
 import { createScaleApp } from '../bench/scale-app.ts'
 import { createAddresses, createSequence, zipf } from '../bench/mix.ts'
@@ -57,11 +58,31 @@ await t.test('the table has a row for each scenario and empty cells for servers 
   t.strictSame(toRatios(all), { list: { registry: 0.8 } })
 })
 
+await t.test('the CPU time of a process is its user and system time, for any name of its program', async t => {
+  const fields = 'S 1 1 1 0 -1 4194304 100 0 0 0 250 50 7 7 20 0 11 0 100'
+  t.equal(parseCpuSeconds(`42 (node) ${fields}`), 3)
+  t.equal(parseCpuSeconds(`42 (a) b (c) ${fields}`), 3)
+})
+
+await t.test('each registry is compared with its bare server, round by round', async t => {
+  const all = [{
+    scenario: 'list',
+    micros: new Map([
+      ['Fastify' as const, [20, 30, 40]],
+      ['registry' as const, [25, 40, 40]],
+      ['Fastify, logging' as const, [30, 30, 30]],
+      ['registry, logging' as const, [60, 40, 50]]
+    ])
+  }]
+  t.equal(cpuTable(all).at(-1), '| list | 30.0 | 40.0 | 0.80 (0.75–1.00) | 30.0 | 50.0 | 0.60 (0.50–0.75) |')
+  t.strictSame(toCpuRatios(all), { list: { registry: 0.8, 'registry, logging': 0.6 } })
+})
+
 await t.test('the guard fails only for a ratio that fell by more than the margin or is no longer measured', async t => {
   const baseline = { list: { registry: 1 }, search: { registry: 0.5 } }
   t.strictSame(slower({ list: { registry: margin }, search: { registry: 2 } }, baseline), [])
   t.strictSame(slower({ list: { registry: margin - 0.01 }, search: { registry: 0.5 } }, baseline), [
-    'list, registry: 0.69 of node:http, and was 1.00'
+    `list, registry: ${(margin - 0.01).toFixed(2)} of bare Fastify, and was 1.00`
   ])
   t.strictSame(slower({ list: { registry: 1 } }, baseline), ['search, registry: not measured'])
 })
