@@ -110,6 +110,7 @@ await t.test('the image', async t => {
     t.strictSame(args.filter(arg => !arg.startsWith('--')), [packageJson.bin['extension-registry']])
     for (const flag of packageJson.scripts['start']?.split(' ').filter(word => word.startsWith('--')) ?? []) {
       t.ok(args.includes(flag), `${flag}, as npm start`)
+      t.ok(packageJson.scripts['dev']?.split(' ').includes(flag), `${flag}, in npm run dev`)
     }
   })
 
