@@ -31,3 +31,33 @@ await t.test('pages are cached, and dropped before long descriptions make them t
     t.equal(page({ limit: 1000, offset: 0 }) === first, remembered, description.slice(0, 5))
   }
 })
+
+await t.test('a large catalog is searched in pieces, and its matches are then cached', async t => {
+  const many = Array.from({ length: 6000 }, (_, at): Extension => ({
+    name: `e${String(at).padStart(4, '0')}`,
+    type: 'provider',
+    version: '1.0.0',
+    description: at % 2 === 0 ? 'even' : 'odd',
+    source: 'gitea',
+    published_at: '2026-01-01T00:00:00Z'
+  }))
+  const { cachedSearch, search } = createCatalogViews(createLog().log).merge([{
+    instance: 'gitea',
+    types: new Map([['provider', many]]),
+    unread: new Set()
+  }], '')
+  t.equal(cachedSearch('even', 2), undefined)
+  const [one, other] = await Promise.all([search('even', 2), search(' EVEN ', 2)])
+  t.strictSame(one, { items: [many[0], many[2]], total: 3000 })
+  t.strictSame(other, one)
+  t.equal(cachedSearch('even', 2)?.items, one.items)
+})
+
+await t.test('a small catalog is searched at once', async t => {
+  const { cachedSearch } = createCatalogViews(createLog().log).merge([{
+    instance: 'gitea',
+    types: new Map([['provider', extensions('short')]]),
+    unread: new Set()
+  }], '')
+  t.equal(cachedSearch('short', 1)?.total, 1100)
+})
