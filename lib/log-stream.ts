@@ -1,4 +1,3 @@
-import { once } from 'node:events'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { destination } from 'pino'
 
@@ -6,7 +5,7 @@ import { destination } from 'pino'
 export interface LogStream {
   /** Accepts a line, which is written at the end of this turn of the event loop. */
   write (line: string): void
-  /** Writes all accepted lines, and returns when they are written. The logger calls it before a fatal line ends. */
+  /** Writes all accepted lines, except those of a write in progress, and returns when they are written. */
   flushSync (): void
   /** Resolves when all accepted lines are written, or after `patienceMs` milliseconds. */
   written (patienceMs: number): Promise<void>
@@ -15,33 +14,41 @@ export interface LogStream {
 /**
  * Creates a stream that writes log lines to a file descriptor in the background. The lines of one turn of the event
  * loop are written together, because each write costs more than its line. While `maxUnread` bytes wait to be written,
- * further lines are dropped.
+ * further lines are dropped. When the process exits, all lines are written.
  */
 export function createLogStream ({ fd, maxUnread }: { fd: number, maxUnread: number }): LogStream {
-  const output = destination({ dest: fd, sync: false, maxLength: maxUnread })
-  let lines = ''
-  const pass = (): void => {
-    if (lines === '') return
-    const passed = lines
-    lines = ''
-    output.write(passed)
+  // Only `flush` begins a write, because no more than `maxLength` bytes can wait for it.
+  const maxWrite = 2 * maxUnread
+  const output = destination({ dest: fd, sync: false, maxLength: maxUnread, maxWrite, minLength: maxWrite - 1 })
+  /** Whether lines were accepted that no write has taken. */
+  let hasLines = false
+  let writing: Promise<void> | undefined
+
+  function flush (): void {
+    if (writing !== undefined || !hasLines) return
+    hasLines = false
+    writing = new Promise(resolve => { output.flush(() => { resolve() }) })
+    // Lines that were accepted during the write need another one.
+    void writing.then(() => {
+      writing = undefined
+      flush()
+    })
   }
-  // The stream below writes its lines when the process exits, so that these must reach it first.
-  process.prependListener('exit', pass)
+
+  async function writeAll (): Promise<void> {
+    flush()
+    if (writing === undefined) return
+    await writing
+    await writeAll()
+  }
+
   return {
     write (line) {
-      if (lines === '') setImmediate(pass)
-      lines += line
+      if (!hasLines) setImmediate(flush)
+      hasLines = true
+      output.write(line)
     },
-    flushSync () {
-      pass()
-      output.flushSync()
-    },
-    async written (patienceMs) {
-      pass()
-      const written = once(output, 'drain')
-      output.write('')
-      await Promise.race([written, sleep(patienceMs, undefined, { ref: false })])
-    }
+    flushSync () { output.flushSync() },
+    written: async patienceMs => { await Promise.race([writeAll(), sleep(patienceMs, undefined, { ref: false })]) }
   }
 }

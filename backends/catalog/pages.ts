@@ -1,4 +1,5 @@
 import { LRUCache } from 'lru-cache'
+import type { LimitFunction } from 'p-limit'
 import type { Extension } from '../../schemas/extension.ts'
 import type { ListPage } from '../../lib/result.ts'
 import { search, searchYielding, type Searchable } from './search.ts'
@@ -32,10 +33,14 @@ const sizeOf = (page: readonly Extension[]): number =>
     overheadBytes
   )
 
-/** Returns the pages and searches of a merged list. The same array is returned again while it is cached. */
+/**
+ * Returns the pages and searches of a merged list. The same array is returned again while it is cached. `inTurn` runs
+ * the searches of large catalogs one after another.
+ */
 export function createCatalogPages (
   extensions: readonly Extension[],
-  prepare: (extension: Extension) => Searchable
+  prepare: (extension: Extension) => Searchable,
+  inTurn: LimitFunction
 ): Pages {
   const pages = new LRUCache<string, readonly Extension[]>({ maxSize: maxPageBytes, sizeCalculation: sizeOf })
   const matches = new LRUCache<string, readonly Extension[]>({
@@ -66,7 +71,8 @@ export function createCatalogPages (
   function findMatches (query: string): Promise<readonly Extension[]> {
     let found = searching.get(query)
     if (found === undefined) {
-      found = searchYielding(extensions, prepare, query).finally(() => { searching.delete(query) })
+      const matching = async () => await searchYielding(extensions, prepare, query)
+      found = inTurn(matching).finally(() => { searching.delete(query) })
       found.then(found => { matches.set(query, found) }, () => {})
       searching.set(query, found)
     }

@@ -1,3 +1,4 @@
+import pLimit from 'p-limit'
 import type { FastifyBaseLogger } from 'fastify'
 import { extensionTypes, type Extension, type ExtensionSource, type ExtensionType } from '../../schemas/extension.ts'
 import { createCatalogPages, type Pages } from './pages.ts'
@@ -89,6 +90,8 @@ function * mergeByName (
 export function createCatalogViews (log: FastifyBaseLogger) {
   const latest = new Map<string, { listings: readonly InstanceListing[], view: CatalogView }>()
   const logged = new Set<string>()
+  // Searches of large catalogs run one after another: together their pieces would hold the event loop.
+  const inTurn = pLimit(1)
   // Not a WeakMap: with 100,000 keys, the garbage collector holds the event loop for up to 200 ms to mark its values.
   const prepared = new Map<Extension, Searchable>()
 
@@ -130,7 +133,7 @@ export function createCatalogViews (log: FastifyBaseLogger) {
     const extensions = extensionTypes.flatMap(type => mergeType(type, listings, shadowed))
     const shown = [...latest.values()].reduce((most, { view }) => Math.max(most, view.extensions.length), 0)
     if (prepared.size > 2 * Math.max(shown, extensions.length)) prepared.clear()
-    return { extensions, shadowed, ...createCatalogPages(extensions, prepare) }
+    return { extensions, shadowed, ...createCatalogPages(extensions, prepare, inTurn) }
   }
 
   return {
