@@ -7,54 +7,11 @@ const untimedMethods = new Set(['HEAD', 'OPTIONS', 'TRACE', 'CONNECT'])
 const labelNames = ['method', 'route', 'status'] as const
 type Labels = Record<typeof labelNames[number], string>
 
-/** The durations of some responses: their number in each bucket, the last one without an upper limit, and their sum. */
-interface Durations { labels: Labels, buckets: number[], sum: number }
-
-/** The responses of one method, route and status: their number, and their durations unless these are not recorded. */
-interface Series { labels: Labels, count: number, durations: Durations | undefined }
+/** The responses of one method, route and status: their number, and the observer of their durations in seconds. */
+interface Series { labels: Labels, count: number, observe: ((seconds: number) => void) | undefined }
 
 /** Records one response: its status, and its duration in milliseconds. */
 export type ObserveResponse = (status: number, milliseconds: number) => void
-
-function record (durations: Durations, seconds: number): void {
-  let bucket = 0
-  while (bucket < durationBuckets.length && seconds > (durationBuckets[bucket] as number)) bucket++
-  durations.buckets[bucket] = (durations.buckets[bucket] as number) + 1
-  durations.sum += seconds
-}
-
-/** Returns the samples of a histogram in the order of the library's own histogram. */
-function samplesOf ({ labels, buckets, sum }: Durations) {
-  let count = 0
-  const countUpTo = buckets.map(inBucket => {
-    count += inBucket
-    return count
-  })
-  const name = 'http_request_duration_seconds'
-  const sample = (suffix: string, value: number, own: object = {}) =>
-    ({ metricName: `${name}_${suffix}`, labels: { ...own }, sharedLabels: labels, value })
-  return [
-    ...countUpTo.map((value, at) => sample('bucket', value, { le: durationBuckets[at] ?? '+Inf' })),
-    sample('sum', sum),
-    sample('count', count)
-  ]
-}
-
-/**
- * Registers a histogram whose samples are kept here. An observation by the library's own histogram checks and joins the
- * labels, which takes longer than all other work for the metrics of a request (docs/decisions/011-route-metrics.md).
- */
-function registerDurations (register: Registry, durations: readonly Durations[]): void {
-  const histogram = {
-    name: 'http_request_duration_seconds',
-    help: 'HTTP request duration',
-    type: 'histogram',
-    aggregator: 'sum'
-  }
-  const metric = { ...histogram, get: async () => ({ ...histogram, values: durations.flatMap(samplesOf) }) }
-  // A register reads a metric only by `get`, as it reads those of a cluster.
-  register.registerMetric(metric as unknown as client.Histogram)
-}
 
 /**
  * Counts and times responses. Labels are resolved once for each method, route and status, and not for each request
@@ -62,8 +19,13 @@ function registerDurations (register: Registry, durations: readonly Durations[])
  */
 export function createRequestMetrics (register: Registry) {
   const allSeries: Series[] = []
-  const allDurations: Durations[] = []
-  registerDurations(register, allDurations)
+  const duration = new client.Histogram({
+    name: 'http_request_duration_seconds',
+    help: 'HTTP request duration',
+    labelNames,
+    buckets: durationBuckets,
+    registers: [register]
+  })
   const total = new client.Counter({
     name: 'http_requests_total',
     help: 'Total HTTP requests',
@@ -78,10 +40,10 @@ export function createRequestMetrics (register: Registry) {
 
   /** Creates the series of one status. `timedAs` is the route of its durations, which are not recorded if unset. */
   function createSeries (labels: Labels, timedAs: string | undefined): Series {
-    const series: Series = { labels, count: 0, durations: undefined }
+    const series: Series = { labels, count: 0, observe: undefined }
     if (timedAs !== undefined) {
-      const buckets = [...durationBuckets.map(() => 0), 0]
-      allDurations.push(series.durations = { labels: { ...labels, route: timedAs }, buckets, sum: 0 })
+      duration.zero({ ...labels, route: timedAs })
+      series.observe = duration.labels({ ...labels, route: timedAs }).observe
     }
     allSeries.push(series)
     return series
@@ -108,7 +70,7 @@ export function createRequestMetrics (register: Registry) {
     return (status, milliseconds) => {
       const series = seriesOf(status)
       series.count++
-      if (series.durations !== undefined) record(series.durations, milliseconds / 1000)
+      series.observe?.(milliseconds / 1000)
     }
   }
 
