@@ -1,10 +1,10 @@
-import { readFile, writeFile } from 'node:fs/promises'
+import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { table } from '../test/soak/report.ts'
 import { connections } from './generator.ts'
 import type { Ratios } from './guard.ts'
 import { prepare } from './measurement.ts'
-import { start } from './process.ts'
+import { cpuSeconds, start } from './process.ts'
 import { header, record } from './recording.ts'
 import type { Scenario } from './scenarios.ts'
 import { median, ratios, type Spread } from './statistics.ts'
@@ -26,18 +26,6 @@ export const comparisons: ReadonlyArray<readonly [registry: TargetName, bare: Ta
 export const requestsPerRun = 20_000
 /** Number of runs without a measurement, in which Node.js compiles the code of a server. */
 const warmUpRuns = 2
-/** Ticks of a second in `/proc/PID/stat`, which Linux has on every architecture that Node.js supports. */
-const ticksPerSecond = 100
-
-/** Returns the user and system time of a process in seconds, from the text of `/proc/PID/stat`. */
-export function parseCpuSeconds (stat: string): number {
-  // The name of the program, in parentheses, may contain spaces.
-  const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ')
-  return (Number(fields[11]) + Number(fields[12])) / ticksPerSecond
-}
-
-const cpuSeconds = async (pid: number): Promise<number> => parseCpuSeconds(await readFile(`/proc/${pid}/stat`, 'utf8'))
-
 /** CPU time of a request in microseconds, round by round, for each server. */
 export interface CpuSeries { scenario: string, micros: Map<TargetName, number[]> }
 

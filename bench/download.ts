@@ -1,221 +1,153 @@
-// Compares downloads: from the store with nginx and the same file, and uncached with a direct download from a
-// docker-registry. `npm run bench:download [-- --quick]` prints the table and writes it to docs/performance.md.
-import { execFileSync, spawnSync } from 'node:child_process'
-import { createHash, randomBytes } from 'node:crypto'
-import { mkdir, mkdtemp, open, rm, writeFile } from 'node:fs/promises'
+// Compares downloads with a docker-registry as a pull-through cache and with nginx `proxy_cache`: the first request of
+// each file, and requests of stored files. `npm run bench:download [-- --quick] [--tree FOLDER]` prints the tables and
+// writes them to docs/performance.md. `--tree` also measures the registry of another checkout, and writes nothing.
+import { spawnSync } from 'node:child_process'
+import { mkdtemp, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { table } from '../test/soak/report.ts'
 import { chooseCores } from './cores.ts'
 import { writePart } from './document.ts'
+import { createServers, pushFiles, type DownloadServer, type FileSet } from './download-servers.ts'
 import { describeMachine, describeVersions } from './machine.ts'
-import { freePort, listening, peakRss, start, startFlags, stop, type Running } from './process.ts'
+import { cpuSeconds, peakRss, start } from './process.ts'
 import { median } from './statistics.ts'
 
-const { values: { quick = false } } = parseArgs({ options: { quick: { type: 'boolean' } } })
+const { values: { quick = false, tree } } = parseArgs({
+  options: { quick: { type: 'boolean' }, tree: { type: 'string' } }
+})
 const rounds = quick ? 1 : 3
-/** Seconds of one measurement. A file in progress is aborted at the end, and its bytes so far count. */
-const seconds = quick ? 2 : 3
-const mib = 1024 ** 2
-const sizes = quick ? [8 * mib, 256 * mib] : [8 * mib, 1024 * mib]
-const clients = [1, 32]
+/** Seconds of one measurement of stored files. */
+const seconds = quick ? 1 : 3
+const [kib, mib] = [1024, 1024 ** 2]
+/** Sizes and numbers of files, and the number of clients that request them. */
+const sets = [
+  { name: 'large', size: 64 * mib, count: 6, clients: 1 },
+  { name: 'small', size: 8 * kib, count: quick ? 64 : 256, clients: 32 },
+  { name: 'medium', size: 64 * kib, count: quick ? 64 : 256, clients: 32 },
+  { name: 'mib', size: mib, count: 64, clients: 32 }
+]
 const cores = chooseCores()
 const [onServer, onLoad] = [cores.server, cores.load].map(core => core === undefined ? {} : { core })
 
-interface Measured { rate: number, peak: number }
+/** Result of one measurement. A rate is in MiB per second for large files, otherwise in requests per second. */
+interface Measured { rate: number, cpuMs: number, peak: number }
+
 const folder = await mkdtemp(join(tmpdir(), 'download-bench-'))
-const started: Running[] = []
+const servers = createServers(folder, { server: onServer ?? {}, load: onLoad ?? {} })
 
-async function run (command: string, args: string[], port: number, env: Record<string, string> = {}): Promise<Running> {
-  const program = start(command, args, { ...onServer, env })
-  started.push(program)
-  await listening(port, program)
-  return program
-}
+interface LoadResult { bytes: number, milliseconds: number, wrong: number, times: number[] }
 
-async function writeFileOf (path: string, size: number): Promise<string> {
-  const hash = createHash('sha256')
-  const file = await open(path, 'w')
-  for (let left = size; left > 0; left -= mib) {
-    const piece = randomBytes(mib)
-    hash.update(piece)
-    await file.write(piece)
-  }
-  await file.close()
-  return `sha256:${hash.digest('hex')}`
-}
-
-/** Pushes a file as the only version of an extension. */
-async function push (url: string, name: string, path: string, digest: string, size: number): Promise<void> {
-  const base = `${url}/v2/provisioning/provider/${name}`
-  const upload = async (digest: string, body: string[]) => {
-    const { headers } = await fetch(`${base}/blobs/uploads/`, { method: 'POST' })
-    const to = new URL(headers.get('location') ?? '', url)
-    to.searchParams.set('digest', digest)
-    execFileSync('curl', ['-sSf', '-X', 'PUT', '-H', 'content-type: application/octet-stream', ...body, to.href])
-  }
-  const emptyDigest = `sha256:${createHash('sha256').update('{}').digest('hex')}`
-  await upload(digest, ['-T', path])
-  await upload(emptyDigest, ['--data-binary', '{}'])
-  const mediaType = 'application/vnd.oci.image.manifest.v1+json'
-  const manifest = {
-    schemaVersion: 2,
-    mediaType,
-    artifactType: 'application/vnd.example',
-    config: { mediaType: 'application/vnd.oci.empty.v1+json', digest: emptyDigest, size: 2 },
-    layers: [{ mediaType: 'application/vnd.oci.image.layer.v1.tar+gzip', digest, size }]
-  }
-  const response = await fetch(`${base}/manifests/1.0.0`, {
-    method: 'PUT',
-    headers: { 'content-type': mediaType },
-    body: JSON.stringify(manifest)
+async function load ({ port, path }: DownloadServer, { files }: FileSet, clients: number, time: number) {
+  const list = join(folder, 'paths.json')
+  await writeFile(list, JSON.stringify(files.map(path)))
+  const program = join(import.meta.dirname, 'load.ts')
+  const process = start(globalThis.process.execPath, [program, `${port}`, `${clients}`, `${time}`, list], {
+    ...onLoad,
+    output: 'pipe'
   })
-  if (!response.ok) throw new Error(`The registry did not accept ${name}: ${response.status}`)
+  const chunks: Buffer[] = []
+  process.child.stdout?.on('data', (chunk: Buffer) => { chunks.push(chunk) })
+  await process.end
+  const result = JSON.parse(Buffer.concat(chunks).toString()) as LoadResult
+  if (result.wrong > 0) throw new Error(`${result.wrong} responses of ${files[0]?.name ?? ''} were wrong`)
+  return result
 }
 
-async function measure (port: number, path: string, count: number, time: number): Promise<number> {
-  const load = start(process.execPath, [
-    join(import.meta.dirname, 'load.ts'),
-    String(port),
-    path,
-    String(count),
-    String(time)
-  ], { ...onLoad, output: 'pipe' })
-  const chunks: Buffer[] = []
-  load.child.stdout?.on('data', (chunk: Buffer) => { chunks.push(chunk) })
-  await load.end
-  const { bytes, milliseconds, wrong } = JSON.parse(Buffer.concat(chunks).toString()) as {
-    bytes: number,
-    milliseconds: number,
-    wrong: number
-  }
-  if (wrong > 0) throw new Error(`${wrong} downloads of ${path} were incomplete`)
-  return bytes / mib / (milliseconds / 1000)
+async function measure (server: DownloadServer, set: FileSet, clients: number, time: number): Promise<Measured> {
+  const before = await cpuSeconds(server.program.pid)
+  const { bytes, milliseconds, times } = await load(server, set, clients, time)
+  const cpu = await cpuSeconds(server.program.pid) - before
+  // One slow file must not decide the result of a few large ones.
+  const rate = clients === 1 ? set.size / mib / (median(times) / 1000) : times.length / (milliseconds / 1000)
+  return { rate, cpuMs: cpu * 1000 / (bytes / mib), peak: await peakRss(server.program.pid) }
 }
+
+const here = join(import.meta.dirname, '..')
+const starters: Record<string, () => Promise<DownloadServer>> = {
+  registry: async () => await servers.registry(here, true),
+  'docker-registry': servers.pullThrough,
+  nginx: servers.nginx,
+  ...tree !== undefined && { tree: async () => await servers.registry(tree, true) },
+  'without a store': async () => await servers.registry(here, false)
+}
+const names = Object.keys(starters)
 
 try {
-  const files = join(folder, 'files')
-  await mkdir(files)
-  const [nginxPort, dockerPort] = [await freePort(), await freePort()]
-  await writeFile(
-    join(folder, 'nginx.conf'),
-    `daemon off; worker_processes 1; pid ${folder}/nginx.pid; error_log /dev/null; ${
-      process.getuid?.() === 0 ? 'user root;' : ''
-    }
-events { worker_connections 256; }
-http { access_log off; sendfile on; tcp_nopush on;
-client_body_temp_path ${folder}/a; proxy_temp_path ${folder}/b; fastcgi_temp_path ${folder}/c;
-uwsgi_temp_path ${folder}/d; scgi_temp_path ${folder}/e;
-server { listen 127.0.0.1:${nginxPort}; root ${files}; } }`
-  )
-  await writeFile(
-    join(folder, 'registry.yml'),
-    JSON.stringify({
-      version: 0.1,
-      log: { level: 'error', accesslog: { disabled: true } },
-      storage: { filesystem: { rootdirectory: join(folder, 'registry') }, cache: { blobdescriptor: 'inmemory' } },
-      http: { addr: `127.0.0.1:${dockerPort}` }
-    })
-  )
-  await run('nginx', ['-c', join(folder, 'nginx.conf')], nginxPort)
-  const docker = `http://127.0.0.1:${dockerPort}`
-  // The upstream runs on the core of the load, so that its work does not slow the measured server.
-  const registry = start('docker-registry', ['serve', join(folder, 'registry.yml')], {
-    ...onLoad,
-    env: { OTEL_TRACES_EXPORTER: 'none' }
-  })
-  started.push(registry)
-  await listening(dockerPort, registry)
-  const contents: Array<{ name: string, size: number, digest: string }> = []
-  for (const size of sizes) {
-    const name = `file${size / mib}`
-    const digest = await writeFileOf(join(files, name), size)
-    await push(docker, name, join(files, name), digest, size)
-    contents.push({ name, size, digest })
-  }
+  const upstream = await servers.upstream()
+  const pushed: FileSet[] = []
+  for (const { name, size, count } of sets) pushed.push(await pushFiles(upstream, name, size, count))
+  const warmUp = await pushFiles(upstream, 'warm-up', 4 * mib, 8)
 
-  let stores = 0
-  /** Starts the registry with its own empty store, or without a store. */
-  async function registryOf (stored: boolean): Promise<{ program: Running, port: number }> {
-    const port = await freePort()
-    const program = await run(process.execPath, [...startFlags, 'server.ts'], port, {
-      REGISTRY_SERVER_HOST: '127.0.0.1',
-      REGISTRY_SERVER_PORT: String(port),
-      REGISTRY_SERVER_SHUTDOWN_DELAY_SECONDS: '0',
-      REGISTRY_LOG_LEVEL: 'warn',
-      REGISTRY_OCI_REGISTRY: docker,
-      REGISTRY_OCI_NAMESPACE: 'provisioning',
-      REGISTRY_STORE_ENABLED: String(stored),
-      REGISTRY_STORE_DIRECTORY: join(folder, `store${stores++}`)
-    })
-    await (await fetch(`http://127.0.0.1:${port}/api/v1/extensions`)).arrayBuffer()
-    return { program, port }
-  }
-
-  const rows: Array<Array<string | number>> = []
-  for (const { name, size, digest } of contents) {
-    const route = `/api/v1/extensions/provider/${name}/1.0.0`
-    const direct = `/v2/provisioning/provider/${name}/blobs/${digest}`
-    for (const count of clients) {
-      const found = new Map<string, Measured[]>()
-      const note = (what: string, rate: number, peak = 0) => {
-        found.set(what, [...found.get(what) ?? [], { rate, peak }])
+  const found = new Map<string, Measured[]>()
+  for (let round = 0; round < rounds; round++) {
+    // The order changes, so that no server is always the first one after another.
+    const order = [...names.slice(round % names.length), ...names.slice(0, round % names.length)]
+    for (const name of order) {
+      const server = await starters[name]?.()
+      if (server === undefined) continue
+      await load(server, warmUp, 1, 0)
+      for (const [at, set] of pushed.entries()) {
+        const clients = sets[at]?.clients ?? 1
+        for (const [kind, time] of [['first', 0], ['stored', seconds]] as const) {
+          const key = `${set.name} ${kind} ${name}`
+          found.set(key, [...found.get(key) ?? [], await measure(server, set, clients, time)])
+        }
       }
-      for (let round = 0; round < rounds; round++) {
-        note('nginx', await measure(nginxPort, `/${name}`, count, seconds))
-        const warm = await registryOf(true)
-        // The first download fills the store; the next one is served from it.
-        note('cold', await measure(warm.port, route, 1, 0), await peakRss(warm.program.pid))
-        note('store', await measure(warm.port, route, count, seconds), await peakRss(warm.program.pid))
-        await stop(warm.program)
-        note('direct', await measure(dockerPort, direct, count, seconds))
-        const bare = await registryOf(false)
-        note('passed', await measure(bare.port, route, count, seconds), await peakRss(bare.program.pid))
-        await stop(bare.program)
-        for (let old = 0; old < stores; old++) await rm(join(folder, `store${old}`), { recursive: true, force: true })
-      }
-      const rate = (what: string) => median((found.get(what) ?? []).map(({ rate }) => rate))
-      const peak = (what: string) => Math.max(...(found.get(what) ?? []).map(({ peak }) => peak)) / mib
-      const pairs = [['store', 'nginx', 'from the store / nginx'], [
-        'passed',
-        'direct',
-        'uncached, without a store / docker-registry'
-      ], ['cold', 'direct', 'uncached, into the store / docker-registry']] as const
-      for (const [what, other, text] of pairs) {
-        if (what === 'cold' && count > 1) continue
-        rows.push([
-          text,
-          `${size / mib} MiB`,
-          count,
-          rate(what).toFixed(0),
-          rate(other).toFixed(0),
-          (rate(what) / rate(other)).toFixed(2),
-          peak(what).toFixed(0)
-        ])
-      }
+      await servers.end(server)
     }
   }
 
-  const registryVersion =
-    /v?\d+\.\d+[\d.]*/.exec(spawnSync('docker-registry', ['--version'], { encoding: 'utf8' }).output.join(''))?.[0] ??
-      'unknown'
-  const lines = [
-    `Measured by \`npm run bench:download\` on ${new Date().toISOString().slice(0, 10)}: ${describeMachine()}; ` +
-    `${describeVersions()}, docker-registry ${registryVersion}. ` +
-    `Medians of ${rounds} interleaved round${rounds === 1 ? '' : 's'} of ${seconds} s each.`,
-    cores.server !== undefined
-      ? 'The measured server has one core; the load and the upstream share another.'
-      : 'Server, load and upstream share the cores.',
-    '',
-    ...table(
-      ['Measured / compared with', 'File', 'Clients', 'MiB/s', 'MiB/s of the other', 'Ratio', 'Peak RSS (MiB)'],
-      rows
+  const of = (set: FileSet, kind: string, name: string) => found.get(`${set.name} ${kind} ${name}`) ?? []
+  const ratio = (set: FileSet, kind: string, name: string): string =>
+    median(of(set, kind, 'registry').map(({ rate }, at) => rate / (of(set, kind, name)[at]?.rate ?? NaN))).toFixed(2)
+  const sizeOf = (size: number) => size < mib ? `${size / kib} KiB` : `${size / mib} MiB`
+  const range = (values: number[]) =>
+    `${median(values).toFixed(0)} (${Math.min(...values).toFixed(0)}–${Math.max(...values).toFixed(0)})`
+  const head = ['Files', 'Clients', 'Unit', ...names, ...names.slice(1).map(name => `registry / ${name}`)]
+  const lines: string[] = []
+  for (const [kind, text] of [['first', 'First request of each file'], ['stored', 'Stored files']] as const) {
+    lines.push(
+      `${text}: rate, and its ratio in the same round.`,
+      '',
+      ...table(head, pushed.map((set, at) => [
+        `${set.files.length} of ${sizeOf(set.size)}`,
+        sets[at]?.clients ?? 1,
+        sets[at]?.clients === 1 ? 'MiB/s' : 'requests/s',
+        ...names.map(name => range(of(set, kind, name).map(({ rate }) => rate))),
+        ...names.slice(1).map(name => ratio(set, kind, name))
+      ])),
+      '',
+      'CPU time of the server in milliseconds for each MiB.',
+      '',
+      ...table(['Files', ...names], pushed.map(set => [
+        sizeOf(set.size),
+        ...names.map(name => median(of(set, kind, name).map(({ cpuMs }) => cpuMs)).toFixed(2))
+      ])),
+      ''
     )
-  ]
-  console.log(lines.join('\n'))
-  if (!quick) await writePart('downloads', lines.join('\n'))
+  }
+  const peaks = names.map(name =>
+    `${name} ${(Math.max(...pushed.flatMap(set => of(set, 'stored', name).map(({ peak }) => peak))) / mib).toFixed(0)}`
+  )
+  const version = /v?\d+\.\d+[\d.]*/.exec(
+    spawnSync('docker-registry', ['--version'], { encoding: 'utf8' }).output.join('')
+  )?.[0] ?? 'unknown'
+  const text = [
+    `Measured by \`npm run bench:download\` on ${new Date().toISOString().slice(0, 10)}: ${describeMachine()}; ` +
+    `${describeVersions()}, docker-registry ${version}. Medians of ${rounds} rounds, with minimum and maximum; ` +
+    `${seconds} s for stored files. ${
+      cores.server === undefined
+        ? 'Server, load and upstream share the cores.'
+        : 'The measured server has one core; the load and the upstream share another.'
+    }`,
+    '',
+    ...lines,
+    `Peak RSS in MiB: ${peaks.join(', ')}.`
+  ].join('\n')
+  console.log(text)
+  if (!quick && tree === undefined) await writePart('downloads', text)
 } finally {
-  await Promise.all(started.map(async program => { await stop(program) }))
-  await rm(folder, { recursive: true, force: true })
+  await servers.close()
 }

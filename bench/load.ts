@@ -1,22 +1,52 @@
-// Reads one file repeatedly with raw connections, and checks only the number of bytes: `node load.ts PORT PATH CLIENTS
-// SECONDS`. Each client reads files until the time is over, the last one in part; with 0 seconds it reads one whole
-// file. Prints bytes, milliseconds and the number of incomplete responses.
+// Reads files with raw connections, and checks only the number of bytes: `node load.ts PORT CLIENTS SECONDS FILE`. FILE
+// has a JSON array of paths, which the clients request in turn. Each client keeps its connection. With 0 seconds each
+// path is requested once; otherwise the clients continue until the time is over, the last files in part. Prints the
+// bytes, the milliseconds, the complete responses with the milliseconds of each, and the number of wrong responses.
+import { readFileSync } from 'node:fs'
 import { connect } from 'node:net'
 
-const [port, path, clients, seconds] = process.argv.slice(2)
+const [port, clients, seconds, file = ''] = process.argv.slice(2)
+const paths = JSON.parse(readFileSync(file, 'utf8')) as string[]
+const timed = Number(seconds) > 0
 const end = performance.now() + Number(seconds) * 1000
-// All connections share one buffer, since the bytes are discarded.
-const buffer = Buffer.allocUnsafe(256 * 1024)
+let requested = 0
 let bytes = 0
 let wrong = 0
+const times: number[] = []
 
-/** Reads one file; its bytes until the end of the measurement count. */
-async function get (): Promise<void> {
+const nextPath = (): string | undefined => {
+  if (timed ? performance.now() > end || wrong > 0 : requested === paths.length) return undefined
+  return paths[requested++ % paths.length]
+}
+
+/** Requests files on one connection until there are no more, and resolves when it has closed. */
+async function readFiles (): Promise<void> {
+  // The bytes are discarded, so all responses of a connection share one buffer.
+  const buffer = Buffer.allocUnsafe(256 * 1024)
+  /** Bytes of the current response that are missing; undefined before its headers. */
   let left: number | undefined
+  let began = 0
+  let open = false
   await new Promise<void>(resolve => {
+    function fail (): void {
+      open = true
+      socket.destroy()
+    }
+    function request (): void {
+      const path = nextPath()
+      if (path === undefined) {
+        socket.destroy()
+        return
+      }
+      began = performance.now()
+      left = undefined
+      open = true
+      socket.write(`GET ${path} HTTP/1.1\r\nhost: localhost\r\n\r\n`)
+    }
     const socket = connect({
       port: Number(port),
       host: '127.0.0.1',
+      noDelay: true,
       onread: {
         buffer,
         callback (count) {
@@ -27,8 +57,7 @@ async function get (): Promise<void> {
             const head = text.indexOf('\r\n\r\n')
             const length = /\r\ncontent-length: (\d+)/i.exec(text)?.[1]
             if (!text.startsWith('HTTP/1.1 200') || head < 0 || length === undefined) {
-              wrong++
-              socket.destroy()
+              fail()
               return false
             }
             left = Number(length)
@@ -36,27 +65,29 @@ async function get (): Promise<void> {
           }
           bytes += count - from
           left -= count - from
-          if (left > 0 && performance.now() > end && Number(seconds) > 0) socket.destroy()
+          if (left < 0) {
+            fail()
+          } else if (left === 0) {
+            open = false
+            times.push(performance.now() - began)
+            request()
+          } else if (timed && performance.now() > end) {
+            open = false
+            socket.destroy()
+          }
           return true
         }
       }
     })
-    socket.once('connect', () => {
-      socket.write(`GET ${path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n`)
-    })
-    socket.on('error', () => {
-      wrong++
-    })
+    socket.once('connect', request)
+    socket.on('error', () => {})
     socket.once('close', () => {
-      if (left !== 0 && performance.now() < end) wrong++
+      if (open) wrong++
       resolve()
     })
   })
 }
 
 const began = performance.now()
-await Promise.all(Array.from({ length: Number(clients) }, async () => {
-  do await get()
-  while (performance.now() < end && wrong === 0)
-}))
-console.log(JSON.stringify({ bytes, milliseconds: performance.now() - began, wrong }))
+await Promise.all(Array.from({ length: Number(clients) }, readFiles))
+console.log(JSON.stringify({ bytes, milliseconds: performance.now() - began, wrong, times }))

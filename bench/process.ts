@@ -109,3 +109,17 @@ export const resident = async (pid: number): Promise<number> => await memory(pid
 
 /** Returns the peak resident memory of a process in bytes; Linux only. */
 export const peakRss = async (pid: number): Promise<number> => await memory(pid, 'VmHWM')
+
+/** Ticks of a second in `/proc/PID/stat`, which Linux has on every architecture that Node.js supports. */
+const ticksPerSecond = 100
+
+/** Returns the user and system time of a process in seconds, from the text of `/proc/PID/stat`. */
+export function parseCpuSeconds (stat: string): number {
+  // The name of the program, in parentheses, may contain spaces.
+  const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ')
+  return (Number(fields[11]) + Number(fields[12])) / ticksPerSecond
+}
+
+/** Returns the CPU time of a process in seconds, user and system; Linux only. */
+export const cpuSeconds = async (pid: number): Promise<number> =>
+  parseCpuSeconds(await readFile(`/proc/${pid}/stat`, 'utf8'))
