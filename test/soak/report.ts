@@ -93,6 +93,16 @@ export function growth (
   }
 }
 
+/** Maximum resident memory of the process of the image under this load, in bytes. */
+const maxRss = 300 * mib
+
+/** Returns the line of the highest resident memory, and the reason if it is above its maximum. */
+export function peakMemory (samples: readonly Sample[]): { line: string, reason: string | undefined } {
+  const peak = Math.max(...samples.map(({ rss }) => rss))
+  const line = `Peak RSS: ${(peak / mib).toFixed(0)} MiB, allowed ${maxRss / mib}.`
+  return { line, reason: peak > maxRss ? line : undefined }
+}
+
 const classes = ['2xx', '3xx', '404', '429', '503', 'broken off'] as const
 
 /** Returns the table of requests by route. */

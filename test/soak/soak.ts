@@ -5,12 +5,13 @@ import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
 import { createInterface } from 'node:readline'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { imageCommand } from '../real/image-command.ts'
 import { createGiteaFake } from '../fakes/gitea.ts'
 import { createRegistryFake } from '../fakes/registry.ts'
 import { createContent } from './content.ts'
 import { createFlapping, createRandom } from './flapping.ts'
 import { createLoad } from './load.ts'
-import { growth, routeTable, table, type Sample } from './report.ts'
+import { growth, peakMemory, routeTable, table, type Sample } from './report.ts'
 
 export interface SoakOptions {
   seconds: number
@@ -53,12 +54,13 @@ namespace = "provisioning"
 timeout_seconds = 0.5
 `
 
-/** Runs `server.ts` with a configuration file; resolves when it listens. */
+/** Runs the command of the image with a configuration file; resolves when it listens. */
 async function startRegistry (file: string) {
+  const { args, env } = imageCommand()
   // NODE_OPTIONS of tap would load its hooks, and their source maps would count as memory of the registry.
-  const child = spawn('env', ['-u', 'NODE_OPTIONS', process.execPath, 'server.ts', '--config', file], {
+  const child = spawn('env', ['-u', 'NODE_OPTIONS', process.execPath, ...args, '--config', file], {
     cwd: root,
-    env: { PATH: process.env.PATH },
+    env: { PATH: process.env.PATH, ...env },
     stdio: ['ignore', 'pipe', 'pipe']
   })
   const exit = once(child, 'exit').then(([code, signal]: Array<number | string | null>) => code ?? signal ?? null)
@@ -155,6 +157,8 @@ export async function soak (
   for (const line of registry.fatal) fail(`logged: ${line}`)
   const { rows, grown } = growth(samples)
   grown.forEach(fail)
+  const peak = peakMemory(samples)
+  if (peak.reason !== undefined) fail(peak.reason)
   const total = [...load.tallies.values()].reduce((sum, { times }) => sum + times.length, 0)
   return {
     reasons,
@@ -175,7 +179,9 @@ export async function soak (
         ])
       ),
       '',
-      ...table(['Process', 'First third', 'Last third', 'Allowed'], rows)
+      ...table(['Process', 'First third', 'Last third', 'Allowed'], rows),
+      '',
+      peak.line
     ]
   }
 }

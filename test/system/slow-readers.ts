@@ -1,12 +1,11 @@
-import { execFileSync } from 'node:child_process'
 import { createHash, randomBytes } from 'node:crypto'
-import { readFileSync } from 'node:fs'
 import { createServer, type ServerResponse } from 'node:http'
 import { connect, type AddressInfo, type Socket } from 'node:net'
 import { join } from 'node:path'
 import { Readable } from 'node:stream'
 import { setTimeout as sleep } from 'node:timers/promises'
 import t from 'tap'
+import { imageCommand } from '../real/image-command.ts'
 import { freePort, listening, peakRss, resident, start, stop } from '../../bench/process.ts'
 import { quantile } from '../soak/report.ts'
 
@@ -88,19 +87,11 @@ await t.test('a hundred slow readers of 1 GiB neither exhaust memory nor delay o
   t.teardown(() => { upstream.close() })
   const port = await freePort()
   const folder = t.testdir({})
-  const dist = join(folder, 'dist')
-  execFileSync('tsc', ['-p', 'tsconfig.build.json', '--outDir', dist])
   // The program starts as in the image, without the options that tap adds to NODE_OPTIONS.
-  const dockerfile = readFileSync('deploy/Dockerfile', 'utf8')
-  const [, ...args] = JSON.parse(/^ENTRYPOINT (.*)$/m.exec(dockerfile)?.[1] ?? '[]') as string[]
-  const program = start('env', [
-    '-u',
-    'NODE_OPTIONS',
-    process.execPath,
-    ...args.map(arg => arg.replace(/^dist(?=\/)/, dist))
-  ], {
+  const image = imageCommand(folder)
+  const program = start('env', ['-u', 'NODE_OPTIONS', process.execPath, ...image.args], {
     env: {
-      MALLOC_ARENA_MAX: /^ENV MALLOC_ARENA_MAX=(\d+)$/m.exec(dockerfile)?.[1] ?? '',
+      ...image.env,
       REGISTRY_SERVER_PORT: String(port),
       REGISTRY_SERVER_HOST: '127.0.0.1',
       REGISTRY_SERVER_SHUTDOWN_DELAY_SECONDS: '0',
