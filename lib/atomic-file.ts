@@ -16,14 +16,24 @@ export function isMissingPath (error: unknown): boolean {
 export interface AtomicFile {
   /** The open file, for reading and writing. */
   handle: FileHandle
-  /** Flushes the file and moves it to `place`, where it replaces an existing file. The handle stays open. */
-  commit: (place: string) => Promise<void>
+  /**
+   * Flushes the file and moves it to `place`, where it replaces an existing file. The handle stays open. Without
+   * `flush` the content may be incomplete after a crash of the system, and the caller must verify it.
+   */
+  commit: (place: string, options?: { flush?: boolean }) => Promise<void>
   /** Closes the handle, and removes the file unless it was committed. */
   close: () => Promise<void>
 }
 
-const makeDirectoryOf = async (path: string): Promise<void> => {
-  await mkdir(dirname(path), { recursive: true, mode: 0o700 })
+/** Runs `work`, again after making the directory of `path` if that is missing. */
+async function withDirectoryOf<T> (path: string, work: () => Promise<T>): Promise<T> {
+  try {
+    return await work()
+  } catch (error) {
+    if (!isMissingPath(error)) throw error
+    await mkdir(dirname(path), { recursive: true, mode: 0o700 })
+    return await work()
+  }
 }
 
 /**
@@ -31,16 +41,14 @@ const makeDirectoryOf = async (path: string): Promise<void> => {
  * and its methods throw system errors.
  */
 export async function createAtomicFile (aside: string): Promise<AtomicFile> {
-  await makeDirectoryOf(aside)
-  const handle = await open(aside, 'wx+', 0o600)
+  const handle = await withDirectoryOf(aside, async () => await open(aside, 'wx+', 0o600))
   let committed = false
   return {
     handle,
-    async commit (place) {
+    async commit (place, { flush = true } = {}) {
       // The content is flushed before the rename, so that an incomplete file never has the final name after a crash.
-      await handle.sync()
-      await makeDirectoryOf(place)
-      await rename(aside, place)
+      if (flush) await handle.sync()
+      await withDirectoryOf(place, async () => { await rename(aside, place) })
       committed = true
     },
     async close () {

@@ -4,6 +4,7 @@ import type { Rereleases, VersionRef } from './rereleases.ts'
 import type { Blobs } from './store/blobs.ts'
 import type { StoreHealth } from './store/directory.ts'
 import { createPool, type Share, type Transfer } from './transfer/transfer.ts'
+import { createReadBudget } from './transfer/read-buffers.ts'
 import { createDirectReader, createGrowingReader, type GrowingFile, type Span } from './transfer/reader.ts'
 import type { DownloadSource, FileInfo } from './transfer/source.ts'
 import { openVerifiedSource, type VerifiedSource, type VerifiedSourceObserver } from './transfer/verified-source.ts'
@@ -71,15 +72,12 @@ export interface OpenContentOptions {
   signal: AbortSignal
 }
 
-/** Maximum bytes per read. With many readers, reads are smaller to limit the memory of slow clients. */
-const maxReadBytes = 64 * 1024
-const manyReaders = 32
-const maxReadBytesOfMany = 16 * 1024
+/** Maximum bytes that all readers together have read ahead of their clients. */
+const maxReadAheadBytes = 16 * 1024 * 1024
 
-/** Creates opened files from stored files, transfers and upstreams, and counts their readers. */
+/** Creates opened files from stored files, transfers and upstreams. */
 function createContents (onServed?: (source: ContentSource, bytes: number) => void) {
-  let readers = 0
-  const maxBytes = () => readers > manyReaders ? maxReadBytesOfMany : maxReadBytes
+  const budget = createReadBudget(maxReadAheadBytes)
 
   function counted (
     properties: Omit<OpenContent, 'read' | 'release'>,
@@ -89,12 +87,8 @@ function createContents (onServed?: (source: ContentSource, bytes: number) => vo
     return {
       ...properties,
       read (span) {
-        readers++
         const stream = open(span, count => onServed?.(properties.source, count))
-        stream.once('close', () => {
-          readers--
-          release()
-        })
+        stream.once('close', release)
         return stream
       },
       release
@@ -106,7 +100,7 @@ function createContents (onServed?: (source: ContentSource, bytes: number) => vo
     growingFile: GrowingFile,
     release: () => void
   ): OpenContent =>
-    counted(properties, (span, onBytes) => createGrowingReader(growingFile, { ...span, maxBytes, onBytes }), release)
+    counted(properties, (span, onBytes) => createGrowingReader(growingFile, { ...span, budget, onBytes }), release)
 
   return {
     growing,
@@ -186,11 +180,12 @@ export function createDownloads ({ blobs, health, rereleases, finishBytes, obser
       if (stored === undefined) return undefined
       const { handle, size, release } = stored
       const whole = {
-        handle,
-        written: size,
+        arrived: size,
         verified: true,
         error: undefined,
         rest: undefined,
+        read: async (target: Buffer, offset: number) =>
+          (await handle.read(target, 0, target.length, offset)).bytesRead,
         changed: () => () => {}
       }
       return contents.growing({ file, size, digest, source: 'store', waited: false }, whole, release)

@@ -1,6 +1,5 @@
 import { Readable } from 'node:stream'
 import type { Got, Request, Response } from 'got'
-import { untilAborted } from '../../lib/deadline.ts'
 import { isRegistryError } from '../../lib/errors.ts'
 import { type Exchange, failureOf, type Queue, type ResponseHead, type UpstreamRequest } from './exchange.ts'
 import type { Origin } from './addresses.ts'
@@ -61,31 +60,56 @@ export function createWholeResponses (
 export type WholeResponses = ReturnType<typeof createWholeResponses>
 
 /**
- * Yields the chunks of a source. Throws the error of `late` when no chunk arrives within `seconds` after a read; time
- * that the reader needs does not count. `failed` translates the errors of the source, because errors of got contain the
- * request with its credentials.
+ * Returns the bytes of a stream as a stream. It fails with the error of `late` when no chunk arrives within `seconds`
+ * after a read; time that the reader needs does not count. `failed` translates the errors of the source, because errors
+ * of got contain the request with its credentials. The source is destroyed with the result, even if it was never read.
  */
-export async function * limitSilence (
-  source: AsyncIterable<Buffer>,
+export function limitSilence (
+  source: Readable,
   seconds: number,
   late: () => Error,
   failed: (error: unknown) => Error
-): AsyncGenerator<Buffer> {
-  const chunks = source[Symbol.asyncIterator]()
-  const silence = new AbortController()
-  try {
-    for (;;) {
-      const timer = setTimeout(() => { silence.abort(late()) }, seconds * 1000)
-      const next = await untilAborted(chunks.next(), silence.signal).finally(() => { clearTimeout(timer) })
-      if (next.done === true) return
-      yield next.value
-    }
-  } catch (error) {
-    throw failed(error)
-  } finally {
-    // The call is not awaited, because a silent source would never return.
-    chunks.return?.().catch(() => {})
+): Readable {
+  let reading = false
+  let ended = false
+  // One timer for the whole stream: a refresh costs far less than a timer for each chunk.
+  let timer: NodeJS.Timeout | undefined
+
+  function begin (): void {
+    source.on('data', (chunk: Buffer) => {
+      if (result.destroyed) return
+      timer?.refresh()
+      reading = result.push(chunk)
+      if (!reading) source.pause()
+    })
+    source.once('end', () => {
+      ended = true
+      clearTimeout(timer)
+      result.push(null)
+    })
   }
+
+  const result = new Readable({
+    read () {
+      if (reading) return
+      reading = true
+      if (timer === undefined) {
+        timer = setTimeout(() => { if (reading && !ended) result.destroy(late()) }, seconds * 1000)
+        begin()
+      } else timer.refresh()
+      source.resume()
+    },
+    destroy (error, done) {
+      clearTimeout(timer)
+      source.destroy()
+      done(error)
+    }
+  })
+  source.on('error', error => { result.destroy(failed(error)) })
+  source.once('close', () => {
+    if (!ended && !result.destroyed) result.destroy(failed(new Error('The connection was closed')))
+  })
+  return result
 }
 
 /** Returns the response of a request stream. Throws its error. */
@@ -139,12 +163,7 @@ export function createStreamedResponses (
   /** Returns the body of a request. Its connection is closed even if the body is never read. */
   function bodyOf (request: Request): Readable {
     const silent = () => origin.unexpected('Response stopped', 'connection_read_timeout')
-    const body = Readable.from(limitSilence(request, timeout, silent, error => failureOf(instance, error)), {
-      objectMode: false
-    })
-    // A generator that was never started does not run `finally`.
-    body.once('close', () => { request.destroy() })
-    return body
+    return limitSilence(request, timeout, silent, error => failureOf(instance, error))
   }
 
   return async (

@@ -1,10 +1,11 @@
 import { constants } from 'node:fs'
 import { open, readdir, rm, stat, utimes, type FileHandle } from 'node:fs/promises'
 import { join } from 'node:path'
-import { createAtomicFile, isMissingPath } from '../../../lib/atomic-file.ts'
+import { isMissingPath } from '../../../lib/atomic-file.ts'
 import { readDigest, usableDigest } from './digest.ts'
 import { createStoreIndex, type StoreIndex, type StoreEntry, type FoundFile } from './entries.ts'
 import { type StoreHealth, orNone, type StorePaths } from './directory.ts'
+import { createPartialFiles, type PartialFile } from './partial-files.ts'
 
 export interface BlobsOptions {
   names: StorePaths
@@ -18,19 +19,6 @@ export interface BlobsOptions {
 
 /** Content that is open for reading. `release` must be called once. */
 export interface StoredFile { handle: FileHandle, size: number, release: () => void }
-
-/** Content that is being written. */
-export interface PartialFile {
-  handle: FileHandle
-  /** Reserves `bytes` in total; false when the store is full. */
-  reserve: (bytes: number) => boolean
-  /** Reserves `bytes` in addition to the bytes already written; false when the store is full. */
-  grow: (bytes: number) => boolean
-  /** Stores the file under its digest; it stays open. Returns false on failure. */
-  commit: (digest: string) => Promise<boolean>
-  /** Closes the file, and removes it unless it was committed. */
-  close: () => Promise<void>
-}
 
 /** Minimum milliseconds between two records of a use on disk, which preserve the order of use across restarts. */
 const noteUseMs = 60_000
@@ -119,7 +107,10 @@ function createOpener (
 
   async function openKept (digest: string): Promise<StoredFile | undefined> {
     const handle = await open(names.blob(digest), constants.O_RDONLY | constants.O_NOFOLLOW)
-    const status = await handle.stat()
+    const status = await handle.stat().catch(async (error: unknown) => {
+      await handle.close()
+      throw error
+    })
     const entry = entries.get(digest) ?? entries.remember(digest, status.size, false)
     entry.readers++
     const release = () => {
@@ -151,54 +142,6 @@ function createOpener (
   }
 }
 
-/** Creates files that are written to the store; `create` throws system errors. */
-function createWriter ({ names, health }: BlobsOptions, entries: StoreIndex, removals: Removals, noteUse: NoteUse) {
-  return async function create (): Promise<PartialFile> {
-    const file = await createAtomicFile(names.aside())
-    let own = 0
-    let written = 0
-    let stored: StoreEntry | undefined
-    const freeOwn = () => {
-      entries.free(own)
-      own = 0
-    }
-    const reserve = (total: number): boolean => {
-      const missing = Math.max(0, total - own)
-      if (!entries.reserve(missing)) return false
-      own += missing
-      return true
-    }
-    return {
-      handle: file.handle,
-      reserve,
-      grow: more => reserve(written += more),
-      async commit (digest) {
-        await removals.wait(digest)
-        const letGo = entries.keep(digest)
-        try {
-          await file.commit(names.blob(digest))
-        } catch (error) {
-          health.failed(error)
-          return false
-        } finally {
-          letGo()
-        }
-        freeOwn()
-        stored = entries.remember(digest, written, true)
-        stored.readers++
-        noteUse(digest, stored)
-        health.worked()
-        return true
-      },
-      async close () {
-        freeOwn()
-        await file.close().catch(health.failed)
-        if (stored !== undefined) stored.readers--
-      }
-    }
-  }
-}
-
 /**
  * Creates the store of verified content, keyed by digest, in a directory with a maximum size. The least recently used
  * file is removed first, but never a file with readers. Disk errors are not thrown: an unreadable file counts as
@@ -210,7 +153,7 @@ export function createBlobs (options: BlobsOptions) {
   const entries = createStoreIndex(maxBytes, digest => { void removals.remove(digest) })
   const noteUse = createUses(options, entries)
   const opener = createOpener(options, entries, removals, noteUse)
-  const createFile = createWriter(options, entries, removals, noteUse)
+  const createFile = createPartialFiles({ ...options, entries, removals, noteUse })
   const counts = { hits: 0, misses: 0 }
   let scannedAt = -Infinity
 
@@ -243,8 +186,8 @@ export function createBlobs (options: BlobsOptions) {
         return found
       } catch (error) {
         counts.misses++
-        entries.forget(digest)
-        if (!isMissingPath(error)) health.failed(error)
+        if (isMissingPath(error)) entries.forget(digest)
+        else health.failed(error)
         return undefined
       }
     },

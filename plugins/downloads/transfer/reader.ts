@@ -1,6 +1,7 @@
-import type { FileHandle } from 'node:fs/promises'
 import { Readable } from 'node:stream'
+import { createReadBuffers, type ReadBudget } from './read-buffers.ts'
 import type { VerifiedSource } from './verified-source.ts'
+import { reportWritten } from './written-buffers.ts'
 
 /** Bytes at the end of a span that are held back until the whole file is verified. */
 export const heldBytes = 32 * 1024
@@ -10,22 +11,23 @@ export interface Span { start: number, end?: number }
 
 /** A file on disk that may still grow. */
 export interface GrowingFile {
-  readonly handle: FileHandle
-  /** Number of bytes on disk. */
-  readonly written: number
+  /** Number of bytes that can be read. */
+  readonly arrived: number
   /** Whether the file is complete and verified. */
   readonly verified: boolean
   /** Reason why the file cannot be completed. */
   readonly error: Error | undefined
   /** Source of the remaining bytes, when the disk accepts no more. */
   readonly rest: VerifiedSource | undefined
+  /** Reads bytes from an offset before `arrived`. Returns their number; 0 if the file is shorter than it was. */
+  read: (target: Buffer, offset: number) => Promise<number>
   /** Calls `listener` once, at the next change. Returns a function that removes it. */
   changed: (listener: () => void) => () => void
 }
 
 export interface ReaderOptions extends Span {
-  /** Maximum bytes of one read. */
-  maxBytes: () => number
+  /** Limit of the memory of all readers. */
+  budget: ReadBudget
   onBytes?: (count: number) => void
 }
 
@@ -59,8 +61,8 @@ async function * holdBack (
 }
 
 /** Reads a span of a file that may still grow, at the speed of its client. */
-export function createGrowingReader (growing: GrowingFile, { start, end, maxBytes, onBytes }: ReaderOptions): Readable {
-  const { handle } = growing
+export function createGrowingReader (growing: GrowingFile, { start, end, budget, onBytes }: ReaderOptions): Readable {
+  const buffers = createReadBuffers(budget)
   const stop = new AbortController()
   let at = start
   let rest: AsyncGenerator<Buffer, void> | undefined
@@ -68,67 +70,70 @@ export function createGrowingReader (growing: GrowingFile, { start, end, maxByte
 
   /** Returns the offset before which the file can be read now. */
   function limit (): number {
-    if (growing.verified) return Math.min(growing.written, end ?? Infinity)
-    return Math.min(growing.written, (end ?? growing.written) - heldBytes)
+    if (growing.verified) return Math.min(growing.arrived, end ?? Infinity)
+    return Math.min(growing.arrived, (end ?? growing.arrived) - heldBytes)
   }
 
-  async function readAt (length: number): Promise<Buffer> {
-    const chunk = Buffer.allocUnsafeSlow(length)
-    const { bytesRead } = await handle.read(chunk, 0, length, at)
-    if (bytesRead === 0) throw new Error('A file is shorter than it was')
-    at += bytesRead
-    return chunk.subarray(0, bytesRead)
+  /** Returns between one and `length` bytes. */
+  async function take (length: number): Promise<Buffer> {
+    const chunk = buffers.take(length)
+    const count = await growing.read(chunk, at)
+    if (count === 0) throw new Error('A file is shorter than it was')
+    at += count
+    return chunk.subarray(0, count)
   }
 
-  /** Returns the next bytes; null at the end, undefined when more bytes must arrive first. */
-  async function next (): Promise<Buffer | null | undefined> {
-    if (rest !== undefined) return (await rest.next()).value ?? null
-    const left = limit() - at
-    if (left > 0) return await readAt(Math.min(left, maxBytes()))
-    if (growing.error !== undefined) throw growing.error
-    if (growing.verified) return null
-    if (growing.rest === undefined) return undefined
-    const before: Buffer[] = []
-    const writtenEnd = Math.min(growing.written, end ?? Infinity)
-    while (at < writtenEnd) before.push(await readAt(writtenEnd - at))
-    const source = growing.rest.fork(stop.signal)
-    rest = holdBack(
-      source,
-      { start: Math.max(at, source.at), ...(end !== undefined && { end }) },
-      Buffer.concat(before)
-    )
-    return await next()
+  /** Returns the bytes that have arrived, before the remaining ones come from the source. */
+  async function takeArrived (): Promise<Buffer> {
+    const until = Math.min(growing.arrived, end ?? Infinity)
+    const chunks: Buffer[] = []
+    while (at < until) chunks.push(await take(until - at))
+    return Buffer.concat(chunks)
   }
 
-  function pull (): void {
-    next().then(chunk => {
-      if (stream.destroyed) return
-      if (chunk === undefined) {
-        removeListener = growing.changed(pull)
-        return
+  /** Returns the next bytes; null at the end. Waits until more bytes have arrived. */
+  async function next (): Promise<Buffer | null> {
+    while (rest === undefined) {
+      const left = limit() - at
+      if (left > 0) return await take(left)
+      if (growing.error !== undefined) throw growing.error
+      if (growing.verified) return null
+      if (growing.rest === undefined) {
+        await new Promise<void>(resolve => { removeListener = growing.changed(resolve) })
+        continue
       }
-      if (chunk !== null) onBytes?.(chunk.length)
-      stream.push(chunk)
-    }).catch((error: unknown) => { stream.destroy(error instanceof Error ? error : new Error(String(error))) })
+      const before = await takeArrived()
+      const source = growing.rest.fork(stop.signal)
+      rest = holdBack(source, { start: Math.max(at, source.at), ...(end !== undefined && { end }) }, before)
+    }
+    return (await rest.next()).value ?? null
   }
 
   const stream: Readable = new Readable({
     // Only one chunk of any size is read ahead, so that the rest stays on disk until the client takes it.
     highWaterMark: 1,
-    read: pull,
+    read () {
+      next().then(chunk => {
+        if (stream.destroyed) return
+        if (chunk !== null) onBytes?.(chunk.length)
+        stream.push(chunk)
+      }).catch((error: unknown) => { stream.destroy(error instanceof Error ? error : new Error(String(error))) })
+    },
     destroy (error, done) {
       removeListener?.()
       stop.abort()
+      buffers.close()
       done(error)
     }
   })
+  reportWritten(stream, buffers.give)
   return stream
 }
 
 /** Reads a span of a file directly from its source, without the store. The whole file is verified nevertheless. */
 export function createDirectReader (
   source: VerifiedSource,
-  { onBytes, ...span }: Omit<ReaderOptions, 'maxBytes'>
+  { onBytes, ...span }: Omit<ReaderOptions, 'budget'>
 ): Readable {
   const chunks = holdBack(source, span)
   const stream: Readable = new Readable({

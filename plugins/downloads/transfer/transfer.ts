@@ -1,11 +1,14 @@
-import type { FileHandle } from 'node:fs/promises'
-import type { Blobs, PartialFile } from '../store/blobs.ts'
+import type { Blobs } from '../store/blobs.ts'
+import type { PartialFile } from '../store/partial-files.ts'
+import { createDiskWriter } from './disk-writer.ts'
 import type { GrowingFile } from './reader.ts'
 import { openVerifiedSource, type VerifiedSource, type VerifiedSourceOptions } from './verified-source.ts'
 
 export interface TransferOptions {
   source: VerifiedSource
   partial: PartialFile
+  /** Returns the maximum bytes of the file in memory. */
+  maxHeldBytes: () => number
   /** Aborts the request to the upstream. */
   abort: () => void
   /** Called when a write to disk has failed. */
@@ -15,29 +18,16 @@ export interface TransferOptions {
 }
 
 /**
- * Frees the memory of a chunk that is no longer used. The garbage collector is slow with memory outside its heap, so
- * written chunks of a fast upstream would accumulate. A chunk that shares its memory is not freed.
- */
-function freeMemory ({ buffer, byteLength }: Buffer): void {
-  if (buffer instanceof ArrayBuffer && buffer.byteLength === byteLength) buffer.transfer(0)
-}
-
-async function writeAll (handle: FileHandle, chunk: Buffer, position: number): Promise<void> {
-  for (let at = 0; at < chunk.length;) {
-    at += (await handle.write(chunk, at, chunk.length - at, position + at)).bytesWritten
-  }
-}
-
-/**
  * Creates the transfer of one file from an upstream to the disk, for all its readers and independent of each of them.
  * When the disk accepts no more bytes, each reader continues from the source. The file is closed when the transfer has
  * ended and no reader uses it.
  */
-export function createTransfer ({ source, partial, abort, onRefused, onEnd }: TransferOptions) {
+export function createTransfer ({ source, partial, maxHeldBytes, abort, onRefused, onEnd }: TransferOptions) {
   const listeners = new Set<() => void>()
   const settled = Promise.withResolvers<void>()
   settled.promise.catch(() => {})
-  let written = 0
+  // The source hashes a chunk after the next one is requested.
+  const writer = createDiskWriter({ partial, hashed: () => source.at, maxHeldBytes, onRefused })
   let verified = false
   let error: Error | undefined
   let rest: VerifiedSource | undefined
@@ -56,27 +46,13 @@ export function createTransfer ({ source, partial, abort, onRefused, onEnd }: Tr
     notify()
   }
 
-  /** Writes a chunk to disk. Returns false when the store is full or the write fails. */
-  async function write (chunk: Buffer): Promise<boolean> {
-    if (!partial.grow(chunk.length)) return false
-    try {
-      await writeAll(partial.handle, chunk, written)
-    } catch (error) {
-      onRefused?.(error)
-      return false
-    }
-    written += chunk.length
-    notify()
-    return true
-  }
-
   async function run (): Promise<void> {
-    let before: Buffer | undefined
     for await (const chunk of source.chunks()) {
-      // By now the source has hashed the previous chunk, so its memory can be freed.
-      if (before !== undefined) freeMemory(before)
-      before = chunk
-      if (await write(chunk)) continue
+      const added = writer.add(chunk)
+      notify()
+      await added
+      // The last bytes have room in memory.
+      if (!writer.refused || (source.size ?? Infinity) - writer.written <= maxHeldBytes()) continue
       rest = source
       break
     }
@@ -84,7 +60,7 @@ export function createTransfer ({ source, partial, abort, onRefused, onEnd }: Tr
     if (!verified) abort()
     settled.resolve()
     notify()
-    if (verified) await partial.commit(source.digest)
+    if (verified && await writer.finish()) await partial.commit(source.digest)
   }
 
   async function close (): Promise<void> {
@@ -92,17 +68,18 @@ export function createTransfer ({ source, partial, abort, onRefused, onEnd }: Tr
   }
 
   const done = run().catch(fail).then(async () => {
+    await writer.idle()
     over = true
     onEnd?.()
     await close()
   })
 
   const growing: GrowingFile = {
-    handle: partial.handle,
-    get written () { return written },
+    get arrived () { return writer.arrived },
     get verified () { return verified },
     get error () { return error },
     get rest () { return rest },
+    read: writer.read,
     changed (listener) {
       listeners.add(listener)
       return () => { listeners.delete(listener) }
@@ -162,6 +139,11 @@ interface Shared {
 /** A share in a transfer, valid until `leave` is called. */
 export interface Share { opening: Opening, first: boolean, leave: () => void }
 
+/** Bytes that are not on disk yet, or only for a short time: maximum of all transfers, and of each. */
+const maxHeldOfAll = 16 * 1024 * 1024
+const maxHeldOfTransfer = 1024 * 1024
+const minHeldOfTransfer = 64 * 1024
+
 /** Maximum number of transfers without a share. */
 const maxAbandoned = 8
 
@@ -181,7 +163,7 @@ async function startTransfer (
   { blobs, onRefused }: PoolOptions,
   sourceOptions: SourceOptions,
   shared: Shared,
-  onEnd: () => void
+  { maxHeldBytes, onEnd }: Pick<TransferOptions, 'maxHeldBytes'> & { onEnd: () => void }
 ): Opening {
   const { stop } = shared
   let partial
@@ -197,7 +179,8 @@ async function startTransfer (
     // Stored files are evicted only after the upstream has opened the new file.
     if (source !== undefined && partial.reserve(source.size ?? 0)) {
       shared.size = source.size
-      shared.transfer = createTransfer({ source, partial, abort: () => { stop.abort() }, onRefused, onEnd })
+      const abort = () => { stop.abort() }
+      shared.transfer = createTransfer({ source, partial, maxHeldBytes, abort, onRefused, onEnd })
       return shared.transfer
     }
   } catch (error) {
@@ -219,6 +202,9 @@ export function createPool (options: PoolOptions) {
   /** All transfers that have not ended, including those that requests can no longer join. */
   const running = new Set<Promise<void>>()
 
+  const maxHeldBytes = (): number =>
+    Math.min(maxHeldOfTransfer, Math.max(minHeldOfTransfer, maxHeldOfAll / running.size))
+
   function forget (key: string, shared: Shared): void {
     if (transfers.get(key) === shared) transfers.delete(key)
   }
@@ -232,7 +218,8 @@ export function createPool (options: PoolOptions) {
       stop: new AbortController()
     }
     transfers.set(key, shared)
-    shared.opening = startTransfer(options, sourceOptions, shared, () => { forget(key, shared) })
+    const onEnd = () => { forget(key, shared) }
+    shared.opening = startTransfer(options, sourceOptions, shared, { maxHeldBytes, onEnd })
     const end = waitForEnd(shared.opening).finally(() => { running.delete(end) })
     running.add(end)
     return shared

@@ -152,6 +152,23 @@ await t.test('a damaged or missing file is removed at its first use, and counted
   }
 })
 
+await t.test('a file is removed when it cannot be flushed to disk', async t => {
+  const { blobs, read, names, lines } = await setUp(t)
+  const partial = await blobs.create(400)
+  if (partial === undefined) throw new Error('no file')
+  partial.grow(400)
+  await partial.handle.write(a)
+  const failed = Promise.withResolvers<undefined>()
+  partial.handle.datasync = async () => await failed.promise
+  t.ok(await partial.commit(digestOf(a)))
+  t.ok((await read(a))?.equals(a), 'the file is used before it is flushed')
+  failed.reject(Object.assign(new Error('EIO: i/o error, fdatasync'), { code: 'EIO' }))
+  await partial.close()
+  await gone(names.blob(digestOf(a)))
+  matchStrictly(t, blobs.statistics(), { entries: 0, bytes: 0 })
+  t.match(lines.at(-1), 'EIO')
+})
+
 await t.test('two processes may share one directory', async t => {
   const one = await setUp(t)
   const other = await setUp(t, { directory: one.directory })

@@ -1,10 +1,12 @@
+import type { WriteVResult } from 'node:fs'
 import { open, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { Readable } from 'node:stream'
 import { buffer } from 'node:stream/consumers'
+import { setTimeout as sleep } from 'node:timers/promises'
 import t, { type Test } from 'tap'
 import { registryError } from '../../../../lib/errors.ts'
-import type { PartialFile } from '../../../../plugins/downloads/store/blobs.ts'
+import type { PartialFile } from '../../../../plugins/downloads/store/partial-files.ts'
 import {
   openVerifiedSource,
   type VerifiedSource,
@@ -12,13 +14,15 @@ import {
 } from '../../../../plugins/downloads/transfer/verified-source.ts'
 import { createGrowingReader, createDirectReader } from '../../../../plugins/downloads/transfer/reader.ts'
 import type { OpenAt, DownloadSource } from '../../../../plugins/downloads/transfer/source.ts'
+import { createReadBudget } from '../../../../plugins/downloads/transfer/read-buffers.ts'
 import { createTransfer } from '../../../../plugins/downloads/transfer/transfer.ts'
 import { digestOf, fileOf } from '../../../fakes/storage.ts'
 
 const content = fileOf(1_000_000)
 const file = { name: 'x.tar.gz', size: content.length, checksum: digestOf(content), validator: 'one' }
 const broken = registryError('service_unavailable', 'broken', { instance: 'a' })
-const maxBytes = () => 10_000
+const budget = createReadBudget(10_000)
+const maxHeldBytes = () => 1024 * 1024
 
 /** Creates an upstream in memory that fails once at each offset of `breaks`. */
 function createOrigin (
@@ -39,7 +43,8 @@ function createOrigin (
         yield bytes.subarray(at, cut)
         throw broken
       }
-      yield bytes.subarray(at, at + size)
+      // A copy: the memory of a chunk is freed after its use.
+      yield Buffer.from(new Uint8Array(bytes.subarray(at, at + size)).buffer)
     }
   }
   const origin: DownloadSource = {
@@ -243,11 +248,12 @@ await t.test('readers of a transfer in progress get the complete file at their o
   const transfer = createTransfer({
     source: await flowOf([createOrigin('a', { breaks: [300_000] }).origin]),
     partial,
+    maxHeldBytes,
     abort: () => {}
   })
   const read = async (start: number, end: number) => {
     const letGo = transfer.hold()
-    const bytes = await buffer(createGrowingReader(transfer.growing, { start, end, maxBytes }))
+    const bytes = await buffer(createGrowingReader(transfer.growing, { start, end, budget }))
     letGo()
     return bytes
   }
@@ -264,56 +270,123 @@ await t.test('readers of a transfer in progress get the complete file at their o
   t.strictSame(partial.committed, [digestOf(content)])
 })
 
+/** A file that does not fit in the memory of a transfer. */
+const large = fileOf(8_000_000)
+const largeFile = { ...file, size: large.length, checksum: digestOf(large) }
+
+/** Creates a transfer of the large file from an origin, to a disk with room for some bytes. */
+async function transferOf (t: Test, origin: DownloadSource, room: number) {
+  const partial = await partialOf(t, room)
+  let aborted = 0
+  const transfer = createTransfer({
+    source: await flowOf([{
+      ...origin,
+      open: async at => {
+        const opened = await origin.open(at)
+        return opened && { ...opened, file: largeFile }
+      }
+    }], { file: largeFile }),
+    partial,
+    maxHeldBytes,
+    abort: () => { aborted++ }
+  })
+  const read = async (start: number, end: number) => {
+    const letGo = transfer.hold()
+    return await buffer(createGrowingReader(transfer.growing, { start, end, budget })).finally(letGo)
+  }
+  return { partial, transfer, read, aborted: () => aborted }
+}
+
 await t.test('when the disk is full, readers continue with requests of their own and miss no bytes', async t => {
-  for (const room of [0, 1, 420_000, 990_000]) {
-    const { origin, requested } = createOrigin('a')
-    const partial = await partialOf(t, room)
-    let aborted = 0
-    const transfer = createTransfer({ source: await flowOf([origin]), partial, abort: () => { aborted++ } })
-    const read = async (start: number, end: number) => {
-      const letGo = transfer.hold()
-      return await buffer(createGrowingReader(transfer.growing, { start, end, maxBytes })).finally(letGo)
-    }
-    const [whole, part] = await Promise.all([read(0, content.length), read(5, 10)])
-    t.ok(whole.equals(content), String(room))
-    t.ok(part.equals(content.subarray(5, 10)))
+  for (const room of [0, 1, 4_200_000]) {
+    const { origin, requested } = createOrigin('a', { bytes: large })
+    const { partial, transfer, read, aborted } = await transferOf(t, origin, room)
+    const [whole, part] = await Promise.all([read(0, large.length), read(5, 10)])
+    t.ok(whole.equals(large), String(room))
+    t.ok(part.equals(large.subarray(5, 10)))
     await transfer.settled
     await partial.closed
-    t.strictSame([aborted, partial.committed.length, requested.length], [1, 0, 3])
+    t.strictSame([aborted(), partial.committed.length, requested.length], [1, 0, 3])
   }
-  const wrong = createOrigin('a', { bytes: fileOf(content.length, 'another') })
-  const transfer = createTransfer({
-    source: await flowOf([wrong.origin]),
-    partial: await partialOf(t, 420_000),
-    abort: () => {}
-  })
+  const wrong = createOrigin('a', { bytes: fileOf(large.length, 'another') })
+  const { transfer } = await transferOf(t, wrong.origin, 4_200_000)
   const letGo = transfer.hold()
   let seen = 0
   await t.rejects(async () => {
-    for await (const chunk of createGrowingReader(transfer.growing, { start: 0, end: content.length, maxBytes })) {
+    for await (const chunk of createGrowingReader(transfer.growing, { start: 0, end: large.length, budget })) {
       seen += (chunk as Buffer).length
     }
   }, { code: 'service_unavailable', details: 'File is damaged' })
   letGo()
-  t.ok(seen <= content.length - 32 * 1024, 'the end of a damaged file is not sent')
+  t.ok(seen <= large.length - 32 * 1024, 'the end of a damaged file is not sent')
+})
+
+await t.test('readers get the last bytes from memory when the disk refuses them; nothing is stored', async t => {
+  for (const room of [large.length - 1, large.length - 40_000]) {
+    const { origin, requested } = createOrigin('a', { bytes: large })
+    const { partial, transfer, read, aborted } = await transferOf(t, origin, room)
+    const letGo = transfer.hold()
+    t.ok((await read(0, large.length)).equals(large))
+    await transfer.settled
+    t.ok((await read(large.length - 10, large.length)).equals(large.subarray(-10)), 'later readers get them too')
+    letGo()
+    await partial.closed
+    t.strictSame([aborted(), partial.committed.length, requested.length], [0, 0, 1])
+  }
+})
+
+await t.test('a reader gets the same bytes from memory and from disk at any speed', async t => {
+  const { origin } = createOrigin('a', { bytes: large, size: 65_536 })
+  const { transfer, partial } = await transferOf(t, origin, Infinity)
+  const letGo = transfer.hold()
+  const read = async (start: number, pauses: number) => {
+    const chunks: Buffer[] = []
+    const wide = createReadBudget(4_000_000)
+    const reader = createGrowingReader(transfer.growing, { start, end: large.length, budget: wide })
+    for await (const chunk of reader) {
+      chunks.push(chunk as Buffer)
+      if (chunks.length <= pauses) await sleep(25)
+    }
+    return Buffer.concat(chunks)
+  }
+  const starts = [0, 0, 1, 65_535, 65_536, 3_999_999, 7_999_999]
+  const all = await Promise.all(starts.map(async (start, pauses) => await read(start, pauses * 2)))
+  for (const [number, start] of starts.entries()) t.ok(all[number]?.equals(large.subarray(start)), String(start))
+  letGo()
+  await partial.closed
+  t.strictSame(partial.committed, [digestOf(large)])
+})
+
+await t.test('after a failed write, readers get the bytes that were not written from memory', async t => {
+  const { origin } = createOrigin('a', { bytes: large })
+  const { partial, read, aborted } = await transferOf(t, origin, Infinity)
+  const { writev } = partial.handle
+  let writes = 0
+  partial.handle.writev = async <T extends readonly NodeJS.ArrayBufferView[]>(chunks: T, position?: number) => {
+    writes++
+    const result = await writev.call(partial.handle, chunks, position) as WriteVResult<T>
+    if (writes === 3) throw Object.assign(new Error('EIO: i/o error, write'), { code: 'EIO' })
+    return result
+  }
+  t.ok((await read(0, large.length)).equals(large))
+  await partial.closed
+  t.strictSame([aborted(), writes, partial.committed], [1, 3, []])
 })
 
 await t.test('a source is aborted when its only reader stops', async t => {
-  const partial = await partialOf(t, 100_000)
   const signals: AbortSignal[] = []
-  const { origin } = createOrigin('a')
-  const flow = await flowOf([{
+  const { origin } = createOrigin('a', { bytes: large })
+  const { partial, transfer } = await transferOf(t, {
     instance: 'a',
     open: async at => {
       signals.push(at.signal)
       return await origin.open(at)
     }
-  }])
-  const transfer = createTransfer({ source: flow, partial, abort: () => {} })
+  }, 100_000)
   const letGo = transfer.hold()
-  const reader = createGrowingReader(transfer.growing, { start: 0, end: content.length, maxBytes })
-  for await (const chunk of reader) if ((chunk as Buffer).length > 10_000) break
+  const reader = createGrowingReader(transfer.growing, { start: 0, end: large.length, budget })
+  for await (const chunk of reader) if ((chunk as Buffer).length > 16 * 1024) break
   letGo()
-  t.ok(signals.at(-1)?.aborted)
+  t.equal(signals.at(-1)?.aborted, true)
   await partial.closed
 })
