@@ -59,8 +59,10 @@ const pages: Record<Source, number> = {
  * Minimum number of requests of a crawl: the list, and two for each new or changed extension. For Gitea these are the
  * releases and a checksum file, for OCI the tags and a manifest. A change that no list shows needs no request.
  */
-const fewest = (source: Source, kind: keyof typeof kinds): number =>
-  pages[source] + (kind === 'cold' ? 2 * sizes.extensions : kind === 'changed' && showsChanges[source] ? 2 * changed : 0)
+function fewest (source: Source, kind: keyof typeof kinds): number {
+  const read = kind === 'cold' ? sizes.extensions : kind === 'changed' && showsChanges[source] ? changed : 0
+  return pages[source] + 2 * read
+}
 const kinds = { cold: 'first', unchanged: 'no change', changed: '1 % has a new version' } as const
 const titles: Record<Source, string> = {
   gitea: `Gitea, ${sizes.extensions} extensions of ${sizes.repositories} repositories`,
@@ -183,7 +185,7 @@ async function measure (source: Source, url: string): Promise<void> {
   await note('unchanged', await crawl(running))
   await send({ order: 'publish', source, count: changed, version: '2.0.0' })
   await note('changed', await crawl(running))
-  // Without a sign of changes, every repository is read within the bound.
+  // Without a sign of changes, every repository is read in time.
   if (!showsChanges[source]) {
     running.clock.forward(reconcile)
     await crawl(running)

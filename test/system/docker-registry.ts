@@ -143,7 +143,7 @@ await t.test('three registries and a directory with the same content give identi
   }
 })
 
-await t.test('crawls of a real docker-registry read each repository within the bound', async t => {
+await t.test('crawls of a real docker-registry read each repository in time', async t => {
   const registry = await startDockerRegistry(t, join(folder, 'crawled'))
   const names = Array.from({ length: 12 }, (_, number) => `n${String(number).padStart(2, '0')}`)
   const layouts = join(folder, 'crawled-layouts')
@@ -187,5 +187,5 @@ await t.test('crawls of a real docker-registry read each repository within the b
   await crawl()
   t.strictSame([await versionOf('n03'), await versionOf('n04')], ['2.0.0', '2.0.0'], 'and then in the list')
   for (let at = 0; at < 12; at++) await crawl()
-  t.strictSame([await versionOf('n01'), await versionOf('n02')], ['2.0.0', '1.0.0'], 'the others within the bound')
+  t.strictSame([await versionOf('n01'), await versionOf('n02')], ['2.0.0', '1.0.0'], 'the others in time')
 })

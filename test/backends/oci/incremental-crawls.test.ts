@@ -60,7 +60,7 @@ const tagsRequest = (name: string) => `GET provider/${name}/tags/list`
 const isTags = (request: string) => request.endsWith('/tags/list')
 const isHead = (request: string) => request.startsWith('HEAD ')
 
-await t.test('without a sign of changes a crawl reads a share of the repositories, each within the bound', async t => {
+await t.test('without a sign of changes a crawl reads a share of the repositories, each in time', async t => {
   const { crawl } = await setUp(t)
   const read: string[] = []
   for (let at = 0; at < crawlsInBound; at++) {
@@ -74,13 +74,13 @@ await t.test('without a sign of changes a crawl reads a share of the repositorie
   t.strictSame(read.sort(), names.map(tagsRequest), 'each repository once')
 })
 
-await t.test('a new version is in the list within the bound; its repository is then read in each crawl for an ' +
+await t.test('a new version is in the list in time; its repository is then read in each crawl for an ' +
   'hour, without a request for the known tag', async t => {
   const { crawl, push } = await setUp(t)
   push('n23', '2.0.0')
   let crawls = 0
   for (; crawls <= crawlsInBound; crawls++) if ((await crawl()).versions.get('n23') === '2.0.0') break
-  t.ok(crawls < crawlsInBound, 'within the bound')
+  t.ok(crawls < crawlsInBound, 'in time')
   for (let at = 0; at < 11; at++) {
     const { requested } = await crawl()
     t.strictSame(requested.filter(request => request.includes('n23')), [tagsRequest('n23')])
@@ -89,14 +89,14 @@ await t.test('a new version is in the list within the bound; its repository is t
   t.notOk((await crawl()).requested.includes(tagsRequest('n23')), 'and then in its turn')
 })
 
-await t.test('a deleted version leaves the list within the bound', async t => {
+await t.test('a deleted version leaves the list in time', async t => {
   const { crawl, tagsOf } = await setUp(t)
   tagsOf('n20').delete('1.1.0')
   for (let at = 0; at < crawlsInBound; at++) await crawl()
   t.equal((await crawl()).versions.get('n20'), '1.0.0')
 })
 
-await t.test('a tag with a new target is in the list within the bound, and its manifest is requested once', async t => {
+await t.test('a tag with a new target is in the list in time, and its manifest is requested once', async t => {
   const { crawl, push } = await setUp(t)
   const before = (await crawl()).extensions.find(({ name }) => name === 'n20')?.checksum
   push('n20', '1.1.0')

@@ -109,7 +109,7 @@ await t.test('Harbor: a tag with a new target is in the next list, because it ad
   t.not((await crawl()).checksums.get('n21'), before)
 })
 
-await t.test('Zot: a tag with a new target of the same size is in the list within the bound', async t => {
+await t.test('Zot: a tag with a new target of the same size is in the list in time', async t => {
   const { crawl, push } = await setUp(t, { flavour: 'zot', search: true }, { reconcile_seconds: 3600 })
   const before = (await crawl()).checksums.get('n21')
   push('n21', '1.1.0')
