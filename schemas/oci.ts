@@ -107,13 +107,16 @@ export const HarborRepositories = Type.Array(Type.Unknown(), {
 })
 export type HarborRepositories = Static<typeof HarborRepositories>
 
+/** A text that is kept in memory for each repository. A longer one is malformed. */
+const remembered = (description: string) => Type.String({ maxLength: 1024, description })
+
 /** A repository of a project, reduced to the fields that change with its artifacts. */
 export const HarborRepository = Type.Object({
   name: Type.String({ description: 'Full name, which begins with the project' }),
   id: Type.Optional(Type.Integer({ description: 'Another one after the repository was deleted and created again' })),
   artifact_count: Type.Integer({ description: 'Number of artifacts, also of those without a tag' }),
   pull_count: Type.Optional(Type.Integer({ description: 'Number of pulls; absent if zero' })),
-  update_time: Type.Optional(Type.String({ description: 'Time of the last update, which a pull is too' }))
+  update_time: Type.Optional(remembered('Time of the last update, which a pull is too'))
 }, { description: 'A repository of Harbor' })
 export type HarborRepository = Static<typeof HarborRepository>
 
@@ -128,7 +131,7 @@ export const ExtensionDiscovery = Type.Object({
 }, { description: 'Extensions that a registry offers' })
 export type ExtensionDiscovery = Static<typeof ExtensionDiscovery>
 
-const nullable = (description: string) => Type.Optional(Type.Union([Type.String({ description }), Type.Null()]))
+const nullable = (description: string) => Type.Optional(Type.Union([remembered(description), Type.Null()]))
 
 /** A repository of Zot's search, reduced to the fields that change with its tags. */
 export const ZotRepository = Type.Object({

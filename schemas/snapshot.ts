@@ -56,14 +56,18 @@ export const SnapshotHead = Type.Object({
 }, { description: 'First line of a snapshot' })
 export type SnapshotHead = Static<typeof SnapshotHead>
 
+const readTimes = Type.Optional(Type.Array(Type.Object({ name, at })))
+
 export const SnapshotListing = Type.Object({
   kind: Type.Literal('listing'),
   type,
   at,
   missing: Type.Boolean(),
   unread: Type.Array(name),
-  /** Names with data that is older than the crawl, and the time of that data. */
-  kept: Type.Optional(Type.Array(Type.Object({ name, at }))),
+  /** Names whose data is kept because their last read failed, and the time of that data. */
+  kept: readTimes,
+  /** Names that the crawl did not read, and the time of their data. */
+  unconfirmed: readTimes,
   proof: Type.Optional(Type.Object({ at, names: Type.Array(name) }))
 }, { description: 'The listing of one type, without its extensions' })
 export type SnapshotListing = Static<typeof SnapshotListing>

@@ -10,7 +10,7 @@ import { isRegistryError, type RegistryError } from '../../lib/errors.ts'
 import type { CachedResult } from '../../lib/result.ts'
 import { reuse, reuseAll } from '../../lib/reuse.ts'
 import type { Extension, ExtensionType } from '../../schemas/extension.ts'
-import type { Loaded, Release } from '../driver/driver.ts'
+import type { Current, Release } from '../driver/driver.ts'
 import { isUpstreamResponse } from '../driver/fail-fast.ts'
 import { currentRelease } from '../driver/version.ts'
 import type { CachedRead, ReadOptions } from './backend.ts'
@@ -110,17 +110,20 @@ export function createListedNames ({ cache, keys, listUse }: ListedNamesDependen
     },
 
     /**
-     * Returns the age in seconds of a newer listing with a version that the cached versions lack; undefined when they
-     * agree. Such cached versions are outdated, although they are fresh.
+     * Returns the age in seconds of newer data, in the listing or in the cached metadata, with a version that the
+     * cached versions lack; undefined when they agree. Such cached versions are outdated, although they are fresh.
      */
     ageOfNewVersion (type: ExtensionType, name: string): number | undefined {
       const cached = cache.peek(keys.versions(type, name))
+      if (cached === undefined) return undefined
+      const isNew = (version: string | undefined, age: number): boolean =>
+        version !== undefined && age < cached.age && !cached.value.releases.some(release => release.version === version)
+      const described = cache.peek(keys.metadata(type, name))
+      if (described !== undefined && isNew(described.value.extension.version, described.age)) return described.age
       const listed = cache.read(keys.list(type))
-      const version = listed?.value.kept.has(name) === true ? undefined : listed?.value.byName.get(name)?.version
-      if (cached === undefined || listed === undefined || version === undefined) return undefined
+      if (listed === undefined || listed.value.kept.has(name)) return undefined
       const age = ageOf(name, listed)
-      if (age >= cached.age) return undefined
-      return cached.value.releases.some(release => release.version === version) ? undefined : age
+      return isNew(listed.value.byName.get(name)?.version, age) ? age : undefined
     },
 
     /**
@@ -149,45 +152,51 @@ interface NamedEntry<T> {
 }
 
 /**
- * Creates the reads of the cached entries of single extensions. Metadata and versions are two entries, which one load
- * fills. When the load fails, the newer one of the cached entry and the listing is returned.
+ * Creates the reads of the cached entries of single extensions. Metadata and versions are two entries. A load of
+ * versions fills both; a load of metadata does so unless the driver can read the current version only. When a load
+ * fails, the newer one of the cached entry and the listing is returned.
  */
 export function createNamedEntries (dependencies: NamedEntriesDependencies) {
   const { driver, cache, keys, presenter, skips, breaker, call, listed, onChange } = dependencies
   const { name: instance } = driver
 
-  async function readUpstream (type: ExtensionType, name: string): Promise<Loaded | undefined> {
-    const { skip, end } = skips.load(type, name)
-    const loaded = await call(async () => await driver.load(type, name, { skip }), {
-      forgives: isUpstreamResponse,
-      passes,
-      extension: `${type}/${name}`
-    })
-    end()
-    return loaded
+  const readUpstream = async <T>(type: ExtensionType, name: string, read: () => Promise<T>): Promise<T> =>
+    await call(read, { forgives: isUpstreamResponse, passes, extension: `${type}/${name}` })
+
+  const absentEntries = (type: ExtensionType, name: string): LoadedEntry[] =>
+    [keys.metadata(type, name), keys.versions(type, name)].map(key => loadedEntry<unknown>(key, undefined))
+
+  function metadataEntry (type: ExtensionType, name: string, { metadata, release }: Current): LoadedEntry {
+    const key = keys.metadata(type, name)
+    const extension = reuse(cache.peek(key)?.value.extension, presenter.toExtension(metadata, release))
+    const described: Described = isUnchecked(release) ? { extension, unchecked: { metadata, release } } : { extension }
+    return loadedEntry(key, described)
   }
 
+  /** Loads both entries. */
   async function load (type: ExtensionType, name: string): Promise<LoadedEntry[]> {
-    const [metadataKey, versionsKey] = [keys.metadata(type, name), keys.versions(type, name)]
-    const loaded = await readUpstream(type, name)
-    const current = loaded === undefined ? undefined : currentRelease(loaded.releases)
-    if (loaded === undefined || current === undefined) {
-      return [loadedEntry(metadataKey, undefined), loadedEntry(versionsKey, undefined)]
-    }
+    const { skip, end } = skips.load(type, name)
+    const loaded = await readUpstream(type, name, async () => await driver.load(type, name, { skip }))
+    end()
+    const release = loaded === undefined ? undefined : currentRelease(loaded.releases)
+    if (loaded === undefined || release === undefined) return absentEntries(type, name)
     const { metadata, releases } = loaded
-    onChange()
-    const extension = reuse(cache.peek(metadataKey)?.value.extension, presenter.toExtension(metadata, current))
-    const described: Described = isUnchecked(current)
-      ? { extension, unchecked: { metadata, release: current } }
-      : { extension }
+    const key = keys.versions(type, name)
     const versions = reuseAll(
-      cache.peek(versionsKey)?.value.versions,
+      cache.peek(key)?.value.versions,
       releases.map(release => presenter.toVersion(metadata, release))
     )
-    return [
-      loadedEntry(metadataKey, described),
-      loadedEntry(versionsKey, versionListing(releases, versions))
-    ]
+    onChange()
+    return [metadataEntry(type, name, { metadata, release }), loadedEntry(key, versionListing(releases, versions))]
+  }
+
+  /** Loads the metadata only. The read does not show all skipped items, so it removes none. */
+  async function loadCurrent (type: ExtensionType, name: string): Promise<LoadedEntry[]> {
+    const { skip } = skips.load(type, name)
+    const current = await readUpstream(type, name, async () => await driver.current?.(type, name, { skip }))
+    if (current === undefined) return absentEntries(type, name)
+    onChange()
+    return [metadataEntry(type, name, current)]
   }
 
   /** `isListed`: whether an extension of a listing can be returned when the load fails. */
@@ -206,11 +215,13 @@ export function createNamedEntries (dependencies: NamedEntriesDependencies) {
     ...(maxAge !== undefined && { maxAge })
   })
 
-  const metadataOf = (type: ExtensionType, name: string, options: ReadOptions): NamedEntry<Described> => ({
-    key: keys.metadata(type, name),
-    loader: loaderOf(type, name, options, true),
-    ofListed: extension => ({ extension })
-  })
+  function metadataOf (type: ExtensionType, name: string, options: ReadOptions): NamedEntry<Described> {
+    const whole = loaderOf(type, name, options, true)
+    const loader = driver.current === undefined
+      ? whole
+      : { ...whole, flight: `${whole.flight} metadata`, load: () => loadCurrent(type, name) }
+    return { key: keys.metadata(type, name), loader, ofListed: extension => ({ extension }) }
+  }
 
   /** The versions of an extension. They are loaded again when a newer listing shows a version that they lack. */
   function versionsOf (type: ExtensionType, name: string, options: ReadOptions): NamedEntry<VersionListing> {

@@ -28,17 +28,25 @@ export function createRecords ({ cache, keys, presenter, wallClock = Date.now }:
   /** Returns the cache clock's time for a time of the wall clock; now for a time in the future. */
   const fromWall = (at: number): number => cache.now() - Math.max(0, wallClock() - at)
 
+  /** Returns the saved form of times of reads; undefined for none. */
+  const toSaved = (times: ReadonlyMap<string, number>): SnapshotListing['kept'] =>
+    times.size === 0 ? undefined : [...times].map(([name, at]) => ({ name, at: toWall(at) }))
+  const fromSaved = (times: SnapshotListing['kept'] = []): Map<string, number> =>
+    new Map(times.map(({ name, at }) => [name, fromWall(at)]))
+
   function * listingOf (type: ExtensionType): Generator<SnapshotRecord> {
     const listed = cache.read(keys.list(type))
     if (listed === undefined) return
-    const { extensions, missing, unread, proof, kept } = listed.value
+    const { extensions, missing, unread, proof } = listed.value
+    const [kept, unconfirmed] = [toSaved(listed.value.kept), toSaved(listed.value.unconfirmed)]
     yield {
       kind: 'listing',
       type,
       at: toWall(cache.now() - listed.age * 1000),
       missing,
       unread: [...unread],
-      ...(kept.size > 0 && { kept: [...kept].map(([name, at]) => ({ name, at: toWall(at) })) }),
+      ...(kept !== undefined && { kept }),
+      ...(unconfirmed !== undefined && { unconfirmed }),
       ...(proof !== undefined && { proof: { at: toWall(proof.at), names: [...proof.names] } })
     }
     for (let first = 0; first < extensions.length; first += chunk) {
@@ -58,7 +66,7 @@ export function createRecords ({ cache, keys, presenter, wallClock = Date.now }:
   }
 
   function restoreListing (
-    { type, at, missing, unread, kept = [], proof }: SnapshotListing,
+    { type, at, missing, unread, kept, unconfirmed, proof }: SnapshotListing,
     extensions: readonly Extension[]
   ): void {
     cache.restore(
@@ -69,9 +77,8 @@ export function createRecords ({ cache, keys, presenter, wallClock = Date.now }:
         refusal: undefined,
         missing,
         unread: new Set(unread),
-        kept: new Map(kept.map(({ name, at }) => [name, fromWall(at)])),
-        // A restored listing is stale: every request for a name reads the upstream until the next crawl.
-        unconfirmed: new Map(),
+        kept: fromSaved(kept),
+        unconfirmed: fromSaved(unconfirmed),
         proof: proof === undefined ? undefined : { names: new Set(proof.names), at: fromWall(proof.at) }
       }),
       fromWall(at)

@@ -31,6 +31,9 @@ export interface Release {
 /** Metadata of an extension as the upstream states them, without its versions. */
 export interface Metadata extends Pick<Extension, 'name' | 'type' | 'description' | 'author' | 'repository' | 'tags'> {}
 
+/** An extension with its current version. */
+export interface Current { metadata: Metadata, release: Release }
+
 /** An extension with all its versions. */
 export interface Loaded {
   metadata: Metadata
@@ -41,10 +44,10 @@ export interface Loaded {
 /** Result of one crawl over an upstream. */
 export interface Crawl {
   /**
-   * Each extension once, with its current release. `age` are the seconds since it was read, if this crawl neither read
-   * it nor has a sign of the upstream that it is unchanged; absent otherwise.
+   * Each extension once, with its current release. `age` are the seconds since it was read, if this crawl did not read
+   * it and its upstream does not list every change; absent otherwise.
    */
-  found: Array<{ metadata: Metadata, release: Release, age?: number }>
+  found: Array<Current & { age?: number }>
   /**
    * Extensions whose repository could not be read, while others could. With any of them the crawl does not prove the
    * absence of other extensions.
@@ -127,6 +130,11 @@ export interface Driver {
   list (options?: SkipOptions): Promise<Crawl>
   /** Returns one extension with all its versions; undefined when the upstream responded and has no version of it. */
   load (type: ExtensionType, name: string, options?: SkipOptions): Promise<Loaded | undefined>
+  /**
+   * Returns one extension with its current version only, in fewer requests than `load`; undefined as for `load`. `load`
+   * is used if unset.
+   */
+  current? (type: ExtensionType, name: string, options?: SkipOptions): Promise<Current | undefined>
   /**
    * Looks up the checksum of a file that has a `checksumLocator`; required of a driver that sets it. Returns an empty
    * object when the publisher states no checksum, and undefined when the release has changed since it was read. A

@@ -1,13 +1,12 @@
 import pLimit from 'p-limit'
 import { isRefusal, isRegistryError, type RegistryError } from '../../lib/errors.ts'
 import { forEachYielding } from '../../lib/yielding.ts'
-import type { Crawl, Skip } from '../driver/driver.ts'
+import type { Crawl, Current, Skip } from '../driver/driver.ts'
 import { createFailFast, isUpstreamResponse } from '../driver/fail-fast.ts'
 import type { CrawlPlan, LastRead } from '../driver/read-schedule.ts'
 import type { ExtensionRef, ExtensionRepositories, Repositories } from './repositories.ts'
 import type { OciSchedule, TrackedVersions } from './tracked-versions.ts'
 import type { RepositoryState, Transport } from './transport.ts'
-import type { Current } from './versions.ts'
 
 /** Repositories that are refused, each with the extension that it would hold. */
 type Refusals = Array<{ extension: ExtensionRef, repository: string, error: RegistryError }>
@@ -44,7 +43,8 @@ export async function crawlRepositories (
   { transport, repositories, versionsOf, schedule, concurrency, skip }: OciCrawlOptions
 ): Promise<Crawl> {
   const startedAt = schedule.now()
-  const { names, states = new Map(), truncated, truncatedBy, expected } = await repositories.discover()
+  const discovered = await repositories.discover({ withStates: true })
+  const { names, states = new Map(), truncated, truncatedBy, expected } = discovered
   const groups = repositories.group(names)
   const known = groups.flatMap(group => group.repositories)
   const plan = schedule.plan(known.map(name => ({ name, state: states.get(name) })))
@@ -157,24 +157,24 @@ function skipDuplicates (
 
 /**
  * Returns the newest result for an extension, since a request of a client may have read a repository after the crawl
- * did; undefined when it has no version. With `age` when neither a read nor the list of repositories confirms it.
+ * did; undefined when it has no version. With `age` when no read of this crawl confirms it: a list of repositories does
+ * not show every change.
  */
 function newestOf (
   { repositories }: ExtensionRepositories,
   found: FoundCurrent | undefined,
-  { startedAt, plan, schedule, states }: CrawlReads
+  { startedAt, plan, schedule }: CrawlReads
 ): Crawl['found'][number] | undefined {
-  const withAge = (current: Current, last: LastRead<Current> | undefined, repository: string) => ({
+  const withAge = (current: Current, last: LastRead<Current> | undefined) => ({
     ...current,
-    ...(last !== undefined && last.oldest < startedAt && !states.has(repository) &&
-      { age: (schedule.now() - last.oldest) / 1000 })
+    ...(last !== undefined && last.oldest < startedAt && { age: (schedule.now() - last.oldest) / 1000 })
   })
   for (const repository of repositories) {
     const read = schedule.readSince(repository, startedAt)
-    if (read?.result !== undefined) return withAge(read.result, read, repository)
+    if (read?.result !== undefined) return withAge(read.result, read)
     const isOutdated = read !== undefined && repositories.length === 1
     if (found?.repository === repository && !isOutdated) {
-      return withAge(found.current, plan.unchanged.get(repository), repository)
+      return withAge(found.current, plan.unchanged.get(repository))
     }
   }
   return undefined

@@ -11,7 +11,7 @@ import type { RepositoryMapping } from '../driver/mapping.ts'
 import { parsePlatform } from '../driver/platform.ts'
 import { crawlRepositories } from './crawl.ts'
 import { createTagMemory, type ByteCache, type FirstPlatform } from './reader.ts'
-import { createRepositories } from './repositories.ts'
+import { createRepositories, type ExtensionRef } from './repositories.ts'
 import { createOciSchedule, createTrackedVersions, maxDigestAgeOf } from './tracked-versions.ts'
 import { ContentError, type Transport } from './transport.ts'
 import { createVersions } from './versions.ts'
@@ -71,6 +71,28 @@ export function createOciDriver (options: OciDriverOptions): Driver {
       ...(immutable !== undefined && { immutable })
     }), schedule)
 
+  /** Returns the result of `read` for the first repository of an extension that has one. */
+  async function firstOf<T> (
+    extension: ExtensionRef,
+    read: (repository: string, extension: ExtensionRef) => Promise<T | undefined>
+  ): Promise<T | undefined> {
+    const refusedRepositories: string[] = []
+    let refusal: RegistryError | undefined
+    for (const repository of repositories.candidates(extension.type, extension.name)) {
+      try {
+        const found = await read(repository, extension)
+        if (found !== undefined) return found
+      } catch (error) {
+        // Many registries refuse repositories that do not exist; the next repository may hold the extension.
+        if (!isRefusal(error)) throw error
+        refusal ??= error
+        refusedRepositories.push(repository)
+      }
+    }
+    if (refusal !== undefined && !await repositories.areUnlisted(refusedRepositories)) throw refusal
+    return undefined
+  }
+
   return {
     name: instance,
     source: 'oci',
@@ -89,21 +111,12 @@ export function createOciDriver (options: OciDriverOptions): Driver {
 
     async load (type, name, { skip } = ignoreSkips) {
       const versions = versionsFor(skip)
-      const refusedRepositories: string[] = []
-      let refusal: RegistryError | undefined
-      for (const repository of repositories.candidates(type, name)) {
-        try {
-          const loaded = await versions.all(repository, { type, name })
-          if (loaded !== undefined) return loaded
-        } catch (error) {
-          // Many registries refuse repositories that do not exist; the next repository may hold the extension.
-          if (!isRefusal(error)) throw error
-          refusal ??= error
-          refusedRepositories.push(repository)
-        }
-      }
-      if (refusal !== undefined && !await repositories.areUnlisted(refusedRepositories)) throw refusal
-      return undefined
+      return await firstOf({ type, name }, versions.all)
+    },
+
+    async current (type, name, { skip } = ignoreSkips) {
+      const versions = versionsFor(skip)
+      return await firstOf({ type, name }, versions.current)
     },
 
     open: async (file, openOptions) => await openBlob(options, file, openOptions),

@@ -54,8 +54,8 @@ export function createRepositories ({ transport, namespace, mapping, clock }: Re
   }
 
   /** Discovers the repositories. The result, or the failure, is remembered for `discoveryLifeMs`. */
-  async function discover (): Promise<RepositoryNames> {
-    discovered = { at: clock(), repositories: transport.repositories(namespace) }
+  async function discover (options = { withStates: false }): Promise<RepositoryNames> {
+    discovered = { at: clock(), repositories: transport.repositories(namespace, options) }
     return await discovered.repositories
   }
 

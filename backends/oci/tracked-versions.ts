@@ -1,10 +1,10 @@
 import { isRegistryError } from '../../lib/errors.ts'
-import type { Loaded } from '../driver/driver.ts'
+import type { Current, Loaded } from '../driver/driver.ts'
 import { createReadSchedule, type CrawlPlan, type ReadSchedule } from '../driver/read-schedule.ts'
 import { currentRelease } from '../driver/version.ts'
 import type { ExtensionRef } from './repositories.ts'
 import { showsNoChange, type RepositoryState } from './transport.ts'
-import type { Current, Versions } from './versions.ts'
+import type { Versions } from './versions.ts'
 
 /** The last reads of repositories, by which a crawl reads only a part of them. */
 export type OciSchedule = ReadSchedule<RepositoryState, Current>

@@ -91,9 +91,9 @@ export interface Transport {
   readonly closed?: boolean
   /**
    * Returns the repositories below `namespace` (no slash at either end; empty for all), as far as they can be
-   * discovered.
+   * discovered. Without `withStates` no further request is sent for their states.
    */
-  repositories (namespace: string): Promise<RepositoryNames>
+  repositories (namespace: string, options?: { withStates: boolean }): Promise<RepositoryNames>
   /** Returns all tags of a repository in any order; undefined when the repository does not exist. */
   tags (repository: string): Promise<Tag[] | undefined>
   /**

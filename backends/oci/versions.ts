@@ -1,15 +1,12 @@
 import pLimit from 'p-limit'
 import { compare, rcompare } from 'semver'
 import { registryError } from '../../lib/errors.ts'
-import type { Loaded, Metadata, Release, Skip } from '../driver/driver.ts'
+import type { Current, Loaded, Release, Skip } from '../driver/driver.ts'
 import { currentRelease, isPrerelease, orderReleases, tagsByVersion } from '../driver/version.ts'
 import { metadataOf } from './metadata.ts'
 import { createReader, type ManifestReaderOptions } from './reader.ts'
 import type { ExtensionRef } from './repositories.ts'
 import type { Tag } from './transport.ts'
-
-/** The current version of an extension. */
-export interface Current { metadata: Metadata, release: Release }
 
 /** A release, and the annotations with the metadata of its extension. */
 interface AnnotatedRelease extends Release { annotations: unknown[] }

@@ -219,7 +219,7 @@ export function createOciRegistry (upstream: Upstream, options: OciRegistryOptio
     named: new Set(options.repositories),
     closed: options.discovery === 'list',
 
-    repositories: async namespace => await discovery.repositories(namespace),
+    repositories: discovery.repositories,
 
     async tags (repository) {
       // No request for an invalid name: some servers have no route for it.

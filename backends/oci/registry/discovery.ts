@@ -116,13 +116,12 @@ export function createDiscovery (options: DiscoveryOptions) {
   /** Returns the names of the registry's list; undefined when it is refused. Adds states of them to `states`. */
   async function fetchFrom (
     namespace: string,
-    states: Map<string, RepositoryState>
+    states: Map<string, RepositoryState>,
+    search: ZotSearch | undefined
   ): Promise<NamesResult | undefined> {
     if (kind === 'catalog') {
       const found = await crawl(upstream.address(['v2', '_catalog'], { n: pageSize }), namespace, catalogPage)
-      for (const [name, state] of found === undefined ? [] : await options.search?.(namespace) ?? []) {
-        states.set(name, state)
-      }
+      for (const [name, state] of found === undefined ? [] : await search?.(found.names) ?? []) states.set(name, state)
       return found
     }
     const [project = ''] = namespace.split('/')
@@ -150,10 +149,10 @@ export function createDiscovery (options: DiscoveryOptions) {
      * Returns the repositories below a namespace. A registry that responds, but does not list its repositories, has the
      * named ones.
      */
-    async repositories (namespace: string): Promise<RepositoryNames> {
+    repositories: async (namespace: string, { withStates } = { withStates: false }): Promise<RepositoryNames> => {
       if (kind === 'list') return { names: named }
       const states = new Map<string, RepositoryState>()
-      const found = await fetchFrom(namespace, states)
+      const found = await fetchFrom(namespace, states, withStates ? options.search : undefined)
       if (found === undefined || found.lost) {
         await options.ping()
         if (!observed) options.onRefused?.()

@@ -19,7 +19,6 @@ export interface ZotSearchOptions {
 const searchPath = '/v2/_zot/ext/search'
 /** Number of repositories of a page. */
 const pageSize = 500
-const maxPages = 200
 /** Milliseconds after which a registry without the extension is requested for it again. */
 const absentMs = 3_600_000
 
@@ -40,8 +39,9 @@ function stateOf (row: unknown): [name: string, state: RepositoryState] | undefi
 }
 
 /**
- * Creates the reads of Zot's search extension. They return the states of the repositories below a namespace, as far as
- * the registry lists them; undefined when it does not offer the extension, or its response cannot be used. A crawl then
+ * Creates the reads of Zot's search extension. They return the states of repositories, as far as the registry lists
+ * them; undefined when it does not offer the extension, or its response cannot be used. The search always lists the
+ * whole registry. The states are therefore also undefined when it has more pages than there are names. A crawl then
  * reads repositories in turns.
  */
 export function createZotSearch (
@@ -68,29 +68,31 @@ export function createZotSearch (
     return extensions?.some(({ endpoints }) => endpoints?.includes(searchPath) === true) === true
   }
 
-  async function readPages (namespace: string): Promise<Map<string, RepositoryState>> {
-    const below = namespace === '' ? '' : `${namespace}/`
+  /** Returns the states of the repositories; undefined when there are more pages than names. */
+  async function readPages (names: ReadonlySet<string>): Promise<Map<string, RepositoryState> | undefined> {
     const states = new Map<string, RepositoryState>()
-    for (let page = 0, total = 1; page < maxPages && page * pageSize < total; page++) {
+    for (let page = 0, pages = Math.min(1, names.size); page < pages; page++) {
       const { headers, body } = await get(
         upstream.address(['v2', '_zot', 'ext', 'search'], { query: pageQuery(page * pageSize) })
       )
       const { Page, Results } = checked(upstream, ZotRepositoryPage, headers, body).data.RepoListWithNewestImage
+      pages = Math.ceil(Page.TotalCount / pageSize)
+      if (pages > names.size) return undefined
       for (const row of Results ?? []) {
         const found = stateOf(row)
-        if (found?.[0].startsWith(below) === true) states.set(...found)
+        if (found !== undefined && names.has(found[0])) states.set(...found)
       }
-      total = Page.TotalCount
       if (Results === null || Results.length === 0) break
     }
     return states
   }
 
-  return async function states (namespace: string): Promise<ReadonlyMap<string, RepositoryState> | undefined> {
+  return async function states (names: readonly string[]): Promise<ReadonlyMap<string, RepositoryState> | undefined> {
     if (clock() < absentUntil) return undefined
     try {
       isOffered ||= await discover()
-      if (isOffered) return await readPages(namespace)
+      const found = isOffered ? await readPages(new Set(names)) : undefined
+      if (found !== undefined) return found
     } catch (error) {
       if (!isRegistryError(error)) throw error
       if (isTransient(error)) return undefined

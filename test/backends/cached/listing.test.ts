@@ -38,7 +38,7 @@ function setUp (others: Record<string, string[]> = {}) {
   })
   const list = async (query: { type?: 'provider', offset?: number } = {}) =>
     (await catalog.list({ limit: 10, offset: 0, ...query })).value.items
-  return { upstream, clock, catalog, list }
+  return { upstream, clock, catalog, backend, list }
 }
 
 await t.test('a crawl without changes keeps the objects of all lists and extensions', async t => {
@@ -110,4 +110,29 @@ await t.test('an unreadable name that is later absent belongs to its next owner,
     'gcp gitea',
     'k3s gitea'
   ])
+})
+
+await t.test('a request for metadata reads the current version only, from a driver that can do this', async t => {
+  const { upstream, clock, backend } = setUp()
+  const { driver, calls, content } = upstream
+  driver.current = async (type, name) => {
+    const loaded = await driver.load(type, name)
+    calls.load--
+    const release = loaded?.releases[0]
+    return loaded === undefined || release === undefined ? undefined : { metadata: loaded.metadata, release }
+  }
+  const versions = async () => (await backend.versions('provider', 'aws')).value?.map(({ version }) => version)
+  t.equal((await backend.find('provider', 'aws')).value?.version, '1.0.0')
+  t.equal(calls.load, 0, 'metadata need no list of versions')
+  t.strictSame(await versions(), ['1.0.0'])
+  clock.forward(100)
+  content.set('provider/aws', ['1.1.0', '1.0.0'])
+  t.strictSame(await versions(), ['1.0.0'], 'from the cache')
+  t.equal((await backend.find('provider', 'aws', { maxAge: 10 })).value?.version, '1.1.0')
+  t.equal(calls.load, 1)
+  t.strictSame(await versions(), ['1.1.0', '1.0.0'], 'versions are not older than metadata with a new version')
+  content.delete('provider/aws')
+  t.equal((await backend.find('provider', 'aws', { maxAge: -1 })).value, undefined)
+  t.equal((await backend.versions('provider', 'aws')).value, undefined)
+  t.equal(calls.load, 2, 'the absence holds for both')
 })

@@ -92,12 +92,20 @@ for (const { title, options, settings, lists } of registries) {
       t.equal(read.length, 3, 'each of them was read, and one in its turn')
     })
 
-    await t.test('a request for metadata is served from the list, which is as new as the crawl', async t => {
-      const { fake, crawl, find } = await setUp(t, options, settings)
+    await t.test('a request for metadata shows a change that the list does not show, in two requests', async t => {
+      const { fake, crawl, find, tagsOf } = await setUp(t, options, settings)
       await crawl()
+      const same = tagsOf('n23').get('1.1.0')
+      if (same !== undefined) tagsOf('n23').set('3.0.0', same)
       fake.requests.length = 0
-      t.equal((await find('n23')).version, '1.1.0')
-      t.equal(fake.requests.length, 0)
+      t.equal((await find('n23')).version, '3.0.0')
+      t.strictSame(fake.requests.map(({ method, path }) => `${method} ${path.replace(/\?.*/, '')}`), [
+        `GET /v2/${repository('n23')}/tags/list`,
+        `GET /v2/${repository('n23')}/manifests/3.0.0`
+      ])
+      await find('n23')
+      t.equal(fake.requests.length, 2, 'a second request is served from the cache')
+      t.equal((await crawl()).versions.get('n23'), '3.0.0', 'the next list shows it, too')
     })
   })
 }
@@ -122,6 +130,17 @@ await t.test('Zot: a deleted tag is absent in the next list', async t => {
   await crawl()
   tagsOf('n22').delete('1.1.0')
   t.equal((await crawl()).versions.get('n22'), '1.0.0')
+})
+
+await t.test('Harbor: a version that replaces another one changes no number; metadata show it at once', async t => {
+  const rows = { [repository('n22')]: { artifact_count: 2 } }
+  const { crawl, push, tagsOf, find } = await setUp(t, { flavour: 'harbor', rows }, { discovery: 'harbor' })
+  await crawl()
+  push('n22')
+  tagsOf('n22').delete('1.1.0')
+  t.equal((await crawl()).versions.get('n22'), '1.1.0')
+  t.equal((await find('n22')).version, '2.0.0')
+  t.equal((await crawl()).versions.get('n22'), '2.0.0')
 })
 
 await t.test('Harbor: a pull changes the row of a repository, and is not a change', async t => {

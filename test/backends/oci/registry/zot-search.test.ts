@@ -33,7 +33,7 @@ async function repositories (t: Test, { extensions, search }: { extensions: stri
   })
   t.teardown(fake.close)
   const transport = createRegistryTransport(t, { registry: fake.url, namespace: 'provisioning' }, { readsStates: true })
-  return { found: await transport.repositories('provisioning'), fake }
+  return { found: await transport.repositories('provisioning', { withStates: true }), fake }
 }
 
 await t.test('the states of repositories are read from a real Zot', async t => {
@@ -45,7 +45,7 @@ await t.test('the states of repositories are read from a real Zot', async t => {
   }
   const { found } = await repositories(t, { extensions: 'extensions', search: 'known-user' })
   t.strictSame(found.names, names, 'the names are those of the catalog')
-  t.equal(found.states?.size, 4)
+  t.equal(found.states?.size, 3)
 })
 
 await t.test('a real Zot without the extension, or one that refuses it, has no states', async t => {
@@ -70,8 +70,37 @@ await t.test('the pages are read until the number of repositories is reached', a
   const fake = await createRegistryFake(content, { flavour: 'zot', search: true })
   t.teardown(fake.close)
   const transport = createRegistryTransport(t, { registry: fake.url, namespace: 'org' }, { readsStates: true })
-  t.equal((await transport.repositories('org')).states?.size, 1001)
-  t.equal(fake.requests.filter(({ path }) => path.startsWith('/v2/_zot/')).length, 3)
+  const searches = () => fake.requests.filter(({ path }) => path.startsWith('/v2/_zot/')).length
+  t.equal((await transport.repositories('org', { withStates: true })).states?.size, 1001)
+  t.equal(searches(), 3)
+  t.equal((await transport.repositories('org')).states, undefined)
+  t.equal(searches(), 3, 'a read of the names alone sends no search')
+})
+
+await t.test('a namespace with few repositories of a large registry has no states, since their search would need ' +
+  'more requests', async t => {
+  const names = ['org/provider/a', ...Array.from({ length: 501 }, (_, number) => `other/provider/n${number}`)]
+  const content: RegistryContent = new Map(names.map(name => [name, { tags: new Map(), blobs: new Map() }]))
+  const fake = await createRegistryFake(content, { flavour: 'zot', search: true })
+  t.teardown(fake.close)
+  for (const [namespace, size] of [['org', undefined], ['other', 501], ['empty', undefined]] as const) {
+    const transport = createRegistryTransport(t, { registry: fake.url, namespace }, { readsStates: true })
+    t.equal((await transport.repositories(namespace, { withStates: true })).states?.size, size, namespace)
+  }
+  t.equal(fake.requests.filter(({ path }) => path.startsWith('/v2/_zot/')).length, 1 + 2)
+})
+
+await t.test('rows with very long texts are malformed, and have no state', async t => {
+  const row = { Name: 'provisioning/provider/aws', LastUpdated: 'x'.repeat(1025), Size: '1', NewestImage: null }
+  const body = { data: { RepoListWithNewestImage: { Page: { TotalCount: 1 }, Results: [row] } } }
+  const fake = await createLoopback(({ path }) => {
+    if (path === '/v2/_oci/ext/discover') return responseOf('extensions')
+    const found = path.startsWith('/v2/_zot/') ? body : { repositories: names }
+    return { status: 200, headers: { 'content-type': 'application/json' }, body: JSON.stringify(found) }
+  })
+  t.teardown(fake.close)
+  const transport = createRegistryTransport(t, { registry: fake.url, namespace: 'provisioning' }, { readsStates: true })
+  t.equal((await transport.repositories('provisioning', { withStates: true })).states, undefined)
 })
 
 const digestOf = (bytes: string): string => `sha256:${createHash('sha256').update(bytes).digest('hex')}`
