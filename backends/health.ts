@@ -174,8 +174,8 @@ function observe (fastify: FastifyInstance, health: Health): void {
         circuits.map(state => ({ labels: { backend: name, state }, value: circuit === state ? 1 : 0 }))
       )
   )
-  fastify.telemetry.gauge('extensions_total', 'Total extensions', ['type', 'source'], () => {
-    const { extensions } = census()
+  fastify.telemetry.gauge('extensions_total', 'Total extensions', ['type', 'source'], async () => {
+    const { extensions } = await census()
     return extensionTypes.flatMap(type => (['gitea', 'oci'] as const).map(source => ({
       labels: { type, source },
       value: extensions.filter(extension => extension.type === type && extension.source === source).length
@@ -185,8 +185,8 @@ function observe (fastify: FastifyInstance, health: Health): void {
     'extensions_shadowed_total',
     'Extensions of an instance that are not shown because an earlier instance owns them',
     ['backend'],
-    () => {
-      const { shadowed } = census()
+    async () => {
+      const { shadowed } = await census()
       return instances.map(({ name }) => ({ labels: { backend: name }, value: shadowed.get(name) ?? 0 }))
     }
   )

@@ -213,9 +213,6 @@ type MatchQuery = ListScope & { q: string, limit: number }
 const toPage = (view: Result<CatalogView>, query: PageQuery): Result<ListPage<Extension>> =>
   ({ ...view, value: { items: view.value.page(query), total: view.value.extensions.length } })
 
-const toMatches = async (view: Result<CatalogView>, { q, limit }: MatchQuery): Promise<Result<ListPage<Extension>>> =>
-  ({ ...view, value: await view.value.search(q, limit) })
-
 /**
  * Creates one catalog over all instances. An extension belongs to the first instance, in order of ownership, that has
  * it; `source` limits that to instances of one kind. The `cached…` methods return a result at once if every part of it
@@ -229,14 +226,14 @@ export function createCatalog ({ backends, downloads, log, negativeTtl, budget }
   const owners = createOwners({ instancesOf, negativeTtl })
   const files = createCatalogFiles({ instances, owners, downloads, budgetMs: budget * 1000 })
 
-  const readView = async (scope: ListScope): Promise<Result<CatalogView>> =>
-    await withDeadline(budget * 1000, late, signal => listings.read(scope, signal))
+  const inTime = async <T>(read: (signal: AbortSignal) => Promise<T>): Promise<T> =>
+    await withDeadline(budget * 1000, late, read)
 
   async function readOwned<T> (
     name: ScopedName,
     read: (backend: Backend, options: ReadOptions) => Promise<CachedResult<T | undefined>>
   ): Promise<Result<T>> {
-    const { result } = await withDeadline(budget * 1000, late, signal => owners.read(name, signal, read))
+    const { result } = await inTime(signal => owners.read(name, signal, read))
     if (result === undefined) throw registryError('not_found', `Extension ${name.type}/${name.name} not found`)
     return result
   }
@@ -249,7 +246,8 @@ export function createCatalog ({ backends, downloads, log, negativeTtl, budget }
       listings.cached(query, view => toPage(view, query)),
 
     /** Returns a page of all extensions, by type and then by name. */
-    list: async (query: PageQuery): Promise<Result<ListPage<Extension>>> => toPage(await readView(query), query),
+    list: async (query: PageQuery): Promise<Result<ListPage<Extension>>> =>
+      toPage(await inTime(signal => listings.read(query, signal)), query),
 
     /** Returns undefined for a large catalog, too, unless the matches are cached. */
     cachedSearch: (query: MatchQuery): Result<ListPage<Extension>> | undefined =>
@@ -260,7 +258,10 @@ export function createCatalog ({ backends, downloads, log, negativeTtl, budget }
 
     /** Returns the best matches for `q`, in the order of {@link search}. */
     search: async (query: MatchQuery): Promise<Result<ListPage<Extension>>> =>
-      await toMatches(await readView(query), query),
+      await inTime(async signal => {
+        const view = await listings.read(query, signal)
+        return { ...view, value: await view.value.search(query.q, query.limit, signal) }
+      }),
 
     cachedFind: (name: ScopedName): Result<Extension> | undefined =>
       owners.cached(name, backend => backend.cachedFind(name.type, name.name)),
@@ -286,14 +287,13 @@ export function createCatalog ({ backends, downloads, log, negativeTtl, budget }
     },
 
     /** Returns the extensions of the cached listings, and the number of shadowed ones by instance. Sends no request. */
-    census () {
+    async census (): Promise<Pick<CatalogView, 'extensions' | 'shadowed'>> {
       const listed = instances.map(backend => ({
         instance: backend.name,
         unread: new Set<string>(),
         types: new Map(extensionTypes.map(type => [type, backend.peek(type) ?? noExtensions]))
       }))
-      const { extensions, shadowed } = views.merge(listed, 'census')
-      return { extensions, shadowed }
+      return await views.merge(listed, 'census')
     }
   }
 }

@@ -1,5 +1,6 @@
 import { LRUCache } from 'lru-cache'
 import type { LimitFunction } from 'p-limit'
+import { untilAborted } from '../../lib/deadline.ts'
 import type { Extension } from '../../schemas/extension.ts'
 import type { ListPage } from '../../lib/result.ts'
 import { search, searchYielding, type Searchable } from './search.ts'
@@ -13,16 +14,19 @@ export interface Pages {
    * the matches are cached.
    */
   cachedSearch: (query: string, limit: number) => ListPage<Extension> | undefined
-  /** Returns the same in a catalog of any size, and yields to the event loop. */
-  search: (query: string, limit: number) => Promise<ListPage<Extension>>
+  /**
+   * Returns the same in a catalog of any size, and yields to the event loop. Throws the reason of `signal` when that is
+   * aborted first.
+   */
+  search: (query: string, limit: number, signal: AbortSignal) => Promise<ListPage<Extension>>
 }
 
 /** Maximum size of the cached pages of a view, in bytes of their representations (estimated). */
 const maxPageBytes = 16 * 1024 * 1024
 /** Estimated bytes of a page, and of an extension without its description and tags. */
 const overheadBytes = 512
-/** Maximum extensions of a catalog that is searched at once, which takes a few milliseconds. */
-const maxAtOnce = 5000
+/** Maximum extensions of a catalog that is searched or merged at once, which takes a few milliseconds. */
+export const maxAtOnce = 5000
 /** Maximum extensions in the cached searches of a view. */
 const maxMatches = 200_000
 
@@ -90,9 +94,9 @@ export function createCatalogPages (
       const found = cachedMatches(query)
       return found && toPage(query, found, limit)
     },
-    async search (given, limit) {
+    async search (given, limit, signal) {
       const query = normalized(given)
-      return toPage(query, cachedMatches(query) ?? await findMatches(query), limit)
+      return toPage(query, cachedMatches(query) ?? await untilAborted(findMatches(query), signal), limit)
     }
   }
 }

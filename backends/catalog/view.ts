@@ -1,7 +1,8 @@
 import pLimit from 'p-limit'
 import type { FastifyBaseLogger } from 'fastify'
 import { extensionTypes, type Extension, type ExtensionSource, type ExtensionType } from '../../schemas/extension.ts'
-import { createCatalogPages, type Pages } from './pages.ts'
+import { forEachYielding } from '../../lib/yielding.ts'
+import { createCatalogPages, maxAtOnce, type Pages } from './pages.ts'
 import { searchable, type Searchable } from './search.ts'
 import {
   toInstanceError,
@@ -49,18 +50,28 @@ function isSame ({ instance, types, unread }: InstanceListing, before: InstanceL
   return true
 }
 
+const areSame = (listings: readonly InstanceListing[], before: readonly InstanceListing[]): boolean =>
+  listings.length === before.length && listings.every((listing, at) => isSame(listing, before[at]))
+
+/** Returns whether a merge takes at most some milliseconds: only one listing, or few extensions. */
+function isShort (listings: readonly InstanceListing[]): boolean {
+  if (listings.length <= 1) return true
+  let extensions = 0
+  for (const { types } of listings) for (const list of types.values()) extensions += list.length
+  return extensions <= maxAtOnce
+}
+
 /** An extension of one instance. */
 interface Held { instance: string, extension: Extension }
 
+/** The owner of a name, if there is one, and the extensions of the name that are shadowed. */
+interface Merged { owner: Held | undefined, others: readonly Held[] }
+
 /**
- * Merges the listings of instances, which are sorted by name, without sorting them again. For each name it returns the
- * owner, if there is one, and the extensions that are shadowed. A name that an instance could not read has no later
- * owner.
+ * Merges the listings of instances, which are sorted by name, without sorting them again. A name that an instance could
+ * not read has no later owner.
  */
-function * mergeByName (
-  type: ExtensionType,
-  listings: readonly InstanceListing[]
-): Generator<{ owner: Held | undefined, others: readonly Held[] }> {
+function * mergeByName (type: ExtensionType, listings: readonly InstanceListing[]): Generator<Merged> {
   const lists = listings.map(({ types, ...listing }) => ({ ...listing, list: types.get(type) ?? [], at: 0 }))
   for (;;) {
     let name: string | undefined
@@ -89,6 +100,7 @@ function * mergeByName (
 /** Creates merged views. A view is kept while its listings do not change. */
 export function createCatalogViews (log: FastifyBaseLogger) {
   const latest = new Map<string, { listings: readonly InstanceListing[], view: CatalogView }>()
+  const inProgress = new Map<string, { listings: readonly InstanceListing[], view: Promise<CatalogView> }>()
   const logged = new Set<string>()
   // Searches of large catalogs run one after another: together their pieces would hold the event loop.
   const inTurn = pLimit(1)
@@ -108,48 +120,94 @@ export function createCatalogViews (log: FastifyBaseLogger) {
     log.info({ extension: `${type}/${name}`, owner, shadowed: instance }, 'an extension is shadowed by its owner')
   }
 
-  /** Returns the extensions of one type, by name, each as its owner has it. Counts the others in `shadowed`. */
-  function mergeType (
+  /**
+   * Begins the merge of one type. After `take` has taken each of the `steps`, `merged` has the extensions by name, each
+   * as its owner has it, and the others are counted in `shadowed`.
+   */
+  function beginMerge (
     type: ExtensionType,
     listings: readonly InstanceListing[],
     shadowed: Map<string, number>
-  ): readonly Extension[] {
+  ): { merged: readonly Extension[], steps: Iterable<Merged>, take: (step: Merged) => void } {
     const relevant = listings.filter(({ types, unread }) => unread.size > 0 || (types.get(type)?.length ?? 0) > 0)
     // The listing of one instance is in order.
-    if (relevant.length <= 1) return relevant[0]?.types.get(type) ?? []
+    const only = relevant.length <= 1 ? relevant[0]?.types.get(type) ?? [] : undefined
     const merged: Extension[] = []
-    for (const { owner, others } of mergeByName(type, relevant)) {
-      if (owner !== undefined) merged.push(owner.extension)
-      for (const { instance, extension } of others) {
-        shadowed.set(instance, (shadowed.get(instance) ?? 0) + 1)
-        if (owner !== undefined) shadow(instance, extension, owner.instance)
+    return {
+      merged: only ?? merged,
+      steps: only === undefined ? mergeByName(type, relevant) : [],
+      take ({ owner, others }) {
+        if (owner !== undefined) merged.push(owner.extension)
+        for (const { instance, extension } of others) {
+          shadowed.set(instance, (shadowed.get(instance) ?? 0) + 1)
+          if (owner !== undefined) shadow(instance, extension, owner.instance)
+        }
       }
     }
-    return merged
   }
 
-  function createView (listings: readonly InstanceListing[]): CatalogView {
-    const shadowed = new Map<string, number>()
-    const extensions = extensionTypes.flatMap(type => mergeType(type, listings, shadowed))
+  function toView (
+    byType: ReadonlyArray<readonly Extension[]>,
+    shadowed: ReadonlyMap<string, number>
+  ): CatalogView {
+    const extensions = byType.flat()
     const shown = [...latest.values()].reduce((most, { view }) => Math.max(most, view.extensions.length), 0)
     if (prepared.size > 2 * Math.max(shown, extensions.length)) prepared.clear()
     return { extensions, shadowed, ...createCatalogPages(extensions, prepare, inTurn) }
   }
 
+  function mergeAtOnce (listings: readonly InstanceListing[]): CatalogView {
+    const shadowed = new Map<string, number>()
+    const byType = extensionTypes.map(type => {
+      const { merged, steps, take } = beginMerge(type, listings, shadowed)
+      for (const step of steps) take(step)
+      return merged
+    })
+    return toView(byType, shadowed)
+  }
+
+  async function mergeYielding (listings: readonly InstanceListing[]): Promise<CatalogView> {
+    const shadowed = new Map<string, number>()
+    const byType: Array<readonly Extension[]> = []
+    for (const type of extensionTypes) {
+      const { merged, steps, take } = beginMerge(type, listings, shadowed)
+      await forEachYielding(steps, take)
+      byType.push(merged)
+    }
+    return toView(byType, shadowed)
+  }
+
+  /** Returns the view of a scope if its listings are the same as before, or if the merge takes a short time. */
+  function cached (listings: readonly InstanceListing[], scope: string): CatalogView | undefined {
+    const last = latest.get(scope)
+    if (last !== undefined && areSame(listings, last.listings)) return last.view
+    if (!isShort(listings)) return undefined
+    const view = mergeAtOnce(listings)
+    latest.set(scope, { listings, view })
+    return view
+  }
+
   return {
+    cached,
+
     /**
      * Merges listings in the order given: the first instance that has an extension owns it. The last view of each
-     * `scope` is kept.
+     * `scope` is kept. The merge of large catalogs yields to the event loop; requests at the same time share it.
      */
-    merge (listings: readonly InstanceListing[], scope: string): CatalogView {
-      const last = latest.get(scope)
-      if (
-        last?.listings.length === listings.length &&
-        listings.every((listing, at) => isSame(listing, last.listings[at]))
-      ) { return last.view }
-      const view = createView(listings)
-      latest.set(scope, { listings, view })
-      return view
+    async merge (listings: readonly InstanceListing[], scope: string): Promise<CatalogView> {
+      const known = cached(listings, scope)
+      if (known !== undefined) return known
+      let merging = inProgress.get(scope)
+      if (merging === undefined || !areSame(listings, merging.listings)) {
+        const started = { listings, view: mergeYielding(listings) }
+        inProgress.set(scope, merging = started)
+        started.view.then(view => {
+          if (inProgress.get(scope) !== started) return
+          latest.set(scope, { listings, view })
+          inProgress.delete(scope)
+        }, () => { inProgress.delete(scope) })
+      }
+      return await merging.view
     }
   }
 }
@@ -178,8 +236,11 @@ const typesOf = ({ type }: ListScope): readonly ExtensionType[] => type === unde
 
 /** Creates the reads of the listings of all instances of a scope, merged by ownership. */
 export function createMergedListings ({ views, instancesOf }: MergedListingsDependencies) {
-  /** Returns the merged view of listings. Throws when no instance has one. */
-  function merge (scope: ListScope, reads: readonly InstanceRead[]): Result<CatalogView> {
+  /**
+   * Returns the listings to merge, and the function that makes the result of their view. Throws when no instance has a
+   * listing.
+   */
+  function collect (reads: readonly InstanceRead[]) {
     const stale: InstanceIssue[] = []
     const missing: InstanceIssue[] = []
     const results: Array<CachedResult<unknown>> = []
@@ -196,8 +257,10 @@ export function createMergedListings ({ views, instancesOf }: MergedListingsDepe
       listings.push({ instance, types, unread })
     }
     if (results.length === 0 && reads.length > 0) throw worstError(missing)
-    return toResult(views.merge(listings, `${scope.source ?? ''}:${scope.type ?? ''}`), results, stale, missing)
+    return { listings, resultOf: (view: CatalogView): Result<CatalogView> => toResult(view, results, stale, missing) }
   }
+
+  const keyOf = ({ source, type }: ListScope): string => `${source ?? ''}:${type ?? ''}`
 
   async function readListing (backend: Backend, scope: ListScope, signal: AbortSignal): Promise<InstanceRead> {
     try {
@@ -209,8 +272,8 @@ export function createMergedListings ({ views, instancesOf }: MergedListingsDepe
 
   return {
     /**
-     * Returns the result of `read` for the view if every listing is fresh in the cache. Otherwise, or if that result is
-     * undefined, returns undefined, and nothing is counted.
+     * Returns the result of `read` for the view if every listing is fresh in the cache, and merged or small. Otherwise,
+     * or if that result is undefined, returns undefined, and nothing is counted.
      */
     cached<T> (scope: ListScope, read: (view: Result<CatalogView>) => T | undefined): T | undefined {
       const reads: Array<{ backend: Backend, result: CachedRead<Listing> }> = []
@@ -219,13 +282,18 @@ export function createMergedListings ({ views, instancesOf }: MergedListingsDepe
         if (result === undefined) return undefined
         reads.push({ backend, result })
       }
-      const value = read(merge(scope, reads))
+      const { listings, resultOf } = collect(reads)
+      const view = views.cached(listings, keyOf(scope))
+      const value = view && read(resultOf(view))
       if (value !== undefined) for (const { backend, result } of reads) backend.use(result.uses)
       return value
     },
 
     /** Reads the listings of all instances at once. Instances that fail are issues of the result. */
-    read: async (scope: ListScope, signal: AbortSignal): Promise<Result<CatalogView>> =>
-      merge(scope, await Promise.all(instancesOf(scope).map(backend => readListing(backend, scope, signal))))
+    async read (scope: ListScope, signal: AbortSignal): Promise<Result<CatalogView>> {
+      const reads = await Promise.all(instancesOf(scope).map(backend => readListing(backend, scope, signal)))
+      const { listings, resultOf } = collect(reads)
+      return resultOf(await views.merge(listings, keyOf(scope)))
+    }
   }
 }

@@ -6,16 +6,19 @@ export const durationBuckets = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5
 /** Reasons to refuse a request in order to limit the load. */
 export const shedReasons = ['event_loop', 'downloads', 'rate_limit'] as const
 
-/** Returns the samples of a metric. */
-type Collect<L extends string> = () => Array<{ labels: LabelValues<L>, value: number }>
+type Samples<L extends string> = Array<{ labels: LabelValues<L>, value: number }>
 
-function refill<L extends string> (
+/** Returns the samples of a metric. */
+type Collect<L extends string> = () => Samples<L> | Promise<Samples<L>>
+
+async function refill<L extends string> (
   metric: { reset: () => void },
   add: (labels: LabelValues<L>, value: number) => void,
   collect: Collect<L>
-): void {
+): Promise<void> {
+  const samples = await collect()
   metric.reset()
-  for (const { labels, value } of collect()) add(labels, value)
+  for (const { labels, value } of samples) add(labels, value)
 }
 
 /** Creates the metrics of one registry, except those of HTTP requests. */
@@ -103,7 +106,7 @@ export function createTelemetry (register: Registry) {
         help,
         labelNames: [...labelNames],
         registers: [],
-        collect: () => { refill(gauge, (labels, value) => { gauge.set(labels, value) }, collect) }
+        collect: async () => { await refill(gauge, (labels, value) => { gauge.set(labels, value) }, collect) }
       })
       register.registerMetric(gauge)
     },
@@ -115,7 +118,7 @@ export function createTelemetry (register: Registry) {
         help,
         labelNames: [...labelNames],
         registers: [],
-        collect: () => { refill(counter, (labels, value) => { counter.inc(labels, value) }, collect) }
+        collect: async () => { await refill(counter, (labels, value) => { counter.inc(labels, value) }, collect) }
       })
       register.registerMetric(counter)
     }

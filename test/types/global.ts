@@ -28,7 +28,7 @@ host.telemetry.register.metrics()
 // @ts-expect-error: a decorator that a library of the registry adds
 host.swagger()
 // @ts-expect-error: an inner method of the catalog
-catalog.census()
+await catalog.census()
 // @ts-expect-error: an inner method of health
 face.health.drain()
 // @ts-expect-error: an unknown type of extension

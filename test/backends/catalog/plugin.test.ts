@@ -75,7 +75,7 @@ await t.test('a list has each extension once, ordered by type and name, from the
     missing: []
   })
   t.equal((await catalog.find(aws)).value.version, '1.0.0', 'a higher version of another instance does not shadow it')
-  t.strictSame([...catalog.census().shadowed], [['oci', 1]])
+  t.strictSame([...(await catalog.census()).shadowed], [['oci', 1]])
   await list()
   t.equal(logged.filter(line => line.includes('shadowed')).length, 1, 'the name is logged once')
 })
