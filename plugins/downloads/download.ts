@@ -73,7 +73,7 @@ export interface OpenContentOptions {
 }
 
 /** Maximum bytes that all readers together have read ahead of their clients. */
-const maxReadAheadBytes = 16 * 1024 * 1024
+const maxReadAheadBytes = 4 * 1024 * 1024
 
 /** Creates opened files from stored files, transfers and upstreams. */
 function createContents (onServed?: (source: ContentSource, bytes: number) => void) {

@@ -31,16 +31,21 @@ export interface PartialFilesOptions {
   noteUse: (digest: string, entry: StoreEntry) => void
 }
 
+/**
+ * Number of files that are flushed at the same time. The file system writes them together; reads and writes need the
+ * fourth thread of Node.js.
+ */
+const concurrentFlushes = 3
 /** Maximum number of files that wait to be flushed, each of which stays open. */
 const maxUnflushed = 64
 
 /**
- * Creates the function that flushes a stored file to disk, one file at a time. The file is already in use: after a
+ * Creates the function that flushes a stored file to disk, a few at the same time. The file is already in use: after a
  * crash of the system its content may be incomplete, which its verification at the first use shows. An error shows that
  * the disk may lose content, so the file is then removed.
  */
 function createFlush ({ health, entries, removals }: Pick<PartialFilesOptions, 'health' | 'entries' | 'removals'>) {
-  const limit = pLimit(1)
+  const limit = pLimit(concurrentFlushes)
   return {
     /** Whether a new file must wait until its flush has ended. */
     isBusy: (): boolean => limit.pendingCount >= maxUnflushed,

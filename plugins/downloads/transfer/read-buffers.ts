@@ -1,5 +1,5 @@
 /** Bytes of the first read of a client, and of the reads of a slow client. */
-const firstReadBytes = 64 * 1024
+const firstReadBytes = 32 * 1024
 const minReadBytes = 16 * 1024
 /** Maximum bytes of a read. */
 const maxReadBytes = 1024 * 1024
@@ -75,7 +75,10 @@ export function createReadBuffers (budget: ReadBudget) {
 
     /** Takes back the buffer of a chunk that is no longer used. */
     give ({ buffer }: Buffer): void {
-      if (own.has(buffer)) free = Buffer.from(buffer)
+      if (!own.has(buffer)) return
+      // A client that takes two chunks at once leaves two free buffers, of which one is enough.
+      drop()
+      free = Buffer.from(buffer)
     },
 
     close (): void {

@@ -141,7 +141,7 @@ export interface Share { opening: Opening, first: boolean, leave: () => void }
 
 /** Bytes that are not on disk yet, or only for a short time: maximum of all transfers, and of each. */
 const maxHeldOfAll = 16 * 1024 * 1024
-const maxHeldOfTransfer = 1024 * 1024
+const maxHeldOfTransfer = 512 * 1024
 const minHeldOfTransfer = 64 * 1024
 
 /** Maximum number of transfers without a share. */

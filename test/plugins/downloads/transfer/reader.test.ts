@@ -99,10 +99,20 @@ await t.test('an empty file ends', async t => {
 })
 
 await t.test('all readers together use a limited memory, and get small buffers above it', async t => {
-  const budget = createReadBudget(200_000)
+  const budget = createReadBudget(100_000)
   const readers = Array.from({ length: 5 }, () => createReadBuffers(budget))
   const sizes = () => readers.map(reader => reader.take(1_000_000).length)
-  t.strictSame(sizes(), [65_536, 65_536, 65_536, 16_384, 16_384])
+  t.strictSame(sizes(), [32_768, 32_768, 32_768, 16_384, 16_384])
   for (const reader of readers) reader.close()
-  t.strictSame(budget.take(1_000_000), 200_000, 'closed readers give back everything')
+  t.strictSame(budget.take(1_000_000), 100_000, 'closed readers give back everything')
+})
+
+await t.test('of two buffers that come back at once, one is used again and the other is freed', async t => {
+  const buffers = createReadBuffers(createReadBudget(1_000_000))
+  const [first, second] = [buffers.take(1000), buffers.take(1000)]
+  const { buffer } = second
+  buffers.give(first)
+  buffers.give(second)
+  t.equal(first.length, 0, 'its memory is free')
+  t.equal(buffers.take(1000).buffer, buffer)
 })
