@@ -23,7 +23,7 @@ export const comparisons: ReadonlyArray<readonly [registry: TargetName, bare: Ta
 ]
 
 /** Number of requests of one measurement. It contains the whole sequence of the mix. */
-export const requestsPerRun = 20_000
+export const requestsPerRun = 10_000
 /** Number of runs without a measurement, in which Node.js compiles the code of a server. */
 const warmUpRuns = 2
 /** CPU time of a request in microseconds, round by round, for each server. */

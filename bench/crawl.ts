@@ -55,6 +55,8 @@ const pages: Record<Source, number> = {
   harbor: Math.ceil(sizes.artifacts / 100),
   zot: Math.ceil(sizes.artifacts / 1000) + Math.ceil(sizes.artifacts / 500)
 }
+/** Returns the requests that wait for each other: each page of a registry's list has the address of the next one. */
+const sequential = (source: Source): number => source === 'gitea' ? 0 : pages[source]
 /**
  * Minimum number of requests of a crawl: the list, and two for each new or changed extension. For Gitea these are the
  * releases and a checksum file, for OCI the tags and a manifest. A change that no list shows needs no request.
@@ -229,7 +231,8 @@ await upstreams.terminate()
 const rows = crawls.map(({ source, kind, requests, seconds }) => {
   const least = fewest(source, kind)
   const again = kind === 'cold' ? 0 : share(source) * perRepository[source]
-  const limit = allowance * requests / atOnce[source] * latency / 1000
+  const parallel = requests - sequential(source)
+  const limit = allowance * (sequential(source) + parallel / atOnce[source]) * latency / 1000
   // The first requests are those of a start: a probe, the settings of the instance, and the extensions of a registry.
   if (requests - again > least + 4) missed.push(`${source}, ${kinds[kind]}: ${requests} requests, not ${least + again}`)
   if (seconds > limit) missed.push(`${source}, ${kinds[kind]}: ${round(seconds, 2)} s, not ${round(limit, 2)}`)
@@ -242,7 +245,7 @@ const report = [
     new Date().toISOString().slice(0, 10)
   }: ${cpus().length} cores, Node.js ${process.version}, loopback. An upstream takes ${latency} ms for each response.`,
   `A crawl sends at most ${atOnce.gitea} requests at once to Gitea and ${atOnce.oci} to a registry.`,
-  `The time limit is ${allowance} x requests / requests at once x ${latency} ms.`,
+  `The time limit is ${allowance} x ${latency} ms x (pages of a registry's list + other requests / requests at once).`,
   '',
   '| Upstream | Crawl | Requests | Minimum | For reconciliation | Ratio without it | Seconds | Limit |',
   '|---|---|--:|--:|--:|--:|--:|--:|',
@@ -251,9 +254,10 @@ const report = [
   `Requests to the upstream by the default settings. A crawl runs every ${
     ttl * refreshAhead
   } seconds, and a probe every 15 seconds.`,
-  `Every repository without a change is read once in ${reconcile} seconds: one request for the releases of a Gitea ` +
-    'extension,',
-  'two for the tags and the digest of a repository of a registry. A Gitea repository without releases gets none.',
+  `Every repository without a change is read once in ${reconcile} seconds. This takes one request for the releases of ` +
+    'a Gitea extension.',
+  'For a repository of a registry it takes two, for the tags and the digest. A Gitea repository without releases gets ' +
+    'none.',
   `A registry that does not list changes is read by ${minReads} repositories in each crawl.`,
   '',
   '| Upstream | Crawls an hour | Requests of crawls | Of probes | Idle hour | Per 1,000 cached requests | Versions ' +

@@ -161,6 +161,8 @@ http {
         REGISTRY_SERVER_PORT: String(port),
         REGISTRY_SERVER_SHUTDOWN_DELAY_SECONDS: '0',
         REGISTRY_SERVER_REQUEST_BUDGET_SECONDS: '120',
+        // The load uses the whole core, and a refused request would not be a result.
+        REGISTRY_SERVER_MAX_EVENT_LOOP_DELAY_SECONDS: '0',
         REGISTRY_LOG_LEVEL: 'warn',
         REGISTRY_OCI_REGISTRY: upstreamUrl,
         REGISTRY_OCI_NAMESPACE: 'provisioning',

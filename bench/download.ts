@@ -1,6 +1,6 @@
 // Compares downloads with a docker-registry as a pull-through cache and with nginx `proxy_cache`: the first request of
 // each file, and requests of stored files. `npm run bench:download [-- --quick] [--tree FOLDER]` prints the tables and
-// writes them to docs/performance.md. `--tree` also measures the registry of another checkout, and writes nothing.
+// writes them to docs/performance.md. `--tree` also measures the registry of another checkout, as `before`.
 import { spawnSync } from 'node:child_process'
 import { mkdtemp, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
@@ -37,7 +37,7 @@ interface Measured { rate: number, cpuMs: number, peak: number }
 const folder = await mkdtemp(join(tmpdir(), 'download-bench-'))
 const servers = createServers(folder, { server: onServer ?? {}, load: onLoad ?? {} })
 
-interface LoadResult { bytes: number, milliseconds: number, wrong: number, times: number[] }
+interface LoadResult { bytes: number, milliseconds: number, wrong: string[], times: number[] }
 
 async function load ({ port, path }: DownloadServer, { files }: FileSet, clients: number, time: number) {
   const list = join(folder, 'paths.json')
@@ -51,7 +51,11 @@ async function load ({ port, path }: DownloadServer, { files }: FileSet, clients
   process.child.stdout?.on('data', (chunk: Buffer) => { chunks.push(chunk) })
   await process.end
   const result = JSON.parse(Buffer.concat(chunks).toString()) as LoadResult
-  if (result.wrong > 0) throw new Error(`${result.wrong} responses of ${files[0]?.name ?? ''} were wrong`)
+  const { wrong } = result
+  if (wrong.length > 0) {
+    const kinds = [...new Set(wrong)].join(', ')
+    throw new Error(`${wrong.length} responses of ${files[0]?.name ?? ''} were wrong: ${kinds}`)
+  }
   return result
 }
 
@@ -69,7 +73,7 @@ const starters: Record<string, () => Promise<DownloadServer>> = {
   registry: async () => await servers.registry(here, true),
   'docker-registry': servers.pullThrough,
   nginx: servers.nginx,
-  ...tree !== undefined && { tree: async () => await servers.registry(tree, true) },
+  ...tree !== undefined && { before: async () => await servers.registry(tree, true) },
   'without a store': async () => await servers.registry(here, false)
 }
 const names = Object.keys(starters)
@@ -147,7 +151,7 @@ try {
     `Peak RSS in MiB: ${peaks.join(', ')}.`
   ].join('\n')
   console.log(text)
-  if (!quick && tree === undefined) await writePart('downloads', text)
+  if (!quick) await writePart('downloads', text)
 } finally {
   await servers.close()
 }

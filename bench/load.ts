@@ -1,7 +1,7 @@
 // Reads files with raw connections, and checks only the number of bytes: `node load.ts PORT CLIENTS SECONDS FILE`. FILE
 // has a JSON array of paths, which the clients request in turn. Each client keeps its connection. With 0 seconds each
 // path is requested once; otherwise the clients continue until the time is over, the last files in part. Prints the
-// bytes, the milliseconds, the complete responses with the milliseconds of each, and the number of wrong responses.
+// bytes, the milliseconds, the complete responses with the milliseconds of each, and the first line of each wrong one.
 import { readFileSync } from 'node:fs'
 import { connect } from 'node:net'
 
@@ -11,11 +11,11 @@ const timed = Number(seconds) > 0
 const end = performance.now() + Number(seconds) * 1000
 let requested = 0
 let bytes = 0
-let wrong = 0
+const wrong: string[] = []
 const times: number[] = []
 
 const nextPath = (): string | undefined => {
-  if (timed ? performance.now() > end || wrong > 0 : requested === paths.length) return undefined
+  if (timed ? performance.now() > end || wrong.length > 0 : requested === paths.length) return undefined
   return paths[requested++ % paths.length]
 }
 
@@ -27,8 +27,10 @@ async function readFiles (): Promise<void> {
   let left: number | undefined
   let began = 0
   let open = false
+  let problem = 'closed before its end'
   await new Promise<void>(resolve => {
-    function fail (): void {
+    function fail (text: string): void {
+      problem = text
       open = true
       socket.destroy()
     }
@@ -57,7 +59,7 @@ async function readFiles (): Promise<void> {
             const head = text.indexOf('\r\n\r\n')
             const length = /\r\ncontent-length: (\d+)/i.exec(text)?.[1]
             if (!text.startsWith('HTTP/1.1 200') || head < 0 || length === undefined) {
-              fail()
+              fail(text.slice(0, text.indexOf('\r\n')))
               return false
             }
             left = Number(length)
@@ -66,7 +68,7 @@ async function readFiles (): Promise<void> {
           bytes += count - from
           left -= count - from
           if (left < 0) {
-            fail()
+            fail('longer than its length')
           } else if (left === 0) {
             open = false
             times.push(performance.now() - began)
@@ -82,7 +84,7 @@ async function readFiles (): Promise<void> {
     socket.once('connect', request)
     socket.on('error', () => {})
     socket.once('close', () => {
-      if (open) wrong++
+      if (open) wrong.push(problem)
       resolve()
     })
   })

@@ -36,7 +36,7 @@ const { values } = parseArgs({
 const { quick, generator: expected, only } = values
 const cpuOnly = values.cpu || values.check
 const rounds = Number(values.rounds ?? (quick ? 1 : 5))
-const cpuRounds = Number(values.rounds ?? (quick ? 3 : 9))
+const cpuRounds = Number(values.rounds ?? (quick ? 3 : 21))
 const seconds = Number(values.seconds ?? (quick ? 1 : 2))
 const isWithin = (value: number, maximum: number): boolean =>
   Number.isSafeInteger(value) && value > 0 && value <= maximum
