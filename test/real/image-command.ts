@@ -9,9 +9,9 @@ export interface ImageCommand { args: string[], env: Record<string, string> }
 
 /**
  * Builds the server into `folder`, and returns the command of `deploy/Dockerfile` for this build. The folder must be
- * below the project, where the packages are found; a folder below `node_modules/.cache` if unset.
+ * below the project, where the packages are found, but not below `node_modules`; `.tap/image` if unset.
  */
-export function imageCommand (folder: string = join(root, 'node_modules', '.cache', 'image')): ImageCommand {
+export function imageCommand (folder: string = join(root, '.tap', 'image')): ImageCommand {
   mkdirSync(folder, { recursive: true })
   const dist = join(folder, 'dist')
   rmSync(dist, { recursive: true, force: true })
