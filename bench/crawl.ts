@@ -254,10 +254,10 @@ const report = [
   `Requests to the upstream by the default settings. A crawl runs every ${
     ttl * refreshAhead
   } seconds, and a probe every 15 seconds.`,
-  `Every repository without a change is read once in ${reconcile} seconds. This takes one request for the releases of ` +
-    'a Gitea extension.',
-  'For a repository of a registry it takes two, for the tags and the digest. A Gitea repository without releases gets ' +
-    'none.',
+  `Every repository without a change is read once in ${reconcile} seconds. This takes one request for the releases ` +
+    'of a Gitea extension.',
+  'For a repository of a registry it takes two, for the tags and the digest. A Gitea repository without releases ' +
+    'gets none.',
   `A registry that does not list changes is read by ${minReads} repositories in each crawl.`,
   '',
   '| Upstream | Crawls an hour | Requests of crawls | Of probes | Idle hour | Per 1,000 cached requests | Versions ' +

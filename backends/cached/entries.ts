@@ -143,6 +143,24 @@ export interface NamedEntriesDependencies extends UpstreamReadDependencies {
   listed: ListedNames
 }
 
+/** With `whole` a load of metadata fills both entries, because the versions are read next. */
+type MetadataOptions = ReadOptions & { whole?: boolean }
+
+/** Creates the function that runs the loads of a name one after another: the result of a later one is newer. */
+function createTurns () {
+  const last = new Map<string, Promise<unknown>>()
+  return async <T>(name: string, load: () => Promise<T>): Promise<T> => {
+    const before = last.get(name)
+    const run = before === undefined ? load() : before.then(load, load)
+    last.set(name, run)
+    try {
+      return await run
+    } finally {
+      if (last.get(name) === run) last.delete(name)
+    }
+  }
+}
+
 /** One of the two cached entries of an extension, and the value that a listing has in its place. */
 interface NamedEntry<T> {
   key: CacheKey<T>
@@ -159,6 +177,7 @@ interface NamedEntry<T> {
 export function createNamedEntries (dependencies: NamedEntriesDependencies) {
   const { driver, cache, keys, presenter, skips, breaker, call, listed, onChange } = dependencies
   const { name: instance } = driver
+  const inTurn = createTurns()
 
   const readUpstream = async <T>(type: ExtensionType, name: string, read: () => Promise<T>): Promise<T> =>
     await call(read, { forgives: isUpstreamResponse, passes, extension: `${type}/${name}` })
@@ -190,10 +209,9 @@ export function createNamedEntries (dependencies: NamedEntriesDependencies) {
     return [metadataEntry(type, name, { metadata, release }), loadedEntry(key, versionListing(releases, versions))]
   }
 
-  /** Loads the metadata only. The read does not show all skipped items, so it removes none. */
+  /** Loads the metadata only. Skipped items are reported by crawls and by whole reads, which also remove them. */
   async function loadCurrent (type: ExtensionType, name: string): Promise<LoadedEntry[]> {
-    const { skip } = skips.load(type, name)
-    const current = await readUpstream(type, name, async () => await driver.current?.(type, name, { skip }))
+    const current = await readUpstream(type, name, async () => await driver.current?.(type, name))
     if (current === undefined) return absentEntries(type, name)
     onChange()
     return [metadataEntry(type, name, current)]
@@ -209,17 +227,25 @@ export function createNamedEntries (dependencies: NamedEntriesDependencies) {
     ...listed.limits(type, name, isListed),
     instance,
     flight: `${instance}:${type}/${name}`,
-    load: () => load(type, name),
+    load: () => inTurn(`${type}/${name}`, () => load(type, name)),
     blocked: () => breaker.blocked(passes),
     ...(signal !== undefined && { signal }),
     ...(maxAge !== undefined && { maxAge })
   })
 
-  function metadataOf (type: ExtensionType, name: string, options: ReadOptions): NamedEntry<Described> {
-    const whole = loaderOf(type, name, options, true)
-    const loader = driver.current === undefined
-      ? whole
-      : { ...whole, flight: `${whole.flight} metadata`, load: () => loadCurrent(type, name) }
+  function metadataOf (
+    type: ExtensionType,
+    name: string,
+    { whole, ...options }: MetadataOptions
+  ): NamedEntry<Described> {
+    const both = loaderOf(type, name, options, true)
+    const loader = driver.current === undefined || whole === true
+      ? both
+      : {
+          ...both,
+          flight: `${both.flight} metadata`,
+          load: () => inTurn(`${type}/${name}`, () => loadCurrent(type, name))
+        }
     return { key: keys.metadata(type, name), loader, ofListed: extension => ({ extension }) }
   }
 
@@ -255,7 +281,7 @@ export function createNamedEntries (dependencies: NamedEntriesDependencies) {
     }
   }
 
-  const readMetadata = async (type: ExtensionType, name: string, options: ReadOptions) =>
+  const readMetadata = async (type: ExtensionType, name: string, options: MetadataOptions) =>
     await readOrStale(type, name, metadataOf(type, name, options))
 
   const readVersions = async (type: ExtensionType, name: string, options: ReadOptions) =>

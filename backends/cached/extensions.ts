@@ -55,7 +55,7 @@ export function createExtensions (
   const readMetadata = async (
     type: ExtensionType,
     name: string,
-    options: ReadOptions
+    options: ReadOptions & { whole?: boolean }
   ): Promise<CachedResult<Described | undefined>> =>
     await entries.readMetadata(type, name, { maxAge: cache.times.ttl, ...options })
 
@@ -85,7 +85,8 @@ export function createExtensions (
     async has (type, name, options = {}) {
       if (!covers(type, name)) return outside
       const found = listedMetadata(type, name, options.maxAge)
-      const result = found === undefined ? await readMetadata(type, name, options) : counted(found)
+      // A download reads the versions next.
+      const result = found === undefined ? await readMetadata(type, name, { ...options, whole: true }) : counted(found)
       return { ...result, value: result.value && true }
     },
 

@@ -22,6 +22,7 @@ const unrelated = new Set([
   'verify_ssl',
   'timeout_seconds',
   'reconcile_seconds',
+  'crawl_repositories',
   'concurrency',
   'queue',
   'priority',

@@ -198,10 +198,13 @@ function shownItems (instance: string, entries: Items['entries']): SkippedItem[]
   )
 }
 
+/** Kinds of items that only crawls show: whole repositories, and the checksum files of current versions. */
+const ofCrawls: ReadonlySet<Skipped['kind']> = new Set(['repository', 'checksum_file'])
+
 /**
  * Creates the record of the items that an instance skips. An item of a crawl is kept until a complete crawl does not
- * find it. An item that only reads of a whole extension show is kept until the next such read does not find it. One
- * info line for each crawl reports the numbers when they have changed.
+ * find it, or a read of the whole extension that should have found it. An item that only such reads show is kept until
+ * the next one does not find it. One info line for each crawl reports the numbers when they have changed.
  */
 export function createSkips (options: SkipsOptions) {
   const items = createItems(options)
@@ -248,14 +251,15 @@ export function createSkips (options: SkipsOptions) {
       }
     },
 
-    /** Begins a read of one whole extension. `end` removes the items that only such reads show and this one did not. */
+    /** Begins a read of one whole extension. `end` removes the items that it should have shown and did not. */
     load (type: string, name: string) {
       const { met, skip } = collect(false)
       return {
         skip,
         end (): void {
           for (const [key, entry] of entries) {
-            if (!entry.crawled && !met.has(key) && extensionOf(entry.skipped) === `${type}/${name}`) remove(key, entry)
+            const isShown = !entry.crawled || !ofCrawls.has(entry.skipped.kind)
+            if (isShown && !met.has(key) && extensionOf(entry.skipped) === `${type}/${name}`) remove(key, entry)
           }
         }
       }

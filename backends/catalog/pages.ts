@@ -1,6 +1,7 @@
 import { LRUCache } from 'lru-cache'
 import type { LimitFunction } from 'p-limit'
 import { untilAborted } from '../../lib/deadline.ts'
+import { registryError } from '../../lib/errors.ts'
 import type { Extension } from '../../schemas/extension.ts'
 import type { ListPage } from '../../lib/result.ts'
 import { search, searchYielding, type Searchable } from './search.ts'
@@ -27,6 +28,8 @@ const maxPageBytes = 16 * 1024 * 1024
 const overheadBytes = 512
 /** Maximum extensions of a catalog that is searched or merged at once, which takes a few milliseconds. */
 export const maxAtOnce = 5000
+/** Maximum number of searches of large catalogs that wait; each takes some tens of milliseconds. */
+const maxWaiting = 64
 /** Maximum extensions in the cached searches of a view. */
 const maxMatches = 200_000
 
@@ -75,6 +78,7 @@ export function createCatalogPages (
   function findMatches (query: string): Promise<readonly Extension[]> {
     let found = searching.get(query)
     if (found === undefined) {
+      if (inTurn.pendingCount >= maxWaiting) throw registryError('service_unavailable', 'The registry is overloaded')
       const matching = async () => await searchYielding(extensions, prepare, query)
       found = inTurn(matching).finally(() => { searching.delete(query) })
       found.then(found => { matches.set(query, found) }, () => {})

@@ -25,7 +25,8 @@ export interface OciScheduleOptions {
 export const createOciSchedule = ({ minReads, ...options }: OciScheduleOptions): OciSchedule =>
   createReadSchedule<RepositoryState, Current>({
     ...options,
-    minReads: rows => rows.some(({ state }) => state !== undefined) ? 1 : minReads,
+    // Repositories without a state are read as in a registry without states.
+    minReads: rows => Math.max(1, Math.min(minReads, rows.filter(({ state }) => state === undefined).length)),
     isSame: showsNoChange
   })
 

@@ -1,3 +1,4 @@
+import type { Socket } from 'node:net'
 import { Readable } from 'node:stream'
 import type { Got, Request, Response } from 'got'
 import { isRegistryError } from '../../lib/errors.ts'
@@ -116,18 +117,23 @@ export function limitSilence (
 const isBodyCopied = process.versions.node.startsWith('24.')
 
 /**
- * Frees the memory of the bytes that a connection receives, until `response` ends. The parser has copied those of the
+ * Frees the memory of the bytes that a connection receives, until the response ends. The parser has copied those of the
  * body by then, and the garbage collector is slow with memory outside its heap: a fast upstream would fill tens of MiB.
  */
-function freeReceived ({ socket }: Response, response: Readable): void {
-  if (!isBodyCopied) return
-  // Listeners are called in order, and that of the parser is the first.
+function freeReceived (response: Response): void {
+  // A response that has ended has no connection any more.
+  const socket: Socket | null = response.socket
+  if (!isBodyCopied || socket === null) return
+  // Listeners are called in order, and that of the parser of this response is the first.
   const free = ({ buffer, byteLength }: Buffer) => {
-    if (buffer instanceof ArrayBuffer && buffer.byteLength === byteLength) buffer.transfer(0)
+    if (buffer instanceof ArrayBuffer && byteLength > 0 && buffer.byteLength === byteLength) buffer.transfer(0)
   }
+  const stop = () => { socket.off('data', free) }
   socket.on('data', free)
-  // The connection may be used again.
-  response.once('close', () => { socket.off('data', free) })
+  // The connection is free for the next request as soon as the response ends, and before its bytes are read. The parser
+  // of the next response would come after this listener.
+  response.once('end', stop)
+  response.once('close', stop)
 }
 
 /** Returns the response of a request stream. Throws its error. */
@@ -175,7 +181,7 @@ export function createStreamedResponses (
       retry: { limit: 0 }
     })
     const response = await responseOf(request)
-    freeReceived(response, request)
+    freeReceived(response)
     const { statusCode, headers: received } = response
     return { request, statusCode, headers: received }
   }

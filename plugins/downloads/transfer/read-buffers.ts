@@ -41,6 +41,7 @@ export function createReadBuffers (budget: ReadBudget) {
   const taken: number[] = []
   const own = new WeakSet<ArrayBufferLike>()
   let free: Buffer | undefined
+  let closed = false
   let size = firstReadBytes
   let last: number | undefined
 
@@ -52,6 +53,8 @@ export function createReadBuffers (budget: ReadBudget) {
 
   function allocate (bytes: number): Buffer {
     drop()
+    // The last read of a reader that has ended takes nothing from the budget.
+    if (closed) return Buffer.allocUnsafe(minReadBytes)
     if (taken.length === buffersOfReader) budget.give(taken.shift() ?? 0)
     const buffer = Buffer.allocUnsafeSlow(budget.take(bytes))
     taken.push(buffer.length)
@@ -82,6 +85,7 @@ export function createReadBuffers (budget: ReadBudget) {
     },
 
     close (): void {
+      closed = true
       drop()
       for (const bytes of taken.splice(0)) budget.give(bytes)
     }

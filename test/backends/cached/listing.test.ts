@@ -136,3 +136,29 @@ await t.test('a request for metadata reads the current version only, from a driv
   t.equal((await backend.versions('provider', 'aws')).value, undefined)
   t.equal(calls.load, 2, 'the absence holds for both')
 })
+
+await t.test('loads of metadata and of versions of a name run one after another, so that no older data replace newer ' +
+  'data', async t => {
+  const { upstream, backend } = setUp()
+  const { driver, content } = upstream
+  const wait = Promise.withResolvers<void>()
+  const load = driver.load.bind(driver)
+  driver.load = async (type, name) => {
+    const loaded = await load(type, name)
+    await wait.promise
+    return loaded
+  }
+  driver.current = async (type, name) => {
+    const loaded = await load(type, name)
+    const release = loaded?.releases[0]
+    return loaded === undefined || release === undefined ? undefined : { metadata: loaded.metadata, release }
+  }
+  const versions = backend.versions('provider', 'aws')
+  await new Promise(setImmediate)
+  content.set('provider/aws', ['1.1.0', '1.0.0'])
+  const found = backend.find('provider', 'aws')
+  wait.resolve()
+  t.strictSame((await versions).value?.map(({ version }) => version), ['1.0.0'])
+  t.equal((await found).value?.version, '1.1.0')
+  t.equal((await backend.find('provider', 'aws')).value?.version, '1.1.0')
+})

@@ -99,6 +99,20 @@ await t.test('an item that only a load of the extension finds stays until a load
   t.end()
 })
 
+await t.test('a load of the extension removes an item that a crawl found and the load did not, except a whole ' +
+  'repository and a checksum file', t => {
+  const { skips, crawl } = setting()
+  const others = (['repository', 'checksum_file'] as const).map(kind => ({ ...tag('aws', 'latest'), kind }))
+  crawl(crawlOf('aws'), tag('aws', 'latest'), tag('gcp', 'latest'), ...others)
+  skips.load('provider', 'aws').end()
+  t.strictSame(skips.report().items.map(({ name, kind }) => `${name} ${kind}`), [
+    'gcp tag',
+    'aws repository',
+    'aws checksum_file'
+  ])
+  t.end()
+})
+
 await t.test('each crawl reports its numbers in one info line, and only when they have changed', t => {
   const { crawl, messages } = setting()
   crawl(nothing)

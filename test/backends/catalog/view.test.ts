@@ -61,6 +61,16 @@ await t.test('the search of a large catalog ends with its deadline', async t => 
   await t.rejects(search('even', 2, AbortSignal.abort(new Error('too late'))), { message: 'too late' })
 })
 
+await t.test('too many searches of a large catalog at the same time are refused', async t => {
+  const many = Array.from({ length: 6000 }, (_, at) => extensionAt(at))
+  const { search } = await createCatalogViews(createLog().log).merge([listingOf('gitea', many)], '')
+  const { signal } = new AbortController()
+  const results = await Promise.allSettled(Array.from({ length: 100 }, (_, at) => search(`e00${at}`, 1, signal)))
+  t.equal(results.filter(({ status }) => status === 'fulfilled').length, 65, 'one in progress, and 64 that wait')
+  const refused = results.at(-1)
+  t.equal(refused?.status === 'rejected' && (refused.reason as Error).message, 'The registry is overloaded')
+})
+
 await t.test('large listings of two instances are merged in pieces, once for concurrent requests', async t => {
   const views = createCatalogViews(createLog().log)
   const all = Array.from({ length: 8000 }, (_, at) => extensionAt(at))
