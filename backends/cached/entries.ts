@@ -244,6 +244,7 @@ export function createNamedEntries (dependencies: NamedEntriesDependencies) {
       : {
           ...both,
           flight: `${both.flight} metadata`,
+          subject: both.flight,
           load: () => inTurn(`${type}/${name}`, () => loadCurrent(type, name))
         }
     return { key: keys.metadata(type, name), loader, ofListed: extension => ({ extension }) }

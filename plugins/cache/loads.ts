@@ -17,6 +17,11 @@ export interface LoadedEntry { section: CacheSection, key: string, value: unknow
 export interface Loader {
   /** Name of the load. Loads with the same name run one at a time, and callers share a load in progress. */
   flight: string
+  /**
+   * Name of the load that reads the same data and more, if there is one. A failure or slowness of one of them makes the
+   * other doubtful, too.
+   */
+  subject?: string
   /** Returns all entries that the load found. Its errors are never cached. */
   load: () => Promise<LoadedEntry[]>
   /** Returns the reason why a load must not start, such as an open circuit breaker; called before each load. */
@@ -66,15 +71,15 @@ export function createFlights ({ clock, maxWaitMs, maxStaleWaitMs, keep }: Fligh
   const flights = new Map<string, Flight>()
   const failures = new LRUMapWithDelete<string, { error: RegistryError, at: number }>(maxFailures)
 
-  async function run ({ flight, load }: Loader): Promise<LoadedEntry[]> {
+  async function run ({ flight, subject = flight, load }: Loader): Promise<LoadedEntry[]> {
     try {
       // `load` starts in a later turn, so that its error never reaches the caller that starts it.
       const found = await Promise.resolve().then(load)
-      failures.delete(flight)
+      failures.delete(subject)
       for (const entry of found) keep(entry)
       return found
     } catch (error) {
-      if (isRegistryError(error)) failures.set(flight, { error, at: clock() })
+      if (isRegistryError(error)) failures.set(subject, { error, at: clock() })
       throw error
     } finally {
       flights.delete(flight)
@@ -96,11 +101,11 @@ export function createFlights ({ clock, maxWaitMs, maxStaleWaitMs, keep }: Fligh
     /**
      * Returns the reason why a caller with an older result does not wait: a load failed recently, or takes too long.
      */
-    doubt ({ flight: name, instance }: Loader): RegistryError | undefined {
-      const failed = failures.peek(name)
+    doubt ({ flight: name, subject = name, instance }: Loader): RegistryError | undefined {
+      const failed = failures.peek(subject)
       if (failed !== undefined && clock() - failed.at <= failureMemoryMs) return failed.error
-      const flight = flights.get(name)
-      return flight !== undefined && clock() - flight.since > maxStaleWaitMs ? late(instance) : undefined
+      const isSlow = [name, subject].some(of => clock() - (flights.get(of)?.since ?? Infinity) > maxStaleWaitMs)
+      return isSlow ? late(instance) : undefined
     },
 
     /**

@@ -235,6 +235,28 @@ await t.test('a request with a stale entry does not wait for the retry of a load
   t.equal(loads(), 3)
 })
 
+await t.test('a slow or failed load makes the load of a part of its data doubtful', async t => {
+  const { cache, clock, aws, loader, responses, loads } = setUp()
+  const whole = cacheKey<string>('versions', 'gitea:provider/aws')
+  const part = { ...loader(), flight: 'aws metadata', subject: 'aws' }
+  await cache.get(aws, part)
+  clock.forward(301)
+  const failures: ((error: Error) => void)[] = []
+  responses(async () => await new Promise((_resolve, reject) => { failures.push(reject) }))
+  cache.refresh(whole, loader())
+  clock.forward(2)
+  matchStrictly(t, await cache.get(aws, part), {
+    value: 'one',
+    hit: true,
+    error: { proxyError: 'http_response_timeout' }
+  })
+  await settled()
+  t.equal(loads(), 3, 'both loads have started')
+  failures[0]?.(registryError('service_unavailable', 'down'))
+  await settled()
+  matchStrictly(t, await cache.get(aws, part), { value: 'one', hit: true, error: { message: 'down' } })
+})
+
 await t.test('a failure is forgotten after two minutes, and a request waits for the next load again', async t => {
   const { cache, clock, aws, loader, responses } = setUp()
   await cache.get(aws, loader())
