@@ -90,9 +90,10 @@ await t.test('--check-config exits with 0 for a valid configuration, with 78 and
     code: 78,
     stdout: [],
     stderr:
-      'oci[0].namespaces: unknown key, expected one of name, registry, namespace, discovery, repositories, platform, ' +
-      'token, token_file, username, password_file, docker_config, public_url, download_urls, timeout_seconds, ' +
-      'verify_ssl, ca_file, redirect_hosts, auth_hosts, concurrency, queue, priority, mapping ' +
+      'oci[0].namespaces: unknown key, expected one of name, registry, namespace, discovery, repositories, ' +
+      'reconcile_seconds, crawl_repositories, platform, token, token_file, username, password_file, docker_config, ' +
+      'public_url, download_urls, timeout_seconds, verify_ssl, ca_file, redirect_hosts, auth_hosts, concurrency, ' +
+      'queue, priority, mapping ' +
       `(in ${join(dir, 'bad.toml')})\n`
   })
 })

@@ -257,7 +257,7 @@ await t.test('harmful content of an OCI registry reaches no response and no log 
   )
   t.strictSame(
     fake.requests.map(({ path }) => path).filter(path =>
-      !/^\/v2\/(?:_catalog\?[\w=&%.-]+|ns\/(?:provider\/[a-z0-9]+|providers\/absent|absent[_-]prov(?:ider)?)\/(?:tags\/list(?:\?[\w=&]+)?|manifests\/[\w.:-]+|blobs\/[\w.:-]+))?$/
+      !/^\/v2\/(?:_oci\/ext\/discover|_catalog\?[\w=&%.-]+|ns\/(?:provider\/[a-z0-9]+|providers\/absent|absent[_-]prov(?:ider)?)\/(?:tags\/list(?:\?[\w=&]+)?|manifests\/[\w.:-]+|blobs\/[\w.:-]+))?$/
         .test(path)
     ),
     [],
