@@ -139,7 +139,8 @@ try {
     spawnSync('docker-registry', ['--version'], { encoding: 'utf8' }).output.join('')
   )?.[0] ?? 'unknown'
   const text = [
-    `Measured by \`npm run bench:download\` on ${new Date().toISOString().slice(0, 10)}: ${describeMachine()}; ` +
+    `Measured by \`npm run bench:download${tree === undefined ? '' : ' -- --tree FOLDER'}\` on ` +
+    `${new Date().toISOString().slice(0, 10)}: ${describeMachine()}; ` +
     `${describeVersions()}, docker-registry ${version}. Medians of ${rounds} rounds, with minimum and maximum; ` +
     `${seconds} s for stored files. ${
       cores.server === undefined
